@@ -1,0 +1,106 @@
+"""What is measured: a case is a backend, a spec, a workload and a device, named by one stable id.
+
+The id is the key by which results are joined across runs, devices and machines, so its spelling is
+part of the format: change it and old results no longer match.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, TypeVar
+
+from lstm_impl.spec import LSTMSpec
+from lstm_impl.workload import Workload
+
+_T = TypeVar("_T", LSTMSpec, Workload)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing to measure: backend id × spec × workload × device (``cpu``, ``gpu:0``, ...)."""
+
+    backend: str
+    spec: LSTMSpec
+    workload: Workload
+    device: str = "cpu"
+
+    @property
+    def shape(self) -> str:
+        """Spec and workload in short: ``b32-t100-i128-h256``, then what is not the default."""
+        spec, work = self.spec, self.workload
+        parts = [
+            f"b{work.batch}",
+            f"t{work.timesteps}",
+            f"i{spec.input_size}",
+            f"h{spec.hidden_size}",
+        ]
+        if spec.num_layers > 1:
+            parts.append(f"l{spec.num_layers}")
+        if spec.bidirectional:
+            parts.append("bi")
+        if work.window is not None:
+            parts.append(f"w{work.window}")
+        if work.min_length is not None:
+            parts.append(f"len{work.min_length}")
+        if work.dropout:
+            parts.append(f"drop{work.dropout:g}")
+        if work.batch_major:
+            parts.append("bm")
+        return "-".join(parts)
+
+    @property
+    def group(self) -> str:
+        """Everything but the backend: cases of one group do the same work on the same device."""
+        return f"{self.shape}/{self.spec.dtype}/{self.workload.mode}/{self.device}"
+
+    @property
+    def id(self) -> str:
+        """``backend/shape/dtype/mode/device``."""
+        return f"{self.backend}/{self.group}"
+
+    @property
+    def kind(self) -> str:
+        """``truncation`` if a stream is cut into windows, else ``throughput``."""
+        return "throughput" if self.workload.window is None else "truncation"
+
+    def on(self, device: str) -> Case:
+        """The same case on another device."""
+        return replace(self, device=device)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as it stands in a result file."""
+        return {
+            "backend": self.backend,
+            "device": self.device,
+            "spec": asdict(self.spec),
+            "workload": asdict(self.workload),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Case:
+        """The case that ``to_dict`` wrote.
+
+        Raises ValueError naming the field that is missing, unknown or of the wrong kind.
+        """
+        for name in ("backend", "device"):
+            if not isinstance(data.get(name), str) or not data[name]:
+                raise ValueError(f"case.{name} is {data.get(name)!r}; expected a name")
+        return cls(
+            data["backend"],
+            _from_mapping(LSTMSpec, "case.spec", data.get("spec")),
+            _from_mapping(Workload, "case.workload", data.get("workload")),
+            data["device"],
+        )
+
+
+def _from_mapping(cls: type[_T], where: str, data: object) -> _T:
+    if not isinstance(data, Mapping):
+        raise ValueError(f"{where} is {data!r}; expected an object")
+    known = {field.name for field in fields(cls)}
+    if unknown := sorted(set(data) - known, key=str):
+        raise ValueError(f"{where} has an unknown field {unknown[0]!r}")
+    try:
+        return cls(**data)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: {error}") from error

@@ -1,0 +1,521 @@
+"""What a backend is, and how one is found.
+
+A backend must: take canonical weights; compute the outputs and final state of ``reference.py`` from
+an input, an initial state and lengths, and every gradient of them; carry its state from call to
+call; say whether it is available on a device, and if not why and what to install; and refuse, with
+the reason, what it cannot do. ``Backend`` is the way of computing, with its options; ``Model`` is
+that way applied to one spec with weights on a device.
+
+No framework is imported here, nor by any backend's file before its ``availability`` or ``build`` is
+called: listing backends is instant, and each works where the others are not installed.
+"""
+
+from __future__ import annotations
+
+import abc
+import difflib
+import importlib
+import importlib.metadata
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
+from lstm_impl.state import LSTMGradients, LSTMState
+from lstm_impl.weights import LSTMWeights
+from lstm_impl.workload import Workload
+
+Tensor = Any  # a framework's own tensor; no one type covers all frameworks
+
+
+class UnavailableError(UnsupportedError):
+    """A backend or device is not there on this machine; the message says what to do about it."""
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether a backend can run on a device here.
+
+    reason: empty if it can, else why not, in words a user can act on.
+    install: the command that would make it available, or empty.
+    """
+
+    ok: bool
+    reason: str = ""
+    install: str = ""
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def __str__(self) -> str:
+        if self.ok:
+            return "available"
+        return f"{self.reason}: {self.install}" if self.install else self.reason
+
+
+AVAILABLE = Availability(True)
+
+
+@dataclass(frozen=True)
+class RawGradients:
+    """A training step's results, still on the device, in the backend's own arrays.
+
+    weights is whatever ``Model._host_weights`` turns into canonical weights.
+    """
+
+    y: Tensor
+    h: Tensor
+    c: Tensor
+    dx: Tensor
+    dh: Tensor
+    dc: Tensor
+    weights: Any
+
+
+@dataclass(frozen=True)
+class Step:
+    """One unit of work, ready to be timed: nothing in it crosses between host and device.
+
+    run: does the work once and returns the last output (not waited for).
+    synchronize: returns when all work handed to the device is done.
+    trace: what can be done before the first call that is not compiling, such as tracing a graph.
+    """
+
+    run: Callable[[], Tensor]
+    synchronize: Callable[[], None]
+    trace: Callable[[], None]
+
+
+class Backend(abc.ABC):
+    """One way to compute an LSTM: a strategy and its options, as in ``partial_unroll@10+xla``.
+
+    strategy: the name before any option.
+    framework: the name of the package that computes.
+    summary: one line for tables.
+    flags: names of the options that may follow ``+``, in canonical order.
+    takes_number: whether ``@k`` must follow the strategy.
+    devices: kinds of device it can run on.
+    """
+
+    strategy: ClassVar[str]
+    framework: ClassVar[str]
+    summary: ClassVar[str]
+    flags: ClassVar[tuple[str, ...]] = ()
+    takes_number: ClassVar[bool] = False
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "gpu")
+
+    def __init__(self, options: Sequence[str] = (), number: int | None = None) -> None:
+        unknown = [option for option in options if option not in self.flags]
+        if unknown:
+            known = ", ".join(f"+{flag}" for flag in self.flags) or "none"
+            raise UnsupportedError(
+                f"{self.strategy} has no option +{unknown[0]}; its options are: {known}"
+            )
+        if self.takes_number and number is None:
+            raise UnsupportedError(
+                f"{self.strategy} needs a number, as in {self.strategy}@10: steps per iteration"
+            )
+        if number is not None and not self.takes_number:
+            raise UnsupportedError(f"{self.strategy} takes no number (@{number})")
+        if number is not None and number < 1:
+            raise UnsupportedError(f"{self.strategy}@{number}: the number must be at least 1")
+        self.options = tuple(flag for flag in self.flags if flag in options)
+        self.number = number
+        if problem := self.conflict():
+            raise UnsupportedError(f"{self.name}: {problem}")
+
+    @property
+    def name(self) -> str:
+        """The id, canonically spelled."""
+        number = "" if self.number is None else f"@{self.number}"
+        return "+".join((self.strategy + number, *self.options))
+
+    @classmethod
+    def variants(cls) -> Sequence[str]:
+        """The ids that ``list_backends`` shows for this strategy."""
+        return (cls.strategy,)
+
+    def conflict(self) -> str:
+        """Why this combination of options makes no sense, or an empty string."""
+        return ""
+
+    @abc.abstractmethod
+    def availability(self, device: str = "cpu") -> Availability:
+        """Whether it can run on ``device`` (``cpu``, ``gpu:0``, ...) of this machine."""
+
+    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        """Why this backend cannot compute ``spec`` (on ``workload``), or an empty string."""
+        return ""
+
+    @abc.abstractmethod
+    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
+        """The model, after ``build`` has checked everything."""
+
+    def build(
+        self,
+        spec: LSTMSpec,
+        weights: LSTMWeights,
+        device: str = "cpu",
+        *,
+        batch_major: bool = False,
+    ) -> Model:
+        """This LSTM with these weights, on ``device``.
+
+        batch_major: inputs and outputs are ``[batch, time, feature]`` (the state's axes stay).
+
+        Raises UnavailableError if the backend or device is not there, UnsupportedError if the
+        backend cannot compute ``spec``, ValueError if the weights do not fit it.
+        """
+        weights.check(spec)
+        available = self.availability(device)
+        if not available:
+            raise UnavailableError(f"{self.name} on {device}: {available}")
+        if reason := self.refusal(spec):
+            raise UnsupportedError(f"{self.name}: {reason}")
+        return self._build(spec, weights.map(spec.quantize), device, batch_major)
+
+    def __repr__(self) -> str:
+        return f"<backend {self.name}>"
+
+
+class Model(abc.ABC):
+    """An LSTM on a device. NumPy in, NumPy out; ``prepare`` for the clock.
+
+    A subclass supplies the underscored methods: moving arrays, one forward pass, one forward and
+    backward pass, and waiting. Device arrays are in the backend's own layout.
+    """
+
+    def __init__(self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool) -> None:
+        self.backend = backend
+        self.spec = spec
+        self.device = device
+        self.batch_major = batch_major
+
+    # -- what a backend supplies
+
+    @abc.abstractmethod
+    def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
+        """``array`` on the device: floating point in the compute type, integers as they are."""
+
+    @abc.abstractmethod
+    def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
+        """``tensor`` as a NumPy array."""
+
+    @abc.abstractmethod
+    def _infer(
+        self, x: Tensor, h: Tensor, c: Tensor, lengths: Tensor | None, masks: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """y, h, c. Masks are given only when dropout is wanted."""
+
+    @abc.abstractmethod
+    def _train(
+        self,
+        x: Tensor,
+        h: Tensor,
+        c: Tensor,
+        lengths: Tensor | None,
+        masks: Tensor | None,
+        dy: Tensor,
+        dh: Tensor,
+        dc: Tensor,
+    ) -> RawGradients:
+        """The outputs and every gradient; dy, dh, dc flow into the output and the final state."""
+
+    @abc.abstractmethod
+    def _host_weights(self, raw: Any) -> LSTMWeights:
+        """The gradients of the weights that ``_train`` returned, in canonical form."""
+
+    @abc.abstractmethod
+    def get_weights(self) -> LSTMWeights:
+        """The weights now, in canonical form."""
+
+    @abc.abstractmethod
+    def _set_weights(self, weights: LSTMWeights) -> None:
+        """Replace the weights by canonical ones that fit the spec."""
+
+    @abc.abstractmethod
+    def synchronize(self) -> None:
+        """Return when all work handed to the device is done."""
+
+    def _trace_ahead(self, training: bool, *args: Tensor) -> None:  # noqa: B027
+        """Trace the graph for these arguments without running it, if the framework can."""
+
+    def evidence(self, workload: Workload) -> dict[str, Any]:
+        """What really runs for ``workload``: kernels, ops and devices; empty if not known."""
+        return {}
+
+    # -- what a user calls
+
+    def set_weights(self, weights: LSTMWeights) -> None:
+        """Replace the weights. Raises ValueError if they do not fit the spec."""
+        weights.check(self.spec)
+        self._set_weights(weights.map(self.spec.quantize))
+
+    def forward(
+        self,
+        x: npt.ArrayLike,
+        state: LSTMState | None = None,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        masks: npt.ArrayLike | None = None,
+    ) -> tuple[FloatArray, LSTMState]:
+        """Outputs ``[T, B, D*H]`` and the final state.
+
+        x ``[T, B, in]`` (or batch-major, if so built); state, zeros if None; lengths ``[B]``, valid
+        timesteps of each right-padded sequence; masks ``[L-1, T, B, D*H]``, inverted dropout masks
+        between layers (see ``dropout_masks``).
+
+        Raises ValueError for wrong shapes, zero timesteps or NaN, UnsupportedError for what the
+        backend cannot do.
+        """
+        host = self._checked(x, state, lengths, masks)
+        y, h, c = self._infer(*host)
+        return self._host_float(y), LSTMState(h=self._host_float(h), c=self._host_float(c))
+
+    def gradients(
+        self,
+        x: npt.ArrayLike,
+        dy: npt.ArrayLike,
+        state: LSTMState | None = None,
+        dstate: LSTMState | None = None,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        masks: npt.ArrayLike | None = None,
+    ) -> LSTMGradients:
+        """Gradients of ``sum(y*dy) + sum(h_T*dstate.h) + sum(c_T*dstate.c)``.
+
+        dy as the output; dstate, zeros if None; the rest, and what is raised, as in ``forward``.
+        """
+        tensors = self._checked(x, state, lengths, masks, training=True)
+        batch, timesteps = self._batch_and_time(np.shape(x))
+        shape = (timesteps, batch, self.spec.output_size)
+        dy_ = self._checked_array("dy", dy, self._layout(shape))
+        dh, dc = self._checked_state("dstate", dstate, batch)
+        raw = self._train(*tensors, self._to_device(dy_), self._to_device(dh), self._to_device(dc))
+        return LSTMGradients(
+            x=self._host_float(raw.dx),
+            weights=self._host_weights(raw.weights),
+            state=LSTMState(h=self._host_float(raw.dh), c=self._host_float(raw.dc)),
+        )
+
+    def prepare(self, workload: Workload, seed: int = 0) -> Step:
+        """Place the inputs of ``workload`` on the device and return the step to time.
+
+        With a window, one step works through the whole stream, window after window, each call
+        taking the state that the one before returned. In training, a step computes the outputs
+        and the gradients of every weight, of the input and of the initial state.
+
+        Raises UnsupportedError for what the backend cannot do.
+        """
+        if reason := self.backend.refusal(self.spec, workload):
+            raise UnsupportedError(f"{self.backend.name}: {reason}")
+        if workload.batch_major != self.batch_major:
+            raise ValueError(
+                f"workload.batch_major is {workload.batch_major}; "
+                f"the model was built with batch_major={self.batch_major}"
+            )
+        inputs = workload.inputs(self.spec, seed)
+
+        def place(array: npt.NDArray[np.generic] | None) -> Tensor | None:
+            return None if array is None else self._to_device(array)
+
+        def swap(array: FloatArray) -> FloatArray:
+            return np.swapaxes(array, 0, 1) if self.batch_major else array
+
+        windows = [
+            (
+                place(swap(inputs.x[part])),
+                place(swap(inputs.dy[part])),
+                place(None if inputs.masks is None else inputs.masks[:, part]),
+            )
+            for part in workload.windows()
+        ]
+        h0, c0, lengths = place(inputs.state.h), place(inputs.state.c), place(inputs.lengths)
+        zero = place(np.zeros_like(inputs.state.h))
+
+        def infer() -> Tensor:
+            h, c = h0, c0
+            for x, _, _ in windows:
+                y, h, c = self._infer(x, h, c, lengths, None)
+            return y
+
+        def train() -> Tensor:
+            h, c = h0, c0
+            for x, dy, masks in windows:
+                raw = self._train(x, h, c, lengths, masks, dy, zero, zero)
+                h, c = raw.h, raw.c
+            return raw
+
+        def trace() -> None:
+            # The last window may be shorter than the rest: a graph of its own where shapes count.
+            for x, dy, masks in {id(w): w for w in (windows[0], windows[-1])}.values():
+                if workload.training:
+                    self._trace_ahead(True, x, h0, c0, lengths, masks, dy, zero, zero)
+                else:
+                    self._trace_ahead(False, x, h0, c0, lengths, None)
+
+        return Step(train if workload.training else infer, self.synchronize, trace)
+
+    # -- checks
+
+    def _layout(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        timesteps, batch, features = shape
+        return (batch, timesteps, features) if self.batch_major else shape
+
+    def _batch_and_time(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        return (shape[0], shape[1]) if self.batch_major else (shape[1], shape[0])
+
+    def _checked(
+        self,
+        x: npt.ArrayLike,
+        state: LSTMState | None,
+        lengths: npt.ArrayLike | None,
+        masks: npt.ArrayLike | None,
+        training: bool = False,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
+        shape = np.shape(x)
+        axes = "[batch, time, feature]" if self.batch_major else "[time, batch, feature]"
+        if len(shape) != 3:
+            raise ValueError(f"x has shape {shape}; expected three axes, {axes}")
+        batch, timesteps = self._batch_and_time(shape)
+        if timesteps == 0 or batch == 0:
+            what = "timesteps" if timesteps == 0 else "sequences"
+            raise ValueError(f"x has shape {shape}, so no {what}; expected at least one ({axes})")
+        x_ = self._checked_array(
+            "x", x, self._layout((timesteps, batch, self.spec.input_size)), lengths
+        )
+        h, c = self._checked_state("state", state, batch)
+        lengths_ = None
+        if lengths is not None:
+            lengths_ = np.asarray(lengths)
+            if lengths_.shape != (batch,) or not np.issubdtype(lengths_.dtype, np.integer):
+                raise ValueError(
+                    f"lengths has shape {lengths_.shape} and type {lengths_.dtype}; "
+                    f"expected {batch} integers, one for each sequence"
+                )
+            if lengths_.min() < 1 or lengths_.max() > timesteps:
+                raise ValueError(
+                    f"lengths holds {lengths_.min()} to {lengths_.max()}; "
+                    f"expected 1 to the {timesteps} timesteps of x"
+                )
+            lengths_ = lengths_.astype(np.int32)
+        masks_ = None
+        if masks is not None:
+            if self.spec.num_layers == 1:
+                raise ValueError("masks are given; dropout acts between layers and there is one")
+            masks_ = self._checked_array(
+                "masks", masks, (self.spec.num_layers - 1, timesteps, batch, self.spec.output_size)
+            )
+        workload = Workload(
+            batch,
+            timesteps,
+            "training" if training else "inference",
+            min_length=None if lengths_ is None else int(lengths_.min()),
+            dropout=0.0 if masks_ is None else 0.5,
+            batch_major=self.batch_major,
+        )
+        if reason := self.backend.refusal(self.spec, workload):
+            raise UnsupportedError(f"{self.backend.name}: {reason}")
+        return (
+            self._to_device(x_),
+            self._to_device(h),
+            self._to_device(c),
+            None if lengths_ is None else self._to_device(lengths_),
+            None if masks_ is None else self._to_device(masks_),
+        )
+
+    def _checked_array(
+        self,
+        name: str,
+        value: npt.ArrayLike,
+        shape: tuple[int, ...],
+        lengths: npt.ArrayLike | None = None,
+    ) -> FloatArray:
+        array = np.asarray(value)
+        if array.shape != shape:
+            raise ValueError(f"{name} has shape {array.shape}; expected {shape}")
+        quantized = self.spec.quantize(array)
+        if not np.all(np.isfinite(quantized)):
+            place = tuple(int(k) for k in np.argwhere(~np.isfinite(quantized))[0])
+            raise ValueError(
+                f"{name}{list(place)} is {array[place]}; "
+                f"expected finite numbers that {self.spec.dtype} can hold"
+            )
+        return quantized
+
+    def _checked_state(
+        self, name: str, state: LSTMState | None, batch: int
+    ) -> tuple[FloatArray, FloatArray]:
+        state = state or LSTMState.zeros(self.spec, batch)
+        shape = (self.spec.state_layers, batch, self.spec.hidden_size)
+        return (
+            self._checked_array(f"{name}.h", state.h, shape),
+            self._checked_array(f"{name}.c", state.c, shape),
+        )
+
+    def _host_float(self, tensor: Tensor) -> FloatArray:
+        return np.asarray(self._to_host(tensor)).astype(self.spec.precision.storage)
+
+
+# -- the registry
+
+_BUILT_IN: dict[str, str] = {
+    # strategy: where its Backend class is. Adding a backend is adding its line here.
+    "numpy": "lstm_impl.backends.numpy_loop:NumPyLoop",
+    "static_unroll": "lstm_impl.backends.static_unroll:StaticUnroll",
+    "while_loop": "lstm_impl.backends.while_loop:WhileLoop",
+    "cudnn": "lstm_impl.backends.cudnn:Cudnn",
+}
+
+ENTRY_POINT_GROUP = "lstm_impl.backends"
+
+_ID = re.compile(r"(?P<strategy>[A-Za-z0-9_]+)(@(?P<number>\d+))?(?P<flags>(\+[A-Za-z0-9_]+)*)")
+
+
+def strategies() -> dict[str, str]:
+    """Where each strategy's Backend class is, as ``module:Class``: ours, then entry points."""
+    found = dict(_BUILT_IN)
+    for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+        found.setdefault(point.name, point.value)
+    return found
+
+
+def list_backends() -> list[str]:
+    """The ids of all known backends, whatever is installed."""
+    return [name for strategy in strategies() for name in _load(strategy).variants()]
+
+
+def get_backend(name: str) -> Backend:
+    """The backend with this id, such as ``while_loop+xla`` or ``partial_unroll@10``.
+
+    Raises UnsupportedError if there is none (the message lists close names) or if its options make
+    no sense together.
+    """
+    match = _ID.fullmatch(name)
+    if match is None or match["strategy"] not in strategies():
+        close = difflib.get_close_matches(name, list_backends(), n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(close)}?" if close else "see lstm_impl.list_backends()"
+        raise UnsupportedError(f"there is no backend {name!r}; {hint}")
+    flags = [flag for flag in match["flags"].split("+") if flag]
+    number = None if match["number"] is None else int(match["number"])
+    return _load(match["strategy"])(flags, number)
+
+
+def _load(strategy: str) -> type[Backend]:
+    module, _, attribute = strategies()[strategy].partition(":")
+    try:
+        loaded = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UnsupportedError(
+            f"backend {strategy!r} is registered as {module}:{attribute}, "
+            f"which cannot be imported: {error}"
+        ) from error
+    if not (isinstance(loaded, type) and issubclass(loaded, Backend)):
+        raise UnsupportedError(
+            f"backend {strategy!r} is registered as {module}:{attribute}, which is no Backend"
+        )
+    return loaded

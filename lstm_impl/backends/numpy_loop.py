@@ -1,0 +1,121 @@
+"""``numpy``: the float64 reference offered as a backend, for machines that have no framework.
+
+It is what the core install can run: the whole suite works with it, slowly. It is no second
+implementation, so passing the gate says nothing about it; ``reference.py`` has tests of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lstm_impl import reference
+from lstm_impl.backend import (
+    AVAILABLE,
+    Availability,
+    Backend,
+    Model,
+    RawGradients,
+    Tensor,
+)
+from lstm_impl.spec import LSTMSpec
+from lstm_impl.state import LSTMState
+from lstm_impl.weights import LSTMWeights
+from lstm_impl.workload import Workload
+
+
+class NumPyLoop(Backend):
+    """A Python loop over time, in float64 NumPy."""
+
+    strategy = "numpy"
+    framework = "numpy"
+    summary = "the float64 NumPy reference, a Python loop over time"
+    devices = ("cpu",)
+
+    def availability(self, device: str = "cpu") -> Availability:
+        if device == "cpu":
+            return AVAILABLE
+        return Availability(False, "NumPy computes on the CPU only")
+
+    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
+        return NumPyModel(self, spec, device, batch_major, weights)
+
+
+class NumPyModel(Model):
+    """The reference, holding its weights."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        spec: LSTMSpec,
+        device: str,
+        batch_major: bool,
+        weights: LSTMWeights,
+    ) -> None:
+        super().__init__(backend, spec, device, batch_major)
+        self._weights = weights
+
+    def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
+        return array
+
+    def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
+        return np.asarray(tensor)
+
+    def _time_major(self, array: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+        return np.swapaxes(array, 0, 1) if self.batch_major else array
+
+    def _infer(
+        self, x: Tensor, h: Tensor, c: Tensor, lengths: Tensor | None, masks: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        y, state = reference.forward(
+            self.spec, self._weights, self._time_major(x), LSTMState(h, c), lengths, masks
+        )
+        return self._time_major(y), state.h, state.c
+
+    def _train(
+        self,
+        x: Tensor,
+        h: Tensor,
+        c: Tensor,
+        lengths: Tensor | None,
+        masks: Tensor | None,
+        dy: Tensor,
+        dh: Tensor,
+        dc: Tensor,
+    ) -> RawGradients:
+        y, state, gradients = reference.forward_and_gradients(
+            self.spec,
+            self._weights,
+            self._time_major(x),
+            self._time_major(dy),
+            LSTMState(h, c),
+            LSTMState(dh, dc),
+            lengths,
+            masks,
+        )
+        return RawGradients(
+            y=self._time_major(y),
+            h=state.h,
+            c=state.c,
+            dx=self._time_major(gradients.x),
+            dh=gradients.state.h,
+            dc=gradients.state.c,
+            weights=gradients.weights,
+        )
+
+    def _host_weights(self, raw: LSTMWeights) -> LSTMWeights:
+        return raw.map(lambda array: array.astype(self.spec.precision.storage))
+
+    def get_weights(self) -> LSTMWeights:
+        return self._weights
+
+    def _set_weights(self, weights: LSTMWeights) -> None:
+        self._weights = weights
+
+    def synchronize(self) -> None:
+        """Nothing to wait for: NumPy returns when it is done."""
+
+    def evidence(self, workload: Workload) -> dict[str, Any]:
+        return {"kernels": ["numpy.matmul"], "device": "cpu"}

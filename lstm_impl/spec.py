@@ -1,0 +1,139 @@
+"""The network: what an LSTM is, before anybody says how it is computed.
+
+This room knows shapes and precisions and nothing else: no framework, no weights, no timing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.generic]
+FloatArray = npt.NDArray[np.floating]
+
+
+class UnsupportedError(RuntimeError):
+    """A backend cannot do what was asked; the message says why and what would work."""
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How numbers are kept and computed under one dtype name.
+
+    storage: NumPy's name of the type in which weights, inputs and outputs cross the library's face
+        (NumPy has no bfloat16: such values travel as float32 that are exactly representable).
+    compute: the framework's name of the type in which products and gates are computed.
+    variable: the framework's name of the type in which weights are kept.
+    roundoff: unit roundoff of one product or sum in the compute type.
+    """
+
+    storage: str
+    compute: str
+    variable: str
+    roundoff: float
+
+
+PRECISIONS: dict[str, Precision] = {
+    "float64": Precision("float64", "float64", "float64", 2.0**-53),
+    "float32": Precision("float32", "float32", "float32", 2.0**-24),
+    # float32 kept, but matrix products may use the tensor cores' 10-bit mantissa.
+    "tf32": Precision("float32", "float32", "float32", 2.0**-11),
+    "float16": Precision("float16", "float16", "float16", 2.0**-11),
+    "bfloat16": Precision("float32", "bfloat16", "bfloat16", 2.0**-8),
+    # Keras's mixed precision: float32 weights, cast to half for each step.
+    "mixed_float16": Precision("float32", "float16", "float32", 2.0**-11),
+    "mixed_bfloat16": Precision("float32", "bfloat16", "float32", 2.0**-8),
+}
+
+GATES = ("i", "f", "g", "o")
+"""Gate order of every canonical array: input, forget, cell candidate, output (Keras, PyTorch)."""
+
+
+@dataclass(frozen=True)
+class LSTMSpec:
+    """An LSTM network.
+
+    input_size: features per timestep of the input.
+    hidden_size: units H of each layer and direction.
+    num_layers: stacked layers L.
+    bidirectional: two directions per layer, their outputs concatenated on the feature axis.
+    dtype: one of ``PRECISIONS``.
+
+    Raises ValueError where a field is not what it should be.
+    """
+
+    input_size: int
+    hidden_size: int
+    num_layers: int = 1
+    bidirectional: bool = False
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        for field in ("input_size", "hidden_size", "num_layers"):
+            require_positive_integer(f"LSTMSpec.{field}", getattr(self, field))
+        if not isinstance(self.bidirectional, bool):
+            raise ValueError(
+                f"LSTMSpec.bidirectional is {self.bidirectional!r}; expected True or False"
+            )
+        if self.dtype not in PRECISIONS:
+            raise ValueError(
+                f"LSTMSpec.dtype is {self.dtype!r}; expected one of {', '.join(PRECISIONS)}"
+            )
+
+    @property
+    def num_directions(self) -> int:
+        """D: 2 if bidirectional, else 1."""
+        return 2 if self.bidirectional else 1
+
+    @property
+    def output_size(self) -> int:
+        """Features of the output, D*H."""
+        return self.num_directions * self.hidden_size
+
+    @property
+    def state_layers(self) -> int:
+        """Leading axis of the state, L*D: layer-major, forward before backward, as in cuDNN."""
+        return self.num_layers * self.num_directions
+
+    @property
+    def precision(self) -> Precision:
+        """How this spec's dtype is stored and computed."""
+        return PRECISIONS[self.dtype]
+
+    def layer_input_size(self, layer: int) -> int:
+        """Features that layer ``layer`` reads: the input's, then the layer below's outputs."""
+        return self.input_size if layer == 0 else self.output_size
+
+    @property
+    def parameter_count(self) -> int:
+        """Trainable numbers, with the one effective bias a gate."""
+        return sum(
+            self.num_directions
+            * 4
+            * self.hidden_size
+            * (self.layer_input_size(layer) + self.hidden_size + 1)
+            for layer in range(self.num_layers)
+        )
+
+    def quantize(self, values: npt.ArrayLike) -> FloatArray:
+        """``values`` rounded to what this dtype's storage can hold, in its NumPy storage type."""
+        array = np.asarray(values)
+        if self.precision.variable == "bfloat16":
+            return round_to_bfloat16(array)
+        return array.astype(self.precision.storage)
+
+
+def round_to_bfloat16(values: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """float32 values rounded to the nearest bfloat16 (ties to even), still held as float32."""
+    single = np.ascontiguousarray(values, dtype=np.float32)
+    bits = single.view(np.uint32)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
+    return np.where(np.isfinite(single), rounded.view(np.float32), single).astype(np.float32)
+
+
+def require_positive_integer(name: str, value: object) -> None:
+    """Raise ValueError, naming the field, unless ``value`` is an integer of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{name} is {value!r}; expected a positive integer")

@@ -1,0 +1,134 @@
+"""The parameters of an LSTM in one canonical form, from which every other layout is made.
+
+Canonical: one kernel ``[in, 4H]``, one recurrent kernel ``[H, 4H]`` and one bias ``[4H]`` for each
+layer and direction, gates in the order i, f, g, o. Conversions to and from the layouts of other
+libraries are in ``layouts.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lstm_impl.spec import FloatArray, LSTMSpec
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """A layer's direction: kernel ``[in, 4H]``, recurrent_kernel ``[H, 4H]``, bias ``[4H]``."""
+
+    kernel: FloatArray
+    recurrent_kernel: FloatArray
+    bias: FloatArray
+
+    def __iter__(self) -> Iterator[FloatArray]:
+        return iter((self.kernel, self.recurrent_kernel, self.bias))
+
+
+ARRAY_NAMES = ("kernel", "recurrent_kernel", "bias")
+
+
+@dataclass(frozen=True)
+class LSTMWeights:
+    """All parameters: ``weights.layers[layer][direction]`` is a ``LayerWeights``."""
+
+    layers: tuple[tuple[LayerWeights, ...], ...]
+
+    @classmethod
+    def random(cls, spec: LSTMSpec, seed: int = 0) -> LSTMWeights:
+        """Weights drawn uniformly within ``1/sqrt(H)``, the forget bias raised by 1.
+
+        No bias is zero and no two gates are alike, so that a backend that mixes up gates, drops a
+        bias or transposes a kernel cannot pass a check by luck.
+        """
+        rng = np.random.default_rng(seed)
+        limit = 1.0 / np.sqrt(spec.hidden_size)
+
+        def draw(*shape: int) -> FloatArray:
+            return rng.uniform(-limit, limit, shape)
+
+        def draw_layer(inputs: int) -> LayerWeights:
+            bias = draw(4 * spec.hidden_size)
+            bias[spec.hidden_size : 2 * spec.hidden_size] += 1.0
+            return LayerWeights(
+                spec.quantize(draw(inputs, 4 * spec.hidden_size)),
+                spec.quantize(draw(spec.hidden_size, 4 * spec.hidden_size)),
+                spec.quantize(bias),
+            )
+
+        return cls(
+            tuple(
+                tuple(draw_layer(spec.layer_input_size(layer)) for _ in range(spec.num_directions))
+                for layer in range(spec.num_layers)
+            )
+        )
+
+    @classmethod
+    def from_arrays(cls, spec: LSTMSpec, arrays: Sequence[npt.ArrayLike]) -> LSTMWeights:
+        """Weights from the flat list that ``arrays()`` gives.
+
+        Raises ValueError if the number of arrays or a shape is wrong.
+        """
+        directions = spec.num_directions
+        if len(arrays) != 3 * spec.num_layers * directions:
+            raise ValueError(
+                f"{len(arrays)} arrays of weights; expected {3 * spec.num_layers * directions}: "
+                "kernel, recurrent_kernel and bias of each layer and direction"
+            )
+        flat = [np.asarray(array) for array in arrays]
+        cells = [LayerWeights(*flat[k : k + 3]) for k in range(0, len(flat), 3)]
+        weights = cls(
+            tuple(
+                tuple(cells[layer * directions : (layer + 1) * directions])
+                for layer in range(spec.num_layers)
+            )
+        )
+        weights.check(spec)
+        return weights
+
+    def arrays(self) -> list[FloatArray]:
+        """kernel, recurrent_kernel, bias of layer 0 forward, (backward,) layer 1 ..., flat."""
+        return [array for layer in self.layers for cell in layer for array in cell]
+
+    def names(self) -> list[str]:
+        """A readable name for each of ``arrays()``, such as ``layer0.forward.kernel``."""
+        return [
+            f"layer{number}.{('forward', 'backward')[direction]}.{name}"
+            for number, layer in enumerate(self.layers)
+            for direction in range(len(layer))
+            for name in ARRAY_NAMES
+        ]
+
+    def map(self, function: Callable[[FloatArray], FloatArray]) -> LSTMWeights:
+        """The same structure with ``function`` applied to each array."""
+        return LSTMWeights(
+            tuple(
+                tuple(LayerWeights(*(function(array) for array in cell)) for cell in layer)
+                for layer in self.layers
+            )
+        )
+
+    def check(self, spec: LSTMSpec) -> None:
+        """Raise ValueError, naming the array, if these weights do not fit ``spec``."""
+        if len(self.layers) != spec.num_layers:
+            raise ValueError(
+                f"weights have {len(self.layers)} layers; the spec has {spec.num_layers}"
+            )
+        for number, layer in enumerate(self.layers):
+            if len(layer) != spec.num_directions:
+                raise ValueError(
+                    f"weights.layers[{number}] has {len(layer)} directions; "
+                    f"the spec has {spec.num_directions}"
+                )
+            gates = 4 * spec.hidden_size
+            expected = ((spec.layer_input_size(number), gates), (spec.hidden_size, gates), (gates,))
+            for direction, cell in enumerate(layer):
+                for name, array, shape in zip(ARRAY_NAMES, cell, expected, strict=True):
+                    where = f"weights.layers[{number}][{direction}].{name}"
+                    if np.shape(array) != shape:
+                        raise ValueError(f"{where} has shape {np.shape(array)}; expected {shape}")
+                    if not np.all(np.isfinite(array)):
+                        raise ValueError(f"{where} holds NaN or infinity")

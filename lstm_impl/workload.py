@@ -1,0 +1,131 @@
+"""The data that an LSTM is given: how much of it, in which mode, and the arrays themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lstm_impl.spec import FloatArray, LSTMSpec, require_positive_integer
+from lstm_impl.state import LSTMState
+
+MODES = ("inference", "training")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Host arrays for one workload, time-major.
+
+    x ``[T, B, in]``; dy ``[T, B, D*H]``, the gradient that flows into the output; state, the
+    initial state; lengths ``[B]`` or None; masks ``[L-1, T, B, D*H]`` or None, the dropout masks
+    between layers, already divided by the probability of keeping.
+    """
+
+    x: FloatArray
+    dy: FloatArray
+    state: LSTMState
+    lengths: npt.NDArray[np.int32] | None
+    masks: FloatArray | None
+
+
+@dataclass(frozen=True)
+class Workload:
+    """How much data one step processes, and what is done with it.
+
+    batch, timesteps: the sizes B and T.
+    mode: ``inference`` (the forward pass) or ``training`` (forward, and the gradients of every
+        weight, the input and the initial state).
+    min_length: None if every sequence is T long; else lengths spread evenly from it to T,
+        right-padded.
+    window: None if the step takes the whole sequence at once; else it is cut into windows of this
+        many timesteps, the state carried from one to the next and the gradient stopped between.
+    dropout: rate of inverted dropout between layers, in training.
+    batch_major: the arrays on the device are ``[batch, time, feature]``.
+
+    Raises ValueError where a field is not what it should be.
+    """
+
+    batch: int
+    timesteps: int
+    mode: str = "inference"
+    min_length: int | None = None
+    window: int | None = None
+    dropout: float = 0.0
+    batch_major: bool = False
+
+    def __post_init__(self) -> None:
+        require_positive_integer("Workload.batch", self.batch)
+        require_positive_integer("Workload.timesteps", self.timesteps)
+        if self.mode not in MODES:
+            raise ValueError(f"Workload.mode is {self.mode!r}; expected one of {', '.join(MODES)}")
+        for field in ("min_length", "window"):
+            value = getattr(self, field)
+            if value is not None:
+                require_positive_integer(f"Workload.{field}", value)
+                if value > self.timesteps:
+                    raise ValueError(
+                        f"Workload.{field} is {value}; "
+                        f"expected at most the {self.timesteps} timesteps"
+                    )
+        if self.window is not None and self.min_length is not None:
+            raise ValueError(
+                "Workload.window and Workload.min_length are both given; a stream cut into windows "
+                "has no padding: leave one of them out"
+            )
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(
+                f"Workload.dropout is {self.dropout!r}; expected at least 0 and less than 1"
+            )
+
+    @property
+    def training(self) -> bool:
+        """Whether gradients are part of the work."""
+        return self.mode == "training"
+
+    def lengths(self) -> npt.NDArray[np.int32] | None:
+        """Valid timesteps of each sequence, ``[batch]``, or None if all are T."""
+        if self.min_length is None:
+            return None
+        return np.linspace(self.timesteps, self.min_length, self.batch).round().astype(np.int32)
+
+    def windows(self) -> list[slice]:
+        """The slices of time that one step works through, one after the other."""
+        size = self.window or self.timesteps
+        return [
+            slice(start, min(start + size, self.timesteps))
+            for start in range(0, self.timesteps, size)
+        ]
+
+    def valid_timesteps(self) -> int:
+        """Timesteps of all sequences together that are not padding."""
+        lengths = self.lengths()
+        return self.batch * self.timesteps if lengths is None else int(lengths.sum())
+
+    def inputs(self, spec: LSTMSpec, seed: int = 0) -> Inputs:
+        """Random inputs, gradients, initial state and dropout masks from one seeded source."""
+        rng = np.random.default_rng(seed)
+        shape = (self.timesteps, self.batch)
+        state_shape = (spec.state_layers, self.batch, spec.hidden_size)
+        x = spec.quantize(rng.standard_normal((*shape, spec.input_size)))
+        dy = spec.quantize(rng.standard_normal((*shape, spec.output_size)))
+        state = LSTMState(
+            h=spec.quantize(rng.uniform(-0.5, 0.5, state_shape)),
+            c=spec.quantize(rng.uniform(-0.5, 0.5, state_shape)),
+        )
+        masks = None
+        if self.dropout and self.training and spec.num_layers > 1:
+            masks = dropout_masks(spec, self.timesteps, self.batch, self.dropout, rng)
+        return Inputs(x, dy, state, self.lengths(), masks)
+
+
+def dropout_masks(
+    spec: LSTMSpec, timesteps: int, batch: int, rate: float, seed: int | np.random.Generator
+) -> FloatArray:
+    """Inverted dropout masks between layers, ``[L-1, T, B, D*H]``: 0, or 1/(1-rate).
+
+    They are an input, so that every backend, and the reference, drops the same units.
+    """
+    rng = np.random.default_rng(seed)
+    shape = (spec.num_layers - 1, timesteps, batch, spec.output_size)
+    return spec.quantize((rng.random(shape) >= rate) / (1.0 - rate))
