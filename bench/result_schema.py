@@ -1,0 +1,285 @@
+"""What a result file holds, schema 1: its types, and how each is made from checked fields.
+
+A later schema is refused here with a word about
+upgrading; an older one, once there is one, will be turned into this one here. This room knows cases
+and plain data: no files are opened, no statistics are made.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields, replace
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.cases import Case
+from bench.result_fields import LONGEST, Field, Missing, ResultError, error_at, printable
+from lstm_impl.spec import LSTMSpec
+from lstm_impl.workload import Workload
+
+SCHEMA = 1
+OUTCOMES = ("not_measured", "refused", "failed", "crashed", "timed_out", "interrupted")
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a measurement is not to be trusted, and what to do about it."""
+
+    code: str
+    text: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """One process that measured.
+
+    session: runs with the same one are replicates. started, finished: UTC; finished is None if the
+    run never came to its end, and then complete is False. environment: the machine's state
+    ``before`` and ``after``, free-form plain data.
+    """
+
+    id: str
+    session: str
+    suite: str
+    seed: int
+    started: datetime
+    finished: datetime | None
+    complete: bool
+    host: str
+    machine_id: str
+    options: Mapping[str, object]
+    environment: Mapping[str, object]
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data, as it stands in a result file."""
+        return {
+            "id": self.id,
+            "session": self.session,
+            "suite": self.suite,
+            "seed": self.seed,
+            "started": self.started.isoformat(),
+            "finished": None if self.finished is None else self.finished.isoformat(),
+            "complete": self.complete,
+            "options": dict(self.options),
+            "host": self.host,
+            "machine_id": self.machine_id,
+            "environment": dict(self.environment),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """What one run measured of one case, its gate passed.
+
+    samples: seconds per step, one a block of ``calls`` steps. rounds: for each sample the
+    alternating round in which it was taken; samples of two cases of one group with the same round
+    in the same run are a pair. warmup: seconds per step before them. setup: seconds under
+    ``build_s``, ``trace_s``, ``first_call_s``, ``compile_s``, each possibly None. steady: whether
+    the samples showed no trend, None if it could not be told. valid, reasons: whether the numbers
+    are to be trusted, and if not why.
+    """
+
+    case: Case
+    run: Run
+    samples: npt.NDArray[np.float64]
+    rounds: npt.NDArray[np.int64]
+    warmup: tuple[float, ...]
+    calls: int
+    setup: Mapping[str, float | None]
+    gate: Mapping[str, object]
+    evidence: Mapping[str, object]
+    memory: Mapping[str, object] | None
+    roofs: Mapping[str, object] | None
+    energy: Mapping[str, object] | None
+    steady: bool | None
+    valid: bool
+    reasons: tuple[Reason, ...]
+    path: Path
+    stopped: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A case that has no time: one of ``OUTCOMES``, and why, in words a user can act on."""
+
+    case: Case
+    run: Run
+    outcome: str
+    reason: str
+    advice: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class ResultFile:
+    """One run, read. notes: what a reader should know of how it was read."""
+
+    path: Path
+    run: Run
+    measurements: tuple[Measurement, ...]
+    outcomes: tuple[Outcome, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Results:
+    """Several files: those that could be read, one error for each that could not, and notes."""
+
+    files: tuple[ResultFile, ...]
+    errors: tuple[ResultError, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def measurements(self) -> list[Measurement]:
+        """Those of all files."""
+        return [each for file in self.files for each in file.measurements]
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """Those of all files."""
+        return [each for file in self.files for each in file.outcomes]
+
+
+def check_schema(schema: Field) -> None:
+    """Raise ResultError if the file is of a schema that this version does not know."""
+    if schema.integer(1) > SCHEMA:
+        known = f"this version knows schema {SCHEMA}"
+        raise schema.error(f"at most {SCHEMA}: {known}, upgrade the suite to read the file")
+
+
+def parse_run(field: Field) -> Run:
+    """The run that ``Run.to_dict`` wrote."""
+    return Run(
+        id=field["id"].label(),
+        session=field["session"].label(),
+        suite=field["suite"].text(),
+        seed=field["seed"].integer(0, 2**64 - 1),
+        started=field["started"].time(),
+        finished=field["finished"].time() if field["finished"].given else None,
+        complete=field["complete"].boolean(),
+        host=field["host"].text(),
+        machine_id=field["machine_id"].text(),
+        options=field["options"].free(),
+        environment=field["environment"].free(),
+    )
+
+
+def parse_finish(run: Run, line: Field) -> Run:
+    """The run as a journal's last line leaves it."""
+    environment = dict(run.environment)
+    if line["environment_after"].given:
+        environment["after"] = line["environment_after"].free()
+    return replace(
+        run,
+        finished=line["finished"].time(),
+        complete=line["complete"].boolean() if line["complete"].given else True,
+        environment=environment,
+    )
+
+
+def parse_benchmark(field: Field, run: Run) -> Measurement | Outcome:
+    """A benchmark entry; a failed Outcome if its gate did not pass, whatever time stands there."""
+    ours = field["extra_info"]["lstm"]
+    check_schema(ours["schema"])
+    case = _case(ours)
+    gate = ours["gate"]
+    if gate["errors"].given:
+        gate["errors"].numbers_or_nulls()
+    if not gate["passed"].boolean():
+        told = "it did not compute what the reference computes, so its time is not shown"
+        return Outcome(case, run, "failed", told, "", field.path)
+    data = field["stats"]["data"]
+    samples = data.times()
+    if not samples:
+        raise data.error("at least one sample", "is empty")
+    blocks = ours["blocks"]
+    rounds = blocks["round"].integers(0)
+    if len(rounds) != len(samples):
+        raise blocks["round"].error(f"a round for each of the {len(samples)} samples in stats.data")
+    valid, reasons = _validity(ours["validity"])
+    return Measurement(
+        case=case,
+        run=run,
+        samples=np.array(samples, dtype=np.float64),
+        rounds=np.array(rounds, dtype=np.int64),
+        warmup=tuple(map(float, blocks["warmup"].times())),
+        calls=blocks["calls"].integer(1),
+        setup=_setup(ours["setup"]),
+        gate=gate.free(),
+        evidence=ours["evidence"].free(),
+        memory=_free_or_none(ours["memory"]),
+        roofs=_free_or_none(ours["roofs"]),
+        energy=_free_or_none(ours["energy"]),
+        steady=ours["steady"].boolean() if ours["steady"].given else None,
+        valid=valid,
+        reasons=reasons,
+        path=field.path,
+        stopped=blocks["stopped"].text() if blocks["stopped"].given else "",
+    )
+
+
+def parse_outcome(field: Field, run: Run) -> Outcome:
+    """An entry of a case that has no time."""
+    outcome = field["outcome"]
+    if outcome.value not in OUTCOMES:
+        raise outcome.error("one of " + ", ".join(OUTCOMES))
+    return Outcome(
+        case=_case(field),
+        run=run,
+        outcome=outcome.text(),
+        reason=field["reason"].text(),
+        advice=field["advice"].text() if field["advice"].given else "",
+        path=field.path,
+    )
+
+
+def _validity(field: Field) -> tuple[bool, tuple[Reason, ...]]:
+    valid = field["valid"].boolean()
+    reasons = tuple(
+        Reason(each["code"].label(), each["text"].text(), each["advice"].text())
+        for each in field["reasons"].items()
+    )
+    if not valid and not reasons:
+        raise field["reasons"].error("at least one reason, since valid is false", "is empty")
+    return valid, reasons
+
+
+def _setup(field: Field) -> dict[str, float | None]:
+    seconds = field.numbers_or_nulls(maximum=LONGEST)
+    for key, value in seconds.items():
+        # compile_s is a difference of two measured times, and noise can turn it under zero.
+        if value is not None and value < 0 and key != "compile_s":
+            raise field[key].error("a number of at least 0")
+    return seconds
+
+
+def _free_or_none(field: Field) -> Mapping[str, object] | None:
+    return field.free() if field.given else None
+
+
+def _case(parent: Field) -> Case:
+    """The case of an entry, each field of the spec and the workload checked under its own name."""
+    field = parent["case"]
+    field["backend"].label()
+    field["device"].label()
+    for key, kind in (("spec", LSTMSpec), ("workload", Workload)):
+        for known in fields(kind):
+            value = field[key][known.name]
+            if value.value is not Missing or known.default is MISSING:
+                value.annotated(str(known.type))
+    try:
+        case = Case.from_dict(field.mapping())
+    except ValueError as error:
+        # The types' own rules say "case.spec: LSTMSpec.dtype is": name it as it stands in the file.
+        told = re.sub(r"^case\.(spec|workload): (LSTMSpec|Workload)\.", r"case.\1.", str(error))
+        where = field.name.removesuffix("case")
+        raise error_at(field.path, printable(told.removeprefix("case")), f"{where}case") from None
+    stored = parent["case_id"]
+    if stored.text() != case.id:
+        raise stored.error(f'"{printable(case.id)}", the id of its case')
+    return case

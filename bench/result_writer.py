@@ -1,0 +1,222 @@
+"""Writing results so that nothing finished is ever lost and nothing half written is ever seen.
+
+A journal line is on the disk before the next case starts; a file takes its name only when it is
+whole. What would not be read back is refused before it is written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from bench.result_fields import Field, ResultError, printable
+from bench.result_schema import (
+    SCHEMA,
+    Run,
+    parse_benchmark,
+    parse_finish,
+    parse_outcome,
+    parse_run,
+)
+
+JOURNAL_SUFFIX = ".journal.jsonl"
+
+
+class ResultWriteError(OSError):
+    """A result file cannot be written; one line, naming the path. Nothing half written is left."""
+
+
+class Journal:
+    """Writes one run's journal; each line is on the disk before the call returns.
+
+    Used as a context manager, or closed by ``close``. The file must not exist yet.
+
+    Raises ResultWriteError, naming the path, where the file cannot be made or a line not written;
+    the lines before it stay whole. Raises ResultError for an entry that ``read`` would refuse,
+    before anything of it is written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        if not self.path.name.endswith(JOURNAL_SUFFIX):
+            raise ValueError(
+                f"the journal is to be named {printable(str(self.path))}; "
+                f"expected a name ending in {JOURNAL_SUFFIX}"
+            )
+        self._run: Run | None = None
+        self._measured: set[str] = set()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            _sync_folder(self.path.parent)
+        except (OSError, ValueError) as error:
+            raise _write_error(self.path, error) from None
+
+    def start(self, run: Run | Mapping[str, object]) -> None:
+        """The first line: what run this is."""
+        data = run.to_dict() if isinstance(run, Run) else run
+        line = _plain({"schema": SCHEMA, "run": data}, "")
+        self._run = parse_run(Field(self.path, "run", line["run"]))
+        self._append(line)
+
+    def benchmark(self, entry: Mapping[str, object]) -> None:
+        """A measured case: its entry as pytest-benchmark makes it, ours in ``extra_info``."""
+        line = _plain({"benchmark": entry}, "")
+        field = Field(self.path, "benchmark", line["benchmark"])
+        case_id = parse_benchmark(field, self._started()).case.id
+        if case_id in self._measured:
+            raise field["extra_info"]["lstm"]["case_id"].error("each case once in a run")
+        self._append(line)
+        self._measured.add(case_id)
+
+    def outcome(self, entry: Mapping[str, object]) -> None:
+        """A case that has no time."""
+        line = _plain({"outcome": entry}, "")
+        parse_outcome(Field(self.path, "outcome", line["outcome"]), self._started())
+        self._append(line)
+
+    def finish(
+        self,
+        finished: datetime | str | None = None,
+        environment_after: Mapping[str, object] | None = None,
+        *,
+        complete: bool = True,
+    ) -> None:
+        """The last line: when it ended (by default now), the machine then, whether all was done."""
+        run = self._started()
+        if finished is None:
+            finished = datetime.now(UTC)
+        time = finished if isinstance(finished, str) else finished.isoformat()
+        line = _plain(
+            {"finished": time, "environment_after": environment_after, "complete": complete}, ""
+        )
+        parse_finish(run, Field(self.path, "", line))
+        self._append(line)
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _started(self) -> Run:
+        if self._run is None:
+            raise RuntimeError("Journal.start was not called: a journal begins with its run")
+        return self._run
+
+    def _append(self, line: Mapping[str, object]) -> None:
+        before = os.lseek(self._file, 0, os.SEEK_CUR)
+        try:
+            _write_all(self._file, _encode(line) + b"\n")
+            os.fsync(self._file)
+        except OSError as error:
+            # What was written of the line (a full disk takes a part) must not stay behind: the
+            # next line would be glued to it. If even that fails the disk is gone, and the reader
+            # drops a last line that is cut off.
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, before)
+                os.lseek(self._file, before, os.SEEK_SET)
+            raise _write_error(self.path, error) from None
+
+
+def write(path: str | os.PathLike[str], data: Mapping[str, object]) -> None:
+    """Write a JSON file whole or not at all: into a file beside it, which then takes its name.
+
+    Raises ResultWriteError, naming the path; what stood under the name before then still does.
+    """
+    write_bytes(path, _encode(_plain(data, "")) + b"\n")
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """``write`` for a file of any content."""
+    path = Path(path)
+    beside = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex[:12]}.tmp")
+    file = -1
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        _write_all(file, data)
+        os.fsync(file)
+        os.close(file)
+        file = -1
+        beside.replace(path)
+        _sync_folder(path.parent)
+    except (OSError, ValueError) as error:
+        raise _write_error(path, error) from None
+    finally:
+        if file >= 0:
+            os.close(file)
+        # Where this fails it was never made, for the reason that is already being raised.
+        with contextlib.suppress(OSError, ValueError):
+            beside.unlink(missing_ok=True)
+
+
+def _write_all(file: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name in a folder outlive a power cut; some file systems cannot, and need not."""
+    try:
+        file = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    with contextlib.suppress(OSError):
+        os.fsync(file)
+    os.close(file)
+
+
+def _write_error(path: Path, error: Exception) -> ResultWriteError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return ResultWriteError(f"{printable(str(path))} cannot be written: {printable(reason)}")
+
+
+def _encode(data: object) -> bytes:
+    # ASCII only, so that a lone surrogate in a name is no obstacle.
+    return json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _plain(value: Mapping[str, object], where: str) -> dict[str, object]:
+    return {str(key): _plain_value(item, f"{where}{key}") for key, item in value.items()}
+
+
+def _plain_value(value: object, where: str) -> object:
+    """The value as JSON can hold it; NaN and infinity, for which JSON has no spelling, as null."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return _plain(value, where + ".")
+    if isinstance(value, list | tuple):
+        return [_plain_value(item, f"{where}[{index}]") for index, item in enumerate(value)]
+    if isinstance(value, np.ndarray):
+        return _plain_value(value.tolist(), where)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise ResultError(f"{where} is a {type(value).__name__}; expected plain data")
