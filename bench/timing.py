@@ -1,0 +1,394 @@
+"""Clocks, blocks, warm-up and stopping: from steps that are ready to run to samples of their time.
+
+The steps of one group are timed in rounds, one block of calls each, in an order drawn anew for each
+round: the speed of a machine drifts by more than the differences that matter, and what is timed in
+the same round has seen the same machine. This room knows steps and a clock, which is handed in, so
+that all of it is tested with a clock of the test's own. It knows no case, no file and no framework.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import partial
+
+from bench.stats import median_interval
+from lstm_impl.backend import Step
+
+SYNCHRONIZE_SHARE = 0.01
+"""A block is so long that the wait at its end costs at most this part of it: a hundredth is under
+what any comparison here can tell apart."""
+
+RESOLUTIONS_PER_BLOCK = 1000
+"""A block is at least this many ticks of the clock, so that reading it is wrong by 0.1% at most."""
+
+SHORTEST_BLOCK = 0.01
+"""Seconds. A block evicts what the one before it left in the caches and thread pools; in 10 ms the
+refilling is lost among the calls, and the operating system's interruptions (of 0.1 ms and less)
+cannot make a sample."""
+
+MOST_CALLS = 100_000
+"""In one block. It fills ``SHORTEST_BLOCK`` with steps of 100 ns; nothing faster is an LSTM, so a
+step that asks for more does not work, or the clock does not."""
+
+GROWTH = 10
+"""A block grows by this factor at most from one trial to the next: the first calls are the slowest,
+and what they say about the number of calls is not to be trusted far."""
+
+WARMUP_BLOCKS = 6
+"""Blocks that the steady state is looked for in, during warm-up: two halves of three, which fall
+apart by chance in one of ten cases, and one more round settles it."""
+
+WARMUP_SHARE = 0.3
+"""Part of the time that warm-up may take; a step that has not settled by then is measured as it is
+and marked by ``Series.steady``."""
+
+DRIFT = 0.05
+"""Two halves of the samples that differ by less count as one: a drift that would not change an
+answer is not worth refusing one for."""
+
+FEWEST_SAMPLES = 6
+"""Under 6 the median has no 95% interval: all samples lie on one side of it in 2 * 0.5**5 = 6% of
+cases."""
+
+MOST_ROUNDS = 2000
+"""Past this the interval of a median narrows by less than 2% for each hundred rounds more, and the
+result file is all samples."""
+
+MOST_CLOCK_READS = 10_000_000
+"""In search of its resolution. The coarsest clock in use, 16 ms, moves within a million."""
+
+
+class TimingError(RuntimeError):
+    """A step or the clock cannot be timed; the message says why."""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """now: seconds that never go back; resolution: the smallest step of ``now``, in seconds."""
+
+    now: Callable[[], float]
+    resolution: float
+
+    @classmethod
+    def of(cls, now: Callable[[], float]) -> Clock:
+        """``now`` with the resolution that it shows.
+
+        Raises TimingError if it stands still.
+        """
+        smallest, reads, last = math.inf, 0, now()
+        while reads < 1000 or smallest == math.inf:
+            reads += 1
+            if reads > MOST_CLOCK_READS:
+                raise TimingError(f"the clock stands still: {reads} readings were the same")
+            current = now()
+            if current > last:
+                smallest = min(smallest, current - last)
+            last = current
+        return cls(now, smallest)
+
+    @classmethod
+    def system(cls) -> Clock:
+        """The performance counter of this machine."""
+        return cls.of(time.perf_counter)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how well one group is measured.
+
+    seconds: for all members together, warm-up included; one round is always made.
+    precision: how far the median's 95% interval may reach, relative to the median, for a member to
+        be known well enough.
+    seed: of the order of the members within each round.
+    """
+
+    seconds: float
+    precision: float = 0.01
+    seed: int = 0
+
+
+class Stopped(StrEnum):
+    """Why no more samples were taken."""
+
+    PRECISE = "precise"
+    TIME = "time"
+    ROUNDS = "rounds"
+
+
+@dataclass(frozen=True)
+class FirstUse:
+    """What comes once, in seconds: tracing apart from the first call, which compiles."""
+
+    trace: float
+    first_call: float
+
+
+@dataclass(frozen=True)
+class Series:
+    """What was measured of one step.
+
+    calls: of the step in one block.
+    blocks: seconds of each block, its wait included.
+    rounds: the alternating round that each block was taken in; blocks of two members with the same
+        round are a pair.
+    warmup: seconds per step of the blocks that were made before, in order.
+    stopped: why there are no more blocks.
+    steady: whether the two halves of the blocks agree; None if there are too few to tell.
+    synchronize: seconds that waiting takes when there is nothing to wait for.
+    """
+
+    calls: int
+    blocks: tuple[float, ...]
+    rounds: tuple[int, ...]
+    warmup: tuple[float, ...]
+    stopped: Stopped
+    steady: bool | None
+    synchronize: float
+
+    @property
+    def samples(self) -> tuple[float, ...]:
+        """Seconds per step, one for each block."""
+        return tuple(block / self.calls for block in self.blocks)
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A step raised while it was measured: it has no times.
+
+    during: when, in words.
+    """
+
+    error: Exception
+    during: str
+
+
+def first_use(step: Step, clock: Clock) -> FirstUse:
+    """Trace ``step``, then call it for the first time and wait for it, each timed apart."""
+    start = clock.now()
+    step.trace()
+    traced = clock.now()
+    step.run()
+    step.synchronize()
+    return FirstUse(traced - start, clock.now() - traced)
+
+
+def measure(steps: Mapping[str, Step], plan: Plan, clock: Clock) -> dict[str, Series | Broken]:
+    """Time the members of one group in alternating blocks.
+
+    Each step has been called before (``first_use``). A step that raises becomes ``Broken`` and the
+    others go on; an interruption (Ctrl-C) is let through. Rounds are made until every member's
+    interval is as narrow as ``plan.precision`` or the next one would end after ``plan.seconds``.
+    """
+    group = _Group(steps, plan, clock)
+    group.calibrate()
+    group.warm_up()
+    reason = group.take_samples()
+    return {name: member.result(plan, reason) for name, member in group.members.items()}
+
+
+def relative_half_width(samples: Sequence[float]) -> float:
+    """How far the median's 95% interval reaches, relative to it; infinite if there is none."""
+    if len(samples) < FEWEST_SAMPLES:
+        return math.inf
+    return median_interval(samples).half_width
+
+
+def halves_agree(samples: Sequence[float]) -> bool | None:
+    """Whether the earlier and the later half of ``samples`` are of one speed.
+
+    They are if their medians differ by less than ``DRIFT``, or by no more than their noise: the
+    medians' 95% intervals overlap (of the whole ranges, where a half is too short for an interval).
+    None if there are fewer than ``WARMUP_BLOCKS`` samples.
+    """
+    if len(samples) < WARMUP_BLOCKS:
+        return None
+    middle = len(samples) // 2
+    first, second = median_interval(samples[:middle]), median_interval(samples[middle:])
+    if abs(first.mid - second.mid) <= DRIFT * min(first.mid, second.mid):
+        return True
+    return first.low <= second.high and second.low <= first.high
+
+
+@dataclass
+class _Member:
+    """One step, while it is measured."""
+
+    step: Step
+    calls: int = 1
+    synchronize: float = 0.0
+    shortest: float = 0.0
+    latest: float = 0.0  # seconds of the last block
+    warmup: list[float] = field(default_factory=list)
+    warmed_from: int = 0  # where in ``warmup`` the blocks of this many calls begin
+    blocks: list[float] = field(default_factory=list)
+    rounds: list[int] = field(default_factory=list)
+    broken: Broken | None = None
+
+    def block(self, clock: Clock) -> float:
+        """Seconds of one block: its calls and one wait at the end."""
+        if self.calls > 1:
+            # Another member ran last and the caches are its own. One call outside the clock brings
+            # ours back; where a single call is a whole block, it is too long for that to count.
+            self.step.run()
+            self.step.synchronize()
+        run, calls = self.step.run, range(self.calls)
+        collecting = gc.isenabled()
+        gc.disable()  # a collection inside a block would time the garbage of the whole process
+        try:
+            start = clock.now()
+            for _ in calls:
+                run()
+            self.step.synchronize()
+            self.latest = clock.now() - start
+        finally:
+            if collecting:
+                gc.enable()
+        return self.latest
+
+    def calibrate(self, clock: Clock) -> None:
+        """Find the number of calls that makes a block long enough."""
+        self.step.synchronize()
+        waits = []
+        for _ in range(9):
+            start = clock.now()
+            self.step.synchronize()
+            waits.append(clock.now() - start)
+        self.synchronize = sorted(waits)[4]
+        self.shortest = max(
+            SHORTEST_BLOCK,
+            RESOLUTIONS_PER_BLOCK * clock.resolution,
+            self.synchronize / SYNCHRONIZE_SHARE,
+        )
+        while True:
+            self.warmed_from = len(self.warmup)
+            elapsed = self.block(clock)
+            if elapsed > 0:
+                self.warmup.append(elapsed / self.calls)
+            if elapsed >= self.shortest:
+                return
+            if self.calls >= MOST_CALLS:
+                raise TimingError(
+                    f"{self.calls} calls took {elapsed:g} s together, too short to be timed: "
+                    "the step does no work, or the clock is too coarse"
+                )
+            wanted = GROWTH * self.calls
+            if elapsed > 0:
+                wanted = min(wanted, math.ceil(1.1 * self.calls * self.shortest / elapsed))
+            self.calls = min(MOST_CALLS, max(wanted, self.calls + 1))
+
+    def warm_up(self, clock: Clock) -> None:
+        """One block that is kept as warm-up."""
+        self.warmup.append(self._whole_block(clock) / self.calls)
+
+    def settled(self) -> bool:
+        """Whether the latest blocks are of one speed."""
+        latest = self.warmup[self.warmed_from :][-WARMUP_BLOCKS:]
+        return halves_agree(latest) is True
+
+    def lengthen(self) -> None:
+        """More calls to a block, if warming up has made the step quicker than it seemed."""
+        quickest = min(self.warmup)
+        if quickest * self.calls < self.shortest:
+            self.calls = min(MOST_CALLS, math.ceil(self.shortest / quickest))
+
+    def sample(self, clock: Clock, number: int) -> None:
+        """One block that counts, in round ``number``."""
+        self.blocks.append(self._whole_block(clock))
+        self.rounds.append(number)
+
+    def _whole_block(self, clock: Clock) -> float:
+        elapsed = self.block(clock)
+        if elapsed <= 0:
+            raise TimingError(f"a block of {self.calls} calls took {elapsed:g} s by the clock")
+        return elapsed
+
+    @property
+    def samples(self) -> list[float]:
+        return [block / self.calls for block in self.blocks]
+
+    def result(self, plan: Plan, reason: Stopped) -> Series | Broken:
+        """What is handed out."""
+        if self.broken is not None:
+            return self.broken
+        samples = self.samples
+        precise = relative_half_width(samples) <= plan.precision
+        return Series(
+            calls=self.calls,
+            blocks=tuple(self.blocks),
+            rounds=tuple(self.rounds),
+            warmup=tuple(self.warmup),
+            stopped=Stopped.PRECISE if precise else reason,
+            steady=halves_agree(samples),
+            synchronize=self.synchronize,
+        )
+
+
+class _Group:
+    """The members of one group and the time that is left to them."""
+
+    def __init__(self, steps: Mapping[str, Step], plan: Plan, clock: Clock) -> None:
+        self.members = {name: _Member(step) for name, step in steps.items()}
+        self._plan = plan
+        self._clock = clock
+        self._order = random.Random(plan.seed)
+        self._start = clock.now()
+
+    @property
+    def _living(self) -> list[_Member]:
+        return [member for member in self.members.values() if member.broken is None]
+
+    def _try(self, member: _Member, during: str, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:
+            # Whatever a backend raises is its own result: the others are still to be measured.
+            member.broken = Broken(error, during)
+
+    def _round_fits(self, share: float) -> bool:
+        """Whether one more round would end within ``share`` of the time."""
+        next_round = sum(member.latest for member in self._living)
+        return self._clock.now() - self._start + next_round <= share * self._plan.seconds
+
+    def _shuffled(self) -> list[_Member]:
+        members = self._living
+        self._order.shuffle(members)
+        return members
+
+    def calibrate(self) -> None:
+        for member in self._shuffled():
+            self._try(
+                member,
+                "while the number of calls in a block was chosen",
+                partial(member.calibrate, self._clock),
+            )
+
+    def warm_up(self) -> None:
+        """Rounds until the latest blocks of every member are of one speed, or time presses."""
+        while not all(member.settled() for member in self._living):
+            if not self._round_fits(WARMUP_SHARE):
+                break
+            for member in self._shuffled():
+                self._try(member, "while it was warmed up", partial(member.warm_up, self._clock))
+        for member in self._living:
+            member.lengthen()
+
+    def take_samples(self) -> Stopped:
+        """Rounds whose blocks are the samples; says why they ended."""
+        for number in range(MOST_ROUNDS):
+            for member in self._shuffled():
+                work = partial(member.sample, self._clock, number)
+                self._try(member, f"in round {number}", work)
+            if all(
+                relative_half_width(member.samples) <= self._plan.precision
+                for member in self._living
+            ):
+                return Stopped.PRECISE
+            if not self._round_fits(1.0):
+                return Stopped.TIME
+        return Stopped.ROUNDS
