@@ -1,0 +1,578 @@
+"""How a comparison is shown: in a terminal, as Markdown, CSV or JSON, and to GitHub Actions.
+
+This room knows a finished ``compare.Report`` and nothing of how it came about. Names and reasons
+in it come from result files, which may come from anywhere: each format makes them harmless.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bench.cases import Case
+from bench.compare import Gate, Mean, Report, Row, UsageError
+from bench.result_fields import printable
+from bench.stats import (
+    ENOUGH_PROCESSES,
+    SAME_WITHIN,
+    VERDICT_CONFIDENCE,
+    Comparison,
+    Interval,
+    Verdict,
+)
+
+# Wide enough for a whole row, narrow enough for a terminal beside an editor.
+WIDTH = 100
+# A list of names longer than this says how many more there are; CSV and JSON have them all.
+LONGEST_LIST = 20
+
+CSV_COLUMNS = (
+    "kind",
+    "base",
+    "new",
+    "base_backend",
+    "backend",
+    "shape",
+    "dtype",
+    "mode",
+    "base_device",
+    "device",
+    "base_s",
+    "new_s",
+    "ratio",
+    "ratio_low",
+    "ratio_high",
+    "confidence",
+    "verdict",
+    "valid",
+    "processes",
+    "pairing",
+    "allowance",
+    "how",
+    "reason",
+)
+
+_HEADINGS = ("case", "base", "new", "ratio", "interval", "verdict", "runs")
+_GAP = 2  # blanks between the columns of a terminal's table
+_NARROWEST = 24  # of a case's name, before columns are left out for it
+
+_STYLES = {
+    Verdict.FASTER: "bold green",
+    Verdict.SLOWER: "bold red",
+    Verdict.SAME: "cyan",
+    Verdict.UNCLEAR: "yellow",
+}
+
+
+def show(report: Report, kind: str, output: Path | None, environment: Mapping[str, str]) -> None:
+    """Write the report to a file or to standard output, and tell GitHub Actions where it runs.
+
+    Raises UsageError if a file cannot be written.
+    """
+    if output is None and kind == "terminal":
+        _terminal(report, Console(highlight=False, width=None if _is_wide() else WIDTH))
+    else:
+        text = _as_text(report, kind)
+        if output is None:
+            sys.stdout.write(text)
+        else:
+            _write(output, text, "w")
+    if summary := environment.get("GITHUB_STEP_SUMMARY"):
+        _write(Path(summary), markdown(report) + "\n", "a")
+        # Beside output that another program reads, annotations would be in the way on stdout;
+        # the runner reads them from stderr as well.
+        stream = sys.stdout if output is not None or kind == "terminal" else sys.stderr
+        for line in warning_lines(report):
+            print(line, file=stream)
+    sys.stdout.flush()
+
+
+def _is_wide() -> bool:
+    """Whether the width is known: a terminal's own, or one that the user has set."""
+    return sys.stdout.isatty() or "COLUMNS" in os.environ
+
+
+def _write(path: Path, text: str, mode: str) -> None:
+    try:
+        with path.open(mode, encoding="utf-8", newline="") as file:
+            file.write(text)
+    except OSError as error:
+        raise UsageError(f"{printable(str(path))} cannot be written: {error.strerror}") from None
+
+
+def _as_text(report: Report, kind: str) -> str:
+    if kind == "markdown":
+        return markdown(report)
+    if kind == "csv":
+        return comma_separated(report)
+    if kind == "json":
+        return as_json(report)
+    console = Console(file=io.StringIO(), width=WIDTH, highlight=False, no_color=True)
+    _terminal(report, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+# What is said in words, in a terminal and in Markdown alike
+
+
+def summary_lines(report: Report) -> list[str]:
+    """What was found: how many cases have which verdict, and what stands behind them."""
+    lines = [_clean(report.finding, 500)] if report.finding else []
+    if report.rows:
+        counts = Counter(row.comparison.verdict for row in report.rows)
+        told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
+        lines.append(f"{_count(len(report.rows), 'shared case')}: {told}.")
+    lines.extend(_mean_line(mean) for mean in report.means)
+    invalid = sum(bool(row.reasons) for row in report.rows)
+    if invalid:
+        lines.append(
+            f"INVALID: {_count(invalid, 'case')}, marked in the table; the reasons are below. Do "
+            "not trust such a verdict before its reason is gone."
+        )
+    if report.gate is not None:
+        lines.append(_gate_line(report.gate))
+    return lines
+
+
+def method_lines(report: Report) -> list[str]:
+    """How the numbers came about."""
+    if not report.rows:
+        return []
+    percent = f"{100 * VERDICT_CONFIDENCE:g}%"
+    lines = [
+        f"ratio = time of new / time of base, with its {percent} interval: below 1, new is faster. "
+        f"SAME: within ±{100 * SAME_WITHIN:g}%."
+    ]
+    hows = Counter(row.comparison.how for row in report.rows)
+    lines.extend(f"{_count(number, 'case')}: {how}." for how, number in hows.items())
+    if any(row.comparison.allowance for row in report.rows):
+        lines.append(
+            f"* Fewer than {ENOUGH_PROCESSES} processes cannot show how much processes differ, so "
+            f"the allowance was added. Repeat the runs until there are {ENOUGH_PROCESSES} result "
+            "files (on each side) to replace it by what they show."
+        )
+    return lines
+
+
+def _mean_line(mean: Mean) -> str:
+    found = mean.comparison
+    factor = 1 / found.ratio.mid
+    speed = f"{factor:.3g} times as fast" if factor >= 1 else f"{1 / factor:.3g} times as slow"
+    invalid = f", {mean.invalid} of them INVALID" if mean.invalid else ""
+    return (
+        f"{_clean(mean.new_label)} against {_clean(mean.base_label)}, geometric mean over "
+        f"{_count(mean.cases, 'shared case')}{invalid}: {_ratio(found.ratio.mid)} "
+        f"({_bounds(found.ratio)}) {found.verdict}"
+        + (f", {speed}." if found.verdict in (Verdict.FASTER, Verdict.SLOWER) else ".")
+    )
+
+
+def _gate_line(gate: Gate) -> str:
+    beyond = "" if gate.rule.threshold is None else f" by more than {100 * gate.rule.threshold:g}%"
+    judged = f"{_count(gate.judged, 'case')} judged together (Holm)"
+    if not gate.failed:
+        return f"--fail-on {gate.rule.text}: passed, none is surely slower{beyond}; {judged}."
+    invalid = sum(bool(row.reasons) for row in gate.failed)
+    marked = f" ({invalid} on INVALID measurements)" if invalid else ""
+    names = _listed([_clean(row.case.id) for row in gate.failed])
+    return (
+        f"--fail-on {gate.rule.text}: FAILED, {len(gate.failed)} slower{beyond}{marked}: {names}; "
+        f"{judged}."
+    )
+
+
+def _details(report: Report) -> list[tuple[str, list[str]]]:
+    """Headings with their lines: what is not in the table, and what may be the cause."""
+    found = []
+    invalid = [
+        f"{_clean(row.case.id)}: {'; '.join(_clean(r, 300) for r in row.reasons)}"
+        for row in report.rows
+        if row.reasons
+    ]
+    if invalid:
+        found.append(("INVALID, and why", _listed_lines(invalid)))
+    for difference in report.differences:
+        lines = [
+            f"{_clean(name)}: {_clean(base)} → {_clean(new)}"
+            for name, base, new in difference.items
+        ]
+        base, new = _clean(difference.base_label), _clean(difference.new_label)
+        heading = f"What else differs from {base} to {new} (it may be the cause)"
+        if not lines:
+            heading = f"Nothing else that was recorded differs from {base} to {new}"
+        found.append((heading, _listed_lines(lines)))
+    by_side: dict[str, list[str]] = {}
+    for case in report.one_sided:
+        why = f" ({_clean(case.why, 300)})" if case.why else ""
+        by_side.setdefault(case.label, []).append(_clean(case.case.id) + why)
+    for label, lines in by_side.items():
+        heading = f"{_count(len(lines), 'case')} only {_clean(label)} has, so not compared"
+        found.append((heading, _listed_lines(lines)))
+    for group in report.unmeasured:
+        words = group.outcome.replace("_", " ")
+        told = ". ".join(
+            _clean(text, 300).rstrip(".") for text in (group.reason, group.advice) if text
+        )
+        number = _count(len(group.cases), "case")
+        found.append(
+            (
+                f"{number} {_clean(words)}: {told}",
+                _listed_lines(_clean(case.id) for case in group.cases),
+            )
+        )
+    if report.notes:
+        found.append(("Notes", _listed_lines(_clean(note, 500) for note in report.notes)))
+    return found
+
+
+# A terminal
+
+
+def _terminal(report: Report, console: Console) -> None:
+    console.print(Text(_clean(report.title, 300), style="bold"))
+    constant = _constant_parts(report.rows)
+    if constant:
+        words = ", ".join(_clean(_part(report.rows[0].case, part)) for part in constant)
+        console.print(Text(f"All of them: {words}.", style="dim"))
+    rows = [(row, _cells(row, _row_name(row, constant))) for row in report.rows]
+    columns = [*range(len(_HEADINGS))]
+    widths = [
+        max(map(len, column)) for column in zip(_HEADINGS, *(c for _, c in rows), strict=True)
+    ]
+
+    def room() -> int:
+        taken: int = sum(widths[index] + _GAP for index in columns[1:])
+        return console.width - taken
+
+    for name in ("base", "new", "runs"):
+        if room() < min(_NARROWEST, widths[0]):
+            columns.remove(_HEADINGS.index(name))
+    widths[0] = max(8, min(widths[0], room()))
+    for heading in dict.fromkeys(row.heading for row in report.rows):
+        console.print()
+        if heading:
+            console.print(Text(_clean(heading, 200), style="bold"))
+        below = [item for item in rows if item[0].heading == heading]
+        console.print(_table(below, columns, widths))
+    for lines, style in ((summary_lines(report), ""), (method_lines(report), "dim")):
+        if lines:
+            console.print()
+        for line in lines:
+            console.print(Text(line, style=style))
+    for title, lines in _details(report):
+        console.print()
+        console.print(Text(title, style="bold"))
+        for line in lines:
+            console.print(Text("  " + line))
+
+
+def _cells(row: Row, name: str) -> list[str]:
+    found = row.comparison
+    return [
+        name,
+        seconds(row.base_s),
+        seconds(row.new_s),
+        _ratio(found.ratio.mid),
+        _bounds(found.ratio),
+        _verdict(row),
+        f"{found.processes}{'*' if found.allowance else ''}",
+    ]
+
+
+def _table(
+    rows: Sequence[tuple[Row, list[str]]], columns: Sequence[int], widths: Sequence[int]
+) -> Table:
+    """A table whose columns are as wide as those of every other table of the report."""
+    # The box puts one blank between two columns.
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, _GAP - 1, 0, 0))
+    for index in columns:
+        name, width = _HEADINGS[index], widths[index]
+        if name == "case":
+            table.add_column(name, overflow="fold", min_width=width, max_width=width)
+        else:
+            left = name in ("interval", "verdict")
+            table.add_column(
+                name, justify="left" if left else "right", no_wrap=True, min_width=width
+            )
+    verdict = _HEADINGS.index("verdict")
+    for row, cells in rows:
+        texts = [Text(cell) for cell in cells]
+        texts[verdict].stylize(_STYLES[row.comparison.verdict])
+        table.add_row(*(texts[index] for index in columns))
+    return table
+
+
+# Markdown
+
+
+def markdown(report: Report) -> str:
+    """The report for a pull request or a README; whatever comes from a file stands as code."""
+    out = [f"## {_quoted(_clean(report.title, 300))}", ""]
+    out += [f"- {_quoted(line)}" for line in summary_lines(report)]
+    headings = dict.fromkeys(row.heading for row in report.rows)
+    for heading in headings:
+        out.append("")
+        if heading:
+            out += [f"### {_quoted(_clean(heading, 200))}", ""]
+        out += [f"| {' | '.join(_HEADINGS)} |", "|---|---:|---:|---:|---|---|---:|"]
+        for row in report.rows:
+            if row.heading == heading:
+                name, *cells = _cells(row, _code(row.case.id))
+                cells = [_quoted(cell) for cell in cells]
+                if row.comparison.verdict in (Verdict.FASTER, Verdict.SLOWER):
+                    cells[-2] = f"**{cells[-2]}**"
+                out.append(f"| {name} | {' | '.join(cells)} |")
+    method = method_lines(report)
+    if method:
+        out += ["", *(f"- {_quoted(line)}" for line in method)]
+    for title, lines in _details(report):
+        out += ["", f"#### {_quoted(title)}", "", *(f"- {_code(line, 1000)}" for line in lines)]
+    return "\n".join(out) + "\n"
+
+
+def _quoted(text: str) -> str:
+    """Our own words with names from files in them, with nothing left that Markdown acts on."""
+    escaped = "".join(f"\\{letter}" if letter in "\\`*_{}[]<>|#~" else letter for letter in text)
+    # A name must not notify a person who happens to bear it.
+    return escaped.replace("@", "@\u200b")
+
+
+def _code(text: str, limit: int = 160) -> str:
+    """Text as a code span in a table's cell: nothing in it is Markdown, HTML or a mention."""
+    return "`" + _clean(text, limit).replace("`", "'").replace("|", "\\|") + "`"
+
+
+# Data
+
+
+def comma_separated(report: Report) -> str:
+    """One row a case, seconds and plain ratios; what has no time stands there with its reason.
+
+    Texts that a spreadsheet would take for a formula begin with an apostrophe.
+    """
+    out = io.StringIO()
+    writer = csv.DictWriter(out, CSV_COLUMNS, restval="", lineterminator="\r\n")
+    writer.writeheader()
+    for record in _records(report):
+        writer.writerow({key: _cell(value) for key, value in record.items()})
+    return out.getvalue()
+
+
+def as_json(report: Report) -> str:
+    """The whole report, seconds and plain ratios; a bound beyond every number is null."""
+    gate = report.gate
+    document = {
+        "title": report.title,
+        "finding": report.finding,
+        "cases": _records(report),
+        "differences": [
+            {
+                "base": each.base_label,
+                "new": each.new_label,
+                "items": [
+                    {"name": name, "base": base, "new": new} for name, base, new in each.items
+                ],
+            }
+            for each in report.differences
+        ],
+        "notes": list(report.notes),
+        "fail_on": gate
+        and {
+            "rule": gate.rule.text,
+            "judged": gate.judged,
+            "failed": [row.case.id for row in gate.failed],
+        },
+    }
+    return json.dumps(document, indent=2, allow_nan=False) + "\n"
+
+
+def _records(report: Report) -> list[dict[str, object]]:
+    records: list[dict[str, object]] = []
+    for row in report.rows:
+        records.append(
+            {
+                "kind": "case",
+                "base": row.base_label,
+                "new": row.new_label,
+                "base_backend": row.base_case.backend,
+                **_case_fields(row.case),
+                "base_device": row.base_case.device,
+                "base_s": row.base_s,
+                "new_s": row.new_s,
+                **_numbers(row.comparison),
+                "valid": not row.reasons,
+                "reason": "; ".join(row.reasons),
+            }
+        )
+    for mean in report.means:
+        records.append(
+            {
+                "kind": "geometric mean",
+                "base": mean.base_label,
+                "new": mean.new_label,
+                **_numbers(mean.comparison),
+                "valid": not mean.invalid,
+                "reason": f"{mean.invalid} of {mean.cases} cases INVALID" if mean.invalid else "",
+            }
+        )
+    for one in report.one_sided:
+        records.append({"kind": f"only {one.label}", **_case_fields(one.case), "reason": one.why})
+    for group in report.unmeasured:
+        reason = " ".join(text for text in (group.reason, group.advice) if text)
+        for case in group.cases:
+            records.append({"kind": group.outcome, **_case_fields(case), "reason": reason})
+    return records
+
+
+def _case_fields(case: Case) -> dict[str, object]:
+    return {
+        "backend": case.backend,
+        "shape": case.shape,
+        "dtype": case.spec.dtype,
+        "mode": case.workload.mode,
+        "device": case.device,
+    }
+
+
+def _numbers(found: Comparison) -> dict[str, object]:
+    ratio = found.ratio
+    return {
+        "ratio": _finite(ratio.mid),
+        "ratio_low": _finite(ratio.low),
+        "ratio_high": _finite(ratio.high),
+        "confidence": ratio.confidence,
+        "verdict": found.verdict.value,
+        "processes": found.processes,
+        "pairing": found.pairing.value,
+        "allowance": found.allowance,
+        "how": found.how,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _cell(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    text = printable(value, 2000)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
+# GitHub Actions
+
+
+def warning_lines(report: Report) -> list[str]:
+    """A ``::warning`` line for each SLOWER case, in the form of GitHub's workflow commands.
+
+    https://docs.github.com/en/actions/reference/workflow-commands-for-github-actions
+    """
+    lines = []
+    for row in report.rows:
+        found = row.comparison
+        if found.verdict is not Verdict.SLOWER:
+            continue
+        told = (
+            f"{_clean(row.case.id)}: {_clean(row.new_label)} takes {_ratio(found.ratio.mid)} times "
+            f"as long as {_clean(row.base_label)} ({_bounds(found.ratio)}; {found.how})"
+        )
+        if row.reasons:
+            told += f"; INVALID: {'; '.join(_clean(reason, 300) for reason in row.reasons)}"
+        title = _escaped(f"{_verdict(row)}: {_clean(row.case.backend)}")
+        title = title.replace(":", "%3A").replace(",", "%2C")
+        lines.append(f"::warning title={title}::{_escaped(told)}")
+    return lines
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+# Words and numbers
+
+
+def seconds(value: float) -> str:
+    """A time with three digits and its unit."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if value >= 0.9995 * size:
+            return f"{_digits(value / size)} {unit}"
+    return f"{_digits(value / 1e-9)} ns"
+
+
+def _digits(value: float) -> str:
+    if value >= 999.5:
+        return f"{value:.0f}"
+    return f"{value:#.3g}".rstrip(".")
+
+
+def _ratio(value: float) -> str:
+    if math.isinf(value):
+        return "∞"
+    return f"{value:.3g}" if value >= 10 or value < 0.1 else f"{value:.3f}"
+
+
+def _bounds(ratio: Interval) -> str:
+    return f"{_ratio(ratio.low)}–{_ratio(ratio.high)}"
+
+
+def _verdict(row: Row) -> str:
+    return f"{row.comparison.verdict}{' (INVALID)' if row.reasons else ''}"
+
+
+def _part(case: Case, part: str) -> str:
+    return str(_case_fields(case)[part])
+
+
+def _constant_parts(rows: Sequence[Row]) -> tuple[str, ...]:
+    """What is the same for all rows, said once and not in each."""
+    if len(rows) < 2:
+        return ()
+    parts = ["dtype", "mode"]
+    if all(row.case.device == row.base_case.device for row in rows):
+        parts.append("device")
+    return tuple(part for part in parts if len({_part(row.case, part) for row in rows}) == 1)
+
+
+def _row_name(row: Row, constant: Sequence[str]) -> str:
+    """The case in words that a table can break between; what its heading says is left out."""
+    if row.case.group in row.heading:
+        return _clean(row.case.backend)
+    parts = ["backend", "shape", "dtype", "mode"]
+    if row.case.device == row.base_case.device:
+        parts.append("device")
+    return " ".join(_clean(_part(row.case, part)) for part in parts if part not in constant)
+
+
+def _clean(text: str, limit: int = 120) -> str:
+    """Text of a file on one line, harmless to a terminal and to a CI runner's log commands."""
+    return printable(text, limit).replace("::", ": :").replace("##[", "# #[")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - LONGEST_LIST
+    return ", ".join(names[:LONGEST_LIST]) + (f" and {more} more" if more > 0 else "")
+
+
+def _listed_lines(lines: Iterable[str]) -> list[str]:
+    lines = list(lines)
+    more = len(lines) - LONGEST_LIST
+    told = [f"and {more} more (all of them with --format json)"] if more > 0 else []
+    return lines[:LONGEST_LIST] + told

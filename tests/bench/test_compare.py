@@ -1,0 +1,871 @@
+"""What the comparison says: of which cases, between what, and how it leaves the process."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import compare, compare_output, results
+from bench.cases import Case
+from bench.compare import Report, Row, UsageError
+from bench.results import Measurement, Outcome, Reason, ResultFile, Results, Run
+from bench.stats import Pairing, Verdict
+from lstm_impl.spec import LSTMSpec
+from lstm_impl.workload import Workload
+
+ENVIRONMENT: dict[str, object] = {
+    "cpu": {"name": "Test CPU", "cores": 2, "mhz": 2100},
+    "gpus": [{"name": "Test GPU", "driver": "550.54", "temperature_c": 40}],
+    "libraries": {"tensorflow": "2.21.0", "onnxruntime": "1.20"},
+    "threads": {"intra": 2},
+    "load": [0.1, 0.2],
+}
+BUSY = Reason("busy", "the cores were busy", "close what runs")
+
+
+def case(backend: str = "keras", *, batch: int = 8, device: str = "cpu") -> Case:
+    return Case(backend, LSTMSpec(4, 8), Workload(batch, 10), device)
+
+
+def run(name: str, *, host: str = "laptop", environment: Mapping[str, object] = ENVIRONMENT) -> Run:
+    moment = datetime(2025, 1, 1, tzinfo=UTC)
+    return Run(
+        id=name,
+        session="s",
+        suite="quick",
+        seed=0,
+        started=moment,
+        finished=moment,
+        complete=True,
+        host=host,
+        machine_id=f"id-of-{host}",
+        options={},
+        environment={"before": environment, "after": {}},
+    )
+
+
+def measured(of: Case, seconds: float, during: Run, reasons: Sequence[Reason] = ()) -> Measurement:
+    samples = seconds * np.exp(0.002 * np.linspace(-1, 1, 11))
+    return Measurement(
+        case=of,
+        run=during,
+        samples=samples,
+        rounds=np.arange(11),
+        warmup=(),
+        calls=1,
+        setup={},
+        gate={},
+        evidence={},
+        memory=None,
+        roofs=None,
+        energy=None,
+        steady=True,
+        valid=not reasons,
+        reasons=tuple(reasons),
+        path=Path("a.json"),
+    )
+
+
+def unmeasured(of: Case, during: Run, outcome: str, reason: str, advice: str = "") -> Outcome:
+    return Outcome(of, during, outcome, reason, advice, Path("a.json"))
+
+
+def gather(*items: Measurement | Outcome) -> Results:
+    """Results with a file for each run."""
+    runs = {item.run.id: item.run for item in items}
+    files = [
+        ResultFile(
+            Path(f"{name}.json"),
+            found,
+            tuple(i for i in items if isinstance(i, Measurement) and i.run.id == name),
+            tuple(i for i in items if isinstance(i, Outcome) and i.run.id == name),
+            (),
+        )
+        for name, found in runs.items()
+    ]
+    return Results(tuple(files), (), ())
+
+
+def replicates(
+    name: str, times: Mapping[Case, float], *, count: int = 6, jitter: float = 0.01
+) -> Results:
+    """So many runs whose medians spread evenly around the times given."""
+    factors = np.exp(jitter * np.linspace(-1, 1, count))
+    return gather(
+        *(
+            measured(of, seconds * factor, run(f"{name}{index}"))
+            for index, factor in enumerate(factors)
+            for of, seconds in times.items()
+        )
+    )
+
+
+def by_case(report: Report) -> dict[str, Row]:
+    return {row.case.id: row for row in report.rows}
+
+
+# Runs
+
+
+def test_runs_are_joined_by_case_and_sorted_by_the_size_of_the_change() -> None:
+    small, large, gone = case(batch=1), case(batch=2), case(batch=3)
+    base = replicates("b", {small: 1.0, large: 1.0, gone: 1.0})
+    new = replicates("n", {small: 1.1, large: 0.5})
+    report = compare.compare_runs(base, new)
+    assert [row.case for row in report.rows] == [large, small]
+    assert [row.comparison.verdict for row in report.rows] == [Verdict.FASTER, Verdict.SLOWER]
+    assert report.rows[0].comparison.ratio.mid == pytest.approx(0.5)
+    assert report.rows[0].base_s == pytest.approx(1.0)
+    assert report.rows[0].new_s == pytest.approx(0.5)
+
+
+def test_runs_of_different_processes_are_unpaired_whatever_their_round_numbers() -> None:
+    report = compare.compare_runs(replicates("b", {case(): 1.0}), replicates("n", {case(): 1.0}))
+    assert report.rows[0].comparison.pairing is Pairing.UNPAIRED
+    assert report.rows[0].comparison.processes == 6
+
+
+def test_a_case_that_only_one_side_has_is_named_with_what_became_of_it() -> None:
+    base = gather(measured(case(batch=1), 1.0, run("b")), measured(case(batch=2), 1.0, run("b")))
+    crash = unmeasured(case(batch=2), run("n"), "crashed", "out of memory")
+    new = gather(measured(case(batch=1), 1.0, run("n")), crash)
+    report = compare.compare_runs(base, new)
+    (only,) = report.one_sided
+    assert (only.label, only.case) == ("BASE", case(batch=2))
+    assert only.why == "NEW: crashed: out of memory"
+    (group,) = report.unmeasured
+    assert (group.outcome, group.cases) == ("crashed", (case(batch=2),))
+
+
+def test_one_run_on_both_sides_is_refused() -> None:
+    side = gather(measured(case(), 1.0, run("same")))
+    with pytest.raises(UsageError, match=r"same\.json holds the same run as same\.json"):
+        compare.compare_runs(side, side)
+
+
+def test_runs_without_a_shared_case_say_so() -> None:
+    base = gather(measured(case(batch=1), 1.0, run("b")))
+    report = compare.compare_runs(base, gather(measured(case(batch=2), 1.0, run("n"))))
+    assert report.finding == "BASE and NEW share no case: there is nothing to compare."
+    assert len(report.one_sided) == 2
+
+
+def test_a_side_of_several_machines_is_noted() -> None:
+    base = gather(measured(case(), 1.0, run("b")))
+    new = gather(measured(case(), 1.0, run("n1")), measured(case(), 1.0, run("n2", host="server")))
+    report = compare.compare_runs(base, new)
+    assert report.notes == ("NEW holds runs of 2 machines (laptop, server)",)
+
+
+def test_the_geometric_mean_is_over_shared_cases_only() -> None:
+    one, two, gone = case(batch=1), case(batch=2), case(batch=3)
+    base = replicates("b", {one: 1.0, two: 1.0, gone: 1.0})
+    report = compare.compare_runs(base, replicates("n", {one: 2.0, two: 8.0}))
+    (mean,) = report.means
+    assert (mean.base_label, mean.new_label, mean.cases) == ("BASE", "NEW", 2)
+    assert mean.comparison.ratio.mid == pytest.approx(4.0)
+
+
+def test_a_geometric_mean_of_one_case_is_not_said_twice() -> None:
+    report = compare.compare_runs(replicates("b", {case(): 1.0}), replicates("n", {case(): 1.0}))
+    assert report.means == ()
+
+
+def test_an_invalid_side_marks_the_row_and_the_mean_and_says_in_how_many_runs() -> None:
+    base = replicates("b", {case(batch=1): 1.0, case(batch=2): 1.0})
+    spoilt = measured(case(batch=1), 3.0, run("n0"), [BUSY])
+    fine = [measured(case(batch=n), 3.0, run(r)) for n, r in ((2, "n0"), (1, "n1"), (2, "n1"))]
+    report = compare.compare_runs(base, gather(spoilt, *fine))
+    reasons = {row.case: row.reasons for row in report.rows}
+    assert reasons[case(batch=1)] == ("NEW in 1 of 2 runs: the cores were busy (close what runs)",)
+    assert reasons[case(batch=2)] == ()
+    assert report.means[0].invalid == 1
+
+
+# What differs
+
+
+def test_versions_hardware_and_threads_that_differ_are_named_and_passing_states_are_not() -> None:
+    other = {
+        "cpu": {"name": "Other CPU", "cores": 2, "mhz": 3000},
+        "gpus": [{"name": "Test GPU", "driver": "560.10", "temperature_c": 70}],
+        "libraries": {"tensorflow": "2.20.0", "onnxruntime": "1.21"},
+        "threads": {"intra": 2},
+        "load": [5.0, 5.0],
+        "governor": "performance",
+    }
+    found = compare.environment_differences([run("a")], [run("b", environment=other)])
+    assert {name: (base, new) for name, base, new in found} == {
+        "cpu.name": ("Test CPU", "Other CPU"),
+        "gpus[0].driver": ("550.54", "560.10"),
+        "libraries.tensorflow": ("2.21.0", "2.20.0"),
+        "libraries.onnxruntime": ("1.20", "1.21"),
+        "governor": ("not recorded", "performance"),
+    }
+
+
+def test_runs_of_a_side_that_differ_among_themselves_are_each_named() -> None:
+    other = {"libraries": {"tensorflow": "2.20.0"}}
+    same = {"libraries": {"tensorflow": "2.21.0"}}
+    mixed = [run("a", environment=other), run("b", environment=same)]
+    (found,) = compare.environment_differences([run("c", environment=same)], mixed)
+    assert found == ("libraries.tensorflow", "2.21.0", "2.20.0 or 2.21.0")
+
+
+def test_an_environment_of_any_shape_is_read_without_an_error() -> None:
+    deep: dict[str, object] = {}
+    level = deep
+    for _ in range(500):
+        level["a"] = {}
+        level = level["a"]  # type: ignore[assignment]
+    wide: dict[str, object] = {"x": list(range(100_000)), "gpus": "none", "cpu": 3, "deep": deep}
+    found = compare.environment_differences([run("a", environment=wide)], [run("b")])
+    assert len(found) <= 5000
+
+
+# Devices
+
+
+def test_the_devices_of_a_machine_are_compared_with_its_cpu() -> None:
+    during = run("a")
+    report = compare.compare_devices(
+        gather(
+            measured(case(device="gpu:0"), 0.01, during),
+            measured(case(), 1.0, during),
+        )
+    )
+    (row,) = report.rows
+    assert (row.base_label, row.new_label) == ("cpu", "gpu:0")
+    assert row.heading == "gpu:0 (Test GPU) against cpu (Test CPU)"
+    assert row.comparison.verdict is Verdict.FASTER
+
+
+def test_devices_of_one_run_are_paired_by_process_but_not_by_round() -> None:
+    during = run("a")
+    items = [measured(case(device=device), 1.0, during) for device in ("cpu", "gpu:0")]
+    assert compare.compare_devices(gather(*items)).rows[0].comparison.pairing is Pairing.SEQUENTIAL
+
+
+def test_the_same_device_of_two_machines_is_compared_across_them() -> None:
+    report = compare.compare_devices(
+        gather(
+            measured(case(), 1.0, run("a")),
+            measured(case(device="gpu:0"), 1.0, run("a")),
+            measured(case(), 1.0, run("b", host="server")),
+            measured(case(device="gpu:0"), 1.0, run("b", host="server")),
+        )
+    )
+    assert [(row.base_label, row.new_label) for row in report.rows] == [
+        ("cpu on laptop", "gpu:0 on laptop"),
+        ("cpu on laptop", "cpu on server"),
+        ("cpu on server", "gpu:0 on server"),
+        ("gpu:0 on laptop", "gpu:0 on server"),
+    ]
+
+
+def test_a_cpu_here_and_a_gpu_elsewhere_are_compared_too() -> None:
+    report = compare.compare_devices(
+        gather(
+            measured(case(), 1.0, run("a")),
+            measured(case(device="gpu:0"), 0.01, run("b", host="server")),
+        )
+    )
+    (row,) = report.rows
+    assert (row.base_label, row.new_label) == ("cpu on laptop", "gpu:0 on server")
+    assert row.comparison.pairing is Pairing.UNPAIRED
+
+
+def test_machines_with_one_host_name_are_told_apart() -> None:
+    first = run("a")
+    second = replace(run("b"), machine_id="other")
+    report = compare.compare_devices(
+        gather(measured(case(), 1.0, first), measured(case(), 1.0, second))
+    )
+    (row,) = report.rows
+    assert (row.base_label, row.new_label) == ("cpu on laptop#id-of-laptop", "cpu on laptop#other")
+
+
+def test_a_baseline_device_is_compared_with_all_others() -> None:
+    during = run("a")
+    items = [measured(case(device=name), 1.0, during) for name in ("cpu", "gpu:0", "gpu:1")]
+    report = compare.compare_devices(gather(*items), baseline="gpu:1")
+    assert [(row.base_label, row.new_label) for row in report.rows] == [
+        ("gpu:1", "cpu"),
+        ("gpu:1", "gpu:0"),
+    ]
+    with pytest.raises(UsageError, match="there are: cpu, gpu:0, gpu:1"):
+        compare.compare_devices(gather(*items), baseline="tpu")
+
+
+def test_a_single_device_says_so_and_how_to_add_another() -> None:
+    no_gpu = unmeasured(case(device="gpu:0"), run("a"), "not_measured", "no GPU was seen")
+    report = compare.compare_devices(gather(measured(case(), 1.0, run("a")), no_gpu))
+    assert report.finding.startswith("Only one device has results (cpu)")
+    assert "pytest --benchmark-only --lstm-device gpu:0" in report.finding
+    assert report.rows == ()
+    assert report.unmeasured[0].reason == "no GPU was seen"
+
+
+# Backends
+
+
+def test_backends_are_compared_with_the_baseline_in_their_rounds() -> None:
+    during = run("a")
+    report = compare.compare_backends(
+        gather(
+            measured(case("while_loop"), 2.0, during),
+            measured(case("static_unroll"), 0.5, during),
+            measured(case("keras"), 1.0, during),
+        )
+    )
+    assert [(row.base_label, row.new_label) for row in report.rows] == [
+        ("keras", "static_unroll"),
+        ("keras", "while_loop"),
+    ]
+    assert [row.comparison.ratio.mid for row in report.rows] == pytest.approx([0.5, 2.0])
+    assert {row.comparison.pairing for row in report.rows} == {Pairing.ALTERNATING}
+    assert {row.heading for row in report.rows} == {case().group}
+
+
+def test_the_baseline_can_be_chosen_and_an_unknown_one_lists_the_known() -> None:
+    during = run("a")
+    items = [measured(case(name), 1.0, during) for name in ("keras", "scan")]
+    assert compare.compare_backends(gather(*items), baseline="scan").rows[0].new_label == "keras"
+    with pytest.raises(UsageError, match=r"no backend of that name has results.*keras, scan"):
+        compare.compare_backends(gather(*items), baseline="keras2")
+
+
+def test_without_the_usual_baselines_the_commonest_backend_is_taken() -> None:
+    during = run("a")
+    report = compare.compare_backends(
+        gather(
+            measured(case("rare"), 1.0, during),
+            measured(case("common"), 1.0, during),
+            measured(case("common", batch=2), 1.0, during),
+        )
+    )
+    assert [(row.base_label, row.new_label) for row in report.rows] == [("common", "rare")]
+
+
+def test_a_group_without_the_baseline_is_named_with_the_reason() -> None:
+    during = run("a")
+    report = compare.compare_backends(
+        gather(
+            measured(case("keras"), 1.0, during),
+            measured(case("scan"), 1.0, during),
+            measured(case("scan", batch=2), 1.0, during),
+            unmeasured(case("keras", batch=2), during, "failed", "wrong gradients"),
+        )
+    )
+    (only,) = report.one_sided
+    assert only.case == case("scan", batch=2)
+    assert only.why == "keras: failed: wrong gradients"
+
+
+def test_backends_of_two_machines_or_devices_are_not_averaged_together() -> None:
+    here, there = run("a"), run("b", host="server")
+    items = [
+        measured(case(name, device=device, batch=batch), 1.0, during)
+        for name in ("keras", "scan")
+        for batch in (1, 2)
+        for device, during in (("cpu", here), ("gpu:0", here), ("cpu", there))
+    ]
+    report = compare.compare_backends(gather(*items))
+    assert [(mean.new_label, mean.cases) for mean in report.means] == [
+        ("scan on cpu on laptop", 2),
+        ("scan on gpu:0 on laptop", 2),
+        ("scan on cpu on server", 2),
+    ]
+
+
+def test_a_single_backend_says_that_there_is_nothing_to_compare() -> None:
+    report = compare.compare_backends(gather(measured(case(), 1.0, run("a"))))
+    assert report.finding.startswith("Only keras has results")
+    assert compare.compare_backends(gather()).finding.startswith("No backend has results")
+
+
+# The gate
+
+
+def gate_of(rule: str, times: Mapping[Case, float], **options: float) -> compare.Gate:
+    base = replicates("b", dict.fromkeys(times, 1.0), **options)  # type: ignore[arg-type]
+    new = replicates("n", times, **options)  # type: ignore[arg-type]
+    return compare.judge(compare.parse_rule(rule), compare.compare_runs(base, new).rows)
+
+
+def test_the_gate_fails_for_a_slower_case_and_names_it() -> None:
+    found = gate_of("slower", {case(batch=1): 1.3, case(batch=2): 1.0})
+    assert [row.case for row in found.failed] == [case(batch=1)]
+    assert found.judged == 2
+
+
+def test_a_gate_with_a_threshold_needs_the_whole_interval_beyond_it() -> None:
+    assert gate_of("slower:5%", {case(): 1.2}).failed
+    assert not gate_of("slower:5%", {case(): 1.06}).failed  # slower, but not surely by 5%
+    assert gate_of("slower", {case(): 1.06}).failed
+    assert not gate_of("slower", {case(): 0.7}).failed
+
+
+def test_the_gate_is_the_stricter_the_more_cases_it_judges() -> None:
+    slower = 1.035
+    assert gate_of("slower", {case(): slower}).failed
+    many = {case(batch=n): 1.0 for n in range(2, 400)}
+    assert not gate_of("slower", {case(): slower, **many}).failed
+
+
+def test_what_is_slower_by_less_than_two_percent_for_certain_does_not_fail_the_plain_rule() -> None:
+    assert not gate_of("slower", {case(): 1.01}, jitter=0.001).failed
+    assert gate_of("slower:0.5%", {case(): 1.01}, jitter=0.001).failed
+
+
+@pytest.mark.parametrize("rule", ["", "faster", "slower:", "slower:5", "slower:-5%", "slower:x%"])
+def test_a_rule_of_another_form_is_refused(rule: str) -> None:
+    with pytest.raises(UsageError, match="expected slower, or slower:5%"):
+        compare.parse_rule(rule)
+
+
+# The command, with files
+
+
+def document(during: Run, items: Sequence[Measurement | Outcome]) -> dict[str, object]:
+    """A result file of schema 1, as the plugin writes it."""
+    benchmarks = [
+        {
+            "group": item.case.group,
+            "name": item.case.id,
+            "fullname": item.case.id,
+            "stats": {"data": item.samples.tolist()},
+            "extra_info": {
+                "lstm": {
+                    "schema": 1,
+                    "case": item.case.to_dict(),
+                    "case_id": item.case.id,
+                    "gate": {"passed": True, "judge": "", "errors": {}, "bounds": {}},
+                    "evidence": {},
+                    "setup": {},
+                    "blocks": {
+                        "calls": item.calls,
+                        "round": item.rounds.tolist(),
+                        "warmup": [],
+                        "seed": 0,
+                        "stopped": "time",
+                    },
+                    "steady": True,
+                    "memory": None,
+                    "roofs": None,
+                    "energy": None,
+                    "validity": {
+                        "valid": item.valid,
+                        "reasons": [vars(reason) for reason in item.reasons],
+                    },
+                }
+            },
+        }
+        for item in items
+        if isinstance(item, Measurement)
+    ]
+    outcomes = [
+        {
+            "case": item.case.to_dict(),
+            "case_id": item.case.id,
+            "outcome": item.outcome,
+            "reason": item.reason,
+            "advice": item.advice,
+        }
+        for item in items
+        if isinstance(item, Outcome)
+    ]
+    return {
+        "machine_info": {},
+        "commit_info": {},
+        "benchmarks": benchmarks,
+        "datetime": during.started.isoformat(),
+        "version": "5.3.1",
+        "lstm": {"schema": 1, "run": during.to_dict(), "outcomes": outcomes},
+    }
+
+
+def save(folder: Path, found: Results) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in found.files:
+        items: list[Measurement | Outcome] = [*file.measurements, *file.outcomes]
+        results.write(folder / f"{file.run.id}.json", document(file.run, items))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+@pytest.fixture
+def slower(tmp_path: Path) -> list[str]:
+    """The arguments that compare six runs with six that are slower in one of two cases."""
+    base = save(tmp_path / "old", replicates("b", {case("keras"): 1.0, case("scan"): 1.0}))
+    new = save(tmp_path / "new", replicates("n", {case("keras"): 1.3, case("scan"): 1.0}))
+    return ["runs", str(base), str(new)]
+
+
+def test_exit_codes_of_the_gate(slower: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare.main(slower) == 0
+    assert compare.main([*slower, "--fail-on", "slower"]) == 1
+    assert "--fail-on slower: FAILED, 1 slower: keras/b8" in capsys.readouterr().out
+    assert compare.main([*slower, "--fail-on", "slower:50%"]) == 0
+    out = capsys.readouterr().out
+    assert "--fail-on slower:50%: passed, none is surely slower by more than 50%" in out
+    assert compare.main([*slower, "--fail-on", "faster"]) == 2
+    assert compare.main([*slower[::2], slower[1], "--fail-on", "slower"]) == 0  # the other way
+
+
+def test_the_gate_counts_an_invalid_case_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = save(tmp_path / "old", replicates("b", {case(): 1.0}))
+    items = replicates("n", {case(): 2.0}).measurements
+    items[0] = replace(items[0], valid=False, reasons=(BUSY,))
+    new = save(tmp_path / "new", gather(*items))
+    assert compare.main(["runs", str(base), str(new), "--fail-on", "slower"]) == 1
+    out = capsys.readouterr().out
+    assert "SLOWER (INVALID)" in out
+    assert "FAILED, 1 slower (1 on INVALID measurements)" in out
+    assert "NEW in 1 of 6 runs: the cores were busy (close what runs)" in " ".join(out.split())
+
+
+def test_a_gate_without_a_shared_case_is_an_error_not_a_pass(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = save(tmp_path / "old", gather(measured(case(batch=1), 1.0, run("b"))))
+    new = save(tmp_path / "new", gather(measured(case(batch=2), 1.0, run("n"))))
+    assert compare.main(["runs", str(base), str(new)]) == 0
+    assert compare.main(["runs", str(base), str(new), "--fail-on", "slower"]) == 2
+    assert "there is no shared case to judge" in capsys.readouterr().err
+
+
+def test_a_bad_file_gives_one_line_and_code_2_and_the_good_ones_are_shown(
+    slower: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(slower[2], "z.json").write_text("{")
+    assert compare.main([*slower, "--fail-on", "slower"]) == 2
+    out, err = capsys.readouterr()
+    assert err.count("\n") == 1
+    assert err.startswith(f"error: {slower[2]}/z.json")
+    assert "SLOWER" in out
+
+
+def test_missing_files_are_errors_and_nothing_is_shown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for arguments in (["devices", "none.json"], ["runs", "a.json", "b.json"]):
+        assert compare.main(arguments) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("error: ")
+        assert "does not exist" in err
+
+
+def test_without_results_the_command_says_how_to_make_some(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert compare.main(["backends"]) == 2
+    assert "pytest --benchmark-only" in capsys.readouterr().err
+
+
+def test_the_latest_results_are_the_default(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    items = [measured(case(name), 1.0, run("a")) for name in ("keras", "scan")]
+    save(tmp_path / "results", gather(*items))
+    assert compare.main(["backends"]) == 0
+    assert "scan" in capsys.readouterr().out
+    assert compare.main(["devices"]) == 0
+    assert "Only one device has results (cpu)" in capsys.readouterr().out
+
+
+def test_one_process_says_that_the_allowance_was_added(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    items = [measured(case(name), 1.0, run("a")) for name in ("keras", "scan")]
+    save(tmp_path / "results", gather(*items))
+    compare.main(["backends"])
+    out = capsys.readouterr().out
+    assert "1*" in out
+    assert "1 process, alternating blocks: allowance of 3.5% for the spread between" in out
+    assert "* Fewer than 6 processes" in out
+    save(tmp_path / "six", replicates("r", {case("keras"): 1.0, case("scan"): 1.0}))
+    compare.main(["backends", "six"])
+    assert "*" not in capsys.readouterr().out
+
+
+def test_the_table_fits_100_columns_and_shows_every_column(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("keras", "while_loop+hoisted+xla+with+more+options")
+    items = [
+        measured(case(name, batch=batch), 1.0, run(side), [BUSY])
+        for name in names
+        for batch in (1, 4096)
+        for side in ("b", "n")
+    ]
+    base = save(tmp_path / "old", gather(*(item for item in items if item.run.id == "b")))
+    new = save(tmp_path / "new", gather(*(item for item in items if item.run.id == "n")))
+    compare.main(["runs", str(base), str(new)])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 100
+    heading = next(line for line in lines if line.startswith("case"))
+    assert heading.split() == ["case", "base", "new", "ratio", "interval", "verdict", "runs"]
+    row = next(line for line in lines if line.startswith("keras"))
+    assert row.split()[-3:] == ["UNCLEAR", "(INVALID)", "1*"]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_a_narrow_terminal_keeps_the_case_the_interval_and_the_verdict(
+    width: int,
+    slower: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    compare.main(slower)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    heading = next(line for line in lines if line.startswith("case"))
+    assert {"case", "ratio", "interval", "verdict"} <= set(heading.split())
+    assert next(line for line in lines if "SLOWER" in line).split().count("SLOWER") == 1
+    assert not [line for line in lines if "…" in line]
+
+
+def test_environment_differences_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = ENVIRONMENT | {"libraries": {"tensorflow": "2.20.0"}}
+    base = save(tmp_path / "old", gather(measured(case(), 1.0, run("b"))))
+    new = save(tmp_path / "new", gather(measured(case(), 1.0, run("n", environment=other))))
+    compare.main(["runs", str(base), str(new)])
+    assert "libraries.tensorflow: 2.21.0 → 2.20.0" in capsys.readouterr().out
+    again = save(tmp_path / "again", gather(measured(case(), 1.0, run("m"))))
+    compare.main(["runs", str(base), str(again)])
+    assert "Nothing else that was recorded differs from BASE to NEW" in capsys.readouterr().out
+
+
+def test_csv_has_a_row_for_every_case_compared_or_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    times = {case("keras"): 1.0, case("scan"): 1.0, case("gone"): 1.0}
+    base = save(tmp_path / "old", replicates("b", times))
+    crash = unmeasured(case("gone"), run("n0"), "crashed", "out of memory", "use less")
+    items = replicates("n", {case("keras"): 2.0, case("scan"): 1.0}).measurements
+    new = save(tmp_path / "new", gather(*items, crash))
+    compare.main(["runs", str(base), str(new), "--format", "csv"])
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [(row["kind"], row["backend"]) for row in rows] == [
+        ("case", "keras"),
+        ("case", "scan"),
+        ("geometric mean", ""),
+        ("only BASE", "gone"),
+        ("crashed", "gone"),
+    ]
+    assert float(rows[0]["ratio"]) == pytest.approx(2.0)
+    assert (rows[0]["verdict"], rows[0]["valid"], rows[0]["processes"]) == ("SLOWER", "True", "6")
+    assert float(rows[0]["base_s"]) == pytest.approx(1.0)
+    assert rows[4]["reason"] == "out of memory use less"
+
+
+def test_json_has_the_whole_report_and_no_number_that_json_has_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wild = [measured(case(), 10.0 ** (8 * (-1) ** n), run(f"n{n}")) for n in range(3)]
+    base = save(tmp_path / "old", replicates("b", {case(): 1e-9}, count=2))
+    new = save(tmp_path / "new", gather(*wild))
+    arguments = ["runs", str(base), str(new), "--format", "json", "--fail-on", "slower"]
+    assert compare.main(arguments) == 0
+    out = capsys.readouterr().out
+    found = json.loads(out, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+    assert found["cases"][0]["verdict"] == "UNCLEAR"
+    assert found["fail_on"] == {"rule": "slower", "judged": 1, "failed": []}
+
+
+def test_output_goes_to_a_file_and_one_that_cannot_be_written_is_an_error(
+    slower: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compare.main([*slower, "--output", "out.txt"]) == 0
+    assert capsys.readouterr().out == ""
+    told = Path("out.txt").read_text()
+    assert "SLOWER" in told
+    assert "\x1b" not in told
+    assert compare.main([*slower, "--output", "no/such/folder.txt"]) == 2
+    assert "no/such/folder.txt cannot be written" in capsys.readouterr().err
+
+
+HOSTILE = "a|b`c\n<script>@you [x](y) \x1b[31m::error::##[add-path] \u202e " + "z" * 300
+
+
+@pytest.mark.parametrize("kind", ["terminal", "markdown", "csv", "json"])
+def test_text_from_a_file_stays_text_in_every_format(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary = tmp_path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    environment = {"libraries": {HOSTILE: HOSTILE}, "cpu": {"name": HOSTILE}}
+    items: list[Measurement | Outcome] = [
+        measured(case("keras"), 1.0, run("a", host=HOSTILE, environment=environment)),
+        measured(case(HOSTILE), 9.0, run("a", host=HOSTILE), [replace(BUSY, text=HOSTILE)]),
+        measured(case("keras"), 1.0, run("b", host="[/bold]")),
+        unmeasured(case("gone"), run("a", host=HOSTILE), "crashed", HOSTILE, HOSTILE),
+    ]
+    save(tmp_path / "r", gather(*items))
+    for command in ("backends", "devices"):
+        assert compare.main([command, "r", "--format", kind]) == 0
+        out, err = capsys.readouterr()
+        for text in (out, err, summary.read_text()):
+            assert "\x1b" not in text
+            assert "\u202e" not in text
+            if kind in ("terminal", "markdown"):
+                assert "##[" not in text
+                for line in text.splitlines():
+                    assert line.count("::") == (2 if line.startswith("::warning title=") else 0)
+            if kind == "markdown" and text is out:
+                assert "<script>" not in _outside_code(text)
+                assert "@you" not in _outside_code(text)
+                assert len({line.count("|") - line.count("\\|") for line in _table(text)}) == 1
+
+
+def _outside_code(text: str) -> str:
+    return "".join(part for line in text.splitlines() for part in line.split("`")[::2])
+
+
+def _table(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith("|")]
+
+
+def test_a_formula_in_a_name_does_not_reach_a_spreadsheet(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    items = [measured(case(name), 1.0, run("a")) for name in ("keras", '=HYPERLINK("x")')]
+    save(tmp_path / "r", gather(*items))
+    compare.main(["backends", "r", "--format", "csv"])
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert rows[0]["backend"] == '\'=HYPERLINK("x")'
+
+
+# GitHub Actions
+
+
+def test_in_github_actions_the_summary_is_appended_and_slower_cases_are_annotated(
+    slower: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    summary = tmp_path / "summary.md"
+    summary.write_text("before\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    compare.main(slower)
+    text = summary.read_text()
+    assert text.startswith("before\n## NEW")
+    assert "| `keras/b8-t10-i4-h8/float32/inference/cpu` |" in text
+    assert "**SLOWER**" in text
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("::")]
+    (line,) = lines
+    assert line.startswith("::warning title=SLOWER%3A keras::keras/b8-t10-i4-h8/float32")
+
+
+def test_annotations_escape_what_ends_a_workflow_command() -> None:
+    during = run("a")
+    odd = case("50%,a:b")
+    report = compare.compare_backends(
+        gather(measured(case("keras"), 1.0, during), measured(odd, 9.0, during))
+    )
+    (line,) = compare_output.warning_lines(report)
+    assert line.startswith("::warning title=SLOWER%3A 50%25%2Ca%3Ab::50%25,a:b/b8")
+
+
+def test_annotations_keep_out_of_output_that_another_program_reads(
+    slower: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    compare.main([*slower, "--format", "json"])
+    out, err = capsys.readouterr()
+    json.loads(out)
+    assert err.startswith("::warning ")
+
+
+def test_outside_of_github_actions_there_are_no_annotations(
+    slower: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    compare.main(slower)
+    assert "::warning" not in capsys.readouterr().out
+
+
+# Starting
+
+
+@pytest.mark.parametrize("module", ["bench.compare", "bench.compare_output"])
+def test_the_command_imports_no_framework_and_no_slow_library(module: str) -> None:
+    slow = ("tensorflow", "torch", "jax", "keras", "pandas", "scipy.stats", "matplotlib")
+    code = f"import sys, {module}; print([n for n in {slow!r} if n in sys.modules])"
+    root = Path(compare.__file__).parents[1]
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
+    )
+    assert out.stdout.strip() == "[]"
+
+
+def test_help_explains_the_exit_codes() -> None:
+    root = Path(compare.__file__).parents[1]
+    for arguments in (["--help"], ["runs", "--help"]):
+        out = subprocess.run(
+            [sys.executable, "-m", "bench.compare", *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=root,
+        )
+        assert "exit codes:" in out.stdout
+
+
+def test_a_reader_that_leaves_early_causes_no_traceback(slower: list[str]) -> None:
+    root = Path(compare.__file__).parents[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.compare", *slower],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=root,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    told = process.stderr.read()
+    process.stderr.close()
+    process.wait()
+    assert told == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1.0, "1.00 s"),
+        (0.0123, "12.3 ms"),
+        (0.99951e-3, "1.00 ms"),
+        (123.4e-6, "123 µs"),
+        (5e-9, "5.00 ns"),
+        (12345.0, "12345 s"),
+    ],
+)
+def test_times_have_three_digits_and_a_unit(value: float, text: str) -> None:
+    assert compare_output.seconds(value) == text
