@@ -1,0 +1,260 @@
+"""What a device is: how it is named, which are here, and why one is not.
+
+The one place that knows. No framework is imported: a framework takes seconds to start and is wrong
+about a GPU whenever its own libraries are missing, so the driver is asked, and where it cannot be,
+the files that it leaves. What a framework makes of the GPU is its backends' own ``availability``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+Nvml: TypeAlias = Any
+"""The module ``pynvml`` (of the package nvidia-ml-py, which has no types), initialised."""
+
+_NAME = re.compile(r"(?P<kind>cpu|gpu)(:(?P<index>0|[1-9][0-9]{0,3}))?")
+_NVIDIA = "0x10de"  # NVIDIA's number among the makers of PCI devices
+_DISPLAY, _ACCELERATOR = "0x03", "0x12"  # the PCI classes that a GPU can have
+
+
+class DeviceError(ValueError):
+    """What was given names no device; one line that says what would."""
+
+
+class NvmlError(RuntimeError):
+    """NVIDIA's management library cannot be asked; the message says why and what to do."""
+
+
+def parse(text: str) -> str:
+    """The name in its one spelling: ``cpu`` or ``gpu:N`` (``gpu`` is taken as ``gpu:0``).
+
+    Raises DeviceError for anything else.
+    """
+    match = _NAME.fullmatch(text.strip().lower())
+    if match is None or (match["kind"] == "cpu" and match["index"] not in (None, "0")):
+        hint = "; TensorFlow's GPU:0 is gpu:0 here" if re.search("cuda|xla|rocm|tpu", text) else ""
+        raise DeviceError(f"{text!r} is no device; expected cpu or gpu:N, such as gpu:0{hint}")
+    return "cpu" if match["kind"] == "cpu" else f"gpu:{match['index'] or 0}"
+
+
+def kind(device: str) -> str:
+    """``cpu`` or ``gpu``."""
+    return parse(device).partition(":")[0]
+
+
+def gpu_index(device: str) -> int:
+    """The N of ``gpu:N``. Raises DeviceError if it is no GPU."""
+    name, _, index = parse(device).partition(":")
+    if name != "gpu":
+        raise DeviceError(f"{device!r} is no GPU; expected gpu:N, such as gpu:0")
+    return int(index)
+
+
+# -- which are here
+
+
+@dataclass(frozen=True)
+class GpuFacts:
+    """What this machine shows of its GPUs.
+
+    installed: how many the driver has, or 0 if there is no driver.
+    visible: how many of them CUDA programs may use.
+    hidden_by: the value of CUDA_VISIBLE_DEVICES where it hides some, else None.
+    hardware: an NVIDIA GPU sits on the PCI bus, with or without a driver.
+    driver: the kernel has NVIDIA's driver loaded.
+    container: this is a container, whose own files say nothing of the machine around it.
+    problem: what the management library said if it is there and failed, else empty.
+    """
+
+    installed: int = 0
+    visible: int = 0
+    hidden_by: str | None = None
+    hardware: bool = False
+    driver: bool = False
+    container: bool = False
+    problem: str = ""
+
+
+def import_nvml() -> Nvml:
+    """The module that asks the NVIDIA driver, not yet initialised.
+
+    Raises NvmlError if its package is not installed.
+    """
+    try:
+        import pynvml
+    except ImportError:
+        raise NvmlError("nvidia-ml-py is not installed: pip install nvidia-ml-py") from None
+    return pynvml
+
+
+@contextmanager
+def opened_nvml(load: Callable[[], Nvml] = import_nvml) -> Iterator[Nvml]:
+    """The NVIDIA driver, ready to be asked.
+
+    Raises NvmlError where it is not there or does not answer.
+    """
+    nvml = load()
+    try:
+        nvml.nvmlInit()
+    except Exception as error:
+        # Its own error classes are made at run time; whichever it is, there is nobody to ask.
+        raise NvmlError(f"NVIDIA's driver does not answer: {error}") from error
+    try:
+        yield nvml
+    finally:
+        with contextlib.suppress(Exception):  # nothing depends on a clean goodbye
+            nvml.nvmlShutdown()
+
+
+def gpu_facts(
+    root: Path = Path("/"),
+    environ: Mapping[str, str] = os.environ,
+    load_nvml: Callable[[], Nvml] = import_nvml,
+) -> GpuFacts:
+    """The facts about this machine; ``root`` is where ``dev``, ``proc`` and ``sys`` are looked for.
+
+    Never raises for what a machine may lack.
+    """
+    driver = any(
+        (root / place).exists() for place in ("proc/driver/nvidia/version", "dev/nvidiactl")
+    )
+    problem = ""
+    uuids: list[str] = []
+    try:
+        with opened_nvml(load_nvml) as nvml:
+            uuids = [_uuid(nvml, index) for index in range(int(nvml.nvmlDeviceGetCount()))]
+        installed = len(uuids)
+    except Exception as error:
+        installed = len(_numbered(root / "dev", r"nvidia[0-9]+")) or len(
+            _numbered(root / "proc/driver/nvidia/gpus", r".+")
+        )
+        # Without the package, or without a driver, the library has nothing to say that helps.
+        problem = str(error) if driver and "not installed" not in str(error) else ""
+    setting = environ.get("CUDA_VISIBLE_DEVICES")
+    visible = len(visible_gpus(setting, installed, uuids))
+    return GpuFacts(
+        installed=installed,
+        visible=visible,
+        hidden_by=setting if visible < installed else None,
+        hardware=_on_the_bus(root) or driver or installed > 0,
+        driver=driver or installed > 0,
+        container=container(root, environ) is not None,
+        problem=problem,
+    )
+
+
+def visible_gpus(setting: str | None, installed: int, uuids: list[str]) -> list[int | None]:
+    """The driver's number of each GPU that CUDA shows, in CUDA's order.
+
+    setting: CUDA_VISIBLE_DEVICES, None if unset. uuids: of the installed GPUs, as far as known; an
+    entry that cannot be placed (a slice of a GPU, say) gives None. As CUDA does, the list ends at
+    the first entry that is no device.
+    """
+    if setting is None:
+        return list(range(installed))
+    found: list[int | None] = []
+    for entry in (part.strip() for part in setting.split(",")):
+        if entry.isdigit() and int(entry) < installed:
+            found.append(int(entry))
+        elif entry.startswith(("GPU-", "MIG-")) and installed:
+            places = [index for index, uuid in enumerate(uuids) if uuid.startswith(entry)]
+            found.append(places[0] if places else None)
+        else:
+            break
+    return found
+
+
+def available(facts: GpuFacts | None = None) -> list[str]:
+    """The devices that are here: ``cpu`` and every GPU that CUDA may use."""
+    facts = gpu_facts() if facts is None else facts
+    return ["cpu", *(f"gpu:{index}" for index in range(facts.visible))]
+
+
+def explain_missing(device: str, facts: GpuFacts | None = None) -> str:
+    """Why ``device`` cannot be used here and what to do; empty if it is here.
+
+    Raises DeviceError if it names no device.
+    """
+    if kind(device) == "cpu":
+        return ""
+    index = gpu_index(device)
+    facts = gpu_facts() if facts is None else facts
+    if index < facts.visible:
+        return ""
+    if facts.hidden_by is not None and (index < facts.installed or not facts.visible):
+        return (
+            f"CUDA_VISIBLE_DEVICES={facts.hidden_by!r} hides it "
+            f"({facts.visible} of {_count(facts.installed)} left); change or unset the variable"
+        )
+    if facts.visible:
+        names = "gpu:0" if facts.visible == 1 else f"gpu:0 to gpu:{facts.visible - 1}"
+        return f"this machine has {_count(facts.visible)}, {names}"
+    if facts.problem:
+        return (
+            f"{facts.problem}; see what nvidia-smi says "
+            "(after an update of the driver, the machine needs a restart)"
+        )
+    if facts.driver:
+        return "NVIDIA's driver is loaded but shows no GPU; see what nvidia-smi says"
+    if facts.hardware:
+        return (
+            "an NVIDIA GPU is in this machine but its driver is not loaded; install NVIDIA's driver"
+        )
+    if facts.container:
+        return (
+            "this container is given no NVIDIA GPU; if the machine around it has one, start the "
+            "container with --gpus all"
+        )
+    return "this machine has no NVIDIA GPU; run the suite on one that has to add its results"
+
+
+def container(root: Path = Path("/"), environ: Mapping[str, str] = os.environ) -> str | None:
+    """What kind of container this is (docker, podman, kubernetes, ...), None if it seems none."""
+    if (root / ".dockerenv").exists():
+        return "docker"
+    if (root / "run/.containerenv").exists():
+        return "podman"
+    if "KUBERNETES_SERVICE_HOST" in environ:
+        return "kubernetes"
+    if "APPTAINER_CONTAINER" in environ or "SINGULARITY_CONTAINER" in environ:
+        return "apptainer"
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        groups = (root / "proc/1/cgroup").read_text()
+        for word in ("docker", "kubepods", "containerd", "lxc"):
+            if f"/{word}" in groups:
+                return word
+    return environ.get("container") or None
+
+
+def _count(number: int) -> str:
+    return "1 GPU" if number == 1 else f"{number} GPUs"
+
+
+def _uuid(nvml: Nvml, index: int) -> str:
+    uuid = nvml.nvmlDeviceGetUUID(nvml.nvmlDeviceGetHandleByIndex(index))
+    return uuid.decode() if isinstance(uuid, bytes) else str(uuid)
+
+
+def _numbered(folder: Path, pattern: str) -> list[str]:
+    try:
+        return [each.name for each in folder.iterdir() if re.fullmatch(pattern, each.name)]
+    except OSError:
+        return []
+
+
+def _on_the_bus(root: Path) -> bool:
+    for device in _numbered(root / "sys/bus/pci/devices", r".+"):
+        place = root / "sys/bus/pci/devices" / device
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            vendor = (place / "vendor").read_text().strip()
+            sort = (place / "class").read_text().strip()
+            if vendor == _NVIDIA and sort.startswith((_DISPLAY, _ACCELERATOR)):
+                return True
+    return False
