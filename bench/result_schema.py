@@ -277,8 +277,9 @@ def _case(parent: Field) -> Case:
     except ValueError as error:
         # The types' own rules say "case.spec: LSTMSpec.dtype is": name it as it stands in the file.
         told = re.sub(r"^case\.(spec|workload): (LSTMSpec|Workload)\.", r"case.\1.", str(error))
-        where = field.name.removesuffix("case")
-        raise error_at(field.path, printable(told.removeprefix("case")), f"{where}case") from None
+        where, _, what = told.partition(" ")
+        parents = field.name.removesuffix("case")
+        raise error_at(field.path, printable(what), parents + printable(where)) from None
     stored = parent["case_id"]
     if stored.text() != case.id:
         raise stored.error(f'"{printable(case.id)}", the id of its case')

@@ -63,9 +63,10 @@ class Journal:
             raise _write_error(self.path, error) from None
 
     def start(self, run: Run | Mapping[str, object]) -> None:
-        """The first line: what run this is."""
+        """The first line: what run this is. It has not ended, whatever its fields say."""
         data = run.to_dict() if isinstance(run, Run) else run
-        line = _plain({"schema": SCHEMA, "run": data}, "")
+        begun = {**data, "finished": None, "complete": False}
+        line = _plain({"schema": SCHEMA, "run": begun}, "")
         self._run = parse_run(Field(self.path, "run", line["run"]))
         self._append(line)
 
