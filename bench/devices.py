@@ -129,7 +129,7 @@ def gpu_facts(
     uuids: list[str] = []
     try:
         with opened_nvml(load_nvml) as nvml:
-            uuids = [_uuid(nvml, index) for index in range(int(nvml.nvmlDeviceGetCount()))]
+            uuids = [gpu_uuid(nvml, index) for index in range(int(nvml.nvmlDeviceGetCount()))]
         installed = len(uuids)
     except Exception as error:
         installed = len(_numbered(root / "dev", r"nvidia[0-9]+")) or len(
@@ -237,9 +237,14 @@ def _count(number: int) -> str:
     return "1 GPU" if number == 1 else f"{number} GPUs"
 
 
-def _uuid(nvml: Nvml, index: int) -> str:
-    uuid = nvml.nvmlDeviceGetUUID(nvml.nvmlDeviceGetHandleByIndex(index))
-    return uuid.decode() if isinstance(uuid, bytes) else str(uuid)
+def gpu_uuid(nvml: Nvml, index: int) -> str:
+    """The name that CUDA_VISIBLE_DEVICES may call a GPU by."""
+    return decoded(nvml.nvmlDeviceGetUUID(nvml.nvmlDeviceGetHandleByIndex(index)))
+
+
+def decoded(text: str | bytes) -> str:
+    """Text from NVML, which older versions of its package hand out as bytes."""
+    return text.decode(errors="replace") if isinstance(text, bytes) else str(text)
 
 
 def _numbered(folder: Path, pattern: str) -> list[str]:
