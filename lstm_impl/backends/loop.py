@@ -1,0 +1,249 @@
+"""The LSTM layer written once over a loop, for every strategy that differs only in how it loops.
+
+A strategy supplies ``scan``; here are the cell's equations, the input product in or before the
+loop, and the gradient written by hand (``+hoisted``), which leaves in the backward loop only what
+is recurrent, as cuDNN does (Appleyard, Kocisky & Blunsom 2016, arXiv 1604.01946).
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from typing import Any
+
+from lstm_impl.backend import Tensor
+from lstm_impl.backends.tensorflow_model import Padding, TensorFlowBackend, Tensors
+
+Carry = tuple[Tensor, ...]
+StepFunction = Callable[[Carry, tuple[Tensor, ...]], tuple[Carry, tuple[Tensor, ...]]]
+
+
+class LoopBackend(TensorFlowBackend):
+    """A backend that loops over time with ``scan``.
+
+    Options: ``+preproject`` computes the input product of all timesteps in one matrix product
+    before the loop (more memory, fewer products); ``+hoisted`` is the hand-written gradient, which
+    preprojects too; ``+xla`` compiles the step.
+    """
+
+    flags = ("preproject", "hoisted", "xla")
+
+    def conflict(self) -> str:
+        if "preproject" in self.options and "hoisted" in self.options:
+            return "+hoisted computes the input product before the loop already; drop +preproject"
+        return ""
+
+    @abc.abstractmethod
+    def scan(
+        self,
+        step: StepFunction,
+        carry: Carry,
+        sequences: tuple[Tensor, ...],
+        outputs: tuple[Tensor, ...],
+        reverse: bool = False,
+    ) -> tuple[Carry, tuple[Tensor, ...]]:
+        """Run ``step(carry, slices) -> carry, outputs`` over time.
+
+        sequences: tensors ``[T, ...]``, one slice of each a step. outputs: for each output of a
+        step, a tensor of its shape and type. Returns the last carry and the outputs stacked on
+        time. With ``reverse`` it goes from the last step to the first; outputs keep their place.
+        """
+
+    def layer(
+        self,
+        x: Tensor,
+        h: Tensor,
+        c: Tensor,
+        parameters: Tensors,
+        padding: Padding | None,
+        reverse: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        kernel, recurrent_kernel, bias = parameters
+        # Backwards, the state simply does not move before the first valid step: no copy of x.
+        mask = None if padding is None else padding.mask
+        if "hoisted" in self.options:
+            return self._hoisted_layer(x, h, c, kernel, recurrent_kernel, bias, mask, reverse)
+        import tensorflow as tf
+
+        preproject = "preproject" in self.options
+        sequence = project(x, kernel, bias) if preproject else x
+
+        def step(carry: Carry, slices: tuple[Tensor, ...]) -> tuple[Carry, tuple[Tensor, ...]]:
+            h, c = carry
+            if preproject:
+                z = slices[0] + tf.matmul(h, recurrent_kernel)
+            else:
+                z = tf.matmul(slices[0], kernel) + tf.matmul(h, recurrent_kernel) + bias
+            h_new, c_new = cell(split_gates(z), c)
+            if mask is None:
+                return (h_new, c_new), (h_new,)
+            valid = slices[1]
+            y = tf.where(valid, h_new, tf.zeros_like(h_new))
+            return (tf.where(valid, h_new, h), tf.where(valid, c_new, c)), (y,)
+
+        sequences = (sequence,) if mask is None else (sequence, mask)
+        (h, c), (y,) = self.scan(step, (h, c), sequences, (h,), reverse)
+        return y, h, c
+
+    # -- the gradient by hand
+
+    def _hoisted_layer(
+        self,
+        x: Tensor,
+        h0: Tensor,
+        c0: Tensor,
+        kernel: Tensor,
+        recurrent_kernel: Tensor,
+        bias: Tensor,
+        mask: Tensor | None,
+        reverse: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        import tensorflow as tf
+
+        @tf.custom_gradient
+        def layer(
+            x: Tensor,
+            h0: Tensor,
+            c0: Tensor,
+            kernel: Tensor,
+            recurrent_kernel: Tensor,
+            bias: Tensor,
+        ) -> tuple[Any, Callable[..., Any]]:
+            outputs, residuals = self.forward_with_residuals(
+                x, h0, c0, kernel, recurrent_kernel, bias, mask, reverse
+            )
+
+            def backward(dy: Tensor, dh: Tensor, dc: Tensor) -> Any:
+                return self.backward_from_residuals(
+                    residuals, x, h0, c0, kernel, recurrent_kernel, mask, reverse, dy, dh, dc
+                )
+
+            return outputs, backward
+
+        y, h, c = layer(x, h0, c0, kernel, recurrent_kernel, bias)
+        return y, h, c
+
+    def forward_with_residuals(
+        self,
+        x: Tensor,
+        h0: Tensor,
+        c0: Tensor,
+        kernel: Tensor,
+        recurrent_kernel: Tensor,
+        bias: Tensor,
+        mask: Tensor | None,
+        reverse: bool,
+    ) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
+        """``(y, h, c)`` and what the backward pass needs: gates, hidden and cell states by step."""
+        import tensorflow as tf
+
+        def step(carry: Carry, slices: tuple[Tensor, ...]) -> tuple[Carry, tuple[Tensor, ...]]:
+            h, c = carry
+            i, f, g, o = split_gates(slices[0] + tf.matmul(h, recurrent_kernel))
+            h_new, c_new = cell((i, f, g, o), c)
+            if mask is not None:
+                h_new, c_new = tf.where(slices[1], h_new, h), tf.where(slices[1], c_new, c)
+            return (h_new, c_new), (tf.concat([i, f, g, o], axis=-1), h_new, c_new)
+
+        projected = project(x, kernel, bias)
+        sequences = (projected,) if mask is None else (projected, mask)
+        (h, c), residuals = self.scan(
+            step, (h0, c0), sequences, (tf.concat([h0, h0, h0, h0], axis=-1), h0, c0), reverse
+        )
+        hidden = residuals[1]
+        y = hidden if mask is None else tf.where(mask, hidden, tf.zeros_like(hidden))
+        return (y, h, c), residuals
+
+    def backward_from_residuals(
+        self,
+        residuals: tuple[Tensor, Tensor, Tensor],
+        x: Tensor,
+        h0: Tensor,
+        c0: Tensor,
+        kernel: Tensor,
+        recurrent_kernel: Tensor,
+        mask: Tensor | None,
+        reverse: bool,
+        dy: Tensor,
+        dh: Tensor,
+        dc: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """Gradients of x, h0, c0, kernel, recurrent_kernel and bias."""
+        import tensorflow as tf
+
+        gates, hidden, cells = residuals
+        hidden_before = shift(hidden, h0, reverse)
+        cells_before = shift(cells, c0, reverse)
+
+        def step(carry: Carry, slices: tuple[Tensor, ...]) -> tuple[Carry, tuple[Tensor, ...]]:
+            dh, dc = carry
+            dy_t, gates_t, c_t, c_before = slices[:4]
+            i, f, g, o = tf.split(gates_t, 4, axis=-1)
+            tanh_c = tf.tanh(c_t)
+            dh_t = dh + dy_t
+            dc_t = dc + dh_t * o * (1 - tanh_c * tanh_c)
+            dz = tf.concat(
+                [
+                    dc_t * g * i * (1 - i),
+                    dc_t * c_before * f * (1 - f),
+                    dc_t * i * (1 - g * g),
+                    dh_t * tanh_c * o * (1 - o),
+                ],
+                axis=-1,
+            )
+            if mask is not None:
+                valid = slices[4]
+                dz = tf.where(valid, dz, tf.zeros_like(dz))
+                dh_next = tf.matmul(dz, recurrent_kernel, transpose_b=True)
+                return (tf.where(valid, dh_next, dh), tf.where(valid, dc_t * f, dc)), (dz,)
+            return (tf.matmul(dz, recurrent_kernel, transpose_b=True), dc_t * f), (dz,)
+
+        sequences: tuple[Tensor, ...] = (dy, gates, cells, cells_before)
+        if mask is not None:
+            # The output on padding is zero whatever flows into it.
+            sequences = (*sequences, mask)
+        (dh0, dc0), (dz,) = self.scan(step, (dh, dc), sequences, (gates[0],), not reverse)
+        flat = tf.reshape(dz, [-1, dz.shape[-1]])
+        return (
+            tf.reshape(tf.matmul(flat, kernel, transpose_b=True), tf.shape(x)),
+            dh0,
+            dc0,
+            tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), flat, transpose_a=True),
+            tf.matmul(tf.reshape(hidden_before, [-1, h0.shape[-1]]), flat, transpose_a=True),
+            tf.reduce_sum(flat, axis=0),
+        )
+
+
+def shift(states: Tensor, initial: Tensor, reverse: bool) -> Tensor:
+    """The state before each step: ``states [T, B, H]`` moved one step on, the initial one first."""
+    import tensorflow as tf
+
+    if reverse:
+        return tf.concat([states[1:], initial[None]], axis=0)
+    return tf.concat([initial[None], states[:-1]], axis=0)
+
+
+def project(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+    """``x [T, B, in]`` times the kernel, plus the bias, in one matrix product: ``[T, B, 4H]``."""
+    import tensorflow as tf
+
+    shape = tf.shape(x)
+    flat = tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), kernel) + bias
+    return tf.reshape(flat, [shape[0], shape[1], kernel.shape[-1]])
+
+
+def split_gates(z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Pre-activations ``[B, 4H]`` as the gates i, f, g, o after their nonlinearities."""
+    import tensorflow as tf
+
+    i, f, g, o = tf.split(z, 4, axis=-1)
+    return tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
+
+
+def cell(gates: tuple[Tensor, Tensor, Tensor, Tensor], c: Tensor) -> tuple[Tensor, Tensor]:
+    """The new h and c from the gates and the cell state before."""
+    import tensorflow as tf
+
+    i, f, g, o = gates
+    c = f * c + i * g
+    return o * tf.tanh(c), c

@@ -1,0 +1,54 @@
+"""``static_unroll``: the loop over time unrolled into the graph, one copy of the cell a timestep.
+
+Nothing of a loop remains at run time, so a step is as fast as its ops; the graph, and the time to
+trace or compile it, grow with the number of timesteps, which must be known when it is traced.
+"""
+
+from __future__ import annotations
+
+from lstm_impl.backend import Tensor
+from lstm_impl.backends.loop import Carry, LoopBackend, StepFunction
+from lstm_impl.spec import UnsupportedError
+
+
+class StaticUnroll(LoopBackend):
+    """A Python loop while the graph is traced."""
+
+    strategy = "static_unroll"
+    summary = "the loop over time unrolled into the graph"
+    dynamic = False
+
+    @classmethod
+    def variants(cls) -> tuple[str, ...]:
+        return (
+            "static_unroll",
+            "static_unroll+preproject",
+            "static_unroll+hoisted",
+            "static_unroll+xla",
+        )
+
+    def scan(
+        self,
+        step: StepFunction,
+        carry: Carry,
+        sequences: tuple[Tensor, ...],
+        outputs: tuple[Tensor, ...],
+        reverse: bool = False,
+    ) -> tuple[Carry, tuple[Tensor, ...]]:
+        import tensorflow as tf
+
+        timesteps = sequences[0].shape[0]
+        if timesteps is None:
+            raise UnsupportedError(
+                f"{self.name} needs to know the number of timesteps when it is traced; "
+                "give the input a static first axis, or use while_loop"
+            )
+        # unstack once: slicing T times would add T strided slices and their gradients
+        slices = list(zip(*(tf.unstack(sequence) for sequence in sequences), strict=True))
+        results = []
+        for now in reversed(slices) if reverse else slices:
+            carry, out = step(carry, now)
+            results.append(out)
+        if reverse:
+            results.reverse()
+        return carry, tuple(tf.stack(column) for column in zip(*results, strict=True))

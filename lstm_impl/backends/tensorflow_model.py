@@ -1,0 +1,459 @@
+"""What every TensorFlow backend shares: placing arrays, stacking layers and directions, gradients.
+
+A strategy supplies ``layer``: one direction of one layer over time. What stands here knows nothing
+of how that loops. TensorFlow is imported when a model is built, never before.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from lstm_impl import cuda
+from lstm_impl.backend import (
+    AVAILABLE,
+    Availability,
+    Backend,
+    Model,
+    RawGradients,
+    Tensor,
+)
+from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
+from lstm_impl.weights import LayerWeights, LSTMWeights
+
+INSTALL_CPU = "pip install 'lstm-benchmark-suite[cpu]'"
+INSTALL_GPU = "pip install 'tensorflow[and-cuda]'"
+
+Arrays = Sequence[FloatArray]
+Tensors = Sequence[Tensor]
+
+
+@dataclass(frozen=True)
+class Padding:
+    """Which steps of right-padded sequences are valid.
+
+    lengths ``[B]``; mask ``[T, B, 1]`` bool, false on padding.
+    """
+
+    lengths: Tensor
+    mask: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor, lengths: Tensor) -> Padding:
+        """The padding of ``x [T, B, in]``."""
+        import tensorflow as tf
+
+        steps = tf.range(tf.shape(x)[0], dtype=lengths.dtype)
+        return cls(lengths, (steps[:, None] < lengths[None, :])[:, :, None])
+
+
+def reverse_time(sequence: Tensor, padding: Padding | None) -> Tensor:
+    """``sequence [T, B, F]`` with each sequence's valid steps in reverse, padding left in place.
+
+    For layers that can only go forward.
+    """
+    import tensorflow as tf
+
+    if padding is None:
+        return tf.reverse(sequence, [0])
+    return tf.reverse_sequence(sequence, padding.lengths, seq_axis=0, batch_axis=1)
+
+
+def tensorflow_availability(device: str) -> Availability:
+    """Whether TensorFlow is installed and can use ``device``."""
+    if importlib.util.find_spec("tensorflow") is None:
+        return Availability(
+            False, "TensorFlow is not installed", INSTALL_CPU if device == "cpu" else INSTALL_GPU
+        )
+    if device == "cpu":
+        return AVAILABLE
+    try:
+        index = cuda.gpu_index(device)
+    except ValueError as error:
+        return Availability(False, str(error))
+    facts = cuda.machine_facts()
+    if not facts.hardware:  # no need to spend seconds on importing TensorFlow to say this
+        return cuda.explain(facts, "TensorFlow", 0, index, None, INSTALL_GPU)
+    import tensorflow as tf
+
+    build = tf.sysconfig.get_build_info()
+    return cuda.explain(
+        facts,
+        f"TensorFlow {tf.__version__}",
+        len(tf.config.list_physical_devices("GPU")),
+        index,
+        cuda.parse_version(str(build.get("cuda_version", ""))) if build["is_cuda_build"] else None,
+        INSTALL_GPU,
+    )
+
+
+class TensorFlowBackend(Backend):
+    """A backend whose layer is made of TensorFlow ops.
+
+    dynamic: one trace serves every batch and number of timesteps; else each shape has its own.
+    """
+
+    framework = "tensorflow"
+    flags: ClassVar[tuple[str, ...]] = ("xla",)
+    dynamic: ClassVar[bool] = True
+
+    @property
+    def xla(self) -> bool:
+        """Whether the step is compiled by XLA (``jit_compile=True``)."""
+        return "xla" in self.options
+
+    def availability(self, device: str = "cpu") -> Availability:
+        kind = device.partition(":")[0]
+        if kind not in self.devices:
+            return Availability(False, f"{self.strategy} runs on {' and '.join(self.devices)} only")
+        return tensorflow_availability(device)
+
+    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
+        return TensorFlowModel(self, spec, device, batch_major, weights)
+
+    # -- what a strategy says
+
+    def layer(
+        self,
+        x: Tensor,
+        h: Tensor,
+        c: Tensor,
+        parameters: Tensors,
+        padding: Padding | None,
+        reverse: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One direction of one layer: outputs ``[T, B, H]``, final h and c ``[B, H]``.
+
+        x ``[T, B, in]``; parameters as ``to_layout`` orders them, in the compute type. With
+        ``reverse`` it reads each sequence's valid steps from the last to the first; outputs stand
+        at the step they belong to, and are zero on padding.
+        """
+        raise UnsupportedError(f"{self.name} computes no layer of its own")
+
+    def to_layout(self, cell: LayerWeights) -> Arrays:
+        """A cell's canonical weights as the arrays this backend keeps and trains."""
+        return tuple(cell)
+
+    def from_layout(self, arrays: Arrays, gradient: bool) -> LayerWeights:
+        """Canonical weights, or their gradients, from arrays in this backend's layout."""
+        return LayerWeights(*arrays)
+
+    def pack(self, spec: LSTMSpec, weights: LSTMWeights) -> list[FloatArray]:
+        """All variables' values: each cell's ``to_layout``, layer by layer."""
+        return [
+            array for layer in weights.layers for cell in layer for array in self.to_layout(cell)
+        ]
+
+    def unpack(self, spec: LSTMSpec, arrays: Arrays, gradient: bool = False) -> LSTMWeights:
+        """The inverse of ``pack``; with ``gradient``, for gradients of the variables."""
+        size = len(arrays) // spec.state_layers
+        cells = [
+            self.from_layout(arrays[k : k + size], gradient) for k in range(0, len(arrays), size)
+        ]
+        directions = spec.num_directions
+        return LSTMWeights(
+            tuple(tuple(cells[k : k + directions]) for k in range(0, len(cells), directions))
+        )
+
+    def stack(
+        self,
+        spec: LSTMSpec,
+        x: Tensor,
+        h: Tensor,
+        c: Tensor,
+        parameters: Tensors,
+        lengths: Tensor | None,
+        masks: Tensor | None,
+        training: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The whole network, time-major: outputs ``[T, B, D*H]``, final h and c ``[L*D, B, H]``."""
+        import tensorflow as tf
+
+        padding = None if lengths is None else Padding.of(x, lengths)
+        size = len(parameters) // spec.state_layers
+        h_last, c_last = [], []
+        for layer in range(spec.num_layers):
+            if layer and masks is not None:
+                x = x * masks[layer - 1]
+            outputs = []
+            for direction in range(spec.num_directions):
+                row = layer * spec.num_directions + direction
+                y, h_row, c_row = self.layer(
+                    x,
+                    h[row],
+                    c[row],
+                    parameters[row * size : (row + 1) * size],
+                    padding,
+                    reverse=direction == 1,
+                )
+                outputs.append(y)
+                h_last.append(h_row)
+                c_last.append(c_row)
+            x = outputs[0] if len(outputs) == 1 else tf.concat(outputs, axis=-1)
+        return x, tf.stack(h_last), tf.stack(c_last)
+
+
+class TensorFlowModel(Model):
+    """Variables on a device and the traced functions over them.
+
+    ``model(x, state)`` is a plain differentiable function of tensors, to be used inside a
+    ``tf.function`` and a ``tf.GradientTape`` of the user's own; ``model.variables`` is what to
+    train.
+    """
+
+    backend: TensorFlowBackend
+
+    def __init__(
+        self,
+        backend: TensorFlowBackend,
+        spec: LSTMSpec,
+        device: str,
+        batch_major: bool,
+        weights: LSTMWeights,
+    ) -> None:
+        import tensorflow as tf
+
+        super().__init__(backend, spec, device, batch_major)
+        self._tf = tf
+        self._tf_device = "/CPU:0" if device == "cpu" else f"/GPU:{cuda.gpu_index(device)}"
+        self.compute_dtype = tf.as_dtype(spec.precision.compute)
+        self.variable_dtype = tf.as_dtype(spec.precision.variable)
+        if device != "cpu" and spec.dtype in ("float32", "tf32"):
+            self._set_tf32()
+        with tf.device(self._tf_device):
+            self.variables = [
+                tf.Variable(tf.cast(array, self.variable_dtype), name=f"lstm_{number}")
+                for number, array in enumerate(backend.pack(spec, weights))
+            ]
+        self._functions: dict[tuple[str, bool, bool], Any] = {}
+
+    # -- the tensor face
+
+    def __call__(
+        self,
+        x: Tensor,
+        state: tuple[Tensor, Tensor] | None = None,
+        lengths: Tensor | None = None,
+        masks: Tensor | None = None,
+        training: bool = True,
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Outputs ``[T, B, D*H]`` and the final ``(h, c)`` of tensors, differentiable.
+
+        x ``[T, B, in]`` (or batch-major, if so built); state ``(h, c)``, each ``[L*D, B, H]``,
+        zeros if None; training only matters to a backend that has an inference mode of its own.
+
+        Under XLA, forward and backward are each compiled as a whole (a loop compiled alone cannot
+        be differentiated from outside); the backward pass computes the forward one again.
+        """
+        tf = self._tf
+        x = tf.convert_to_tensor(x, self.compute_dtype)
+        if state is None:
+            batch = tf.shape(x)[0 if self.batch_major else 1]
+            zeros = tf.zeros(
+                [self.spec.state_layers, batch, self.spec.hidden_size], self.compute_dtype
+            )
+            state = (zeros, zeros)
+        h, c = state
+        if not self.backend.xla:
+            y, h, c = self._call(x, h, c, lengths, masks, training)
+            return y, (h, c)
+
+        @tf.custom_gradient
+        def compiled(x: Tensor, h: Tensor, c: Tensor) -> tuple[Any, Callable[..., Any]]:
+            outputs = self._infer(x, h, c, lengths, masks)
+
+            def backward(
+                dy: Tensor, dh: Tensor, dc: Tensor, variables: Tensors | None = None
+            ) -> Any:
+                raw = self._train(x, h, c, lengths, masks, dy, dh, dc)
+                inputs = [raw.dx, raw.dh, raw.dc]
+                by_variable = {
+                    id(variable): gradient
+                    for variable, gradient in zip(self.variables, raw.weights, strict=True)
+                }
+                return inputs, [by_variable[id(variable)] for variable in variables or ()]
+
+            return outputs, backward
+
+        y, h, c = compiled(x, h, c)
+        return y, (h, c)
+
+    def _call(
+        self,
+        x: Tensor,
+        h: Tensor,
+        c: Tensor,
+        lengths: Tensor | None,
+        masks: Tensor | None,
+        training: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        tf = self._tf
+        with tf.device(self._tf_device):
+            parameters = [tf.cast(variable, self.compute_dtype) for variable in self.variables]
+            if self.batch_major:
+                x = tf.transpose(x, [1, 0, 2])
+            y, h, c = self.backend.stack(self.spec, x, h, c, parameters, lengths, masks, training)
+            return (tf.transpose(y, [1, 0, 2]) if self.batch_major else y), h, c
+
+    # -- traced functions
+
+    def _inference_body(
+        self, x: Tensor, h: Tensor, c: Tensor, lengths: Tensor | None, masks: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        return self._call(x, h, c, lengths, masks, training=masks is not None)
+
+    def _training_body(
+        self,
+        x: Tensor,
+        h: Tensor,
+        c: Tensor,
+        lengths: Tensor | None,
+        masks: Tensor | None,
+        dy: Tensor,
+        dh: Tensor,
+        dc: Tensor,
+    ) -> tuple[Any, ...]:
+        tf = self._tf
+        with tf.device(self._tf_device), tf.GradientTape() as tape:
+            tape.watch([x, h, c])
+            y, h_last, c_last = self._call(x, h, c, lengths, masks, training=True)
+        dx, dh0, dc0, *weights = tape.gradient(
+            [y, h_last, c_last],
+            [x, h, c, *self.variables],
+            output_gradients=[dy, dh, dc],
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
+        return y, h_last, c_last, dx, dh0, dc0, weights
+
+    def _function(self, training: bool, lengths: Tensor | None, masks: Tensor | None) -> Any:
+        """The traced step; one for each combination of optional inputs."""
+        key = ("train" if training else "infer", lengths is not None, masks is not None)
+        if key not in self._functions:
+            tf = self._tf
+            body = self._training_body if training else self._inference_body
+
+            def step(
+                x: Tensor, h: Tensor, c: Tensor, optional: dict[str, Tensor], *rest: Tensor
+            ) -> Any:
+                return body(x, h, c, optional.get("lengths"), optional.get("masks"), *rest)
+
+            self._functions[key] = tf.function(
+                step,
+                input_signature=self._signature(*key[1:], training)
+                if self.backend.dynamic
+                else None,
+                jit_compile=True if self.backend.xla else None,
+                autograph=False,
+            )
+        return self._functions[key]
+
+    def _signature(self, lengths: bool, masks: bool, training: bool) -> list[Any]:
+        tf, spec = self._tf, self.spec
+
+        def sequence(features: int) -> Any:
+            return tf.TensorSpec([None, None, features], self.compute_dtype)
+
+        state = tf.TensorSpec([spec.state_layers, None, spec.hidden_size], self.compute_dtype)
+        optional = {}
+        if lengths:
+            optional["lengths"] = tf.TensorSpec([None], tf.int32)
+        if masks:
+            optional["masks"] = tf.TensorSpec(
+                [spec.num_layers - 1, None, None, spec.output_size], self.compute_dtype
+            )
+        signature = [sequence(spec.input_size), state, state, optional]
+        return signature + ([sequence(spec.output_size), state, state] if training else [])
+
+    @staticmethod
+    def _optional(lengths: Tensor | None, masks: Tensor | None) -> dict[str, Tensor]:
+        optional = {}
+        if lengths is not None:
+            optional["lengths"] = lengths
+        if masks is not None:
+            optional["masks"] = masks
+        return optional
+
+    # -- what Model asks for
+
+    def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
+        tf = self._tf
+        with tf.device(self._tf_device):
+            if np.issubdtype(array.dtype, np.integer):
+                return tf.constant(array, tf.int32)
+            # identity: a constant made on the host may stay there until an op moves it
+            return tf.identity(tf.cast(tf.constant(array), self.compute_dtype))
+
+    def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
+        return np.asarray(tensor.numpy())
+
+    def _infer(
+        self, x: Tensor, h: Tensor, c: Tensor, lengths: Tensor | None, masks: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        with self._tf.device(self._tf_device):
+            y, h, c = self._function(False, lengths, masks)(x, h, c, self._optional(lengths, masks))
+        return y, h, c
+
+    def _train(
+        self,
+        x: Tensor,
+        h: Tensor,
+        c: Tensor,
+        lengths: Tensor | None,
+        masks: Tensor | None,
+        dy: Tensor,
+        dh: Tensor,
+        dc: Tensor,
+    ) -> RawGradients:
+        with self._tf.device(self._tf_device):
+            return RawGradients(
+                *self._function(True, lengths, masks)(
+                    x, h, c, self._optional(lengths, masks), dy, dh, dc
+                )
+            )
+
+    def _trace_ahead(
+        self,
+        training: bool,
+        x: Tensor,
+        h: Tensor,
+        c: Tensor,
+        lengths: Tensor | None,
+        masks: Tensor | None,
+        *rest: Tensor,
+    ) -> None:
+        with self._tf.device(self._tf_device):
+            self._function(training, lengths, masks).get_concrete_function(
+                x, h, c, self._optional(lengths, masks), *rest
+            )
+
+    def trace_count(self) -> int:
+        """How many graphs have been traced for this model so far."""
+        return sum(
+            function.experimental_get_tracing_count() for function in self._functions.values()
+        )
+
+    def _host_weights(self, raw: Tensors) -> LSTMWeights:
+        arrays = [self._host_float(gradient) for gradient in raw]
+        return self.backend.unpack(self.spec, arrays, gradient=True)
+
+    def get_weights(self) -> LSTMWeights:
+        arrays = [self._host_float(variable) for variable in self.variables]
+        return self.backend.unpack(self.spec, arrays)
+
+    def _set_weights(self, weights: LSTMWeights) -> None:
+        tf = self._tf
+        for variable, array in zip(
+            self.variables, self.backend.pack(self.spec, weights), strict=True
+        ):
+            variable.assign(tf.cast(array, self.variable_dtype))
+
+    def synchronize(self) -> None:
+        self._tf.test.experimental.sync_devices()
+
+    def _set_tf32(self) -> None:
+        self._tf.config.experimental.enable_tensor_float_32_execution(self.spec.dtype == "tf32")

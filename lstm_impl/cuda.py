@@ -1,0 +1,115 @@
+"""Why a GPU cannot be used, in words a user can act on.
+
+The facts are gathered in one place and judged by a pure function, so that every sentence can be
+tested on a machine without a GPU. Nothing here imports a framework: a framework's own view is
+passed in.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from pathlib import Path
+
+from lstm_impl.backend import AVAILABLE, Availability
+
+
+@dataclass(frozen=True)
+class CudaFacts:
+    """What is known about the GPU of this machine.
+
+    hardware: an NVIDIA device file or driver entry is there.
+    driver_version: the CUDA version that the driver supports, ``(12, 4)``; None if the driver's
+        library cannot be loaded.
+    """
+
+    hardware: bool
+    driver_version: tuple[int, int] | None
+
+
+def machine_facts(root: Path = Path("/")) -> CudaFacts:
+    """The facts about this machine; ``root`` is where ``dev`` and ``proc`` are looked for."""
+    hardware = any(
+        (root / place).exists()
+        for place in ("dev/nvidia0", "dev/nvidiactl", "proc/driver/nvidia/version", "dev/dxg")
+    )
+    return CudaFacts(hardware, _driver_cuda_version() if hardware else None)
+
+
+def _driver_cuda_version() -> tuple[int, int] | None:
+    try:
+        library = ctypes.CDLL("libcuda.so.1")
+        version = ctypes.c_int()
+        if library.cuDriverGetVersion(ctypes.byref(version)) != 0:
+            return None
+    except (OSError, AttributeError):
+        return None
+    return version.value // 1000, version.value % 1000 // 10
+
+
+def explain(
+    facts: CudaFacts,
+    framework: str,
+    visible: int,
+    index: int,
+    built_with: tuple[int, int] | None,
+    install: str,
+) -> Availability:
+    """Whether ``gpu:<index>`` can be used by a framework, or why not.
+
+    framework: its name and version, for the sentence; visible: how many GPUs it sees;
+    built_with: the CUDA version it was built for, None if built without CUDA; install: the command
+    that brings a build with the CUDA libraries.
+    """
+    if visible > index:
+        return AVAILABLE
+    if visible:
+        return Availability(
+            False,
+            f"gpu:{index} does not exist: {framework} sees {visible} GPU"
+            f"{'s' if visible > 1 else ''}, gpu:0 to gpu:{visible - 1}",
+        )
+    if not facts.hardware:
+        return Availability(
+            False,
+            "no NVIDIA GPU is seen on this machine (no /dev/nvidia0 and no NVIDIA driver); "
+            "run where there is one, in a container with --gpus all",
+        )
+    if built_with is None:
+        return Availability(False, f"a GPU is here, but {framework} is built without CUDA", install)
+    if facts.driver_version is None:
+        return Availability(
+            False,
+            "a GPU is here, but the driver's libcuda.so.1 cannot be loaded; install the NVIDIA "
+            "driver, or start the container with --gpus all",
+        )
+    # CUDA promises that a driver serves every toolkit of its own major version.
+    if facts.driver_version[0] < built_with[0]:
+        has, needs = (".".join(map(str, version)) for version in (facts.driver_version, built_with))
+        return Availability(
+            False,
+            f"the NVIDIA driver is too old: it supports CUDA {has} and {framework} needs "
+            f"CUDA {needs}; update the driver",
+        )
+    return Availability(
+        False,
+        f"{framework} does not see the GPU: its CUDA libraries (cuDNN, cuBLAS, ...) are not found",
+        install,
+    )
+
+
+def parse_version(text: str) -> tuple[int, int] | None:
+    """``"12.5.1"`` as ``(12, 5)``; None for what is no version."""
+    parts = text.split(".")
+    try:
+        return int(parts[0]), int(parts[1]) if len(parts) > 1 else 0
+    except ValueError:
+        return None
+
+
+def gpu_index(device: str) -> int:
+    """The number N of ``gpu:N`` (``gpu`` is ``gpu:0``). Raises ValueError for anything else."""
+    kind, _, number = device.partition(":")
+    if kind != "gpu" or not (number or "0").isdigit():
+        raise ValueError(f"device is {device!r}; expected cpu, gpu or gpu:N")
+    return int(number or 0)

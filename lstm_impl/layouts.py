@@ -1,0 +1,141 @@
+"""Canonical weights in the layouts of other libraries, and back.
+
+NumPy only. Each pair of functions is each other's inverse, up to what the other layout cannot say:
+two biases that are added come back as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lstm_impl.spec import FloatArray, LSTMSpec
+from lstm_impl.weights import LayerWeights, LSTMWeights
+
+# -- cuDNN: one flat buffer. First every matrix (for each layer and direction the four input
+#    matrices [H, in], then the four recurrent ones [H, H], gates i, f, g, o), then every bias (for
+#    each layer and direction the four input biases, then the four recurrent ones).
+#    Source: TensorFlow's CudnnRNNParamsToCanonicalV2 and cuDNN's cudnnGetRNNWeightParams.
+
+
+def cudnn_sizes(spec: LSTMSpec) -> tuple[int, int]:
+    """How many numbers the matrices, and how many the biases, take in cuDNN's buffer."""
+    gates = 4 * spec.hidden_size
+    matrices = sum(
+        spec.num_directions * gates * (spec.layer_input_size(layer) + spec.hidden_size)
+        for layer in range(spec.num_layers)
+    )
+    return matrices, spec.state_layers * 2 * gates
+
+
+def cudnn_pack(spec: LSTMSpec, weights: LSTMWeights) -> FloatArray:
+    """cuDNN's flat buffer; the canonical bias goes into the recurrent one, the input one is 0."""
+    cells = [cell for layer in weights.layers for cell in layer]
+    # The transpose [4H, n] of a kernel [n, 4H] is the four gates' [H, n] one below the other.
+    matrices = [
+        matrix.T.ravel() for cell in cells for matrix in (cell.kernel, cell.recurrent_kernel)
+    ]
+    biases = [part for cell in cells for part in (np.zeros_like(cell.bias), cell.bias)]
+    return np.concatenate([*matrices, *biases])
+
+
+def cudnn_unpack(spec: LSTMSpec, buffer: FloatArray, bias: str = "sum") -> LSTMWeights:
+    """Canonical weights from cuDNN's buffer.
+
+    bias: ``sum`` adds the two biases; ``second`` takes the recurrent one, which for a buffer of
+    gradients is the gradient of the sum. Raises ValueError if the buffer has another size.
+    """
+    matrices, biases = cudnn_sizes(spec)
+    if buffer.shape != (matrices + biases,):
+        raise ValueError(
+            f"cuDNN's buffer has shape {buffer.shape}; this spec needs ({matrices + biases},)"
+        )
+    gates = 4 * spec.hidden_size
+    pairs = buffer[matrices:].reshape(spec.state_layers, 2, gates)
+    offset = 0
+
+    def take(inputs: int) -> FloatArray:
+        nonlocal offset
+        part = buffer[offset : offset + gates * inputs].reshape(gates, inputs).T
+        offset += gates * inputs
+        return np.ascontiguousarray(part)
+
+    layers = []
+    for layer in range(spec.num_layers):
+        cells = []
+        for direction in range(spec.num_directions):
+            kernel = take(spec.layer_input_size(layer))
+            recurrent_kernel = take(spec.hidden_size)
+            pair = pairs[layer * spec.num_directions + direction]
+            cells.append(
+                LayerWeights(
+                    kernel, recurrent_kernel, pair.sum(axis=0) if bias == "sum" else pair[1]
+                )
+            )
+        layers.append(tuple(cells))
+    return LSTMWeights(tuple(layers))
+
+
+# -- PyTorch and JAX's cuDNN layer: weight_ih [4H, in], weight_hh [4H, H], bias_ih, bias_hh [4H].
+
+
+def torch_parameters(weights: LSTMWeights) -> dict[str, FloatArray]:
+    """``nn.LSTM``'s parameters by name, ``bias_ih`` zero."""
+    named: dict[str, FloatArray] = {}
+    for number, layer in enumerate(weights.layers):
+        for direction, cell in enumerate(layer):
+            suffix = f"l{number}" + ("_reverse" if direction else "")
+            named[f"weight_ih_{suffix}"] = np.ascontiguousarray(cell.kernel.T)
+            named[f"weight_hh_{suffix}"] = np.ascontiguousarray(cell.recurrent_kernel.T)
+            named[f"bias_ih_{suffix}"] = np.zeros_like(cell.bias)
+            named[f"bias_hh_{suffix}"] = cell.bias
+    return named
+
+
+# -- the 2016 BasicLSTMCell: one kernel [in + H, 4H] and bias, gates i, j, f, o, and a constant
+#    (1 by default) added to the forget gate at run time.
+
+
+def basic_cell(cell: LayerWeights, forget_bias: float = 1.0) -> tuple[FloatArray, FloatArray]:
+    """kernel ``[in + H, 4H]`` and bias ``[4H]`` of a BasicLSTMCell with this forget bias."""
+    kernel = _swap_middle(np.concatenate([cell.kernel, cell.recurrent_kernel], axis=0))
+    bias = _swap_middle(cell.bias).copy()
+    hidden = len(bias) // 4
+    bias[2 * hidden : 3 * hidden] -= bias.dtype.type(forget_bias)
+    return kernel, bias
+
+
+def from_basic_cell(kernel: FloatArray, bias: FloatArray, forget_bias: float = 1.0) -> LayerWeights:
+    """Canonical weights of a BasicLSTMCell; for gradients take ``forget_bias=0``."""
+    hidden = len(bias) // 4
+    bias = bias.copy()
+    bias[2 * hidden : 3 * hidden] += bias.dtype.type(forget_bias)
+    inputs = len(kernel) - hidden
+    both = _swap_middle(kernel)
+    return LayerWeights(both[:inputs], both[inputs:], _swap_middle(bias))
+
+
+def _swap_middle(array: FloatArray) -> FloatArray:
+    """The second and third of the four gates on the last axis, exchanged."""
+    first, second, third, fourth = np.split(array, 4, axis=-1)
+    return np.concatenate([first, third, second, fourth], axis=-1)
+
+
+# -- ONNX: W [D, 4H, in], R [D, 4H, H], B [D, 8H], gates i, o, f, c.
+
+
+def onnx_layer(layer: Sequence[LayerWeights]) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """W, R and B of ONNX's LSTM operator for one layer, all directions."""
+
+    def reorder(array: FloatArray) -> FloatArray:
+        i, f, g, o = np.split(array, 4, axis=-1)
+        return np.concatenate([i, o, f, g], axis=-1)
+
+    return (
+        np.stack([reorder(cell.kernel).T for cell in layer]),
+        np.stack([reorder(cell.recurrent_kernel).T for cell in layer]),
+        np.stack(
+            [np.concatenate([reorder(cell.bias), np.zeros_like(cell.bias)]) for cell in layer]
+        ),
+    )
