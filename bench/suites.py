@@ -1,0 +1,417 @@
+"""Suites: from a TOML file to the list of cases that it names.
+
+A suite is data: the ones that come with the package are files in ``suites/``, and a person's own is
+a file anywhere, checked in the same way, so that every mistake in it is told with its file and key.
+This room knows cases, devices and the names of backends; it measures nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from bench import devices
+from bench.cases import Case
+from lstm_impl.backend import get_backend, list_backends
+from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
+from lstm_impl.workload import MODES, Workload
+
+SCHEMA = 1
+FOLDER = Path(__file__).parent / "suites"
+ALL = "all"
+
+DEFAULT_SECONDS = 5.0
+"""Of measuring for each group of a suite that names no time: 25 blocks of each of two backends
+whose step takes 100 ms, enough for an interval of the median of a few per cent."""
+
+_T = TypeVar("_T")
+
+_SHAPE_SIZES = ("batch", "timesteps", "input_size", "hidden_size")
+_SHAPE_KEYS = (*_SHAPE_SIZES, "num_layers", "bidirectional", "min_length", "dropout", "batch_major")
+_SHARED_KEYS = ("backends", "devices", "modes", "dtypes", "seconds")
+_SUITE_KEYS = ("schema", "name", "summary", *_SHARED_KEYS, "groups")
+_GROUP_KEYS = ("shapes", "windows", *_SHARED_KEYS)
+
+
+class SuiteError(ValueError):
+    """A suite, or what was chosen from it, cannot be used; one line that says where and why."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What of a suite is wanted; None leaves it to the suite.
+
+    backends, devices: replace the suite's (``all`` among them means every one). modes: keep these.
+    """
+
+    backends: Sequence[str] | None = None
+    devices: Sequence[str] | None = None
+    modes: Sequence[str] | None = None
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A named list of cases.
+
+    cases: each once, those of one group together. seconds: of measuring for each ``Case.group``.
+    """
+
+    name: str
+    summary: str
+    path: Path
+    cases: tuple[Case, ...]
+    seconds: Mapping[str, float]
+
+    def only(self, wanted: Sequence[Case]) -> Suite:
+        """The same suite with these cases, which need not be its own."""
+        groups = dict.fromkeys(case.group for case in wanted)
+        return replace(
+            self,
+            cases=tuple(
+                case for group in groups for case in dict.fromkeys(wanted) if case.group == group
+            ),
+            seconds={group: self.seconds.get(group, DEFAULT_SECONDS) for group in groups},
+        )
+
+
+def available() -> dict[str, Path]:
+    """The suites that come with the package."""
+    return {path.stem: path for path in sorted(FOLDER.glob("*.toml"))}
+
+
+def load(name: str, choice: Choice | None = None, folder: Path | None = None) -> Suite:
+    """The suite with this name, or in the file with this path (it ends in ``.toml``).
+
+    folder: what a relative path is relative to, by default the current directory.
+
+    Raises SuiteError, in one line, for whatever is wrong with it or with what is chosen.
+    """
+    path = _find(name, folder or Path())
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SuiteError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SuiteError(f"{path}: is no UTF-8 text (byte {error.start})") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SuiteError(f"{path}: is no TOML: {error}") from error
+    return _suite(_Value(path, "", data), choice or Choice())
+
+
+def load_cases(path: Path, suite: Suite) -> Suite:
+    """The suite with only the cases that a JSON file lists: ids of its cases, or whole cases.
+
+    Raises SuiteError, in one line, for whatever is wrong with the file.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SuiteError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise SuiteError(f"{path}: is no JSON: {error}") from error
+    by_id = {case.id: case for case in suite.cases}
+    found = []
+    for item in _Value(path, "", data).items("a list of case ids or cases"):
+        if isinstance(item.value, str):
+            if item.value not in by_id:
+                raise item.error(f"the id of a case of {suite.name}{_hint(item.value, by_id)}")
+            found.append(by_id[item.value])
+        else:
+            try:
+                found.append(Case.from_dict(item.mapping()))
+            except ValueError as error:
+                raise SuiteError(f"{path}: {item.where}: {error}") from error
+    return suite.only(found)
+
+
+def _find(name: str, folder: Path) -> Path:
+    if name.endswith(".toml") or "/" in name or "\\" in name:
+        path = folder / Path(name).expanduser()
+        if not path.is_file():
+            raise SuiteError(f"{name}: there is no such file; expected the path of a suite")
+        return path
+    known = available()
+    if name not in known:
+        raise SuiteError(
+            f"there is no suite {_shown(name)}{_hint(name, known)}; there are "
+            f"{', '.join(known)}, and a suite of your own is named by its path, as in ./my.toml"
+        )
+    return known[name]
+
+
+@dataclass(frozen=True)
+class _Value:
+    """A value of a file and where it stands, so that an error can say so."""
+
+    path: Path
+    where: str
+    value: object
+
+    def error(self, expected: str) -> SuiteError:
+        what = self.where or "it"
+        return SuiteError(f"{self.path}: {what} is {_shown(self.value)}; expected {expected}")
+
+    def mapping(self) -> Mapping[str, object]:
+        if not isinstance(self.value, Mapping):
+            raise self.error("a table")
+        return self.value
+
+    def table(self, known: Sequence[str], required: Sequence[str]) -> dict[str, _Value]:
+        """Its values by key. Raises SuiteError for an unknown key and for one that is missing."""
+        data = self.mapping()
+        dot = f"{self.where}." if self.where else ""
+        for key in data:
+            if key not in known:
+                raise SuiteError(
+                    f"{self.path}: {dot}{key} is not known{_hint(key, known)}; "
+                    f"expected one of {', '.join(known)}"
+                )
+        for key in required:
+            if key not in data:
+                raise SuiteError(f"{self.path}: {dot}{key} is missing")
+        return {key: _Value(self.path, dot + key, value) for key, value in data.items()}
+
+    def items(self, expected: str) -> list[_Value]:
+        """Its items. Raises SuiteError unless it is a list with at least one."""
+        if not isinstance(self.value, list) or not self.value:
+            raise self.error(expected)
+        return [
+            _Value(self.path, f"{self.where}[{index}]", value)
+            for index, value in enumerate(self.value)
+        ]
+
+    def text(self, expected: str = "a text") -> str:
+        if not isinstance(self.value, str) or not self.value.strip():
+            raise self.error(expected)
+        return self.value
+
+    def positive_integer(self) -> int:
+        if isinstance(self.value, bool) or not isinstance(self.value, int) or self.value < 1:
+            raise self.error("a positive integer")
+        return self.value
+
+    def boolean(self) -> bool:
+        if not isinstance(self.value, bool):
+            raise self.error("true or false")
+        return self.value
+
+    def number(self, expected: str, fits: Callable[[float], bool]) -> float:
+        value = self.value
+        if isinstance(value, bool) or not isinstance(value, int | float) or not fits(value):
+            raise self.error(expected)
+        return float(value)
+
+    def one_of(self, known: Sequence[str]) -> str:
+        if self.value not in known:
+            raise self.error(f"one of {', '.join(known)}{_hint(str(self.value), known)}")
+        return str(self.value)
+
+
+@dataclass(frozen=True)
+class _Axes:
+    """What a suite says for all of its groups, and a group for itself."""
+
+    backends: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    modes: tuple[str, ...] = MODES
+    dtypes: tuple[str, ...] = ("float32",)
+    seconds: float = DEFAULT_SECONDS
+
+    def changed(self, table: Mapping[str, _Value], choice: Choice) -> _Axes:
+        """With what ``table`` says, save where the user chose otherwise."""
+        found = self
+        if "modes" in table:
+            found = replace(found, modes=_each(table["modes"], lambda item: item.one_of(MODES)))
+        if "dtypes" in table:
+            known = tuple(PRECISIONS)
+            found = replace(found, dtypes=_each(table["dtypes"], lambda item: item.one_of(known)))
+        if "seconds" in table:
+            seconds = table["seconds"].number(
+                "a number of seconds above 0", lambda value: 0 < value < math.inf
+            )
+            found = replace(found, seconds=seconds)
+        # Read even where the choice replaces them: a mistake in a file should not hide.
+        if "backends" in table:
+            named = _names(table["backends"], _backends)
+            found = found if choice.backends is not None else replace(found, backends=named)
+        if "devices" in table:
+            named = _names(table["devices"], _devices)
+            found = found if choice.devices is not None else replace(found, devices=named)
+        return found
+
+
+def _suite(root: _Value, choice: Choice) -> Suite:
+    table = root.table(_SUITE_KEYS, ("schema", "name", "groups"))
+    if table["schema"].value != SCHEMA:
+        raise table["schema"].error(f"{SCHEMA}, which this version of the suite knows")
+    name = table["name"].text()
+    if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
+        raise table["name"].error("letters, digits, - and _ (result files are named after it)")
+    chosen = _Axes()
+    if choice.backends is not None:
+        chosen = replace(chosen, backends=_chosen(choice.backends, _backends))
+    if choice.devices is not None:
+        chosen = replace(chosen, devices=_chosen(choice.devices, _devices))
+    for mode in choice.modes or ():
+        if mode not in MODES:
+            hint = _hint(mode, MODES)
+            raise SuiteError(
+                f"there is no mode {_shown(mode)}{hint}; expected {' or '.join(MODES)}"
+            )
+    axes = chosen.changed(table, choice)
+    seconds: dict[str, float] = {}
+    cases: dict[str, dict[Case, None]] = {}
+    for group in table["groups"].items("a list of groups ([[groups]])"):
+        entries = group.table(_GROUP_KEYS, ("shapes",))
+        own = axes.changed(entries, choice)
+        for key in ("backends", "devices"):
+            if not getattr(own, key):
+                raise SuiteError(f"{root.path}: {key} is missing, and {group.where} names none")
+        for case in _cases(entries, own, choice):
+            cases.setdefault(case.group, {})[case] = None
+            seconds[case.group] = max(own.seconds, seconds.get(case.group, 0.0))
+    if not cases:
+        raise SuiteError(f"{root.path}: no case is left of suite {name}{_chosen_words(choice)}")
+    return Suite(
+        name=name,
+        summary=table["summary"].text() if "summary" in table else "",
+        path=root.path,
+        cases=tuple(case for group in cases.values() for case in group),
+        seconds=seconds,
+    )
+
+
+def _cases(entries: Mapping[str, _Value], axes: _Axes, choice: Choice) -> Iterator[Case]:
+    windows = (
+        entries["windows"].items("a list of window lengths") if "windows" in entries else [None]
+    )
+    places = {name: _places(name, axes.devices) for name in axes.backends}
+    for shape in entries["shapes"].items("a list of shapes, each with its batch, timesteps, ..."):
+        for window in windows:
+            for dtype in axes.dtypes:
+                for mode in axes.modes:
+                    # Made before any is left out: a mistake in a file should not hide.
+                    spec, workload = _shape(shape, window, dtype, mode)
+                    if choice.modes is not None and mode not in choice.modes:
+                        continue
+                    for device in axes.devices:
+                        for backend in axes.backends:
+                            if device in places[backend]:
+                                yield Case(backend, spec, workload, device)
+
+
+def _places(backend: str, wanted: Sequence[str]) -> Sequence[str]:
+    """The devices that a backend has cases on.
+
+    One that exists for no such device anywhere (cuDNN on a CPU) has none there, unless it would
+    then have none at all: what was asked for is recorded as not measured, it does not vanish.
+    """
+    kinds = get_backend(backend).devices
+    return [device for device in wanted if devices.kind(device) in kinds] or wanted
+
+
+def _shape(
+    shape: _Value, window: _Value | None, dtype: str, mode: str
+) -> tuple[LSTMSpec, Workload]:
+    table = shape.table(_SHAPE_KEYS, _SHAPE_SIZES)
+    sizes = {key: table[key].positive_integer() for key in _SHAPE_SIZES}
+    length = table["min_length"].positive_integer() if "min_length" in table else None
+    if length is not None and length > sizes["timesteps"]:
+        raise table["min_length"].error(f"at most the {sizes['timesteps']} timesteps")
+    cut = None if window is None else window.positive_integer()
+    if window is not None and cut is not None and cut > sizes["timesteps"]:
+        raise window.error(f"at most the {sizes['timesteps']} timesteps of {shape.where}")
+    if cut is not None and length is not None:
+        raise table["min_length"].error("none here: a stream cut into windows has no padding")
+    dropout = 0.0
+    if "dropout" in table:
+        dropout = table["dropout"].number("a number from 0 to below 1", lambda rate: 0 <= rate < 1)
+    spec = LSTMSpec(
+        input_size=sizes["input_size"],
+        hidden_size=sizes["hidden_size"],
+        num_layers=table["num_layers"].positive_integer() if "num_layers" in table else 1,
+        bidirectional="bidirectional" in table and table["bidirectional"].boolean(),
+        dtype=dtype,
+    )
+    workload = Workload(
+        batch=sizes["batch"],
+        timesteps=sizes["timesteps"],
+        mode=mode,
+        min_length=length,
+        window=cut,
+        dropout=dropout,
+        batch_major="batch_major" in table and table["batch_major"].boolean(),
+    )
+    return spec, workload
+
+
+def _each(value: _Value, read: Callable[[_Value], str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(read(item) for item in value.items("a list with at least one name")))
+
+
+def _names(value: _Value, resolve: Callable[[str], Sequence[str]]) -> tuple[str, ...]:
+    """The names that a file lists, or all of them."""
+    if value.value == ALL:
+        return tuple(resolve(ALL))
+    found: dict[str, None] = {}
+    for item in value.items('a list with at least one name, or "all"'):
+        try:
+            found |= dict.fromkeys(resolve(item.text("a name")))
+        except (UnsupportedError, devices.DeviceError) as error:
+            raise SuiteError(f"{value.path}: {item.where}: {error}") from error
+    return tuple(found)
+
+
+def _chosen(names: Sequence[str], resolve: Callable[[str], Sequence[str]]) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for name in names:
+        try:
+            found |= dict.fromkeys(resolve(name))
+        except (UnsupportedError, devices.DeviceError) as error:
+            raise SuiteError(str(error)) from error
+    return tuple(found)
+
+
+def _backends(name: str) -> Sequence[str]:
+    return list_backends() if name == ALL else (get_backend(name).name,)
+
+
+def _devices(name: str) -> Sequence[str]:
+    if name != ALL:
+        return (devices.parse(name),)
+    here = devices.available()
+    # Where there is no GPU its cases stay in the list, to be recorded as not measured.
+    return here if len(here) > 1 else [*here, "gpu:0"]
+
+
+def _chosen_words(choice: Choice) -> str:
+    parts = [
+        f"{kind} {', '.join(names)}"
+        for kind, names in (
+            ("backends", choice.backends),
+            ("devices", choice.devices),
+            ("modes", choice.modes),
+        )
+        if names is not None
+    ]
+    return f" with {' and '.join(parts)}" if parts else ""
+
+
+def _hint(name: str, known: Sequence[str] | Mapping[str, object]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    return f" (did you mean {' or '.join(close)}?)" if close else ""
+
+
+def _shown(value: object) -> str:
+    """A value as TOML and JSON spell it, cut where it is long."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except (ValueError, RecursionError):
+        text = repr(type(value).__name__)
+    return text if len(text) <= 60 else text[:57] + "..."

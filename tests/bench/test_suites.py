@@ -1,0 +1,297 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench import devices, suites
+from bench.cases import Case
+from bench.suites import Choice, Suite, SuiteError
+from lstm_impl import LSTMSpec, Workload, list_backends
+
+GOOD = """\
+schema = 1
+name = "mine"
+backends = ["numpy"]
+devices = ["cpu"]
+
+[[groups]]
+shapes = [{ batch = 2, timesteps = 6, input_size = 1, hidden_size = 4 }]
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "available", lambda: ["cpu"])
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "my.toml"
+    path.write_text(text)
+    return path
+
+
+def load(folder: Path, text: str, choice: Choice | None = None) -> Suite:
+    return suites.load(str(write(folder, text)), choice)
+
+
+def ids(suite: Suite) -> list[str]:
+    return [case.id for case in suite.cases]
+
+
+@pytest.mark.parametrize("name", sorted(suites.available()))
+def test_every_suite_of_the_package_loads(name: str) -> None:
+    suite = suites.load(name)
+    assert suite.name == name
+    assert suite.summary
+    assert len(set(ids(suite))) == len(suite.cases)
+
+
+def test_quick_asks_what_it_promises() -> None:
+    cases = suites.load("quick", Choice(devices=["cpu"], backends=["while_loop"])).cases
+    throughput = {(case.shape, case.workload.mode) for case in cases if case.kind == "throughput"}
+    shapes = ("b32-t100-i128-h128", "b64-t25-i512-h512", "b1-t150-i256-h256", "b5-t15-i1-h4")
+    assert throughput == {(s, mode) for s in shapes for mode in ("inference", "training")}
+    windows = [case.workload.window for case in cases if case.kind == "truncation"]
+    assert windows == [5, 15, 30, 60, 120]
+    assert {case.workload.timesteps for case in cases if case.kind == "truncation"} == {480}
+
+
+def test_where_there_is_no_gpu_its_cases_are_listed_all_the_same() -> None:
+    cases = suites.load("quick").cases
+    assert {case.device for case in cases} == {"cpu", "gpu:0"}
+    assert {case.device for case in cases if case.backend == "cudnn"} == {"gpu:0"}
+
+
+def test_every_gpu_that_is_here_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "available", lambda: ["cpu", "gpu:0", "gpu:1"])
+    assert {case.device for case in suites.load("quick").cases} == {"cpu", "gpu:0", "gpu:1"}
+
+
+def test_cases_come_in_a_stable_order_group_by_group(tmp_path: Path) -> None:
+    text = GOOD.replace('["numpy"]', '["while_loop", "static_unroll"]').replace(
+        "[[groups]]", '[[groups]]\ndtypes = ["float64", "float32"]\nwindows = [3, 2]'
+    )
+    expected = [
+        f"{backend}/b2-t6-i1-h4-w{window}/{dtype}/{mode}/cpu"
+        for window in (3, 2)
+        for dtype in ("float64", "float32")
+        for mode in ("inference", "training")
+        for backend in ("while_loop", "static_unroll")
+    ]
+    assert ids(load(tmp_path, text)) == expected
+
+
+def test_groups_that_share_a_shape_are_measured_together(tmp_path: Path) -> None:
+    text = GOOD.replace("[[groups]]", '[[groups]]\nmodes = ["training"]\nseconds = 2')
+    text += GOOD.partition("[[groups]]")[2].replace("timesteps = 6", "timesteps = 7")
+    text = text.replace(
+        "shapes = [{ batch = 2, timesteps = 7", "[[groups]]\nshapes = [{ batch = 2, timesteps = 7"
+    )
+    text += (
+        '[[groups]]\nbackends = ["while_loop", "numpy"]\nmodes = ["training"]\nseconds = 9\n'
+        "shapes = [{ batch = 2, timesteps = 6, input_size = 1, hidden_size = 4 }]\n"
+    )
+    suite = load(tmp_path, text)
+    assert ids(suite)[:2] == [
+        "numpy/b2-t6-i1-h4/float32/training/cpu",
+        "while_loop/b2-t6-i1-h4/float32/training/cpu",
+    ]
+    assert suite.seconds["b2-t6-i1-h4/float32/training/cpu"] == 9.0
+    assert suite.seconds["b2-t7-i1-h4/float32/training/cpu"] == suites.DEFAULT_SECONDS
+
+
+def test_a_shape_may_say_everything_that_a_workload_can(tmp_path: Path) -> None:
+    text = GOOD.replace(
+        "hidden_size = 4 }",
+        "hidden_size = 4, num_layers = 2, bidirectional = true, min_length = 3, dropout = 0.5,"
+        " batch_major = true }",
+    )
+    (first, _) = load(tmp_path, text).cases
+    assert first.spec == LSTMSpec(1, 4, num_layers=2, bidirectional=True)
+    assert first.workload == Workload(2, 6, min_length=3, dropout=0.5, batch_major=True)
+
+
+def test_backends_are_spelled_in_their_one_way(tmp_path: Path) -> None:
+    text = GOOD.replace('"numpy"', '"while_loop+xla+hoisted"')
+    assert load(tmp_path, text).cases[0].backend == "while_loop+hoisted+xla"
+
+
+def test_the_user_may_choose_backends_devices_and_modes(tmp_path: Path) -> None:
+    choice = Choice(backends=["while_loop", "numpy"], devices=["gpu", "cpu"], modes=["training"])
+    assert ids(load(tmp_path, GOOD, choice)) == [
+        "while_loop/b2-t6-i1-h4/float32/training/gpu:0",
+        "while_loop/b2-t6-i1-h4/float32/training/cpu",
+        "numpy/b2-t6-i1-h4/float32/training/cpu",
+    ]
+
+
+def test_all_backends_are_all_that_are_known(tmp_path: Path) -> None:
+    for text, choice in (
+        (GOOD, Choice(backends=["all"])),
+        (GOOD.replace('["numpy"]', '"all"'), Choice()),
+    ):
+        found = {case.backend for case in load(tmp_path, text, choice).cases}
+        assert found == set(list_backends())
+
+
+def test_what_was_asked_for_does_not_vanish_where_it_cannot_run(tmp_path: Path) -> None:
+    choice = Choice(backends=["cudnn", "numpy"], devices=["cpu"], modes=["training"])
+    assert [case.backend for case in load(tmp_path, GOOD, choice).cases] == ["cudnn", "numpy"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("batch = 2", 'batch = "x"'), 'groups[0].shapes[0].batch is "x"; expected a positive int'),
+        (("batch = 2", "batch = true"), "groups[0].shapes[0].batch is true; expected a positive"),
+        (("batch = 2", "batch = 0"), "groups[0].shapes[0].batch is 0; expected a positive integer"),
+        (("batch = 2", "batch = 2.0"), "groups[0].shapes[0].batch is 2.0; expected a positive"),
+        (("batch = 2, ", ""), "groups[0].shapes[0].batch is missing"),
+        (("batch = 2", "bacth = 2"), "bacth is not known (did you mean batch?)"),
+        (
+            ("hidden_size = 4", "hidden_size = 4, dropout = 1.0"),
+            "dropout is 1.0; expected a number",
+        ),
+        (
+            ("hidden_size = 4", "hidden_size = 4, dropout = nan"),
+            "dropout is NaN; expected a number",
+        ),
+        (
+            ("hidden_size = 4", "hidden_size = 4, bidirectional = 1"),
+            "bidirectional is 1; expected t",
+        ),
+        (
+            ("hidden_size = 4", "hidden_size = 4, min_length = 7"),
+            "min_length is 7; expected at most",
+        ),
+        (
+            ("[[groups]]", "[[groups]]\nwindows = [7]"),
+            "groups[0].windows[0] is 7; expected at most",
+        ),
+        (("[[groups]]", "[[groups]]\nwindows = []"), "groups[0].windows is []; expected a list of"),
+        (
+            ("[[groups]]", "[[groups]]\nwindow = [3]"),
+            "groups[0].window is not known (did you mean w",
+        ),
+        (
+            ("[[groups]]", '[[groups]]\nmodes = ["train"]'),
+            'groups[0].modes[0] is "train"; expected',
+        ),
+        (
+            ("[[groups]]", '[[groups]]\ndtypes = ["f32"]'),
+            'groups[0].dtypes[0] is "f32"; expected o',
+        ),
+        (("[[groups]]", "[[groups]]\nseconds = 0"), "groups[0].seconds is 0; expected a number of"),
+        (("[[groups]]", "[[groups]]\nseconds = inf"), "groups[0].seconds is Infinity; expected"),
+        (
+            ('["numpy"]', '["nunpy"]'),
+            "backends[0]: there is no backend 'nunpy'; did you mean numpy",
+        ),
+        (('["numpy"]', "[3]"), "backends[0] is 3; expected a name"),
+        (('backends = ["numpy"]', ""), "backends is missing, and groups[0] names none"),
+        (('["cpu"]', '"everywhere"'), 'devices is "everywhere"; expected a list with at least one'),
+        (('["cpu"]', '["cuda:0"]'), "devices[0]: 'cuda:0' is no device; expected cpu or gpu:N"),
+        (("schema = 1", "schema = 2"), "schema is 2; expected 1"),
+        (("schema = 1", ""), "schema is missing"),
+        (('"mine"', '"../mine"'), 'name is "../mine"; expected letters, digits'),
+        (("name =", "naem ="), "naem is not known (did you mean name?)"),
+        (("[[groups]]", "[groups]"), "groups is {"),
+        (("schema = 1", "schema = "), "is no TOML: Invalid value (at line 1"),
+    ],
+)
+def test_a_mistake_is_told_with_its_file_and_key(
+    tmp_path: Path, change: tuple[str, str], told: str
+) -> None:
+    assert change[0] in GOOD
+    with pytest.raises(SuiteError) as raised:
+        load(tmp_path, GOOD.replace(*change))
+    assert str(raised.value).startswith(f"{tmp_path / 'my.toml'}: ")
+    assert told in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_padding_and_windows_do_not_go_together(tmp_path: Path) -> None:
+    text = GOOD.replace("hidden_size = 4", "hidden_size = 4, min_length = 2")
+    with pytest.raises(SuiteError, match="min_length is 2; expected none here"):
+        load(tmp_path, text.replace("[[groups]]", "[[groups]]\nwindows = [3]"))
+
+
+def test_a_mistake_is_told_even_where_a_choice_replaces_it(tmp_path: Path) -> None:
+    with pytest.raises(SuiteError, match="nunpy"):
+        load(tmp_path, GOOD.replace('"numpy"', '"nunpy"'), Choice(backends=["numpy"]))
+    inference = GOOD.replace("[[groups]]", '[[groups]]\nmodes = ["inference"]')
+    with pytest.raises(SuiteError, match="batch is 0"):
+        load(tmp_path, inference.replace("batch = 2", "batch = 0"), Choice(modes=["training"]))
+
+
+@pytest.mark.parametrize(
+    ("choice", "told"),
+    [
+        (
+            Choice(backends=["while_lop"]),
+            "there is no backend 'while_lop'; did you mean while_loop",
+        ),
+        (Choice(devices=["tpu"]), "'tpu' is no device; expected cpu or gpu:N"),
+        (Choice(modes=["train"]), 'there is no mode "train" (did you mean training?)'),
+    ],
+)
+def test_an_unknown_choice_is_told_with_what_is_close(choice: Choice, told: str) -> None:
+    with pytest.raises(SuiteError) as raised:
+        suites.load("quick", choice)
+    assert str(raised.value).startswith(told)
+
+
+def test_a_choice_that_leaves_nothing_is_told(tmp_path: Path) -> None:
+    text = GOOD.replace("[[groups]]", '[[groups]]\nmodes = ["training"]')
+    with pytest.raises(SuiteError, match="no case is left of suite mine with modes inference"):
+        load(tmp_path, text, Choice(modes=["inference"]))
+
+
+def test_an_unknown_suite_is_told_with_the_known_ones() -> None:
+    with pytest.raises(SuiteError) as raised:
+        suites.load("quik")
+    assert 'no suite "quik" (did you mean quick?); there are quick, smoke' in str(raised.value)
+
+
+def test_a_path_is_relative_to_the_folder_that_was_named(tmp_path: Path) -> None:
+    write(tmp_path, GOOD)
+    assert suites.load("my.toml", folder=tmp_path).name == "mine"
+    with pytest.raises(SuiteError, match=r"other\.toml: there is no such file"):
+        suites.load("other.toml", folder=tmp_path)
+
+
+def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+    (tmp_path / "my.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(SuiteError, match="is no UTF-8 text"):
+        suites.load(str(tmp_path / "my.toml"))
+
+
+def test_a_list_of_cases_picks_from_a_suite_and_may_add(tmp_path: Path) -> None:
+    suite = load(tmp_path, GOOD.replace("[[groups]]", "[[groups]]\nseconds = 3"))
+    other = Case("while_loop", LSTMSpec(1, 8), Workload(1, 2))
+    path = tmp_path / "cases.json"
+    path.write_text(json.dumps([suite.cases[1].id, other.to_dict(), suite.cases[1].id]))
+    picked = suites.load_cases(path, suite)
+    assert picked.cases == (suite.cases[1], other)
+    assert picked.seconds == {suite.cases[1].group: 3.0, other.group: suites.DEFAULT_SECONDS}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[", "is no JSON"),
+        ("{}", "it is {}; expected a list of case ids or cases"),
+        ('["numpy/x"]', '[0] is "numpy/x"; expected the id of a case of mine'),
+        ("[3]", "[0] is 3; expected a table"),
+        ('[{"backend": "numpy"}]', "[0]: case.device is None; expected a name"),
+    ],
+)
+def test_a_bad_list_of_cases_is_told_with_its_place(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "cases.json"
+    path.write_text(text)
+    with pytest.raises(SuiteError) as raised:
+        suites.load_cases(path, load(tmp_path, GOOD))
+    assert f"{path}: " in str(raised.value)
+    assert told in str(raised.value)
