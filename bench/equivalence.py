@@ -1,0 +1,314 @@
+"""The gate: a backend is timed only after it has computed what the reference computes.
+
+Outputs, final state and every gradient are compared with the float64 reference on the case's own
+shapes, inputs and weights. The error of an array is its largest deviation over the reference's
+largest magnitude. The bound is derived from the precision, the number of timesteps and the sizes
+(see ``bounds``); ``docs/equivalence.md`` has the derivation and what it catches.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from lstm_impl import reference
+from lstm_impl.backend import Backend, Model, get_backend
+from lstm_impl.spec import FloatArray, LSTMSpec
+from lstm_impl.state import LSTMGradients, LSTMState
+from lstm_impl.weights import LSTMWeights
+from lstm_impl.workload import Inputs, Workload
+
+CONSTANT = 4.0
+"""Safety over the random-walk model: a maximum over many elements lies about four standard
+deviations out. The largest share of a bound that any backend was seen to use is 0.6, in half
+precision over one timestep; 0.1 is usual (``docs/equivalence.md``)."""
+
+CEILING = 0.125
+"""No precision is too coarse to be judged: mixing up gates or dropping a bias moves outputs by more
+than this, so a bound above it would certify nothing."""
+
+REFERENCE_OPERATIONS = 2e11
+"""The NumPy reference does about 45 Gflop/s on two cores: above this it would take over 5 s."""
+
+REFERENCE_BYTES = 2 * 2**30
+"""The reference keeps every gate and state in float64; above this a framework judges instead."""
+
+JUDGES = ("while_loop+hoisted", "torch", "jax_scan")
+"""Float64 backends that may judge large cases, the first that is available on the CPU."""
+
+Errors = dict[str, float]
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """What the gate found: each array's error and its bound, by name, and who judged."""
+
+    passed: bool
+    judge: str
+    errors: Mapping[str, float]
+    bounds: Mapping[str, float]
+
+    def describe(self) -> str:
+        """One line a failed array, the worst first; or the largest share of a bound used."""
+        shares = {name: self.errors[name] / self.bounds[name] for name in self.errors}
+        worst = sorted(shares, key=lambda name: -_order(shares[name]))
+        if self.passed:
+            name = worst[0]
+            return (
+                f"equal to the {self.judge}: largest error {self.errors[name]:.1e} of "
+                f"{self.bounds[name]:.1e} allowed ({name})"
+            )
+        return "; ".join(
+            f"{name} differs from the {self.judge} by {self.errors[name]:.2e} of its largest "
+            f"value, {self.bounds[name]:.2e} allowed"
+            for name in worst
+            if not shares[name] <= 1.0
+        )
+
+
+def gate(model: Model, workload: Workload, seed: int = 0) -> GateResult:
+    """Compare ``model`` with the reference on ``workload``'s own shapes.
+
+    A stream cut into windows is compared over its first two windows, state carried from one to the
+    other, and the shorter last one if there is one: the windows between are the same computation.
+    In inference mode the gradients are not part of the work and are not compared.
+    """
+    spec, weights = model.spec, model.get_weights()
+    inputs = workload.inputs(spec, seed)
+    if not workload.training:
+        inputs = Inputs(inputs.x, inputs.dy, inputs.state, inputs.lengths, None)
+    parts = _parts(workload)
+    errors: Errors = {}
+    bounds_: Errors = {}
+    state = inputs.state
+    judge = _judge(spec, workload)
+    for part in parts:
+        ours, theirs = _results(model, judge, weights, inputs, part, state, workload.training)
+        found = compare(ours, theirs)
+        allowed = bounds(spec, workload.batch, part.stop - part.start, list(found))
+        for name, error in found.items():
+            if name not in errors or error / allowed[name] > errors[name] / bounds_[name]:
+                errors[name], bounds_[name] = error, allowed[name]
+        state = LSTMState(theirs["h"], theirs["c"])
+    passed = all(errors[name] <= bounds_[name] for name in errors)
+    return GateResult(passed, judge.name, errors, bounds_)
+
+
+def bounds(spec: LSTMSpec, batch: int, timesteps: int, names: list[str]) -> Errors:
+    """The largest allowed relative error of each array.
+
+    Rounding errors are modelled as independent (Higham & Mary 2019): a sum of n products is off by
+    about sqrt(n) units of roundoff (one unit if products are accumulated in float32, as all half
+    precision units do), the recurrence adds such an error at each of T steps and neither the gates
+    nor a network with random weights amplify it, so it grows as sqrt(T); each further layer feeds
+    on the one below. The gradient of a weight is also a sum over B*T steps. The result is
+    multiplied by ``CONSTANT`` and never above ``CEILING``.
+    """
+    u = spec.precision.roundoff
+    single = 2.0**-24
+    fan_in = max(spec.input_size, spec.output_size) + spec.hidden_size + 1
+    # Half and TF32 round each factor once (u) and accumulate in float32; but sums over time are
+    # kept in the compute type by some backends, so those count with u.
+    per_step = u * math.sqrt(fan_in) if u <= single else u + single * math.sqrt(fan_in)
+    forward = per_step * math.sqrt(timesteps) * math.sqrt(spec.num_layers)
+    tf32 = spec.dtype == "tf32"
+    sums = (single if tf32 else u) * math.sqrt(batch * timesteps if u <= single else timesteps)
+    by_kind = {
+        "forward": forward,
+        "flow": 2.0 * forward,
+        "weight": 2.0 * forward + sums,
+    }
+    return {name: min(CEILING, CONSTANT * by_kind[_kind(name)]) for name in names}
+
+
+def _kind(name: str) -> str:
+    if name in ("y", "h", "c"):
+        return "forward"
+    return "flow" if name in ("dx", "dh", "dc") else "weight"
+
+
+def compare(ours: Mapping[str, FloatArray], theirs: Mapping[str, FloatArray]) -> Errors:
+    """The error of each array: its largest deviation over the reference's largest magnitude."""
+    return {name: error(ours[name], theirs[name]) for name in theirs}
+
+
+def error(ours: npt.ArrayLike, theirs: npt.ArrayLike) -> float:
+    """max|ours - theirs| / max|theirs|; infinite for NaN or another shape."""
+    a, b = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+    if a.shape != b.shape or not np.all(np.isfinite(a)):
+        return math.inf
+    scale = float(np.max(np.abs(b), initial=0.0))
+    deviation = float(np.max(np.abs(a - b), initial=0.0))
+    if scale == 0.0:
+        return 0.0 if deviation == 0.0 else math.inf
+    return deviation / scale
+
+
+def named(
+    y: FloatArray, state: LSTMState, gradients: LSTMGradients | None
+) -> dict[str, FloatArray]:
+    """All results by the names the gate reports: y, h, c, dx, dh, dc, dlayer0.forward.kernel."""
+    arrays: dict[str, FloatArray] = {"y": y, "h": state.h, "c": state.c}
+    if gradients is not None:
+        arrays |= {"dx": gradients.x, "dh": gradients.state.h, "dc": gradients.state.c}
+        arrays |= {
+            f"d{name}": array
+            for name, array in zip(
+                gradients.weights.names(), gradients.weights.arrays(), strict=True
+            )
+        }
+    return arrays
+
+
+# -- the judge
+
+
+@dataclass(frozen=True)
+class _Judge:
+    name: str
+    run: Callable[
+        [LSTMWeights, Inputs, slice, LSTMState, bool],
+        tuple[FloatArray, LSTMState, LSTMGradients | None],
+    ]
+
+
+def reference_cost(spec: LSTMSpec, batch: int, timesteps: int, training: bool) -> tuple[float, int]:
+    """Operations, and bytes kept, of the NumPy reference on these sizes."""
+    operations = 2.0 * spec.parameter_count * batch * timesteps * (3 if training else 1)
+    features = sum(
+        spec.num_directions * (6 * spec.hidden_size + spec.layer_input_size(layer))
+        for layer in range(spec.num_layers)
+    )
+    return operations, 8 * batch * timesteps * features
+
+
+def _judge(spec: LSTMSpec, workload: Workload) -> _Judge:
+    """The NumPy reference, or a float64 backend proven against it where that takes too long."""
+    timesteps = max(part.stop - part.start for part in _parts(workload))
+    operations, kept = reference_cost(spec, workload.batch, timesteps, workload.training)
+    if operations > REFERENCE_OPERATIONS or kept > REFERENCE_BYTES:
+        for name in JUDGES:
+            backend = get_backend(name)
+            double = replace(spec, dtype="float64")
+            if backend.availability("cpu") and not backend.refusal(double, workload):
+                prove(name, double)
+                return _framework_judge(backend, double)
+    return _Judge("float64 NumPy reference", _reference_run(spec))
+
+
+@functools.cache
+def prove(name: str, spec: LSTMSpec) -> None:
+    """Check a float64 judge against the reference, on this network over a few steps of two sequences.
+
+    Raises RuntimeError, with the gate's words, if it is no judge.
+    """
+    model = get_backend(name).build(spec, LSTMWeights.random(spec, seed=1), "cpu")
+    result = gate(model, Workload(batch=2, timesteps=4, mode="training"), seed=1)
+    if not result.passed:
+        raise RuntimeError(f"{name} cannot judge in float64: {result.describe()}")
+
+
+def _framework_judge(backend: Backend, spec: LSTMSpec) -> _Judge:
+    def run(
+        weights: LSTMWeights, inputs: Inputs, part: slice, state: LSTMState, training: bool
+    ) -> tuple[FloatArray, LSTMState, LSTMGradients | None]:
+        model = backend.build(spec, weights, "cpu")
+        masks = None if inputs.masks is None else inputs.masks[:, part]
+        y, final = model.forward(inputs.x[part], state, inputs.lengths, masks=masks)
+        if not training:
+            return y, final, None
+        gradients = model.gradients(
+            inputs.x[part],
+            inputs.dy[part],
+            state,
+            final_gradient(state),
+            inputs.lengths,
+            masks=masks,
+        )
+        return y, final, gradients
+
+    return _Judge(f"float64 {backend.name} (itself equal to the NumPy reference)", run)
+
+
+def _reference_run(
+    spec: LSTMSpec,
+) -> Callable[
+    [LSTMWeights, Inputs, slice, LSTMState, bool],
+    tuple[FloatArray, LSTMState, LSTMGradients | None],
+]:
+    def run(
+        weights: LSTMWeights, inputs: Inputs, part: slice, state: LSTMState, training: bool
+    ) -> tuple[FloatArray, LSTMState, LSTMGradients | None]:
+        masks = None if inputs.masks is None else inputs.masks[:, part]
+        if not training:
+            y, final = reference.forward(
+                spec, weights, inputs.x[part], state, inputs.lengths, masks
+            )
+            return y, final, None
+        return reference.forward_and_gradients(
+            spec,
+            weights,
+            inputs.x[part],
+            inputs.dy[part],
+            state,
+            final_gradient(state),
+            inputs.lengths,
+            masks,
+        )
+
+    return run
+
+
+def final_gradient(state: LSTMState) -> LSTMState:
+    """A gradient that flows into the final state: any numbers that are not zero will do."""
+    return LSTMState(h=state.c, c=state.h)
+
+
+def _results(
+    model: Model,
+    judge: _Judge,
+    weights: LSTMWeights,
+    inputs: Inputs,
+    part: slice,
+    state: LSTMState,
+    training: bool,
+) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
+    def swap(array: FloatArray) -> FloatArray:
+        return np.swapaxes(array, 0, 1) if model.batch_major else array
+
+    # Both get the very same numbers: what the precision can hold of the state.
+    quantized = LSTMState(model.spec.quantize(state.h), model.spec.quantize(state.c))
+    masks = None if inputs.masks is None else inputs.masks[:, part]
+    x = swap(inputs.x[part])
+    y, final = model.forward(x, quantized, inputs.lengths, masks=masks)
+    gradients = None
+    if training:
+        gradients = model.gradients(
+            x,
+            swap(inputs.dy[part]),
+            quantized,
+            final_gradient(quantized),
+            inputs.lengths,
+            masks=masks,
+        )
+        gradients = LSTMGradients(swap(gradients.x), gradients.weights, gradients.state)
+    theirs = judge.run(weights, inputs, part, quantized, training)
+    return named(swap(y), final, gradients), named(*theirs)
+
+
+def _parts(workload: Workload) -> list[slice]:
+    windows = workload.windows()
+    parts = windows[:2]
+    last = windows[-1]
+    if len(windows) > 2 and last.stop - last.start != windows[0].stop - windows[0].start:
+        parts.append(last)
+    return parts
+
+
+def _order(share: float) -> float:
+    return math.inf if math.isnan(share) else share
