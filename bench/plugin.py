@@ -1,1 +1,548 @@
-"""The pytest side of the suite."""
+"""The pytest side: ``pytest --benchmark-only`` measures a suite, plain ``pytest`` runs the tests.
+
+Each case is one pytest item. The first item of a group has the recorder measure the group in
+alternating blocks; each item then publishes its own samples by replaying them to pytest-benchmark,
+whose table, files and comparisons work on them as on any other. This room knows options, items,
+reports and words on the terminal. It is loaded wherever the package is installed, so until there is
+something to measure it imports nothing that takes time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+import os
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from bench.cases import Case
+    from bench.measure import Measured
+    from bench.recorder import Recorder, Settings
+    from bench.suites import Suite
+
+BENCH = Path(__file__).resolve().parent
+TESTS = BENCH.parent / "tests"
+FIXTURE = "lstm_case"
+MARKER = "lstm_cases"
+
+RESULTS_VARIABLE = "LSTM_RESULTS"
+
+THREAD_VARIABLES = (
+    *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"),
+    *("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"),
+    "NPROC",  # what XLA's CPU client, and so JAX, sizes its pool by
+)
+"""Read by the frameworks when they start, and never again: set before any is imported."""
+
+COLUMNS = ("min", "median", "iqr", "rounds", "iterations")
+"""pytest-benchmark's default has ten and does not fit a terminal."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The suite's options, all with a prefix of their own."""
+    group = parser.getgroup("lstm", "LSTM benchmark suite (with --benchmark-only)")
+
+    def add(name: str, metavar: str, text: str, **more: Any) -> None:
+        group.addoption(f"--lstm-{name}", metavar=metavar, help=text, default=None, **more)
+
+    add(
+        "suite",
+        "NAME|FILE",
+        "What to measure: a suite of the package (bench/suites/*.toml) or the path of a TOML file "
+        "of your own. Default: quick.",
+    )
+    add(
+        "device",
+        "DEVICES",
+        "Where: cpu, gpu:0, ... or all, separated by commas. Default: what the suite says (quick: "
+        "the CPU and every GPU here).",
+        type=_names,
+    )
+    add(
+        "backends",
+        "NAMES",
+        "Which implementations, separated by commas, such as while_loop,while_loop+xla; or all. "
+        "Default: those that the suite names.",
+        type=_names,
+    )
+    add("mode", "MODES", "Only inference, or only training. Default: both.", type=_names)
+    add(
+        "results",
+        "DIR",
+        f"Folder for the result file. Default: ${RESULTS_VARIABLE} if set, else results.",
+    )
+    add(
+        "seed",
+        "N",
+        "Seed of weights, inputs and of the order in which backends take turns. Default: 0.",
+        type=_whole,
+    )
+    add(
+        "budget",
+        "SECONDS",
+        "Measuring time for each shape, mode and device (all backends together), in place of the "
+        "suite's. More narrows the intervals.",
+        type=_seconds,
+    )
+    add(
+        "precision",
+        "PERCENT",
+        "Stop before the budget is spent once every median's 95%% interval is within this, such as "
+        "2%%. Default: 1%%.",
+        type=_percent,
+    )
+    add(
+        "threads",
+        "N",
+        "Threads for every framework: TensorFlow's pools, OpenMP (PyTorch, oneDNN), BLAS, XLA. "
+        "Default: each framework's own choice, as a rule one for each processor.",
+        type=_positive,
+    )
+    add(
+        "cases",
+        "FILE",
+        "Only the cases in this JSON file: a list of case ids of the suite, or of whole cases.",
+    )
+    add("session", "ID", "Name shared by runs that are replicates of one another (bench.run).")
+    add(
+        "order-seed",
+        "N",
+        "Measure the groups, and the backends in each, in a random order with this seed "
+        "(bench.run). Default: the suite's order.",
+        type=_whole,
+    )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With --benchmark-only no test is collected, without it no benchmark.
+
+    Only files of this project: another project's tests and benchmarks are its own business.
+    """
+    if _only(config):
+        return True if collection_path.is_relative_to(TESTS) else None
+    is_benchmark = collection_path.parent == BENCH and collection_path.name.startswith("bench_")
+    return True if is_benchmark else None
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-benchmark reads the options changed here
+def pytest_configure(config: pytest.Config) -> None:
+    """Load the suite and make ready to measure, if that is what was asked for."""
+    config.addinivalue_line(
+        "markers", f"{MARKER}(kind): one item for each case of this kind (Case.kind) of the suite."
+    )
+    _refuse_lone_paths(config)
+    if not _measures(config):
+        return
+    if threads := config.getoption("lstm_threads"):
+        os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    _refuse_xdist(config)
+    if config.option.benchmark_columns is None:
+        config.option.benchmark_columns = list(COLUMNS)
+    config.pluginmanager.register(_Measuring(config), "lstm-measuring")
+
+
+def _only(config: pytest.Config) -> bool:
+    return bool(config.getoption("benchmark_only", False))
+
+
+def _measures(config: pytest.Config) -> bool:
+    """Whether this pytest was asked to run our benchmarks: by --benchmark-only, or by name."""
+    if config.getoption("benchmark_skip", None) is None:  # pytest-benchmark is switched off
+        return False
+    folder = config.invocation_params.dir
+    places = [(folder / argument.partition("::")[0]).resolve() for argument in config.args]
+    if _only(config):
+        return any(BENCH.is_relative_to(place) or place.parent == BENCH for place in places)
+    named = any(place.parent == BENCH and place.name.startswith("bench_") for place in places)
+    return named and not config.getoption("benchmark_skip")
+
+
+def _refuse_lone_paths(config: pytest.Config) -> None:
+    """pytest looks for its root before it knows our options and takes their paths for tests' (its
+    documentation of rootdir says so): outside the project, no benchmark would be found.
+    """
+    arguments = config.invocation_params.args
+    for option, value in itertools.pairwise(arguments):
+        if option not in ("--lstm-results", "--lstm-suite", "--lstm-cases"):
+            continue
+        path = (config.invocation_params.dir / value).resolve()
+        taken = path.exists() and path.is_relative_to(config.rootpath)
+        if taken and not BENCH.is_relative_to(config.rootpath):
+            raise pytest.UsageError(
+                f"write {option}={value}, with =: pytest takes a path that stands alone for the "
+                "place of the tests"
+            )
+
+
+def _refuse_xdist(config: pytest.Config) -> None:
+    if config.getoption("numprocesses", None) or config.getoption("dist", "no") != "no":
+        raise pytest.UsageError(
+            "--benchmark-only does not go with -n or --dist: benchmarks that run at the same time "
+            "slow one another down and none of their times would be true"
+        )
+
+
+class _Measuring:
+    """What pytest calls while a suite is measured."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        from bench.recorder import Recorder
+        from bench.suites import SuiteError
+
+        try:
+            suite = _suite(config)
+        except SuiteError as error:
+            raise pytest.UsageError(str(error)) from None
+        self.config = config
+        self.recorder: Recorder = Recorder(suite, _settings(config))
+        self.cases: dict[str, Case] = {case.id: case for case in suite.cases}
+        self._replays: dict[str, _Replay] = {case: _Replay() for case in self.cases}
+        self._interrupted = False
+        self._problem = ""
+
+    # -- collecting
+
+    @pytest.hookimpl
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """One item for each case of the function's kind."""
+        marker = metafunc.definition.get_closest_marker(MARKER)
+        if marker is None or FIXTURE not in metafunc.fixturenames:
+            return
+        parameters = [
+            # The parameter is the id, which is plain: a Case would be stored as UNSERIALIZABLE.
+            pytest.param(
+                case.id,
+                id=case.id,
+                marks=pytest.mark.benchmark(group=case.group, timer=self._replays[case.id].read),
+            )
+            for case in self.cases.values()
+            if case.kind == marker.args[0]
+        ]
+        metafunc.parametrize(FIXTURE, parameters, indirect=True)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Bring the items into the order that was asked for."""
+        seed = self.config.getoption("lstm_order_seed")
+        if seed is None:
+            return
+        ours: dict[str, list[pytest.Item]] = {}
+        for item in items:
+            if case := self._case(item):
+                ours.setdefault(case.group, []).append(item)
+        order = random.Random(seed)
+        groups = list(ours.values())
+        order.shuffle(groups)
+        for group in groups:
+            order.shuffle(group)
+        others = [item for item in items if self._case(item) is None]
+        items[:] = [*others, *(item for group in groups for item in group)]
+
+    @pytest.hookimpl
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Tell the recorder what is left after -k and --deselect: only that is measured."""
+        found = [case for item in session.items if (case := self._case(item))]
+        self.recorder.want(found)
+
+    def _case(self, item: pytest.Item) -> Case | None:
+        if not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
+            return None
+        return self.cases.get(str(item.callspec.params.get(FIXTURE)))
+
+    # -- measuring
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        """Begin the journal, before the first case and only if there is one."""
+        if session.config.option.collectonly or not self.recorder.wanted:
+            return
+        if session.config._benchmarksession.disabled:  # type: ignore[attr-defined]
+            return  # --benchmark-disable: everything runs once and nothing is kept
+        from bench.result_writer import ResultWriteError
+
+        try:
+            self.recorder.start()
+        except ResultWriteError as error:
+            raise pytest.UsageError(f"{error}; choose another folder: --lstm-results DIR") from None
+
+    def publish(self, case: Case, benchmark: Any) -> None:
+        """Measure a case, or say why not, and keep what was found."""
+        from bench.measure import Measured
+        from bench.result_writer import ResultWriteError
+
+        if benchmark.disabled:
+            _try_once(case, self.recorder.settings.seed)
+            return
+        result = self.recorder.result(case)
+        try:
+            if isinstance(result, Measured):
+                self._replay(case, result, benchmark)
+                self.recorder.keep_time(case, result, benchmark.stats.as_dict(include_data=True))
+                return
+            self.recorder.keep_outcome(case, result)
+        except ResultWriteError as error:
+            benchmark.has_error = True
+            self._problem = str(error)
+            pytest.exit(f"{error}; what was measured before is kept", returncode=1)
+        _report(result)
+
+    def _replay(self, case: Case, measured: Measured, benchmark: Any) -> None:
+        """Hand the samples to pytest-benchmark as if they were taken now."""
+        series = measured.series
+        self._replays[case.id].load(series.blocks)
+        seed = self.recorder.plan(case.group).seed
+        benchmark.extra_info["lstm"] = measured.to_extra(case, seed)
+        try:
+            benchmark.pedantic(
+                lambda: None, rounds=len(series.blocks), iterations=series.calls, warmup_rounds=0
+            )
+        except BaseException:
+            # Ctrl-C just here would otherwise leave half of the samples as a good case.
+            benchmark.has_error = True
+            raise
+
+    # -- ending
+
+    @pytest.hookimpl
+    def pytest_keyboard_interrupt(self) -> None:
+        """Remember that not everything was measured."""
+        self._interrupted = True
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Make the result file from the journal."""
+        from bench.result_writer import ResultWriteError
+        from bench.results import ResultError
+
+        hook = self.config.hook
+        try:
+            self.recorder.finish(
+                hook.pytest_benchmark_generate_machine_info(config=self.config),
+                hook.pytest_benchmark_generate_commit_info(config=self.config),
+                interrupted=self._interrupted,
+            )
+        except (ResultWriteError, ResultError) as error:
+            self._problem = self._problem or str(error)
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    # -- telling
+
+    @pytest.hookimpl
+    def pytest_report_header(self) -> list[str]:
+        """What is going to be measured."""
+        return _header(self.recorder.suite, self.recorder.settings)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """What was found, where it is, and what to do next."""
+        if not self.recorder.done and not self._problem and not self._interrupted:
+            return
+        write = terminalreporter.write_line
+        terminalreporter.section(f"LSTM suite {self.recorder.suite.name}")
+        for line in _summary(self.recorder):
+            write(line)
+        if self._interrupted:
+            write("stopped early: the file holds what was finished and says that it is not all")
+        if self._problem:
+            write(self._problem, red=True)
+        if self.recorder.path is not None:
+            write(f"results: {_from_here(self.recorder.path)}")
+            write(f"read them: python -m bench.report{_report_argument(self.recorder)}", bold=True)
+
+
+@dataclass
+class _Replay:
+    """A timer for pytest-benchmark that tells blocks measured before: it starts each at zero."""
+
+    readings: Iterator[float] = field(default_factory=lambda: iter(()))
+
+    def load(self, blocks: Sequence[float]) -> None:
+        self.readings = (reading for block in blocks for reading in (0.0, block))
+
+    def read(self) -> float:
+        return next(self.readings)
+
+
+@pytest.fixture
+def lstm_case(request: pytest.FixtureRequest) -> Case:
+    """The case of this item."""
+    measuring: _Measuring = request.config.pluginmanager.getplugin("lstm-measuring")
+    return measuring.cases[request.param]
+
+
+@pytest.fixture
+def lstm_measure(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[Case], None]:
+    """Call it with the item's case: the case is measured and its samples are kept."""
+    measuring: _Measuring = request.config.pluginmanager.getplugin("lstm-measuring")
+    return lambda case: measuring.publish(case, benchmark)
+
+
+# -- options
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise argparse.ArgumentTypeError("expected at least one name")
+    return names
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 0")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 4096:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 4096")
+    return int(text)
+
+
+def _number(text: str, what: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no {what} above 0")
+    return value
+
+
+def _seconds(text: str) -> float:
+    return _number(text, "number of seconds")
+
+
+def _percent(text: str) -> float:
+    return _number(text.removesuffix("%"), "percentage") / 100
+
+
+def _suite(config: pytest.Config) -> Suite:
+    from bench import suites
+
+    get, folder = config.getoption, config.invocation_params.dir
+    choice = suites.Choice(get("lstm_backends"), get("lstm_device"), get("lstm_mode"))
+    suite = suites.load(get("lstm_suite") or "quick", choice, folder)
+    if listed := get("lstm_cases"):
+        suite = suites.load_cases(folder / listed, suite)
+    return suite
+
+
+def _settings(config: pytest.Config) -> Settings:
+    from bench.recorder import Settings
+
+    get = config.getoption
+    names = (
+        *("suite", "device", "backends", "mode", "seed", "budget", "precision", "threads"),
+        *("cases", "session", "order_seed"),
+    )
+    given = {name: get(f"lstm_{name}") for name in names}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    folder = get("lstm_results") or os.environ.get(RESULTS_VARIABLE) or "results"
+    return Settings(
+        folder=config.invocation_params.dir / Path(folder).expanduser(),
+        seconds=given["budget"],
+        threads=given["threads"],
+        session=given["session"],
+        options=chosen,
+        **{name: chosen[name] for name in ("seed", "precision") if name in chosen},
+    )
+
+
+# -- single cases
+
+
+def _report(result: Any) -> None:
+    """Tell pytest about a case that has no time."""
+    from bench.measure import FAILED
+
+    advice = f"; {result.advice}" if result.advice else ""
+    if result.outcome == FAILED:
+        details = f"\n\n{result.details}" if result.details else ""
+        pytest.fail(f"{result.reason}{advice}{details}", pytrace=False)
+    pytest.skip(f"{result.reason}{advice}")
+
+
+def _try_once(case: Case, seed: int) -> None:
+    """Under --benchmark-disable: the case is built, called and judged, and nothing is timed."""
+    from bench.measure import Bench, Unmeasured, prepare
+
+    result = prepare(case, seed, Bench())
+    if isinstance(result, Unmeasured):
+        _report(result)
+
+
+# -- words
+
+
+def _header(suite: Suite, settings: Settings) -> list[str]:
+    from bench import devices
+
+    missing = {
+        name: reason
+        for name in dict.fromkeys(case.device for case in suite.cases)
+        if (reason := devices.explain_missing(name))
+    }
+    counts = Counter(case.device for case in suite.cases)
+    where = " and ".join(f"{count} on {name}" for name, count in counts.items())
+    lines = [
+        f"lstm: suite {suite.name}: {where}" + (f" ({suite.summary})" if suite.summary else "")
+    ]
+    lines += [f"lstm: no {name}: {reason}" for name, reason in missing.items()]
+    groups = {case.group for case in suite.cases if case.device not in missing}
+    seconds = sum(settings.seconds or suite.seconds[group] for group in groups)
+    lines.append(
+        f"lstm: at most {_duration(seconds)} of measuring, and what building and checking takes; "
+        f"results go to {_from_here(settings.folder)}"
+    )
+    return lines
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} minutes"
+
+
+def _summary(recorder: Recorder) -> Iterator[str]:
+    from bench.measure import Measured, Unmeasured, counted_reasons
+
+    measured = [result for result in recorder.done.values() if isinstance(result, Measured)]
+    invalid = [result for result in measured if result.reasons]
+    tail = f", {len(invalid)} of them INVALID:" if invalid else ""
+    yield f"{_cases(len(measured))} measured{tail}"
+    for reason, count in counted_reasons(invalid).items():
+        more = f" (and {count - 1} more like it)" if count > 1 else ""
+        yield f"  {reason.text}{more}; {reason.advice}"
+    others = [result for result in recorder.done.values() if isinstance(result, Unmeasured)]
+    words = {"not_measured": "not measured", "refused": "refused by their backend"}
+    for (outcome, why, advice), count in Counter(
+        (each.outcome, each.reason, each.advice) for each in others
+    ).items():
+        told = f"{why}; {advice}" if advice else why
+        yield f"{_cases(count)} {words.get(outcome, outcome)}: {told}"
+
+
+def _cases(count: int) -> str:
+    return "1 case" if count == 1 else f"{count} cases"
+
+
+def _from_here(path: Path) -> str:
+    """A path as one would type it here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _report_argument(recorder: Recorder) -> str:
+    if recorder.settings.folder == Path.cwd() / "results":
+        return ""
+    assert recorder.path is not None
+    return f" {_from_here(recorder.path)}"

@@ -1,0 +1,329 @@
+"""From the cases of one group to their results: the gate first, then the clock.
+
+A case ends as ``Measured`` or as ``Unmeasured`` with a reason; whatever a backend raises becomes
+the result of its own case and of no other. This room knows nothing of pytest and writes no file.
+"""
+
+from __future__ import annotations
+
+import statistics
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from bench import devices, environment, equivalence, timing
+from bench.cases import Case
+from bench.environment import Disturbance
+from bench.equivalence import GateResult
+from bench.result_schema import SCHEMA, Reason
+from bench.timing import Broken, Clock, FirstUse, Plan, Series, Stopped
+from lstm_impl import LSTMWeights, Model, Step, UnavailableError, UnsupportedError, Workload
+from lstm_impl.backend import get_backend
+
+WIDE = 0.05
+"""A median whose 95% interval reaches further than this from it says too little: the backends of a
+shape often differ by less."""
+
+BUSY = 0.1
+"""Part of the machine's processors that others may keep busy. A tenth is what a desktop does at
+rest; more takes away caches and, in bursts, processors."""
+
+CLOCK_CHANGE = 0.2
+"""A CPU that runs this much faster or slower at the end than at the start has left the state it was
+measured in; single readings scatter by some per cent."""
+
+HOT_SHARE = 0.01
+"""Part of the time for which a GPU may be slowed down by heat."""
+
+NOT_MEASURED, REFUSED, FAILED = "not_measured", "refused", "failed"
+
+Gate: TypeAlias = Callable[[Model, Workload, int], GateResult]
+
+
+@dataclass(frozen=True)
+class Unmeasured:
+    """A case that has no time.
+
+    outcome: ``not_measured`` (it cannot run here), ``refused`` (the backend cannot compute it) or
+    ``failed`` (an error, or the gate). reason: one line. details: all that is known, a traceback
+    perhaps.
+    """
+
+    outcome: str
+    reason: str
+    advice: str = ""
+    details: str = ""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A case that passed the gate and was timed. build: seconds; reasons: empty if it is valid."""
+
+    series: Series
+    build: float
+    first_use: FirstUse
+    gate: GateResult
+    evidence: Mapping[str, object]
+    reasons: tuple[Reason, ...]
+
+    def to_extra(self, case: Case, seed: int) -> dict[str, object]:
+        """What stands beside the samples in a result file."""
+        series = self.series
+        return {
+            "schema": SCHEMA,
+            "case": case.to_dict(),
+            "case_id": case.id,
+            "gate": {
+                "passed": self.gate.passed,
+                "judge": self.gate.judge,
+                "errors": dict(self.gate.errors),
+                "bounds": dict(self.gate.bounds),
+            },
+            "evidence": dict(self.evidence),
+            "setup": {
+                "build_s": self.build,
+                "trace_s": self.first_use.trace,
+                "first_call_s": self.first_use.first_call,
+                # Compiling shows in the first call only; the rest of that call is an ordinary one.
+                "compile_s": self.first_use.first_call - statistics.median(series.samples),
+            },
+            "blocks": {
+                "calls": series.calls,
+                "round": list(series.rounds),
+                "warmup": list(series.warmup),
+                "seed": seed,
+                "stopped": str(series.stopped),
+                "synchronize_s": series.synchronize,
+            },
+            "steady": series.steady,
+            "memory": None,
+            "roofs": None,
+            "energy": None,
+            "validity": {
+                "valid": not self.reasons,
+                "reasons": [
+                    {"code": each.code, "text": each.text, "advice": each.advice}
+                    for each in self.reasons
+                ],
+            },
+        }
+
+
+Result: TypeAlias = Measured | Unmeasured
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A case that may be timed: it has passed the gate."""
+
+    step: Step
+    build: float
+    first_use: FirstUse
+    gate: GateResult
+    evidence: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What measuring needs besides the cases; a test puts in its own."""
+
+    clock: Clock = field(default_factory=Clock.system)
+    gate: Gate = equivalence.gate
+    activity: Callable[[], environment.Activity] = environment.activity
+    too_many_threads: Callable[[], Sequence[str]] = lambda: environment.too_many_threads(
+        environment.read()
+    )
+
+
+def measure_group(
+    cases: Sequence[Case], plan: Plan, seed: int = 0, bench: Bench | None = None
+) -> dict[str, Result]:
+    """Measure cases that do the same work on the same device: a result for each case id.
+
+    seed: of the weights and the inputs, the same for all (``plan`` has one of its own).
+
+    Each is built, called once and judged before any is timed; those that pass are then timed in
+    alternating blocks.
+    """
+    bench = bench or Bench()
+    with warnings.catch_warnings():
+        # What a framework is going to change is no news about the case that runs on it today.
+        for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
+            warnings.simplefilter("ignore", category)
+        ready: dict[str, Prepared] = {}
+        results: dict[str, Result] = {}
+        for case in cases:
+            prepared = prepare(case, seed, bench)
+            if isinstance(prepared, Prepared):
+                ready[case.id] = prepared
+            else:
+                results[case.id] = prepared
+        before = bench.activity()
+        timed = timing.measure({name: each.step for name, each in ready.items()}, plan, bench.clock)
+        disturbance = environment.between(before, bench.activity())
+    threads = bench.too_many_threads() if ready else ()
+    for case in cases:
+        if case.id not in ready:
+            continue
+        prepared, series = ready[case.id], timed[case.id]
+        if isinstance(series, Broken):
+            results[case.id] = _failed(series.error, series.during)
+        else:
+            results[case.id] = Measured(
+                series=series,
+                build=prepared.build,
+                first_use=prepared.first_use,
+                gate=prepared.gate,
+                evidence=prepared.evidence,
+                reasons=tuple(validity(series, disturbance, threads, case.device)),
+            )
+    return {case.id: results[case.id] for case in cases}
+
+
+def prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
+    """Build a case, call it for the first time, and let the gate judge it.
+
+    The first use comes before the gate, which calls the same functions: after it, tracing and
+    compiling would be over and could not be timed. Their times are kept only if the gate is passed.
+    """
+    if missing := devices.explain_missing(case.device):
+        return Unmeasured(NOT_MEASURED, f"no {case.device}: {missing}")
+    during = "while it was looked up"
+    try:
+        backend = get_backend(case.backend)
+        available = backend.availability(case.device)
+        if not available:
+            return Unmeasured(NOT_MEASURED, available.reason, available.install)
+        if refusal := backend.refusal(case.spec, case.workload):
+            return Unmeasured(REFUSED, refusal)
+        during = "while it was built"
+        start = bench.clock.now()
+        model = backend.build(
+            case.spec,
+            LSTMWeights.random(case.spec, seed),
+            case.device,
+            batch_major=case.workload.batch_major,
+        )
+        build = bench.clock.now() - start
+        step = model.prepare(case.workload, seed)
+        during = "in its first call"
+        first_use = timing.first_use(step, bench.clock)
+        during = "while the gate compared it with the reference"
+        result = bench.gate(model, case.workload, seed)
+        if not result.passed:
+            return Unmeasured(
+                FAILED,
+                f"it does not compute what the reference computes: {result.describe()}",
+                "its time would be that of another function; none was taken",
+            )
+        during = "while it was asked what it runs"
+        return Prepared(step, build, first_use, result, model.evidence(case.workload))
+    except UnavailableError as error:
+        return Unmeasured(NOT_MEASURED, one_line(error))
+    except UnsupportedError as error:
+        return Unmeasured(REFUSED, one_line(error))
+    except Exception as error:
+        # Whatever a backend raises is the result of its own case.
+        return _failed(error, during)
+
+
+def _failed(error: Exception, during: str) -> Unmeasured:
+    return Unmeasured(
+        FAILED,
+        f"{type(error).__name__} {during}: {one_line(error)}",
+        details="".join(traceback.format_exception(error)),
+    )
+
+
+def one_line(error: Exception) -> str:
+    """The first thing that an error says: a framework's goes on for pages."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # "Graph execution error:" alone says nothing.
+    text = " ".join(lines[:2] if lines and lines[0].endswith(":") else lines[:1])
+    text = text or "it said nothing"
+    return text if len(text) <= 300 else text[:297] + "..."
+
+
+def validity(
+    series: Series, disturbance: Disturbance, threads: Sequence[str], device: str
+) -> Iterable[Reason]:
+    """Every reason not to trust a measurement; none if it is valid."""
+    more_time = "give it more time: --lstm-budget SECONDS"
+    quiet = "close what else runs, or measure on a machine of its own"
+    count = len(series.blocks)
+    width = timing.relative_half_width(series.samples)
+    if count < timing.FEWEST_SAMPLES:
+        yield Reason(
+            "few_samples",
+            f"{count} sample{'s' if count > 1 else ''}: "
+            f"a median has no 95% interval under {timing.FEWEST_SAMPLES}",
+            more_time,
+        )
+    elif width > WIDE:
+        advice = more_time if series.stopped is Stopped.TIME else quiet
+        yield Reason(
+            "wide_interval",
+            f"the median's interval is ±{width:.1%}, over ±{WIDE:.0%}",
+            advice,
+        )
+    if series.steady is False:
+        yield Reason(
+            "not_steady",
+            "the earlier and the later half of the samples differ: no steady state",
+            f"{more_time}; if it stays, {quiet}",
+        )
+    processors = disturbance.processors
+    if disturbance.others is not None and disturbance.others > BUSY * processors:
+        who = f" ({', '.join(disturbance.culprits)})" if disturbance.culprits else ""
+        yield Reason(
+            "busy",
+            f"others kept {disturbance.others:.1f} of {processors} processors busy{who}",
+            quiet,
+        )
+    if disturbance.swapped:
+        yield Reason(
+            "swap",
+            f"the machine swapped {disturbance.swapped / 1e6:.1f} MB meanwhile",
+            "free some memory, or choose a smaller case",
+        )
+    if device == "cpu":
+        if disturbance.cpu_throttled:
+            yield Reason(
+                "throttled",
+                f"the CPU slowed itself down {disturbance.cpu_throttled} times because of heat",
+                "cool it, or use fewer threads: --lstm-threads N",
+            )
+        change = disturbance.clock_change
+        if change is not None and abs(change - 1) > CLOCK_CHANGE:
+            yield Reason(
+                "clock",
+                f"the CPU's clock at the end was {change:.2f} times that at the start",
+                "fix the clock: cpupower frequency-set -g performance, and switch turbo off",
+            )
+        if threads:
+            yield Reason(
+                "threads",
+                f"more threads than usable processors: {', '.join(threads)}",
+                "set --lstm-threads to the number of processors, or fewer",
+            )
+    else:
+        hot = disturbance.gpu_throttled.get(devices.gpu_index(device), 0.0)
+        if hot > HOT_SHARE * disturbance.seconds:
+            yield Reason(
+                "throttled",
+                f"the GPU was slowed down by heat for {hot:.1f} of {disturbance.seconds:.1f} s",
+                "cool it, or lower its clock: nvidia-smi -lgc",
+            )
+
+
+def counted_reasons(results: Iterable[Measured]) -> Counter[Reason]:
+    """How many measurements each reason spoils, by its code, in its first wording."""
+    first: dict[str, Reason] = {}
+    counts: Counter[Reason] = Counter()
+    for result in results:
+        for reason in result.reasons:
+            counts[first.setdefault(reason.code, reason)] += 1
+    return counts

@@ -1,0 +1,192 @@
+"""One run: measures a suite's groups as their turns come and puts every finished case on disk.
+
+Between the orchestration of a group and whoever asks for cases one by one (pytest): it knows which
+cases are wanted, which are done, and the journal. It knows nothing of pytest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import TypeAlias
+
+from bench import environment, measure, results
+from bench.cases import Case
+from bench.measure import Bench, Measured, Result, Unmeasured
+from bench.result_schema import Run
+from bench.result_writer import Journal
+from bench.suites import Suite
+from bench.timing import Plan
+
+INTERRUPTED = Unmeasured(
+    "interrupted",
+    "stopped from the keyboard while its group was measured",
+    "run it again; what was measured before is kept",
+)
+
+Information: TypeAlias = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run measures.
+
+    seconds: of measuring for each group, in place of the suite's. session: what runs that are
+    replicates of one another share; by default a run is alone. options: what the user asked for,
+    for the record.
+    """
+
+    folder: Path
+    seed: int = 0
+    seconds: float | None = None
+    precision: float = Plan.precision
+    threads: int | None = None
+    session: str | None = None
+    options: Information = field(default_factory=dict)
+
+
+class Recorder:
+    """Measures the wanted cases of a suite, and keeps what was found."""
+
+    def __init__(
+        self,
+        suite: Suite,
+        settings: Settings,
+        bench: Bench | None = None,
+        read_environment: Callable[[], environment.Environment] | None = None,
+    ) -> None:
+        self.suite = suite
+        self.settings = settings
+        self.done: dict[str, Result] = {}
+        self.path: Path | None = None
+        self._bench = bench
+        self._read = read_environment or (lambda: environment.read(threads=settings.threads))
+        self._wanted: dict[str, list[Case]] = {}
+        self._ready: dict[str, Result] = {}
+        self._journal: Journal | None = None
+
+    def want(self, cases: Sequence[Case]) -> None:
+        """Say which cases will be asked for: those of one group are measured together."""
+        self._wanted = {}
+        for case in dict.fromkeys(cases):
+            self._wanted.setdefault(case.group, []).append(case)
+
+    @property
+    def wanted(self) -> list[Case]:
+        """All cases that will be asked for."""
+        return [case for group in self._wanted.values() for case in group]
+
+    def start(self) -> None:
+        """Begin the journal.
+
+        Raises ResultWriteError if it cannot be written.
+        """
+        settings = self.settings
+        before = self._read()
+        started = datetime.now(UTC)
+        identity = uuid.uuid4().hex
+        stamp = started.strftime("%Y%m%dT%H%M%SZ")
+        path = settings.folder / f"{self.suite.name}-{stamp}-{identity[:8]}.json"
+        self._journal = Journal(results.journal_path(path))
+        self.path = path
+        self._journal.start(
+            Run(
+                id=identity,
+                session=settings.session or identity,
+                suite=self.suite.name,
+                seed=settings.seed,
+                started=started,
+                finished=None,
+                complete=False,
+                host=before.host,
+                machine_id=before.machine_id,
+                options=settings.options,
+                environment={"before": before.to_dict()},
+            )
+        )
+
+    def result(self, case: Case) -> Result:
+        """What was found of a case; the first of a group that is asked for measures them all."""
+        if case.id not in self._ready:
+            group = [each for each in self._wanted[case.group] if each.id not in self.done]
+            # What is ready and not yet on disk would not outlive a crash, so that no more than one
+            # group is ever ready.
+            self._ready = dict.fromkeys((each.id for each in group), INTERRUPTED)
+            self._ready = measure.measure_group(
+                group, self.plan(case.group), self.settings.seed, self._bench
+            )
+        return self._ready[case.id]
+
+    def keep_time(self, case: Case, measured: Measured, entry: Information) -> None:
+        """Put a measured case on disk. ``entry``: as pytest-benchmark makes it, ours within.
+
+        Raises ResultWriteError if it cannot be written.
+        """
+        self._open_journal().benchmark(entry)
+        self._finished(case, measured)
+
+    def keep_outcome(self, case: Case, unmeasured: Unmeasured) -> None:
+        """Put on disk why a case has no time.
+
+        Raises ResultWriteError if it cannot be written.
+        """
+        self._open_journal().outcome(
+            {
+                "case": case.to_dict(),
+                "case_id": case.id,
+                "outcome": unmeasured.outcome,
+                "reason": unmeasured.reason,
+                "advice": unmeasured.advice,
+            }
+        )
+        self._finished(case, unmeasured)
+
+    def finish(
+        self,
+        machine_info: Information | None = None,
+        commit_info: Information | None = None,
+        *,
+        interrupted: bool = False,
+    ) -> Path | None:
+        """End the run and make its result file; None if it was never started.
+
+        Raises ResultWriteError if it cannot be written; the journal then stays, and is read as
+        well as the file would be.
+        """
+        if self._journal is None:
+            return None
+        with self._journal as journal:
+            if interrupted:
+                # The group in flight has no times that can be trusted.
+                for case in [case for case in self.wanted if case.id in self._ready]:
+                    self.keep_outcome(case, INTERRUPTED)
+            complete = not interrupted and all(case.id in self.done for case in self.wanted)
+            journal.finish(environment_after=self._read().to_dict(), complete=complete)
+        self._journal = None
+        self.path = results.journal_to_json(journal.path, machine_info, commit_info)
+        with contextlib.suppress(OSError):  # a journal beside its file does no harm
+            journal.path.unlink()
+        return self.path
+
+    def plan(self, group: str) -> Plan:
+        """How a group is measured."""
+        settings = self.settings
+        seconds = settings.seconds or self.suite.seconds[group]
+        # A seed of its own for each group: were it the same, the backends would take turns in the
+        # same order in all of them.
+        seed = Random(f"{settings.seed}/{group}").getrandbits(32)
+        return Plan(seconds, settings.precision, seed)
+
+    def _open_journal(self) -> Journal:
+        if self._journal is None:
+            raise RuntimeError("Recorder.start was not called")
+        return self._journal
+
+    def _finished(self, case: Case, result: Result) -> None:
+        self.done[case.id] = result
+        self._ready.pop(case.id, None)
