@@ -1,0 +1,143 @@
+"""``python -m bench.report``: which backend wins, by how much and how surely, from result files.
+
+Reads results, pools replicates, and writes the report in one of the formats. This room knows which
+room does what, and what the command promises: the good files are shown beside bad ones, which give
+one line each and exit code 2. No framework, and nothing slow to import.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.report_columns import load_frame
+from bench.report_rows import KINDS, NothingToReportError, Report, build
+from bench.result_fields import printable
+from bench.results import ResultWriteError, collect, latest, write_bytes
+
+__all__ = ["load_frame", "main"]
+
+DEFAULT_FOLDER = "results"
+FORMATS = ("terminal", "markdown", "csv", "json", "html")
+
+EPILOG = """\
+exit codes:
+  0  the report was written
+  2  bad input: an option, a file that cannot be read (the good files beside it are still
+     shown), or nothing to report
+
+docs/columns.md has the columns of csv and json. In Python, bench.report.load_frame(paths)
+gives them as a pandas frame.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code (see ``EPILOG``)."""
+    options = _parser().parse_args(arguments)
+    # Results may hold letters that this terminal has not: better a "?" than no report.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    try:
+        return _report(options)
+    except (NothingToReportError, ResultWriteError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # The reader has seen enough (a pager, head); Python's flush at exit must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 2
+
+
+def _report(options: argparse.Namespace) -> int:
+    paths = options.paths or latest(DEFAULT_FOLDER)
+    if not paths:
+        raise NothingToReportError(
+            f"there are no results in {DEFAULT_FOLDER}/; make some with "
+            "`pytest --benchmark-only`, or name result files or folders"
+        )
+    results = collect(paths)
+    for error in results.errors:
+        print(f"error: {error}", file=sys.stderr)
+    if not results.files:
+        return 2
+    report = build(results, baseline=options.baseline, device=options.device, kind=options.kind)
+    if options.output is None and options.format == "terminal":
+        from rich.console import Console
+
+        from bench.report_terminal import WIDTH, show
+
+        # Where the width is not known (a pipe, a file) it is not guessed from elsewhere.
+        known = sys.stdout.isatty() or "COLUMNS" in os.environ
+        show(report, Console(highlight=False, width=None if known else WIDTH))
+    elif options.output is None:
+        sys.stdout.write(_text(report, options.format))
+    else:
+        write_bytes(options.output, _text(report, options.format).encode("utf-8", "replace"))
+        print(f"written: {printable(str(options.output))}", file=sys.stderr)
+    sys.stdout.flush()
+    return 2 if results.errors else 0
+
+
+def _text(report: Report, kind: str) -> str:
+    """The report in one of the formats; each is imported only when it is asked for."""
+    if kind == "markdown":
+        from bench.report_markdown import markdown
+
+        return markdown(report)
+    if kind == "html":
+        from bench.report_html import page
+
+        return page(report)
+    if kind in ("csv", "json"):
+        from bench import report_data
+
+        return report_data.comma_separated(report) if kind == "csv" else report_data.as_json(report)
+    from bench.report_terminal import as_text
+
+    return as_text(report)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.report",
+        description="Which LSTM backend is fastest, by how much and how surely.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        metavar="PATH",
+        help=f"result files or folders (default: the latest results in {DEFAULT_FOLDER}/)",
+    )
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default=FORMATS[0],
+        help="what is written (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--output", metavar="FILE", type=Path, help="write there, not to the terminal"
+    )
+    parser.add_argument(
+        "--baseline",
+        metavar="BACKEND",
+        help="the backend that ratios refer to (default: keras or else while_loop, if measured)",
+    )
+    parser.add_argument("--device", help="only this device: cpu, gpu:0, ...")
+    parser.add_argument(
+        "--kind",
+        choices=(*KINDS, "all"),
+        default="all",
+        help="only the plain shapes, or only those cut into windows (default: %(default)s)",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

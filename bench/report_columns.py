@@ -1,0 +1,227 @@
+"""The report as one flat, tidy table: a row a case, and what each column holds, in which unit.
+
+``COLUMNS`` is the only list of the columns; CSV, JSON and the pandas frame are made from it and
+``docs/columns.md`` is tested against it. Times are in seconds and ratios are time over time. This
+room knows the report's rows; pandas is imported only where a frame is asked for.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.report_rows import Report, Row, Section, build
+from bench.results import collect
+from bench.stats import Comparison
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Value = str | float | int | bool | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column; unit is empty for what has none."""
+
+    unit: str
+    meaning: str
+    value: Callable[[Section, Row], Value]
+
+
+def load_frame(
+    paths: Iterable[str | os.PathLike[str]], baseline: str | None = None
+) -> pd.DataFrame:
+    """The results in these files and folders as a tidy table: a row a case, ``COLUMNS`` as columns.
+
+    Replicates are pooled; what has no time is there with its outcome. Units and meanings of the
+    columns stand in ``frame.attrs["units"]`` and ``frame.attrs["meanings"]``, and in
+    ``docs/columns.md``. baseline: as in ``build``.
+
+    Raises ResultError for the first file that cannot be read, NothingToReportError where the files
+    hold no case.
+    """
+    import pandas as pd
+
+    results = collect(paths)
+    if results.errors:
+        raise results.errors[0]
+    frame = pd.DataFrame(records(build(results, baseline=baseline)), columns=list(COLUMNS))
+    frame.attrs["units"] = {name: column.unit for name, column in COLUMNS.items()}
+    frame.attrs["meanings"] = {name: column.meaning for name, column in COLUMNS.items()}
+    return frame
+
+
+def records(report: Report) -> list[dict[str, Value]]:
+    """The report as flat rows, ``COLUMNS`` by name; a number that is not finite is None."""
+    return [
+        {name: _finite(column.value(section, row)) for name, column in COLUMNS.items()}
+        for section in report.sections
+        for row in section.rows
+    ]
+
+
+def _finite(value: Value) -> Value:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _columns() -> dict[str, Column]:
+    found: dict[str, Column] = {}
+
+    def add(name: str, unit: str, meaning: str, value: Callable[[Section, Row], Value]) -> None:
+        found[name] = Column(unit, meaning, value)
+
+    def of_interval(name: str) -> Callable[[Section, Row], Value]:
+        return lambda _, row: None if row.interval is None else getattr(row.interval, name)
+
+    def of_ratio(get: Callable[[Comparison], Value]) -> Callable[[Section, Row], Value]:
+        return lambda _, row: None if row.to_baseline is None else get(row.to_baseline)
+
+    def of_setup(name: str) -> Callable[[Section, Row], Value]:
+        return lambda _, row: None if row.setup is None else row.setup[name]
+
+    add("session", "", "what the replicates of one measurement share", lambda s, _: s.run.session)
+    add("suite", "", "the list of cases that was run", lambda s, _: s.run.suite)
+    add("started", "ISO 8601, UTC", "when its first run began", lambda s, _: s.started.isoformat())
+    add("host", "", "name of the machine", lambda s, _: s.run.host)
+    add("machine_id", "", "hash of host, CPU and GPUs", lambda s, _: s.run.machine_id)
+    add("case_id", "", "backend/shape/dtype/mode/device", lambda _, r: r.case.id)
+    add("backend", "", "the way of computing the LSTM", lambda _, r: r.case.backend)
+    add("device", "", "cpu or gpu:N", lambda _, r: r.case.device)
+    add(
+        "mode", "", "inference, or training (with all gradients)", lambda _, r: r.case.workload.mode
+    )
+    add("kind", "", "throughput, or truncation (cut into windows)", lambda _, r: r.case.kind)
+    add("shape", "", "spec and workload in short", lambda _, r: r.case.shape)
+    add("dtype", "", "precision of weights and products", lambda _, r: r.case.spec.dtype)
+    add("batch", "sequences", "sequences in a step", lambda _, r: r.case.workload.batch)
+    add("timesteps", "timesteps", "length of a sequence", lambda _, r: r.case.workload.timesteps)
+    add(
+        "window",
+        "timesteps",
+        "length of the windows that the sequence is cut into; empty if it is not cut",
+        lambda _, r: r.case.workload.window,
+    )
+    add(
+        "min_length",
+        "timesteps",
+        "of the shortest sequence; empty if all have the full length",
+        lambda _, r: r.case.workload.min_length,
+    )
+    add("dropout", "", "rate between layers", lambda _, r: r.case.workload.dropout)
+    add(
+        "batch_major",
+        "",
+        "whether arrays are [batch, time, feature]",
+        lambda _, r: r.case.workload.batch_major,
+    )
+    add("input_size", "features", "of one timestep", lambda _, r: r.case.spec.input_size)
+    add("hidden_size", "units", "of each layer and direction", lambda _, r: r.case.spec.hidden_size)
+    add("num_layers", "layers", "stacked", lambda _, r: r.case.spec.num_layers)
+    add("bidirectional", "", "whether in both directions", lambda _, r: r.case.spec.bidirectional)
+    add(
+        "outcome",
+        "",
+        "measured, or why there is no time: not_measured (cannot run there), refused (the backend "
+        "cannot compute this), failed (a gate or an error), crashed, timed_out, interrupted",
+        lambda _, r: r.outcome,
+    )
+    add("reason", "", "of an outcome that is not measured", lambda _, r: r.reason)
+    add("advice", "", "what to do about that reason", lambda _, r: r.advice)
+    add(
+        "valid",
+        "",
+        "whether the numbers are to be trusted; empty where there are none",
+        lambda _, r: not r.invalid if r.measured else None,
+    )
+    add("invalid_reasons", "", "why they are not", lambda _, r: "; ".join(map(str, r.invalid)))
+    add("processes", "processes", "that measured the case", of_interval("processes"))
+    add("samples", "samples", "in all processes", lambda _, r: r.samples)
+    add("time_s", "s", "of one step: the median of the processes' medians", of_interval("mid"))
+    add("time_low_s", "s", "lower bound of its interval", of_interval("low"))
+    add("time_high_s", "s", "upper bound of its interval", of_interval("high"))
+    add("confidence", "", "of that interval, 0 to 1", of_interval("confidence"))
+    add(
+        "allowance",
+        "",
+        "spread between processes (0.29 is 29%) that was assumed in that interval since too few "
+        "processes were there to show it; empty where there were enough",
+        of_interval("allowance"),
+    )
+    add("sequences_per_s", "1/s", "batch / time_s", lambda _, r: r.sequences_per_s)
+    add(
+        "timesteps_per_s",
+        "1/s",
+        "timesteps of all sequences, padding not counted / time_s",
+        lambda _, r: r.timesteps_per_s,
+    )
+    add(
+        "time_per_timestep_s",
+        "s",
+        "time_s / timesteps: one timestep of the whole batch",
+        lambda _, r: r.time_per_timestep,
+    )
+    add("baseline", "", "the backend that ratio refers to", lambda s, _: s.baseline)
+    add(
+        "ratio",
+        "",
+        "time_s over the baseline's for the same work, from the same processes: below 1 is faster; "
+        "empty for the baseline itself and where it was not measured",
+        of_ratio(lambda found: found.ratio.mid),
+    )
+    add("ratio_low", "", "lower bound of its interval", of_ratio(lambda found: found.ratio.low))
+    add("ratio_high", "", "upper bound of its interval", of_ratio(lambda found: found.ratio.high))
+    add(
+        "ratio_confidence",
+        "",
+        "of that interval, 0 to 1",
+        of_ratio(lambda found: found.ratio.confidence),
+    )
+    add(
+        "ratio_allowance",
+        "",
+        "as allowance, for the ratio",
+        of_ratio(lambda found: found.allowance),
+    )
+    add(
+        "verdict",
+        "",
+        "FASTER or SLOWER than the baseline, SAME (within 2%), or UNCLEAR",
+        of_ratio(lambda found: found.verdict.value),
+    )
+    add(
+        "rank",
+        "",
+        "1 for the smallest time_s among the backends of the same work",
+        lambda _, r: r.rank,
+    )
+    add(
+        "ahead",
+        "",
+        "of rank 1: the verdict against rank 2",
+        lambda _, r: None if r.ahead is None else r.ahead.verdict.value,
+    )
+    add("build_s", "s", "making the model with its weights on the device", of_setup("build_s"))
+    add("trace_s", "s", "tracing it into a graph", of_setup("trace_s"))
+    add("compile_s", "s", "compiling: the first call less a later one", of_setup("compile_s"))
+    add("first_call_s", "s", "the first call, compiling included", of_setup("first_call_s"))
+    add(
+        "first_result_s",
+        "s",
+        "from nothing to the first result: build_s + trace_s + first_call_s",
+        lambda _, r: r.first_result,
+    )
+    add(
+        "steady",
+        "",
+        "whether every process reached a steady state; empty where it could not be told",
+        lambda _, r: r.steady,
+    )
+    return found
+
+
+COLUMNS = _columns()
+"""The columns of the tidy table, in their order."""

@@ -1,0 +1,73 @@
+"""The report as Markdown, for a README or a pull request: GitHub's dialect, text escaped.
+
+This room knows the report and Markdown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from bench.report_rows import Report, Section, Table
+from bench.report_summary import findings, heading, machine, method, name, title
+from bench.report_tables import MARKS, mark, parts, work_words
+from bench.report_text import markdown as escaped
+
+
+def markdown(report: Report) -> str:
+    """The whole report."""
+    blocks = [block for section in report.sections for block in _section(section)]
+    if report.notes:
+        blocks.append(_list(f"note: {note}" for note in report.notes))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _section(section: Section) -> list[str]:
+    blocks = [f"## {escaped(heading(section))}"]
+    blocks.append(
+        _list(
+            # What must not be overlooked is bold up to its colon.
+            f"**{escaped(subject)}**{escaped(colon + rest)}"
+            if finding.loud or finding.answer
+            else escaped(finding.text)
+            for finding in findings(section)
+            for subject, colon, rest in [finding.text.partition(":")]
+        )
+    )
+    for table in section.tables:
+        if table.groups:
+            blocks += [f"### {escaped(title(table))}", _table(table)]
+    notes = [MARKS] if any(mark(row) for row in section.rows) else []
+    notes += method(section)
+    notes += [f"{label}: {text}" for label, text in machine(section)]
+    if notes:
+        blocks.append(_list(escaped(note) for note in notes))
+    return blocks
+
+
+def _table(table: Table) -> str:
+    told = parts(table)
+    head = ["window" if table.kind == "truncation" else "shape", "backend"]
+    lines = [
+        _line([*head, *(escaped(part.heading) for part in told)]),
+        _line(["---", "---", *("---:" if part.right else "---" for part in told)]),
+    ]
+    for group in table.groups:
+        words = work_words(group[0], table)
+        for row in group:
+            sign = mark(row)
+            cells = [escaped(part.text(row).strip()) for part in told]
+            backend = escaped(name(row.case.backend))
+            if sign:
+                backend, cells[0] = f"**{backend}** {sign}", f"**{cells[0]}**"
+            # The shape stands only in the first line of its backends.
+            shape = escaped(", ".join(words)) if row is group[0] else ""
+            lines.append(_line([shape, backend, *cells]))
+    return "\n".join(lines)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _list(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)

@@ -1,0 +1,378 @@
+"""The report as data: what was measured where, pooled over replicates, ranked, and judged.
+
+A ``Report`` is what every format is made from: sections (one session on one machine), in each a
+row a case, with its interval, its ratio to the baseline and its place among the backends that did
+the same work. ``report_columns`` has the same as one flat table. This room knows results and
+statistics, nothing of how a report looks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+
+import numpy as np
+
+from bench.cases import Case
+from bench.compare import USUAL_BASELINES
+from bench.result_fields import printable
+from bench.results import Measurement, Outcome, Reason, Results, Run
+from bench.stats import CaseInterval, Comparison, RunSamples, Verdict, case_interval, compare
+
+MEASURED = "measured"
+KINDS = ("throughput", "truncation")
+
+
+class NothingToReportError(ValueError):
+    """What was asked for is not in the results; one line that says what is."""
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Why a row's numbers are not to be trusted: in how many runs, of how many in the session.
+
+    code: what kind of reason; text, advice: of the first run that gave it.
+    """
+
+    code: str
+    text: str
+    advice: str
+    runs: int
+    of: int
+
+    def __str__(self) -> str:
+        told = f"{self.text} ({self.advice})" if self.advice else self.text
+        return told if self.runs == self.of else f"{told} [in {self.runs} of {self.of} runs]"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One case of one session on one machine, over all runs that have it.
+
+    outcome: ``measured``, or why there is no time (one of ``results.OUTCOMES``), then with reason
+        and advice, and everything below empty.
+    interval: seconds per step. samples: how many in all runs. setup: the runs' medians, seconds.
+    invalid: why the numbers are not to be trusted, each reason once; empty if they are.
+    rank: 1 for the smallest time among the backends of the group.
+    to_baseline: this row's time over the baseline's, None if that was not measured there.
+    ahead: only with rank 1 and if there is a next one: its time over the next one's.
+    """
+
+    case: Case
+    outcome: str
+    reason: str = ""
+    advice: str = ""
+    runs: tuple[RunSamples, ...] = ()
+    interval: CaseInterval | None = None
+    samples: int = 0
+    setup: Mapping[str, float | None] | None = None
+    steady: bool | None = None
+    invalid: tuple[Doubt, ...] = ()
+    rank: int | None = None
+    to_baseline: Comparison | None = None
+    ahead: Comparison | None = None
+
+    @property
+    def time(self) -> float:
+        """Median seconds per step; only of a measured row."""
+        assert self.interval is not None, "an outcome has no time"
+        return self.interval.mid
+
+    @property
+    def measured(self) -> bool:
+        """Whether it has a time."""
+        return self.interval is not None
+
+    @property
+    def surely_first(self) -> bool:
+        """Whether it is the fastest of its group beyond doubt."""
+        return (
+            self.rank == 1
+            and not self.invalid
+            and self.ahead is not None
+            and self.ahead.verdict is Verdict.FASTER
+        )
+
+    @property
+    def first_result(self) -> float | None:
+        """Seconds from nothing to the first result: building, tracing, and the first call."""
+        setup = self.setup or {}
+        found = [setup.get(key) for key in ("build_s", "trace_s", "first_call_s")]
+        known = [each for each in found if each is not None]
+        return sum(known) if known else None
+
+    @property
+    def sequences_per_s(self) -> float | None:
+        """Sequences of the batch, over the time of a step."""
+        return self.case.workload.batch / self.time if self.measured else None
+
+    @property
+    def timesteps_per_s(self) -> float | None:
+        """Timesteps of all sequences together, padding not counted, over the time of a step."""
+        return _valid_timesteps(self.case) / self.time if self.measured else None
+
+    @property
+    def time_per_timestep(self) -> float | None:
+        """Seconds for one timestep of the whole batch."""
+        return self.time / self.case.workload.timesteps if self.measured else None
+
+
+@dataclass(frozen=True)
+class Section:
+    """One session on one machine. baseline: the backend that ratios refer to, empty if none."""
+
+    runs: tuple[Run, ...]
+    rows: tuple[Row, ...]
+    baseline: str
+
+    @property
+    def run(self) -> Run:
+        """The first of its runs, for what all of them share."""
+        return self.runs[0]
+
+    @property
+    def started(self) -> datetime:
+        """When its first run began, UTC."""
+        return min(run.started for run in self.runs)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every run came to its end."""
+        return all(run.complete for run in self.runs)
+
+    @cached_property
+    def tables(self) -> tuple[Table, ...]:
+        """Its rows as tables: by device, kind and mode (of truncation also by shape)."""
+        found: dict[tuple[str, str, str, str], list[Row]] = {}
+        for row in self.rows:
+            case = row.case
+            key = (case.device, case.kind, case.workload.mode, stream(case))
+            found.setdefault(key, []).append(row)
+        return tuple(
+            Table(device, kind, mode, tuple(rows), self.baseline)
+            for (device, kind, mode, _), rows in found.items()
+        )
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows that are shown together: of one device, kind and mode."""
+
+    device: str
+    kind: str
+    mode: str
+    rows: tuple[Row, ...]
+    baseline: str
+
+    @cached_property
+    def groups(self) -> tuple[tuple[Row, ...], ...]:
+        """Rows of the same work, the fastest first, what has no time last; only if any has one."""
+        found: dict[str, list[Row]] = {}
+        for row in self.rows:
+            found.setdefault(row.case.group, []).append(row)
+        return tuple(
+            tuple(sorted(rows, key=lambda row: (row.rank or math.inf, row.case.backend)))
+            for rows in found.values()
+            if any(row.measured for row in rows)
+        )
+
+    @cached_property
+    def backends(self) -> tuple[str, ...]:
+        """Those measured here: the baseline, then by how well they rank."""
+        ranks: dict[str, list[int]] = {}
+        for row in self.rows:
+            if row.rank is not None:
+                ranks.setdefault(row.case.backend, []).append(row.rank)
+        return tuple(
+            sorted(
+                ranks,
+                key=lambda name: (name != self.baseline, sum(ranks[name]) / len(ranks[name]), name),
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that was read, the newest session first, and notes on how it was read."""
+
+    sections: tuple[Section, ...]
+    notes: tuple[str, ...] = ()
+
+
+def build(
+    results: Results,
+    *,
+    baseline: str | None = None,
+    device: str | None = None,
+    kind: str = "all",
+) -> Report:
+    """The report on these results.
+
+    baseline: the backend that ratios refer to; by default, in each section, the first of the
+    usual ones that was measured, or else the one that was measured most. device, kind: only these
+    cases.
+
+    Raises NothingToReportError for a baseline or device that no case has, or if nothing is left.
+    """
+    items: list[Measurement | Outcome] = [*results.measurements, *results.outcomes]
+    if not items:
+        raise NothingToReportError("the files hold no case: nothing was measured or left out")
+    _check_known("--device", device, (item.case.device for item in items))
+    items = [
+        item
+        for item in items
+        if device in (None, item.case.device) and kind in ("all", item.case.kind)
+    ]
+    if not items:
+        raise NothingToReportError(f"no case is of the kind {kind}; there are others: --kind all")
+    measured = [item.case.backend for item in items if isinstance(item, Measurement)]
+    _check_known("--baseline", baseline, measured)
+    places: dict[tuple[str, str], list[Measurement | Outcome]] = {}
+    for item in items:
+        places.setdefault((item.run.session, item.run.machine_id), []).append(item)
+    sections = [_section(found, baseline) for found in places.values()]
+    sections.sort(key=lambda section: section.started, reverse=True)
+    return Report(tuple(sections), results.notes)
+
+
+def stream(case: Case) -> str:
+    """Of truncation, what is cut into windows: cases that differ in their window only share it."""
+    if case.workload.window is None:
+        return ""
+    return replace(case, workload=replace(case.workload, window=None)).group
+
+
+# Pooling and judging
+
+
+def _check_known(option: str, name: str | None, names: Iterable[str]) -> None:
+    known = dict.fromkeys(names)
+    if name is not None and name not in known:
+        there = ", ".join(printable(each, 60) for each in sorted(known)) or "none"
+        raise NothingToReportError(
+            f"{option} {printable(name, 60)}: there are no results of it; there are of: {there}"
+        )
+
+
+def _section(items: Sequence[Measurement | Outcome], baseline: str | None) -> Section:
+    runs = {item.run.id: item.run for item in items}
+    cases: dict[str, list[Measurement | Outcome]] = {}
+    for item in items:
+        cases.setdefault(item.case.id, []).append(item)
+    rows = [_row(found, len(runs)) for found in cases.values()]
+    counts = Counter(row.case.backend for row in rows if row.measured)
+    if baseline is None or baseline not in counts:
+        usual = [name for name in USUAL_BASELINES if name in counts]
+        baseline = usual[0] if usual else max(counts, key=counts.__getitem__, default="")
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.case.group, []).append(row)
+    judged = [row for group in groups.values() for row in _judged(group, baseline)]
+    judged.sort(key=_order)
+    return Section(
+        tuple(sorted(runs.values(), key=lambda run: (run.started, run.id))), tuple(judged), baseline
+    )
+
+
+def _row(items: Sequence[Measurement | Outcome], runs: int) -> Row:
+    measured = [item for item in items if isinstance(item, Measurement)]
+    outcomes = [item for item in items if isinstance(item, Outcome)]
+    if not measured:
+        # What went wrong most gravely is what is told: a failed gate before a missing device.
+        worst = min(outcomes, key=lambda item: _GRAVITY.index(item.outcome))
+        return Row(worst.case, worst.outcome, worst.reason, worst.advice)
+    samples = tuple(RunSamples(item.run.id, item.samples, item.rounds) for item in measured)
+    reasons = [reason for item in measured if not item.valid for reason in item.reasons]
+    for outcome in outcomes:
+        words = outcome.outcome.replace("_", " ")
+        reasons.append(Reason(outcome.outcome, f"{words}: {outcome.reason}", outcome.advice))
+    steady = {item.steady for item in measured}
+    return Row(
+        case=measured[0].case,
+        outcome=MEASURED,
+        runs=samples,
+        interval=case_interval([item.samples for item in measured]),
+        samples=sum(item.samples.size for item in measured),
+        setup=_setup(measured),
+        steady=False if False in steady else True if steady == {True} else None,
+        invalid=_doubts(reasons, runs),
+    )
+
+
+def _doubts(reasons: Iterable[Reason], runs: int) -> tuple[Doubt, ...]:
+    by_code: dict[str, list[Reason]] = {}
+    for reason in reasons:
+        by_code.setdefault(reason.code, []).append(reason)
+    return tuple(
+        Doubt(code, found[0].text, found[0].advice, min(len(found), runs), runs)
+        for code, found in by_code.items()
+    )
+
+
+_GRAVITY = ("failed", "crashed", "timed_out", "interrupted", "refused", "not_measured")
+
+
+def _setup(items: Sequence[Measurement]) -> dict[str, float | None]:
+    found: dict[str, float | None] = {}
+    for key in ("build_s", "trace_s", "compile_s", "first_call_s"):
+        values = [value for item in items if (value := item.setup.get(key)) is not None]
+        # A difference of two times, which noise can turn under zero: then it took no time.
+        found[key] = max(0.0, float(np.median(values))) if values else None
+    return found
+
+
+def _judged(group: Sequence[Row], baseline: str) -> list[Row]:
+    """The rows of a group with their ranks and ratios."""
+    ranked = sorted(
+        (row for row in group if row.measured), key=lambda row: (row.time, row.case.backend)
+    )
+    base = next((row for row in ranked if row.case.backend == baseline), None)
+    judged = []
+    for index, row in enumerate(ranked):
+        judged.append(
+            replace(
+                row,
+                rank=index + 1,
+                to_baseline=None if base in (None, row) else compare(row.runs, base.runs),
+                ahead=(
+                    compare(row.runs, ranked[1].runs) if index == 0 and len(ranked) > 1 else None
+                ),
+            )
+        )
+    return [*judged, *(row for row in group if not row.measured)]
+
+
+def _order(row: Row) -> tuple[object, ...]:
+    """CPU before GPUs, throughput before truncation, inference before training, small first."""
+    case, spec, work = row.case, row.case.spec, row.case.workload
+    hidden, features = spec.hidden_size, spec.input_size
+    size = work.batch * work.timesteps * hidden * (features + hidden) * spec.num_layers
+    kind, _, number = case.device.partition(":")
+    return (
+        kind,
+        int(number) if number.isdecimal() and len(number) < 9 else 0,
+        case.device,
+        KINDS.index(case.kind),
+        work.mode,
+        size * (1 + spec.bidirectional),
+        stream(case) or case.group,
+        work.window or 0,
+        row.rank or math.inf,
+        case.backend,
+    )
+
+
+# Above this a batch is not listed sequence by sequence to count its padding: a file may say any
+# size, and no device holds so many.
+_MOST_SEQUENCES = 1_000_000
+
+
+def _valid_timesteps(case: Case) -> float:
+    work = case.workload
+    if work.min_length is not None and work.batch > _MOST_SEQUENCES:
+        return work.batch * (work.timesteps + work.min_length) / 2
+    return work.valid_timesteps()

@@ -1,0 +1,356 @@
+"""The report in sentences: which backend wins and how surely, what was not measured and why.
+
+Every format shows these same sentences. This room knows the report's rows and makes plain strings;
+the names in them are cut short and on one line, but each format still has to make them harmless.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.report_rows import KINDS, MEASURED, Doubt, Report, Row, Section, Table
+from bench.report_text import (
+    LONGEST_NAME,
+    bounds,
+    clean,
+    count,
+    listed,
+    seconds,
+    shape_words,
+    times_as,
+)
+from bench.stats import (
+    CASE_CONFIDENCE,
+    ENOUGH_PROCESSES,
+    SAME_WITHIN,
+    VERDICT_CONFIDENCE,
+    Comparison,
+    RunSamples,
+    Verdict,
+    compare,
+    geometric_mean,
+)
+
+# More lines than this are a wall; CSV and JSON have every case.
+_MOST_LINES = 12
+
+_OUTCOME_WORDS = {
+    "failed": "FAILED",
+    "crashed": "CRASHED",
+    "timed_out": "TIMED OUT",
+    "interrupted": "Interrupted",
+    "refused": "Refused",
+    "not_measured": "Not measured",
+}
+_LOUD = ("failed", "crashed", "timed_out")
+
+# The libraries that backends compute with, in the order in which they are named.
+_LIBRARIES = ("tensorflow", "keras", "tf-keras", "torch", "jax", "flax", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence, and whether it is an answer, or a warning that must not be overlooked."""
+
+    text: str
+    answer: bool = False
+    loud: bool = False
+
+
+def findings(section: Section) -> list[Finding]:
+    """What was found, what went wrong, and what has no time and why: in this order."""
+    found = [Finding(_answer(table), answer=True) for table in section.tables if table.groups]
+    if not found:
+        found.append(Finding("Nothing was measured.", loud=True))
+    if not section.complete:
+        told = "A run did not come to its end: cases may be missing."
+        found.append(Finding(told, loud=True))
+    found.extend(_invalid(section.rows))
+    found.extend(_without_time(section.rows))
+    return found
+
+
+def heading(section: Section) -> str:
+    """What was run where and when, on one line."""
+    run = section.run
+    parts = [
+        f"{name(run.suite) or 'unnamed suite'} on {name(run.host) or 'an unnamed machine'}",
+        f"{section.started:%Y-%m-%d %H:%M} UTC",
+        count(len(section.runs), "process"),
+    ]
+    return " · ".join(parts)
+
+
+def machine(section: Section) -> list[tuple[str, str]]:
+    """What the machine is, as far as its files say: label and text."""
+    before = _mapping(section.run.environment.get("before"))
+    found: list[tuple[str, str]] = []
+    cpu = _mapping(before.get("cpu"))
+    words = [_text(cpu.get("name"))]
+    for key, unit in (("cores", "core"), ("usable", "usable thread")):
+        number = cpu.get(key)
+        if type(number) is int and 0 < number < 100_000:
+            words.append(count(number, unit))
+    found.append(("CPU", ", ".join(word for word in words if word)))
+    gpus = before.get("gpus")
+    for index, gpu in enumerate(gpus[:16] if isinstance(gpus, list) else []):
+        facts = _mapping(gpu)
+        driver = _text(facts.get("driver"))
+        words = [_text(facts.get("name")), f"driver {driver}" if driver else ""]
+        found.append((f"GPU {index}", ", ".join(word for word in words if word)))
+    found.append(("System", _text(before.get("system"))))
+    libraries = _mapping(before.get("libraries"))
+    versions = [f"{each} {_text(libraries[each])}" for each in _LIBRARIES if each in libraries]
+    found.append(("Libraries", ", ".join([_text(before.get("python")), *versions]).strip(", ")))
+    return [(label, text) for label, text in found if text]
+
+
+def method(section: Section) -> list[str]:
+    """How to read the numbers, and what stands behind their intervals."""
+    rows = [row for row in section.rows if row.measured]
+    if not rows:
+        return []
+    kinds = {row.case.kind for row in rows}
+    lines = [
+        f"Times are of one step: medians, with their {100 * CASE_CONFIDENCE:g}% intervals. "
+        "Inference is the forward pass; training is that and all gradients. The first result comes "
+        "after building, tracing, compiling and one step."
+    ]
+    if any(row.to_baseline for row in rows):
+        base = name(section.baseline)
+        lines.append(
+            f"vs {base}: time over {base}'s time for the same work, so below 1 is faster. FASTER "
+            f"and SLOWER are sure at {100 * VERDICT_CONFIDENCE:g}%, SAME is within "
+            f"±{100 * SAME_WITHIN:g}%, UNCLEAR is anything else. Over several shapes the ratio is "
+            "the geometric mean."
+        )
+    if KINDS[1] in kinds:
+        lines.append(
+            "A time per timestep is the step's time over its timesteps: of the whole batch at once."
+        )
+    few = sorted(
+        {row.interval.processes for row in rows if row.interval and row.interval.allowance}
+    )
+    if few:
+        of_times = {row.interval.allowance for row in rows if row.interval}
+        of_ratios = {row.to_baseline.allowance for row in rows if row.to_baseline}
+        told = f"times {_allowances(of_times)}"
+        if any(of_ratios):
+            told += f", ratios {_allowances(of_ratios)}"
+        number = count(few[-1], "process")
+        lines.append(
+            f"{number} cannot show how much processes differ, so an allowance is added to the "
+            f"intervals ({told}); with {ENOUGH_PROCESSES} processes or more the intervals are "
+            "what was measured."
+        )
+    return lines
+
+
+def name(text: str) -> str:
+    """A name from a file, short and on one line."""
+    return clean(text, LONGEST_NAME)
+
+
+def title(table: Table) -> str:
+    """Device and mode, and of truncation what is cut into windows."""
+    words = f"{name(table.device)}, {table.mode}"
+    if table.kind == KINDS[1]:
+        words += f" in windows ({', '.join(shape_words(table.rows[0].case))})"
+    dtypes = {row.case.spec.dtype for row in table.rows}
+    return words if dtypes == {"float32"} else f"{words}, {listed(sorted(dtypes))}"
+
+
+def is_empty(report: Report) -> bool:
+    """Whether nothing at all was measured."""
+    return not any(row.measured for section in report.sections for row in section.rows)
+
+
+# Who wins
+
+
+def _answer(table: Table) -> str:
+    start = f"{title(table)}: "
+    places = count(len(table.groups), "window" if table.kind == KINDS[1] else "shape")
+    if len(table.backends) == 1:
+        return f"{start}only {name(table.backends[0])} was measured ({places}).{_windows(table)}"
+    # Only who was measured on all the work can lead over all of it.
+    rows = {backend: _rows(table, backend) for backend in table.backends}
+    whole = [backend for backend in rows if len(rows[backend]) == len(table.groups)]
+    if not whole:
+        return f"{start}no backend was measured on all {places}. {_leaders(table)}"
+    whole.sort(key=lambda backend: sum(math.log(row.time) for row in rows[backend]))
+    first = whole[0]
+    if len(whole) == 1:
+        told = f"only {name(first)} was measured on all {places}. {_leaders(table)}"
+        return start + told + _windows(table)
+    second = whole[1]
+    among = f"of those measured on all {places}, " if len(whole) < len(rows) else ""
+    ahead = _over_all(rows[first], rows[second])
+    doubtful = sum(bool(row.invalid) for row in (*rows[first], *rows[second]))
+    if ahead.verdict is Verdict.SAME:
+        lead = f"{name(first)} and {name(second)} are the fastest, alike within 2%"
+    elif ahead.verdict is Verdict.UNCLEAR:
+        lead = f"{name(first)} has the shortest times, but not surely"
+    elif doubtful:
+        lead = f"{name(first)} has the shortest times"
+    else:
+        lead = f"{name(first)} is the fastest"
+    parts = [f"{among}{lead}: "]
+    base = rows.get(table.baseline, [])
+    if table.baseline not in (first, second) and len(base) == len(table.groups):
+        parts.append(f"{_versus(_over_all(rows[first], base), table.baseline)}, and ")
+    over = "" if len(table.groups) == 1 or among else f" over {places}"
+    parts.append(f"{_versus(ahead, second, ', the next')}{over}.")
+    if doubtful:
+        measured = len(rows[first]) + len(rows[second])
+        parts.append(f" Do not rely on it: {doubtful} of its {measured} measurements are INVALID.")
+    if {group[0].case.backend for group in table.groups} != {first}:
+        parts.append(f" {_leaders(table)}")
+    return start + "".join(parts) + _windows(table)
+
+
+def _rows(table: Table, backend: str) -> list[Row]:
+    return [
+        row
+        for group in table.groups
+        for row in group
+        if row.measured and row.case.backend == backend
+    ]
+
+
+def _over_all(new: Sequence[Row], base: Sequence[Row]) -> Comparison:
+    """The ratio over all groups, in which both sides stand in the same order."""
+    found = [compare(one.runs, other.runs) for one, other in zip(new, base, strict=True)]
+    return found[0] if len(found) == 1 else geometric_mean(found)
+
+
+def _versus(found: Comparison, other: str, apposition: str = "") -> str:
+    ratio = found.ratio
+    low, high = ratio.low, ratio.high
+    if ratio.mid <= 1:
+        low, high = (1 / ratio.high if ratio.high else math.inf, 1 / low if low else math.inf)
+    told = f"{times_as(ratio.mid)} as {name(other)}{apposition}"
+    return f"{told} ({bounds(low, high)}, {found.verdict})"
+
+
+def _leaders(table: Table) -> str:
+    counts = Counter(group[0].case.backend for group in table.groups)
+    of = len(table.groups)
+    told = [f"{name(backend)} in {number} of {of}" for backend, number in counts.most_common()]
+    noun = "window" if table.kind == KINDS[1] else "shape"
+    return f"By {noun}, the shortest times: {listed(told)}."
+
+
+def _windows(table: Table) -> str:
+    """What short windows cost, with the backend that leads at the longest."""
+    if table.kind != KINDS[1] or len(table.groups) < 2:
+        return ""
+    backend = table.groups[-1][0].case.backend
+    rows = _rows(table, backend)
+    small, large = rows[0], rows[-1]
+    if small is large:
+        return ""
+    # Rounds of different groups are numbered alike but were not taken in turn.
+    found = compare(_unpaired(small), _unpaired(large))
+    times = [seconds(row.time_per_timestep or 0.0) for row in (small, large)]
+    ratio = found.ratio
+    return (
+        f" With {name(backend)} a timestep in windows of {small.case.workload.window} costs "
+        f"{ratio.mid:.2f} times one in windows of {large.case.workload.window} "
+        f"({times[0]} against {times[1]}; {bounds(ratio.low, ratio.high)})."
+    )
+
+
+def _unpaired(row: Row) -> list[RunSamples]:
+    return [RunSamples(run.run, run.samples) for run in row.runs]
+
+
+# What is doubtful, and what has no time
+
+
+def _invalid(rows: Iterable[Row]) -> list[Finding]:
+    """One line a kind of reason, in the words of its first case."""
+    by_code: dict[str, list[tuple[Row, Doubt]]] = {}
+    measured = 0
+    for row in rows:
+        measured += row.measured
+        for doubt in row.invalid:
+            by_code.setdefault(doubt.code, []).append((row, doubt))
+    found = []
+    for doubts in by_code.values():
+        row, first = doubts[0]
+        which = "all" if len(doubts) == measured else str(len(doubts))
+        told = f"INVALID: {which} of {count(measured, 'measurement')}: {clean(first.text)}"
+        if len(doubts) > 1 and any(doubt.text != first.text for _, doubt in doubts):
+            told += f" ({name(row.case.id)}; the others alike)"
+        elif len(doubts) < measured:
+            told += f" ({listed([name(row.case.id) for row, _ in doubts], 2)})"
+        if first.of > 1:
+            most = max(doubt.runs for _, doubt in doubts)
+            told += f", in {'up to ' if len(doubts) > 1 else ''}{most} of {first.of} runs"
+        told = _ended(told)
+        if first.advice:
+            told += f" To change that: {_ended(clean(first.advice))}"
+        found.append(Finding(told, loud=True))
+    return _not_too_many(found)
+
+
+def _without_time(rows: Iterable[Row]) -> list[Finding]:
+    """One line a reason; of what went wrong one line a backend, so that no backend hides."""
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        if row.outcome == MEASURED:
+            continue
+        key = (row.reason, row.advice)
+        if row.outcome in _LOUD:
+            key = (row.case.backend, row.case.device)
+        groups.setdefault((row.outcome, *key), []).append(row)
+    order = list(_OUTCOME_WORDS)
+    found = []
+    for (outcome, *_), cases in sorted(groups.items(), key=lambda item: order.index(item[0][0])):
+        reasons = dict.fromkeys(row.reason for row in cases)
+        advice = next((row.advice for row in cases if row.advice), "")
+        told = (
+            f"{_OUTCOME_WORDS[outcome]}: {count(len(cases), 'case')} ({_which(cases)}): "
+            f"{_ended(clean(next(iter(reasons))) or 'no reason was recorded')}"
+        )
+        if len(reasons) > 1:
+            told += f" And {count(len(reasons) - 1, 'other reason')}."
+        if advice:
+            told += f" To change that: {_ended(clean(advice))}"
+        found.append(Finding(told, loud=outcome in _LOUD))
+    return _not_too_many(found)
+
+
+def _which(rows: Sequence[Row]) -> str:
+    backends = sorted({name(row.case.backend) for row in rows})
+    devices = sorted({name(row.case.device) for row in rows})
+    return f"{listed(backends)} on {listed(devices)}"
+
+
+def _not_too_many(found: list[Finding]) -> list[Finding]:
+    more = len(found) - _MOST_LINES
+    if more > 0:
+        told = f"And {count(more, 'more reason')}; --format csv has every case."
+        found = [*found[:_MOST_LINES], Finding(told, loud=any(f.loud for f in found))]
+    return found
+
+
+def _ended(text: str) -> str:
+    """With a full stop, unless a command or another mark stands at its end."""
+    return text if text.endswith((".", "!", "?", "'", '"', "`")) else f"{text}."
+
+
+def _allowances(found: Iterable[float | None]) -> str:
+    return " and ".join(f"{100 * each:g}%" for each in sorted(each for each in found if each))
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(value: object) -> str:
+    return name(value) if isinstance(value, str) else ""

@@ -1,0 +1,226 @@
+"""The report in a terminal: sentences first, then tables that fit its width.
+
+Backends stand side by side where there is room for them; else each case is a line, ranked within
+its shape, and columns are left out from the least needed on. Text from files is only ever given to
+Rich as ``Text``, which it takes as it is. This room knows Rich and the report; no results, no
+statistics.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table as Grid
+from rich.text import Text
+
+from bench.report_rows import Report, Row, Section, Table
+from bench.report_summary import Finding, findings, heading, machine, method, name, title
+from bench.report_tables import MARKS, SURE, Part, mark, parts, work_words
+from bench.report_text import clean
+
+# Wide enough for a whole row, narrow enough for a terminal beside an editor.
+WIDTH = 100
+_NARROWEST_NAME = 16  # of a backend in a line of its own, before columns are left out for it
+_LONGEST_HEAD = 20  # of a backend above a column, before it is broken anywhere
+
+_STYLES = {
+    "FASTER": "green",
+    "SLOWER": "red",
+    "SAME": "cyan",
+    "UNCLEAR": "yellow",
+    "INVALID": "bold red",
+    "failed": "bold red",
+    "crashed": "bold red",
+    "timed out": "bold red",
+    "baseline": "dim",
+}
+_WINNER = "bold green"
+
+# For terminals that have no such letters.
+_PLAIN = str.maketrans(
+    {"★": "*", "☆": "+", "–": "-", "×": "x", "·": "-", "±": "+-", "µ": "u", "∞": "inf", "…": "..."}
+)
+
+
+def show(report: Report, console: Console) -> None:
+    """Print the report."""
+    if not console.encoding.lower().startswith("utf"):
+        plain = Console(
+            file=io.StringIO(),
+            width=console.width,
+            highlight=False,
+            force_terminal=console.is_terminal,
+            no_color=console.no_color,
+        )
+        show(report, plain)
+        assert isinstance(plain.file, io.StringIO)
+        console.out(plain.file.getvalue().translate(_PLAIN), end="", highlight=False)
+        return
+    for number, section in enumerate(report.sections):
+        if number:
+            console.print()
+        _section(section, console)
+    for note in report.notes:
+        console.print(Text(f"note: {clean(note)}", style="dim"))
+
+
+def as_text(report: Report, width: int = WIDTH) -> str:
+    """The report as it stands in a file: without colour."""
+    console = Console(file=io.StringIO(), width=width, highlight=False, no_color=True)
+    show(report, console)
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def _section(section: Section, console: Console) -> None:
+    console.print(Text(heading(section), style="bold"))
+    for label, text in machine(section):
+        console.print(Text(f"{label}: {text}", style="dim"))
+    console.print()
+    for finding in findings(section):
+        console.print(_finding(finding))
+    for table in section.tables:
+        if table.groups:
+            console.print()
+            console.print(Text(title(table), style="bold"))
+            grid = _side_by_side(table, console.width)
+            for item in [grid] if grid is not None else _ranked(table, console.width):
+                console.print(item)
+    lines = method(section)
+    if any(mark(row) for row in section.rows):
+        lines.insert(0, MARKS + ".")
+    if lines:
+        console.print()
+    for line in lines:
+        console.print(Text(line, style="dim"))
+
+
+def _finding(finding: Finding) -> Padding:
+    subject, colon, rest = finding.text.partition(": ")
+    style = "bold red" if finding.loud else "bold" if finding.answer else ""
+    # A sentence's other lines are set in, so that its beginning is seen.
+    text = Text.assemble((subject + colon, style), rest)
+    grid = Grid.grid(padding=0)
+    grid.add_column(width=2)
+    grid.add_column()
+    grid.add_row(Text("!" if finding.loud else "-"), text)
+    return Padding(grid, 0)
+
+
+def _side_by_side(table: Table, width: int) -> Grid | None:
+    """A row a shape, a column a backend; None if the backends do not fit."""
+    told = parts(table)
+    grid = Grid(box=box.SIMPLE, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    work = [work_words(group[0], table) for group in table.groups]
+    headings = [part.heading for part in told]
+    columns = []
+    for backend in table.backends:
+        rows = [_of(group, backend) for group in table.groups]
+        cells = [[_cell(row, part) for part in told] for row in rows]
+        room = max(cell_len(cell.plain) for column in cells for cell in column)
+        # A name is broken where its options begin, and elsewhere only if it is very long.
+        longest = max(cell_len(piece) + 1 for piece in name(backend).split("+"))
+        head = _folded(name(backend), max(room, min(longest, _LONGEST_HEAD)))
+        columns.append((head, cells, max([room, *map(cell_len, head)])))
+    first = max(map(cell_len, (line for lines in work for line in lines)))
+    second = max(map(len, headings))
+    # Every column but the last is followed by the blanks of its padding and its edge.
+    if first + second + sum(size for *_, size in columns) + 2 * (len(columns) + 1) > width:
+        return None
+    grid.add_column("window" if "window" in work[0][0] else "shape", no_wrap=True)
+    grid.add_column("", no_wrap=True, style="dim")
+    for head, _, size in columns:
+        grid.add_column(Text("\n".join(head)), justify="right", no_wrap=True, min_width=size)
+    for index, group in enumerate(table.groups):
+        used = [
+            number
+            for number, part in enumerate(told)
+            if any(cells[index][number].plain for _, cells, _ in columns)
+        ]
+        lines = max(len(work[index]), len(used))
+        for line in range(lines):
+            label = work[index][line] if line < len(work[index]) else ""
+            style = "bold" if line == 0 else "dim" if line == len(work[index]) - 1 else ""
+            row = [Text(label, style=style), Text("")]
+            if line < len(used):
+                row[1] = Text(headings[used[line]])
+                row += [cells[index][used[line]] for _, cells, _ in columns]
+            grid.add_row(*row, end_section=line == lines - 1 and group is not table.groups[-1])
+    return grid
+
+
+def _ranked(table: Table, width: int) -> Iterable[Grid | Text]:
+    """A line a case, the fastest of a shape first; columns left out that do not fit."""
+    told = parts(table)
+    rows = [row for group in table.groups for row in group]
+    sizes = {
+        part.heading: max(
+            cell_len(part.heading), *(cell_len(_cell(row, part).plain) for row in rows)
+        )
+        for part in told
+    }
+    longest = max(cell_len(name(row.case.backend)) for row in rows)
+    names = min(longest, _NARROWEST_NAME)
+
+    def room() -> int:
+        return width - sum(sizes[part.heading] + 1 for part in told)
+
+    while room() < names and (least := max(part.needed for part in told)):
+        told = [part for part in told if part.needed != least]
+    names = max(6, min(longest, room()))
+    for group in table.groups:
+        if group is not table.groups[0]:
+            yield Text("")
+        *words, last = work_words(group[0], table)
+        yield Text.assemble((", ".join(words), "bold"), (f" · {last}" if words else last, "dim"))
+        grid = Grid(box=None, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+        grid.add_column("", width=names)
+        for part in told:
+            grid.add_column(
+                part.heading,
+                justify="right" if part.right else "left",
+                no_wrap=True,
+                min_width=sizes[part.heading],
+                header_style="dim",
+            )
+        for row in group:
+            backend = Text("\n".join(_folded(name(row.case.backend), names)))
+            if mark(row) == SURE:
+                backend.stylize(_WINNER)
+            grid.add_row(backend, *(_cell(row, part) for part in told))
+        yield grid
+
+
+def _of(group: Sequence[Row], backend: str) -> Row | None:
+    return next((row for row in group if row.case.backend == backend), None)
+
+
+def _cell(row: Row | None, part: Part) -> Text:
+    """What a part tells of a row; the mark of the first stands before its time."""
+    if row is None:
+        return Text("")
+    text = part.text(row)
+    sign = mark(row)
+    if part.heading in ("median", "per timestep") and sign:
+        return Text(f"{sign} {text}", style=_WINNER if sign == SURE else "bold")
+    # The last words of a cell are its verdict or its outcome, if it has one.
+    last = text.split()[-1:] or [""]
+    return Text(text, style=_STYLES.get(text) or _STYLES.get(last[0], ""))
+
+
+def _folded(text: str, width: int) -> list[str]:
+    """A name over several lines, broken after a plus sign or else where it must be."""
+    lines = [""]
+    for piece in text.replace("+", "+\0").split("\0"):
+        for start in range(0, len(piece), width):
+            part = piece[start : start + width]
+            if cell_len(lines[-1]) + cell_len(part) > width and lines[-1]:
+                lines.append("")
+            lines[-1] += part
+    return lines

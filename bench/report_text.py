@@ -1,0 +1,145 @@
+"""How quantities are written for people, and how text from result files is made harmless.
+
+Names and reasons come from files that may come from anywhere, so each format has its own way of
+showing any text as text. This room knows strings and numbers, no results.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+
+from bench.cases import Case
+from bench.result_fields import printable
+
+LONGEST_NAME = 60
+LONGEST_REASON = 300
+
+
+def clean(text: str, limit: int = LONGEST_REASON) -> str:
+    """Text on one line, not longer than ``limit`` by much, with nothing a terminal acts on."""
+    # A run of blanks in a hostile name must not push what follows off the screen. Splitting before
+    # the cut would read a megabyte; after it, what is cut is at most blanks.
+    return " ".join(printable(text[: 4 * limit], 4 * limit).split())[:limit] + (
+        "..." if len(text) > limit else ""
+    )
+
+
+# What Markdown acts on anywhere: escapes, code, emphasis, links, HTML, tables, strikes, mathematics,
+# entities, references to issues. An underscore inside a word is none of it.
+_MARKDOWN = re.compile(r"[\\`*{}\[\]<>|~$&#]|(?<![^\W_])_|_(?![^\W_])")
+
+
+def markdown(text: str, limit: int = LONGEST_REASON) -> str:
+    """Text with nothing left in it that Markdown, or HTML inside it, acts on."""
+    escaped = _MARKDOWN.sub(r"\\\g<0>", clean(text, limit))
+    # At a line's beginning these would make a list or a heading of it.
+    escaped = re.sub(r"^(\d+)([.)])", r"\1\\\2", re.sub(r"^[-+=]", r"\\\g<0>", escaped))
+    # A name must not become a link or an emoji, nor notify a person who happens to bear it.
+    escaped = re.sub(r":(?=//|\w+:)", r"\:", escaped)
+    return escaped.replace("@", "@\u200b").replace("www.", "www\u200b.")
+
+
+def markup(text: str, limit: int = LONGEST_REASON) -> str:
+    """Text for HTML, in an element or in a quoted attribute."""
+    return html.escape(clean(text, limit))
+
+
+def seconds(value: float) -> str:
+    """A time with three digits and its unit."""
+    size, unit = _scale(value)
+    return f"{_digits(value / size)} {unit}"
+
+
+def seconds_range(low: float, high: float, like: float) -> str:
+    """Two times in the unit in which ``seconds`` shows ``like``, which stands beside them."""
+    size, _ = _scale(like)
+    return f"{_digits(low / size)}–{_digits(high / size)}"
+
+
+def rate(value: float) -> str:
+    """A number per second with three digits: 2,690 or 269k or 1.2M."""
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if value >= 0.9995 * size:
+            return f"{_digits(value / (1e3 if unit == 'k' else size))}{unit}"
+    return f"{float(_digits(value)):,g}" if value >= 999.5 else _digits(value)
+
+
+def ratio(value: float) -> str:
+    """A ratio of times, precise enough to tell 2% from nothing."""
+    if math.isinf(value):
+        return "∞"
+    return f"{value:.3g}" if value >= 10 or value < 0.1 else f"{value:.2f}"
+
+
+def bounds(low: float, high: float) -> str:
+    """The interval of a ratio."""
+    return f"{ratio(low)}–{ratio(high)}"
+
+
+def times_as(time_ratio: float) -> str:
+    """A ratio of times in words: 2.4 times as fast, or 1.3 times as slow."""
+    if time_ratio > 1:
+        return f"{_times(time_ratio)} times as slow"
+    return f"{_times(1 / time_ratio) if time_ratio else '∞'} times as fast"
+
+
+def count(number: int, noun: str) -> str:
+    """1 case, 2 cases; 1 process, 2 processes."""
+    plural = "es" if noun.endswith("s") else "s"
+    return f"{number:,} {noun}{'' if number == 1 else plural}"
+
+
+def listed(names: list[str], most: int = 6) -> str:
+    """a, b and c; of a long list the first few and how many more there are."""
+    if len(names) > most:
+        names = [*names[:most], f"{len(names) - most} more"]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def shape_words(case: Case) -> list[str]:
+    """The shape of a case in words, without its window and dtype: a short line each.
+
+    ``batch 32 × 100 steps``, ``128 in, 256 hidden``, then what is not the default.
+    """
+    spec, work = case.spec, case.workload
+    steps = "step" if work.timesteps == 1 else "steps"
+    lines = [
+        f"batch {work.batch} × {work.timesteps} {steps}",
+        f"{spec.input_size} in, {spec.hidden_size} hidden",
+    ]
+    extra = []
+    if spec.num_layers > 1:
+        extra.append(f"{spec.num_layers} layers")
+    if spec.bidirectional:
+        extra.append("bidirectional")
+    if work.min_length is not None:
+        extra.append(f"lengths from {work.min_length}")
+    if work.dropout:
+        extra.append(f"dropout {work.dropout:g}")
+    if work.batch_major:
+        extra.append("batch-major")
+    return [*lines, *extra]
+
+
+def _scale(value: float) -> tuple[float, str]:
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        # What rounds up to 1.00 of the larger unit is shown in it.
+        if value >= 0.9995 * size:
+            return size, unit
+    return 1e-9, "ns"
+
+
+def _digits(value: float) -> str:
+    if math.isinf(value):
+        return "∞"
+    if value >= 999.5:
+        return f"{value:.0f}" if value < 1e7 else f"{value:.3g}"
+    return f"{value:#.3g}".rstrip(".")
+
+
+def _times(value: float) -> str:
+    if math.isinf(value):
+        return "∞"
+    return f"{value:.3g}" if value >= 10 else f"{value:.2f}"
