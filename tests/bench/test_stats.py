@@ -9,15 +9,13 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import stats
+from bench import stats, verdict_study
 from bench.stats import Comparison, Pairing, RunSamples, Verdict
-
-FloatArray = npt.NDArray[np.float64]
+from bench.verdict_study import Verdicts, rate
 
 times = st.floats(min_value=1e-9, max_value=1e6)
 samples = st.lists(times, min_size=1, max_size=40)
@@ -562,39 +560,8 @@ def test_a_geometric_mean_of_nothing_is_refused() -> None:
 TRIALS = 20_000
 
 
-def paired_verdicts(
-    effect: float, spread: float, processes: int, seed: int
-) -> npt.NDArray[np.str_]:
-    """Verdicts over simulated processes' log ratios, by the rule that ``compare`` applies."""
-    rng = np.random.default_rng(seed)
-    logs = math.log1p(effect) + rng.normal(0, spread, (TRIALS, processes))
-    sd = logs.std(axis=1, ddof=1) if processes > 1 else np.zeros(TRIALS)
-    variance, degrees = stats.variance_of_mean(
-        sd, np.full(TRIALS, processes), np.zeros(TRIALS), stats.ALTERNATING_ALLOWANCE
-    )
-    return stats.verdicts(*stats.log_intervals(logs.mean(axis=1), np.sqrt(variance), degrees))
-
-
-def unpaired_verdicts(
-    effect: float, spreads: tuple[float, float], processes: tuple[int, int], seed: int
-) -> npt.NDArray[np.str_]:
-    rng = np.random.default_rng(seed)
-    means, parts = [], []
-    for spread, count, shift in zip(spreads, processes, (math.log1p(effect), 0.0), strict=True):
-        logs = shift + rng.normal(0, spread, (TRIALS, count))
-        sd = logs.std(axis=1, ddof=1) if count > 1 else np.zeros(TRIALS)
-        means.append(logs.mean(axis=1))
-        parts.append(
-            stats.variance_of_mean(
-                sd, np.full(TRIALS, count), np.zeros(TRIALS), stats.UNPAIRED_ALLOWANCE
-            )
-        )
-    variance, degrees = stats.welch(*parts[0], *parts[1])
-    return stats.verdicts(*stats.log_intervals(means[0] - means[1], np.sqrt(variance), degrees))
-
-
-def rate(found: npt.NDArray[np.str_], *wanted: Verdict) -> float:
-    return float(np.mean(np.isin(found, [verdict.value for verdict in wanted])))
+def paired_verdicts(effect: float, spread: float, processes: int, seed: int) -> Verdicts:
+    return verdict_study.paired_verdicts([effect], spread, processes, TRIALS, seed)[0]
 
 
 @pytest.mark.parametrize("spread", [0.025, 0.035])
@@ -650,7 +617,8 @@ def test_equals_are_called_the_same_by_forty_processes_and_never_by_one() -> Non
 def test_unpaired_equals_are_called_different_in_at_most_one_percent(
     spreads: tuple[float, float], processes: tuple[int, int]
 ) -> None:
-    found = unpaired_verdicts(0.0, spreads, processes, seed=sum(processes))
+    seed = sum(processes)
+    (found,) = verdict_study.unpaired_verdicts([0.0], spreads, processes, TRIALS, seed)
     assert rate(found, Verdict.FASTER, Verdict.SLOWER) <= 0.01
 
 
@@ -679,17 +647,12 @@ def test_the_simulated_rule_is_the_one_that_compare_applies(
         for run, log in enumerate(logs)
     ]
     found = stats.compare(new, base)
-    pairing = Pairing.ALTERNATING if in_turn else Pairing.SEQUENTIAL
-    variance, degrees = stats.variance_of_mean(
-        np.array([logs.std(ddof=1) if processes > 1 else 0.0]),
-        np.array([processes]),
-        np.zeros(1),
-        pairing.allowance,
+    assert found.pairing is (Pairing.ALTERNATING if in_turn else Pairing.SEQUENTIAL)
+    sd = logs.std(ddof=1) if processes > 1 else 0.0
+    (simulated,) = verdict_study.verdicts(
+        np.array([logs.mean()]), np.array([sd]), processes, found.pairing.allowance
     )
-    low, high = stats.log_intervals(np.array([logs.mean()]), np.sqrt(variance), degrees)
-    assert math.log(found.ratio.low) == pytest.approx(low[0], abs=1e-9)
-    assert math.log(found.ratio.high) == pytest.approx(high[0], abs=1e-9)
-    assert found.verdict == stats.verdicts(low, high)[0]
+    assert found.verdict == simulated
 
 
 def test_importing_the_statistics_imports_no_framework_and_no_slow_library() -> None:

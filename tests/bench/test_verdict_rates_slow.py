@@ -1,0 +1,37 @@
+"""The documentation of the verdicts has the numbers that its command prints."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bench import verdict_study
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "verdicts.md"
+
+
+@pytest.mark.slow
+def test_the_tables_in_the_documentation_are_those_that_the_study_prints() -> None:
+    document = DOCUMENT.read_text(encoding="utf-8")
+    printed = verdict_study.tables(verdict_study.TRIALS, verdict_study.RIVAL_TRIALS)
+    for title, text in printed.items():
+        heading = text.splitlines()[0]
+        assert heading in document, f"the table {title!r} is not in {DOCUMENT.name}"
+        start = document.index(text.splitlines()[0])
+        shown = document[start:].split("\n\n", 1)[0]
+        # Another version of SciPy may turn a comparison at the edge: a few in twenty thousand.
+        assert _numbers(shown) == pytest.approx(_numbers(text), abs=0.15), title
+        assert re.sub(r"[\d.]+", "", shown) == re.sub(r"[\d.]+", "", text), title
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(number) for number in re.findall(r"\d+(?:\.\d+)?", text)]
+
+
+def test_the_pictures_that_the_documentation_shows_are_those_that_the_study_draws() -> None:
+    shown = set(re.findall(r"\(pictures/(verdicts-[\w-]+\.png)\)", DOCUMENT.read_text("utf-8")))
+    assert shown == set(verdict_study.pictures(1, 1))
+    for name in shown:
+        assert (DOCUMENT.parent / "pictures" / name).is_file()
