@@ -44,11 +44,15 @@ docs/verdicts.md has the reasons and the rates.
 USUAL_BASELINES = ("keras", "while_loop")
 
 # Words in the names of an environment's values that change from minute to minute and explain no
-# lasting difference; a measurement that they spoilt is marked INVALID instead.
+# lasting difference; a measurement that they spoilt is marked INVALID instead. The reasons why a
+# value could not be read say less than that it is not there.
 _PASSING = re.compile(
-    r"(?<![a-z])(load|loadavg|time|timestamp|date|uptime|temperatures?|utilization|used|free"
-    r"|available|power|energy|current|throttled?|processes|pids?|percent|busy|swap|mhz|clocks?)"
-    r"(?![a-z])"
+    r"(?<![a-z])(load|time|date|uptime|temperature|utilization|used|available|power|energy|clock"
+    r"|throttle|processes|pid|unread)(?![a-z])"
+)
+# These parts of an environment last as long as their process, and so do highest values and sizes.
+_LASTING = re.compile(
+    r"^(libraries|variables|threads|options)\b|(?<![a-z])(max|limit|total)(?![a-z])"
 )
 # An environment is free-form data of a file: what is longer than any real one is cut.
 _MOST_LEAVES = 2000
@@ -543,14 +547,23 @@ def _leaves(state: Mapping[str, object]) -> Iterable[tuple[str, str]]:
         if not stack:
             return
         name, value = stack.pop()
-        if _PASSING.search(name.lower()):
+        if _PASSING.search(name.lower()) and not _LASTING.search(name.lower()):
             continue
         if isinstance(value, Mapping):
             stack.extend([(f"{name}.{key}", each) for key, each in value.items()][::-1])
         elif isinstance(value, list):
             stack.extend([(f"{name}[{i}]", each) for i, each in enumerate(value)][::-1])
-        else:
-            yield name, str(value)
+        elif value is not None:
+            yield name, _in_words(name, value)
+
+
+def _in_words(name: str, value: object) -> str:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if name.endswith("_hz"):
+            return f"{value / 1e9:.3g} GHz"
+        if name.endswith("_bytes"):
+            return f"{value / 2**30:.3g} GiB"
+    return str(value)
 
 
 def _either(texts: Mapping[str, None]) -> str:

@@ -23,6 +23,8 @@ from rich.text import Text
 
 from bench.cases import Case
 from bench.compare import Gate, Mean, Report, Row, UsageError
+from bench.report_text import clean, count, seconds
+from bench.report_text import markdown as escaped
 from bench.result_fields import printable
 from bench.stats import (
     ENOUGH_PROCESSES,
@@ -134,12 +136,12 @@ def summary_lines(report: Report) -> list[str]:
     if report.rows:
         counts = Counter(row.comparison.verdict for row in report.rows)
         told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
-        lines.append(f"{_count(len(report.rows), 'shared case')}: {told}.")
+        lines.append(f"{count(len(report.rows), 'shared case')}: {told}.")
     lines.extend(_mean_line(mean) for mean in report.means)
     invalid = sum(bool(row.reasons) for row in report.rows)
     if invalid:
         lines.append(
-            f"INVALID: {_count(invalid, 'case')}, marked in the table; the reasons are below. Do "
+            f"INVALID: {count(invalid, 'case')}, marked in the table; the reasons are below. Do "
             "not trust such a verdict before its reason is gone."
         )
     if report.gate is not None:
@@ -157,7 +159,7 @@ def method_lines(report: Report) -> list[str]:
         f"SAME: within ±{100 * SAME_WITHIN:g}%."
     ]
     hows = Counter(row.comparison.how for row in report.rows)
-    lines.extend(f"{_count(number, 'case')}: {how}." for how, number in hows.items())
+    lines.extend(f"{count(number, 'case')}: {how}." for how, number in hows.items())
     if any(row.comparison.allowance for row in report.rows):
         lines.append(
             f"* Fewer than {ENOUGH_PROCESSES} processes cannot show how much processes differ, so "
@@ -174,7 +176,7 @@ def _mean_line(mean: Mean) -> str:
     invalid = f", {mean.invalid} of them INVALID" if mean.invalid else ""
     return (
         f"{_clean(mean.new_label)} against {_clean(mean.base_label)}, geometric mean over "
-        f"{_count(mean.cases, 'shared case')}{invalid}: {_ratio(found.ratio.mid)} "
+        f"{count(mean.cases, 'shared case')}{invalid}: {_ratio(found.ratio.mid)} "
         f"({_bounds(found.ratio)}) {found.verdict}"
         + (f", {speed}." if found.verdict in (Verdict.FASTER, Verdict.SLOWER) else ".")
     )
@@ -182,7 +184,7 @@ def _mean_line(mean: Mean) -> str:
 
 def _gate_line(gate: Gate) -> str:
     beyond = "" if gate.rule.threshold is None else f" by more than {100 * gate.rule.threshold:g}%"
-    judged = f"{_count(gate.judged, 'case')} judged together (Holm)"
+    judged = f"{count(gate.judged, 'case')} judged together (Holm)"
     if not gate.failed:
         return f"--fail-on {gate.rule.text}: passed, none is surely slower{beyond}; {judged}."
     invalid = sum(bool(row.reasons) for row in gate.failed)
@@ -219,14 +221,14 @@ def _details(report: Report) -> list[tuple[str, list[str]]]:
         why = f" ({_clean(case.why, 300)})" if case.why else ""
         by_side.setdefault(case.label, []).append(_clean(case.case.id) + why)
     for label, lines in by_side.items():
-        heading = f"{_count(len(lines), 'case')} only {_clean(label)} has, so not compared"
+        heading = f"{count(len(lines), 'case')} only {_clean(label)} has, so not compared"
         found.append((heading, _listed_lines(lines)))
     for group in report.unmeasured:
         words = group.outcome.replace("_", " ")
         told = ". ".join(
             _clean(text, 300).rstrip(".") for text in (group.reason, group.advice) if text
         )
-        number = _count(len(group.cases), "case")
+        number = count(len(group.cases), "case")
         found.append(
             (
                 f"{number} {_clean(words)}: {told}",
@@ -320,34 +322,27 @@ def _table(
 
 def markdown(report: Report) -> str:
     """The report for a pull request or a README; whatever comes from a file stands as code."""
-    out = [f"## {_quoted(_clean(report.title, 300))}", ""]
-    out += [f"- {_quoted(line)}" for line in summary_lines(report)]
+    out = [f"## {escaped(_clean(report.title, 300))}", ""]
+    out += [f"- {escaped(line)}" for line in summary_lines(report)]
     headings = dict.fromkeys(row.heading for row in report.rows)
     for heading in headings:
         out.append("")
         if heading:
-            out += [f"### {_quoted(_clean(heading, 200))}", ""]
+            out += [f"### {escaped(_clean(heading, 200))}", ""]
         out += [f"| {' | '.join(_HEADINGS)} |", "|---|---:|---:|---:|---|---|---:|"]
         for row in report.rows:
             if row.heading == heading:
                 name, *cells = _cells(row, _code(row.case.id))
-                cells = [_quoted(cell) for cell in cells]
+                cells = [escaped(cell) for cell in cells]
                 if row.comparison.verdict in (Verdict.FASTER, Verdict.SLOWER):
                     cells[-2] = f"**{cells[-2]}**"
                 out.append(f"| {name} | {' | '.join(cells)} |")
     method = method_lines(report)
     if method:
-        out += ["", *(f"- {_quoted(line)}" for line in method)]
+        out += ["", *(f"- {escaped(line)}" for line in method)]
     for title, lines in _details(report):
-        out += ["", f"#### {_quoted(title)}", "", *(f"- {_code(line, 1000)}" for line in lines)]
+        out += ["", f"#### {escaped(title)}", "", *(f"- {_code(line, 1000)}" for line in lines)]
     return "\n".join(out) + "\n"
-
-
-def _quoted(text: str) -> str:
-    """Our own words with names from files in them, with nothing left that Markdown acts on."""
-    escaped = "".join(f"\\{letter}" if letter in "\\`*_{}[]<>|#~" else letter for letter in text)
-    # A name must not notify a person who happens to bear it.
-    return escaped.replace("@", "@\u200b")
 
 
 def _code(text: str, limit: int = 160) -> str:
@@ -505,21 +500,8 @@ def _escaped(text: str) -> str:
 # Words and numbers
 
 
-def seconds(value: float) -> str:
-    """A time with three digits and its unit."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if value >= 0.9995 * size:
-            return f"{_digits(value / size)} {unit}"
-    return f"{_digits(value / 1e-9)} ns"
-
-
-def _digits(value: float) -> str:
-    if value >= 999.5:
-        return f"{value:.0f}"
-    return f"{value:#.3g}".rstrip(".")
-
-
 def _ratio(value: float) -> str:
+    """With the third digit, since SAME ends at 1.02."""
     if math.isinf(value):
         return "∞"
     return f"{value:.3g}" if value >= 10 or value < 0.1 else f"{value:.3f}"
@@ -559,11 +541,7 @@ def _row_name(row: Row, constant: Sequence[str]) -> str:
 
 def _clean(text: str, limit: int = 120) -> str:
     """Text of a file on one line, harmless to a terminal and to a CI runner's log commands."""
-    return printable(text, limit).replace("::", ": :").replace("##[", "# #[")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return clean(text, limit).replace("::", ": :").replace("##[", "# #[")
 
 
 def _listed(names: Sequence[str]) -> str:

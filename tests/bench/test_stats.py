@@ -17,6 +17,9 @@ from bench import stats, verdict_study
 from bench.stats import Comparison, Pairing, RunSamples, Verdict
 from bench.verdict_study import Verdicts, rate
 
+# These tests must pass on a machine that is busy with something else.
+unhurried = settings(deadline=None)
+
 times = st.floats(min_value=1e-9, max_value=1e6)
 samples = st.lists(times, min_size=1, max_size=40)
 scales = st.floats(min_value=1e-6, max_value=1e6)
@@ -46,6 +49,7 @@ def unpaired(new: Sequence[float], base: Sequence[float]) -> Comparison:
 # The median of one process
 
 
+@unhurried
 @given(samples)
 def test_median_interval_holds_the_median_and_its_bounds_are_samples(values: list[float]) -> None:
     found = stats.median_interval(values)
@@ -54,6 +58,7 @@ def test_median_interval_holds_the_median_and_its_bounds_are_samples(values: lis
     assert {found.low, found.high} <= set(values)
 
 
+@unhurried
 @given(samples, st.randoms(use_true_random=False))
 def test_median_interval_does_not_depend_on_the_order_of_samples(
     values: list[float], random: object
@@ -63,6 +68,7 @@ def test_median_interval_does_not_depend_on_the_order_of_samples(
     assert stats.median_interval(shuffled) == stats.median_interval(values)
 
 
+@unhurried
 @given(samples, scales)
 def test_median_interval_scales_with_its_samples(values: list[float], scale: float) -> None:
     plain = stats.median_interval(values)
@@ -118,6 +124,7 @@ def test_median_interval_covers_a_skewed_median_as_often_as_it_says() -> None:
     assert confidence[0] >= 0.95
 
 
+@unhurried
 @given(st.lists(samples, min_size=1, max_size=8))
 def test_many_cases_at_once_equal_each_case_alone(cases: list[list[float]]) -> None:
     values = np.array(list(itertools.chain.from_iterable(cases)))
@@ -173,6 +180,7 @@ def test_segments_that_do_not_fit_their_values_are_refused() -> None:
 # One case over its processes
 
 
+@unhurried
 @given(st.lists(samples, min_size=1, max_size=9))
 def test_case_interval_holds_the_median_of_the_processes_medians(runs: list[list[float]]) -> None:
     found = stats.case_interval(runs)
@@ -181,6 +189,7 @@ def test_case_interval_holds_the_median_of_the_processes_medians(runs: list[list
     assert found.processes == len(runs)
 
 
+@unhurried
 @given(st.lists(samples, min_size=1, max_size=9), scales)
 def test_case_interval_scales_with_its_samples(runs: list[list[float]], scale: float) -> None:
     plain = stats.case_interval(runs)
@@ -279,6 +288,7 @@ def test_several_samples_of_a_round_are_one_pair() -> None:
 # Comparisons
 
 
+@unhurried
 @given(
     st.lists(st.tuples(samples, samples), min_size=1, max_size=8),
     st.sampled_from(["alternating", "sequential", "unpaired"]),
@@ -306,6 +316,7 @@ def test_swapping_the_sides_inverts_the_ratio_and_the_verdict(
     assert back.verdict is swapped.get(there.verdict, there.verdict)
 
 
+@unhurried
 @given(st.lists(st.tuples(samples, samples), min_size=1, max_size=7), scales)
 def test_a_ratio_does_not_depend_on_the_unit_of_time(
     pairs: list[tuple[list[float], list[float]]], scale: float
@@ -322,6 +333,7 @@ def test_a_ratio_does_not_depend_on_the_unit_of_time(
     assert others.standard_error == pytest.approx(seconds.standard_error, rel=1e-6, abs=1e-9)
 
 
+@unhurried
 @given(
     st.lists(st.tuples(times, times, times), min_size=2, max_size=9),
     st.randoms(use_true_random=False),
@@ -387,6 +399,16 @@ def test_separate_single_processes_need_more_than_threefold() -> None:
     assert unpaired([math.log(3)], [0.0]).verdict is Verdict.UNCLEAR
     assert unpaired([math.log(4)], [0.0]).verdict is Verdict.SLOWER
     assert unpaired([-math.log(4)], [0.0]).verdict is Verdict.FASTER
+
+
+def test_the_noise_within_several_processes_averages_out() -> None:
+    loud = [runs_of([0.0] * count, spread=1.0, rounds=False) for count in (1, 4)]
+    own = [
+        stats.compare(side, side).standard_error ** 2 - stats.SEQUENTIAL_ALLOWANCE**2 / len(side)
+        for side in loud
+    ]
+    assert own[0] > 0.01
+    assert own[1] == pytest.approx(own[0] / 4)
 
 
 def test_one_sample_a_process_is_trusted_less_than_many() -> None:
@@ -491,6 +513,7 @@ def test_holm_rejects_step_by_step_and_stops_at_the_first_failure() -> None:
     assert stats.holm([]).tolist() == []
 
 
+@unhurried
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.floats(0.001, 0.2))
 def test_holm_lies_between_bonferroni_and_no_correction(p: list[float], level: float) -> None:
     rejected = stats.holm(p, level)
@@ -635,7 +658,7 @@ def test_holm_keeps_the_gate_s_family_wise_rate_over_many_equal_cases() -> None:
     assert uncorrected > 0.05
 
 
-@settings(max_examples=25, deadline=None)
+@settings(unhurried, max_examples=25)
 @given(st.integers(1, 12), st.integers(0, 2**32 - 1), st.booleans())
 def test_the_simulated_rule_is_the_one_that_compare_applies(
     processes: int, seed: int, in_turn: bool
