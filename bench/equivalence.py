@@ -203,7 +203,7 @@ def _judge(spec: LSTMSpec, workload: Workload) -> _Judge:
 
 @functools.cache
 def prove(name: str, spec: LSTMSpec) -> None:
-    """Check a float64 judge against the reference, on this network over a few steps of two sequences.
+    """Check a float64 judge against the reference: this network, two sequences, four steps.
 
     Raises RuntimeError, with the gate's words, if it is no judge.
     """

@@ -17,7 +17,7 @@ import difflib
 import importlib
 import importlib.metadata
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -149,6 +149,13 @@ class Backend(abc.ABC):
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         """Why this backend cannot compute ``spec`` (on ``workload``), or an empty string."""
+        return ""
+
+    def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
+        """What must have run but did not, by ``Model.evidence``, or an empty string.
+
+        A case whose backend misses its evidence is a failure, never a time.
+        """
         return ""
 
     @abc.abstractmethod
@@ -468,7 +475,14 @@ _BUILT_IN: dict[str, str] = {
     "numpy": "lstm_impl.backends.numpy_loop:NumPyLoop",
     "static_unroll": "lstm_impl.backends.static_unroll:StaticUnroll",
     "while_loop": "lstm_impl.backends.while_loop:WhileLoop",
+    "partial_unroll": "lstm_impl.backends.partial_unroll:PartialUnroll",
+    "scan": "lstm_impl.backends.scan:Scan",
+    "block_lstm": "lstm_impl.backends.block_lstm:BlockLSTM",
     "cudnn": "lstm_impl.backends.cudnn:Cudnn",
+    "torch": "lstm_impl.backends.torch_lstm:Torch",
+    "keras": "lstm_impl.backends.keras_layer:Keras",
+    "dynamic_rnn": "lstm_impl.backends.legacy_rnn:DynamicRNN",
+    "static_rnn": "lstm_impl.backends.legacy_rnn:StaticRNN",
 }
 
 ENTRY_POINT_GROUP = "lstm_impl.backends"

@@ -11,7 +11,8 @@ where every sequence is full; ``+repack`` keeps canonical weights and packs them
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from lstm_impl.backend import Availability, Tensor
 from lstm_impl.backends.tensorflow_model import Arrays, TensorFlowBackend, Tensors
@@ -54,6 +55,12 @@ class Cudnn(TensorFlowBackend):
         if workload is not None and workload.dropout and workload.training:
             return "cuDNN draws its own dropout masks, which no other backend can be given"
         return ""
+
+    def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
+        if evidence.get("cudnn"):
+            return ""
+        ran = ", ".join(evidence.get("kernels", {})) or "no kernel at all"
+        return f"no cuDNN kernel ran on {device}; the profiler saw {ran}"
 
     def pack(self, spec: LSTMSpec, weights: LSTMWeights) -> list[FloatArray]:
         if "repack" in self.options:

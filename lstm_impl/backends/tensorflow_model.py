@@ -7,8 +7,10 @@ of how that loops. TensorFlow is imported when a model is built, never before.
 from __future__ import annotations
 
 import importlib.util
+import itertools
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,14 +25,18 @@ from lstm_impl.backend import (
     RawGradients,
     Tensor,
 )
+from lstm_impl.backends import tensorflow_evidence
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.weights import LayerWeights, LSTMWeights
+from lstm_impl.workload import Workload
 
 INSTALL_CPU = "pip install 'lstm-benchmark-suite[cpu]'"
 INSTALL_GPU = "pip install 'tensorflow[and-cuda]'"
 
 Arrays = Sequence[FloatArray]
 Tensors = Sequence[Tensor]
+
+_numbers = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -226,11 +232,15 @@ class TensorFlowModel(Model):
         if device != "cpu" and spec.dtype in ("float32", "tf32"):
             self._set_tf32()
         with tf.device(self._tf_device):
-            self.variables = [
-                tf.Variable(tf.cast(array, self.variable_dtype), name=f"lstm_{number}")
-                for number, array in enumerate(backend.pack(spec, weights))
-            ]
-        self._functions: dict[tuple[str, bool, bool], Any] = {}
+            self.variables = self._make_variables(weights)
+        self._functions: dict[tuple[Any, ...], Any] = {}
+
+    def _make_variables(self, weights: LSTMWeights) -> list[Any]:
+        tf = self._tf
+        return [
+            tf.Variable(tf.cast(array, self.variable_dtype), name=f"lstm_{number}")
+            for number, array in enumerate(self.backend.pack(self.spec, weights))
+        ]
 
     # -- the tensor face
 
@@ -294,7 +304,11 @@ class TensorFlowModel(Model):
     ) -> tuple[Tensor, Tensor, Tensor]:
         tf = self._tf
         with tf.device(self._tf_device):
-            parameters = [tf.cast(variable, self.compute_dtype) for variable in self.variables]
+            # read once, not in every turn of a loop
+            parameters = [
+                tf.cast(tf.convert_to_tensor(variable), self.compute_dtype)
+                for variable in self.variables
+            ]
             if self.batch_major:
                 x = tf.transpose(x, [1, 0, 2])
             y, h, c = self.backend.stack(self.spec, x, h, c, parameters, lengths, masks, training)
@@ -330,9 +344,13 @@ class TensorFlowModel(Model):
         )
         return y, h_last, c_last, dx, dh0, dc0, weights
 
-    def _function(self, training: bool, lengths: Tensor | None, masks: Tensor | None) -> Any:
-        """The traced step; one for each combination of optional inputs."""
-        key = ("train" if training else "infer", lengths is not None, masks is not None)
+    def _function(
+        self, training: bool, x: Tensor, lengths: Tensor | None, masks: Tensor | None
+    ) -> Any:
+        """The traced step: one for each combination of optional inputs, and of shapes if static."""
+        key: tuple[Any, ...] = (training, lengths is not None, masks is not None)
+        if not self.backend.dynamic:
+            key = (*key, *x.shape)
         if key not in self._functions:
             tf = self._tf
             body = self._training_body if training else self._inference_body
@@ -342,9 +360,13 @@ class TensorFlowModel(Model):
             ) -> Any:
                 return body(x, h, c, optional.get("lengths"), optional.get("masks"), *rest)
 
+            # A name of its own shows in profiles; and TensorFlow, which tells functions apart by
+            # their code, would else warn of retracing when many models are built.
+            name = f"{self.backend.name}_{'train' if training else 'infer'}_{next(_numbers)}"
+            step.__code__ = step.__code__.replace(co_name=re.sub(r"\W", "_", name))
             self._functions[key] = tf.function(
                 step,
-                input_signature=self._signature(*key[1:], training)
+                input_signature=self._signature(lengths is not None, masks is not None, training)
                 if self.backend.dynamic
                 else None,
                 jit_compile=True if self.backend.xla else None,
@@ -395,7 +417,9 @@ class TensorFlowModel(Model):
         self, x: Tensor, h: Tensor, c: Tensor, lengths: Tensor | None, masks: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         with self._tf.device(self._tf_device):
-            y, h, c = self._function(False, lengths, masks)(x, h, c, self._optional(lengths, masks))
+            y, h, c = self._function(False, x, lengths, masks)(
+                x, h, c, self._optional(lengths, masks)
+            )
         return y, h, c
 
     def _train(
@@ -411,7 +435,7 @@ class TensorFlowModel(Model):
     ) -> RawGradients:
         with self._tf.device(self._tf_device):
             return RawGradients(
-                *self._function(True, lengths, masks)(
+                *self._function(True, x, lengths, masks)(
                     x, h, c, self._optional(lengths, masks), dy, dh, dc
                 )
             )
@@ -427,9 +451,38 @@ class TensorFlowModel(Model):
         *rest: Tensor,
     ) -> None:
         with self._tf.device(self._tf_device):
-            self._function(training, lengths, masks).get_concrete_function(
+            self._function(training, x, lengths, masks).get_concrete_function(
                 x, h, c, self._optional(lengths, masks), *rest
             )
+
+    def evidence(self, workload: Workload) -> dict[str, Any]:
+        """Ops and kernels of one step by the profiler; for XLA what was compiled, too."""
+        window = workload.windows()[0]
+        one = replace(workload, timesteps=window.stop, window=None)
+        step = self.prepare(one)
+        step.run()
+        step.synchronize()
+        found = tensorflow_evidence.profile(step.run, step.synchronize)
+        if self.backend.xla:
+            found["hlo"] = self._compiled(one)
+        return found
+
+    def _compiled(self, workload: Workload) -> dict[str, Any]:
+        inputs = workload.inputs(self.spec)
+
+        def place(array: FloatArray) -> Tensor:
+            return self._to_device(np.swapaxes(array, 0, 1) if self.batch_major else array)
+
+        x, h, c = place(inputs.x), self._to_device(inputs.state.h), self._to_device(inputs.state.c)
+        lengths = None if inputs.lengths is None else self._to_device(inputs.lengths)
+        masks = None if inputs.masks is None else self._to_device(inputs.masks)
+        arguments = [x, h, c, self._optional(lengths, masks)]
+        if workload.training:
+            arguments += [place(inputs.dy), h, c]
+        function = self._function(workload.training, x, lengths, masks)
+        with self._tf.device(self._tf_device):
+            text = function.experimental_get_compiler_ir(*arguments)(stage="optimized_hlo")
+        return tensorflow_evidence.describe_hlo(text)
 
     def trace_count(self) -> int:
         """How many graphs have been traced for this model so far."""

@@ -1,0 +1,101 @@
+"""``keras``: what ``keras.layers.LSTM`` does by default on this device, the layer users start from.
+
+One Keras layer for each layer and direction, with Keras's own variables. Keras is batch-major, so
+time-major data are transposed in the graph. On a GPU it uses cuDNN if seven conditions hold, and
+else a loop, without a word: the evidence says which.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from lstm_impl.backend import Model, Tensor
+from lstm_impl.backends.tensorflow_model import TensorFlowBackend, TensorFlowModel
+from lstm_impl.spec import LSTMSpec
+from lstm_impl.weights import LSTMWeights
+
+
+class Keras(TensorFlowBackend):
+    """``keras.layers.LSTM``; ``+unroll`` is its own argument, ``+xla`` compiles the step."""
+
+    strategy = "keras"
+    summary = "keras.layers.LSTM as it is"
+    flags: ClassVar[tuple[str, ...]] = ("unroll", "xla")
+
+    @classmethod
+    def variants(cls) -> tuple[str, ...]:
+        return ("keras", "keras+unroll", "keras+xla")
+
+    @property
+    def dynamic(self) -> bool:  # type: ignore[override]
+        """An unrolled layer needs the number of timesteps when it is traced."""
+        return "unroll" not in self.options
+
+    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
+        return KerasModel(self, spec, device, batch_major, weights)
+
+
+class KerasModel(TensorFlowModel):
+    """Keras's layers, their variables shown as the model's."""
+
+    def _make_variables(self, weights: LSTMWeights) -> list[Any]:
+        import keras
+
+        spec = self.spec
+        policy = {"tf32": "float32"}.get(spec.dtype, spec.dtype)
+        self._layers = [
+            keras.layers.LSTM(
+                spec.hidden_size,
+                return_sequences=True,
+                return_state=True,
+                unroll="unroll" in self.backend.options,
+                go_backwards=direction == 1,
+                dtype=policy,
+            )
+            for _ in range(spec.num_layers)
+            for direction in range(spec.num_directions)
+        ]
+        cells = [cell for layer in weights.layers for cell in layer]
+        for layer, cell in zip(self._layers, cells, strict=True):
+            layer.build((None, None, cell.kernel.shape[0]))
+            for variable, array in zip(layer.trainable_variables, cell, strict=True):
+                variable.assign(array)
+        return [variable.value for layer in self._layers for variable in layer.trainable_variables]
+
+    def _call(
+        self,
+        x: Tensor,
+        h: Tensor,
+        c: Tensor,
+        lengths: Tensor | None,
+        masks: Tensor | None,
+        training: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        tf, spec = self._tf, self.spec
+        with tf.device(self._tf_device):
+            if not self.batch_major:
+                x = tf.transpose(x, [1, 0, 2])
+            valid = None
+            if lengths is not None:
+                steps = tf.range(tf.shape(x)[1], dtype=lengths.dtype)
+                valid = steps[None, :] < lengths[:, None]
+            h_last, c_last = [], []
+            for number in range(spec.num_layers):
+                if number and masks is not None:
+                    x = x * tf.transpose(masks[number - 1], [1, 0, 2])
+                outputs = []
+                for direction in range(spec.num_directions):
+                    row = number * spec.num_directions + direction
+                    y, h_row, c_row = self._layers[row](
+                        x, initial_state=[h[row], c[row]], mask=valid, training=training
+                    )
+                    if direction:  # Keras leaves the outputs in the order they were computed
+                        y = tf.reverse(y, [1])
+                    if valid is not None:  # Keras repeats the last valid output on padding
+                        y = tf.where(valid[:, :, None], y, tf.zeros_like(y))
+                    outputs.append(y)
+                    h_last.append(h_row)
+                    c_last.append(c_row)
+                x = outputs[0] if len(outputs) == 1 else tf.concat(outputs, axis=-1)
+            y = x if self.batch_major else tf.transpose(x, [1, 0, 2])
+            return y, tf.stack(h_last), tf.stack(c_last)
