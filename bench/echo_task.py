@@ -9,9 +9,8 @@ nothing but how the LSTM rounds. It knows no framework, no terminal and no pictu
 
 from __future__ import annotations
 
+import io
 import json
-import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from bench.result_writer import write_bytes
 from lstm_impl import (
     PRECISIONS,
     LSTMGradients,
@@ -511,7 +511,7 @@ class Training:
     def save(self, path: Path, extra: Mapping[str, Any] | None = None) -> None:
         """Write everything that the rest of the curve depends on, atomically, as an ``.npz``.
 
-        extra: plain data to keep with it. Raises OSError.
+        extra: plain data to keep with it. Raises ResultWriteError.
         """
         about = {
             "schema": CHECKPOINT_SCHEMA,
@@ -536,17 +536,9 @@ class Training:
         if self.last is not None:
             for name in ("inputs", "targets", "ones"):
                 arrays[f"last.{name}"] = getattr(self.last, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                np.savez(file, allow_pickle=False, **arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        file = io.BytesIO()
+        np.savez(file, allow_pickle=False, **arrays)
+        write_bytes(path, file.getvalue())
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, build: Callable[[EchoSettings], Trainable]) -> Training:
@@ -719,7 +711,12 @@ def reference_curve(settings: EchoSettings, windows: int) -> Float64:
 
 
 def curve_bound(
-    settings: EchoSettings, windows: int, *, samples: int = 4, seed: int = 0
+    settings: EchoSettings,
+    windows: int,
+    *,
+    reference: Float64 | None = None,
+    samples: int = 4,
+    seed: int = 0,
 ) -> Float64:
     """How far a backend's losses may be from ``reference_curve``, ``[windows]``, in nats.
 
@@ -741,9 +738,11 @@ def curve_bound(
         4 * rho * roundoff * A(n),   A(n) = max over m <= n of rms over samples of deviation / size
 
     It never falls: what a training forgets again is not counted on.
+
+    reference: what ``reference_curve`` gave, if it is at hand already.
     """
     exact = replace(settings, dtype="float64")
-    base = _curve(exact, windows, None)
+    base = reference_curve(settings, windows) if reference is None else reference
     rng = np.random.default_rng(seed)
     deviations = [(_curve(exact, windows, child) - base) / _PROBE for child in rng.spawn(samples)]
     amplification = np.maximum.accumulate(np.sqrt(np.mean(np.square(deviations), axis=0)))
