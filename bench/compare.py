@@ -23,7 +23,9 @@ from bench.result_fields import printable
 from bench.results import Measurement, Outcome, Results, Run, collect, latest
 from bench.stats import Comparison, RunSamples, Verdict, compare, geometric_mean, holm
 
+# Where the measuring side leaves its files, unless the variable says otherwise.
 DEFAULT_FOLDER = "results"
+RESULTS_VARIABLE = "LSTM_RESULTS"
 FORMATS = ("terminal", "markdown", "csv", "json")
 
 EPILOG = """\
@@ -140,10 +142,14 @@ class Rule:
 
 @dataclass(frozen=True)
 class Gate:
-    """What a rule found: the rows that broke it, of all that were judged together."""
+    """What a rule found: the rows that broke it, of all that were judged together.
+
+    unclear: how many of these are UNCLEAR, and so pass without being known not to be slower.
+    """
 
     rule: Rule
     judged: int
+    unclear: int
     failed: tuple[Row, ...]
 
 
@@ -318,7 +324,8 @@ def judge(rule: Rule, rows: Sequence[Row]) -> Gate:
         for row, rejected in zip(rows, holm(p_values), strict=True)
         if rejected and (rule.threshold is not None or row.comparison.verdict is Verdict.SLOWER)
     ]
-    return Gate(rule, len(rows), tuple(failed))
+    unclear = sum(row.comparison.verdict is Verdict.UNCLEAR for row in rows)
+    return Gate(rule, len(rows), unclear, tuple(failed))
 
 
 def parse_rule(text: str) -> Rule:
@@ -613,10 +620,11 @@ def _compare(options: argparse.Namespace) -> tuple[Report | None, bool]:
         report = compare_runs(base, new)
         title = f"NEW ({_path(options.new)}) against BASE ({_path(options.base)})"
         return replace(report, title=title), not (base.errors or new.errors)
-    paths = options.paths or latest(DEFAULT_FOLDER)
+    folder = os.environ.get(RESULTS_VARIABLE) or DEFAULT_FOLDER
+    paths = options.paths or latest(folder)
     if not paths:
         raise UsageError(
-            f"there are no results in {DEFAULT_FOLDER}/; make some with "
+            f"there are no results in {_path(folder)}/; make some with "
             "`pytest --benchmark-only`, or name result files or folders"
         )
     results = _collect(paths)
@@ -667,7 +675,9 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
 
-    paths = f"result files or folders (default: the latest results in {DEFAULT_FOLDER}/)"
+    paths = (
+        f"result files or folders (default: the latest in ${RESULTS_VARIABLE} or {DEFAULT_FOLDER}/)"
+    )
     devices = command("devices", "compare CPU and GPU of a machine, and machine with machine")
     devices.add_argument("paths", nargs="*", help=paths)
     devices.add_argument(

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -39,6 +40,8 @@ from bench.stats import (
 WIDTH = 100
 # A list of names longer than this says how many more there are; CSV and JSON have them all.
 LONGEST_LIST = 20
+# The same for a list within a line.
+LONGEST_LINE = 5
 
 CSV_COLUMNS = (
     "kind",
@@ -184,12 +187,12 @@ def _mean_line(mean: Mean) -> str:
 
 def _gate_line(gate: Gate) -> str:
     beyond = "" if gate.rule.threshold is None else f" by more than {100 * gate.rule.threshold:g}%"
-    judged = f"{count(gate.judged, 'case')} judged together (Holm)"
+    judged = f"{count(gate.judged, 'case')} judged together (Holm), {gate.unclear} UNCLEAR"
     if not gate.failed:
         return f"--fail-on {gate.rule.text}: passed, none is surely slower{beyond}; {judged}."
     invalid = sum(bool(row.reasons) for row in gate.failed)
     marked = f" ({invalid} on INVALID measurements)" if invalid else ""
-    names = _listed([_clean(row.case.id) for row in gate.failed])
+    names = _listed([_clean(row.case.id) for row in gate.failed], LONGEST_LIST)
     return (
         f"--fail-on {gate.rule.text}: FAILED, {len(gate.failed)} slower{beyond}{marked}: {names}; "
         f"{judged}."
@@ -199,13 +202,13 @@ def _gate_line(gate: Gate) -> str:
 def _details(report: Report) -> list[tuple[str, list[str]]]:
     """Headings with their lines: what is not in the table, and what may be the cause."""
     found = []
-    invalid = [
-        f"{_clean(row.case.id)}: {'; '.join(_clean(r, 300) for r in row.reasons)}"
-        for row in report.rows
-        if row.reasons
-    ]
-    if invalid:
-        found.append(("INVALID, and why", _listed_lines(invalid)))
+    by_reason: dict[str, list[str]] = {}
+    for row in report.rows:
+        for reason in row.reasons:
+            by_reason.setdefault(_clean(reason, 300), []).append(_clean(row.case.id))
+    if by_reason:
+        lines = [f"{reason}: {_listed(cases)}" for reason, cases in by_reason.items()]
+        found.append(("INVALID, and where", _listed_lines(lines)))
     for difference in report.differences:
         lines = [
             f"{_clean(name)}: {_clean(base)} → {_clean(new)}"
@@ -278,7 +281,7 @@ def _terminal(report: Report, console: Console) -> None:
         console.print()
         console.print(Text(title, style="bold"))
         for line in lines:
-            console.print(Text("  " + line))
+            console.print(Padding(Text(line), (0, 0, 0, 2)))
 
 
 def _cells(row: Row, name: str) -> list[str]:
@@ -544,9 +547,9 @@ def _clean(text: str, limit: int = 120) -> str:
     return clean(text, limit).replace("::", ": :").replace("##[", "# #[")
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - LONGEST_LIST
-    return ", ".join(names[:LONGEST_LIST]) + (f" and {more} more" if more > 0 else "")
+def _listed(names: Sequence[str], most: int = LONGEST_LINE) -> str:
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def _listed_lines(lines: Iterable[str]) -> list[str]:

@@ -413,6 +413,11 @@ def test_the_gate_fails_for_a_slower_case_and_names_it() -> None:
     assert found.judged == 2
 
 
+def test_the_gate_says_how_many_cases_pass_only_because_they_are_unclear() -> None:
+    found = gate_of("slower", {case(batch=1): 1.3, case(batch=2): 1.0}, count=2)
+    assert (found.unclear, found.failed) == (2, ())
+
+
 def test_a_gate_with_a_threshold_needs_the_whole_interval_beyond_it() -> None:
     assert gate_of("slower:5%", {case(): 1.2}).failed
     assert not gate_of("slower:5%", {case(): 1.06}).failed  # slower, but not surely by 5%
@@ -511,6 +516,7 @@ def save(folder: Path, found: Results) -> Path:
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    monkeypatch.delenv("LSTM_RESULTS", raising=False)
     monkeypatch.setenv("COLUMNS", "100")
 
 
@@ -595,6 +601,16 @@ def test_the_latest_results_are_the_default(
     assert "scan" in capsys.readouterr().out
     assert compare.main(["devices"]) == 0
     assert "Only one device has results (cpu)" in capsys.readouterr().out
+
+
+def test_the_measuring_side_s_variable_says_where_results_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = [measured(case(name), 1.0, run("a")) for name in ("keras", "scan")]
+    save(tmp_path / "elsewhere", gather(*items))
+    monkeypatch.setenv("LSTM_RESULTS", "elsewhere")
+    assert compare.main(["backends"]) == 0
+    assert "scan" in capsys.readouterr().out
 
 
 def test_one_process_says_that_the_allowance_was_added(
