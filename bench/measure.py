@@ -20,8 +20,17 @@ from bench.environment import Disturbance
 from bench.equivalence import GateResult
 from bench.result_schema import SCHEMA, Reason
 from bench.timing import Broken, Clock, FirstUse, Plan, Series, Stopped
-from lstm_impl import LSTMWeights, Model, Step, UnavailableError, UnsupportedError, Workload
-from lstm_impl.backend import get_backend
+from lstm_impl import (
+    Backend,
+    LSTMSpec,
+    LSTMWeights,
+    Model,
+    Step,
+    UnavailableError,
+    UnsupportedError,
+    Workload,
+    get_backend,
+)
 
 WIDE = 0.05
 """A median whose 95% interval reaches further than this from it says too little: the backends of a
@@ -136,6 +145,23 @@ class Bench:
     too_many_threads: Callable[[], Sequence[str]] = lambda: environment.too_many_threads(
         environment.read()
     )
+    started: set[tuple[str, str, str]] = field(default_factory=set)
+
+    def start(self, backend: Backend, case: Case) -> None:
+        """Have a backend compute one step of one unit, the first time it is met on a device.
+
+        Importing a framework, opening a device and loading a compiler take seconds, and would
+        otherwise count as the building and compiling of the first case.
+        """
+        key = (backend.name, case.device, case.workload.mode)
+        if key in self.started:
+            return
+        self.started.add(key)
+        smallest = LSTMSpec(1, 1, dtype=case.spec.dtype)
+        model = backend.build(smallest, LSTMWeights.random(smallest), case.device)
+        step = model.prepare(Workload(1, 1, case.workload.mode))
+        step.run()
+        step.synchronize()
 
 
 def measure_group(
@@ -199,6 +225,8 @@ def prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
             return Unmeasured(NOT_MEASURED, available.reason, available.install)
         if refusal := backend.refusal(case.spec, case.workload):
             return Unmeasured(REFUSED, refusal)
+        during = "while its framework was started"
+        bench.start(backend, case)
         during = "while it was built"
         start = bench.clock.now()
         model = backend.build(

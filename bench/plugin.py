@@ -42,8 +42,9 @@ THREAD_VARIABLES = (
 )
 """Read by the frameworks when they start, and never again: set before any is imported."""
 
-COLUMNS = ("min", "median", "iqr", "rounds", "iterations")
-"""pytest-benchmark's default has ten and does not fit a terminal."""
+COLUMNS, SORT = ("median", "iqr", "min", "rounds", "iterations"), "median"
+"""Of pytest-benchmark's table, unless chosen: its ten do not fit a terminal, and the order by the
+minimum would name other winners than the medians that the report goes by."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -144,8 +145,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if threads := config.getoption("lstm_threads"):
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     _refuse_xdist(config)
+    given = [str(argument).partition("=")[0] for argument in config.invocation_params.args]
     if config.option.benchmark_columns is None:
         config.option.benchmark_columns = list(COLUMNS)
+    if "--benchmark-sort" not in given:
+        config.option.benchmark_sort = SORT
     config.pluginmanager.register(_Measuring(config), "lstm-measuring")
 
 
@@ -309,6 +313,18 @@ class _Measuring:
             benchmark.has_error = True
             raise
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_benchmark_group_stats(
+        self, benchmarks: list[dict[str, Any]], group_by: str
+    ) -> Iterator[None]:
+        """Name rows of the table by their backend: the rest of a case is the table's heading."""
+        groups = yield
+        if group_by == "group":
+            for entry in benchmarks:
+                if ours := entry["extra_info"].get("lstm"):
+                    entry["name"] = ours["case"]["backend"]
+        return groups
+
     # -- ending
 
     @pytest.hookimpl
@@ -322,6 +338,8 @@ class _Measuring:
         from bench.result_writer import ResultWriteError
         from bench.results import ResultError
 
+        if self.recorder.path is None:
+            return
         hook = self.config.hook
         try:
             self.recorder.finish(
@@ -492,10 +510,9 @@ def _header(suite: Suite, settings: Settings) -> list[str]:
         if (reason := devices.explain_missing(name))
     }
     counts = Counter(case.device for case in suite.cases)
-    where = " and ".join(f"{count} on {name}" for name, count in counts.items())
-    lines = [
-        f"lstm: suite {suite.name}: {where}" + (f" ({suite.summary})" if suite.summary else "")
-    ]
+    where = " and ".join(f"{_cases(count)} on {name}" for name, count in counts.items())
+    backends = ", ".join(dict.fromkeys(case.backend for case in suite.cases))
+    lines = [f"lstm: suite {suite.name}: {where} ({backends})"]
     lines += [f"lstm: no {name}: {reason}" for name, reason in missing.items()]
     groups = {case.group for case in suite.cases if case.device not in missing}
     seconds = sum(settings.seconds or suite.seconds[group] for group in groups)
@@ -507,7 +524,7 @@ def _header(suite: Suite, settings: Settings) -> list[str]:
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} minutes"
+    return f"{math.ceil(seconds)} s" if seconds < 90 else f"{seconds / 60:.1f} minutes"
 
 
 def _summary(recorder: Recorder) -> Iterator[str]:
