@@ -500,7 +500,15 @@ def strategies() -> dict[str, str]:
 
 def list_backends() -> list[str]:
     """The ids of all known backends, whatever is installed."""
-    return [name for strategy in strategies() for name in _load(strategy).variants()]
+    return [name for strategy in strategies() for name in variants(strategy)]
+
+
+def variants(strategy: str) -> list[str]:
+    """The ids of one strategy that ``list_backends`` shows.
+
+    Raises UnsupportedError if it is registered but its class cannot be imported.
+    """
+    return list(_load(strategy).variants())
 
 
 def get_backend(name: str) -> Backend:
