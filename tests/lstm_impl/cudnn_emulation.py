@@ -1,0 +1,308 @@
+"""TensorFlow's cuDNN RNN ops on the CPU, made of plain ops, for tests on machines without a GPU.
+
+It knows the ops' public arguments and the layout that they give to the parameter buffer, and
+nothing of this library's packing: a mistake there must show as a difference, not be made twice.
+Sources: ``CudnnRNNParamsToCanonical`` (which region of the buffer is which matrix) and
+``ExtractForwardInput`` (what is refused) in TensorFlow's ``core/kernels/cudnn_rnn_ops.cc``; its
+``python/ops/cudnn_rnn_grad.py``; the call in Keras's ``backend/tensorflow/rnn.py``; the equations
+and the order of matrices of ``cudnnRNNMode_t`` and ``cudnnGetRNNWeightParams`` in the reference of
+NVIDIA's cuDNN.
+
+It computes LSTMs without dropout and projection; the rest raises NotImplementedError.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest import mock
+
+import lstm_impl
+from lstm_impl.backend import AVAILABLE, Availability, Backend
+
+Tensor = Any  # TensorFlow has no types of its own here
+
+INPUT_MATRICES = 4
+"""The first four of a cell's eight matrices and biases meet the input, the others the state."""
+
+
+@contextlib.contextmanager
+def cudnn_on_cpu() -> Iterator[None]:
+    """Let the ``cudnn`` backend be built on the CPU; its ops stay real, so they only trace."""
+    backend = type(lstm_impl.get_backend("cudnn"))
+    real = backend.availability
+
+    def availability(self: Backend, device: str = "cpu") -> Availability:
+        return AVAILABLE if device == "cpu" else real(self, device)
+
+    with mock.patch.object(backend, "availability", availability):
+        yield
+
+
+@contextlib.contextmanager
+def emulated_cudnn() -> Iterator[None]:
+    """Put the emulation in the place of the ops in ``tf.raw_ops``, and ``cudnn_on_cpu``.
+
+    A model traces its functions at their first call: build it and call it inside.
+    """
+    import tensorflow as tf
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(cudnn_on_cpu())
+        for name, emulate in EMULATIONS.items():
+            real = getattr(tf.raw_ops, name)
+            stack.enter_context(mock.patch.object(tf.raw_ops, name, _standing_in(real, emulate)))
+        yield
+
+
+def _standing_in(
+    real: Callable[..., Any], emulate: Callable[[dict[str, Any]], tuple[Any, ...]]
+) -> Callable[..., Any]:
+    """``emulate`` with the face of ``real``: its arguments, defaults, checks and named outputs."""
+    import inspect
+
+    import tensorflow as tf
+
+    parameters = inspect.signature(real).parameters
+    defaults = {
+        name: parameter.default
+        for name, parameter in parameters.items()
+        if parameter.default is not inspect.Parameter.empty
+    }
+    # What is a tensor is known by name: the other arguments are attributes of the op.
+    tensors = {"input", "input_h", "input_c", "params", "sequence_lengths"}
+
+    def op(**arguments: Any) -> Any:
+        values = {
+            name: tf.convert_to_tensor(value) if name in tensors else value
+            for name, value in arguments.items()
+        }
+        # The real op, added to a graph that is thrown away, checks names, types, attributes and
+        # ranks itself, and says what is known of the outputs' shapes.
+        with tf.Graph().as_default():
+            stand_ins = {
+                name: tf.compat.v1.placeholder(value.dtype, value.shape)
+                if name in tensors
+                else value
+                for name, value in values.items()
+            }
+            declared = real(**stand_ins)
+        outputs = emulate({**defaults, **values})
+        if not isinstance(declared, tuple):
+            return outputs[0]
+        for tensor, promise in zip(outputs, declared, strict=True):
+            if not isinstance(tensor, list):
+                tensor.set_shape(promise.shape)
+        return type(declared)(*outputs)
+
+    return op
+
+
+# -- the forward ops
+
+
+def _cudnn_rnn(arguments: dict[str, Any]) -> tuple[Tensor, ...]:
+    """output, output_h, output_c, reserve_space and host_reserved, as ``CudnnRNNV2`` and V3."""
+    import tensorflow as tf
+
+    _refuse_what_is_not_emulated(arguments)
+    x, h, c = (arguments[name] for name in ("input", "input_h", "input_c"))
+    batch_major = not arguments.get("time_major", True)
+    if batch_major:  # the state too: [batch, layers * directions, units]
+        x, h, c = (tf.transpose(tensor, [1, 0, 2]) for tensor in (x, h, c))
+    directions = 2 if arguments["direction"] == "bidirectional" else 1
+    rows, units, features = h.shape[0], h.shape[2], x.shape[2]
+    if None in (rows, units, features):
+        raise ValueError("the emulation needs static layers, units and input features")
+    timesteps, batch = tf.shape(x)[0], tf.shape(x)[1]
+    full = tf.fill([batch], timesteps)
+    lengths = arguments.get("sequence_lengths", full)
+    checks = _kernel_checks(x, h, c, arguments["params"], lengths, directions)
+    with tf.control_dependencies([check for check in checks if check is not None]):
+        # Half precision is kept in 16 bits and computed in 32, as TensorFlow asks of cuDNN.
+        dtype = x.dtype if x.dtype in (tf.float32, tf.float64) else tf.float32
+        lengths = tf.identity(lengths)
+        x, h, c, params = (tf.cast(tensor, dtype) for tensor in (x, h, c, arguments["params"]))
+        matrices, biases = _regions(params, rows // directions, units, features, directions)
+        last_h, last_c = [], []
+        for layer in range(rows // directions):
+            outputs = []
+            for row in range(layer * directions, (layer + 1) * directions):
+                cell = slice(8 * row, 8 * (row + 1))
+                y, h_row, c_row = _one_direction(
+                    x,
+                    h[row],
+                    c[row],
+                    matrices[cell],
+                    biases[cell],
+                    lengths,
+                    backwards=row % directions == 1,
+                )
+                outputs.append(y)
+                last_h.append(h_row)
+                last_c.append(c_row)
+            x = tf.concat(outputs, axis=2)
+        results = [x, tf.stack(last_h), tf.stack(last_c)]
+    if batch_major:
+        results = [tf.transpose(tensor, [1, 0, 2]) for tensor in results]
+    stored = arguments["input"].dtype
+    results = [tf.cast(tensor, stored) for tensor in results]
+    if arguments["is_training"]:
+        # Opaque in the real op; all that a caller may know is that they are not empty.
+        return (*results, tf.zeros([1], stored), tf.zeros([2], tf.int8))
+    return (*_without_gradient(results), tf.zeros([], stored), tf.zeros([], tf.int8))
+
+
+def _one_direction(
+    x: Tensor,
+    h0: Tensor,
+    c0: Tensor,
+    matrices: list[Tensor],
+    biases: list[Tensor],
+    lengths: Tensor,
+    backwards: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Outputs ``[T, B, H]``, zero on padding, and the state after the last valid step."""
+    import tensorflow as tf
+
+    valid = tf.transpose(tf.sequence_mask(lengths, tf.shape(x)[0]))[:, :, None]
+    x = tf.where(valid, x, tf.zeros_like(x))  # padding is never read, whatever it holds
+    if backwards:
+        x = tf.reverse_sequence(x, lengths, seq_axis=0, batch_axis=1)
+    from_input = tf.concat(
+        [
+            tf.einsum("tbi,hi->tbh", x, matrices[k]) + biases[k] + biases[k + INPUT_MATRICES]
+            for k in range(INPUT_MATRICES)
+        ],
+        axis=2,
+    )
+    recurrent = tf.concat(matrices[INPUT_MATRICES:], axis=0)
+
+    def step(state: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        h, c = state
+        z, alive = now
+        i, f, new_memory, o = tf.split(z + tf.matmul(h, recurrent, transpose_b=True), 4, axis=1)
+        c_next = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(new_memory)
+        h_next = tf.sigmoid(o) * tf.tanh(c_next)
+        return tf.where(alive, h_next, h), tf.where(alive, c_next, c)
+
+    hs, cs = tf.scan(step, (from_input, valid), initializer=(h0, c0))
+    y = tf.where(valid, hs, tf.zeros_like(hs))
+    if backwards:
+        y = tf.reverse_sequence(y, lengths, seq_axis=0, batch_axis=1)
+    return y, hs[-1], cs[-1]
+
+
+def _without_gradient(tensors: list[Tensor]) -> list[Tensor]:
+    """The same tensors; asking for a gradient through them is refused, as in inference mode."""
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def identity(*tensors: Tensor) -> tuple[list[Tensor], Callable[..., Any]]:
+        def backward(*_: Tensor) -> Any:
+            raise ValueError("gradients of a cuDNN RNN op need is_training=True")
+
+        return [tf.identity(tensor) for tensor in tensors], backward
+
+    return list(identity(*tensors))
+
+
+def _refuse_what_is_not_emulated(arguments: dict[str, Any]) -> None:
+    expected = {"rnn_mode": "lstm", "input_mode": "linear_input", "dropout": 0, "num_proj": 0}
+    for name, value in expected.items():
+        if arguments.get(name, value) != value:
+            raise NotImplementedError(f"the emulation has no {name}={arguments[name]!r}")
+
+
+def _kernel_checks(
+    x: Tensor, h: Tensor, c: Tensor, params: Tensor, lengths: Tensor, directions: int
+) -> list[Any]:
+    """What the kernel checks when it runs (InvalidArgumentError); time-major tensors."""
+    import tensorflow as tf
+
+    equal = tf.debugging.assert_equal
+    rows, units, features = h.shape[0], h.shape[2], x.shape[2]
+    batch = tf.shape(x)[1]
+    size = params_size(rows // directions, units, features, directions)
+    return [
+        equal(rows % directions, 0, message="input_h has half a bidirectional layer"),
+        equal(tf.shape(h)[1], batch, message="input_h has another batch than input"),
+        equal(tf.shape(c), tf.shape(h), message="input_c has another shape than input_h"),
+        equal(tf.shape(lengths), [batch], message="sequence_lengths is not one for each sequence"),
+        # cuDNN refuses the descriptor of an empty or too long sequence.
+        tf.debugging.assert_positive(lengths, message="sequence_lengths holds an empty sequence"),
+        tf.debugging.assert_less_equal(
+            lengths, tf.shape(x)[0], message="sequence_lengths holds more than the timesteps"
+        ),
+        # The real op trusts the size and reads what lies there.
+        equal(tf.shape(params), [size], message="params has not CudnnRNNParamsSize's size"),
+    ]
+
+
+# -- the parameter buffer
+
+
+def params_size(layers: int, units: int, features: int, directions: int) -> int:
+    """Numbers in the buffer: eight matrices and eight biases a cell."""
+    total = 0
+    for layer in range(layers):
+        inputs = features if layer == 0 else directions * units
+        total += directions * (4 * units * inputs + 4 * units * units + 8 * units)
+    return total
+
+
+def _regions(
+    params: Tensor, layers: int, units: int, features: int, directions: int
+) -> tuple[list[Tensor], list[Tensor]]:
+    """The buffer's matrices ``[units, inputs]`` and its biases ``[units]``, in their order.
+
+    Layer by layer and within it direction by direction, each cell has the matrices of the input
+    gate, the forget gate, the new memory and the output gate for the input, then the same four for
+    the hidden state; after the last matrix of all come the biases in the same order.
+    """
+    import tensorflow as tf
+
+    shapes = []
+    for layer in range(layers):
+        inputs = features if layer == 0 else directions * units
+        for _ in range(directions):
+            shapes += [(units, inputs)] * INPUT_MATRICES + [(units, units)] * INPUT_MATRICES
+    sizes = [height * width for height, width in shapes] + [units] * len(shapes)
+    pieces = tf.split(params, sizes)
+    matrices = [tf.reshape(piece, shape) for piece, shape in zip(pieces, shapes, strict=False)]
+    return matrices, pieces[len(shapes) :]
+
+
+def _params_size(arguments: dict[str, Any]) -> tuple[Tensor]:
+    """``CudnnRNNParamsSize``: one number."""
+    import tensorflow as tf
+
+    _refuse_what_is_not_emulated(arguments)
+    directions = 2 if arguments["direction"] == "bidirectional" else 1
+    size = params_size(
+        arguments["num_layers"], arguments["num_units"], arguments["input_size"], directions
+    )
+    return (tf.constant([size], arguments["S"]),)
+
+
+def _params_to_canonical(arguments: dict[str, Any]) -> tuple[list[Tensor], list[Tensor]]:
+    """``CudnnRNNParamsToCanonical``: the lists of matrices and of biases."""
+    import tensorflow as tf
+
+    _refuse_what_is_not_emulated(arguments)
+    directions = 2 if arguments["direction"] == "bidirectional" else 1
+    shape = (arguments["num_layers"], arguments["num_units"], arguments["input_size"], directions)
+    matrices, biases = _regions(arguments["params"], *shape)
+    tf.debugging.assert_equal(
+        len(matrices), arguments["num_params"], message="Number of params mismatch"
+    )
+    return matrices, biases
+
+
+EMULATIONS: dict[str, Callable[[dict[str, Any]], tuple[Any, ...]]] = {
+    "CudnnRNNV2": _cudnn_rnn,
+    "CudnnRNNV3": _cudnn_rnn,
+    "CudnnRNNParamsSize": _params_size,
+    "CudnnRNNParamsToCanonical": _params_to_canonical,
+}
