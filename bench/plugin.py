@@ -145,6 +145,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if threads := config.getoption("lstm_threads"):
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     _refuse_xdist(config)
+    # Its fixture is not used where a case has no time, which we say ourselves and better.
+    config.addinivalue_line("filterwarnings", "ignore:Benchmark fixture was not used at all")
     given = [str(argument).partition("=")[0] for argument in config.invocation_params.args]
     if config.option.benchmark_columns is None:
         config.option.benchmark_columns = list(COLUMNS)

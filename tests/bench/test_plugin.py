@@ -1,0 +1,574 @@
+"""Each test runs pytest on this project in a process of its own, as a person would."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import results
+from bench.result_schema import ResultFile
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SUITE = """\
+schema = 1
+name = "mine"
+backends = ["numpy"]
+devices = ["cpu"]
+seconds = 0.05
+
+[[groups]]
+modes = ["training"]
+shapes = [{ batch = 2, timesteps = 3, input_size = 1, hidden_size = 2 }]
+
+[[groups]]
+modes = ["inference", "training"]
+windows = [2]
+shapes = [{ batch = 2, timesteps = 4, input_size = 1, hidden_size = 2 }]
+"""
+
+# Backends that misbehave, installed as another package's would be.
+MISCHIEF = """\
+import os, signal
+from lstm_impl import Availability, Step, UnsupportedError
+from lstm_impl.backends.numpy_loop import NumPyLoop, NumPyModel
+
+class _Told(NumPyLoop):
+    def _build(self, spec, weights, device, batch_major):
+        return self.model(self, spec, device, batch_major, weights)
+
+class _Wrong(NumPyModel):
+    def _train(self, *arguments):
+        raw = super()._train(*arguments)
+        return type(raw)(raw.y, raw.h, raw.c, raw.dx * 1.01, raw.dh, raw.dc, raw.weights)
+
+class _Raising(NumPyModel):
+    def prepare(self, workload, seed=0):
+        if self.spec.hidden_size > 1:
+            raise MemoryError("a million bytes too few")
+        return super().prepare(workload, seed)
+
+class _Late(NumPyModel):
+    # Does something when it is called for the fortieth time: while it is timed.
+    def prepare(self, workload, seed=0):
+        step, calls = super().prepare(workload, seed), []
+        def run():
+            calls.append(1)
+            if len(calls) == 40:
+                os.kill(os.getpid(), self.backend.signal)
+            return step.run()
+        return Step(run, step.synchronize, step.trace)
+
+class Wrong(_Told):
+    strategy, model = "wrong", _Wrong
+class Raising(_Told):
+    strategy, model = "raising", _Raising
+class Interrupted(_Told):
+    strategy, model, signal = "interrupted", _Late, signal.SIGINT
+class Killed(_Told):
+    strategy, model, signal = "killed", _Late, signal.SIGKILL
+class Absent(NumPyLoop):
+    strategy = "absent"
+    def availability(self, device="cpu"):
+        return Availability(False, "it is not installed", "pip install it")
+class Choosy(NumPyLoop):
+    strategy = "choosy"
+    def refusal(self, spec, workload=None):
+        return "windows are beneath it" if workload and workload.window else ""
+"""
+
+
+@dataclass
+class Done:
+    """What one pytest did."""
+
+    code: int
+    out: str
+    folder: Path
+
+    @property
+    def files(self) -> list[Path]:
+        return sorted(self.folder.glob("*.json")) if self.folder.exists() else []
+
+    @property
+    def file(self) -> ResultFile:
+        (path,) = self.files
+        return results.read(path)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        (path,) = self.files
+        found: dict[str, Any] = json.loads(path.read_text())
+        return found
+
+
+class Project:
+    """This project, measured into a folder of the test's own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.suite = folder / "mine.toml"
+        self.suite.write_text(SUITE)
+        package = folder / "packages"
+        (package / "mischief-1.dist-info").mkdir(parents=True)
+        (package / "mischief.py").write_text(MISCHIEF)
+        names = ("wrong", "raising", "interrupted", "killed", "absent", "choosy")
+        points = "\n".join(f"{name} = mischief:{name.capitalize()}" for name in names)
+        info = package / "mischief-1.dist-info"
+        (info / "entry_points.txt").write_text(f"[lstm_impl.backends]\n{points}\n")
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mischief\nVersion: 1\n")
+
+    def with_backends(self, *names: str) -> None:
+        self.suite.write_text(SUITE.replace('["numpy"]', json.dumps(names)))
+
+    def run(
+        self, *arguments: str, where: Path = ROOT, environ: dict[str, str] | None = None
+    ) -> Done:
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "LSTM_"))}
+        path = os.pathsep.join([str(self.folder / "packages"), str(ROOT)])
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
+            cwd=where,
+            env=inherited | {"PYTHONPATH": path, "COLUMNS": "100"} | (environ or {}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=300,
+        )
+        return Done(done.returncode, done.stdout, self.folder / "results")
+
+    def measure(self, *arguments: str, **more: Any) -> Done:
+        """pytest --benchmark-only on the suite, into the folder."""
+        return self.run(
+            "--benchmark-only",
+            f"--lstm-suite={self.suite}",
+            f"--lstm-results={self.folder / 'results'}",
+            *arguments,
+            **more,
+        )
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+IDS = (
+    "numpy/b2-t3-i1-h2/float32/training/cpu",
+    "numpy/b2-t4-i1-h2-w2/float32/inference/cpu",
+    "numpy/b2-t4-i1-h2-w2/float32/training/cpu",
+)
+
+
+def test_plain_pytest_collects_tests_and_no_benchmark(project: Project) -> None:
+    done = project.run("--collect-only", "-q")
+    assert "tests/bench/test_timing.py::" in done.out
+    assert "bench_throughput" not in done.out
+    assert "bench_truncation" not in done.out
+
+
+def test_benchmark_only_collects_benchmarks_and_no_test(project: Project) -> None:
+    done = project.measure("--collect-only", "-q")
+    assert done.code == 0
+    listed = [line for line in done.out.splitlines() if "::" in line]
+    assert listed == [
+        f"bench/bench_throughput.py::test_throughput[{IDS[0]}]",
+        f"bench/bench_truncation.py::test_truncation[{IDS[1]}]",
+        f"bench/bench_truncation.py::test_truncation[{IDS[2]}]",
+    ]
+    assert not done.folder.exists()
+
+
+def test_a_suite_is_measured_and_leaves_one_file_that_reads_back(project: Project) -> None:
+    done = project.measure("--lstm-budget=0.3")
+    assert done.code == 0, done.out
+    file = done.file
+    assert [each.case.id for each in file.measurements] == list(IDS)
+    assert file.run.complete
+    assert file.run.suite == "mine"
+    assert "numpy" in file.run.environment["before"]["libraries"]  # type: ignore[index]
+    for each in file.measurements:
+        assert len(each.samples) == len(each.rounds) >= 1
+        assert each.gate["passed"] is True
+        assert each.evidence["kernels"] == ["numpy.matmul"]
+    assert [path.name for path in done.folder.iterdir()] == [done.files[0].name]
+
+
+def test_pytest_benchmark_reads_the_file_and_agrees_on_the_samples(project: Project) -> None:
+    done = project.measure(f"--benchmark-json={project.folder / 'theirs.json'}")
+    assert done.code == 0, done.out
+    ours, theirs = done.data, json.loads((project.folder / "theirs.json").read_text())
+    for mine, other in zip(ours["benchmarks"], theirs["benchmarks"], strict=True):
+        assert mine["stats"]["data"] == other["stats"]["data"]
+        assert mine["fullname"] == other["fullname"]
+        blocks = mine["extra_info"]["lstm"]["blocks"]
+        assert mine["stats"]["iterations"] == blocks["calls"]
+        assert mine["stats"]["rounds"] == len(blocks["round"])
+        assert mine["params"] == {"lstm_case": mine["extra_info"]["lstm"]["case_id"]}
+    assert set(ours) - set(theirs) == {"lstm"}
+    shown = subprocess.run(
+        [sys.executable, "-m", "pytest_benchmark", "compare", str(done.files[0])],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=project.folder,
+    )
+    assert shown.stdout.count("test_truncation[numpy") == 2
+
+
+def test_the_name_of_a_benchmark_holds_its_whole_case(project: Project) -> None:
+    for entry in project.measure().data["benchmarks"]:
+        case_id = entry["extra_info"]["lstm"]["case_id"]
+        assert case_id.endswith("/cpu")
+        assert f"[{case_id}]" in entry["name"]
+        assert case_id.endswith(entry["group"])
+
+
+def test_backends_of_a_group_are_paired_by_round(project: Project) -> None:
+    project.with_backends("numpy", "choosy")
+    done = project.measure("-k", "throughput", "--lstm-budget=0.5")
+    first, second = done.file.measurements
+    assert (first.case.backend, second.case.backend) == ("numpy", "choosy")
+    assert list(first.rounds) == list(second.rounds)
+
+
+def test_only_what_is_selected_is_measured(project: Project) -> None:
+    project.with_backends("numpy", "killed")
+    done = project.measure("-k", "numpy and w2 and training")
+    assert done.code == 0, done.out
+    assert [each.case.id for each in done.file.measurements] == [IDS[2]]
+    assert done.file.run.complete
+
+
+def test_a_backend_that_fails_the_gate_fails_loudly_and_has_no_time(project: Project) -> None:
+    project.with_backends("wrong", "numpy")
+    done = project.measure("-k", "throughput")
+    assert done.code == 1
+    assert "error" not in done.out.splitlines()[-1]
+    assert "dx differs from the float64 NumPy reference by 1.00e-02" in done.out
+    assert "1 case failed" in done.out
+    file = done.file
+    assert [each.case.backend for each in file.measurements] == ["numpy"]
+    (outcome,) = file.outcomes
+    assert (outcome.case.backend, outcome.outcome) == ("wrong", "failed")
+    assert "allowed" in outcome.reason
+
+
+def test_an_error_shows_its_traceback_and_the_rest_goes_on(project: Project) -> None:
+    project.with_backends("raising", "numpy")
+    done = project.measure()
+    assert done.code == 1
+    assert "a million bytes too few" in done.out
+    assert "mischief.py" in done.out
+    assert [each.outcome for each in done.file.outcomes] == ["failed"] * 3
+    assert len(done.file.measurements) == 3
+
+
+def test_what_cannot_run_is_skipped_with_its_reason_and_recorded(project: Project) -> None:
+    project.with_backends("absent", "choosy")
+    done = project.measure()
+    assert done.code == 0
+    assert "3 cases not measured: it is not installed; pip install it" in done.out
+    assert "2 cases refused by their backend: windows are beneath it" in done.out
+    found = {(each.case.backend, each.outcome) for each in done.file.outcomes}
+    assert found == {("absent", "not_measured"), ("choosy", "refused")}
+
+
+def test_a_file_is_left_when_every_case_was_skipped(project: Project) -> None:
+    done = project.measure("--lstm-backends=absent")
+    assert done.code == 0
+    assert done.data["benchmarks"] == []
+    assert len(done.file.outcomes) == 3
+    assert done.file.run.complete
+
+
+def test_a_gpu_that_is_not_here_is_recorded_and_not_left_out(project: Project) -> None:
+    done = project.measure("--lstm-device=cpu,gpu:77", "--lstm-backends=while_loop", "-k", "gpu")
+    assert done.code == 0
+    assert {each.case.device for each in done.file.outcomes} == {"gpu:77"}
+    assert all(each.reason.startswith("no gpu:77: ") for each in done.file.outcomes)
+    assert re.search(r"^lstm: no gpu:77: ", done.out, re.MULTILINE)
+
+
+def test_ctrl_c_keeps_the_finished_and_not_the_interrupted(project: Project) -> None:
+    project.with_backends("numpy", "interrupted")
+    text = project.suite.read_text().replace('["numpy", "interrupted"]', '["numpy"]')
+    head, last, tail = text.rpartition("[[groups]]")
+    project.suite.write_text(f'{head}{last}\nbackends = ["numpy", "interrupted"]{tail}')
+    done = project.measure("--lstm-budget=2")
+    assert done.code == 2
+    file = done.file
+    assert not file.run.complete
+    assert [each.case.id for each in file.measurements] == [IDS[0]]
+    assert {each.outcome for each in file.outcomes} == {"interrupted"}
+    assert {each.case.backend for each in file.outcomes} == {"numpy", "interrupted"}
+    assert "stopped early" in done.out
+    assert "read them: python -m bench.report" in done.out
+
+
+def test_a_kill_leaves_the_finished_cases_in_the_journal(project: Project) -> None:
+    project.with_backends("killed")
+    text = project.suite.read_text().replace('["killed"]', '["numpy"]')
+    head, last, tail = text.rpartition("[[groups]]")
+    project.suite.write_text(f'{head}{last}\nbackends = ["killed"]{tail}')
+    done = project.measure("--lstm-budget=2")
+    assert done.code == -9
+    (journal,) = done.folder.iterdir()
+    file = results.read(journal)
+    assert [each.case.id for each in file.measurements] == [IDS[0]]
+    assert not file.run.complete
+
+
+def test_stopping_at_the_first_failure_leaves_an_incomplete_file(project: Project) -> None:
+    project.with_backends("raising", "numpy")
+    done = project.measure("-x")
+    assert done.code == 1
+    assert not done.file.run.complete
+    assert len(done.file.outcomes) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--lstm-suite=quik",), 'there is no suite "quik" (did you mean quick?)'),
+        (("--lstm-backends=while_lop",), "no backend 'while_lop'; did you mean while_loop"),
+        (("--lstm-device=cuda",), "'cuda' is no device; expected cpu or gpu:N"),
+        (("--lstm-mode=train",), 'there is no mode "train" (did you mean training?)'),
+        (("--lstm-cases=nowhere.json",), "nowhere.json: cannot be read"),
+        (("--lstm-budget=0",), "'0' is no number of seconds above 0"),
+        (("--lstm-budget=soon",), "'soon' is no number of seconds above 0"),
+        (("--lstm-threads=0",), "'0' is no number from 1 to 4096"),
+        (("--lstm-seed=-1",), "'-1' is no whole number"),
+        (("--lstm-precision=0%",), "'0' is no percentage above 0"),
+        (("--lstm-backends=,",), "expected at least one name"),
+    ],
+)
+def test_a_wrong_option_is_a_usage_error_in_one_line(
+    project: Project, arguments: tuple[str, ...], told: str
+) -> None:
+    done = project.measure(*arguments)
+    assert done.code == 4
+    assert told in " ".join(done.out.split())
+    assert "Traceback" not in done.out
+    assert not done.folder.exists()
+
+
+def test_a_mistake_in_a_suite_is_told_with_file_and_key(project: Project) -> None:
+    project.suite.write_text(SUITE.replace("batch = 2", 'batch = "x"', 1))
+    done = project.measure()
+    assert done.code == 4
+    assert 'mine.toml: groups[0].shapes[0].batch is "x"; expected a positive' in done.out
+
+
+def test_a_path_that_pytest_would_take_for_its_root_is_refused(project: Project) -> None:
+    done = project.run("--benchmark-only", "--lstm-suite", str(project.suite))
+    assert done.code == 4
+    assert f"write --lstm-suite={project.suite}, with =" in done.out
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_measured(
+    project: Project,
+) -> None:
+    (project.folder / "results").write_text("a file, no folder")
+    done = project.measure()
+    assert done.code == 4
+    assert "cannot be written" in done.out
+    assert "choose another folder: --lstm-results DIR" in done.out
+    assert "passed" not in done.out
+
+
+def test_a_disk_that_fills_up_ends_the_run_in_one_line_with_what_was_finished(
+    project: Project,
+) -> None:
+    (project.folder / "packages" / "full.py").write_text(
+        textwrap.dedent(
+            """
+            from bench import result_writer
+            append = result_writer.Journal._append
+            def full(self, line):
+                if line.get("benchmark", {}).get("name", "").startswith("test_truncation"):
+                    raise result_writer.ResultWriteError("the disk is full")
+                append(self, line)
+            result_writer.Journal._append = full
+            """
+        )
+    )
+    done = project.measure("-p", "full")
+    assert done.code == 1
+    assert "the disk is full; what was measured before is kept" in done.out
+    assert "Traceback" not in done.out
+    assert [each.case.id for each in done.file.measurements] == [IDS[0]]
+    assert not done.file.run.complete
+
+
+def test_xdist_is_refused_with_the_reason(project: Project) -> None:
+    (project.folder / "packages" / "fake_xdist.py").write_text(
+        "def pytest_addoption(parser):\n"
+        "    parser.addoption('--numprocesses', type=int)\n"
+        "    parser.addoption('--dist', default='no')\n"
+    )
+    for option in ("--numprocesses=2", "--dist=load"):
+        done = project.measure("-p", "fake_xdist", option)
+        assert done.code == 4
+        assert "--benchmark-only does not go with -n or --dist" in done.out
+    assert project.measure("-p", "fake_xdist").code == 0
+
+
+def test_the_header_and_the_end_tell_what_a_person_needs(project: Project) -> None:
+    done = project.measure()
+    assert "lstm: suite mine: 3 cases on cpu (numpy)" in done.out
+    (path,) = done.files
+    assert f"results: {path}" in done.out
+    assert f"read them: python -m bench.report {path}" in done.out
+    assert re.search(r"3 cases measured, 3 of them INVALID:\n  .+; .+--lstm-budget", done.out)
+
+
+def test_in_the_usual_folder_the_next_command_needs_no_argument(project: Project) -> None:
+    done = project.run(
+        "--benchmark-only",
+        f"--lstm-suite={project.suite}",
+        f"--rootdir={ROOT}",
+        f"-c{ROOT / 'pyproject.toml'}",
+        str(ROOT / "bench" / "bench_throughput.py"),
+        where=project.folder,
+    )
+    assert done.code == 0, done.out
+    (path,) = done.files
+    assert f"results: results/{path.name}\n" in done.out
+    assert "read them: python -m bench.report\n" in done.out
+
+
+def test_the_results_folder_may_come_from_the_environment(project: Project) -> None:
+    done = project.run(
+        "--benchmark-only",
+        "--lstm-suite=smoke",
+        "-kw2",
+        environ={"LSTM_RESULTS": str(project.folder / "results")},
+    )
+    assert done.code == 0
+    assert len(done.file.measurements) == 1
+
+
+def test_options_are_recorded(project: Project) -> None:
+    done = project.measure("--lstm-seed=7", "--lstm-session=abc", "--lstm-precision=5%")
+    run = done.file.run
+    assert (run.seed, run.session) == (7, "abc")
+    assert run.options["precision"] == 0.05
+    assert run.options["suite"] == str(project.suite)
+    assert {each.stopped for each in done.file.measurements} <= {"precise", "time"}
+
+
+def test_threads_are_set_before_numpy_starts(project: Project) -> None:
+    (project.folder / "packages" / "watch.py").write_text(
+        "import os, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'numpy':\n"
+        "            print('numpy sees', os.environ.get('OPENBLAS_NUM_THREADS'))\n"
+        "sys.meta_path.insert(0, Finder())\n"
+    )
+    done = project.measure("-p", "watch", "--lstm-threads=1", "-s")
+    assert done.code == 0, done.out
+    assert "numpy sees 1" in done.out
+    before = done.data["lstm"]["run"]["environment"]["before"]
+    assert before["threads"]["requested"] == 1
+    assert before["variables"]["TF_NUM_INTRAOP_THREADS"] == "1"
+
+
+def test_more_threads_than_processors_make_it_invalid(project: Project) -> None:
+    done = project.measure("--lstm-threads=4096", "-kthroughput")
+    (each,) = done.file.measurements
+    assert "threads" in [reason.code for reason in each.reasons]
+
+
+def test_an_order_seed_shuffles_groups_and_keeps_each_together(project: Project) -> None:
+    project.with_backends("numpy", "choosy")
+
+    def order(seed: int) -> list[str]:
+        done = project.measure("--collect-only", "-q", f"--lstm-order-seed={seed}")
+        return re.findall(r"\[(.+)\]", done.out)
+
+    orders = {tuple(order(seed)) for seed in range(6)}
+    assert len(orders) > 1
+    for found in orders:
+        groups = [case.partition("/")[2] for case in found]
+        assert groups[0::2] == groups[1::2]
+    assert order(3) == order(3)
+
+
+def test_a_list_of_cases_is_what_is_measured(project: Project) -> None:
+    listed = project.folder / "cases.json"
+    listed.write_text(json.dumps([IDS[2]]))
+    done = project.measure(f"--lstm-cases={listed}")
+    assert [each.case.id for each in done.file.measurements] == [IDS[2]]
+
+
+def test_a_benchmark_file_that_is_named_is_measured(project: Project) -> None:
+    done = project.run(
+        "bench/bench_throughput.py",
+        f"--lstm-suite={project.suite}",
+        f"--lstm-results={project.folder / 'results'}",
+    )
+    assert done.code == 0, done.out
+    assert [each.case.id for each in done.file.measurements] == [IDS[0]]
+
+
+def test_with_benchmarks_disabled_each_case_is_judged_and_nothing_is_kept(project: Project) -> None:
+    project.with_backends("numpy", "wrong", "absent")
+    done = project.run(
+        "bench/bench_throughput.py",
+        "--benchmark-disable",
+        f"--lstm-suite={project.suite}",
+        f"--lstm-results={project.folder / 'results'}",
+    )
+    assert done.code == 1
+    assert "1 failed, 1 passed, 1 skipped" in done.out
+    assert not done.folder.exists()
+
+
+def test_the_options_are_explained(project: Project) -> None:
+    done = project.run("--help")
+    options = re.findall(r"^  --lstm-([a-z-]+)", done.out, re.MULTILINE)
+    assert {"suite", "device", "backends", "mode", "results", "seed", "budget"} <= set(options)
+    assert "LSTM benchmark suite (with --benchmark-only):" in done.out
+
+
+def test_another_project_is_left_alone(project: Project) -> None:
+    other = project.folder / "other"
+    (other / "tests").mkdir(parents=True)
+    (other / "tests" / "test_own.py").write_text(
+        "def test_own(benchmark):\n    benchmark(lambda: None)\n"
+    )
+    done = project.run("--benchmark-only", "-p", "bench.plugin", where=other)
+    assert done.code == 0, done.out
+    assert "1 passed" in done.out
+    assert "lstm:" not in done.out
+    assert not (other / "results").exists()
+
+
+def test_the_plugin_imports_no_numpy_where_there_is_nothing_to_measure(project: Project) -> None:
+    other = project.folder / "other"
+    other.mkdir()
+    (other / "test_own.py").write_text(
+        "import sys\n\ndef test_own():\n    assert 'bench.plugin' in sys.modules\n"
+        "    assert not {'numpy', 'bench.cases', 'lstm_impl'} & set(sys.modules)\n"
+    )
+    done = project.run("-p", "bench.plugin", "-p", "no:hypothesispytest", where=other)
+    assert done.code == 0, done.out
+
+
+def test_comparing_with_an_earlier_run_works(project: Project) -> None:
+    storage = f"--benchmark-storage={project.folder / 'storage'}"
+    assert project.measure("--benchmark-save=one", storage).code == 0
+    done = project.measure("--benchmark-compare", storage)
+    assert done.code == 0, done.out
+    assert len(re.findall(r"^numpy \(NOW\)", done.out, re.MULTILINE)) == 3
