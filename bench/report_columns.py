@@ -168,8 +168,8 @@ def _columns() -> dict[str, Column]:
     add(
         "ratio",
         "",
-        "time_s over the baseline's for the same work, from the same processes: below 1 is faster; "
-        "empty for the baseline itself and where it was not measured",
+        "time over the baseline's for the same work, below 1 is faster: the geometric mean of the "
+        "processes' own ratios; empty for the baseline itself and where that was not measured",
         of_ratio(lambda found: found.ratio.mid),
     )
     add("ratio_low", "", "lower bound of its interval", of_ratio(lambda found: found.ratio.low))

@@ -7,60 +7,64 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from bench.report_rows import Report, Section, Table
-from bench.report_summary import findings, heading, machine, method, name, title
+from bench.report_rows import KINDS, Report, Section, Table
+from bench.report_summary import findings, heading, machine, method, title
 from bench.report_tables import MARKS, mark, parts, work_words
-from bench.report_text import markdown as escaped
+from bench.report_text import LONGEST_SENTENCE, code
+from bench.report_text import markdown as inert
 
 
 def markdown(report: Report) -> str:
     """The whole report."""
     blocks = [block for section in report.sections for block in _section(section)]
     if report.notes:
-        blocks.append(_list(f"note: {note}" for note in report.notes))
+        blocks.append(_list(f"note: {_escaped(note)}" for note in report.notes))
     return "\n\n".join(blocks) + "\n"
 
 
 def _section(section: Section) -> list[str]:
-    blocks = [f"## {escaped(heading(section))}"]
+    blocks = [f"## {_escaped(heading(section))}"]
     blocks.append(
         _list(
             # What must not be overlooked is bold up to its colon.
-            f"**{escaped(subject)}**{escaped(colon + rest)}"
+            f"**{_escaped(subject)}**{_escaped(colon + rest)}"
             if finding.loud or finding.answer
-            else escaped(finding.text)
+            else _escaped(finding.text)
             for finding in findings(section)
             for subject, colon, rest in [finding.text.partition(":")]
         )
     )
     for table in section.tables:
         if table.groups:
-            blocks += [f"### {escaped(title(table))}", _table(table)]
+            blocks += [f"### {_escaped(title(table))}", _table(table)]
     notes = [MARKS] if any(mark(row) for row in section.rows) else []
     notes += method(section)
     notes += [f"{label}: {text}" for label, text in machine(section)]
     if notes:
-        blocks.append(_list(escaped(note) for note in notes))
+        blocks.append(_list(_escaped(note) for note in notes))
     return blocks
 
 
 def _table(table: Table) -> str:
     told = parts(table)
-    head = ["window" if table.kind == "truncation" else "shape", "backend"]
+    head = ["window" if table.kind == KINDS[1] else "shape", "backend"]
     lines = [
-        _line([*head, *(escaped(part.heading) for part in told)]),
+        _line([*head, *(_escaped(part.heading) for part in told)]),
         _line(["---", "---", *("---:" if part.right else "---" for part in told)]),
     ]
     for group in table.groups:
         words = work_words(group[0], table)
+        work = _escaped(", ".join(words))
+        if table.kind == KINDS[0]:
+            work = f"{_escaped(', '.join(words[:-1]))} {code(words[-1])}"
         for row in group:
             sign = mark(row)
-            cells = [escaped(part.text(row).strip()) for part in told]
-            backend = escaped(name(row.case.backend))
+            cells = [_escaped(part.text(row).strip()) for part in told]
+            backend = code(row.case.backend)
             if sign:
                 backend, cells[0] = f"**{backend}** {sign}", f"**{cells[0]}**"
             # The shape stands only in the first line of its backends.
-            shape = escaped(", ".join(words)) if row is group[0] else ""
+            shape = work if row is group[0] else ""
             lines.append(_line([shape, backend, *cells]))
     return "\n".join(lines)
 
@@ -71,3 +75,7 @@ def _line(cells: Sequence[str]) -> str:
 
 def _list(lines: Iterable[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
+
+
+def _escaped(text: str) -> str:
+    return inert(text, LONGEST_SENTENCE)

@@ -18,7 +18,7 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
-from bench.report_rows import Report, Row, Section, Table
+from bench.report_rows import KINDS, Report, Row, Section, Table
 from bench.report_summary import Finding, findings, heading, machine, method, name, title
 from bench.report_tables import MARKS, SURE, Part, mark, parts, work_words
 from bench.report_text import clean
@@ -43,7 +43,7 @@ _WINNER = "bold green"
 
 # For terminals that have no such letters.
 _PLAIN = str.maketrans(
-    {"★": "*", "☆": "+", "–": "-", "×": "x", "·": "-", "±": "+-", "µ": "u", "∞": "inf", "…": "..."}
+    dict(zip("★☆–×·µ─", "*+-x-u-", strict=True)) | {"±": "+-", "∞": "inf"},
 )
 
 
@@ -59,7 +59,9 @@ def show(report: Report, console: Console) -> None:
         )
         show(report, plain)
         assert isinstance(plain.file, io.StringIO)
-        console.out(plain.file.getvalue().translate(_PLAIN), end="", highlight=False)
+        text = plain.file.getvalue().translate(_PLAIN)
+        text = text.encode(console.encoding, "replace").decode(console.encoding)
+        console.out(text, end="", highlight=False)
         return
     for number, section in enumerate(report.sections):
         if number:
@@ -133,7 +135,7 @@ def _side_by_side(table: Table, width: int) -> Grid | None:
     # Every column but the last is followed by the blanks of its padding and its edge.
     if first + second + sum(size for *_, size in columns) + 2 * (len(columns) + 1) > width:
         return None
-    grid.add_column("window" if "window" in work[0][0] else "shape", no_wrap=True)
+    grid.add_column("window" if table.kind == KINDS[1] else "shape", no_wrap=True)
     grid.add_column("", no_wrap=True, style="dim")
     for head, _, size in columns:
         grid.add_column(Text("\n".join(head)), justify="right", no_wrap=True, min_width=size)

@@ -15,6 +15,7 @@ from bench.result_fields import printable
 
 LONGEST_NAME = 60
 LONGEST_REASON = 300
+LONGEST_SENTENCE = 3000  # of names and reasons that are not longer than the above
 
 
 def clean(text: str, limit: int = LONGEST_REASON) -> str:
@@ -26,7 +27,7 @@ def clean(text: str, limit: int = LONGEST_REASON) -> str:
     )
 
 
-# What Markdown acts on anywhere: escapes, code, emphasis, links, HTML, tables, strikes, mathematics,
+# What Markdown acts on anywhere: escapes, code, emphasis, links, HTML, tables, strikes, formulas,
 # entities, references to issues. An underscore inside a word is none of it.
 _MARKDOWN = re.compile(r"[\\`*{}\[\]<>|~$&#]|(?<![^\W_])_|_(?![^\W_])")
 
@@ -35,10 +36,18 @@ def markdown(text: str, limit: int = LONGEST_REASON) -> str:
     """Text with nothing left in it that Markdown, or HTML inside it, acts on."""
     escaped = _MARKDOWN.sub(r"\\\g<0>", clean(text, limit))
     # At a line's beginning these would make a list or a heading of it.
-    escaped = re.sub(r"^(\d+)([.)])", r"\1\\\2", re.sub(r"^[-+=]", r"\\\g<0>", escaped))
+    escaped = re.sub(r"^[-+=]", r"\\\g<0>", escaped)
+    escaped = re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", escaped)
     # A name must not become a link or an emoji, nor notify a person who happens to bear it.
-    escaped = re.sub(r":(?=//|\w+:)", r"\:", escaped)
-    return escaped.replace("@", "@\u200b").replace("www.", "www\u200b.")
+    escaped = re.sub(r":(?=//|[\w+-]+:)", r"\:", escaped)
+    escaped = re.sub(r"(?<!\w)@|@(?=[\w-]+\.)", "@\u200b", escaped)
+    return re.sub(r"(?i)\bwww\.", "www\u200b.", escaped)
+
+
+def code(text: str, limit: int = LONGEST_NAME) -> str:
+    """A name as a code span, also in a table's cell; what would end either is escaped instead."""
+    inside = clean(text, limit)
+    return f"`{inside}`" if inside and not re.search(r"[\\`|]", inside) else markdown(text, limit)
 
 
 def markup(text: str, limit: int = LONGEST_REASON) -> str:

@@ -1,0 +1,963 @@
+"""What the report says of results, in every format, and that nothing in a file can act on it."""
+
+import csv
+import html.parser
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console
+
+from bench import report
+from bench.cases import Case
+from bench.report_columns import COLUMNS, load_frame, records
+from bench.report_data import as_json, comma_separated
+from bench.report_html import page
+from bench.report_markdown import markdown
+from bench.report_rows import NothingToReportError, Report, Row, build
+from bench.report_summary import findings, heading, machine, method
+from bench.report_terminal import as_text, show
+from bench.results import (
+    Journal,
+    Measurement,
+    Outcome,
+    Reason,
+    ResultError,
+    ResultFile,
+    Results,
+    Run,
+    collect,
+)
+from bench.stats import Verdict
+from lstm_impl.spec import LSTMSpec
+from lstm_impl.workload import Workload
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = Path(__file__).parent / "golden"
+REPLICATES = [GOLDEN / "replicate-1.json", GOLDEN / "replicate-2.json"]
+
+SPEC = LSTMSpec(3, 4)
+INFERENCE = Workload(2, 10)
+TRAINING = Workload(2, 10, "training")
+BUSY = Reason("busy", "the machine was busy", "close other programs")
+
+FORMATS: dict[str, Callable[[Report], str]] = {
+    "terminal": as_text,
+    "markdown": markdown,
+    "csv": comma_separated,
+    "json": as_json,
+    "html": page,
+}
+
+
+def a_run(number: int = 1, session: str = "s", host: str = "host", **changes: object) -> Run:
+    started = datetime(2025, 1, 31, 12, tzinfo=UTC) + timedelta(minutes=number)
+    environment = {"before": {"cpu": {"name": "A CPU", "cores": 2}, "libraries": {"keras": "3"}}}
+    run = Run(
+        f"{session}-{host}-{number}",
+        session,
+        "quick",
+        1,
+        started,
+        started,
+        True,
+        host,
+        f"id of {host}",
+        {},
+        environment,
+    )
+    return replace(run, **changes)  # type: ignore[arg-type]
+
+
+def measured(
+    backend: str,
+    seconds: float,
+    run: Run | None = None,
+    *,
+    work: Workload = INFERENCE,
+    spec: LSTMSpec = SPEC,
+    device: str = "cpu",
+    reasons: Sequence[Reason] = (),
+) -> Measurement:
+    """Eleven samples around a median, in alternating rounds."""
+    samples = seconds * np.linspace(0.99, 1.01, 11)
+    return Measurement(
+        case=Case(backend, spec, work, device),
+        run=run or a_run(),
+        samples=samples,
+        rounds=np.arange(11),
+        warmup=(seconds,),
+        calls=4,
+        setup={"build_s": 0.5, "trace_s": 0.25, "first_call_s": 1.0, "compile_s": -0.001},
+        gate={"passed": True},
+        evidence={},
+        memory=None,
+        roofs=None,
+        energy=None,
+        steady=True,
+        valid=not reasons,
+        reasons=tuple(reasons),
+        path=Path("a.json"),
+    )
+
+
+def without_time(
+    backend: str,
+    outcome: str = "not_measured",
+    reason: str = "no GPU is here",
+    run: Run | None = None,
+    *,
+    work: Workload = INFERENCE,
+    spec: LSTMSpec = SPEC,
+    device: str = "gpu:0",
+    advice: str = "",
+) -> Outcome:
+    case = Case(backend, spec, work, device)
+    return Outcome(case, run or a_run(), outcome, reason, advice, Path("a.json"))
+
+
+def results_of(*items: Measurement | Outcome, notes: Sequence[str] = ()) -> Results:
+    files = []
+    for run in {item.run.id: item.run for item in items}.values():
+        own = [item for item in items if item.run.id == run.id]
+        files.append(
+            ResultFile(
+                Path(f"{run.id}.json"),
+                run,
+                tuple(item for item in own if isinstance(item, Measurement)),
+                tuple(item for item in own if isinstance(item, Outcome)),
+                (),
+            )
+        )
+    return Results(tuple(files), (), tuple(notes))
+
+
+def replicated(number: int, *cases: tuple[str, float], **settings: Workload) -> list[Measurement]:
+    """These backends, measured in so many processes that differ a little."""
+    return [
+        measured(backend, seconds * (1 + 0.001 * index), a_run(index), **settings)  # type: ignore[arg-type]
+        for index in range(number)
+        for backend, seconds in cases
+    ]
+
+
+def the_row(report: Report, backend: str) -> Row:
+    (found,) = [row for row in report.sections[0].rows if row.case.backend == backend]
+    return found
+
+
+def sentences(report: Report) -> list[str]:
+    return [finding.text for section in report.sections for finding in findings(section)]
+
+
+# Rows
+
+
+def test_replicates_are_pooled_into_one_row_a_case() -> None:
+    found = build(collect(REPLICATES))
+    (section,) = found.sections
+    assert [run.id for run in section.runs] == ["run-1", "run-2"]
+    row = next(r for r in section.rows if r.case.id == "keras/b2-t10-i3-h4/float32/inference/cpu")
+    # The medians of the two processes are 0.011 and 0.01122.
+    assert row.time == pytest.approx(0.01111)
+    assert row.samples == 10
+    assert row.interval is not None
+    assert row.interval.processes == 2
+    assert row.sequences_per_s == pytest.approx(2 / 0.01111)
+    assert row.timesteps_per_s == pytest.approx(20 / 0.01111)
+    assert row.time_per_timestep == pytest.approx(0.001111)
+    assert row.first_result == pytest.approx(1.75)
+    other = next(
+        r for r in section.rows if r.case.id == "while_loop/b2-t10-i3-h4/float32/inference/cpu"
+    )
+    assert (row.rank, other.rank) == (1, 2)
+    assert other.to_baseline is not None
+    assert other.to_baseline.ratio.mid == pytest.approx(0.021 / 0.011)
+    assert other.to_baseline.verdict is Verdict.SLOWER
+    assert other.to_baseline.processes == 2
+
+
+def test_padding_is_not_counted_among_the_timesteps() -> None:
+    found = build(results_of(measured("a", 0.5, work=Workload(2, 10, min_length=4))))
+    assert the_row(found, "a").timesteps_per_s == pytest.approx((10 + 4) / 0.5)
+
+
+def test_a_batch_of_any_size_is_counted_at_once() -> None:
+    found = build(results_of(measured("a", 0.5, work=Workload(2**50, 10, min_length=4))))
+    assert the_row(found, "a").timesteps_per_s == pytest.approx(2**50 * 7 / 0.5)
+    for make in FORMATS.values():
+        assert make(found)
+
+
+def test_sessions_and_machines_stand_apart_the_newest_first() -> None:
+    old = measured("keras", 0.01, a_run(1, "old"))
+    new = measured("keras", 0.01, a_run(9, "new"))
+    other = measured("keras", 0.01, a_run(5, "new", host="other"))
+    found = build(results_of(old, new, other))
+    assert [(s.run.session, s.run.host) for s in found.sections] == [
+        ("new", "host"),
+        ("new", "other"),
+        ("old", "host"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("backends", "expected"),
+    [
+        (["torch", "while_loop", "keras"], "keras"),
+        (["torch", "while_loop"], "while_loop"),
+        (["torch", "static_unroll"], "torch"),
+    ],
+)
+def test_ratios_refer_to_the_usual_baseline_that_was_measured(
+    backends: list[str], expected: str
+) -> None:
+    items: list[Measurement] = [measured(backend, 0.01) for backend in backends]
+    items.append(measured(expected, 0.02, work=TRAINING))
+    found = build(results_of(*items))
+    assert found.sections[0].baseline == expected
+    for row in found.sections[0].rows:
+        if row.case.workload == INFERENCE:
+            assert (row.to_baseline is None) == (row.case.backend == expected)
+
+
+def test_the_baseline_can_be_chosen() -> None:
+    found = build(results_of(measured("keras", 0.01), measured("torch", 0.02)), baseline="torch")
+    ratio = the_row(found, "keras").to_baseline
+    assert ratio is not None
+    assert ratio.ratio.mid == pytest.approx(0.5)
+    assert the_row(found, "torch").to_baseline is None
+
+
+def test_what_was_asked_for_and_is_not_there_is_told_with_what_is() -> None:
+    results = results_of(measured("keras", 0.01), without_time("cudnn"))
+    with pytest.raises(NothingToReportError, match=r"--baseline torch: .* there are of: keras$"):
+        build(results, baseline="torch")
+    with pytest.raises(NothingToReportError, match=r"--device gpu:1: .* of: cpu, gpu:0$"):
+        build(results, device="gpu:1")
+    with pytest.raises(NothingToReportError, match="no case is of the kind truncation"):
+        build(results, kind="truncation")
+    with pytest.raises(NothingToReportError, match="hold no case"):
+        build(Results((), ()))
+
+
+def test_device_and_kind_choose_cases() -> None:
+    window = replace(TRAINING, window=5)
+    results = results_of(
+        measured("keras", 0.01),
+        measured("keras", 0.02, work=window),
+        measured("keras", 0.03, device="gpu:0"),
+    )
+    assert [row.time for row in build(results, device="gpu:0").sections[0].rows] == [
+        pytest.approx(0.03)
+    ]
+    assert [row.case.kind for row in build(results, kind="truncation").sections[0].rows] == [
+        "truncation"
+    ]
+    assert len(build(results).sections[0].rows) == 3
+
+
+def test_the_first_is_sure_only_if_the_next_is_surely_slower() -> None:
+    near = build(results_of(*replicated(6, ("keras", 0.0100), ("torch", 0.0101))))
+    assert the_row(near, "keras").rank == 1
+    assert not the_row(near, "keras").surely_first
+    far = build(results_of(*replicated(6, ("keras", 0.010), ("torch", 0.012))))
+    assert the_row(far, "keras").surely_first
+    assert not the_row(far, "torch").surely_first
+    alone = build(results_of(*replicated(6, ("keras", 0.010))))
+    assert not the_row(alone, "keras").surely_first
+
+
+def test_an_invalid_measurement_is_never_surely_the_first() -> None:
+    items = replicated(6, ("keras", 0.010), ("torch", 0.012))
+    items[0] = replace(items[0], valid=False, reasons=(BUSY,))
+    row = the_row(build(results_of(*items)), "keras")
+    assert row.rank == 1
+    assert not row.surely_first
+    assert str(row.invalid[0]) == "the machine was busy (close other programs) [in 1 of 6 runs]"
+
+
+def test_a_case_that_failed_its_gate_in_one_of_its_runs_is_invalid() -> None:
+    items: list[Measurement | Outcome] = [
+        measured("keras", 0.01, a_run(1)),
+        without_time("keras", "failed", "y is wrong by 0.3", a_run(2), device="cpu"),
+    ]
+    row = the_row(build(results_of(*items)), "keras")
+    assert row.measured
+    assert str(row.invalid[0]) == "failed: y is wrong by 0.3 [in 1 of 2 runs]"
+
+
+def test_of_several_outcomes_the_gravest_is_told() -> None:
+    items = [
+        without_time("a", "not_measured", "no GPU", a_run(1)),
+        without_time("a", "failed", "wrong", a_run(2)),
+        without_time("a", "timed_out", "slow", a_run(3)),
+    ]
+    row = the_row(build(results_of(*items)), "a")
+    assert (row.outcome, row.reason) == ("failed", "wrong")
+
+
+# Sentences
+
+
+def test_the_answer_says_who_wins_by_how_much_and_how_surely() -> None:
+    cases = ("keras", 0.020), ("torch", 0.010), ("while_loop", 0.025)
+    items = replicated(6, *cases) + replicated(6, *cases, work=TRAINING)
+    told = sentences(build(results_of(*items)))
+    assert told == [
+        "cpu, inference: torch is the fastest: 2.00 times as fast as keras, the next "
+        "(2.00–2.00, FASTER).",
+        "cpu, training: torch is the fastest: 2.00 times as fast as keras, the next "
+        "(2.00–2.00, FASTER).",
+    ]
+    by_baseline = sentences(build(results_of(*items), baseline="while_loop"))
+    assert by_baseline[0] == (
+        "cpu, inference: torch is the fastest: 2.50 times as fast as while_loop (2.50–2.50, "
+        "FASTER), and 2.00 times as fast as keras, the next (2.00–2.00, FASTER)."
+    )
+
+
+def test_the_answer_over_several_shapes_is_a_geometric_mean() -> None:
+    items = replicated(6, ("keras", 0.01), ("torch", 0.005))
+    items += replicated(6, ("keras", 0.08), ("torch", 0.01), work=Workload(4, 10))
+    (told,) = sentences(build(results_of(*items)))
+    # 2 and 8 times as fast.
+    assert "torch is the fastest: 4.00 times as fast as keras" in told
+    assert "over 2 shapes" in told
+
+
+def test_an_uncertain_winner_says_so() -> None:
+    (told,) = sentences(build(results_of(measured("keras", 0.0100), measured("torch", 0.0104))))
+    assert "keras has the shortest times, but not surely: 1.04 times as fast as torch" in told
+    assert "UNCLEAR" in told
+
+
+def test_backends_that_are_the_same_are_not_ranked_in_words() -> None:
+    items = replicated(6, ("keras", 0.0100), ("torch", 0.01005))
+    (told,) = sentences(build(results_of(*items)))
+    assert "keras and torch are the fastest, alike within 2%" in told
+
+
+def test_an_answer_that_stands_on_invalid_measurements_says_so() -> None:
+    items = [measured("keras", 0.01, reasons=[BUSY]), measured("torch", 0.02)]
+    told = sentences(build(results_of(*items)))
+    assert "Do not rely on it: 1 of its 2 measurements are INVALID." in told[0]
+    assert told[1] == (
+        "INVALID: 1 of 2 measurements: the machine was busy "
+        "(keras/b2-t10-i3-h4/float32/inference/cpu). To change that: close other programs."
+    )
+
+
+def test_who_was_not_measured_on_all_shapes_cannot_lead_over_all() -> None:
+    items = [measured("keras", 0.02), measured("while_loop", 0.03), measured("torch", 0.01)]
+    other = Workload(4, 10)
+    items += [measured("keras", 0.02, work=other), measured("while_loop", 0.03, work=other)]
+    (told,) = sentences(build(results_of(*items)))
+    assert "of those measured on all 2 shapes, keras is the fastest" in told
+    assert "By shape, the shortest times: torch in 1 of 2 and keras in 1 of 2." in told
+
+
+def test_no_backend_on_all_shapes_and_a_single_backend_are_told() -> None:
+    items = [measured("keras", 0.02), measured("torch", 0.01, work=Workload(4, 10))]
+    (told,) = sentences(build(results_of(*items)))
+    assert told.startswith("cpu, inference: no backend was measured on all 2 shapes.")
+    (told,) = sentences(build(results_of(measured("keras", 0.02))))
+    assert told == "cpu, inference: only keras was measured (1 shape)."
+
+
+def test_what_short_windows_cost_is_told() -> None:
+    items = [
+        measured("keras", seconds, work=replace(TRAINING, window=window))
+        for window, seconds in ((2, 0.030), (5, 0.020), (10, 0.010))
+    ]
+    (told,) = sentences(build(results_of(*items)))
+    assert "in windows (batch 2 × 10 steps, 3 in, 4 hidden): only keras was measured" in told
+    assert (
+        "With keras a timestep in windows of 2 costs 3.00 times one in windows of 10 "
+        "(3.00 ms against 1.00 ms;" in told
+    )
+
+
+def test_cases_without_a_time_are_summarised_by_reason() -> None:
+    items: list[Measurement | Outcome] = [measured("keras", 0.01)]
+    items += [
+        without_time(backend, work=Workload(batch, 10), advice="add one")
+        for backend in ("keras", "cudnn")
+        for batch in range(1, 51)
+    ]
+    told = sentences(build(results_of(*items)))
+    assert told[1:] == [
+        "Not measured: 100 cases (cudnn and keras on gpu:0): no GPU is here. "
+        "To change that: add one."
+    ]
+
+
+def test_what_failed_is_loud_and_no_backend_hides_behind_another() -> None:
+    items: list[Measurement | Outcome] = [measured("keras", 0.01)]
+    items += [
+        without_time(name, "failed", f"{name} is wrong", device="cpu") for name in ("bad", "worse")
+    ]
+    items.append(without_time("bad", "failed", "other", device="cpu", work=TRAINING))
+    (section,) = build(results_of(*items)).sections
+    loud = [finding.text for finding in findings(section) if finding.loud]
+    assert loud == [
+        "FAILED: 2 cases (bad on cpu): bad is wrong. And 1 other reason.",
+        "FAILED: 1 case (worse on cpu): worse is wrong.",
+    ]
+
+
+def test_many_reasons_are_no_wall_of_lines() -> None:
+    items: list[Measurement | Outcome] = [measured("keras", 0.01)]
+    items += [without_time(f"b{n}", reason=f"reason {n}") for n in range(100)]
+    told = sentences(build(results_of(*items)))
+    assert len(told) == 14
+    assert told[-1] == "And 88 more reasons; --format csv has every case."
+
+
+def test_a_run_that_did_not_end_is_told() -> None:
+    told = sentences(build(results_of(measured("keras", 0.01, a_run(complete=False)))))
+    assert "A run did not come to its end: cases may be missing." in told
+
+
+def test_the_machine_and_the_method_are_told() -> None:
+    (section,) = build(results_of(measured("keras", 0.01), measured("torch", 0.02))).sections
+    assert heading(section) == "quick on host · 2025-01-31 12:01 UTC · 1 process"
+    assert machine(section) == [("CPU", "A CPU, 2 cores"), ("Libraries", "keras 3")]
+    told = " ".join(method(section))
+    assert "vs keras: time over keras's time" in told
+    assert "1 process cannot show how much processes differ" in told
+    assert "(times 29%, ratios 3.5%)" in told
+    enough = replicated(6, ("keras", 0.01), ("torch", 0.02))
+    assert "allowance" not in " ".join(method(build(results_of(*enough)).sections[0]))
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"before": 5},
+        {"before": {"cpu": [], "gpus": {"a": 1}, "libraries": "x", "system": {}}},
+        {"before": {"cpu": {"name": 5, "cores": "two"}, "gpus": [5, None, {"name": []}]}},
+        {"before": {"libraries": {"keras": {"a": "b"}}, "cpu": {"cores": 10**30}}},
+    ],
+)
+def test_an_environment_of_any_form_is_survived(environment: dict[str, object]) -> None:
+    found = build(results_of(measured("keras", 0.01, a_run(environment=environment))))
+    for make in FORMATS.values():
+        assert make(found)
+
+
+# The terminal
+
+
+@pytest.fixture
+def many() -> Report:
+    """Twenty backends, two shapes, windows, and one that was refused."""
+    names = [f"{base}+{option}" for base in ("while_loop", "scan") for option in "abcdefghij"]
+    work = [INFERENCE, Workload(4, 10), replace(TRAINING, window=5), replace(TRAINING, window=10)]
+    items: list[Measurement | Outcome] = [
+        measured(name, 0.01 + 0.001 * index, work=each)
+        for each in work
+        for index, name in enumerate(names)
+    ]
+    items.append(without_time("onnxruntime", "refused", "computes no gradients", device="cpu"))
+    return build(results_of(*items))
+
+
+@pytest.fixture
+def few() -> Report:
+    return build(collect(REPLICATES))
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 160])
+def test_no_line_is_wider_than_the_terminal(few: Report, many: Report, width: int) -> None:
+    for found in (few, many):
+        for line in as_text(found, width).splitlines():
+            assert cell_len(line) <= width
+
+
+def test_few_backends_stand_side_by_side(few: Report) -> None:
+    text = as_text(few)
+    assert re.search(r"shape +keras +while_loop\n", text)
+    assert re.search(r"median +★ 11\.1 ms +21\.2 ms\n", text)
+    assert re.search(r"interval +7\.39–16\.7 +14\.2–31\.8\n", text)
+    assert re.search(r"sequences/s +180 +94\.3\n", text)
+    assert re.search(r"timesteps/s +1,800 +943\n", text)
+    assert re.search(r"first result +1\.75 s +1\.75 s\n", text)
+    assert re.search(r"vs keras +1 baseline +1\.91 SLOWER\n", text)
+    assert re.search(r"window 5 +per timestep +4\.14 ms\n", text)
+    assert re.search(r"trust +INVALID\n", text)
+
+
+def test_many_backends_are_ranked_in_lines(many: Report) -> None:
+    lines = as_text(many).splitlines()
+    start = lines.index("batch 2 × 10 steps, 3 in, 4 hidden · b2-t10-i3-h4")
+    shown = [line.split()[0] for line in lines[start + 2 : start + 22]]
+    assert shown[0] == "while_loop+a"
+    assert shown[-1] == "scan+j"
+    assert re.match(r"while_loop\+a +☆ 10\.0 ms", lines[start + 2])
+    assert re.match(r"onnxruntime +refused", lines[start + 22])
+
+
+def test_a_narrow_terminal_keeps_time_ratio_and_verdict(few: Report) -> None:
+    text = as_text(few, 44)
+    assert re.search(r"while_loop +21\.2 ms +1\.91 SLOWER\n", text)
+    assert "sequences/s" not in text.split("cpu, inference\n")[1].split("★ surely")[0]
+
+
+def test_the_sentences_come_before_the_tables(few: Report) -> None:
+    text = as_text(few)
+    assert text.index("keras is the fastest") < text.index("median")
+    assert text.index("FAILED: 1 case (swapped_gates on cpu)") < text.index("median")
+
+
+def colours(report: Report, **settings: bool) -> str:
+    out = io.StringIO()
+    show(report, Console(file=out, width=100, highlight=False, **settings))  # type: ignore[arg-type]
+    return out.getvalue()
+
+
+def test_colour_is_for_terminals_that_want_it(few: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLORTERM"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    colour = re.compile(r"\x1b\[[0-9;]*3[0-9]m")
+    assert colour.search(colours(few, force_terminal=True))
+    assert "\x1b" not in colours(few)
+    monkeypatch.setenv("NO_COLOR", "1")
+    without = colours(few, force_terminal=True)
+    assert not colour.search(without)
+    assert "★" in without
+
+
+def test_a_terminal_without_these_letters_gets_others(few: Report) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    show(few, Console(file=out, width=100, highlight=False))
+    out.seek(0)
+    text = out.read()
+    assert text.isascii()
+    assert "?" not in text
+    assert "* 11.1 ms" in text
+    assert "batch 2 x 10 steps" in text
+
+
+# The other formats
+
+
+def test_markdown_has_a_line_a_case_and_the_same_sentences(few: Report) -> None:
+    text = markdown(few)
+    lines = text.splitlines()
+    assert lines[0] == "## golden on golden-host · 2025-01-31 12:01 UTC · 2 processes"
+    assert "- **cpu, inference**: keras is the fastest: 1.91 times as fast as while_loop" in text
+    assert "- **FAILED**: 1 case (swapped_gates on cpu)" in text
+    head = lines.index("### cpu, inference") + 2
+    assert lines[head].startswith("| shape | backend | median |")
+    assert lines[head + 2] == (
+        "| batch 2 × 10 steps, 3 in, 4 hidden `b2-t10-i3-h4` | **`keras`** ★ | **11.1 ms** | "
+        "7.39–16.7 | 180 | 1,800 | 1.75 s | 1 baseline |"
+    )
+    assert lines[head + 3] == (
+        "|  | `while_loop` | 21.2 ms | 14.2–31.8 | 94.3 | 943 | 1.75 s | 1.91 SLOWER |"
+    )
+
+
+def test_csv_has_a_line_a_case_in_seconds(few: Report) -> None:
+    rows = list(csv.DictReader(io.StringIO(comma_separated(few))))
+    assert list(rows[0]) == list(COLUMNS)
+    assert len(rows) == 9
+    keras = rows[0]
+    assert keras["case_id"] == "keras/b2-t10-i3-h4/float32/inference/cpu"
+    assert float(keras["time_s"]) == pytest.approx(0.01111)
+    assert (keras["valid"], keras["rank"], keras["ahead"]) == ("true", "1", "FASTER")
+    assert (keras["ratio"], keras["verdict"], keras["window"]) == ("", "", "")
+    failed = next(row for row in rows if row["outcome"] == "failed")
+    assert failed["reason"] == "y differs from the reference by 0.3; the bound is 1e-05"
+    assert failed["time_s"] == failed["valid"] == ""
+
+
+def test_json_has_the_same_rows_with_their_units(few: Report) -> None:
+    document = json.loads(
+        as_json(few), parse_constant=lambda name: pytest.fail(f"{name} is not JSON")
+    )
+    assert document["cases"] == records(few)
+    assert document["columns"]["time_s"]["unit"] == "s"
+    assert document["sections"][0]["findings"] == sentences(few)
+
+
+def test_a_frame_is_one_call_away() -> None:
+    frame = load_frame(REPLICATES)
+    assert list(frame.columns) == list(COLUMNS)
+    assert len(frame) == 9
+    assert frame.attrs["units"]["time_s"] == "s"
+    first = frame.set_index("case_id").loc["while_loop/b2-t10-i3-h4/float32/inference/cpu"]
+    assert first["time_s"] == pytest.approx(0.02121)
+    assert first["ratio"] == pytest.approx(0.021 / 0.011)
+    assert report.load_frame is load_frame
+    with pytest.raises(ResultError, match="foreign-pytest-benchmark"):
+        load_frame([*REPLICATES, GOLDEN / "foreign-pytest-benchmark.json"])
+
+
+def test_the_columns_are_documented_with_unit_and_meaning() -> None:
+    documented = re.findall(
+        r"^\| `(\w+)` \| (.*) \| (.+) \|$", (ROOT / "docs" / "columns.md").read_text(), re.M
+    )
+    assert documented == [(name, each.unit, each.meaning) for name, each in COLUMNS.items()]
+
+
+class Page(html.parser.HTMLParser):
+    """A page's elements and its text; any element that is not closed in order is an error."""
+
+    empty = ("meta", "br")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.opened: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.opened == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in self.empty:
+            self.opened.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.opened.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+    def of(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def test_the_page_is_accessible_and_needs_nothing_from_elsewhere(few: Report) -> None:
+    text = page(few)
+    found = Page(text)
+    tables = found.of("table")
+    assert len(tables) == len(found.of("caption")) == 4
+    assert all(each["scope"] in ("col", "row", "rowgroup") for each in found.of("th"))
+    assert found.of("html") == [{"lang": "en"}]
+    assert len(found.of("h1")) == len(found.of("main")) == 1
+    tags = {name for name, _ in found.elements}
+    assert not tags & {"script", "link", "img", "iframe", "object", "form"}
+    assert not re.search(r"https?:|url\(|@import|\bsrc=|\bhref=", text)
+    ids = [attributes["id"] for _, attributes in found.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    labels = [a["aria-labelledby"] for _, a in found.elements if "aria-labelledby" in a]
+    assert set(labels) == set(ids)
+    assert "prefers-color-scheme: dark" in text
+    shown = "".join(found.text)
+    for sentence in sentences(few):
+        assert sentence in shown
+    assert "Golden CPU" in shown
+    assert "no GPU is seen by TensorFlow" in shown
+
+
+# The style's colours, as they are paired: text on its background.
+PAIRS = [
+    (name, back) for name in ("text", "dim", "good", "bad", "doubt") for back in ("back", "band")
+]
+
+
+@pytest.mark.parametrize("scheme", [0, 1])
+@pytest.mark.parametrize(("colour", "back"), PAIRS)
+def test_the_page_has_contrast_in_light_and_dark(
+    few: Report, scheme: int, colour: str, back: str
+) -> None:
+    style = page(few).partition("</style>")[0]
+
+    def luminance(name: str) -> float:
+        digits = re.findall(rf"--{name}: #([0-9a-f]+)", style)[scheme]
+        digits = digits if len(digits) == 6 else "".join(2 * each for each in digits)
+        parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        red, green, blue = (
+            part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+        )
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    lighter, darker = sorted((luminance(colour), luminance(back)), reverse=True)
+    # WCAG 2.2, success criterion 1.4.3, level AA.
+    assert (lighter + 0.05) / (darker + 0.05) >= 4.5
+
+
+# Hostile text
+
+SNIPPETS = [
+    "<script>alert(1)</script>",
+    "</style></title><img src=x onerror=alert(1)>",
+    "[red]x[/red]",
+    "[link=http://x.y]z[/link]",
+    ":smile: :warning:",
+    "a|b\\|c",
+    "`code` ``` \\`",
+    "\"quoted\" 'single'",
+    "new\nline\r\nand\ttab",
+    "\x1b[31mred\x1b[0m\x1b]0;title\x07",
+    "\x9b31m \x00 \u202e \u2028 \ud800",
+    "=HYPERLINK(1)",
+    "+1",
+    "-1 - x",
+    "@someone #12 GH-1 a@b.com www.x.y https://x.y",
+    "![i](http://x) [a](javascript:alert(1))",
+    "# heading",
+    "1. item",
+    "| a | b |",
+    "**bold** __init__ ~~x~~ $x$",
+    "&lt;b&gt; &#60;",
+    "漢字" * 40,
+    "é́́́",
+    "x" * 1_000_000,
+    " " * 1_000_000 + "x",
+    "%s {0} {x}",
+    " ",
+]
+
+HOSTILE = st.one_of(
+    st.sampled_from(SNIPPETS),
+    st.text(min_size=1, max_size=30),
+    st.builds(lambda a, b: a + b, st.sampled_from(SNIPPETS), st.text(max_size=10)),
+)
+
+
+def hostile_report(text: str) -> Report:
+    run = a_run(host=text, suite=text, session=text, machine_id=text)
+    run = replace(
+        run,
+        environment={
+            "before": {
+                "cpu": {"name": text},
+                "gpus": [{"name": text, "driver": text}],
+                "system": text,
+                "python": text,
+                "libraries": {"keras": text},
+            }
+        },
+    )
+    reason = Reason(text, text, text)
+    return build(
+        results_of(
+            measured(text, 0.01, run, reasons=[reason]),
+            measured(text + "2", 0.02, run),
+            measured(text, 0.03, run, device=text, work=replace(TRAINING, window=5)),
+            measured(text + "2", 0.03, run, device=text, work=replace(TRAINING, window=5)),
+            without_time(text + "3", "failed", text, run, advice=text, device="cpu"),
+            without_time(text + "3", "refused", text, run, advice=text, device=text),
+            notes=[text],
+        )
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(HOSTILE)
+@example("x" * 1_000_000)
+@example("漢字" * 40)
+@example("\x1b[31m")
+def test_hostile_text_is_harmless_in_a_terminal(text: str) -> None:
+    found = hostile_report(text)
+    for width in (60, 100):
+        shown = as_text(found, width)
+        assert len(shown) < 100_000
+        assert all(letter.isprintable() for letter in shown.replace("\n", ""))
+        for line in shown.splitlines():
+            assert cell_len(line) <= width
+
+
+def test_what_looks_like_rich_markup_is_shown_as_it_is() -> None:
+    shown = as_text(hostile_report("[red]:smile:[/red]"))
+    assert "[red]:smile:[/red] has the shortest times" in shown
+
+
+@settings(max_examples=60, deadline=None)
+@given(HOSTILE)
+@example("a|b\\|c")
+@example("</style></title><img src=x onerror=alert(1)>")
+def test_hostile_text_is_harmless_in_markdown(text: str) -> None:
+    shown = markdown(hostile_report(text))
+    assert len(shown) < 200_000
+    assert not re.search(r"(?<!\\)<", re.sub(r"`[^`\n]*`", "", shown))
+    assert not re.search(r"(?<![\w\\])@\w", re.sub(r"`[^`\n]*`", "", shown))
+    columns = 0
+    for line in shown.splitlines():
+        assert line == "" or line.startswith(("## ", "### ", "- ", "| "))
+        assert not re.match(r"- ([-+*#>]|\d+[.)]) ", line)
+        if line.startswith("|"):
+            # A backslash escapes the next letter, a bar or another backslash alike.
+            bars = re.sub(r"\\.", "", line).count("|")
+            assert columns in (0, bars)
+            columns = bars
+        else:
+            columns = 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(HOSTILE)
+@example('"><script>alert(1)</script>')
+def test_hostile_text_is_harmless_in_html(text: str) -> None:
+    shown = page(hostile_report(text))
+    assert len(shown) < 200_000
+    shown.encode("utf-8")
+    found = Page(shown)
+    plain = Page(page(hostile_report("plain")))
+    # Tables stand in another order where the device's name sorts otherwise, and of the machine
+    # nothing is listed that is blank.
+    counts = [
+        Counter((tag, *sorted(a)) for tag, a in each.elements if tag not in ("dt", "dd"))
+        for each in (found, plain)
+    ]
+    assert counts[0] == counts[1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(HOSTILE)
+@example("=HYPERLINK(1)")
+def test_hostile_text_is_harmless_in_csv_and_whole_in_json(text: str) -> None:
+    found = hostile_report(text)
+    rows = list(csv.reader(io.StringIO(comma_separated(found), newline="")))
+    assert {len(row) for row in rows} == {len(COLUMNS)}
+    for row in rows[1:]:
+        assert not any(cell.startswith(("=", "+", "-", "@")) for cell in row)
+    document = json.loads(as_json(found))
+    assert text in {each["backend"] for each in document["cases"]}
+    assert as_json(found).isascii()
+
+
+# The command
+
+
+def run_report(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
+    environment.pop("COLUMNS", None)
+    return subprocess.run(
+        [sys.executable, "-m", "bench.report", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        cwd=cwd,
+        env=environment,
+        check=False,
+    )
+
+
+def test_the_command_shows_the_latest_results(tmp_path: Path) -> None:
+    done = run_report(cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == (
+        "error: there are no results in results/; make some with `pytest --benchmark-only`, or "
+        "name result files or folders\n"
+    )
+    (tmp_path / "results").mkdir()
+    for path in REPLICATES:
+        (tmp_path / "results" / path.name).write_bytes(path.read_bytes())
+    done = run_report(cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "keras is the fastest" in done.stdout
+    assert "\x1b" not in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 100
+
+
+def test_bad_files_give_a_line_each_and_the_good_ones_are_shown(tmp_path: Path) -> None:
+    (tmp_path / "empty.json").touch()
+    (tmp_path / "cut.json").write_bytes(REPLICATES[0].read_bytes()[:5000])
+    (tmp_path / "missing.json").unlink(missing_ok=True)
+    bad = [tmp_path / name for name in ("empty.json", "cut.json", "missing.json")]
+    bad.append(GOLDEN / "foreign-pytest-benchmark.json")
+    done = run_report(*bad, REPLICATES[0])
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    assert len(lines) == 4
+    for path, told in zip(bad, ("is empty", "cut off", "not exist", "no results"), strict=True):
+        assert any(str(path) in line and told in line for line in lines)
+    assert "keras is the fastest" in done.stdout
+    alone = run_report(*bad)
+    assert alone.returncode == 2
+    assert alone.stdout == ""
+    assert len(alone.stderr.splitlines()) == 4
+
+
+@pytest.mark.parametrize("kind", list(FORMATS))
+def test_every_format_goes_to_a_file_or_to_the_output(
+    tmp_path: Path, few: Report, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "out"
+    arguments = [*map(str, REPLICATES), "--format", kind]
+    assert report.main([*arguments, "--output", str(path)]) == 0
+    assert capsys.readouterr().out == ""
+    written = path.read_bytes().decode()
+    assert written == FORMATS[kind](few)
+    assert report.main(arguments) == 0
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == [
+        line.rstrip() for line in written.splitlines()
+    ]
+
+
+def test_a_file_that_cannot_be_written_gives_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "out.html"
+    assert report.main([*map(str, REPLICATES), "--output", str(path)]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {path} cannot be written: ")
+
+
+def test_options_that_name_what_is_not_there_give_one_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for option in (["--baseline", "nix"], ["--device", "gpu:7"]):
+        assert report.main([*map(str, REPLICATES), *option]) == 2
+        assert re.fullmatch(rf"error: {option[0]} .*there are of: .*\n", capsys.readouterr().err)
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+    with Journal(tmp_path / "a.journal.jsonl") as journal:
+        journal.start(a_run())
+        for number in range(100):
+            case = Case(f"b{number}", SPEC, INFERENCE)
+            journal.outcome(
+                {
+                    "case": case.to_dict(),
+                    "case_id": case.id,
+                    "outcome": "failed",
+                    "reason": "more than a pipe holds " * 100,
+                }
+            )
+    command = f"{sys.executable} -m bench.report --format csv {tmp_path} | head -n 1"
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert done.stdout.startswith("session,")
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("kind", list(FORMATS))
+def test_no_format_imports_a_framework_or_what_is_slow(kind: str) -> None:
+    program = (
+        "import sys\n"
+        "from bench import report\n"
+        f"code = report.main({[*map(str, REPLICATES)]!r} + ['--format', {kind!r}])\n"
+        "print(*sys.modules, file=sys.stderr)\n"
+        "sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    loaded = set(done.stderr.split())
+    assert "numpy" in loaded
+    slow = {"tensorflow", "keras", "torch", "jax", "pandas", "scipy.stats", "matplotlib", "pytest"}
+    assert not loaded & slow
