@@ -248,7 +248,12 @@ def prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
                 "its time would be that of another function; none was taken",
             )
         during = "while it was asked what it runs"
-        return Prepared(step, build, first_use, result, model.evidence(case.workload))
+        evidence = model.evidence(case.workload)
+        if missing := backend.missing_evidence(evidence, case.device):
+            return Unmeasured(
+                FAILED, missing, "its time would be that of something else; none was taken"
+            )
+        return Prepared(step, build, first_use, result, evidence)
     except UnavailableError as error:
         return Unmeasured(NOT_MEASURED, one_line(error))
     except UnsupportedError as error:

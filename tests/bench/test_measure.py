@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,10 @@ class World:
 
             def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
                 return str(answers.get("refusal", ""))
+
+            def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
+                wanted = answers.get("kernel", name)
+                return "" if wanted in evidence["kernels"] else f"no {wanted} ran on {device}"
 
             def _build(self, spec: LSTMSpec, weights: LSTMWeights, *rest: Any) -> Model:
                 if spec.hidden_size > 1:
@@ -132,6 +136,14 @@ def test_a_backend_is_judged_before_it_is_timed(world: World) -> None:
     assert after[1] == "a evidence"
     assert len(after) > 6
     assert set(after[2:]) == {"a run"}
+
+
+def test_a_backend_without_the_kernel_it_must_run_is_a_failure_and_gets_no_time(
+    world: World,
+) -> None:
+    result = unmeasured(only(world, world.add("a", kernel="cudnn")))
+    assert (result.outcome, result.reason) == ("failed", "no cudnn ran on cpu")
+    assert world.log[-1] == "a evidence"
 
 
 def test_all_of_a_group_are_judged_before_any_is_timed(world: World) -> None:
