@@ -17,9 +17,11 @@ from typing import Any
 from lstm_impl.backend import Availability, Tensor
 from lstm_impl.backends.tensorflow_model import Arrays, TensorFlowBackend, Tensors
 from lstm_impl.layouts import cudnn_pack, cudnn_sizes, cudnn_unpack
-from lstm_impl.spec import FloatArray, LSTMSpec
+from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
+
+OWN_MASKS = "cuDNN draws its own dropout masks, which no other backend can be given"
 
 
 class Cudnn(TensorFlowBackend):
@@ -53,7 +55,7 @@ class Cudnn(TensorFlowBackend):
         if spec.precision.compute == "bfloat16":
             return "TensorFlow's cuDNN op computes in float16, float32 and float64 only"
         if workload is not None and workload.dropout and workload.training:
-            return "cuDNN draws its own dropout masks, which no other backend can be given"
+            return OWN_MASKS
         return ""
 
     def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
@@ -86,6 +88,8 @@ class Cudnn(TensorFlowBackend):
     ) -> tuple[Tensor, Tensor, Tensor]:
         import tensorflow as tf
 
+        if masks is not None:
+            raise UnsupportedError(f"{self.name}: {OWN_MASKS}")
         if "repack" in self.options:
             buffer = pack_tensors(spec, parameters)
         else:
