@@ -1,0 +1,568 @@
+"""The cuDNN backend: proven on the CPU against an emulation of its op, on a GPU against the op."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+
+import lstm_impl
+from bench.equivalence import gate
+from lstm_impl import (
+    LSTMSpec,
+    LSTMWeights,
+    UnavailableError,
+    UnsupportedError,
+    Workload,
+    cuda,
+    layouts,
+    reference,
+)
+from tests.lstm_impl.cudnn_emulation import cudnn_on_cpu, emulated_cudnn, params_size
+
+OPTIONS = lstm_impl.get_backend("cudnn").variants()
+
+SMALL = LSTMSpec(3, 4)
+DEEP = LSTMSpec(3, 5, num_layers=2, bidirectional=True)
+
+
+@pytest.fixture(scope="module")
+def tf() -> Any:
+    return pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
+
+
+@pytest.fixture
+def emulation(tf: Any) -> Iterator[None]:
+    with emulated_cudnn():
+        yield
+
+
+@pytest.fixture
+def eagerly(tf: Any) -> Iterator[None]:
+    """Functions are run line by line: the same ops without the seconds of tracing many graphs."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+def build(name: str, spec: LSTMSpec, **options: Any) -> lstm_impl.Model:
+    return lstm_impl.get_backend(name).build(spec, LSTMWeights.random(spec, seed=1), **options)
+
+
+# -- the emulation: it must be right by other evidence than the code that it judges
+
+
+def op_arguments(tf: Any, **changes: Any) -> dict[str, Any]:
+    """Arguments of the op for two sequences of three steps, two features and four units."""
+    arguments = {
+        "input": tf.ones([3, 2, 2]),
+        "input_h": tf.zeros([1, 2, 4]),
+        "input_c": tf.zeros([1, 2, 4]),
+        "params": tf.fill([params_size(1, 4, 2, 1)], 0.1),
+    }
+    return {**arguments, **changes}
+
+
+@pytest.mark.usefixtures("emulation")
+@pytest.mark.parametrize("mask", [None, [[True, True, True], [True, False, False]]])
+def test_keras_gets_from_the_emulation_what_it_computes_without_cudnn(
+    tf: Any, mask: list[list[bool]] | None
+) -> None:
+    """Keras packs its weights itself, batch-major, so that the emulated layout is Keras's too."""
+    keras = pytest.importorskip("keras", reason="Keras is not installed")
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip(f"Keras computes with {keras.backend.backend()} here, which has no cuDNN op")
+    x = np.random.default_rng(0).standard_normal((2, 3, 5)).astype(np.float32)
+    layers = [
+        keras.layers.LSTM(4, return_sequences=True, return_state=True, use_cudnn=use, seed=0)
+        for use in (True, False)
+    ]
+    for layer in layers:
+        layer.build(x.shape)
+    layers[0].set_weights([*layers[1].get_weights()[:2], np.linspace(-1, 1, 16)])
+    layers[1].set_weights(layers[0].get_weights())
+    with (
+        mock.patch.object(tf.config, "list_logical_devices", return_value=["GPU:0"]),
+        mock.patch.object(tf.raw_ops, "CudnnRNNV3", wraps=tf.raw_ops.CudnnRNNV3) as op,
+    ):
+        fused = layers[0](x, mask=None if mask is None else tf.constant(mask))
+        assert op.call_count == 1
+    plain = layers[1](x, mask=None if mask is None else tf.constant(mask))
+    # on padding cuDNN gives zeros, Keras's loop the output before
+    valid = np.ones((2, 3, 1)) if mask is None else np.array(mask)[:, :, None]
+    np.testing.assert_allclose(fused[0] * valid, plain[0] * valid, atol=1e-6)
+    np.testing.assert_allclose(fused[1:], plain[1:], atol=1e-6)
+    assert np.all(np.asarray(fused[0])[valid[:, :, 0] == 0] == 0)
+
+
+@pytest.mark.usefixtures("emulation")
+def test_the_emulated_op_adds_its_two_biases(tf: Any) -> None:
+    params = op_arguments(tf)["params"].numpy()
+    biases = params_size(1, 4, 2, 1) - 8 * 4
+    in_first, in_second = params.copy(), params.copy()
+    in_first[biases : biases + 16] += 0.5
+    in_second[biases + 16 :] += 0.5
+    y, other = (
+        tf.raw_ops.CudnnRNNV2(**op_arguments(tf, params=values)).output
+        for values in (in_first, in_second)
+    )
+    np.testing.assert_allclose(y, other, atol=1e-6)
+    assert np.abs(y - tf.raw_ops.CudnnRNNV2(**op_arguments(tf)).output).max() > 0.01
+
+
+@pytest.mark.usefixtures("emulation")
+def test_the_emulated_op_has_the_real_ones_outputs_by_name(tf: Any) -> None:
+    training = tf.raw_ops.CudnnRNNV2(**op_arguments(tf))
+    inference = tf.raw_ops.CudnnRNNV2(**op_arguments(tf), is_training=False)
+    assert training._fields == ("output", "output_h", "output_c", "reserve_space", "host_reserved")
+    assert training.output.shape == (3, 2, 4)
+    assert training.output_h.shape == training.output_c.shape == (1, 2, 4)
+    assert training.reserve_space.shape.rank == 1
+    assert inference.reserve_space.shape.rank == 0
+    assert training.host_reserved.dtype == inference.host_reserved.dtype == tf.int8
+
+
+@pytest.mark.usefixtures("emulation")
+def test_the_emulated_op_gives_no_gradient_in_inference_mode(tf: Any) -> None:
+    for is_training in (True, False):
+        arguments = op_arguments(tf)
+        with tf.GradientTape() as tape:
+            tape.watch(arguments["params"])
+            y = tf.raw_ops.CudnnRNNV2(**arguments, is_training=is_training).output
+        if is_training:
+            assert np.abs(tape.gradient(y, arguments["params"])).max() > 0
+        else:
+            with pytest.raises(ValueError, match="is_training"):
+                tape.gradient(y, arguments["params"])
+
+
+@pytest.mark.usefixtures("emulation")
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"input": np.ones((3, 2), np.float32)}, "rank"),
+        ({"input": np.ones((3, 2, 2))}, "type"),
+        ({"input": np.ones((3, 2, 2), np.int32)}, "not in list of allowed|type"),
+        ({"input_h": np.zeros((1, 3, 4), np.float32)}, "batch"),
+        ({"input_c": np.zeros((1, 2, 3), np.float32)}, "input_c"),
+        ({"params": np.zeros(7, np.float32)}, "CudnnRNNParamsSize"),
+        ({"direction": "bidirectional"}, "half a bidirectional layer|division"),
+        ({"direction": "backwards"}, "direction"),
+        ({"rnn_mode": "transformer"}, "rnn_mode"),
+        ({"rnn_mode": "gru"}, "no rnn_mode='gru'"),
+        ({"dropout": 0.5}, "no dropout"),
+        ({"sequence_lengths": [3, 2]}, "sequence_lengths"),
+    ],
+)
+def test_the_emulated_op_refuses(tf: Any, changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(
+        (TypeError, ValueError, NotImplementedError, tf.errors.InvalidArgumentError), match=says
+    ):
+        tf.raw_ops.CudnnRNNV2(**op_arguments(tf, **changes))
+
+
+@pytest.mark.usefixtures("emulation")
+@pytest.mark.parametrize(
+    ("lengths", "says"),
+    [([3], "one for each"), ([3, 0], "empty"), ([3, 4], "more than the timesteps")],
+)
+def test_the_emulated_op_refuses_lengths(tf: Any, lengths: list[int], says: str) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError, match=says):
+        tf.raw_ops.CudnnRNNV3(**op_arguments(tf), sequence_lengths=lengths)
+
+
+# -- the same function
+
+
+def training(batch: int, timesteps: int, **fields: Any) -> Workload:
+    return Workload(batch, timesteps, "training", **fields)
+
+
+CASES = {
+    "one sequence": (SMALL, training(1, 4)),
+    "one timestep": (SMALL, training(2, 1)),
+    "the tutorial's shape": (LSTMSpec(1, 4), training(5, 15)),
+    "odd sizes": (LSTMSpec(7, 9), training(3, 5)),
+    "wide input": (LSTMSpec(33, 5), training(2, 3)),
+    "two layers, two directions": (DEEP, training(3, 4)),
+    "lengths": (DEEP, training(3, 5, min_length=1)),
+    "state carried over windows": (LSTMSpec(3, 5, num_layers=2), training(2, 7, window=3)),
+    "float64": (replace(DEEP, dtype="float64"), training(2, 4, min_length=2)),
+    "float16": (replace(DEEP, dtype="float16"), training(2, 4, min_length=2)),
+    "inference": (DEEP, Workload(3, 4)),
+    "inference with lengths": (SMALL, Workload(3, 4, min_length=1)),
+    "batch-major": (SMALL, training(2, 3, batch_major=True)),
+}
+
+
+@pytest.mark.usefixtures("emulation", "eagerly")
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("name", OPTIONS)
+def test_it_computes_outputs_state_and_gradients_of_the_reference(name: str, case: str) -> None:
+    spec, workload = CASES[case]
+    found = gate(build(name, spec, batch_major=workload.batch_major), workload, seed=2)
+    assert found.passed, found.describe()
+
+
+@pytest.mark.usefixtures("emulation")
+@pytest.mark.parametrize("name", OPTIONS)
+def test_it_computes_the_reference_as_a_traced_graph(name: str) -> None:
+    found = gate(build(name, LSTMSpec(2, 3, bidirectional=True)), training(2, 4), seed=2)
+    assert found.passed, found.describe()
+
+
+@pytest.mark.usefixtures("emulation", "eagerly")
+def test_mixed_precision_repacks_float32_weights_in_half() -> None:
+    spec = LSTMSpec(3, 4, dtype="mixed_float16")
+    found = gate(build("cudnn+repack", spec), training(2, 4), seed=2)
+    assert found.passed, found.describe()
+
+
+@pytest.mark.usefixtures("emulation")
+@pytest.mark.parametrize("name", OPTIONS)
+def test_one_model_serves_every_batch_and_length(name: str) -> None:
+    """The graph must not keep the shapes, or the lengths, of the first call."""
+    weights = LSTMWeights.random(SMALL, seed=1)
+    model = build(name, SMALL)
+    for batch, timesteps, lengths in ((2, 3, None), (3, 5, None), (3, 5, [5, 1, 3]), (1, 1, None)):
+        x = np.random.default_rng(batch).standard_normal((timesteps, batch, 3))
+        y, _ = model.forward(x, lengths=lengths)
+        expected, _ = reference.forward(SMALL, weights, x, lengths=lengths)
+        np.testing.assert_allclose(y, expected, atol=1e-6)
+
+
+# -- the parameter buffer
+
+
+@pytest.mark.usefixtures("emulation")
+@pytest.mark.parametrize("name", OPTIONS)
+def test_weights_come_back_as_they_went_in(name: str) -> None:
+    model = build(name, DEEP)
+    for seed in (1, 2):
+        weights = LSTMWeights.random(DEEP, seed)
+        model.set_weights(weights)
+        for array, expected in zip(model.get_weights().arrays(), weights.arrays(), strict=True):
+            np.testing.assert_array_equal(array, expected)
+
+
+def canonical_regions(tf: Any, spec: LSTMSpec, buffer: Any) -> tuple[list[Any], list[Any]]:
+    """Matrices and biases of a buffer, as TensorFlow's op cuts them out."""
+    # CudnnRNNParamsToCanonicalV2 takes the number of arrays from an attribute that it does not have
+    # unless there is a projection; the first version is for nets without one.
+    weights, biases = tf.raw_ops.CudnnRNNParamsToCanonical(
+        num_layers=spec.num_layers,
+        num_units=spec.hidden_size,
+        input_size=spec.input_size,
+        params=buffer,
+        num_params=8 * spec.state_layers,
+        direction="bidirectional" if spec.bidirectional else "unidirectional",
+    )
+    return [np.asarray(array) for array in weights], [np.asarray(array) for array in biases]
+
+
+def buffer_size(tf: Any, spec: LSTMSpec) -> int:
+    """Numbers in the buffer, as TensorFlow's op counts them."""
+    size = tf.raw_ops.CudnnRNNParamsSize(
+        num_layers=spec.num_layers,
+        num_units=spec.hidden_size,
+        input_size=spec.input_size,
+        T=tf.float32,
+        S=tf.int32,
+        direction="bidirectional" if spec.bidirectional else "unidirectional",
+    )
+    return int(np.asarray(size)[0])
+
+
+def assert_buffer_is_as_tensorflow_cuts_it(tf: Any, spec: LSTMSpec, buffer: Any) -> None:
+    weights = LSTMWeights.random(spec, seed=1)
+    assert buffer.shape == (buffer_size(tf, spec),)
+    matrices, biases = canonical_regions(tf, spec, buffer)
+    cells = [cell for layer in weights.layers for cell in layer]
+    for number, cell in enumerate(cells):
+        for gate_number in range(4):
+            units = slice(gate_number * spec.hidden_size, (gate_number + 1) * spec.hidden_size)
+            first = 8 * number + gate_number
+            np.testing.assert_array_equal(matrices[first], cell.kernel[:, units].T)
+            np.testing.assert_array_equal(matrices[first + 4], cell.recurrent_kernel[:, units].T)
+            np.testing.assert_array_equal(biases[first], np.zeros(spec.hidden_size))
+            np.testing.assert_array_equal(biases[first + 4], cell.bias[units])
+
+
+BUFFER_SPECS = [
+    SMALL,
+    LSTMSpec(7, 9, num_layers=3),
+    LSTMSpec(5, 3, bidirectional=True),
+    DEEP,
+]
+
+
+@pytest.mark.usefixtures("emulation")
+@pytest.mark.parametrize("spec", BUFFER_SPECS, ids=str)
+def test_the_buffer_has_tensorflows_size_and_order(tf: Any, spec: LSTMSpec) -> None:
+    buffer = layouts.cudnn_pack(spec, LSTMWeights.random(spec, seed=1))
+    assert_buffer_is_as_tensorflow_cuts_it(tf, spec, buffer)
+
+
+@pytest.mark.usefixtures("emulation", "eagerly")
+def test_repacking_gives_the_very_buffer_that_is_kept(tf: Any) -> None:
+    buffers = []
+    for name in ("cudnn", "cudnn+repack"):
+        with mock.patch.object(tf.raw_ops, "CudnnRNNV2", wraps=tf.raw_ops.CudnnRNNV2) as op:
+            build(name, DEEP).forward(np.zeros((1, 1, 3)))
+        buffers.append(op.call_args.kwargs["params"].numpy())
+    np.testing.assert_array_equal(*buffers)
+
+
+@pytest.mark.usefixtures("emulation")
+def test_the_input_bias_stays_zero_and_the_other_moves_by_one_step(tf: Any) -> None:
+    """A step of plain gradient descent moves the effective bias once, not twice."""
+    model: Any = build("cudnn", DEEP)
+    (buffer,) = model.variables
+    before = model.get_weights()
+    x = np.random.default_rng(3).standard_normal((4, 2, 3)).astype(np.float32)
+    with tf.GradientTape() as tape:
+        y, _ = model(x)
+        loss = tf.reduce_sum(y)
+    buffer.assign_sub(0.1 * tape.gradient(loss, buffer))
+    _, biases = canonical_regions(tf, DEEP, buffer)
+    assert all(not np.any(bias) for k, bias in enumerate(biases) if k % 8 < 4)
+    gradients = reference.gradients(DEEP, before, x, np.ones((4, 2, 10))).weights
+    for now, was, gradient in zip(
+        model.get_weights().arrays(), before.arrays(), gradients.arrays(), strict=True
+    ):
+        np.testing.assert_allclose(now, was - 0.1 * gradient, atol=1e-5)
+
+
+# -- the graph: tracing needs no GPU, so that what is asked of the real op can be seen
+
+
+def traced(tf: Any, name: str, workload: Workload, op: str = "CudnnRNNV2") -> list[Any]:
+    """The nodes of the real op in the graph that is traced for the clock."""
+    nodes = []
+    real = getattr(tf.raw_ops, op)
+
+    def record(**arguments: Any) -> Any:
+        result = real(**arguments)
+        nodes.append(result.output.op)
+        return result
+
+    with cudnn_on_cpu(), mock.patch.object(tf.raw_ops, op, record):
+        build(name, DEEP).prepare(workload).trace()
+    return nodes
+
+
+def test_inference_asks_cudnn_for_inference(tf: Any) -> None:
+    (node,) = traced(tf, "cudnn", Workload(2, 3))
+    assert node.type == "CudnnRNNV2"
+    assert node.get_attr("is_training") is False
+    assert node.get_attr("rnn_mode") == b"lstm"
+    assert node.get_attr("direction") == b"bidirectional"
+    assert node.get_attr("dropout") == 0
+
+
+def test_the_training_option_asks_for_training_in_inference(tf: Any) -> None:
+    (node,) = traced(tf, "cudnn+training", Workload(2, 3))
+    assert node.get_attr("is_training") is True
+    assert not [op for op in node.graph.get_operations() if "Backprop" in op.type]
+
+
+def test_training_has_the_real_gradient_op_in_its_graph(tf: Any) -> None:
+    (node,) = traced(tf, "cudnn", training(2, 3))
+    assert node.get_attr("is_training") is True
+    types = [op.type for op in node.graph.get_operations()]
+    assert types.count("CudnnRNNBackpropV2") == 1
+    assert "While" not in types
+
+
+def test_lengths_are_passed_only_where_they_are_needed(tf: Any) -> None:
+    assert traced(tf, "cudnn", Workload(2, 3), "CudnnRNNV3") == []
+    for name, workload in (
+        ("cudnn", Workload(2, 3, min_length=1)),
+        ("cudnn+lengths", Workload(2, 3)),
+    ):
+        (node,) = traced(tf, name, workload, "CudnnRNNV3")
+        assert node.get_attr("time_major") is True
+        assert node.inputs[4].dtype == tf.int32
+
+
+def test_the_buffer_goes_into_the_op_as_it_is_unless_repacked(tf: Any) -> None:
+    (kept,) = traced(tf, "cudnn", Workload(2, 3))
+    (repacked,) = traced(tf, "cudnn+repack", Workload(2, 3))
+    moving = {"ConcatV2", "Transpose"}
+    assert not moving & {op.type for op in kept.graph.get_operations()}
+    assert moving <= {op.type for op in repacked.graph.get_operations()}
+
+
+def test_a_batch_major_model_transposes_around_the_op(tf: Any) -> None:
+    with cudnn_on_cpu():
+        model: Any = build("cudnn", SMALL, batch_major=True)
+        y, (h, _) = (
+            tf.function(model)
+            .get_concrete_function(tf.TensorSpec([None, None, 3]))
+            .structured_outputs
+        )
+    assert y.shape.as_list() == [None, None, 4]
+    assert h.shape.as_list()[0] == 1
+
+
+# -- what it refuses, and why it is not available
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "workload", "says"),
+    [
+        ("cudnn", replace(SMALL, dtype="bfloat16"), None, "float16, float32 and float64 only"),
+        ("cudnn", replace(SMALL, dtype="mixed_float16"), None, "use cudnn\\+repack"),
+        ("cudnn+repack", replace(SMALL, dtype="mixed_bfloat16"), None, "float16, float32"),
+        ("cudnn", DEEP, training(2, 3, dropout=0.5), "its own dropout masks"),
+    ],
+)
+def test_it_refuses_in_words(
+    name: str, spec: LSTMSpec, workload: Workload | None, says: str
+) -> None:
+    assert says.replace("\\", "") in lstm_impl.get_backend(name).refusal(spec, workload)
+    if workload is None:
+        with cudnn_on_cpu(), pytest.raises(UnsupportedError, match=says):
+            build(name, spec)
+
+
+def test_it_refuses_nothing_else() -> None:
+    backend = lstm_impl.get_backend("cudnn")
+    for dtype in ("float16", "float32", "float64", "tf32"):
+        assert not backend.refusal(replace(DEEP, dtype=dtype), training(2, 3, min_length=1))
+    assert not backend.refusal(DEEP, Workload(2, 3, dropout=0.5))  # no dropout in inference
+
+
+@pytest.mark.usefixtures("emulation")
+def test_dropout_masks_are_refused_before_anything_is_computed() -> None:
+    model = build("cudnn", DEEP)
+    x = np.zeros((3, 2, 3), np.float32)
+    masks = lstm_impl.dropout_masks(DEEP, 3, 2, 0.5, seed=0)
+    with pytest.raises(UnsupportedError, match="its own dropout masks"):
+        model.gradients(x, np.zeros((3, 2, 10)), masks=masks)
+
+
+@pytest.mark.usefixtures("emulation")
+def test_masks_in_inference_are_refused_and_not_dropped_without_a_word(tf: Any) -> None:
+    model: Any = build("cudnn", DEEP)
+    x = np.zeros((3, 2, 3), np.float32)
+    masks = lstm_impl.dropout_masks(DEEP, 3, 2, 0.5, seed=0)
+    with pytest.raises(UnsupportedError, match="its own dropout masks"):
+        model.forward(x, masks=masks)
+    with pytest.raises(UnsupportedError, match="its own dropout masks"):
+        model(tf.constant(x), masks=tf.constant(masks))
+
+
+def test_a_step_in_which_no_cudnn_kernel_ran_is_no_evidence() -> None:
+    backend = lstm_impl.get_backend("cudnn")
+    assert not backend.missing_evidence({"cudnn": True, "kernels": {"RNN_elemWise": 1}}, "gpu:0")
+    missing = backend.missing_evidence({"cudnn": False, "kernels": {"sgemm": 12}}, "gpu:0")
+    assert missing == "no cuDNN kernel ran on gpu:0; the profiler saw sgemm"
+    assert backend.missing_evidence({}, "gpu:0").endswith("saw no kernel at all")
+
+
+HERE = cuda.CudaFacts(hardware=True, driver_version=(12, 4))
+
+
+@pytest.mark.parametrize(
+    ("facts", "build_info", "says"),
+    [
+        (cuda.CudaFacts(False, None), {"is_cuda_build": False}, "no NVIDIA GPU is seen"),
+        (HERE, {"is_cuda_build": False}, "built without CUDA"),
+        (
+            replace(HERE, driver_version=(11, 8)),
+            {"is_cuda_build": True, "cuda_version": "12.5.1"},
+            "driver is too old",
+        ),
+        (
+            HERE,
+            {"is_cuda_build": True, "cuda_version": "12.5.1"},
+            "pip install 'tensorflow\\[and-cuda\\]'",
+        ),
+    ],
+)
+def test_building_where_cudnn_is_not_available_says_why(
+    tf: Any, facts: cuda.CudaFacts, build_info: dict[str, Any], says: str
+) -> None:
+    with (
+        mock.patch.object(cuda, "machine_facts", return_value=facts),
+        mock.patch.object(tf.sysconfig, "get_build_info", return_value=build_info),
+        mock.patch.object(tf.config, "list_physical_devices", return_value=[]),
+    ):
+        for device in ("gpu:0", "cpu"):
+            with pytest.raises(UnavailableError, match=says):
+                build("cudnn", SMALL, device=device)
+
+
+def test_on_the_cpu_of_a_machine_with_a_gpu_it_names_the_device_to_use(tf: Any) -> None:
+    with (
+        mock.patch.object(cuda, "machine_facts", return_value=HERE),
+        mock.patch.object(tf.config, "list_physical_devices", return_value=["GPU:0"]),
+    ):
+        backend = lstm_impl.get_backend("cudnn")
+        assert backend.availability("gpu:0")
+        assert "use --device gpu:0" in backend.availability("cpu").reason
+
+
+# -- on a GPU: the op itself
+
+
+@pytest.fixture
+def gpu(tf: Any) -> str:
+    available = lstm_impl.get_backend("cudnn").availability("gpu:0")
+    if not available:
+        pytest.skip(f"needs a GPU that TensorFlow can use: {available}")
+    return "gpu:0"
+
+
+@pytest.mark.parametrize("spec", BUFFER_SPECS, ids=str)
+def test_on_a_gpu_tensorflow_cuts_the_buffer_as_it_was_packed(
+    tf: Any, gpu: str, spec: LSTMSpec
+) -> None:
+    model: Any = build("cudnn", spec, device=gpu)
+    with tf.device("/GPU:0"):
+        assert_buffer_is_as_tensorflow_cuts_it(tf, spec, model.variables[0])
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_on_a_gpu_the_op_computes_the_reference(gpu: str, name: str) -> None:
+    wrong = {}
+    for case, (spec, workload) in CASES.items():
+        model = build(name, spec, device=gpu, batch_major=workload.batch_major)
+        found = gate(model, workload, seed=2)
+        if not found.passed:
+            wrong[case] = found.describe()
+    assert not wrong
+
+
+def test_on_a_gpu_full_lengths_first_do_not_spoil_short_ones_after(gpu: str) -> None:
+    """TensorFlow caches the op's descriptor; whether it pads is not part of the cache's key."""
+    weights = LSTMWeights.random(SMALL, seed=1)
+    model = build("cudnn+lengths", SMALL, device=gpu)
+    x = np.random.default_rng(0).standard_normal((5, 3, 3))
+    for lengths in ([5, 5, 5], [5, 1, 3], [5, 5, 5]):
+        y, state = model.forward(x, lengths=lengths)
+        expected, last = reference.forward(SMALL, weights, x, lengths=lengths)
+        np.testing.assert_allclose(y, expected, atol=1e-5)
+        np.testing.assert_allclose(state.c, last.c, atol=1e-5)
+
+
+def test_on_a_gpu_the_emulation_and_the_op_agree(tf: Any, gpu: str) -> None:
+    inputs = training(3, 5, min_length=1).inputs(DEEP)
+    real = build("cudnn", DEEP, device=gpu)
+    results = [real.gradients(inputs.x, inputs.dy, inputs.state, lengths=inputs.lengths)]
+    with emulated_cudnn():
+        stand_in = build("cudnn", DEEP)
+        results.append(
+            stand_in.gradients(inputs.x, inputs.dy, inputs.state, lengths=inputs.lengths)
+        )
+    ours, theirs = (
+        [gradients.x, gradients.state.h, gradients.state.c, *gradients.weights.arrays()]
+        for gradients in results
+    )
+    for array, expected in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(array, expected, atol=1e-4)
