@@ -84,13 +84,13 @@ def test_cases_come_in_a_stable_order_group_by_group(tmp_path: Path) -> None:
 
 
 def test_groups_that_share_a_shape_are_measured_together(tmp_path: Path) -> None:
-    text = GOOD.replace("[[groups]]", '[[groups]]\nmodes = ["training"]\nseconds = 2')
+    text = GOOD.replace("[[groups]]", '[[groups]]\nmodes = ["training"]\nseconds = 9')
     text += GOOD.partition("[[groups]]")[2].replace("timesteps = 6", "timesteps = 7")
     text = text.replace(
         "shapes = [{ batch = 2, timesteps = 7", "[[groups]]\nshapes = [{ batch = 2, timesteps = 7"
     )
     text += (
-        '[[groups]]\nbackends = ["while_loop", "numpy"]\nmodes = ["training"]\nseconds = 9\n'
+        '[[groups]]\nbackends = ["while_loop", "numpy"]\nmodes = ["training"]\nseconds = 2\n'
         "shapes = [{ batch = 2, timesteps = 6, input_size = 1, hidden_size = 4 }]\n"
     )
     suite = load(tmp_path, text)
