@@ -340,9 +340,14 @@ def test_the_answer_over_several_shapes_is_a_geometric_mean() -> None:
 
 
 def test_an_uncertain_winner_says_so() -> None:
-    (told,) = sentences(build(results_of(measured("keras", 0.0100), measured("torch", 0.0104))))
-    assert "keras has the shortest times, but not surely: 1.04 times as fast as torch" in told
-    assert "UNCLEAR" in told
+    found = build(results_of(measured("keras", 0.0100), measured("torch", 0.0104)))
+    ahead = the_row(found, "keras").ahead
+    assert ahead is not None
+    low, high = 1 / ahead.ratio.high, 1 / ahead.ratio.low
+    assert sentences(found) == [
+        "cpu, inference: keras has the shortest times, but not surely: 1.04 times as fast as "
+        f"torch, the next ({low:.2f}–{high:.2f}, UNCLEAR)."
+    ]
 
 
 def test_backends_that_are_the_same_are_not_ranked_in_words() -> None:
@@ -550,6 +555,7 @@ def test_a_terminal_without_these_letters_gets_others(few: Report) -> None:
     text = out.read()
     assert text.isascii()
     assert "?" not in text
+    assert "\x1b" not in text
     assert "* 11.1 ms" in text
     assert "batch 2 x 10 steps" in text
 
@@ -595,6 +601,18 @@ def test_json_has_the_same_rows_with_their_units(few: Report) -> None:
     assert document["cases"] == records(few)
     assert document["columns"]["time_s"]["unit"] == "s"
     assert document["sections"][0]["findings"] == sentences(few)
+
+
+def test_a_bound_beyond_every_number_is_null(few: Report) -> None:
+    (section,) = few.sections
+    first = section.rows[0]
+    assert first.interval is not None
+    endless = replace(first, interval=replace(first.interval, high=float("inf")))
+    found = Report((replace(section, rows=(endless,)),))
+    assert json.loads(as_json(found))["cases"][0]["time_high_s"] is None
+    assert "inf" not in comma_separated(found).replace("inference", "")
+    for make in FORMATS.values():
+        assert make(found)
 
 
 def test_a_frame_is_one_call_away() -> None:
