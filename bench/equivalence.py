@@ -71,12 +71,13 @@ class GateResult:
         )
 
 
-def gate(model: Model, workload: Workload, seed: int = 0) -> GateResult:
+def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = None) -> GateResult:
     """Compare ``model`` with the reference on ``workload``'s own shapes.
 
     A stream cut into windows is compared over its first two windows, state carried from one to the
     other, and the shorter last one if there is one: the windows between are the same computation.
-    In inference mode the gradients are not part of the work and are not compared.
+    In inference mode the gradients are not part of the work and are not compared. The judge is the
+    one that fits the size, unless one is given.
     """
     spec, weights = model.spec, model.get_weights()
     inputs = workload.inputs(spec, seed)
@@ -86,7 +87,7 @@ def gate(model: Model, workload: Workload, seed: int = 0) -> GateResult:
     errors: Errors = {}
     bounds_: Errors = {}
     state = inputs.state
-    judge = _judge(spec, workload)
+    judge = judge or choose_judge(spec, workload)
     for part in parts:
         ours, theirs = _results(model, judge, weights, inputs, part, state, workload.training)
         found = compare(ours, theirs)
@@ -169,7 +170,9 @@ def named(
 
 
 @dataclass(frozen=True)
-class _Judge:
+class Judge:
+    """Whose results count as right: a name for the record, and how it computes them."""
+
     name: str
     run: Callable[
         [LSTMWeights, Inputs, slice, LSTMState, bool],
@@ -187,7 +190,7 @@ def reference_cost(spec: LSTMSpec, batch: int, timesteps: int, training: bool) -
     return operations, 8 * batch * timesteps * features
 
 
-def _judge(spec: LSTMSpec, workload: Workload) -> _Judge:
+def choose_judge(spec: LSTMSpec, workload: Workload) -> Judge:
     """The NumPy reference, or a float64 backend proven against it where that takes too long."""
     timesteps = max(part.stop - part.start for part in _parts(workload))
     operations, kept = reference_cost(spec, workload.batch, timesteps, workload.training)
@@ -198,7 +201,7 @@ def _judge(spec: LSTMSpec, workload: Workload) -> _Judge:
             if backend.availability("cpu") and not backend.refusal(double, workload):
                 prove(name, double)
                 return _framework_judge(backend, double)
-    return _Judge("float64 NumPy reference", _reference_run(spec))
+    return numpy_judge(spec)
 
 
 @functools.cache
@@ -208,12 +211,13 @@ def prove(name: str, spec: LSTMSpec) -> None:
     Raises RuntimeError, with the gate's words, if it is no judge.
     """
     model = get_backend(name).build(spec, LSTMWeights.random(spec, seed=1), "cpu")
-    result = gate(model, Workload(batch=2, timesteps=4, mode="training"), seed=1)
+    workload = Workload(batch=2, timesteps=4, mode="training")
+    result = gate(model, workload, seed=1, judge=numpy_judge(spec))
     if not result.passed:
         raise RuntimeError(f"{name} cannot judge in float64: {result.describe()}")
 
 
-def _framework_judge(backend: Backend, spec: LSTMSpec) -> _Judge:
+def _framework_judge(backend: Backend, spec: LSTMSpec) -> Judge:
     def run(
         weights: LSTMWeights, inputs: Inputs, part: slice, state: LSTMState, training: bool
     ) -> tuple[FloatArray, LSTMState, LSTMGradients | None]:
@@ -232,15 +236,12 @@ def _framework_judge(backend: Backend, spec: LSTMSpec) -> _Judge:
         )
         return y, final, gradients
 
-    return _Judge(f"float64 {backend.name} (itself equal to the NumPy reference)", run)
+    return Judge(f"float64 {backend.name} (itself equal to the NumPy reference)", run)
 
 
-def _reference_run(
-    spec: LSTMSpec,
-) -> Callable[
-    [LSTMWeights, Inputs, slice, LSTMState, bool],
-    tuple[FloatArray, LSTMState, LSTMGradients | None],
-]:
+def numpy_judge(spec: LSTMSpec) -> Judge:
+    """The float64 NumPy reference."""
+
     def run(
         weights: LSTMWeights, inputs: Inputs, part: slice, state: LSTMState, training: bool
     ) -> tuple[FloatArray, LSTMState, LSTMGradients | None]:
@@ -261,7 +262,7 @@ def _reference_run(
             masks,
         )
 
-    return run
+    return Judge("float64 NumPy reference", run)
 
 
 def final_gradient(state: LSTMState) -> LSTMState:
@@ -271,7 +272,7 @@ def final_gradient(state: LSTMState) -> LSTMState:
 
 def _results(
     model: Model,
-    judge: _Judge,
+    judge: Judge,
     weights: LSTMWeights,
     inputs: Inputs,
     part: slice,

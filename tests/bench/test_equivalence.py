@@ -1,0 +1,229 @@
+"""The gate: it passes what is right, and each way of being wrong that we know of fails.
+
+Framework-free: a model that computes with changed weights or gradients is put before the gate,
+while it shows the right ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench import equivalence
+from bench.equivalence import bounds, error, gate
+from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend
+from lstm_impl.backend import RawGradients
+from lstm_impl.backends.numpy_loop import NumPyModel
+from lstm_impl.weights import LayerWeights
+
+PRECISIONS = ("float64", "float32", "tf32", "float16", "bfloat16")
+SPECS = (
+    LSTMSpec(1, 4),
+    LSTMSpec(5, 5),
+    LSTMSpec(7, 13),
+    LSTMSpec(6, 8, num_layers=2, bidirectional=True),
+)
+
+
+def swap_gates(first: int, second: int) -> Callable[[LayerWeights], LayerWeights]:
+    def change(cell: LayerWeights) -> LayerWeights:
+        order = list(range(4))
+        order[first], order[second] = order[second], order[first]
+
+        def swap(array: Any) -> Any:
+            gates = np.split(array, 4, axis=-1)
+            return np.concatenate([gates[k] for k in order], axis=-1)
+
+        return LayerWeights(*(swap(array) for array in cell))
+
+    return change
+
+
+def drop_forget_bias(cell: LayerWeights) -> LayerWeights:
+    hidden = len(cell.bias) // 4
+    bias = cell.bias.copy()
+    bias[hidden : 2 * hidden] = 0
+    return replace(cell, bias=bias)
+
+
+def drop_bias(cell: LayerWeights) -> LayerWeights:
+    return replace(cell, bias=np.zeros_like(cell.bias))
+
+
+def transpose_recurrent(cell: LayerWeights) -> LayerWeights:
+    gates = np.split(cell.recurrent_kernel, 4, axis=-1)
+    return replace(cell, recurrent_kernel=np.concatenate([gate.T for gate in gates], axis=-1))
+
+
+def drop_recurrence(cell: LayerWeights) -> LayerWeights:
+    return replace(cell, recurrent_kernel=np.zeros_like(cell.recurrent_kernel))
+
+
+WEIGHT_MUTATIONS = {
+    "input_and_forget_gate_swapped": swap_gates(0, 1),
+    "forget_gate_and_candidate_swapped": swap_gates(1, 2),
+    "candidate_and_output_gate_swapped": swap_gates(2, 3),
+    "input_and_output_gate_swapped": swap_gates(0, 3),
+    "forget_bias_dropped": drop_forget_bias,
+    "bias_dropped": drop_bias,
+    "recurrent_kernel_transposed": transpose_recurrent,
+    "recurrence_dropped": drop_recurrence,
+}
+
+
+class MutantModel(NumPyModel):
+    """Computes with changed weights, and shows the right ones."""
+
+    def __init__(self, spec: LSTMSpec, weights: LSTMWeights, mutated: LSTMWeights) -> None:
+        super().__init__(get_backend("numpy"), spec, "cpu", False, mutated)
+        self._shown = weights
+
+    def get_weights(self) -> LSTMWeights:
+        return self._shown
+
+
+def mutant(spec: LSTMSpec, change: Callable[[LayerWeights], LayerWeights]) -> MutantModel:
+    weights = LSTMWeights.random(spec, seed=3)
+    mutated = LSTMWeights(tuple(tuple(change(cell) for cell in layer) for layer in weights.layers))
+    return MutantModel(spec, weights, mutated)
+
+
+class GradientMutant(NumPyModel):
+    """Computes the right outputs, and changes one thing about the gradients."""
+
+    def __init__(self, spec: LSTMSpec, change: Callable[[RawGradients], RawGradients]) -> None:
+        weights = LSTMWeights.random(spec, seed=3)
+        super().__init__(get_backend("numpy"), spec, "cpu", False, weights)
+        self._change = change
+
+    def _train(self, *args: Any) -> RawGradients:
+        return self._change(super()._train(*args))
+
+
+def scale_array(name: str, factor: float) -> Callable[[RawGradients], RawGradients]:
+    def change(raw: RawGradients) -> RawGradients:
+        cells = [
+            tuple(replace(cell, **{name: getattr(cell, name) * factor}) for cell in layer)
+            for layer in raw.weights.layers
+        ]
+        return replace(raw, weights=LSTMWeights(tuple(cells)))
+
+    return change
+
+
+GRADIENT_MUTATIONS = {
+    "bias_step_doubled": scale_array("bias", 2.0),
+    "kernel_gradient_dropped": scale_array("kernel", 0.0),
+    "recurrent_gradient_negated": scale_array("recurrent_kernel", -1.0),
+    "dx_reversed_in_time": lambda raw: replace(raw, dx=raw.dx[::-1]),
+    "dh_and_dc_swapped": lambda raw: replace(raw, dh=raw.dc, dc=raw.dh),
+    "state_gradient_cut": lambda raw: replace(raw, dc=np.zeros_like(raw.dc)),
+    "dx_is_nan": lambda raw: replace(raw, dx=raw.dx * np.nan),
+}
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_the_reference_itself_passes(spec: LSTMSpec, dtype: str) -> None:
+    spec = replace(spec, dtype=dtype)
+    model = get_backend("numpy").build(spec, LSTMWeights.random(spec, seed=3))
+    for workload in (Workload(5, 15, "training"), Workload(1, 1, "training")):
+        result = gate(model, workload)
+        assert result.passed, result.describe()
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+@pytest.mark.parametrize("mutation", WEIGHT_MUTATIONS)
+def test_a_changed_cell_fails_in_every_precision(mutation: str, spec: LSTMSpec, dtype: str) -> None:
+    spec = replace(spec, dtype=dtype)
+    model = mutant(spec, WEIGHT_MUTATIONS[mutation])
+    result = gate(model, Workload(5, 15, "inference"))
+    assert not result.passed, f"{mutation} was not noticed: {result.errors}"
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize("mutation", GRADIENT_MUTATIONS)
+def test_a_changed_gradient_fails_in_every_precision(mutation: str, dtype: str) -> None:
+    model = GradientMutant(LSTMSpec(6, 8, dtype=dtype), GRADIENT_MUTATIONS[mutation])
+    result = gate(model, Workload(5, 15, "training"))
+    assert not result.passed, f"{mutation} was not noticed: {result.errors}"
+
+
+def test_a_failure_names_the_array_its_error_and_its_bound() -> None:
+    model = GradientMutant(LSTMSpec(6, 8), GRADIENT_MUTATIONS["bias_step_doubled"])
+    text = gate(model, Workload(2, 3, "training")).describe()
+    assert "dlayer0.forward.bias differs from the float64 NumPy reference by 1.00e+00" in text
+
+
+def test_inference_is_judged_without_gradients() -> None:
+    model = GradientMutant(LSTMSpec(6, 8), GRADIENT_MUTATIONS["dx_is_nan"])
+    assert gate(model, Workload(2, 3, "inference")).passed
+
+
+def test_a_state_that_is_not_carried_between_windows_fails() -> None:
+    class Forgetful(NumPyModel):
+        def _infer(self, x: Any, h: Any, c: Any, lengths: Any, masks: Any) -> Any:
+            return super()._infer(x, np.zeros_like(h), np.zeros_like(c), lengths, masks)
+
+    spec = LSTMSpec(3, 5)
+    weights = LSTMWeights.random(spec)
+    model = Forgetful(get_backend("numpy"), spec, "cpu", False, weights)
+    result = gate(model, Workload(2, 9, "inference", window=4))
+    assert not result.passed
+
+
+def test_a_shorter_last_window_is_judged_too() -> None:
+    seen = []
+
+    class Watching(NumPyModel):
+        def _infer(self, x: Any, h: Any, c: Any, lengths: Any, masks: Any) -> Any:
+            seen.append(len(x))
+            return super()._infer(x, h, c, lengths, masks)
+
+    spec = LSTMSpec(3, 5)
+    model = Watching(get_backend("numpy"), spec, "cpu", False, LSTMWeights.random(spec))
+    assert gate(model, Workload(2, 14, "inference", window=4)).passed
+    assert seen == [4, 4, 2]
+
+
+@pytest.mark.parametrize(
+    ("ours", "expected"),
+    [([1.0, 2.0], 0.0), ([1.0, 2.5], 0.25), ([1.0, math.nan], math.inf), ([1.0], math.inf)],
+)
+def test_error_is_relative_to_the_largest_value(ours: list[float], expected: float) -> None:
+    assert error(ours, [1.0, 2.0]) == expected
+
+
+def test_bounds_grow_with_time_and_roundoff_and_stop_at_the_ceiling() -> None:
+    def bound(dtype: str, timesteps: int) -> float:
+        return bounds(LSTMSpec(8, 8, dtype=dtype), 4, timesteps, ["y"])["y"]
+
+    assert bound("float32", 1) < bound("float32", 100) < 1e-3
+    assert bound("float64", 10) < bound("float32", 10) < bound("tf32", 10) < bound("bfloat16", 10)
+    assert bound("bfloat16", 10_000) == equivalence.CEILING
+
+
+def test_a_large_case_is_judged_by_a_proven_float64_backend(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(equivalence, "REFERENCE_OPERATIONS", 1.0)
+    monkeypatch.setattr(equivalence, "JUDGES", ("numpy",))
+    equivalence.prove.cache_clear()
+    model = get_backend("numpy").build(LSTMSpec(3, 4), LSTMWeights.random(LSTMSpec(3, 4)))
+    result = gate(model, Workload(2, 3, "training"))
+    assert result.passed
+    assert result.judge == "float64 numpy (itself equal to the NumPy reference)"
+
+
+def test_a_judge_that_is_wrong_itself_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    equivalence.prove.cache_clear()
+    monkeypatch.setattr(equivalence, "CONSTANT", -1.0)
+    with pytest.raises(RuntimeError, match=r"numpy cannot judge in float64: .* differs"):
+        equivalence.prove("numpy", LSTMSpec(3, 4, dtype="float64"))
+    equivalence.prove.cache_clear()
