@@ -1,0 +1,270 @@
+"""What every PyTorch backend shares: availability, placing arrays, gradients, waiting, evidence.
+
+A strategy supplies ``network``, a differentiable function of tensors, and the parameters that it
+trains. PyTorch is imported when a model is built, or when a GPU has to be asked for, never before.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import importlib.util
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lstm_impl import cuda
+from lstm_impl.backend import AVAILABLE, Availability, Backend, Model, RawGradients, Tensor
+from lstm_impl.spec import FloatArray, LSTMSpec
+from lstm_impl.weights import LSTMWeights
+from lstm_impl.workload import Workload
+
+INSTALL_CPU = "pip install torch --index-url https://download.pytorch.org/whl/cpu"
+INSTALL_GPU = "pip install torch"
+
+MOST = 40
+"""Names kept in the evidence, the most frequent first; how many ran in all stands beside them."""
+
+
+def set_threads(count: int) -> None:
+    """Let PyTorch's operators on the CPU use ``count`` threads, from now on, in this process."""
+    import torch
+
+    torch.set_num_threads(count)
+
+
+def torch_availability(device: str) -> Availability:
+    """Whether PyTorch is installed and can use ``device``."""
+    if importlib.util.find_spec("torch") is None:
+        return Availability(
+            False, "PyTorch is not installed", INSTALL_CPU if device == "cpu" else INSTALL_GPU
+        )
+    if device == "cpu":
+        return AVAILABLE
+    try:
+        index = cuda.gpu_index(device)
+    except ValueError as error:
+        return Availability(False, str(error))
+    facts = cuda.machine_facts()
+    if not facts.hardware:  # no need to spend seconds on importing PyTorch to say this
+        return cuda.explain(facts, "PyTorch", 0, index, None, INSTALL_GPU)
+    import torch
+
+    return cuda.explain(
+        facts,
+        f"PyTorch {torch.__version__}",
+        torch.cuda.device_count(),
+        index,
+        cuda.parse_version(torch.version.cuda) if torch.version.cuda else None,
+        INSTALL_GPU,
+    )
+
+
+class TorchBackend(Backend):
+    """A backend that computes with PyTorch."""
+
+    framework = "torch"
+
+    def availability(self, device: str = "cpu") -> Availability:
+        kind = device.partition(":")[0]
+        if kind not in self.devices:
+            return Availability(False, f"{self.strategy} runs on {' and '.join(self.devices)} only")
+        return torch_availability(device)
+
+
+class TorchModel(Model):
+    """Parameters on a device, and forward and backward passes over a ``network`` of tensors.
+
+    ``model(x, state)`` is a plain differentiable function of tensors and ``model.parameters`` is
+    what to train: kernel, recurrent kernel and bias of each layer and direction, flat, in the
+    backend's own layout.
+    """
+
+    def __init__(self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool) -> None:
+        import torch
+
+        super().__init__(backend, spec, device, batch_major)
+        self._torch = torch
+        self.torch_device = torch.device(
+            "cpu" if device == "cpu" else f"cuda:{cuda.gpu_index(device)}"
+        )
+        self.compute_dtype = getattr(torch, spec.precision.compute)
+        self.variable_dtype = getattr(torch, spec.precision.variable)
+        self.parameters: list[Tensor] = []
+
+    # -- what a strategy says
+
+    @abc.abstractmethod
+    def network(
+        self, x: Tensor, h: Tensor, c: Tensor, lengths: Tensor | None, masks: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Outputs (in the model's own layout) and final h and c ``[L*D, B, H]``.
+
+        lengths are on the host; masks ``[L-1, T, B, D*H]``.
+        """
+
+    def trained(self, masks: Tensor | None) -> Sequence[Tensor]:
+        """The parameters that ``network`` uses: a strategy may keep others for when masks come."""
+        return self.parameters
+
+    def layout(self, weights: LSTMWeights) -> list[FloatArray]:
+        """Canonical weights as the arrays of ``parameters``."""
+        return weights.arrays()
+
+    def canonical(self, arrays: Sequence[FloatArray]) -> LSTMWeights:
+        """The inverse of ``layout``, for weights and for their gradients."""
+        return LSTMWeights.from_arrays(self.spec, arrays)
+
+    # -- the tensor face
+
+    def __call__(
+        self,
+        x: Tensor,
+        state: tuple[Tensor, Tensor] | None = None,
+        lengths: Tensor | None = None,
+        masks: Tensor | None = None,
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Outputs ``[T, B, D*H]`` and the final ``(h, c)`` of tensors, differentiable.
+
+        x ``[T, B, in]`` (or batch-major, if so built) in the compute type, on the model's device;
+        state ``(h, c)``, each ``[L*D, B, H]``, zeros if None; lengths ``[B]`` on the host.
+        """
+        if state is None:
+            batch = x.shape[0 if self.batch_major else 1]
+            zeros = x.new_zeros((self.spec.state_layers, batch, self.spec.hidden_size))
+            state = (zeros, zeros)
+        with self.precision():
+            y, h, c = self.network(x, *state, lengths, masks)
+        return y, (h, c)
+
+    def precision(self) -> contextlib.AbstractContextManager[Any]:
+        """The precision that the spec asks for, made PyTorch's for the time of one call."""
+        if self.device != "cpu" and self.spec.dtype in ("float32", "tf32"):
+            # A setting of the whole process: models of both kinds may take turns.
+            allow_tf32(self.spec.dtype == "tf32")
+        if "mixed" in self.spec.dtype:
+            return self._torch.autocast(  # type: ignore[no-any-return]
+                self.torch_device.type, dtype=self.compute_dtype
+            )
+        return contextlib.nullcontext()
+
+    # -- what Model asks for
+
+    def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
+        torch = self._torch
+        if np.issubdtype(array.dtype, np.integer):
+            # Lengths stay on the host: packing a padded batch reads them there.
+            return torch.tensor(array, dtype=torch.int64)
+        return torch.tensor(array).to(self.torch_device, self.compute_dtype)
+
+    def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
+        tensor = tensor.detach().cpu()
+        if tensor.dtype == self._torch.bfloat16:
+            tensor = tensor.float()  # NumPy has no bfloat16
+        return np.asarray(tensor.numpy())
+
+    def _infer(
+        self, x: Tensor, h: Tensor, c: Tensor, lengths: Tensor | None, masks: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        with self._torch.inference_mode(), self.precision():
+            return self.network(x, h, c, lengths, masks)
+
+    def _train(
+        self,
+        x: Tensor,
+        h: Tensor,
+        c: Tensor,
+        lengths: Tensor | None,
+        masks: Tensor | None,
+        dy: Tensor,
+        dh: Tensor,
+        dc: Tensor,
+    ) -> RawGradients:
+        # Detached: the state of the window before must bring no gradient along.
+        x, h, c = (tensor.detach().requires_grad_() for tensor in (x, h, c))
+        with self.precision():
+            outputs = self.network(x, h, c, lengths, masks)
+        dx, dh0, dc0, *weights = self._torch.autograd.grad(
+            outputs, [x, h, c, *self.trained(masks)], (dy, dh, dc)
+        )
+        y, h_last, c_last = (tensor.detach() for tensor in outputs)
+        return RawGradients(y, h_last, c_last, dx, dh0, dc0, weights)
+
+    def _host_weights(self, raw: Sequence[Tensor]) -> LSTMWeights:
+        return self.canonical([self._host_float(gradient) for gradient in raw])
+
+    def get_weights(self) -> LSTMWeights:
+        return self._host_weights(self.parameters)
+
+    def _set_weights(self, weights: LSTMWeights) -> None:
+        torch = self._torch
+        with torch.no_grad():
+            for parameter, array in zip(self.parameters, self.layout(weights), strict=True):
+                parameter.copy_(torch.tensor(array))
+
+    def synchronize(self) -> None:
+        if self.torch_device.type == "cuda":
+            self._torch.cuda.synchronize(self.torch_device)
+
+    def evidence(self, workload: Workload) -> dict[str, Any]:
+        """The operators of one step and how often each ran; on a GPU the kernels too."""
+        step = self.prepare(workload)
+        step.run()  # what only a first call does is no part of the evidence
+        step.synchronize()
+        ops, kernels = profile(step.run, step.synchronize, self.torch_device.type == "cuda")
+        return {
+            "source": "torch profiler",
+            "device": self.device,
+            "implementation": implementation(ops),
+            "ops": dict(ops.most_common(MOST)),
+            "ops_total": ops.total(),
+            "kernels": dict(kernels.most_common(MOST)),
+            "kernels_total": kernels.total(),
+        }
+
+
+def implementation(ops: Iterable[str]) -> str:
+    """Whose LSTM ran, by the operators that were seen."""
+    if any("cudnn_rnn" in op for op in ops):
+        return "cuDNN"
+    if any("mkldnn_rnn_layer" in op for op in ops):
+        return "oneDNN"
+    return "PyTorch's operators, step by step"
+
+
+def profile(
+    run: Callable[[], Tensor], synchronize: Callable[[], None], gpu: bool
+) -> tuple[Counter[str], Counter[str]]:
+    """Names and counts of the operators, and of the GPU kernels, of one call of ``run``."""
+    # The profiler's library would print a line on stderr at its start and end.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as torch_profile
+
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])]
+    with torch_profile(activities=activities) as recorded:
+        run()
+        synchronize()
+    ops: Counter[str] = Counter()
+    kernels: Counter[str] = Counter()
+    for event in recorded.key_averages():
+        on_gpu = "CUDA" in str(getattr(event, "device_type", ""))
+        (kernels if on_gpu else ops)[str(event.key)] += int(event.count)
+    return ops, kernels
+
+
+def allow_tf32(allow: bool) -> None:
+    """Let float32 products, cuDNN's recurrent ones included, use TF32 on the GPU or not."""
+    import torch
+
+    if hasattr(torch.backends.cudnn, "rnn"):  # from PyTorch 2.9 on
+        precision = "tf32" if allow else "ieee"
+        torch.backends.cudnn.rnn.fp32_precision = precision
+        torch.backends.cuda.matmul.fp32_precision = precision
+    else:
+        torch.backends.cudnn.allow_tf32 = allow
+        torch.backends.cuda.matmul.allow_tf32 = allow

@@ -1,0 +1,207 @@
+"""What only a PyTorch backend can get wrong: its two biases, its own loops, its settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from bench.equivalence import error, gate
+from lstm_impl import LSTMSpec, LSTMWeights, Workload, cuda, dropout_masks
+from lstm_impl.backend import get_backend
+from lstm_impl.backends import torch_lstm, torch_model
+from lstm_impl.cuda import CudaFacts
+
+SPEC = LSTMSpec(3, 5)
+WEIGHTS = LSTMWeights.random(SPEC, seed=1)
+
+
+@pytest.fixture(autouse=True)
+def _torch_is_here() -> None:
+    available = get_backend("torch").availability("cpu")
+    if not available:
+        pytest.skip(f"torch: {available}")
+
+
+def build(spec: LSTMSpec, seed: int = 1, batch_major: bool = False) -> torch_lstm.TorchLSTMModel:
+    weights = LSTMWeights.random(spec, seed)
+    model = get_backend("torch").build(spec, weights, batch_major=batch_major)
+    assert isinstance(model, torch_lstm.TorchLSTMModel)
+    return model
+
+
+def test_the_input_bias_is_zero_and_not_trained() -> None:
+    import torch
+
+    model = build(SPEC)
+    assert len(model.parameters) == 3
+    x = torch.ones(2, 1, 3)
+    y, _ = model(x)
+    y.sum().backward()
+    biases = [p for name, p in model.module.named_parameters() if name.startswith("bias_ih")]
+    assert len(biases) == 1
+    assert biases[0].grad is None
+    assert not biases[0].any()
+
+
+def test_the_tensor_face_is_differentiable_and_agrees_with_forward() -> None:
+    import torch
+
+    model = build(SPEC)
+    x = np.random.default_rng(0).standard_normal((4, 2, 3)).astype(np.float32)
+    expected, state = model.forward(x)
+    tensor = torch.tensor(x, requires_grad=True)
+    y, (h, c) = model(tensor)
+    assert error(y.detach().numpy(), expected) < 1e-6
+    assert error(h.detach().numpy(), state.h) < 1e-6
+    assert error(c.detach().numpy(), state.c) < 1e-6
+    y.sum().backward()
+    assert tensor.grad is not None
+    gradients = model.gradients(x, np.ones_like(expected))
+    assert error(tensor.grad.numpy(), gradients.x) < 1e-6
+
+
+def test_masks_see_weights_that_were_trained_in_place() -> None:
+    import torch
+
+    spec = LSTMSpec(3, 5, 2)
+    model, other = build(spec), build(spec, seed=2)
+    masks = dropout_masks(spec, 4, 2, 0.5, seed=0)
+    x = np.random.default_rng(0).standard_normal((4, 2, 3))
+    model.forward(x, masks=masks)
+    with torch.no_grad():
+        for ours, theirs in zip(model.parameters, other.parameters, strict=True):
+            ours.copy_(theirs)
+    ours, _ = model.forward(x, masks=masks)
+    expected, _ = get_backend("numpy").build(spec, other.get_weights()).forward(x, masks=masks)
+    assert error(ours, expected) < 1e-5
+
+
+@pytest.mark.parametrize("batch_major", [False, True])
+def test_masks_and_lengths_of_unsorted_sequences_together(batch_major: bool) -> None:
+    spec = LSTMSpec(3, 5, 3, True)
+    model = build(spec, batch_major=batch_major)
+    lengths = np.array([2, 5, 1, 4])
+    masks = dropout_masks(spec, 5, 4, 0.3, seed=0)
+    x = np.random.default_rng(0).standard_normal((5, 4, 3))
+    y, state = model.forward(np.swapaxes(x, 0, 1) if batch_major else x, None, lengths, masks=masks)
+    reference = get_backend("numpy").build(spec, model.get_weights())
+    expected, final = reference.forward(x, None, lengths, masks=masks)
+    assert error(np.swapaxes(y, 0, 1) if batch_major else y, expected) < 1e-5
+    assert error(state.c, final.c) < 1e-5
+
+
+def test_a_training_step_keeps_no_graph_of_the_window_before() -> None:
+    model = build(SPEC)
+    raw = model.prepare(Workload(2, 6, mode="training", window=2)).run()
+    assert not any(tensor.requires_grad for tensor in (raw.y, raw.h, raw.c))
+
+
+def test_evidence_says_whose_lstm_ran() -> None:
+    import torch
+
+    found = build(SPEC).evidence(Workload(2, 4, mode="training"))
+    assert found["ops_total"] > 5
+    assert found["kernels_total"] == 0
+    if torch.backends.mkldnn.is_available():
+        assert found["implementation"] == "oneDNN"
+        assert found["ops"]["aten::mkldnn_rnn_layer"] == 1
+    double = build(LSTMSpec(3, 5, dtype="float64")).evidence(Workload(2, 4))
+    assert double["implementation"] == "PyTorch's operators, step by step"
+
+
+def test_cudnn_is_told_from_its_operator() -> None:
+    assert torch_model.implementation(["aten::lstm", "aten::_cudnn_rnn"]) == "cuDNN"
+
+
+def test_a_half_precision_model_keeps_half_and_a_mixed_one_keeps_single() -> None:
+    import torch
+
+    half, mixed = (
+        build(LSTMSpec(3, 5, dtype="bfloat16")),
+        build(LSTMSpec(3, 5, dtype="mixed_bfloat16")),
+    )
+    assert half.parameters[0].dtype == torch.bfloat16
+    assert mixed.parameters[0].dtype == torch.float32
+    x = torch.ones(2, 1, 3, dtype=torch.bfloat16)
+    assert mixed(x)[0].dtype == torch.bfloat16
+
+
+@pytest.fixture
+def _precision_restored() -> Iterator[None]:
+    import torch
+
+    if not hasattr(torch.backends.cudnn, "rnn"):
+        pytest.skip("PyTorch before 2.9 has another setting")
+    settings = (torch.backends.cudnn.rnn, torch.backends.cuda.matmul)
+    before = [each.fp32_precision for each in settings]
+    yield
+    for each, value in zip(settings, before, strict=True):
+        each.fp32_precision = value
+
+
+@pytest.mark.usefixtures("_precision_restored")
+@pytest.mark.parametrize(("dtype", "word"), [("tf32", "tf32"), ("float32", "ieee")])
+def test_each_call_sets_the_precision_of_its_own_model(dtype: str, word: str) -> None:
+    import torch
+
+    model = build(LSTMSpec(3, 5, dtype=dtype))
+    model.device = "gpu:0"  # the setting is the GPU's; it can be read without one
+    with model.precision():
+        assert torch.backends.cudnn.rnn.fp32_precision == word
+        assert torch.backends.cuda.matmul.fp32_precision == word
+
+
+def test_tf32_on_a_cpu_is_single_precision() -> None:
+    spec = LSTMSpec(4, 6, dtype="tf32")
+    result = gate(build(spec), Workload(3, 5, mode="training"), seed=2)
+    assert max(result.errors.values()) < 1e-5
+
+
+def test_threads_can_be_set() -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        torch_lstm.set_threads(1)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_missing_package_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    cpu, gpu = (get_backend("torch").availability(device) for device in ("cpu", "gpu:0"))
+    assert str(cpu).startswith("PyTorch is not installed: pip install torch --index-url ")
+    assert str(gpu) == "PyTorch is not installed: pip install torch"
+
+
+def test_a_build_without_cuda_is_named_where_there_is_a_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+
+    if torch.version.cuda:
+        pytest.skip("this PyTorch is built with CUDA")
+    facts = CudaFacts(hardware=True, driver_version=(12, 8))
+    monkeypatch.setattr(cuda, "machine_facts", lambda: facts)
+    words = str(get_backend("torch").availability("gpu:0"))
+    assert words.startswith(f"a GPU is here, but PyTorch {torch.__version__} is built without CUDA")
+    assert words.endswith("pip install torch")
+
+
+def test_a_device_name_that_is_none_is_refused() -> None:
+    assert "expected cpu, gpu or gpu:N" in str(get_backend("torch").availability("gpu:first"))
+
+
+def test_gradients_leave_the_weights_alone() -> None:
+    model = build(SPEC)
+    before = model.get_weights()
+    step = model.prepare(Workload(2, 4, mode="training"))
+    step.run()
+    for ours, theirs in zip(model.get_weights().arrays(), before.arrays(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert dataclasses.is_dataclass(step.run())
