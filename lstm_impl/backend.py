@@ -480,6 +480,7 @@ _BUILT_IN: dict[str, str] = {
     "block_lstm": "lstm_impl.backends.block_lstm:BlockLSTM",
     "cudnn": "lstm_impl.backends.cudnn:Cudnn",
     "torch": "lstm_impl.backends.torch_lstm:Torch",
+    "jax_scan": "lstm_impl.backends.jax_scan:JaxScan",
     "keras": "lstm_impl.backends.keras_layer:Keras",
     "dynamic_rnn": "lstm_impl.backends.legacy_rnn:DynamicRNN",
     "static_rnn": "lstm_impl.backends.legacy_rnn:StaticRNN",

@@ -1,0 +1,409 @@
+"""What every JAX backend shares: availability, placing arrays, compiled steps, waiting, evidence.
+
+A strategy supplies ``layer``, one direction of one layer over time, or the whole ``network``, as a
+pure function of arrays. JAX is imported when a model is built, or when a GPU has to be asked for,
+never before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from lstm_impl import cuda
+from lstm_impl.backend import AVAILABLE, Availability, Backend, Model, RawGradients, Tensor
+from lstm_impl.backends.hlo import MOST, describe_hlo
+from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
+from lstm_impl.weights import LSTMWeights
+from lstm_impl.workload import Workload
+
+INSTALL_CPU = "pip install jax"
+INSTALL_GPU = "pip install 'jax[cuda12]'"
+
+_started = False
+
+
+def set_threads(count: int) -> None:
+    """Let JAX's CPU backend use ``count`` threads.
+
+    XLA reads the number once, from the variable NPROC, when JAX first computes. Raises
+    RuntimeError if a JAX model has been built in this process already.
+    """
+    if _started:
+        raise RuntimeError(
+            "JAX has started and its number of threads is fixed; set it before the first JAX model "
+            f"is built, or start Python with NPROC={count}"
+        )
+    os.environ["NPROC"] = str(count)
+
+
+def jax_availability(device: str, package: str = "jax", title: str = "JAX") -> Availability:
+    """Whether ``package`` and JAX are installed and JAX can use ``device``."""
+    for name, words in ((package, title), ("jax", "JAX")):
+        if importlib.util.find_spec(name) is None:
+            extra = f" {name}" if name != "jax" else ""
+            install = INSTALL_CPU if device == "cpu" else INSTALL_GPU
+            return Availability(False, f"{words} is not installed", install + extra)
+    if device == "cpu":
+        return AVAILABLE
+    try:
+        index = cuda.gpu_index(device)
+    except ValueError as error:
+        return Availability(False, str(error))
+    facts = cuda.machine_facts()
+    if not facts.hardware:  # no need to start JAX to say this
+        return cuda.explain(facts, "JAX", 0, index, None, INSTALL_GPU)
+    import jax
+
+    return cuda.explain(
+        facts,
+        f"JAX {jax.__version__}",
+        len(_gpus()),
+        index,
+        _cuda_version(),
+        INSTALL_GPU,
+    )
+
+
+def _gpus() -> list[Any]:
+    import jax
+
+    try:
+        return list(jax.devices("gpu"))
+    except RuntimeError:  # what JAX raises if there are none, or if its CUDA part cannot start
+        return []
+
+
+def _cuda_version() -> tuple[int, int] | None:
+    """The CUDA that JAX's plugin is built for: it is in the plugin's name, minor versions alike."""
+    for major in (13, 12):
+        if importlib.util.find_spec(f"jax_cuda{major}_plugin") is not None:
+            return major, 0
+    return None
+
+
+class JaxBackend(Backend):
+    """A backend whose network is a pure function of JAX arrays, compiled as a whole.
+
+    batch_first: ``network`` takes and gives ``[batch, time, feature]``.
+    """
+
+    framework = "jax"
+    batch_first: ClassVar[bool] = False
+
+    def availability(self, device: str = "cpu") -> Availability:
+        kind = device.partition(":")[0]
+        if kind not in self.devices:
+            return Availability(False, f"{self.strategy} runs on {' and '.join(self.devices)} only")
+        return jax_availability(device)
+
+    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
+        return JaxModel(self, spec, device, batch_major, weights)
+
+    # -- what a strategy says
+
+    def layout(self, spec: LSTMSpec, weights: LSTMWeights) -> list[FloatArray]:
+        """Canonical weights as the arrays that are kept on the device."""
+        return weights.arrays()
+
+    def canonical(
+        self, spec: LSTMSpec, arrays: Sequence[FloatArray], gradient: bool = False
+    ) -> LSTMWeights:
+        """The inverse of ``layout``; with ``gradient``, for gradients of the arrays."""
+        return LSTMWeights.from_arrays(spec, arrays)
+
+    def layer(
+        self,
+        x: Tensor,
+        h: Tensor,
+        c: Tensor,
+        parameters: Sequence[Tensor],
+        lengths: Tensor | None,
+        reverse: bool,
+        precision: str | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One direction of one layer: outputs ``[T, B, H]``, final h and c ``[B, H]``.
+
+        x ``[T, B, in]``; parameters kernel, recurrent kernel and bias, in the compute type;
+        lengths ``[B]``. With ``reverse`` it reads each sequence's valid steps from the last to the
+        first; outputs stand at the step they belong to, and are zero on padding.
+        """
+        raise UnsupportedError(f"{self.name} computes no layer of its own")
+
+    def network(
+        self,
+        spec: LSTMSpec,
+        parameters: Sequence[Tensor],
+        x: Tensor,
+        h: Tensor,
+        c: Tensor,
+        lengths: Tensor | None,
+        masks: Tensor | None,
+        precision: str | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The whole network: outputs ``[T, B, D*H]``, final h and c ``[L*D, B, H]``.
+
+        precision: of matrix products, as ``jax.numpy.matmul`` takes it; None is JAX's own choice.
+        """
+        import jax.numpy as jnp
+
+        h_last, c_last = [], []
+        for layer in range(spec.num_layers):
+            if layer and masks is not None:
+                x = x * masks[layer - 1]
+            outputs = []
+            for direction in range(spec.num_directions):
+                row = layer * spec.num_directions + direction
+                cell = parameters[3 * row : 3 * row + 3]
+                y, h_row, c_row = self.layer(
+                    x, h[row], c[row], cell, lengths, direction == 1, precision
+                )
+                outputs.append(y)
+                h_last.append(h_row)
+                c_last.append(c_row)
+            x = outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs, axis=-1)
+        return x, jnp.stack(h_last), jnp.stack(c_last)
+
+
+class JaxModel(Model):
+    """Parameters on a device and the two compiled steps over them.
+
+    ``model.function`` is a pure, differentiable function of parameters and arrays, to be used
+    under the user's own ``jax.jit`` and ``jax.grad``; ``model.parameters`` is what to train.
+    """
+
+    backend: JaxBackend
+
+    def __init__(
+        self,
+        backend: JaxBackend,
+        spec: LSTMSpec,
+        device: str,
+        batch_major: bool,
+        weights: LSTMWeights,
+    ) -> None:
+        global _started
+        import jax
+
+        super().__init__(backend, spec, device, batch_major)
+        _started = True
+        self._jax = jax
+        self._device = jax.devices("cpu")[0] if device == "cpu" else _gpus()[cuda.gpu_index(device)]
+        self._precision: str | None = None
+        if device != "cpu" and spec.dtype in ("float32", "tf32"):
+            # JAX's own choice on a GPU is TF32.
+            self._precision = "tensorfloat32" if spec.dtype == "tf32" else "highest"
+        self.compute_dtype = jax.numpy.dtype(spec.precision.compute)
+        self.variable_dtype = jax.numpy.dtype(spec.precision.variable)
+        self.parameters: list[Tensor] = []
+        self._set_weights(weights)
+        self._inference_step = jax.jit(self._inference)
+        self._training_step = jax.jit(self._training)
+        self._last: Tensor = None
+
+    # -- the array face
+
+    def function(
+        self,
+        parameters: Sequence[Tensor],
+        x: Tensor,
+        h: Tensor,
+        c: Tensor,
+        lengths: Tensor | None = None,
+        masks: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Outputs ``[T, B, D*H]`` and the final h and c ``[L*D, B, H]``: pure, differentiable.
+
+        x ``[T, B, in]`` (or batch-major, if so built); parameters as ``model.parameters``.
+        """
+        jnp = self._jax.numpy
+        parameters = [parameter.astype(self.compute_dtype) for parameter in parameters]
+        swap = self.batch_major != self.backend.batch_first
+        if swap:
+            x = jnp.swapaxes(x, 0, 1)
+        y, h, c = self.backend.network(
+            self.spec, parameters, x, h, c, lengths, masks, self._precision
+        )
+        return (jnp.swapaxes(y, 0, 1) if swap else y), h, c
+
+    # -- compiled steps
+
+    def _inference(
+        self,
+        parameters: Sequence[Tensor],
+        x: Tensor,
+        h: Tensor,
+        c: Tensor,
+        lengths: Tensor | None,
+        masks: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        return self.function(parameters, x, h, c, lengths, masks)
+
+    def _training(
+        self,
+        parameters: Sequence[Tensor],
+        x: Tensor,
+        h: Tensor,
+        c: Tensor,
+        lengths: Tensor | None,
+        masks: Tensor | None,
+        dy: Tensor,
+        dh: Tensor,
+        dc: Tensor,
+    ) -> tuple[Any, ...]:
+        def forward(parameters: Sequence[Tensor], x: Tensor, h: Tensor, c: Tensor) -> Any:
+            return self.function(parameters, x, h, c, lengths, masks)
+
+        outputs, pull_back = self._jax.vjp(forward, parameters, x, h, c)
+        weights, dx, dh0, dc0 = pull_back((dy, dh, dc))
+        return (*outputs, dx, dh0, dc0, weights)
+
+    def _wide(self) -> contextlib.AbstractContextManager[Any]:
+        """JAX rounds 64 bits to 32 unless told not to; it is told so for float64 only."""
+        if self.spec.dtype != "float64":
+            return contextlib.nullcontext()
+        if hasattr(self._jax, "enable_x64"):
+            return self._jax.enable_x64(True)  # type: ignore[no-any-return]
+        from jax.experimental import enable_x64  # where it was before JAX 0.8
+
+        return enable_x64()  # type: ignore[no-any-return]
+
+    # -- what Model asks for
+
+    def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
+        dtype = np.int32 if np.issubdtype(array.dtype, np.integer) else self.compute_dtype
+        return self._placed(array, dtype)
+
+    def _placed(self, array: npt.NDArray[np.generic], dtype: Any) -> Tensor:
+        with self._wide():
+            # A copy: on a CPU, JAX may go on using the caller's memory.
+            return self._jax.device_put(np.array(array, dtype=dtype), self._device)
+
+    def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
+        array = np.asarray(tensor)
+        # NumPy's own types only: JAX's bfloat16 is a stranger to NumPy's casts.
+        return array.astype(np.float32) if self.compute_dtype.name == "bfloat16" else array
+
+    def _infer(
+        self, x: Tensor, h: Tensor, c: Tensor, lengths: Tensor | None, masks: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        with self._wide():
+            y, h, c = self._inference_step(self.parameters, x, h, c, lengths, masks)
+        self._last = c
+        return y, h, c
+
+    def _train(
+        self,
+        x: Tensor,
+        h: Tensor,
+        c: Tensor,
+        lengths: Tensor | None,
+        masks: Tensor | None,
+        dy: Tensor,
+        dh: Tensor,
+        dc: Tensor,
+    ) -> RawGradients:
+        with self._wide():
+            raw = RawGradients(
+                *self._training_step(self.parameters, x, h, c, lengths, masks, dy, dh, dc)
+            )
+        self._last = raw.c
+        return raw
+
+    def _trace_ahead(self, training: bool, *args: Tensor) -> None:
+        step = self._training_step if training else self._inference_step
+        with self._wide():
+            # JAX keeps what it traced and lowered; the first call has only to compile it.
+            step.lower(self.parameters, *args)
+
+    def _host_weights(self, raw: Sequence[Tensor]) -> LSTMWeights:
+        arrays = [self._host_float(gradient) for gradient in raw]
+        return self.backend.canonical(self.spec, arrays, gradient=True)
+
+    def get_weights(self) -> LSTMWeights:
+        arrays = [self._host_float(parameter) for parameter in self.parameters]
+        return self.backend.canonical(self.spec, arrays)
+
+    def _set_weights(self, weights: LSTMWeights) -> None:
+        self.parameters = [
+            self._placed(array, self.variable_dtype)
+            for array in self.backend.layout(self.spec, weights)
+        ]
+
+    def synchronize(self) -> None:
+        # A device runs what it is given in order, and one step's results are ready together, so
+        # the last step's smallest result stands for all. (On a CPU too: independent steps were
+        # seen to take no less time than dependent ones.)
+        if self._last is not None:
+            self._jax.block_until_ready(self._last)
+
+    def evidence(self, workload: Workload) -> dict[str, Any]:
+        """What XLA compiled for the first window of ``workload``; on a GPU the kernels too."""
+        inputs = workload.inputs(self.spec)
+        part = workload.windows()[0]
+
+        def place(array: npt.NDArray[np.generic] | None) -> Tensor | None:
+            return None if array is None else self._to_device(array)
+
+        def sequence(array: FloatArray) -> Tensor | None:
+            return place(np.swapaxes(array[part], 0, 1) if self.batch_major else array[part])
+
+        masks = None if inputs.masks is None else inputs.masks[:, part]
+        state = (place(inputs.state.h), place(inputs.state.c))
+        arguments = [sequence(inputs.x), *state, place(inputs.lengths), place(masks)]
+        step = self._inference_step
+        if workload.training:
+            step = self._training_step
+            arguments += [sequence(inputs.dy), *state]
+        with self._wide():
+            compiled = step.lower(self.parameters, *arguments).compile()
+        found: dict[str, Any] = {
+            "source": "compiled HLO",
+            "device": self.device,
+            "platform": str(self._device.platform),
+            **describe_hlo(compiled.as_text()),
+        }
+        if self.device != "cpu":
+            prepared = self.prepare(workload)
+            prepared.run()
+            prepared.synchronize()
+            kernels = profile(prepared.run, prepared.synchronize)
+            found["kernels"] = dict(kernels.most_common(MOST))
+            found["kernels_total"] = kernels.total()
+        return found
+
+
+def profile(
+    run: Callable[[], Tensor],
+    synchronize: Callable[[], None],
+    plane: str = "/device:GPU",
+    line: str = "Stream",
+) -> Counter[str]:
+    """Names and counts of what one call of ``run`` had on the profiler's planes so named."""
+    import jax
+
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder):
+            run()
+            synchronize()
+        return Counter(_events(Path(folder).rglob("*.xplane.pb"), plane, line))
+
+
+def _events(files: Iterable[Path], plane: str, line: str) -> Iterable[str]:
+    from jax.profiler import ProfileData
+
+    for file in files:
+        for each in ProfileData.from_file(str(file)).planes:
+            if each.name.startswith(plane):
+                for track in each.lines:
+                    if track.name.startswith(line):
+                        yield from (event.name for event in track.events)

@@ -1,0 +1,148 @@
+"""Every backend of another framework, on every kind of case, against the float64 reference.
+
+The matrix is generated: each peer meets each case. A peer that is not installed is skipped with its
+own words; one that refuses a case must say why, and may refuse only what is listed here.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bench.equivalence import error, gate
+from lstm_impl import LSTMSpec, LSTMWeights, UnavailableError, UnsupportedError, Workload
+from lstm_impl.backend import Backend, get_backend, list_backends
+
+PEERS = [
+    name for name in list_backends() if get_backend(name).framework not in ("numpy", "tensorflow")
+]
+
+CASES = {
+    "one sequence, one timestep": (LSTMSpec(3, 5), Workload(1, 1)),
+    "the tutorial's 5x15x1->4": (LSTMSpec(1, 4), Workload(5, 15)),
+    "odd sizes": (LSTMSpec(7, 9), Workload(3, 11)),
+    "two layers, both directions": (LSTMSpec(3, 5, 2, True), Workload(4, 6)),
+    "lengths": (LSTMSpec(3, 5, bidirectional=True), Workload(4, 7, min_length=2)),
+    "windows": (LSTMSpec(3, 5), Workload(2, 7, window=3)),
+    "batch-major": (LSTMSpec(3, 5), Workload(4, 6, batch_major=True, min_length=3)),
+    "dropout": (LSTMSpec(3, 5, 2), Workload(4, 6, dropout=0.5)),
+    "float64": (LSTMSpec(4, 6, dtype="float64"), Workload(3, 5)),
+    "float16": (LSTMSpec(4, 6, dtype="float16"), Workload(3, 5)),
+    "bfloat16": (LSTMSpec(4, 6, dtype="bfloat16"), Workload(3, 5)),
+    "mixed_bfloat16": (LSTMSpec(4, 6, dtype="mixed_bfloat16"), Workload(3, 5)),
+}
+
+# An option changes how a layer is computed, not how layers are put together.
+OF_A_LAYER = ("one sequence, one timestep", "lengths", "windows", "mixed_bfloat16")
+
+MATRIX = [(name, case) for name in PEERS for case in (OF_A_LAYER if "+" in name else CASES)]
+
+REFUSED: dict[str, dict[str, str]] = {
+    # strategy: the cases it refuses on a CPU, and words of the reason
+}
+
+INFERENCE_ONLY: tuple[str, ...] = ()
+
+
+def peer(name: str) -> Backend:
+    """The backend, or a skip in its own words if it is not here."""
+    backend = get_backend(name)
+    available = backend.availability("cpu")
+    if not available:
+        pytest.skip(f"{name}: {available}")
+    return backend
+
+
+@pytest.mark.parametrize(("name", "case"), MATRIX)
+def test_a_peer_equals_the_reference_or_says_why_not(name: str, case: str) -> None:
+    backend = peer(name)
+    spec, workload = CASES[case]
+    if backend.strategy not in INFERENCE_ONLY:
+        workload = replace(workload, mode="training")
+    weights = LSTMWeights.random(spec, seed=1)
+    words = REFUSED.get(backend.strategy, {}).get(case)
+    if words is not None:
+        with pytest.raises(UnsupportedError, match=words):
+            backend.build(spec, weights, batch_major=workload.batch_major).prepare(workload)
+        return
+
+    model = backend.build(spec, weights, batch_major=workload.batch_major)
+    result = gate(model, workload, seed=2)
+    assert result.passed, result.describe()
+
+    # The gate looks at what forward and gradients return; the clock runs this:
+    step = model.prepare(workload, seed=2)
+    step.trace()
+    last = step.run()
+    step.synchronize()
+    inputs = workload.inputs(spec, seed=2)
+    y, state = None, inputs.state
+    for part in workload.windows():
+        x = inputs.x[part]
+        y, state = model.forward(
+            np.swapaxes(x, 0, 1) if workload.batch_major else x,
+            state,
+            inputs.lengths,
+            masks=None if inputs.masks is None else inputs.masks[:, part],
+        )
+    assert y is not None
+    ours = model._host_float(last.y if workload.training else last)
+    assert error(ours, y) <= max(result.bounds["y"], 1e-6)
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_weights_go_in_and_come_back(name: str) -> None:
+    backend = peer(name)
+    spec = LSTMSpec(3, 5)
+    first, second = LSTMWeights.random(spec, seed=1), LSTMWeights.random(spec, seed=2)
+    model = backend.build(spec, first)
+    x = np.random.default_rng(0).standard_normal((4, 2, 3)).astype(np.float32)
+    before, _ = model.forward(x)
+    model.set_weights(second)
+    for ours, theirs in zip(model.get_weights().arrays(), second.arrays(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    after, _ = model.forward(x)
+    assert error(after, before) > 0.05
+    expected, _ = get_backend("numpy").build(spec, second).forward(x)
+    assert error(after, expected) < 1e-5
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_missing_gpu_is_explained(name: str) -> None:
+    backend = get_backend(name)
+    available = backend.availability("gpu:0")
+    if available:
+        pytest.skip(f"{name} has a GPU here")
+    words = str(available)
+    assert "GPU" in words or "not installed" in words, words
+    with pytest.raises(UnavailableError, match=f"{backend.strategy}.* on gpu:0: "):
+        backend.build(LSTMSpec(2, 3), LSTMWeights.random(LSTMSpec(2, 3)), "gpu:0")
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_device_of_another_kind_is_refused(name: str) -> None:
+    available = get_backend(name).availability("tpu:0")
+    assert not available
+    assert available.reason
+
+
+def test_no_framework_is_imported_before_it_is_asked_for() -> None:
+    code = (
+        "import sys, lstm_impl\n"
+        "from lstm_impl.backend import get_backend, list_backends\n"
+        "for name in list_backends():\n"
+        "    backend = get_backend(name)\n"
+        "    backend.availability('cpu')\n"
+        "heavy = {'torch', 'jax', 'flax', 'onnx', 'onnxruntime', 'tensorflow', 'flashrnn'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
+    assert done.stdout.strip() == "[]"
