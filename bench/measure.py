@@ -6,6 +6,7 @@ the result of its own case and of no other. This room knows nothing of pytest an
 
 from __future__ import annotations
 
+import json
 import statistics
 import traceback
 import warnings
@@ -249,6 +250,7 @@ def prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
             )
         during = "while it was asked what it runs"
         evidence = model.evidence(case.workload)
+        json.dumps(evidence)  # what is not plain data could not be recorded
         if missing := backend.missing_evidence(evidence, case.device):
             return Unmeasured(
                 FAILED, missing, "its time would be that of something else; none was taken"

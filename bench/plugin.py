@@ -24,7 +24,7 @@ import pytest
 
 if TYPE_CHECKING:
     from bench.cases import Case
-    from bench.measure import Measured
+    from bench.measure import Measured, Unmeasured
     from bench.recorder import Recorder, Settings
     from bench.suites import Suite
 
@@ -281,8 +281,9 @@ class _Measuring:
 
     def publish(self, case: Case, benchmark: Any) -> None:
         """Measure a case, or say why not, and keep what was found."""
-        from bench.measure import Measured
+        from bench.measure import FAILED, Measured, Unmeasured
         from bench.result_writer import ResultWriteError
+        from bench.results import ResultError
 
         if benchmark.disabled:
             _try_once(case, self.recorder.settings.seed)
@@ -290,9 +291,15 @@ class _Measuring:
         result = self.recorder.result(case)
         try:
             if isinstance(result, Measured):
-                self._replay(case, result, benchmark)
-                self.recorder.keep_time(case, result, benchmark.stats.as_dict(include_data=True))
-                return
+                try:
+                    self._replay(case, result, benchmark)
+                    entry = benchmark.stats.as_dict(include_data=True)
+                    self.recorder.keep_time(case, result, entry)
+                    return
+                except ResultError as error:
+                    # What its own reader would refuse is no result, in nobody's file.
+                    benchmark.has_error = True
+                    result = Unmeasured(FAILED, f"it cannot be recorded: {error}")
             self.recorder.keep_outcome(case, result)
         except ResultWriteError as error:
             benchmark.has_error = True
@@ -480,7 +487,7 @@ def _settings(config: pytest.Config) -> Settings:
 # -- single cases
 
 
-def _report(result: Any) -> None:
+def _report(result: Unmeasured) -> None:
     """Tell pytest about a case that has no time."""
     from bench.measure import FAILED
 

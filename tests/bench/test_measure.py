@@ -90,7 +90,8 @@ class World:
 
             def evidence(self, workload: Workload) -> dict[str, Any]:
                 world.happen(f"{name} evidence")
-                return {"kernels": [name]}
+                evidence: dict[str, Any] = answers.get("evidence", {"kernels": [name]})
+                return evidence
 
         self.backends[name] = Told()
         return Case(name, SPEC, WORK)
@@ -243,6 +244,12 @@ def test_an_error_is_told_with_when_it_came_and_the_others_go_on(
     assert "Traceback" in failed.details
     assert "and more" in failed.details
     assert measured(results[good.id])
+
+
+def test_evidence_that_cannot_be_recorded_fails_its_case(world: World) -> None:
+    case = world.add("a", evidence={"kernels": {1, 2}})
+    result = unmeasured(only(world, case))
+    assert "TypeError while it was asked what it runs" in result.reason
 
 
 def test_an_error_while_timing_fails_its_case_alone(world: World) -> None:

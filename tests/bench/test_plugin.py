@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -408,6 +409,49 @@ def test_a_disk_that_fills_up_ends_the_run_in_one_line_with_what_was_finished(
     assert "Traceback" not in done.out
     assert [each.case.id for each in done.file.measurements] == [IDS[0]]
     assert not done.file.run.complete
+
+
+def test_what_the_reader_would_refuse_is_a_failure_and_in_no_file(project: Project) -> None:
+    (project.folder / "packages" / "odd.py").write_text(
+        textwrap.dedent(
+            """
+            from bench import measure
+            whole = measure.Measured.to_extra
+            measure.Measured.to_extra = lambda *all: whole(*all) | {"steady": "perhaps"}
+            """
+        )
+    )
+    theirs = project.folder / "theirs.json"
+    done = project.measure("-p", "odd", "-kthroughput", f"--benchmark-json={theirs}")
+    assert done.code == 1
+    assert 'steady is "perhaps"; expected true or false' in " ".join(done.out.split())
+    assert done.data["benchmarks"] == []
+    assert [each.outcome for each in done.file.outcomes] == ["failed"]
+    assert json.loads(theirs.read_text())["benchmarks"] == []
+
+
+def test_a_clone_does_not_run_with_the_suite_of_another_place(project: Project) -> None:
+    clone = project.folder / "clone"
+    clone.mkdir()
+    (clone / "conftest.py").write_text((ROOT / "conftest.py").read_text())
+    done = project.run(where=clone)
+    assert done.code == 4
+    assert f"ERROR: pytest has loaded the suite that is installed in {ROOT / 'bench'}" in done.out
+    assert "pip install -e ." in done.out
+
+
+@pytest.mark.skipif(find_spec("tensorflow") is None, reason="TensorFlow is not installed")
+def test_tensorflows_backends_are_measured_and_cudnn_says_why_it_is_not(project: Project) -> None:
+    done = project.measure("--lstm-backends=static_unroll,while_loop,cudnn", "--lstm-device=cpu")
+    assert done.code == 0, done.out
+    measured = {each.case.backend for each in done.file.measurements}
+    assert measured == {"static_unroll", "while_loop"}
+    assert {(each.case.backend, each.outcome) for each in done.file.outcomes} == {
+        ("cudnn", "not_measured")
+    }
+    assert "gpu" in done.file.outcomes[0].reason.lower()
+    after = done.data["lstm"]["run"]["environment"]["after"]
+    assert after["tensorflow"]["version"] == after["libraries"]["tensorflow"]
 
 
 def test_xdist_is_refused_with_the_reason(project: Project) -> None:

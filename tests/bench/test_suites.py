@@ -252,7 +252,8 @@ def test_a_choice_that_leaves_nothing_is_told(tmp_path: Path) -> None:
 def test_an_unknown_suite_is_told_with_the_known_ones() -> None:
     with pytest.raises(SuiteError) as raised:
         suites.load("quik")
-    assert 'no suite "quik" (did you mean quick?); there are quick, smoke' in str(raised.value)
+    names = ", ".join(suites.available())
+    assert f'no suite "quik" (did you mean quick?); there are {names}, and' in str(raised.value)
 
 
 def test_a_path_is_relative_to_the_folder_that_was_named(tmp_path: Path) -> None:
