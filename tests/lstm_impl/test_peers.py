@@ -44,9 +44,14 @@ MATRIX = [(name, case) for name in PEERS for case in (OF_A_LAYER if "+" in name 
 
 REFUSED: dict[str, dict[str, str]] = {
     # strategy: the cases it refuses on a CPU, and words of the reason
+    "onnxruntime": {
+        "float64": "does not compute float64 on a CPU",
+        "bfloat16": "knows float16, float32 and float64, not bfloat16",
+        "mixed_bfloat16": "no mixed precision",
+    },
 }
 
-INFERENCE_ONLY: tuple[str, ...] = ()
+INFERENCE_ONLY = ("onnxruntime",)
 
 
 def peer(name: str) -> Backend:
@@ -93,6 +98,19 @@ def test_a_peer_equals_the_reference_or_says_why_not(name: str, case: str) -> No
     assert y is not None
     ours = model._host_float(last.y if workload.training else last)
     assert error(ours, y) <= max(result.bounds["y"], 1e-6)
+
+
+@pytest.mark.parametrize("name", INFERENCE_ONLY)
+def test_a_peer_that_only_infers_refuses_training(name: str) -> None:
+    backend = peer(name)
+    spec = LSTMSpec(3, 5)
+    model = backend.build(spec, LSTMWeights.random(spec))
+    for call in (
+        lambda: model.prepare(Workload(2, 4, mode="training")),
+        lambda: model.gradients(np.ones((4, 2, 3)), np.ones((4, 2, 5))),
+    ):
+        with pytest.raises(UnsupportedError, match=f"{name}: .*only infers.*no gradients"):
+            call()
 
 
 @pytest.mark.parametrize("name", PEERS)

@@ -1,0 +1,146 @@
+"""What only the ONNX Runtime backend can get wrong: its graph, its bindings, its providers."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from bench.equivalence import error
+from lstm_impl import LSTMSpec, LSTMWeights, UnavailableError, Workload, cuda, dropout_masks
+from lstm_impl.backend import get_backend
+from lstm_impl.backends import onnxruntime_lstm
+from lstm_impl.cuda import CudaFacts
+
+SPEC = LSTMSpec(3, 5)
+
+
+@pytest.fixture(autouse=True)
+def _onnxruntime_is_here() -> None:
+    available = get_backend("onnxruntime").availability("cpu")
+    if not available:
+        pytest.skip(f"onnxruntime: {available}")
+
+
+def build(spec: LSTMSpec = SPEC, batch_major: bool = False) -> onnxruntime_lstm.OnnxRuntimeModel:
+    weights = LSTMWeights.random(spec, seed=1)
+    model = get_backend("onnxruntime").build(spec, weights, batch_major=batch_major)
+    assert isinstance(model, onnxruntime_lstm.OnnxRuntimeModel)
+    return model
+
+
+@pytest.mark.parametrize("batch_major", [False, True])
+def test_masks_and_lengths_of_unsorted_sequences_together(batch_major: bool) -> None:
+    spec = LSTMSpec(3, 5, 3, True)
+    model = build(spec, batch_major)
+    lengths = np.array([2, 5, 1, 4])
+    masks = dropout_masks(spec, 5, 4, 0.3, seed=0)
+    x = np.random.default_rng(0).standard_normal((5, 4, 3))
+    y, state = model.forward(np.swapaxes(x, 0, 1) if batch_major else x, None, lengths, masks=masks)
+    reference = get_backend("numpy").build(spec, model.get_weights())
+    expected, final = reference.forward(x, None, lengths, masks=masks)
+    assert error(np.swapaxes(y, 0, 1) if batch_major else y, expected) < 1e-5
+    assert error(state.c, final.c) < 1e-5
+
+
+def test_an_output_is_not_overwritten_by_the_next_call() -> None:
+    model = build()
+    x = np.random.default_rng(0).standard_normal((4, 2, 3))
+    first, state = model.forward(x)
+    kept, kept_c = first.copy(), state.c.copy()
+    model.forward(2 * x, state)
+    np.testing.assert_array_equal(first, kept)
+    np.testing.assert_array_equal(state.c, kept_c)
+
+
+def test_a_step_may_be_repeated() -> None:
+    step = build().prepare(Workload(2, 6, window=2))
+    first = np.array(step.run().numpy())
+    second = np.array(step.run().numpy())
+    np.testing.assert_array_equal(first, second)
+    assert first.any()
+
+
+def test_evidence_names_operators_and_who_ran_them() -> None:
+    found = build(LSTMSpec(3, 5, 2)).evidence(Workload(2, 4, min_length=2))
+    assert found["ops"]["LSTM (CPUExecutionProvider)"] == 2
+    assert found["providers"] == ["CPUExecutionProvider"]
+    assert found["kernels"] == {}
+
+
+def test_evidence_shows_that_half_precision_is_cast_on_a_cpu() -> None:
+    found = build(LSTMSpec(3, 5, dtype="float16")).evidence(Workload(2, 4))
+    assert found["ops"]["Cast (CPUExecutionProvider)"] > 0
+
+
+def test_a_profile_of_a_gpu_is_read() -> None:
+    node = {"cat": "Node", "args": {"op_name": "LSTM", "provider": "CUDAExecutionProvider"}}
+    before = {"cat": "Node", "name": "lstm_fence_before", "args": {"op_name": "LSTM"}}
+    kernel = {"cat": "Kernel", "name": "RNN_blockPersist_fp_LSTM", "args": {}}
+    session = {"cat": "Session", "name": "model_run", "args": {}}
+    assert onnxruntime_lstm.summarise([session, before, node, kernel, kernel]) == {
+        "ops": {"LSTM (CUDAExecutionProvider)": 1},
+        "kernels": {"RNN_blockPersist_fp_LSTM": 2},
+    }
+
+
+@pytest.fixture
+def _threads_restored() -> Iterator[None]:
+    yield
+    onnxruntime_lstm.set_threads(0)
+
+
+@pytest.mark.usefixtures("_threads_restored")
+def test_threads_are_those_of_the_sessions_made_afterwards() -> None:
+    onnxruntime_lstm.set_threads(1)
+    options = build()._session(None, None).get_session_options()
+    assert options.intra_op_num_threads == 1
+    assert options.inter_op_num_threads == 1
+
+
+def test_a_cuda_provider_that_does_not_start_is_no_silent_cpu() -> None:
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime has the CUDA provider")
+    backend = get_backend("onnxruntime")
+    weights = LSTMWeights.random(SPEC)
+    model = onnxruntime_lstm.OnnxRuntimeModel(backend, SPEC, "gpu:0", False, weights)
+    with (
+        pytest.warns(UserWarning, match="CUDAExecutionProvider"),
+        pytest.raises(UnavailableError, match=r"gpu:0: .*would use CPUExecutionProvider"),
+    ):
+        model._session(None, None)
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"),
+    [
+        ("onnxruntime", "ONNX Runtime is not installed: pip install onnx onnxruntime"),
+        ("onnx", "the package onnx is not installed: pip install onnx onnxruntime"),
+    ],
+)
+def test_a_missing_package_is_named_with_the_command(
+    monkeypatch: pytest.MonkeyPatch, missing: str, words: str
+) -> None:
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == missing else object()
+    )
+    assert str(get_backend("onnxruntime").availability("cpu")) == words
+    assert str(get_backend("onnxruntime").availability("gpu:0")) == f"{words}-gpu"
+
+
+def test_the_package_without_cuda_is_named_where_there_is_a_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime has the CUDA provider")
+    facts = CudaFacts(hardware=True, driver_version=(12, 8))
+    monkeypatch.setattr(cuda, "machine_facts", lambda: facts)
+    words = str(get_backend("onnxruntime").availability("gpu:0"))
+    assert f"ONNX Runtime {onnxruntime.__version__} is built without CUDA" in words
+    assert words.endswith("pip install onnx onnxruntime-gpu")
