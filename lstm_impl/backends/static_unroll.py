@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from lstm_impl.backend import Tensor
 from lstm_impl.backends.loop import Carry, LoopBackend, StepFunction
-from lstm_impl.spec import UnsupportedError
+from lstm_impl.spec import LSTMSpec, UnsupportedError
+from lstm_impl.workload import Workload
 
 
 class StaticUnroll(LoopBackend):
@@ -26,6 +27,16 @@ class StaticUnroll(LoopBackend):
             "static_unroll+hoisted",
             "static_unroll+xla",
         )
+
+    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        if self.xla and spec.bidirectional and spec.dtype == "float64":
+            # Seen with TensorFlow 2.21 on a CPU: outputs off by 119% at hidden size 5; a test
+            # asks again, and fails once this is mended.
+            return (
+                "XLA compiles unrolled bidirectional float64 wrongly at some sizes; "
+                "use while_loop+xla, or drop +xla"
+            )
+        return ""
 
     def scan(
         self,

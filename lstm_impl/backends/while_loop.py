@@ -98,7 +98,9 @@ class TimeLoop:
             lambda turn, *_: turn < iterations,
             body,
             (tf.constant(0), *carry, *arrays),
-            maximum_iterations=iterations,
+            # XLA bounds the gradient's stacks by this, and takes none that is empty, which it
+            # would be where no full turn fits or nothing remains after the last.
+            maximum_iterations=tf.maximum(iterations, 1),
         )
         return tuple(state[:width]), tuple(state[width:])
 

@@ -1,0 +1,401 @@
+"""Every TensorFlow backend that is available computes what the reference computes.
+
+The matrix is generated from the registry: a new backend is tested without being listed here.
+Where the full product of options would be too long, a pairwise covering array is taken: every pair
+of values occurs, the backend being one of the axes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from allpairspy import AllPairs
+
+from bench.equivalence import error, final_gradient, gate, named
+from lstm_impl import (
+    LSTMSpec,
+    LSTMState,
+    LSTMWeights,
+    UnsupportedError,
+    Workload,
+    get_backend,
+    list_backends,
+    reference,
+)
+from lstm_impl.backends.tensorflow_model import TensorFlowBackend
+
+pytest.importorskip("tensorflow", reason="these are TensorFlow's backends: pip install '.[cpu]'")
+
+ALL = [name for name in list_backends() if get_backend(name).framework == "tensorflow"]
+HERE = [name for name in ALL if get_backend(name).availability("cpu")]
+ELSEWHERE = [name for name in ALL if name not in HERE]
+COMPILED = [name for name in HERE if "xla" in get_backend(name).options]
+PLAIN = [name for name in HERE if name not in COMPILED]
+# One of each strategy, and the gradient by hand: what the covering array takes by default, the
+# other variants being the same code but for where the input product stands.
+MAIN = [name for name in PLAIN if name == get_backend(name).strategy or name.endswith("hoisted")]
+
+# The spec, and the workloads that one model of it must do; small, because each is traced.
+SHAPES = {
+    "tutorial": (LSTMSpec(1, 4), [Workload(5, 15, "training")]),
+    "input_not_hidden": (
+        LSTMSpec(3, 7),
+        [Workload(1, 6, "training"), Workload(2, 1, "training"), Workload(1, 1, "training")],
+    ),
+    "two_layers_both_directions": (
+        LSTMSpec(5, 8, num_layers=2, bidirectional=True),
+        [Workload(3, 4, "training")],
+    ),
+}
+
+
+def build(name: str, spec: LSTMSpec, batch_major: bool = False) -> Any:
+    return get_backend(name).build(
+        spec, LSTMWeights.random(spec, seed=5), "cpu", batch_major=batch_major
+    )
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_a_backend_that_is_not_available_says_why(name: str) -> None:
+    available = get_backend(name).availability("cpu")
+    assert not available
+    assert len(available.reason.split()) > 4
+
+
+def matrix() -> list[Any]:
+    """Every backend on every shape; of the compiled ones the largest only in the slow tests."""
+    return [
+        pytest.param(
+            name,
+            shape,
+            id=f"{name}-{shape}",
+            marks=[pytest.mark.slow]
+            if name in COMPILED and shape == "two_layers_both_directions"
+            else [],
+        )
+        for name in HERE
+        for shape in SHAPES
+    ]
+
+
+@pytest.mark.parametrize(("name", "shape"), matrix())
+def test_equals_the_reference_forward_and_gradients(name: str, shape: str) -> None:
+    spec, workloads = SHAPES[shape]
+    model = build(name, spec)
+    for workload in workloads:
+        result = gate(model, workload)
+        assert result.passed, result.describe()
+
+
+AXES: dict[str, list[Any]] = {
+    "num_layers": [2, 1],
+    "bidirectional": [True, False],
+    "min_length": [None, 1],
+    "dropout": [0.0, 0.5],
+    "batch_major": [False, True],
+    "dtype": ["float32", "float64", "float16", "bfloat16", "mixed_float16", "mixed_bfloat16"],
+}
+
+
+def covering(names: list[str]) -> list[tuple[Any, ...]]:
+    """Rows ``(backend, *axes)`` in which every pair of values occurs."""
+    return [tuple(row) for row in AllPairs([names, *AXES.values()])]
+
+
+def check_row(row: tuple[Any, ...]) -> None:
+    name, num_layers, bidirectional, min_length, dropout, batch_major, dtype = row
+    spec = LSTMSpec(3, 5, num_layers, bidirectional, dtype)
+    workload = Workload(
+        4, 6, "training", min_length=min_length, dropout=dropout, batch_major=batch_major
+    )
+    backend = get_backend(name)
+    if backend.refusal(spec, workload):
+        with pytest.raises(UnsupportedError, match=name.partition("@")[0]):
+            build(name, spec, batch_major).prepare(workload)
+        return
+    result = gate(build(name, spec, batch_major), workload)
+    assert result.passed, f"{row}: {result.describe()}"
+
+
+@pytest.mark.parametrize("row", covering(MAIN), ids=lambda row: "-".join(map(str, row)))
+def test_layers_directions_lengths_dropout_layout_and_precision(row: tuple[Any, ...]) -> None:
+    check_row(row)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", covering(HERE), ids=lambda row: "-".join(map(str, row)))
+def test_the_same_of_every_variant_compiled_ones_too(row: tuple[Any, ...]) -> None:
+    check_row(row)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_two_windows_with_carried_state_equal_one_long_sequence(name: str) -> None:
+    spec = LSTMSpec(3, 4, dtype="float32")
+    model = build(name, spec)
+    inputs = Workload(2, 10).inputs(spec)
+    whole, last = model.forward(inputs.x, inputs.state)
+    first, state = model.forward(inputs.x[:5], inputs.state)
+    second, state = model.forward(inputs.x[5:], state)
+    assert error(np.concatenate([first, second]), whole) < 1e-6
+    assert error(state.h, last.h) < 1e-6
+    assert error(state.c, last.c) < 1e-6
+
+
+@pytest.mark.parametrize("name", ["while_loop", "static_unroll+hoisted", "keras", "dynamic_rnn"])
+def test_the_gradient_stops_at_the_edge_of_a_window(name: str) -> None:
+    spec = LSTMSpec(3, 4)
+    model = build(name, spec)
+    weights = model.get_weights()
+    inputs = Workload(2, 10).inputs(spec)
+    summed = None
+    state = inputs.state
+    for part in (slice(0, 5), slice(5, 10)):
+        found = model.gradients(inputs.x[part], inputs.dy[part], state)
+        _, state = model.forward(inputs.x[part], state)
+        arrays = found.weights.arrays()
+        summed = arrays if summed is None else [a + b for a, b in zip(summed, arrays, strict=True)]
+    _, middle = reference.forward(spec, weights, inputs.x[:5], inputs.state)
+    expected = [
+        reference.gradients(spec, weights, inputs.x[part], inputs.dy[part], at).weights.arrays()
+        for part, at in ((slice(0, 5), inputs.state), (slice(5, 10), middle))
+    ]
+    whole = reference.gradients(spec, weights, inputs.x, inputs.dy, inputs.state).weights.arrays()
+    assert summed is not None
+    for ours, one, two, untruncated in zip(summed, *expected, whole, strict=True):
+        assert error(ours, one + two) < 1e-5
+        assert error(ours, untruncated) > 1e-3
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["while_loop", "while_loop+hoisted", "partial_unroll@3", "scan", "block_lstm", "keras"],
+)
+def test_another_batch_or_number_of_timesteps_is_not_traced_again(name: str) -> None:
+    model = build(name, LSTMSpec(3, 4))
+    for batch, timesteps in ((2, 3), (5, 3), (2, 8), (1, 1)):
+        model.forward(np.zeros((timesteps, batch, 3)))
+    assert model.trace_count() == 1
+
+
+def compilations(run: Any) -> int:
+    """How many modules XLA compiled while ``run`` ran, by the profiler."""
+    import tempfile
+    from pathlib import Path
+
+    import tensorflow as tf
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    with tempfile.TemporaryDirectory() as folder:
+        tf.profiler.experimental.start(folder)
+        run()
+        tf.profiler.experimental.stop()
+        space = xplane_pb2.XSpace()
+        for path in Path(folder).rglob("*.xplane.pb"):
+            space.ParseFromString(path.read_bytes())
+    return sum(
+        plane.event_metadata[event.metadata_id].name == "CpuCompiler::CompileCpuExecutable"
+        for plane in space.planes
+        for line in plane.lines
+        for event in line.events
+    )
+
+
+def test_xla_traces_once_and_compiles_once_for_each_shape() -> None:
+    model = build("while_loop+xla", LSTMSpec(3, 4))
+    counts = [
+        compilations(lambda timesteps=timesteps: model.forward(np.zeros((timesteps, 2, 3))))
+        for timesteps in (3, 3, 6, 3)
+    ]
+    assert counts == [1, 0, 1, 0]
+    assert model.trace_count() == 1
+
+
+@pytest.mark.parametrize("name", ["static_unroll", "keras+unroll", "static_rnn"])
+def test_an_unrolled_backend_traces_each_shape(name: str) -> None:
+    model = build(name, LSTMSpec(3, 4))
+    for timesteps in (2, 3, 2):
+        model.forward(np.zeros((timesteps, 1, 3)))
+    assert model.trace_count() == 2
+
+
+def test_static_unroll_refuses_a_number_of_timesteps_known_only_at_run_time() -> None:
+    import tensorflow as tf
+
+    model = build("static_unroll", LSTMSpec(3, 4))
+    function = tf.function(
+        lambda x: model(x)[0], input_signature=[tf.TensorSpec([None, 2, 3])], autograph=False
+    )
+    with pytest.raises(UnsupportedError, match="number of timesteps when it is traced"):
+        function.get_concrete_function()
+
+
+# -- as a function of tensors
+
+TENSOR_FACE = [
+    name
+    for name in (
+        "static_unroll",
+        "while_loop",
+        "while_loop+hoisted",
+        "while_loop+xla",
+        "while_loop+hoisted+xla",
+        "partial_unroll@3",
+        "scan",
+        "block_lstm",
+        "keras",
+        "dynamic_rnn",
+    )
+    if name in HERE or name == "partial_unroll@3"
+]
+
+
+@pytest.mark.parametrize("name", TENSOR_FACE)
+def test_is_differentiable_inside_the_users_function_and_tape(name: str) -> None:
+    import tensorflow as tf
+
+    spec = LSTMSpec(3, 4)
+    model = build(name, spec)
+    inputs = Workload(2, 6).inputs(spec)
+    dstate = final_gradient(inputs.state)
+
+    @tf.function(autograph=False)
+    def gradients(x: Any, h: Any, c: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch([x, h, c])
+            y, (h_last, c_last) = model(x, (h, c))
+            loss = (
+                tf.reduce_sum(y * inputs.dy)
+                + tf.reduce_sum(h_last * dstate.h)
+                + tf.reduce_sum(c_last * dstate.c)
+            )
+        return tape.gradient(loss, [x, h, c, *model.variables])
+
+    dx, dh, dc, *weights = gradients(
+        *(tf.constant(array) for array in (inputs.x, inputs.state.h, inputs.state.c))
+    )
+    _, _, expected = reference.forward_and_gradients(
+        spec, model.get_weights(), inputs.x, inputs.dy, inputs.state, dstate
+    )
+    assert error(dx, expected.x) < 1e-5
+    assert error(dh, expected.state.h) < 1e-5
+    assert error(dc, expected.state.c) < 1e-5
+    found = model.backend.unpack(spec, [array.numpy() for array in weights], gradient=True)
+    for ours, theirs in zip(found.arrays(), expected.weights.arrays(), strict=True):
+        assert error(ours, theirs) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["while_loop+hoisted", "static_unroll+hoisted"])
+def test_a_hand_written_gradient_can_be_differentiated_again(name: str) -> None:
+    import tensorflow as tf
+
+    spec = LSTMSpec(3, 4, dtype="float64")
+    inputs = Workload(2, 5).inputs(spec)
+    by_hand, by_tape = build(name, spec), build(name.replace("+hoisted", ""), spec)
+
+    def second(model: Any) -> list[Any]:
+        @tf.function(autograph=False)
+        def run(x: Any, h: Any, c: Any) -> Any:
+            with tf.GradientTape(persistent=True) as outer:
+                outer.watch([x, h, c])
+                with tf.GradientTape(persistent=True) as inner:
+                    inner.watch([x, h, c])
+                    y, _ = model(x, (h, c))
+                    loss = tf.reduce_sum(y * y)
+                first = inner.gradient(loss, x)
+                also = inner.gradient(loss, h)
+                total = tf.reduce_sum(first * first) + tf.reduce_sum(also * also)
+            return outer.gradient(total, [x, h, c, *model.variables])
+
+        return list(
+            run(*(tf.constant(array) for array in (inputs.x, inputs.state.h, inputs.state.c)))
+        )
+
+    for ours, theirs in zip(second(by_hand), second(by_tape), strict=True):
+        assert error(ours, theirs) < 1e-12
+
+
+# -- what is known to be wrong elsewhere
+
+
+def test_the_gate_rejects_the_gradient_that_tensorflow_registers_for_blocklstmv2() -> None:
+    result = gate(build("block_lstm+registered", LSTMSpec(3, 4)), Workload(2, 6, "training"))
+    assert not result.passed
+    assert "dx" in result.describe()
+    assert result.errors["y"] <= result.bounds["y"]  # the forward pass is right
+
+
+def test_unrolled_bidirectional_float64_is_refused_because_xla_compiles_it_wrongly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spec = LSTMSpec(3, 5, bidirectional=True, dtype="float64")
+    backend = get_backend("static_unroll+xla")
+    with pytest.raises(UnsupportedError, match="wrongly"):
+        backend.build(spec, LSTMWeights.random(spec))
+    monkeypatch.setattr(type(backend), "refusal", TensorFlowBackend.refusal)
+    result = gate(build("static_unroll+xla", spec), Workload(4, 7, "inference"))
+    assert not result.passed, "XLA compiles this rightly now: take the refusal out"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("while_loop+preproject+hoisted", "drop .preproject"),
+        ("while_loop@3", "takes no number"),
+        ("partial_unroll", "needs a number"),
+        ("partial_unroll@0", "at least 1"),
+        ("keras+hoisted", "has no option"),
+        ("block_lstm+xla", "has no option"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_with_the_reason(name: str, words: str) -> None:
+    with pytest.raises(UnsupportedError, match=words):
+        get_backend(name)
+
+
+@pytest.mark.parametrize("name", ["while_loop", "keras", "block_lstm", "dynamic_rnn"])
+def test_weights_can_be_replaced_and_read_back(name: str) -> None:
+    spec = LSTMSpec(3, 4)
+    model = build(name, spec)
+    new = LSTMWeights.random(spec, seed=9)
+    model.set_weights(new)
+    for ours, theirs in zip(model.get_weights().arrays(), new.arrays(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+    assert gate(model, Workload(2, 3, "training")).passed
+
+
+# -- evidence
+
+
+def test_evidence_names_the_ops_that_ran_and_how_often() -> None:
+    found = build("while_loop", LSTMSpec(8, 16)).evidence(Workload(4, 6))
+    products = sum(count for op, count in found["ops"].items() if "MatMul" in op)
+    assert products == 12  # two matrix products a step
+    assert found["devices"] == ["/host:CPU"]
+    assert not found["cudnn"]
+
+
+def test_evidence_of_a_compiled_backend_counts_what_xla_made() -> None:
+    found = build("while_loop+hoisted+xla", LSTMSpec(8, 16)).evidence(Workload(4, 6, "training"))
+    assert found["hlo"]["loops"] == 2
+    assert found["hlo"]["fusions"] > 0
+    # forward: input and recurrent; backward: recurrent, dx and the two weight gradients
+    assert found["hlo"]["matrix_products"] == 6
+
+
+def test_a_step_through_windows_ends_in_the_state_of_the_whole() -> None:
+    spec = LSTMSpec(3, 4)
+    model = build("while_loop", spec)
+    workload = Workload(2, 11, "training", window=4)
+    step = model.prepare(workload)
+    step.trace()
+    traces = model.trace_count()
+    raw = step.run()
+    step.synchronize()
+    assert model.trace_count() == traces
+    inputs = workload.inputs(spec)
+    y, state = reference.forward(spec, model.get_weights(), inputs.x, inputs.state)
+    found = named(raw.y.numpy(), LSTMState(raw.h.numpy(), raw.c.numpy()), None)
+    assert error(found["y"], y[8:]) < 1e-6
+    assert error(found["h"], state.h) < 1e-6
