@@ -89,7 +89,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add(
         "budget",
         "SECONDS",
-        "Measuring time for each shape, mode and device (all backends together), in place of the "
+        "Measuring time for each case (one backend on one shape, mode and device), in place of the "
         "suite's. More narrows the intervals.",
         type=_seconds,
     )
@@ -523,8 +523,11 @@ def _header(suite: Suite, settings: Settings) -> list[str]:
     backends = ", ".join(dict.fromkeys(case.backend for case in suite.cases))
     lines = [f"lstm: suite {suite.name}: {where} ({backends})"]
     lines += [f"lstm: no {name}: {reason}" for name, reason in missing.items()]
-    groups = {case.group for case in suite.cases if case.device not in missing}
-    seconds = sum(settings.seconds or suite.seconds[group] for group in groups)
+    seconds = sum(
+        settings.seconds or suite.seconds[case.group]
+        for case in suite.cases
+        if case.device not in missing
+    )
     lines.append(
         f"lstm: at most {_duration(seconds)} of measuring, and what building and checking takes; "
         f"results go to {_from_here(settings.folder)}"

@@ -36,7 +36,7 @@ Information: TypeAlias = Mapping[str, object]
 class Settings:
     """How a run measures.
 
-    seconds: of measuring for each group, in place of the suite's. session: what runs that are
+    seconds: of measuring for each case, in place of the suite's. session: what runs that are
     replicates of one another share; by default a run is alone. options: what the user asked for,
     for the record.
     """

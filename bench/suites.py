@@ -26,9 +26,9 @@ SCHEMA = 1
 FOLDER = Path(__file__).parent / "suites"
 ALL = "all"
 
-DEFAULT_SECONDS = 5.0
-"""Of measuring for each group of a suite that names no time: 25 blocks of each of two backends
-whose step takes 100 ms, enough for an interval of the median of a few per cent."""
+DEFAULT_SECONDS = 3.0
+"""Of measuring for each case of a suite that names no time: some 20 blocks of a step that takes
+100 ms, enough for an interval of the median of a few per cent."""
 
 _T = TypeVar("_T")
 
@@ -59,7 +59,8 @@ class Choice:
 class Suite:
     """A named list of cases.
 
-    cases: each once, those of one group together. seconds: of measuring for each ``Case.group``.
+    cases: each once, those of one group together. seconds: of measuring for each case, by
+    ``Case.group``.
     """
 
     name: str

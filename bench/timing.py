@@ -102,7 +102,8 @@ class Clock:
 class Plan:
     """How long and how well one group is measured.
 
-    seconds: for all members together, warm-up included; one round is always made.
+    seconds: for each member, warm-up included; together they share the time of all, since a round
+        takes one block of each. One round is always made.
     precision: how far the median's 95% interval may reach, relative to the median, for a member to
         be known well enough.
     seed: of the order of the members within each round.
@@ -183,7 +184,7 @@ def measure(steps: Mapping[str, Step], plan: Plan, clock: Clock) -> dict[str, Se
 
     Each step has been called before (``first_use``). A step that raises becomes ``Broken`` and the
     others go on; an interruption (Ctrl-C) is let through. Rounds are made until every member's
-    interval is as narrow as ``plan.precision`` or the next one would end after ``plan.seconds``.
+    interval is as narrow as ``plan.precision`` or the next one would end after the time is up.
     """
     # Its first call imports what it needs, a third of a second that is not to be the group's.
     median_interval([1.0] * FEWEST_SAMPLES)
@@ -339,6 +340,7 @@ class _Group:
         self._plan = plan
         self._clock = clock
         self._order = random.Random(plan.seed)
+        self._seconds = plan.seconds * len(steps)
         self._start = clock.now()
 
     @property
@@ -355,7 +357,7 @@ class _Group:
     def _round_fits(self, share: float) -> bool:
         """Whether one more round would end within ``share`` of the time."""
         next_round = sum(member.latest for member in self._living)
-        return self._clock.now() - self._start + next_round <= share * self._plan.seconds
+        return self._clock.now() - self._start + next_round <= share * self._seconds
 
     def _shuffled(self) -> list[_Member]:
         members = self._living
