@@ -482,6 +482,7 @@ _BUILT_IN: dict[str, str] = {
     "torch": "lstm_impl.backends.torch_lstm:Torch",
     "jax_scan": "lstm_impl.backends.jax_scan:JaxScan",
     "onnxruntime": "lstm_impl.backends.onnxruntime_lstm:OnnxRuntime",
+    "litert": "lstm_impl.backends.litert:LiteRT",
     "keras": "lstm_impl.backends.keras_layer:Keras",
     "dynamic_rnn": "lstm_impl.backends.legacy_rnn:DynamicRNN",
     "static_rnn": "lstm_impl.backends.legacy_rnn:StaticRNN",

@@ -49,9 +49,13 @@ REFUSED: dict[str, dict[str, str]] = {
         "bfloat16": "knows float16, float32 and float64, not bfloat16",
         "mixed_bfloat16": "no mixed precision",
     },
+    "litert": {
+        dtype: f"float32 only, not {dtype}"
+        for dtype in ("float64", "float16", "bfloat16", "mixed_bfloat16")
+    },
 }
 
-INFERENCE_ONLY = ("onnxruntime",)
+INFERENCE_ONLY = ("onnxruntime", "litert")
 
 
 def peer(name: str) -> Backend:

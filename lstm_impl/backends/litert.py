@@ -1,0 +1,271 @@
+"""``litert``: a TensorFlow loop converted to LiteRT (TensorFlow Lite) and run by its interpreter.
+
+Inference in float32 on the CPU, for the devices at the edge and for what the conversion costs or
+gains. What is converted is the ``while_loop`` backend's network, with its weights as constants, for
+one shape at a time. The converter has a fused operator, ``UNIDIRECTIONAL_SEQUENCE_LSTM``, but it
+takes no initial state and gives no final one, so that a network that carries its state stays a
+WHILE loop; the evidence says which it became. Every call copies its inputs into the interpreter's
+memory and its outputs out of it: there is no other way, since that memory is reused while it runs.
+
+This is the one peer that needs TensorFlow, which holds the converter. The interpreter is
+``ai_edge_litert``'s where that is installed, else the one in TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import warnings
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lstm_impl.backend import (
+    AVAILABLE,
+    Availability,
+    Backend,
+    Model,
+    RawGradients,
+    Tensor,
+    UnavailableError,
+)
+from lstm_impl.backends.while_loop import WhileLoop
+from lstm_impl.spec import LSTMSpec, UnsupportedError
+from lstm_impl.weights import LSTMWeights
+from lstm_impl.workload import Workload
+
+INSTALL = "pip install tensorflow-cpu ai-edge-litert"
+
+FUSED = ("UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM", "LSTM")
+
+_threads: int | None = None
+
+
+def set_threads(count: int) -> None:
+    """Let the interpreters that are made from now on use ``count`` threads (else it is one)."""
+    global _threads
+    _threads = count
+
+
+class LiteRT(Backend):
+    """The converted ``while_loop``.
+
+    Option ``+preproject`` converts the loop that computes the input product of all timesteps
+    before it starts.
+    """
+
+    strategy = "litert"
+    framework = "litert"
+    summary = "a TensorFlow loop converted to LiteRT (TensorFlow Lite), inference only"
+    flags = ("preproject",)
+    devices = ("cpu",)
+
+    @classmethod
+    def variants(cls) -> tuple[str, ...]:
+        return ("litert", "litert+preproject")
+
+    def availability(self, device: str = "cpu") -> Availability:
+        if device != "cpu":
+            return Availability(
+                False, "LiteRT runs on the CPU here: its GPU delegates are for phones"
+            )
+        if importlib.util.find_spec("tensorflow") is None:
+            return Availability(
+                False, "TensorFlow, which holds LiteRT's converter, is not installed", INSTALL
+            )
+        return AVAILABLE
+
+    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        if workload is not None and workload.training:
+            return "LiteRT only infers; it computes no gradients"
+        if spec.dtype != "float32":
+            return f"LiteRT's LSTM is converted in float32 only, not {spec.dtype}"
+        return ""
+
+    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
+        return LiteRTModel(self, spec, device, batch_major, weights)
+
+
+class LiteRTModel(Model):
+    """An interpreter for each shape and combination of optional inputs, made when first needed."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        spec: LSTMSpec,
+        device: str,
+        batch_major: bool,
+        weights: LSTMWeights,
+    ) -> None:
+        super().__init__(backend, spec, device, batch_major)
+        self._weights = weights
+        self._loop = WhileLoop(backend.options)
+        self._interpreters: dict[tuple[tuple[int, ...] | None, ...], Any] = {}
+
+    def convert(self, inputs: dict[str, tuple[int, ...]]) -> bytes:
+        """The LiteRT model for inputs of these shapes: x, h, c and, if wanted, lengths, masks."""
+        import tensorflow as tf
+
+        loop, spec = self._loop, self.spec
+        parameters = [tf.constant(array) for array in loop.pack(spec, self._weights)]
+
+        def network(**arguments: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            x = arguments["x"]
+            if self.batch_major:
+                x = tf.transpose(x, [1, 0, 2])
+            y, h, c = loop.stack(
+                spec,
+                x,
+                arguments["h"],
+                arguments["c"],
+                parameters,
+                arguments.get("lengths"),
+                arguments.get("masks"),
+                training=False,
+            )
+            return (tf.transpose(y, [1, 0, 2]) if self.batch_major else y), h, c
+
+        function = tf.function(network, autograph=False)
+        concrete = function.get_concrete_function(
+            **{
+                name: tf.TensorSpec(shape, tf.int32 if name == "lengths" else tf.float32, name)
+                for name, shape in inputs.items()
+            }
+        )
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], function)
+        return bytes(converter.convert())
+
+    def _interpreter(self, inputs: dict[str, npt.NDArray[np.generic]]) -> Any:
+        key = tuple(inputs[name].shape if name in inputs else None for name in NAMES)
+        if key not in self._interpreters:
+            model = self.convert({name: array.shape for name, array in inputs.items()})
+            interpreter = open_interpreter(model, _threads)
+            interpreter.allocate_tensors()
+            self._interpreters[key] = interpreter
+        return self._interpreters[key]
+
+    # -- what Model asks for
+
+    def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
+        dtype = np.int32 if np.issubdtype(array.dtype, np.integer) else np.float32
+        return np.ascontiguousarray(array, dtype=dtype)
+
+    def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
+        return np.asarray(tensor)
+
+    def _infer(
+        self, x: Tensor, h: Tensor, c: Tensor, lengths: Tensor | None, masks: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        inputs = named(x, h, c, lengths, masks)
+        interpreter = self._interpreter(inputs)
+        for each in interpreter.get_input_details():
+            interpreter.set_tensor(each["index"], inputs[input_name(each["name"])])
+        interpreter.invoke()
+        y, h, c = (
+            interpreter.get_tensor(each["index"]) for each in interpreter.get_output_details()
+        )
+        return y, h, c
+
+    def _train(self, *args: Tensor) -> RawGradients:
+        raise UnsupportedError(f"{self.backend.name}: LiteRT computes no gradients")
+
+    def _trace_ahead(self, training: bool, *args: Tensor) -> None:
+        self._interpreter(named(*args))
+
+    def _host_weights(self, raw: Any) -> LSTMWeights:
+        raise UnsupportedError(f"{self.backend.name}: LiteRT computes no gradients")
+
+    def get_weights(self) -> LSTMWeights:
+        return self._weights
+
+    def _set_weights(self, weights: LSTMWeights) -> None:
+        # Weights are constants of the converted model.
+        self._weights = weights
+        self._interpreters.clear()
+
+    def synchronize(self) -> None:
+        """Nothing to wait for: the interpreter returns when it is done."""
+
+    def evidence(self, workload: Workload) -> dict[str, Any]:
+        """The operators of the converted model, those inside its loops included."""
+        spec, timesteps = self.spec, workload.windows()[0].stop
+        state = (spec.state_layers, workload.batch, spec.hidden_size)
+        shapes: dict[str, tuple[int, ...]] = {
+            "x": self._layout((timesteps, workload.batch, spec.input_size)),
+            "h": state,
+            "c": state,
+        }
+        if workload.min_length is not None:
+            shapes["lengths"] = (workload.batch,)
+        ops = operators(self.convert(shapes))
+        return {
+            "source": "converted model",
+            "device": self.device,
+            "interpreter": interpreter_name(),
+            "threads": _threads or 1,
+            "fused_loop": any(op in FUSED for op in ops),
+            "loops": ops["WHILE"],
+            "ops": dict(ops.most_common()),
+        }
+
+
+NAMES = ("x", "h", "c", "lengths", "masks")
+
+
+def named(*arguments: Tensor | None) -> dict[str, npt.NDArray[np.generic]]:
+    """x, h, c, lengths and masks by name, without those that are None."""
+    return {name: array for name, array in zip(NAMES, arguments, strict=True) if array is not None}
+
+
+def input_name(tensor: str) -> str:
+    """``x`` of ``x``, ``serving_default_x:0`` and whatever else converters make of it."""
+    return tensor.partition(":")[0].removeprefix("serving_default_")
+
+
+def interpreter_name() -> str:
+    """The package whose interpreter runs here, and its version."""
+    if importlib.util.find_spec("ai_edge_litert") is not None:
+        return f"ai-edge-litert {importlib.metadata.version('ai-edge-litert')}"
+    import tensorflow as tf
+
+    return f"tf.lite {tf.__version__}"
+
+
+def open_interpreter(model: bytes, threads: int | None) -> Any:
+    """An interpreter of a converted model. Raises UnavailableError if there is none."""
+    if importlib.util.find_spec("ai_edge_litert") is not None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        return Interpreter(model_content=model, num_threads=threads)
+    import tensorflow as tf
+
+    if not hasattr(tf.lite, "Interpreter"):
+        raise UnavailableError(
+            f"TensorFlow {tf.__version__} has no LiteRT interpreter any more: "
+            "pip install ai-edge-litert"
+        )
+    with warnings.catch_warnings():
+        # TensorFlow announces that its interpreter moves to the package ai_edge_litert.
+        warnings.filterwarnings("ignore", message=r"\s*Warning: tf.lite.Interpreter is deprecated")
+        return tf.lite.Interpreter(model_content=model, num_threads=threads)
+
+
+def operators(model: bytes) -> Counter[str]:
+    """How often each operator stands in a converted model, in all its subgraphs."""
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    names = {
+        code: name
+        for name, code in vars(schema.BuiltinOperator).items()
+        if not name.startswith("_")
+    }
+    root = schema.Model.GetRootAs(model, 0)
+    found: Counter[str] = Counter()
+    for subgraph in (root.Subgraphs(k) for k in range(root.SubgraphsLength())):
+        for each in (subgraph.Operators(k) for k in range(subgraph.OperatorsLength())):
+            code = root.OperatorCodes(each.OpcodeIndex())
+            # Codes up to 127 stand in the old, one-byte field; the newer one is 0 in old models.
+            found[names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]] += 1
+    return found

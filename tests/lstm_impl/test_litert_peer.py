@@ -1,0 +1,125 @@
+"""What only the LiteRT backend can get wrong: what it converts, for which shapes, who runs it."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from bench.equivalence import error
+from lstm_impl import LSTMSpec, LSTMWeights, Workload, dropout_masks
+from lstm_impl.backend import get_backend
+from lstm_impl.backends import litert
+
+SPEC = LSTMSpec(3, 5)
+
+
+@pytest.fixture(autouse=True)
+def _litert_is_here() -> None:
+    available = get_backend("litert").availability("cpu")
+    if not available:
+        pytest.skip(f"litert: {available}")
+
+
+def build(spec: LSTMSpec = SPEC, name: str = "litert") -> litert.LiteRTModel:
+    model = get_backend(name).build(spec, LSTMWeights.random(spec, seed=1))
+    assert isinstance(model, litert.LiteRTModel)
+    return model
+
+
+def test_a_model_is_converted_once_for_each_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build()
+    converted: list[tuple[int, ...]] = []
+    convert = model.convert
+
+    def counted(inputs: dict[str, tuple[int, ...]]) -> bytes:
+        converted.append(inputs["x"])
+        return convert(inputs)
+
+    monkeypatch.setattr(model, "convert", counted)
+    for timesteps in (4, 4, 5):
+        model.forward(np.ones((timesteps, 2, 3)))
+    assert converted == [(4, 2, 3), (5, 2, 3)]
+    step = model.prepare(Workload(3, 4))
+    step.trace()
+    assert converted[2:] == [(4, 3, 3)]
+    step.run()
+    assert len(converted) == 3
+
+
+def test_masks_and_lengths_of_unsorted_sequences_together() -> None:
+    spec = LSTMSpec(3, 5, 2, True)
+    model = build(spec)
+    lengths = np.array([2, 5, 1, 4])
+    masks = dropout_masks(spec, 5, 4, 0.3, seed=0)
+    x = np.random.default_rng(0).standard_normal((5, 4, 3))
+    y, state = model.forward(x, None, lengths, masks=masks)
+    reference = get_backend("numpy").build(spec, model.get_weights())
+    expected, final = reference.forward(x, None, lengths, masks=masks)
+    assert error(y, expected) < 1e-5
+    assert error(state.c, final.c) < 1e-5
+
+
+def test_evidence_says_that_the_loop_is_not_fused() -> None:
+    found = build().evidence(Workload(2, 4, min_length=2))
+    assert found["fused_loop"] is False
+    assert found["loops"] == 1
+    assert found["ops"]["FULLY_CONNECTED"] == 2  # inside the loop: its subgraph is counted too
+
+
+@pytest.mark.slow
+def test_a_fused_loop_would_be_seen() -> None:
+    """The one network that the converter fuses: legacy Keras's layer, with no state in or out."""
+    if importlib.util.find_spec("tf_keras") is None:
+        pytest.skip("tf-keras is not installed")
+    import tensorflow as tf
+    import tf_keras
+
+    network = tf_keras.Sequential(
+        [tf_keras.layers.Input((4, 3), 2), tf_keras.layers.LSTM(5, return_sequences=True)]
+    )
+    ops = litert.operators(tf.lite.TFLiteConverter.from_keras_model(network).convert())
+    assert set(ops) & set(litert.FUSED)
+    assert "WHILE" not in ops
+
+
+def test_the_option_converts_another_loop() -> None:
+    inside = build().evidence(Workload(2, 4))
+    before = build(name="litert+preproject").evidence(Workload(2, 4))
+    assert before["loops"] == inside["loops"] == 1
+    assert before["ops"] != inside["ops"]
+
+
+@pytest.fixture
+def _threads_restored() -> Iterator[None]:
+    yield
+    litert._threads = None
+
+
+@pytest.mark.usefixtures("_threads_restored")
+def test_threads_are_those_of_the_interpreters_made_afterwards() -> None:
+    asked: list[int | None] = []
+    original = litert.open_interpreter
+
+    def watched(model: bytes, threads: int | None) -> object:
+        asked.append(threads)
+        return original(model, threads)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(litert, "open_interpreter", watched)
+        litert.set_threads(2)
+        build().forward(np.ones((4, 2, 3)))
+    assert asked == [2]
+
+
+def test_a_missing_converter_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    words = str(get_backend("litert").availability("cpu"))
+    assert words.startswith("TensorFlow, which holds LiteRT's converter, is not installed: pip ")
+
+
+@pytest.mark.parametrize("name", ["x", "x:0", "serving_default_x:0", "serving_default_x"])
+def test_an_input_is_known_by_whatever_name_a_converter_gives_it(name: str) -> None:
+    assert litert.input_name(name) == "x"
