@@ -24,7 +24,7 @@ from bench import advice, devices, environment
 from bench.environment import Environment
 from bench.report_text import clean
 from bench.result_schema import Reason
-from bench.survey import Survey, survey
+from bench.survey import Ask, Survey, survey
 from lstm_impl import Availability, UnsupportedError
 
 SCHEMA = 1
@@ -109,7 +109,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return exit_code(found.survey, every_device=bool(asked))
 
 
-def diagnose(names: Sequence[str], backends: Sequence[str] | None = None) -> Diagnosis:
+def diagnose(
+    names: Sequence[str], backends: Sequence[str] | None = None, ask: Ask | None = None
+) -> Diagnosis:
     """Look at this machine; ``names`` are devices.
 
     Raises UnsupportedError for a backend that does not exist.
@@ -121,7 +123,7 @@ def diagnose(names: Sequence[str], backends: Sequence[str] | None = None) -> Dia
     disturbance = environment.between(before, environment.activity())
     here = environment.read()
     return Diagnosis(
-        survey(tuple(dict.fromkeys(names)), backends),
+        survey(tuple(dict.fromkeys(names)), backends, ask),
         here,
         tuple(advice.findings(here, disturbance, facts)),
     )
