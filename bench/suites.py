@@ -8,6 +8,7 @@ This room knows cases, devices and the names of backends; it measures nothing.
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import math
 import tomllib
@@ -34,8 +35,11 @@ _T = TypeVar("_T")
 
 _SHAPE_SIZES = ("batch", "timesteps", "input_size", "hidden_size")
 _SHAPE_KEYS = (*_SHAPE_SIZES, "num_layers", "bidirectional", "min_length", "dropout", "batch_major")
+SQUARE = "hidden_size"
+"""The input_size that is each layer's own width."""
+
 _SHARED_KEYS = ("backends", "devices", "modes", "dtypes", "seconds")
-_SUITE_KEYS = ("schema", "name", "summary", *_SHARED_KEYS, "groups")
+_SUITE_KEYS = ("schema", "name", "summary", "source", *_SHARED_KEYS, "groups")
 _GROUP_KEYS = ("shapes", "windows", *_SHARED_KEYS)
 
 
@@ -60,7 +64,7 @@ class Suite:
     """A named list of cases.
 
     cases: each once, those of one group together. seconds: of measuring for each case, by
-    ``Case.group``.
+    ``Case.group``. source: where its shapes come from, if they are somebody else's.
     """
 
     name: str
@@ -68,6 +72,7 @@ class Suite:
     path: Path
     cases: tuple[Case, ...]
     seconds: Mapping[str, float]
+    source: str = ""
 
     def only(self, wanted: Sequence[Case]) -> Suite:
         """The same suite with these cases, which need not be its own."""
@@ -192,10 +197,17 @@ class _Value:
             raise self.error(expected)
         return self.value
 
-    def positive_integer(self) -> int:
+    def positive_integer(self, expected: str = "a positive integer") -> int:
         if isinstance(self.value, bool) or not isinstance(self.value, int) or self.value < 1:
-            raise self.error("a positive integer")
+            raise self.error(expected)
         return self.value
+
+    def sizes(self, expected: str = "a positive integer or a list of them") -> tuple[int, ...]:
+        """One size or a list of them, each once."""
+        if not isinstance(self.value, list):
+            return (self.positive_integer(expected),)
+        items = self.items(expected)
+        return tuple(dict.fromkeys(item.positive_integer() for item in items))
 
     def boolean(self) -> bool:
         if not isinstance(self.value, bool):
@@ -212,6 +224,18 @@ class _Value:
         if self.value not in known:
             raise self.error(f"one of {', '.join(known)}{_hint(str(self.value), known)}")
         return str(self.value)
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """One shape of the grid that an entry of ``shapes`` stands for; table: what the entry says."""
+
+    where: str
+    table: Mapping[str, _Value]
+    batch: int
+    timesteps: int
+    input_size: int
+    hidden_size: int
 
 
 @dataclass(frozen=True)
@@ -285,6 +309,7 @@ def _suite(root: _Value, choice: Choice) -> Suite:
         path=root.path,
         cases=tuple(case for group in cases.values() for case in group),
         seconds=seconds,
+        source=table["source"].text() if "source" in table else "",
     )
 
 
@@ -293,7 +318,8 @@ def _cases(entries: Mapping[str, _Value], axes: _Axes, choice: Choice) -> Iterat
         entries["windows"].items("a list of window lengths") if "windows" in entries else [None]
     )
     places = {name: _places(name, axes.devices) for name in axes.backends}
-    for shape in entries["shapes"].items("a list of shapes, each with its batch, timesteps, ..."):
+    shapes = entries["shapes"].items("a list of shapes, each with its batch, timesteps, ...")
+    for shape in itertools.chain.from_iterable(map(_grid, shapes)):
         for window in windows:
             for dtype in axes.dtypes:
                 for mode in axes.modes:
@@ -317,32 +343,45 @@ def _places(backend: str, wanted: Sequence[str]) -> Sequence[str]:
     return [device for device in wanted if devices.kind(device) in kinds] or wanted
 
 
-def _shape(
-    shape: _Value, window: _Value | None, dtype: str, mode: str
-) -> tuple[LSTMSpec, Workload]:
+def _grid(shape: _Value) -> Iterator[_Shape]:
+    """The shapes that one entry stands for: each combination of the sizes that it lists.
+
+    ``input_size = "hidden_size"`` makes the input as wide as the layer, whichever of a grid it is.
+    """
     table = shape.table(_SHAPE_KEYS, _SHAPE_SIZES)
-    sizes = {key: table[key].positive_integer() for key in _SHAPE_SIZES}
+    batches, times, widths = (table[key].sizes() for key in ("batch", "timesteps", "hidden_size"))
+    inputs: Sequence[int | None] = [None]
+    if table["input_size"].value != SQUARE:
+        inputs = table["input_size"].sizes(f'a positive integer, a list of them, or "{SQUARE}"')
+    for batch, timesteps, size, hidden in itertools.product(batches, times, inputs, widths):
+        yield _Shape(shape.where, table, batch, timesteps, size or hidden, hidden)
+
+
+def _shape(
+    shape: _Shape, window: _Value | None, dtype: str, mode: str
+) -> tuple[LSTMSpec, Workload]:
+    table = shape.table
     length = table["min_length"].positive_integer() if "min_length" in table else None
-    if length is not None and length > sizes["timesteps"]:
-        raise table["min_length"].error(f"at most the {sizes['timesteps']} timesteps")
+    if length is not None and length > shape.timesteps:
+        raise table["min_length"].error(f"at most the {shape.timesteps} timesteps")
     cut = None if window is None else window.positive_integer()
-    if window is not None and cut is not None and cut > sizes["timesteps"]:
-        raise window.error(f"at most the {sizes['timesteps']} timesteps of {shape.where}")
+    if window is not None and cut is not None and cut > shape.timesteps:
+        raise window.error(f"at most the {shape.timesteps} timesteps of {shape.where}")
     if cut is not None and length is not None:
         raise table["min_length"].error("none here: a stream cut into windows has no padding")
     dropout = 0.0
     if "dropout" in table:
         dropout = table["dropout"].number("a number from 0 to below 1", lambda rate: 0 <= rate < 1)
     spec = LSTMSpec(
-        input_size=sizes["input_size"],
-        hidden_size=sizes["hidden_size"],
+        input_size=shape.input_size,
+        hidden_size=shape.hidden_size,
         num_layers=table["num_layers"].positive_integer() if "num_layers" in table else 1,
         bidirectional="bidirectional" in table and table["bidirectional"].boolean(),
         dtype=dtype,
     )
     workload = Workload(
-        batch=sizes["batch"],
-        timesteps=sizes["timesteps"],
+        batch=shape.batch,
+        timesteps=shape.timesteps,
         mode=mode,
         min_length=length,
         window=cut,

@@ -296,3 +296,171 @@ def test_a_bad_list_of_cases_is_told_with_its_place(tmp_path: Path, text: str, t
         suites.load_cases(path, load(tmp_path, GOOD))
     assert f"{path}: " in str(raised.value)
     assert told in str(raised.value)
+
+
+# The peers' suites: the shapes as their authors' files and papers give them, written here by hand.
+
+_GNMT_TIMES = (10, 20, 30, 40, 50, 60, 70, 101)
+_HASTE_HIDDEN = (128, 256, 512, 768, 1024, 1536, 2048, 3072, 4096)
+
+
+def _both(shapes: set[str]) -> dict[str, set[str]]:
+    return {"inference": shapes, "training": shapes}
+
+
+PEERS: dict[str, tuple[dict[str, set[str]], int]] = {
+    "braun": (
+        {
+            "training": {
+                "b64-t100-i123-h320",
+                "b32-t1000-i123-h320",
+                "b32-t1000-i123-h320-l4-bi",
+                "b32-t1000-i123-h320-l4-bi-len500",
+            }
+        },
+        4,
+    ),
+    "returnn": ({"training": {"b40-t50-i9-h500-l5-bi"}}, 1),
+    "deepbench-train": (
+        {
+            "training": {
+                *(
+                    f"b{b}-t25-i{h}-h{h}"
+                    for h in (512, 1024, 2048, 4096)
+                    for b in (16, 32, 64, 128)
+                ),
+                *("b8-t50-i1536-h1536", "b16-t50-i1536-h1536", "b32-t50-i1536-h1536"),
+                *("b16-t150-i256-h256", "b32-t150-i256-h256", "b64-t150-i256-h256"),
+            }
+        },
+        22,
+    ),
+    "deepbench-inference": (
+        {
+            "inference": {
+                *(f"b{b}-t25-i{h}-h{h}" for h in (512, 1024, 2048) for b in (1, 2, 4)),
+                *("b1-t50-i1536-h1536", "b2-t50-i1536-h1536", "b4-t50-i1536-h1536"),
+                *("b1-t150-i256-h256", "b2-t150-i256-h256", "b4-t150-i256-h256"),
+            }
+        },
+        15,
+    ),
+    "fastrnns": (
+        _both({"b64-t100-i512-h512", "b64-t100-i512-h512-len30"}),
+        4,
+    ),
+    "keras": (_both({"b20-t256-i256-h32"}), 2),
+    "flashrnn": (
+        _both(
+            {
+                *(f"b{b}-t1024-i768-h768" for b in (2, 8, 16, 32, 64, 128, 256)),
+                *("b16-t256-i768-h768", "b16-t512-i768-h768", "b16-t2048-i768-h768"),
+            },
+        ),
+        40,  # 10 shapes in 2 modes and 2 dtypes
+    ),
+    "haste": (
+        _both(
+            {
+                f"b{b}-t50-i{i}-h{h}"
+                for b in (1, 16, 32, 64, 128)
+                for i in (64, 128, 256, 512)
+                for h in _HASTE_HIDDEN
+            },
+        ),
+        360,
+    ),
+    "tensorflow-rnn-test": (
+        {
+            "training": {
+                *("b256-t50-i512-h512", "b256-t50-i256-h256", "b256-t50-i128-h128"),
+                *(f"b512-t{t}-i512-h512" for t in range(100, 1001, 100)),
+            }
+        },
+        13,
+    ),
+    "nvidia-lstm": ({"inference": {"b64-t100-i512-h512-l4"}}, 1),
+    "benchdnn": (
+        {
+            "inference": {
+                *(f"b{b}-t{t}-i256-h256-bi" for b in (1, 64) for t in _GNMT_TIMES),
+                *(f"b{b}-t{t}-i512-h512" for b in (1, 64) for t in _GNMT_TIMES),
+            },
+            "training": {
+                *(f"b128-t{t}-i256-h256-bi" for t in _GNMT_TIMES),
+                *(f"b128-t{t}-i512-h512" for t in _GNMT_TIMES),
+                "b896-t256-i240-h1024",
+            },
+        },
+        49,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_peers_suite_has_exactly_its_shapes_and_says_whose_they_are(name: str) -> None:
+    shapes, groups = PEERS[name]
+    suite = suites.load(name, Choice(backends=["while_loop"], devices=["cpu"]))
+    found: dict[str, set[str]] = {}
+    for case in suite.cases:
+        found.setdefault(case.workload.mode, set()).add(case.shape)
+    assert found == shapes
+    assert len(suite.cases) == groups
+    assert "/" in suite.source
+
+
+def test_a_suite_that_tells_no_source_has_none(tmp_path: Path) -> None:
+    assert load(tmp_path, GOOD).source == ""
+    named = GOOD.replace("schema = 1", 'schema = 1\nsource = "a/b, c.py"')
+    assert load(tmp_path, named).source == "a/b, c.py"
+
+
+def test_lists_of_sizes_stand_for_every_combination_once(tmp_path: Path) -> None:
+    text = GOOD.replace("batch = 2", "batch = [2, 1, 2]").replace(
+        "input_size = 1, hidden_size = 4", "input_size = [3, 5], hidden_size = [4, 6]"
+    )
+    suite = load(tmp_path, text, Choice(modes=["training"]))
+    assert [case.shape for case in suite.cases] == [
+        f"b{b}-t6-i{i}-h{h}" for b in (2, 1) for i in (3, 5) for h in (4, 6)
+    ]
+
+
+def test_an_input_may_be_as_wide_as_each_layer(tmp_path: Path) -> None:
+    text = GOOD.replace("input_size = 1, hidden_size = 4", SQUARE.replace("4", "[4, 6]"))
+    suite = load(tmp_path, text, Choice(modes=["training"]))
+    assert [case.shape for case in suite.cases] == ["b2-t6-i4-h4", "b2-t6-i6-h6"]
+
+
+SQUARE = 'input_size = "hidden_size", hidden_size = 4'
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("batch = 2", "batch = [2, 0]"), "shapes[0].batch[1] is 0; expected a positive integer"),
+        (("batch = 2", "batch = [2, true]"), "shapes[0].batch[1] is true; expected a positive"),
+        (("batch = 2", "batch = []"), "batch is []; expected a positive integer or a list of them"),
+        (("timesteps = 6", "timesteps = [[6]]"), "timesteps[0] is [6]; expected a positive int"),
+        (
+            ("input_size = 1", 'input_size = "hidden"'),
+            'input_size is "hidden"; expected a positive integer, a list of them, or "hidden_size"',
+        ),
+        (
+            ("hidden_size = 4", 'hidden_size = "hidden_size"'),
+            'hidden_size is "hidden_size"; expected a positive integer or a list of them',
+        ),
+        (
+            ("timesteps = 6", "timesteps = [9, 6], min_length = 7"),
+            "min_length is 7; expected at most the 6 timesteps",
+        ),
+        (("schema = 1", "schema = 1\nsource = 3"), "source is 3; expected a text"),
+    ],
+)
+def test_a_mistake_in_a_grid_is_told_with_its_file_and_key(
+    tmp_path: Path, change: tuple[str, str], told: str
+) -> None:
+    assert change[0] in GOOD
+    with pytest.raises(SuiteError) as raised:
+        load(tmp_path, GOOD.replace(*change))
+    assert str(raised.value).startswith(f"{tmp_path / 'my.toml'}: ")
+    assert told in str(raised.value)
