@@ -50,6 +50,9 @@ class KerasModel(TensorFlowModel):
                 return_state=True,
                 unroll="unroll" in self.backend.options,
                 go_backwards=direction == 1,
+                # all are overwritten; Keras's own, an orthogonal one, has no bfloat16
+                kernel_initializer="zeros",
+                recurrent_initializer="zeros",
                 dtype=policy,
             )
             for _ in range(spec.num_layers)

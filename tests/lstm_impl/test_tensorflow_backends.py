@@ -40,10 +40,8 @@ MAIN = [name for name in PLAIN if name == get_backend(name).strategy or name.end
 # The spec, and the workloads that one model of it must do; small, because each is traced.
 SHAPES = {
     "tutorial": (LSTMSpec(1, 4), [Workload(5, 15, "training")]),
-    "input_not_hidden": (
-        LSTMSpec(3, 7),
-        [Workload(1, 6, "training"), Workload(2, 1, "training"), Workload(1, 1, "training")],
-    ),
+    "input_not_hidden": (LSTMSpec(3, 7), [Workload(1, 6, "training")]),
+    "one_timestep": (LSTMSpec(2, 13), [Workload(2, 1, "training"), Workload(1, 1, "training")]),
     "two_layers_both_directions": (
         LSTMSpec(5, 8, num_layers=2, bidirectional=True),
         [Workload(3, 4, "training")],
@@ -65,15 +63,13 @@ def test_a_backend_that_is_not_available_says_why(name: str) -> None:
 
 
 def matrix() -> list[Any]:
-    """Every backend on every shape; of the compiled ones the largest only in the slow tests."""
+    """Every backend on every shape; what is costly to trace or compile only in the slow tests."""
     return [
         pytest.param(
             name,
             shape,
             id=f"{name}-{shape}",
-            marks=[pytest.mark.slow]
-            if name in COMPILED and shape == "two_layers_both_directions"
-            else [],
+            marks=[] if name in MAIN or shape == "input_not_hidden" else [pytest.mark.slow],
         )
         for name in HERE
         for shape in SHAPES
