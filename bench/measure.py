@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from bench import devices, environment, equivalence, timing
+from bench import devices, environment, equivalence, estimate, timing
 from bench.cases import Case
 from bench.environment import Disturbance
 from bench.equivalence import GateResult
@@ -147,6 +147,7 @@ class Bench:
         environment.read()
     )
     started: set[tuple[str, str, str]] = field(default_factory=set)
+    free: Callable[[str], estimate.Free] = estimate.free
 
     def start(self, backend: Backend, case: Case) -> None:
         """Have a backend compute one step of one unit, the first time it is met on a device.
@@ -226,6 +227,8 @@ def prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
             return Unmeasured(NOT_MEASURED, available.reason, available.install)
         if refusal := backend.refusal(case.spec, case.workload):
             return Unmeasured(REFUSED, refusal)
+        if reason := estimate.too_large(case, bench.free(case.device)):
+            return Unmeasured(NOT_MEASURED, reason, estimate.ADVICE)
         during = "while its framework was started"
         bench.start(backend, case)
         during = "while it was built"
