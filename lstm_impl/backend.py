@@ -297,17 +297,32 @@ class Model(abc.ABC):
 
         dy as the output; dstate, zeros if None; the rest, and what is raised, as in ``forward``.
         """
+        return self.forward_and_gradients(x, dy, state, dstate, lengths, masks=masks)[2]
+
+    def forward_and_gradients(
+        self,
+        x: npt.ArrayLike,
+        dy: npt.ArrayLike,
+        state: LSTMState | None = None,
+        dstate: LSTMState | None = None,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        masks: npt.ArrayLike | None = None,
+    ) -> tuple[FloatArray, LSTMState, LSTMGradients]:
+        """What ``forward`` and ``gradients`` return, from one training step."""
         tensors = self._checked(x, state, lengths, masks, training=True)
         batch, timesteps = self._batch_and_time(np.shape(x))
         shape = (timesteps, batch, self.spec.output_size)
         dy_ = self._checked_array("dy", dy, self._layout(shape))
         dh, dc = self._checked_state("dstate", dstate, batch)
         raw = self._train(*tensors, self._to_device(dy_), self._to_device(dh), self._to_device(dc))
-        return LSTMGradients(
+        gradients = LSTMGradients(
             x=self._host_float(raw.dx),
             weights=self._host_weights(raw.weights),
             state=LSTMState(h=self._host_float(raw.dh), c=self._host_float(raw.dc)),
         )
+        state = LSTMState(h=self._host_float(raw.h), c=self._host_float(raw.c))
+        return self._host_float(raw.y), state, gradients
 
     def prepare(self, workload: Workload, seed: int = 0) -> Step:
         """Place the inputs of ``workload`` on the device and return the step to time.
@@ -481,6 +496,8 @@ _BUILT_IN: dict[str, str] = {
     "cudnn": "lstm_impl.backends.cudnn:Cudnn",
     "torch": "lstm_impl.backends.torch_lstm:Torch",
     "jax_scan": "lstm_impl.backends.jax_scan:JaxScan",
+    "jax_cudnn": "lstm_impl.backends.jax_cudnn:JaxCudnn",
+    "flax": "lstm_impl.backends.flax_lstm:Flax",
     "onnxruntime": "lstm_impl.backends.onnxruntime_lstm:OnnxRuntime",
     "litert": "lstm_impl.backends.litert:LiteRT",
     "keras": "lstm_impl.backends.keras_layer:Keras",

@@ -1,0 +1,69 @@
+"""``flax``: ``flax.nnx.RNN`` over an ``OptimizedLSTMCell``, the LSTM that Flax users start from.
+
+Underneath it is a ``lax.scan``, compiled by XLA as one program. With lengths Flax keeps the state
+of every step to pick each sequence's last one, and turns sequences round for the backward
+direction; outputs on padding, which it leaves as they come, are set to zero here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lstm_impl.backend import Availability, Tensor
+from lstm_impl.backends.jax_model import JaxBackend, jax_availability, set_threads
+
+__all__ = ["Flax", "set_threads"]
+
+
+class Flax(JaxBackend):
+    """One ``nnx.RNN`` for each layer and direction."""
+
+    strategy = "flax"
+    framework = "flax"
+    summary = "flax.nnx.RNN over an OptimizedLSTMCell, compiled by XLA"
+
+    def availability(self, device: str = "cpu") -> Availability:
+        available = super().availability(device)
+        return available and jax_availability(device, "flax", "Flax")
+
+    def layer(
+        self,
+        x: Tensor,
+        h: Tensor,
+        c: Tensor,
+        parameters: Sequence[Tensor],
+        lengths: Tensor | None,
+        reverse: bool,
+        precision: str | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        import jax
+        import jax.numpy as jnp
+        from flax import nnx
+
+        kernel, recurrent_kernel, bias = parameters
+
+        def make() -> nnx.RNN:
+            cell = nnx.OptimizedLSTMCell(
+                x.shape[-1], h.shape[-1], param_dtype=kernel.dtype, rngs=nnx.Rngs(0)
+            )
+            return nnx.RNN(
+                cell,
+                time_major=True,
+                return_carry=True,
+                reverse=reverse,
+                keep_order=True,
+                rngs=False,
+            )
+
+        # Of the module's own random weights only the shapes are made.
+        rnn = nnx.eval_shape(make)
+        rnn.cell.dense_i.kernel = nnx.Param(kernel)
+        rnn.cell.dense_h.kernel = nnx.Param(recurrent_kernel)
+        rnn.cell.dense_h.bias = nnx.Param(bias)
+        # The cell's products take no precision of their own.
+        with jax.default_matmul_precision(precision):
+            (c, h), y = rnn(x, initial_carry=(c, h), seq_lengths=lengths)
+        if lengths is not None:
+            steps = jnp.arange(x.shape[0], dtype=lengths.dtype)
+            y = jnp.where((steps[:, None] < lengths[None, :])[:, :, None], y, jnp.zeros_like(y))
+        return y, h, c
