@@ -122,14 +122,16 @@ class LSTMSpec:
         array = np.asarray(values)
         if self.precision.variable == "bfloat16":
             return round_to_bfloat16(array)
-        return array.astype(self.precision.storage)
+        with np.errstate(over="ignore"):  # what is too large is infinite: callers look for that
+            return array.astype(self.precision.storage)
 
 
 def round_to_bfloat16(values: npt.ArrayLike) -> npt.NDArray[np.float32]:
     """float32 values rounded to the nearest bfloat16 (ties to even), still held as float32."""
-    single = np.ascontiguousarray(values, dtype=np.float32)
-    bits = single.view(np.uint32)
-    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
+    with np.errstate(over="ignore"):
+        single = np.asarray(values, dtype=np.float32)
+        bits = single.view(np.uint32)
+        rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
     return np.where(np.isfinite(single), rounded.view(np.float32), single).astype(np.float32)
 
 

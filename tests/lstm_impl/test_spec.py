@@ -1,0 +1,146 @@
+"""The network's description: its checks, its sizes, and rounding to what each precision holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from lstm_impl import PRECISIONS, LSTMSpec, LSTMWeights
+from lstm_impl.spec import round_to_bfloat16
+
+sizes = st.integers(1, 40)
+specs = st.builds(
+    LSTMSpec,
+    input_size=sizes,
+    hidden_size=sizes,
+    num_layers=st.integers(1, 5),
+    bidirectional=st.booleans(),
+    dtype=st.sampled_from(sorted(PRECISIONS)),
+)
+
+
+@pytest.mark.parametrize("field", ["input_size", "hidden_size", "num_layers"])
+@pytest.mark.parametrize("value", [0, -3, 2.0, "4", None, True])
+def test_a_size_that_is_no_positive_integer_is_named(field: str, value: Any) -> None:
+    fields: dict[str, Any] = {"input_size": 2, "hidden_size": 3, field: value}
+    with pytest.raises(ValueError, match=f"LSTMSpec.{field} is .*; expected a positive integer"):
+        LSTMSpec(**fields)
+
+
+def test_numpy_integers_are_sizes() -> None:
+    assert LSTMSpec(*np.array([2, 3])).parameter_count == LSTMSpec(2, 3).parameter_count
+
+
+@pytest.mark.parametrize("value", [1, "yes", None])
+def test_bidirectional_is_true_or_false(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"LSTMSpec.bidirectional is .*; expected True or False"):
+        LSTMSpec(2, 3, bidirectional=value)
+
+
+def test_an_unknown_dtype_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"'float8'.*float64, float32, tf32, float16, bfloat16"):
+        LSTMSpec(2, 3, dtype="float8")
+
+
+def test_a_spec_cannot_be_changed_and_equal_ones_are_one_key() -> None:
+    spec = LSTMSpec(2, 3)
+    with pytest.raises(AttributeError):
+        spec.hidden_size = 4  # type: ignore[misc]
+    assert {spec: "found"}[LSTMSpec(2, 3)] == "found"
+
+
+def test_sizes_of_two_layers_in_both_directions() -> None:
+    spec = LSTMSpec(3, 5, num_layers=2, bidirectional=True)
+    assert (spec.num_directions, spec.output_size, spec.state_layers) == (2, 10, 4)
+    assert [spec.layer_input_size(layer) for layer in range(2)] == [3, 10]
+    # each of two directions: four gates of five units with inputs, recurrent inputs and a bias
+    assert spec.parameter_count == 2 * 4 * 5 * (3 + 5 + 1) + 2 * 4 * 5 * (10 + 5 + 1)
+
+
+@given(specs)
+def test_parameters_are_counted_as_the_weights_hold_them(spec: LSTMSpec) -> None:
+    weights = LSTMWeights.random(spec)
+    assert spec.parameter_count == sum(array.size for array in weights.arrays())
+    assert spec.state_layers == sum(len(layer) for layer in weights.layers)
+
+
+# -- precision
+
+
+def test_roundoff_is_half_the_distance_from_one_to_the_next_number() -> None:
+    ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes comes with TensorFlow and JAX")
+    for dtype, precision in PRECISIONS.items():
+        if dtype == "tf32":  # ten bits of mantissa, as float16
+            epsilon = float(np.finfo(np.float16).eps)
+        else:
+            epsilon = float(ml_dtypes.finfo(precision.compute).eps)
+        assert precision.roundoff == epsilon / 2, dtype
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+def test_rounding_twice_changes_nothing_more(dtype: str) -> None:
+    spec = LSTMSpec(1, 1, dtype=dtype)
+    values = np.random.default_rng(0).standard_normal(1000) * 100
+    once = spec.quantize(values)
+    assert once.dtype == spec.precision.storage
+    np.testing.assert_array_equal(spec.quantize(once), once)
+    unit = {"float64": 0.0, "float16": 2.0**-11, "bfloat16": 2.0**-8}.get(dtype, 2.0**-24)
+    assert np.all(np.abs(once - values) <= unit * np.abs(values))
+
+
+def test_bfloat16_drops_what_mixed_bfloat16_keeps() -> None:
+    value = 1.0 + 2.0**-10
+    assert LSTMSpec(1, 1, dtype="bfloat16").quantize(value) == 1.0
+    assert LSTMSpec(1, 1, dtype="mixed_bfloat16").quantize(value) == np.float32(value)
+
+
+single = st.floats(width=32, allow_subnormal=True)
+
+
+@given(arrays(np.float32, array_shapes(max_dims=3, min_side=0), elements=single))
+def test_bfloat16_rounds_as_ml_dtypes_does(values: np.ndarray[Any, np.dtype[np.float32]]) -> None:
+    ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes comes with TensorFlow and JAX")
+    with np.errstate(invalid="ignore"):  # NaN to NaN
+        expected = values.astype(ml_dtypes.bfloat16).astype(np.float32)
+    np.testing.assert_array_equal(round_to_bfloat16(values), expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "rounded"),
+    [
+        (1.0 + 2.0**-8, 1.0),  # a tie goes to the even neighbour, below
+        (1.0 + 3 * 2.0**-8, 1.0 + 2.0**-6),  # and above
+        (1.0 + 2.0**-8 + 2.0**-20, 1.0 + 2.0**-7),  # just past the tie
+        (-0.0, -0.0),
+        (3.4e38, np.inf),  # past the largest bfloat16
+        (np.inf, np.inf),
+        (-np.inf, -np.inf),
+        (np.nan, np.nan),
+        (1e-45, 0.0),  # far under the smallest
+    ],
+)
+def test_bfloat16_by_hand(value: float, rounded: float) -> None:
+    found = round_to_bfloat16(value)
+    np.testing.assert_array_equal(found, np.float32(rounded))
+    assert np.signbit(found) == np.signbit(rounded)
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize("shape", [(), (0, 3), (2, 1, 3)])
+def test_rounding_keeps_the_shape(dtype: str, shape: tuple[int, ...]) -> None:
+    assert LSTMSpec(1, 1, dtype=dtype).quantize(np.ones(shape)).shape == shape
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_what_is_too_large_becomes_infinite_without_a_warning(dtype: str) -> None:
+    assert LSTMSpec(1, 1, dtype=dtype).quantize([1e300]) == np.inf
+
+
+def test_rounding_reads_arrays_of_any_layout() -> None:
+    values = np.random.default_rng(0).standard_normal((4, 6))[::2, ::-1].T
+    np.testing.assert_array_equal(round_to_bfloat16(values), round_to_bfloat16(values.copy()))
