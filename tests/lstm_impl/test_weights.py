@@ -1,0 +1,151 @@
+"""Canonical weights: how they are drawn, checked, listed and rebuilt."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lstm_impl import PRECISIONS, LayerWeights, LSTMSpec, LSTMWeights
+
+SPEC = LSTMSpec(3, 5, num_layers=2, bidirectional=True)
+
+specs = st.builds(
+    LSTMSpec,
+    input_size=st.integers(1, 6),
+    hidden_size=st.integers(1, 6),
+    num_layers=st.integers(1, 4),
+    bidirectional=st.booleans(),
+    dtype=st.sampled_from(sorted(PRECISIONS)),
+)
+
+
+@given(specs, st.integers(0, 2**32))
+def test_random_weights_fit_their_spec_in_its_storage_type(spec: LSTMSpec, seed: int) -> None:
+    weights = LSTMWeights.random(spec, seed)
+    weights.check(spec)
+    for array in weights.arrays():
+        assert array.dtype == spec.precision.storage
+        np.testing.assert_array_equal(array, spec.quantize(array))
+
+
+def test_a_seed_always_gives_the_same_weights_and_another_seed_others() -> None:
+    first, again, other = (LSTMWeights.random(SPEC, seed).arrays() for seed in (1, 1, 2))
+    for a, b, c in zip(first, again, other, strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert not np.any(a == c)
+
+
+def test_random_weights_can_tell_gates_biases_and_transposes_apart() -> None:
+    """Whatever a backend mixes up must change its outputs."""
+    square = LSTMSpec(4, 4)
+    for cell in LSTMWeights.random(square).layers[0]:
+        for array in (cell.kernel, cell.recurrent_kernel, cell.bias[None]):
+            gates = np.split(array, 4, axis=-1)
+            for k in range(4):
+                assert np.all(gates[k] != 0)
+                for other in range(k):
+                    assert not np.any(gates[k] == gates[other])
+        for gate in np.split(cell.kernel, 4, axis=-1):
+            assert not np.array_equal(gate, gate.T)
+        assert not np.any(cell.kernel == cell.recurrent_kernel)
+
+
+def test_only_the_forget_bias_is_raised_by_one() -> None:
+    spec = LSTMSpec(3, 16)
+    limit = 1 / 4
+    cell = LSTMWeights.random(spec, seed=3).layers[0][0]
+    i, f, g, o = np.split(cell.bias, 4)
+    assert np.all(np.abs(f - 1) <= limit)
+    for array in (i, g, o, cell.kernel, cell.recurrent_kernel):
+        assert np.abs(array).max() <= limit
+        assert np.abs(array).max() > limit / 2
+
+
+@given(specs)
+def test_weights_are_rebuilt_from_their_list(spec: LSTMSpec) -> None:
+    weights = LSTMWeights.random(spec)
+    rebuilt = LSTMWeights.from_arrays(spec, weights.arrays())
+    assert [len(layer) for layer in rebuilt.layers] == [spec.num_directions] * spec.num_layers
+    for a, b in zip(rebuilt.arrays(), weights.arrays(), strict=True):
+        assert a is b
+
+
+def test_every_array_has_a_name_that_says_where_it_belongs() -> None:
+    weights = LSTMWeights.random(SPEC)
+    names = weights.names()
+    assert len(names) == len(weights.arrays()) == len(set(names)) == 12
+    assert names[:3] == [
+        "layer0.forward.kernel",
+        "layer0.forward.recurrent_kernel",
+        "layer0.forward.bias",
+    ]
+    assert names[-1] == "layer1.backward.bias"
+    by_name = dict(zip(names, weights.arrays(), strict=True))
+    assert by_name["layer1.backward.kernel"] is weights.layers[1][1].kernel
+    assert by_name["layer0.backward.recurrent_kernel"] is weights.layers[0][1].recurrent_kernel
+
+
+def test_map_keeps_the_structure() -> None:
+    weights = LSTMWeights.random(SPEC)
+    doubled = weights.map(lambda array: array * 2)
+    doubled.check(SPEC)
+    for a, b in zip(doubled.arrays(), weights.arrays(), strict=True):
+        np.testing.assert_array_equal(a, 2 * b)
+
+
+# -- what does not fit
+
+
+def test_a_list_of_another_length_is_refused_with_what_was_expected() -> None:
+    arrays = LSTMWeights.random(SPEC).arrays()
+    with pytest.raises(ValueError, match="11 arrays of weights; expected 12: kernel, recurrent"):
+        LSTMWeights.from_arrays(SPEC, arrays[:-1])
+
+
+@pytest.mark.parametrize(
+    ("index", "where", "expected"),
+    [
+        (0, r"weights.layers\[0\]\[0\].kernel", r"\(3, 20\)"),
+        (4, r"weights.layers\[0\]\[1\].recurrent_kernel", r"\(5, 20\)"),
+        (6, r"weights.layers\[1\]\[0\].kernel", r"\(10, 20\)"),
+        (11, r"weights.layers\[1\]\[1\].bias", r"\(20,\)"),
+    ],
+)
+def test_an_array_of_a_wrong_shape_is_named(index: int, where: str, expected: str) -> None:
+    arrays = LSTMWeights.random(SPEC).arrays()
+    arrays[index] = np.zeros((7, 7), np.float32)
+    with pytest.raises(ValueError, match=rf"{where} has shape \(7, 7\); expected {expected}"):
+        LSTMWeights.from_arrays(SPEC, arrays)
+
+
+def test_a_transposed_kernel_is_refused() -> None:
+    weights = LSTMWeights.random(SPEC)
+    with pytest.raises(ValueError, match=r"kernel has shape \(20, 3\); expected \(3, 20\)"):
+        weights.map(np.transpose).check(SPEC)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_an_array_that_is_not_finite_is_named(bad: float) -> None:
+    arrays = [array.copy() for array in LSTMWeights.random(SPEC).arrays()]
+    arrays[5][3] = bad
+    with pytest.raises(ValueError, match=r"weights.layers\[0\]\[1\].bias holds NaN or infinity"):
+        LSTMWeights.from_arrays(SPEC, arrays)
+
+
+def test_weights_of_another_depth_or_other_directions_are_refused() -> None:
+    weights = LSTMWeights.random(SPEC)
+    with pytest.raises(ValueError, match="weights have 2 layers; the spec has 3"):
+        weights.check(replace(SPEC, num_layers=3))
+    with pytest.raises(ValueError, match=r"weights.layers\[0\] has 2 directions; the spec has 1"):
+        weights.check(replace(SPEC, bidirectional=False))
+
+
+def test_weights_may_be_given_as_plain_lists() -> None:
+    spec = LSTMSpec(1, 1)
+    weights = LSTMWeights.from_arrays(spec, [[[1, 2, 3, 4]], [[5, 6, 7, 8]], [0, 0, 0, 0]])
+    assert isinstance(weights.layers[0][0], LayerWeights)
+    assert weights.layers[0][0].recurrent_kernel.shape == (1, 4)

@@ -1,0 +1,155 @@
+"""The data: its checks, lengths, windows, and the arrays that a seed gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lstm_impl import PRECISIONS, LSTMSpec, Workload, dropout_masks
+
+SPEC = LSTMSpec(3, 5, num_layers=3, bidirectional=True)
+
+batches = st.integers(1, 30)
+times = st.integers(1, 60)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"batch": 0}, "Workload.batch is 0; expected a positive integer"),
+        ({"batch": 2.0}, "Workload.batch is 2.0"),
+        ({"timesteps": 0}, "Workload.timesteps is 0"),
+        ({"timesteps": True}, "Workload.timesteps is True"),
+        ({"mode": "train"}, "'train'; expected one of inference, training"),
+        ({"min_length": 0}, "Workload.min_length is 0"),
+        ({"min_length": 9}, "Workload.min_length is 9; expected at most the 8 timesteps"),
+        ({"window": 0}, "Workload.window is 0"),
+        ({"window": 9}, "Workload.window is 9; expected at most the 8 timesteps"),
+        ({"window": 4, "min_length": 4}, "leave one of them out"),
+        ({"dropout": 1.0}, "Workload.dropout is 1.0; expected at least 0 and less than 1"),
+        ({"dropout": -0.1}, "Workload.dropout is -0.1"),
+        ({"dropout": float("nan")}, "Workload.dropout is nan"),
+    ],
+)
+def test_a_field_that_makes_no_sense_is_named(fields: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Workload(**{"batch": 4, "timesteps": 8, **fields})
+
+
+def test_training_is_asked_for_by_mode() -> None:
+    assert Workload(1, 1, "training").training
+    assert not Workload(1, 1).training
+
+
+# -- lengths
+
+
+def test_full_sequences_have_no_lengths() -> None:
+    assert Workload(3, 7).lengths() is None
+    assert Workload(3, 7).valid_timesteps() == 21
+
+
+@given(batches, times, st.data())
+def test_lengths_spread_evenly_from_the_longest_to_the_shortest(
+    batch: int, timesteps: int, data: st.DataObject
+) -> None:
+    shortest = data.draw(st.integers(1, timesteps))
+    workload = Workload(batch, timesteps, min_length=shortest)
+    lengths = workload.lengths()
+    assert lengths is not None
+    assert lengths.shape == (batch,)
+    assert lengths.dtype == np.int32
+    assert lengths[0] == timesteps  # one sequence is full, so no step is padding for all
+    if batch > 1:
+        assert lengths[-1] == shortest
+        steps = -np.diff(lengths)
+        assert steps.min() >= 0
+        assert steps.max() - steps.min() <= 2  # even, but for rounding at both of a step's ends
+    assert workload.valid_timesteps() == lengths.sum()
+
+
+# -- windows
+
+
+@given(times, st.data())
+def test_windows_cover_every_timestep_once_in_order(timesteps: int, data: st.DataObject) -> None:
+    size = data.draw(st.none() | st.integers(1, timesteps))
+    windows = Workload(1, timesteps, window=size).windows()
+    covered = [t for window in windows for t in range(window.start, window.stop)]
+    assert covered == list(range(timesteps))
+    widths = [window.stop - window.start for window in windows]
+    assert all(width == (size or timesteps) for width in widths[:-1])
+    assert 1 <= widths[-1] <= (size or timesteps)
+
+
+# -- the arrays
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+def test_arrays_have_their_shapes_and_what_the_precision_can_hold(dtype: str) -> None:
+    spec = LSTMSpec(3, 5, num_layers=3, bidirectional=True, dtype=dtype)
+    inputs = Workload(4, 7, "training", min_length=2, dropout=0.25).inputs(spec)
+    assert inputs.lengths is not None
+    assert inputs.masks is not None
+    assert inputs.x.shape == (7, 4, 3)
+    assert inputs.dy.shape == (7, 4, 10)
+    assert inputs.state.h.shape == inputs.state.c.shape == (6, 4, 5)
+    assert inputs.masks.shape == (2, 7, 4, 10)
+    for array in (inputs.x, inputs.dy, inputs.state.h, inputs.state.c, inputs.masks):
+        assert array.dtype == spec.precision.storage
+        np.testing.assert_array_equal(array, spec.quantize(array))
+    assert np.all(inputs.state.h != 0)  # a backend that drops the state must fail
+    assert not np.any(inputs.state.h == inputs.state.c)
+
+
+def test_a_seed_gives_the_same_arrays_and_another_seed_others() -> None:
+    workload = Workload(4, 7, "training", dropout=0.5)
+    first, again, other = (workload.inputs(SPEC, seed) for seed in (5, 5, 6))
+    for name in ("x", "dy", "masks"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
+        assert not np.array_equal(getattr(first, name), getattr(other, name))
+    np.testing.assert_array_equal(first.state.c, again.state.c)
+    assert not np.array_equal(first.state.c, other.state.c)
+
+
+def test_the_window_and_the_lengths_leave_the_numbers_alone() -> None:
+    """Cases that differ only in how they cut the stream work on the same stream."""
+    plain = Workload(4, 8).inputs(SPEC)
+    for workload in (Workload(4, 8, window=3), Workload(4, 8, min_length=2)):
+        np.testing.assert_array_equal(workload.inputs(SPEC).x, plain.x)
+
+
+@pytest.mark.parametrize(
+    ("workload", "layers"),
+    [
+        (Workload(2, 3, "training"), 3),
+        (Workload(2, 3, "inference", dropout=0.5), 3),  # dropout is for training
+        (Workload(2, 3, "training", dropout=0.5), 1),  # and acts between layers
+    ],
+)
+def test_there_are_no_masks_where_there_is_no_dropout(workload: Workload, layers: int) -> None:
+    assert workload.inputs(LSTMSpec(3, 5, num_layers=layers)).masks is None
+
+
+@given(st.floats(0, 0.95), st.integers(0, 1000))
+def test_a_mask_drops_a_unit_or_scales_it_up(rate: float, seed: int) -> None:
+    masks = dropout_masks(SPEC, timesteps=11, batch=13, rate=rate, seed=seed)
+    kept = np.float32(1 / (1 - rate))
+    assert set(np.unique(masks)) <= {np.float32(0), kept}
+    # inverted dropout keeps the mean: within five standard deviations of that many coin tosses
+    deviation = np.sqrt(rate / (1 - rate) / masks.size)
+    assert abs(masks.mean(dtype=float) - 1) <= 5 * deviation + 1e-6
+
+
+def test_masks_differ_between_layers_and_steps() -> None:
+    masks = dropout_masks(SPEC, 4, 6, 0.5, seed=0)
+    assert not np.array_equal(masks[0], masks[1])
+    assert not np.array_equal(masks[0, 0], masks[0, 1])
+
+
+def test_one_layer_has_no_masks_at_all() -> None:
+    assert dropout_masks(LSTMSpec(3, 5), 4, 6, 0.5, seed=0).shape == (0, 4, 6, 5)
