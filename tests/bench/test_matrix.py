@@ -176,8 +176,10 @@ def test_the_real_process_ends_itself_in_a_case_that_hangs(
     checked = check(Shard("numpy-1", (ONE,)), tmp_path, case_seconds=1.0)
     assert outcomes(checked) == ["failed"]
     assert "not done within 1 s" in checked[0].reason
-    # Where it hung is in the log.
-    assert "sitecustomize.py" in (tmp_path / "numpy-1.log").read_text()
+    # Where it hung is in the log, and that it was no interruption from outside.
+    log = (tmp_path / "numpy-1.log").read_text()
+    assert "Timeout (0:00:01)" in log
+    assert "sitecustomize.py" in log
 
 
 def test_a_process_that_cannot_start_fails_all_its_cases_with_what_it_said(tmp_path: Path) -> None:
