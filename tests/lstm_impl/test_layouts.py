@@ -1,0 +1,203 @@
+"""Weights in other libraries' layouts: round trips, and what those libraries make of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lstm_impl import LayerWeights, LSTMSpec, LSTMWeights, layouts, reference
+
+DEEP = LSTMSpec(3, 5, num_layers=2, bidirectional=True)
+
+specs = st.builds(
+    LSTMSpec,
+    input_size=st.integers(1, 6),
+    hidden_size=st.integers(1, 6),
+    num_layers=st.integers(1, 3),
+    bidirectional=st.booleans(),
+    dtype=st.sampled_from(["float16", "float32", "float64"]),
+)
+
+
+def assert_equal(ours: LSTMWeights, theirs: LSTMWeights) -> None:
+    for name, a, b in zip(theirs.names(), ours.arrays(), theirs.arrays(), strict=True):
+        np.testing.assert_array_equal(a, b, err_msg=name)
+        assert a.dtype == b.dtype
+
+
+# -- cuDNN
+
+
+@given(specs)
+def test_weights_come_back_from_cudnns_buffer(spec: LSTMSpec) -> None:
+    weights = LSTMWeights.random(spec)
+    buffer = layouts.cudnn_pack(spec, weights)
+    assert buffer.dtype == spec.precision.storage
+    assert_equal(layouts.cudnn_unpack(spec, buffer), weights)
+
+
+@given(specs)
+def test_the_buffer_has_one_bias_a_gate_more_than_there_are_parameters(spec: LSTMSpec) -> None:
+    matrices, biases = layouts.cudnn_sizes(spec)
+    buffer = layouts.cudnn_pack(spec, LSTMWeights.random(spec))
+    assert buffer.shape == (matrices + biases,)
+    assert matrices + biases == spec.parameter_count + 4 * spec.hidden_size * spec.state_layers
+    assert np.count_nonzero(buffer[matrices:] == 0) == biases // 2
+
+
+def test_one_layers_buffer_by_hand() -> None:
+    """Input matrices, recurrent ones, input biases, recurrent ones; gates i, f, g, o in each."""
+    kernel = np.array([[1.0, 2, 3, 4], [5, 6, 7, 8]])
+    recurrent_kernel = np.array([[10.0, 20, 30, 40]])
+    bias = np.array([0.1, 0.2, 0.3, 0.4])
+    weights = LSTMWeights(((LayerWeights(kernel, recurrent_kernel, bias),),))
+    buffer = layouts.cudnn_pack(LSTMSpec(2, 1, dtype="float64"), weights)
+    matrices = [1, 5, 2, 6, 3, 7, 4, 8, 10, 20, 30, 40]
+    assert buffer.tolist() == [*matrices, 0, 0, 0, 0, 0.1, 0.2, 0.3, 0.4]
+
+
+def test_two_biases_come_back_as_their_sum_or_as_the_second_for_gradients() -> None:
+    spec = LSTMSpec(2, 3)
+    matrices, _ = layouts.cudnn_sizes(spec)
+    buffer = layouts.cudnn_pack(spec, LSTMWeights.random(spec))
+    second = buffer[matrices + 12 :].copy()
+    buffer[matrices : matrices + 12] = 7.0
+    assert_bias = np.testing.assert_array_equal
+    assert_bias(layouts.cudnn_unpack(spec, buffer).layers[0][0].bias, second + 7)
+    assert_bias(layouts.cudnn_unpack(spec, buffer, "second").layers[0][0].bias, second)
+
+
+@pytest.mark.parametrize("shape", [(10,), (1, 96), (0,)])
+def test_a_buffer_of_another_size_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"buffer has shape .*; this spec needs \(96,\)"):
+        layouts.cudnn_unpack(LSTMSpec(3, 3), np.zeros(shape))
+
+
+# -- PyTorch
+
+
+def test_pytorch_computes_the_reference_with_the_weights_it_is_given() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    weights = LSTMWeights.random(DEEP)
+    lstm = torch.nn.LSTM(3, 5, num_layers=2, bidirectional=True)
+    parameters = {
+        name: torch.from_numpy(array) for name, array in layouts.torch_parameters(weights).items()
+    }
+    lstm.load_state_dict(parameters, strict=True)
+    x = np.random.default_rng(0).standard_normal((4, 2, 3)).astype(np.float32)
+    y, (h, c) = lstm(torch.from_numpy(x))
+    expected, state = reference.forward(DEEP, weights, x)
+    for ours, theirs in ((expected, y), (state.h, h), (state.c, c)):
+        np.testing.assert_allclose(ours, theirs.detach().numpy(), atol=1e-6)
+
+
+def test_pytorchs_first_bias_is_zero() -> None:
+    named = layouts.torch_parameters(LSTMWeights.random(DEEP))
+    assert len(named) == 16
+    for name, array in named.items():
+        assert np.any(array) != name.startswith("bias_ih")
+        assert array.flags["C_CONTIGUOUS"]
+
+
+# -- the 2016 cell
+
+
+def basic_lstm_cell(
+    x: Any, h: Any, c: Any, kernel: Any, bias: Any, forget_bias: float
+) -> tuple[Any, Any]:
+    """One step of TensorFlow 1's BasicLSTMCell: gates i, j, f, o, a constant added to f."""
+    i, j, f, o = np.split(np.concatenate([x, h], axis=1) @ kernel + bias, 4, axis=1)
+    sigmoid = reference.sigmoid
+    c = c * sigmoid(f + forget_bias) + sigmoid(i) * np.tanh(j)
+    return np.tanh(c) * sigmoid(o), c
+
+
+@pytest.mark.parametrize("forget_bias", [1.0, 0.0, 2.5])
+def test_a_basic_lstm_cell_computes_the_reference(forget_bias: float) -> None:
+    spec = LSTMSpec(3, 5, dtype="float64")
+    weights = LSTMWeights.random(spec)
+    kernel, bias = layouts.basic_cell(weights.layers[0][0], forget_bias)
+    assert kernel.shape == (8, 20)
+    x = np.random.default_rng(0).standard_normal((4, 2, 3))
+    h, c = np.zeros((2, 5)), np.zeros((2, 5))
+    for t in range(4):
+        h, c = basic_lstm_cell(x[t], h, c, kernel, bias, forget_bias)
+    _, state = reference.forward(spec, weights, x)
+    np.testing.assert_allclose(h, state.h[0], atol=1e-12)
+    np.testing.assert_allclose(c, state.c[0], atol=1e-12)
+
+
+@given(specs, st.sampled_from([0.0, 1.0, 0.5]))
+def test_weights_come_back_from_a_basic_lstm_cell(spec: LSTMSpec, forget_bias: float) -> None:
+    cell = LSTMWeights.random(spec).layers[0][0]
+    given_cell = LayerWeights(*(array.copy() for array in cell))
+    back = layouts.from_basic_cell(*layouts.basic_cell(cell, forget_bias), forget_bias)
+    for a, b, untouched in zip(back, cell, given_cell, strict=True):
+        np.testing.assert_allclose(a, b, atol=4 * spec.precision.roundoff)
+        np.testing.assert_array_equal(b, untouched)  # no array of the caller is changed
+        assert a.dtype == b.dtype
+
+
+def test_gradients_come_back_without_the_constant() -> None:
+    kernel, bias = np.arange(32.0).reshape(4, 8), np.arange(8.0)
+    back = layouts.from_basic_cell(kernel, bias, forget_bias=0)
+    assert back.bias.tolist() == [0, 1, 4, 5, 2, 3, 6, 7]
+    assert bias.tolist() == list(range(8))
+
+
+# -- ONNX
+
+
+def test_onnx_wants_the_gates_i_o_f_c_and_two_biases() -> None:
+    layer = LSTMWeights.random(DEEP).layers[1]
+    w, r, b = layouts.onnx_layer(layer)
+    assert w.shape == (2, 20, 10)
+    assert r.shape == (2, 20, 5)
+    assert b.shape == (2, 40)
+    for direction, cell in enumerate(layer):
+        for place, gate in enumerate((0, 3, 1, 2)):  # of our i, f, g, o
+            there, here = slice(5 * place, 5 * place + 5), slice(5 * gate, 5 * gate + 5)
+            np.testing.assert_array_equal(w[direction, there], cell.kernel[:, here].T)
+            np.testing.assert_array_equal(r[direction, there], cell.recurrent_kernel[:, here].T)
+            np.testing.assert_array_equal(b[direction, there], cell.bias[here])
+        np.testing.assert_array_equal(b[direction, 20:], 0)
+
+
+def test_onnx_runtime_computes_the_reference_with_the_weights_it_is_given() -> None:
+    onnx = pytest.importorskip("onnx", reason="ONNX is not installed")
+    runtime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
+    spec = LSTMSpec(3, 5, bidirectional=True)
+    weights = LSTMWeights.random(spec)
+    w, r, b = layouts.onnx_layer(weights.layers[0])
+    node = onnx.helper.make_node(
+        "LSTM", ["x", "w", "r", "b"], ["y", "h", "c"], hidden_size=5, direction="bidirectional"
+    )
+    kind = onnx.TensorProto.FLOAT
+    graph = onnx.helper.make_graph(
+        [node],
+        "lstm",
+        [onnx.helper.make_tensor_value_info("x", kind, [4, 2, 3])],
+        [onnx.helper.make_tensor_value_info(name, kind, None) for name in ("y", "h", "c")],
+        [
+            onnx.numpy_helper.from_array(array, name)
+            for name, array in zip("wrb", (w, r, b), strict=True)
+        ],
+    )
+    model = onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid("", 14)], ir_version=8
+    )
+    session = runtime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    x = np.random.default_rng(0).standard_normal((4, 2, 3)).astype(np.float32)
+    y, h, c = session.run(None, {"x": x})
+    expected, state = reference.forward(spec, weights, x)
+    # [time, direction, batch, units] there
+    both = np.swapaxes(y, 1, 2).reshape(4, 2, 10)
+    np.testing.assert_allclose(both, expected, atol=1e-6)
+    np.testing.assert_allclose(h, state.h, atol=1e-6)
+    np.testing.assert_allclose(c, state.c, atol=1e-6)
