@@ -13,6 +13,7 @@ import argparse
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -242,7 +243,7 @@ def unavailable(found: Survey, device: str) -> dict[str, list[str]]:
     """The backends that cannot run on a device, by why not; the reference need not."""
     reasons: dict[str, list[str]] = {}
     for entry in found.entries:
-        if not entry.on[device] and entry.framework != survey.REFERENCE:
+        if not entry.on[device] and entry.name != survey.REFERENCE:
             reasons.setdefault(str(entry.on[device]), []).append(entry.name)
     return reasons
 
@@ -326,7 +327,9 @@ def gpu_tests(folder: Path) -> list[Path]:
     return [
         path
         for path in sorted(folder.rglob("test_*.py"))
-        if f"def {GPU_TEST}" in path.read_text(encoding="utf-8", errors="replace")
+        if re.search(
+            rf"^def {GPU_TEST}", path.read_text(encoding="utf-8", errors="replace"), re.MULTILINE
+        )
     ]
 
 

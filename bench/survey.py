@@ -28,7 +28,7 @@ AT_ONCE = 2
 """Frameworks started side by side: reading them from disk is most of the work."""
 
 REFERENCE = "numpy"
-"""The framework that is always here; what computes with it is the judge, not a choice."""
+"""The backend that is always here: it is the judge, not a choice."""
 
 # Where a framework's name and its module's differ.
 _MODULES = {"litert": "ai_edge_litert"}
@@ -77,9 +77,7 @@ class Survey:
     def choices(self, device: str) -> list[str]:
         """The same without the reference: what a user could choose."""
         return [
-            entry.name
-            for entry in self.entries
-            if entry.on[device] and entry.framework != REFERENCE
+            entry.name for entry in self.entries if entry.on[device] and entry.name != REFERENCE
         ]
 
 

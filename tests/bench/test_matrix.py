@@ -130,7 +130,7 @@ class Refusing(type(get_backend("numpy"))):  # type: ignore[misc]
     ("evidence", "outcome"),
     [({"kernels": {}}, "failed"), ({}, "failed"), ({"kernels": {"sgemm": 3}}, "passed")],
 )
-def test_on_a_gpu_a_case_without_a_kernel_there_is_a_failure(
+def test_a_case_on_a_gpu_without_a_kernel_there_is_a_failure(
     evidence: Mapping[str, Any], outcome: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(devices, "explain_missing", lambda device: "")
