@@ -102,6 +102,8 @@ def _backward(
     dh_last, dc_last = _state64(spec, dstate, batch)
     dh_first, dc_first = np.zeros_like(dh_last), np.zeros_like(dc_last)
     lengths_ = None if lengths is None else np.asarray(lengths)
+    if lengths_ is not None:  # NaN times zero is NaN, so what flows into padding is taken out
+        d_out = np.where(traces[0][0].valid > 0, d_out, 0.0)
     layer_gradients: list[tuple[LayerWeights, ...]] = []
     for layer in reversed(range(spec.num_layers)):
         d_in: Float64 = np.zeros_like(traces[layer][0].x)
@@ -144,6 +146,7 @@ def _forward(
         valid = np.ones((timesteps, batch, 1))
     else:
         valid = (np.arange(timesteps)[:, None] < lengths_[None, :]).astype(np.float64)[:, :, None]
+        out = np.where(valid > 0, out, 0.0)  # padding may hold NaN
     traces: list[list[_LayerTrace]] = []
     for layer in range(spec.num_layers):
         if layer and masks is not None:
@@ -181,7 +184,6 @@ def _layer_forward(
         gates[t] = np.concatenate([i, f, g, o], axis=-1)
         c_new = f * c[t] + i * g
         h_new = o * np.tanh(c_new)
-        # where, not a product: padding may hold NaN and must not reach the state.
         c[t + 1] = np.where(valid[t] > 0, c_new, c[t])
         h[t + 1] = np.where(valid[t] > 0, h_new, h[t])
     return _LayerTrace(weights, x, h, c, gates, valid)
