@@ -1,0 +1,598 @@
+"""The judge judged: by hand, by finite differences of every argument, and by laws it must obey."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from lstm_impl import (
+    LayerWeights,
+    LSTMGradients,
+    LSTMSpec,
+    LSTMState,
+    LSTMWeights,
+    dropout_masks,
+    reference,
+)
+
+Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Every argument of the reference, and the gradient that flows in."""
+
+    spec: LSTMSpec
+    weights: LSTMWeights
+    x: Float64
+    dy: Float64
+    state: LSTMState
+    dstate: LSTMState
+    lengths: npt.NDArray[np.int64] | None = None
+    masks: Any = None
+
+    def forward(self) -> tuple[Float64, LSTMState]:
+        return reference.forward(
+            self.spec, self.weights, self.x, self.state, self.lengths, self.masks
+        )
+
+    def gradients(self) -> LSTMGradients:
+        return reference.gradients(
+            self.spec,
+            self.weights,
+            self.x,
+            self.dy,
+            self.state,
+            self.dstate,
+            self.lengths,
+            self.masks,
+        )
+
+    def objective(self) -> float:
+        """The number whose gradient ``gradients`` is."""
+        y, state = self.forward()
+        return float(
+            np.sum(y * self.dy) + np.sum(state.h * self.dstate.h) + np.sum(state.c * self.dstate.c)
+        )
+
+    def valid(self) -> npt.NDArray[np.bool_]:
+        """``[T, B]``, false on padding."""
+        timesteps, batch, _ = self.x.shape
+        if self.lengths is None:
+            return np.ones((timesteps, batch), bool)
+        return np.arange(timesteps)[:, None] < self.lengths[None, :]
+
+
+def draw_state(spec: LSTMSpec, batch: int, rng: np.random.Generator) -> LSTMState:
+    shape = (spec.state_layers, batch, spec.hidden_size)
+    return LSTMState(h=rng.standard_normal(shape), c=rng.standard_normal(shape))
+
+
+def draw(
+    spec: LSTMSpec,
+    batch: int = 2,
+    timesteps: int = 3,
+    *,
+    lengths: list[int] | None = None,
+    dropout: float = 0.0,
+    seed: int = 0,
+) -> Problem:
+    rng = np.random.default_rng(seed)
+    return Problem(
+        spec=spec,
+        weights=LSTMWeights.random(spec, seed),
+        x=rng.standard_normal((timesteps, batch, spec.input_size)),
+        dy=rng.standard_normal((timesteps, batch, spec.output_size)),
+        state=draw_state(spec, batch, rng),
+        dstate=draw_state(spec, batch, rng),
+        lengths=None if lengths is None else np.array(lengths),
+        masks=dropout_masks(spec, timesteps, batch, dropout, rng) if dropout else None,
+    )
+
+
+def named(gradients: LSTMGradients) -> dict[str, Any]:
+    """All gradients by name."""
+    arrays = {"x": gradients.x, "h": gradients.state.h, "c": gradients.state.c}
+    return arrays | dict(zip(gradients.weights.names(), gradients.weights.arrays(), strict=True))
+
+
+def assert_close(ours: LSTMGradients, theirs: LSTMGradients, factor: float = 1.0) -> None:
+    for name, array in named(theirs).items():
+        np.testing.assert_allclose(
+            named(ours)[name], factor * array, rtol=1e-10, atol=1e-12, err_msg=name
+        )
+
+
+@st.composite
+def problems(draw_: st.DrawFn, directions: tuple[bool, ...] = (False, True)) -> Problem:
+    """Small problems of every kind."""
+    spec = LSTMSpec(
+        input_size=draw_(st.integers(1, 4)),
+        hidden_size=draw_(st.integers(1, 4)),
+        num_layers=draw_(st.integers(1, 3)),
+        bidirectional=draw_(st.sampled_from(directions)),
+        dtype="float64",
+    )
+    batch, timesteps = draw_(st.integers(1, 4)), draw_(st.integers(1, 6))
+    lengths = draw_(st.none() | st.lists(st.integers(1, timesteps), min_size=batch, max_size=batch))
+    dropout = draw_(st.sampled_from([0.0, 0.4])) if spec.num_layers > 1 else 0.0
+    seed = draw_(st.integers(0, 2**32 - 1))
+    return draw(spec, batch, timesteps, lengths=lengths, dropout=dropout, seed=seed)
+
+
+# -- by hand
+
+
+def test_one_step_of_one_unit_by_hand() -> None:
+    """Gates i, f, g, o of one unit that sees 2 and remembers h = 0.5, c = -1."""
+    spec = LSTMSpec(1, 1, dtype="float64")
+    cell = LayerWeights(
+        np.array([[0.1, 0.2, 0.3, 0.4]]), np.array([[1.0, 2, 3, 4]]), np.array([0.0, 1, 0.5, -1])
+    )
+    state = LSTMState(h=np.array([[[0.5]]]), c=np.array([[[-1.0]]]))
+    y, last = reference.forward(spec, LSTMWeights(((cell,),)), [[[2.0]]], state)
+
+    def logistic(z: float) -> float:
+        return float(1 / (1 + np.exp(-z)))
+
+    i, f, o = logistic(0.2 + 0.5), logistic(0.4 + 1 + 1), logistic(0.8 + 2 - 1)
+    c = f * -1.0 + i * np.tanh(0.6 + 1.5 + 0.5)
+    assert last.c.item() == pytest.approx(c, abs=1e-15)
+    assert last.h.item() == y.item() == pytest.approx(o * np.tanh(c), abs=1e-15)
+
+
+def test_the_logistic_function_never_overflows() -> None:
+    z = np.array([-1e308, -800.0, 0.0, 800.0, 1e308])
+    assert reference.sigmoid(z).tolist() == [0, 0, 0.5, 1, 1]
+    z = np.linspace(-30, 30, 101)
+    np.testing.assert_allclose(reference.sigmoid(z), 1 / (1 + np.exp(-z)), rtol=1e-3, atol=1e-15)
+
+
+def test_a_second_layer_reads_the_first_and_directions_stand_side_by_side() -> None:
+    problem = draw(LSTMSpec(3, 4, num_layers=2, bidirectional=True, dtype="float64"))
+    y, last = problem.forward()
+    one = replace(problem.spec, num_layers=1)
+    below = problem.x
+    for layer in range(2):
+        rows = slice(2 * layer, 2 * layer + 2)
+        state = LSTMState(problem.state.h[rows], problem.state.c[rows])
+        spec = replace(one, input_size=below.shape[-1])
+        below, state = reference.forward(
+            spec, LSTMWeights((problem.weights.layers[layer],)), below, state
+        )
+        np.testing.assert_array_equal(last.c[rows], state.c)
+    np.testing.assert_array_equal(y, below)
+    # forward's last output and backward's first are the final hidden states
+    np.testing.assert_array_equal(y[-1, :, :4], last.h[2])
+    np.testing.assert_array_equal(y[0, :, 4:], last.h[3])
+
+
+def test_no_state_is_a_state_of_zeros() -> None:
+    problem = draw(LSTMSpec(3, 4, dtype="float64"))
+    zeros = LSTMState.zeros(problem.spec, 2)
+    for ours, theirs in zip(
+        reference.forward(problem.spec, problem.weights, problem.x),
+        reference.forward(problem.spec, problem.weights, problem.x, zeros),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(getattr(ours, "h", ours), getattr(theirs, "h", theirs))
+    plain = replace(problem, dstate=zeros, state=zeros).gradients()
+    assert_close(reference.gradients(problem.spec, problem.weights, problem.x, problem.dy), plain)
+
+
+def test_results_are_float64_whatever_goes_in() -> None:
+    problem = draw(LSTMSpec(3, 4, dtype="float16"))
+    half = replace(problem, x=problem.x.astype(np.float16))
+    y, state = half.forward()
+    arrays = [y, state.h, state.c, *named(half.gradients()).values()]
+    assert {array.dtype for array in arrays} == {np.dtype(np.float64)}
+
+
+def test_the_reference_changes_none_of_its_arguments() -> None:
+    spec = LSTMSpec(3, 4, num_layers=2, bidirectional=True, dtype="float64")
+    problem, untouched = (draw(spec, lengths=[2, 3], dropout=0.5) for _ in range(2))
+    problem.gradients()
+    for name in ("x", "dy", "masks", "lengths"):
+        np.testing.assert_array_equal(getattr(problem, name), getattr(untouched, name))
+    np.testing.assert_array_equal(problem.state.h, untouched.state.h)
+    np.testing.assert_array_equal(problem.dstate.c, untouched.dstate.c)
+    for a, b in zip(problem.weights.arrays(), untouched.weights.arrays(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+# -- finite differences
+
+KINDS = {
+    "one layer": draw(LSTMSpec(3, 2, dtype="float64"), batch=2, timesteps=4),
+    "one timestep": draw(LSTMSpec(2, 3, dtype="float64"), batch=1, timesteps=1),
+    "lengths": draw(LSTMSpec(2, 2, dtype="float64"), batch=3, timesteps=4, lengths=[4, 1, 2]),
+    "two directions": draw(LSTMSpec(2, 2, bidirectional=True, dtype="float64"), timesteps=3),
+    "layers, masks": draw(LSTMSpec(2, 3, num_layers=3, dtype="float64"), dropout=0.4),
+    "everything": draw(
+        LSTMSpec(2, 2, num_layers=2, bidirectional=True, dtype="float64"),
+        batch=2,
+        timesteps=3,
+        lengths=[3, 2],
+        dropout=0.4,
+    ),
+}
+
+
+def arguments(problem: Problem) -> dict[str, tuple[Any, Callable[[Any], Problem]]]:
+    """By name, each array that has a gradient, and the problem with another in its place."""
+    state = problem.state
+    found: dict[str, tuple[Any, Callable[[Any], Problem]]] = {
+        "x": (problem.x, lambda value: replace(problem, x=value)),
+        "h": (state.h, lambda value: replace(problem, state=LSTMState(value, state.c))),
+        "c": (state.c, lambda value: replace(problem, state=LSTMState(state.h, value))),
+    }
+    arrays = problem.weights.arrays()
+    for k, name in enumerate(problem.weights.names()):
+
+        def put_weight(value: Any, k: int = k) -> Problem:
+            changed = [*arrays[:k], value, *arrays[k + 1 :]]
+            return replace(problem, weights=LSTMWeights.from_arrays(problem.spec, changed))
+
+        found[name] = (arrays[k], put_weight)
+    return found
+
+
+def numerical_gradient(value: Any, put: Callable[[Any], Problem], step: float = 1e-3) -> Float64:
+    """Central differences of fourth order, one number at a time."""
+    gradient = np.zeros(value.shape)
+    for index in np.ndindex(value.shape):
+
+        def at(distance: float, index: tuple[int, ...] = index) -> float:
+            moved = value.copy()
+            moved[index] += distance
+            return put(moved).objective()
+
+        gradient[index] = (8 * (at(step) - at(-step)) - (at(2 * step) - at(-2 * step))) / (
+            12 * step
+        )
+    return gradient
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_gradient_is_the_slope_of_the_objective(kind: str) -> None:
+    problem = KINDS[kind]
+    gradients = named(problem.gradients())
+    places = arguments(problem)
+    assert places.keys() == gradients.keys()
+    for name, (value, put) in places.items():
+        # the differences are off by step**4 and by roundoff over step: both about 1e-11 here
+        np.testing.assert_allclose(
+            gradients[name], numerical_gradient(value, put), rtol=1e-8, atol=1e-9, err_msg=name
+        )
+        assert np.any(gradients[name] != 0), name
+
+
+@settings(max_examples=25, deadline=None)
+@given(problems(), st.integers(0, 2**32 - 1))
+def test_the_gradient_is_the_slope_along_any_direction(problem: Problem, seed: int) -> None:
+    """All arguments moved at once: what each finite difference alone would take too long for."""
+    rng = np.random.default_rng(seed)
+    gradients = named(problem.gradients())
+    directions = {name: rng.standard_normal(array.shape) for name, array in gradients.items()}
+
+    def at(distance: float) -> float:
+        moved = problem
+        for name in directions:
+            value, put = arguments(moved)[name]
+            moved = put(value + distance * directions[name])
+        return moved.objective()
+
+    step = 1e-4
+    slope = (8 * (at(step) - at(-step)) - (at(2 * step) - at(-2 * step))) / (12 * step)
+    expected = sum(np.sum(directions[name] * gradients[name]) for name in gradients)
+    assert slope == pytest.approx(expected, rel=1e-6, abs=1e-7)
+
+
+# -- laws
+
+
+def reordered(problem: Problem, order: list[int]) -> Problem:
+    def pick(state: LSTMState) -> LSTMState:
+        return LSTMState(h=state.h[:, order], c=state.c[:, order])
+
+    return replace(
+        problem,
+        x=problem.x[:, order],
+        dy=problem.dy[:, order],
+        state=pick(problem.state),
+        dstate=pick(problem.dstate),
+        lengths=None if problem.lengths is None else problem.lengths[order],
+        masks=None if problem.masks is None else problem.masks[:, :, order],
+    )
+
+
+@settings(deadline=None)
+@given(problems(), st.data())
+def test_sequences_of_a_batch_do_not_see_each_other(problem: Problem, data: st.DataObject) -> None:
+    """Reordering the batch, or leaving some of it out, reorders the results and changes nothing."""
+    batch = problem.x.shape[1]
+    order = data.draw(st.lists(st.integers(0, batch - 1), min_size=1, unique=True))
+    part = reordered(problem, order)
+    (y, last), (y_all, last_all) = part.forward(), problem.forward()
+    np.testing.assert_allclose(y, y_all[:, order], rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(last.c, last_all.c[:, order], rtol=1e-12, atol=1e-14)
+    gradients, everyone = part.gradients(), problem.gradients()
+    np.testing.assert_allclose(gradients.x, everyone.x[:, order], rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(
+        gradients.state.h, everyone.state.h[:, order], rtol=1e-10, atol=1e-12
+    )
+
+
+@settings(deadline=None)
+@given(problems())
+def test_gradients_of_the_weights_add_up_over_the_batch(problem: Problem) -> None:
+    total = problem.gradients().weights
+    alone = [
+        reordered(problem, [b]).gradients().weights.arrays() for b in range(problem.x.shape[1])
+    ]
+    for name, array, parts in zip(
+        total.names(), total.arrays(), zip(*alone, strict=True), strict=True
+    ):
+        np.testing.assert_allclose(array, sum(parts), rtol=1e-9, atol=1e-11, err_msg=name)
+
+
+@settings(deadline=None)
+@given(problems(), st.sampled_from([np.nan, np.inf, 1e300, -7.0]))
+def test_padding_reaches_nothing(problem: Problem, rubbish: float) -> None:
+    """Whatever stands on padding, in the input or in the gradient of the output."""
+    padding = ~problem.valid()
+    x, dy = problem.x.copy(), problem.dy.copy()
+    x[padding], dy[padding] = rubbish, rubbish
+    spoilt = replace(problem, x=x, dy=dy)
+    (y, last), (y_clean, last_clean) = spoilt.forward(), problem.forward()
+    np.testing.assert_array_equal(y, y_clean)
+    np.testing.assert_array_equal(last.h, last_clean.h)
+    np.testing.assert_array_equal(last.c, last_clean.c)
+    assert_close(spoilt.gradients(), problem.gradients())
+
+
+@settings(deadline=None)
+@given(problems())
+def test_padding_puts_out_zeros_and_has_no_gradient(problem: Problem) -> None:
+    padding = ~problem.valid()
+    assert not np.any(problem.forward()[0][padding])
+    assert not np.any(problem.gradients().x[padding])
+
+
+@settings(deadline=None)
+@given(problems())
+def test_a_padded_sequence_is_the_short_one_by_itself(problem: Problem) -> None:
+    timesteps, batch, _ = problem.x.shape
+    y, last = problem.forward()
+    gradients = problem.gradients()
+    for b in range(batch):
+        length = timesteps if problem.lengths is None else int(problem.lengths[b])
+        alone = reordered(problem, [b])
+        alone = replace(
+            alone,
+            x=alone.x[:length],
+            dy=alone.dy[:length],
+            lengths=None,
+            masks=None if alone.masks is None else alone.masks[:, :length],
+        )
+        y_alone, last_alone = alone.forward()
+        np.testing.assert_allclose(y[:length, [b]], y_alone, rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(last.h[:, [b]], last_alone.h, rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(last.c[:, [b]], last_alone.c, rtol=1e-12, atol=1e-14)
+        of_alone = alone.gradients()
+        np.testing.assert_allclose(gradients.x[:length, [b]], of_alone.x, rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(
+            gradients.state.c[:, [b]], of_alone.state.c, rtol=1e-10, atol=1e-12
+        )
+
+
+def test_a_sequence_of_length_one_keeps_the_state_of_its_first_step() -> None:
+    problem = draw(LSTMSpec(2, 3, dtype="float64"), batch=2, timesteps=4, lengths=[1, 4])
+    y, last = problem.forward()
+    np.testing.assert_array_equal(last.h[0, 0], y[0, 0])
+    assert np.all(y[0, 0] != 0)
+    assert not np.any(y[1:, 0])
+    assert np.all(y[3, 1] != 0)
+
+
+@settings(deadline=None)
+@given(problems(directions=(False,)), st.data())
+def test_two_windows_with_carried_state_are_one_long_sequence(
+    problem: Problem, data: st.DataObject
+) -> None:
+    """The state flows forward over the cut, and its gradient flows back over it."""
+    problem = replace(problem, lengths=None)
+    assume(len(problem.x) > 1)
+    cut = data.draw(st.integers(1, len(problem.x) - 1))
+
+    def window(part: slice, **changes: Any) -> Problem:
+        masks = None if problem.masks is None else problem.masks[:, part]
+        return replace(problem, x=problem.x[part], dy=problem.dy[part], masks=masks, **changes)
+
+    first = window(slice(0, cut))
+    y_first, between = first.forward()
+    second = window(slice(cut, None), state=between)
+    y_second, last = second.forward()
+    y, last_whole = problem.forward()
+    np.testing.assert_allclose(np.concatenate([y_first, y_second]), y, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(last.c, last_whole.c, rtol=1e-12, atol=1e-14)
+
+    of_second = second.gradients()
+    of_first = replace(first, dstate=of_second.state).gradients()
+    whole = problem.gradients()
+    np.testing.assert_allclose(
+        np.concatenate([of_first.x, of_second.x]), whole.x, rtol=1e-9, atol=1e-11
+    )
+    np.testing.assert_allclose(of_first.state.c, whole.state.c, rtol=1e-9, atol=1e-11)
+    for a, b, both in zip(
+        of_first.weights.arrays(), of_second.weights.arrays(), whole.weights.arrays(), strict=True
+    ):
+        np.testing.assert_allclose(a + b, both, rtol=1e-9, atol=1e-11)
+
+
+@settings(deadline=None)
+@given(problems(), st.floats(-100, 100))
+def test_gradients_grow_with_what_flows_in(problem: Problem, factor: float) -> None:
+    scaled = replace(
+        problem,
+        dy=factor * problem.dy,
+        dstate=LSTMState(h=factor * problem.dstate.h, c=factor * problem.dstate.c),
+    )
+    assert_close(scaled.gradients(), problem.gradients(), factor)
+
+
+@settings(deadline=None)
+@given(problems())
+def test_gradients_of_outputs_and_of_the_final_state_add_up(problem: Problem) -> None:
+    nothing = np.zeros_like(problem.dstate.h)
+    parts = [
+        replace(problem, dstate=LSTMState(h=nothing, c=nothing)),
+        replace(problem, dy=0 * problem.dy, dstate=LSTMState(h=problem.dstate.h, c=nothing)),
+        replace(problem, dy=0 * problem.dy, dstate=LSTMState(h=nothing, c=problem.dstate.c)),
+    ]
+    found = [named(part.gradients()) for part in parts]
+    for name, array in named(problem.gradients()).items():
+        total = sum(part[name] for part in found)
+        np.testing.assert_allclose(array, total, rtol=1e-9, atol=1e-11, err_msg=name)
+
+
+def reversed_in_time(array: Any, lengths: npt.NDArray[np.int64] | None) -> Any:
+    """Each sequence's valid steps in reverse."""
+    result = np.array(array)
+    for b in range(result.shape[1]):
+        length = len(result) if lengths is None else lengths[b]
+        result[:length, b] = result[:length, b][::-1]
+    return result
+
+
+@settings(deadline=None)
+@given(problems(directions=(True,)))
+def test_time_reversed_with_directions_swapped_is_the_same_network(problem: Problem) -> None:
+    spec = problem.spec
+    hidden = spec.hidden_size
+
+    def swap_halves(array: Any) -> Any:
+        return np.concatenate([array[..., hidden:], array[..., :hidden]], axis=-1)
+
+    def swap_rows(array: Any) -> Any:
+        return array.reshape(-1, 2, *array.shape[1:])[:, ::-1].reshape(array.shape)
+
+    def swap_cell(layer: int, cell: LayerWeights) -> LayerWeights:
+        if layer == 0:
+            return cell
+        # what comes from below has its halves swapped too
+        kernel = np.concatenate([cell.kernel[hidden:], cell.kernel[:hidden]])
+        return replace(cell, kernel=kernel)
+
+    mirrored = replace(
+        problem,
+        weights=LSTMWeights(
+            tuple(
+                tuple(swap_cell(number, cell) for cell in reversed(layer))
+                for number, layer in enumerate(problem.weights.layers)
+            )
+        ),
+        x=reversed_in_time(problem.x, problem.lengths),
+        state=LSTMState(h=swap_rows(problem.state.h), c=swap_rows(problem.state.c)),
+        masks=None
+        if problem.masks is None
+        else np.stack(
+            [swap_halves(reversed_in_time(mask, problem.lengths)) for mask in problem.masks]
+        ),
+    )
+    (y, last), (y_mirrored, last_mirrored) = problem.forward(), mirrored.forward()
+    np.testing.assert_allclose(
+        reversed_in_time(swap_halves(y_mirrored), problem.lengths), y, rtol=1e-12, atol=1e-14
+    )
+    np.testing.assert_allclose(swap_rows(last_mirrored.c), last.c, rtol=1e-12, atol=1e-14)
+
+
+@settings(deadline=None)
+@given(problems(), st.sampled_from([1.0, 1e3, 1e150]))
+def test_hidden_states_stay_under_one_and_cells_grow_by_one_a_step(
+    problem: Problem, size: float
+) -> None:
+    problem = replace(problem, x=size * problem.x)
+    y, last = problem.forward()
+    assert np.all(np.abs(y) <= 1)
+    steps = np.full(problem.x.shape[1], len(problem.x))
+    steps = steps if problem.lengths is None else problem.lengths
+    bound = np.abs(problem.state.c) + steps[None, :, None]
+    assert np.all(np.abs(last.c) <= bound)
+    assert np.all(np.isfinite(last.c))
+
+
+def test_moderate_hidden_states_stay_strictly_under_one() -> None:
+    y, last = draw(LSTMSpec(3, 5, num_layers=2, dtype="float64"), timesteps=50).forward()
+    assert np.abs(y).max() < 1
+    assert np.abs(last.h).max() < 1
+
+
+@settings(deadline=None)
+@given(problems(), st.floats(0.1, 10))
+def test_a_scaled_input_with_a_kernel_scaled_back_is_the_same(
+    problem: Problem, factor: float
+) -> None:
+    first = tuple(replace(cell, kernel=cell.kernel / factor) for cell in problem.weights.layers[0])
+    scaled = replace(
+        problem,
+        x=factor * problem.x,
+        weights=LSTMWeights((first, *problem.weights.layers[1:])),
+    )
+    np.testing.assert_allclose(scaled.forward()[0], problem.forward()[0], rtol=1e-9, atol=1e-11)
+    ours, theirs = named(scaled.gradients()), named(problem.gradients())
+    np.testing.assert_allclose(factor * ours["x"], theirs["x"], rtol=1e-8, atol=1e-10)
+    for direction in ("forward", "backward")[: problem.spec.num_directions]:
+        name = f"layer0.{direction}.kernel"
+        np.testing.assert_allclose(ours[name], factor * theirs[name], rtol=1e-8, atol=1e-10)
+
+
+@settings(deadline=None)
+@given(problems(directions=(False,)), st.data())
+def test_what_comes_later_cannot_change_what_was_before(
+    problem: Problem, data: st.DataObject
+) -> None:
+    now = data.draw(st.integers(0, len(problem.x) - 1))
+    x = problem.x.copy()
+    x[now:] += 1.0
+    before = replace(problem, x=x).forward()[0][:now]
+    np.testing.assert_array_equal(before, problem.forward()[0][:now])
+
+
+def test_masks_of_one_change_nothing_and_masks_of_zero_cut_the_layers_apart() -> None:
+    problem = draw(LSTMSpec(2, 3, num_layers=2, dtype="float64"))
+    ones = np.ones((1, 3, 2, 3))
+    assert_close(replace(problem, masks=ones).gradients(), problem.gradients())
+    cut = replace(problem, masks=0 * ones, dstate=LSTMState.zeros(problem.spec, 2))
+    other_x = replace(cut, x=problem.x + 1)
+    np.testing.assert_array_equal(cut.forward()[0], other_x.forward()[0])
+    gradients = cut.gradients()
+    assert not np.any(gradients.x)
+    assert not np.any(gradients.weights.layers[0][0].kernel)
+    assert not np.any(gradients.weights.layers[1][0].kernel)
+    assert np.any(gradients.weights.layers[1][0].recurrent_kernel)
+
+
+# -- mistakes that people make: the reference must differ from each by far
+
+
+@pytest.mark.parametrize("gates", list(itertools.combinations(range(4), 2)))
+def test_two_gates_exchanged_give_other_outputs(gates: tuple[int, int]) -> None:
+    problem = draw(LSTMSpec(3, 4, dtype="float64"), timesteps=5)
+    order = list(range(4))
+    order[gates[0]], order[gates[1]] = gates[1], gates[0]
+
+    def exchange(array: Any) -> Any:
+        parts = np.split(array, 4, axis=-1)
+        return np.concatenate([parts[k] for k in order], axis=-1)
+
+    wrong = replace(problem, weights=problem.weights.map(exchange))
+    assert np.abs(wrong.forward()[0] - problem.forward()[0]).max() > 0.02
