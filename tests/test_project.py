@@ -1,0 +1,370 @@
+"""What the project's papers promise: commands that exist, examples that run, installs that work.
+
+Whoever copies a line from the README must not be the first to try it.
+"""
+
+from __future__ import annotations
+
+import configparser
+import importlib.util
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench import plugin, results, suites
+from bench.equivalence import gate
+from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, Workload, get_backend, list_backends
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+CI = (ROOT / ".ci/run").read_text(encoding="utf-8")
+TOX = (ROOT / "tox.ini").read_text(encoding="utf-8")
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+PAPERS = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in (
+        *sorted(ROOT.glob("*.md")),
+        *sorted(ROOT.glob("docs/**/*.md")),
+        *sorted(ROOT.glob("results/*.md")),
+    )
+}
+COMMANDS = {**PAPERS, "tox.ini": TOX, "Dockerfile": DOCKERFILE.replace('", "', " ")}
+SOURCES = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for folder in ("lstm_impl", "bench", ".ci")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+}
+
+FRAMEWORKS = (
+    *("tensorflow", "tf-keras", "tf_keras", "keras", "torch", "jax", "flax"),
+    *("onnx", "onnxruntime", "ai-edge-litert", "flashrnn"),
+)
+
+# Written in one place and read in another, so each must be what it is taken for.
+FRESH = "python3 -m venv .venv && .venv/bin/pip install -q tox && "
+
+
+def named(pattern: str, texts: dict[str, str]) -> list[str]:
+    """What a pattern's group matches in any of these texts, each once."""
+    return sorted({found for text in texts.values() for found in re.findall(pattern, text)})
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The fenced blocks of a Markdown text in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def shell_lines(text: str) -> list[str]:
+    return [line for block in blocks(text, "sh") for line in block.splitlines()]
+
+
+# -- the commands for a fresh machine
+
+
+def test_ci_runs_the_tests_by_the_line_that_the_readme_gives() -> None:
+    line = f"{FRESH}.venv/bin/tox -q -e tests"
+    assert line in shell_lines(README)
+    assert f"tests='{line}'" in CI.splitlines()
+
+
+def test_the_readme_measures_and_reports_in_one_line() -> None:
+    assert f"{FRESH}.venv/bin/tox -q -e bench" in shell_lines(README)
+    commands = tox()["testenv:bench"]["commands"].split("\n")
+    assert [line.split()[:4] for line in commands if line] == [
+        ["python", "-m", "pytest", "--benchmark-only"],
+        ["python", "-m", "bench.report"],
+    ]
+
+
+def test_ci_is_a_program_that_stops_at_the_first_failure() -> None:
+    assert os.access(ROOT / ".ci/run", os.X_OK)
+    assert "set -euo pipefail" in CI
+    subprocess.run(["bash", "-n", str(ROOT / ".ci/run")], check=True)
+
+
+@pytest.mark.parametrize(
+    ("tests", "code", "last"),
+    [
+        ("echo '===== 3 passed in 1.00s ====='; echo '  tests: OK'", 0, "3 passed"),
+        ("echo '==== 1 failed, 2 passed in 1.00s ===='; exit 1", 1, "1 failed, 2 passed"),
+        ("false && echo '===== 3 passed in 1.00s ====='", 1, "pytest said nothing"),
+    ],
+)
+def test_ci_fails_with_the_tests_and_prints_their_closing_line_last(
+    tests: str, code: int, last: str, tmp_path: Path
+) -> None:
+    """The script itself, with other commands in the place of what takes minutes."""
+    lines = []
+    for line in CI.splitlines():
+        if line.startswith(("python3 -m venv", ".venv/bin/")):
+            continue
+        lines.append(f"tests={shlex.quote(tests)}" if line.startswith("tests=") else line)
+    assert len(lines) == len(CI.splitlines()) - 3
+    (tmp_path / ".ci").mkdir()
+    place = tmp_path / ".ci/run"
+    place.write_text("\n".join(lines) + "\n")
+    done = subprocess.run(["bash", str(place)], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert last in done.stdout.splitlines()[-1]
+
+
+def tox() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read_string(TOX)
+    return parser
+
+
+@pytest.mark.parametrize("name", named(r"tox(?: -q)? -e ([a-z,]+)", {**COMMANDS, ".ci/run": CI}))
+def test_every_tox_environment_that_is_named_exists(name: str) -> None:
+    for each in name.split(","):
+        assert f"testenv:{each}" in tox()
+
+
+def test_every_tox_environment_is_in_the_contributing_guide() -> None:
+    known = {name.partition(":")[2] for name in tox().sections() if name.startswith("testenv:")}
+    assert known == set(re.findall(r"`tox -e ([a-z]+)`", CONTRIBUTING))
+
+
+def test_the_extras_that_tox_installs_exist() -> None:
+    for name in tox().sections():
+        for extra in tox()[name].get("extras", "").replace(",", " ").split():
+            assert extra in PROJECT["optional-dependencies"], name
+
+
+# -- the commands in the papers
+
+
+@pytest.mark.parametrize("module", named(r"python3? -m (bench\.\w+)", COMMANDS))
+def test_every_command_that_is_named_exists_and_explains_itself(module: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"usage: python -m {module}")
+    assert done.stderr == ""
+
+
+def test_every_option_of_pytest_that_is_named_exists() -> None:
+    known: set[str] = set()
+
+    class Group:
+        def addoption(self, name: str, **rest: Any) -> None:
+            known.add(name)
+
+    class Parser:
+        def getgroup(self, *rest: str) -> Group:
+            return Group()
+
+    plugin.pytest_addoption(Parser())  # type: ignore[arg-type]
+    used = named(r"(--lstm-[a-z-]+[a-z])", {**COMMANDS, **SOURCES})
+    assert used
+    assert not set(used) - known
+
+
+@pytest.mark.parametrize(
+    "extras",
+    named(
+        r"""(?:-e|install(?: -q)?) ["']?\.\[([a-z,]+)\]|lstm-benchmark-suite\[([a-z]+)\]""",
+        {**COMMANDS, **SOURCES},
+    ),
+    ids=str,
+)
+def test_every_extra_that_is_named_exists(extras: tuple[str, str]) -> None:
+    for extra in "".join(extras).split(","):
+        assert extra in PROJECT["optional-dependencies"]
+
+
+def test_the_table_of_extras_is_complete() -> None:
+    rows = re.findall(r"^\| (`[a-z]+`(?:, `[a-z]+`)*) \|", README, re.MULTILINE)
+    table = {name for row in rows for name in re.findall(r"[a-z]+", row)}
+    # What serves the checks alone is no matter of who uses the suite.
+    assert set(PROJECT["optional-dependencies"]) - {"test", "types"} <= table
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_every_place_that_a_paper_points_to_exists(paper: str) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)", PAPERS[paper]):
+        if not target.startswith(("http://", "https://", "mailto:")):
+            assert ((ROOT / paper).parent / target).exists(), target
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_every_file_of_the_project_that_a_paper_names_exists(paper: str) -> None:
+    for name in re.findall(r"`((?:lstm_impl|bench|tests|docs)/[\w./-]+)`", PAPERS[paper]):
+        assert (ROOT / name).exists() or "NAME" in name, name
+
+
+def test_the_changelog_has_room_for_what_is_new() -> None:
+    assert re.search(r"^## Unreleased$", PAPERS["CHANGELOG.md"], re.MULTILINE)
+
+
+# -- what is installed
+
+
+def test_the_core_has_no_framework() -> None:
+    names = [re.split(r"[^\w.-]", line)[0].lower() for line in PROJECT["dependencies"]]
+    assert len(names) > 4
+    assert not set(names) & set(FRAMEWORKS)
+
+
+def test_importing_the_packages_imports_no_framework() -> None:
+    modules = [name.removesuffix(".py").replace("/", ".") for name in SOURCES if name[0] != "."]
+    wanted = [name for name in modules if not name.endswith("__init__") and ".keras" not in name]
+    code = (
+        f"import importlib, sys\nfor name in {wanted!r}: importlib.import_module(name)\n"
+        f"print(sorted(set({FRAMEWORKS!r}) & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_pip_knows_the_plugin_by_its_module() -> None:
+    points = PROJECT["entry-points"]["pytest11"]
+    assert points == {"bench.plugin": "bench.plugin"}
+    assert importlib.util.find_spec("bench.plugin") is not None
+
+
+@pytest.mark.parametrize(
+    ("here", "extra"), [(["cpu"], "cpu"), (["cpu", "gpu:0"], "gpu"), (["gpu:3"], "gpu")]
+)
+def test_the_tensorflow_that_is_installed_suits_the_devices(here: list[str], extra: str) -> None:
+    script = load(ROOT / ".ci/install_tensorflow.py")
+    assert script.extra(here) == extra
+    assert script.command(extra)[-1] == f"{PROJECT['name']}[{extra}]"
+    assert extra in script.SIZES
+    assert extra in PROJECT["optional-dependencies"]
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# -- the image
+
+
+def test_the_image_is_tensorflows_own_for_a_gpu_and_runs_the_proof() -> None:
+    lines = [line for line in DOCKERFILE.splitlines() if line and not line.startswith("#")]
+    words = [line.split(maxsplit=1) for line in lines]
+    assert ["FROM", "tensorflow/tensorflow:${TAG}"] in words
+    assert re.search(r"^ARG TAG=[\w.]*-gpu$|^ARG TAG=latest-gpu$", DOCKERFILE, re.MULTILINE)
+    assert words[-1] == ["ENTRYPOINT", '["python3", "-m", "bench.gpu_proof"]']
+    assert {word for word, _ in words} == {
+        "ARG",
+        "FROM",
+        "ENV",
+        "WORKDIR",
+        "COPY",
+        "RUN",
+        "ENTRYPOINT",
+    }
+
+
+def test_the_image_is_given_all_that_installing_needs() -> None:
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+    needed = ["pyproject.toml", PROJECT["readme"], *PROJECT["license-files"], "lstm_impl", "bench"]
+    assert ["COPY", ".", "."] in [line.split() for line in DOCKERFILE.splitlines()]
+    for name in (*needed, "tests", "conftest.py"):
+        assert (ROOT / name).exists()
+        assert name not in ignored
+
+
+# -- the examples of the contributing guide
+
+
+def first_block(text: str, language: str, word: str) -> str:
+    return next(block for block in blocks(text, language) if word in block)
+
+
+@pytest.fixture
+def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that holds the example's package, installed as pip would install it."""
+    entry = tomllib.loads(first_block(CONTRIBUTING, "toml", "entry-points"))
+    (group, points), *_ = entry["project"]["entry-points"].items()
+    (tmp_path / "numpy_single.py").write_text(first_block(CONTRIBUTING, "python", "NumPySingle"))
+    info = tmp_path / "numpy_single-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: numpy-single\nVersion: 1.0\n")
+    lines = [f"{name} = {value}" for name, value in points.items()]
+    (info / "entry_points.txt").write_text("\n".join([f"[{group}]", *lines, ""]))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "numpy_single", raising=False)
+    importlib.invalidate_caches()
+    return tmp_path
+
+
+def test_the_example_backend_is_found_and_equals_the_reference(example: Path) -> None:
+    assert "numpy_single" in list_backends()
+    backend = get_backend("numpy_single")
+    spec = LSTMSpec(input_size=3, hidden_size=7)
+    weights = LSTMWeights.random(spec, seed=1)
+    for batch_major in (False, True):
+        model = backend.build(spec, weights, batch_major=batch_major)
+        result = gate(model, Workload(4, 9, "inference", batch_major=batch_major))
+        assert result.passed, result.describe()
+
+
+def test_the_example_backend_carries_its_state(example: Path) -> None:
+    spec = LSTMSpec(2, 3)
+    model = get_backend("numpy_single").build(spec, LSTMWeights.random(spec))
+    x = Workload(2, 6).inputs(spec).x
+    whole, last = model.forward(x)
+    first, state = model.forward(x[:4])
+    second, state = model.forward(x[4:], LSTMState(state.h, state.c))
+    np.testing.assert_allclose(np.concatenate([first, second]), whole, rtol=1e-6)
+    np.testing.assert_allclose(state.c, last.c, rtol=1e-6)
+
+
+def test_the_example_is_measured_as_the_guide_says(example: Path) -> None:
+    """By the guide's own command; what the backend refuses is recorded with its reason."""
+    line = next(line for line in shell_lines(CONTRIBUTING) if "numpy_single" in line)
+    program, *arguments = shlex.split(line)
+    assert program == "pytest"
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments),
+            f"--lstm-results={example / 'results'}",
+        ],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(example)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    found = results.collect([example / "results"])
+    measured = {(each.case.backend, each.case.workload.mode) for each in found.measurements}
+    assert measured == {
+        *(("numpy", "inference"), ("numpy", "training"), ("numpy_single", "inference"))
+    }
+    assert {(each.outcome, each.reason) for each in found.outcomes} == {
+        ("refused", "it computes no gradients")
+    }
+
+
+def test_the_example_suite_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(first_block(CONTRIBUTING, "toml", "schema"))
+    suite = suites.load(str(path), suites.Choice(None, ("cpu",), None))
+    assert suite.name == "mine"
+    assert {case.kind for case in suite.cases} == {"throughput", "truncation"}
+    # Two backends on one shape in two modes, and on two windows.
+    assert len(suite.cases) == 2 * (2 + 2)
