@@ -138,7 +138,11 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Bench:
-    """What measuring needs besides the cases; a test puts in its own."""
+    """What measuring needs besides the cases; a test puts in its own.
+
+    announce: told which cases the process is busy with from now on: one while it is prepared, all
+    of a group while they are timed in turn.
+    """
 
     clock: Clock = field(default_factory=Clock.system)
     gate: Gate = equivalence.gate
@@ -148,6 +152,7 @@ class Bench:
     )
     started: set[tuple[str, str, str]] = field(default_factory=set)
     free: Callable[[str], estimate.Free] = estimate.free
+    announce: Callable[[Sequence[Case]], None] = lambda cases: None
 
     def start(self, backend: Backend, case: Case) -> None:
         """Have a backend compute one step of one unit, the first time it is met on a device.
@@ -184,11 +189,14 @@ def measure_group(
         ready: dict[str, Prepared] = {}
         results: dict[str, Result] = {}
         for case in cases:
+            bench.announce((case,))
             prepared = prepare(case, seed, bench)
             if isinstance(prepared, Prepared):
                 ready[case.id] = prepared
             else:
                 results[case.id] = prepared
+        if ready:
+            bench.announce([case for case in cases if case.id in ready])
         before = bench.activity()
         timed = timing.measure({name: each.step for name, each in ready.items()}, plan, bench.clock)
         disturbance = environment.between(before, bench.activity())

@@ -288,8 +288,8 @@ class _Measuring:
         if benchmark.disabled:
             _try_once(case, self.recorder.settings.seed)
             return
-        result = self.recorder.result(case)
         try:
+            result = self.recorder.result(case)
             if isinstance(result, Measured):
                 try:
                     self._replay(case, result, benchmark)

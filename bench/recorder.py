@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -111,14 +111,17 @@ class Recorder:
         )
 
     def result(self, case: Case) -> Result:
-        """What was found of a case; the first of a group that is asked for measures them all."""
+        """What was found of a case; the first of a group that is asked for measures them all.
+
+        Raises ResultWriteError if the journal cannot be written.
+        """
         if case.id not in self._ready:
             group = [each for each in self._wanted[case.group] if each.id not in self.done]
             # What is ready and not yet on disk would not outlive a crash, so that no more than one
             # group is ever ready.
             self._ready = dict.fromkeys((each.id for each in group), INTERRUPTED)
             self._ready = measure.measure_group(
-                group, self.plan(case.group), self.settings.seed, self._bench
+                group, self.plan(case.group), self.settings.seed, self._announcing()
             )
         return self._ready[case.id]
 
@@ -181,6 +184,17 @@ class Recorder:
         # same order in all of them.
         seed = Random(f"{settings.seed}/{group}").getrandbits(32)
         return Plan(seconds, settings.precision, seed)
+
+    def _announcing(self) -> Bench:
+        """The bench, which says in the journal what it is busy with.
+
+        Whoever watches this process from outside then knows which case it hangs in or died of.
+        """
+
+        def announce(cases: Sequence[Case]) -> None:
+            self._open_journal().begin([case.id for case in cases])
+
+        return replace(self._bench, announce=announce)
 
     def _open_journal(self) -> Journal:
         if self._journal is None:

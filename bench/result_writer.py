@@ -11,7 +11,7 @@ import json
 import math
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -69,6 +69,11 @@ class Journal:
         line = _plain({"schema": SCHEMA, "run": begun}, "")
         self._run = parse_run(Field(self.path, "run", line["run"]))
         self._append(line)
+
+    def begin(self, case_ids: Sequence[str]) -> None:
+        """The cases that the process is busy with from now on; readers of results pass over it."""
+        self._started()
+        self._append({"begun": list(case_ids)})
 
     def benchmark(self, entry: Mapping[str, object]) -> None:
         """A measured case: its entry as pytest-benchmark makes it, ours in ``extra_info``."""

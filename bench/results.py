@@ -268,7 +268,9 @@ def _read_journal(path: Path) -> ResultFile:
     if lines[0]["schema"].given:
         check_schema(lines[0]["schema"])
     run = parse_run(lines[0]["run"])
-    entries: dict[str, list[Field]] = {"benchmark": [], "outcome": [], "finished": []}
+    # What was begun is for whoever watches the process; what became of it stands in other lines.
+    kinds = ("benchmark", "outcome", "begun", "finished")
+    entries: dict[str, list[Field]] = {kind: [] for kind in kinds}
     for line in lines[1:]:
         kind = line.only_of(*entries)
         if kind == "finished":

@@ -473,3 +473,13 @@ def measured_with(series: Series, disturbance: Disturbance) -> Measured:
     reasons = tuple(measure.validity(series, disturbance, (), "cpu"))
     gate = GateResult(True, "judge", {}, {})
     return Measured(series, 0.0, FirstUse(0.0, 0.1), gate, {}, reasons)
+
+
+def test_it_is_announced_what_is_prepared_and_then_what_is_timed(world: World) -> None:
+    cases = [world.add("a"), world.add("b", refusal="too much"), world.add("c")]
+    told: list[list[str]] = []
+    bench = replace(
+        world.bench(), announce=lambda busy: told.append([case.backend for case in busy])
+    )
+    measure.measure_group(cases, Plan(1.0), bench=bench)
+    assert told == [["a"], ["b"], ["c"], ["a", "c"]]

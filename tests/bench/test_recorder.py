@@ -34,12 +34,16 @@ class Measurer:
     def __init__(self) -> None:
         self.asked: list[tuple[list[str], Plan, int]] = []
         self.answers: dict[str, Result | BaseException] = {}
+        self.busy = False
 
     def __call__(
         self, cases: Sequence[Case], plan: Plan, seed: int, bench: Bench
     ) -> dict[str, Result]:
         self.asked.append(([case.id for case in cases], plan, seed))
         found: dict[str, Result] = {}
+        if self.busy:
+            bench.announce(cases[:1])
+            bench.announce(cases)
         for case in cases:
             answer = self.answers.get(case.backend, TIME)
             if isinstance(answer, BaseException):
@@ -130,6 +134,23 @@ def test_every_finished_case_is_on_disk_before_the_next(tmp_path: Path, measurer
         "reason": "it is not here",
         "advice": "buy one",
     }
+
+
+def test_what_the_process_is_busy_with_is_in_the_journal_and_no_result(
+    tmp_path: Path, measurer: Measurer
+) -> None:
+    found = started(tmp_path)
+    measurer.busy = True
+    keep(found, CASES[0])
+    lines = journal(tmp_path)
+    assert [line["begun"] for line in lines if "begun" in line] == [
+        [CASES[0].id],
+        [CASES[0].id, CASES[1].id],
+    ]
+    assert "benchmark" in lines[-1]
+    path = found.finish()
+    assert path is not None
+    assert [each.case for each in results.read(path).measurements] == [CASES[0]]
 
 
 def test_the_file_holds_the_whole_run(tmp_path: Path, measurer: Measurer) -> None:
