@@ -519,8 +519,17 @@ def strategies() -> dict[str, str]:
 
 
 def list_backends() -> list[str]:
-    """The ids of all known backends, whatever is installed."""
-    return [name for strategy in strategies() for name in variants(strategy)]
+    """The ids of all known backends, whatever is installed.
+
+    A strategy whose class cannot be imported is there by its name: ``get_backend`` says why.
+    """
+    names = []
+    for strategy in strategies():
+        try:
+            names += variants(strategy)
+        except UnsupportedError:
+            names.append(strategy)
+    return names
 
 
 def variants(strategy: str) -> list[str]:
