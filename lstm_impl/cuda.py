@@ -8,6 +8,7 @@ passed in.
 from __future__ import annotations
 
 import ctypes
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,16 +101,13 @@ def explain(
 
 def parse_version(text: str) -> tuple[int, int] | None:
     """``"12.5.1"`` as ``(12, 5)``; None for what is no version."""
-    parts = text.split(".")
-    try:
-        return int(parts[0]), int(parts[1]) if len(parts) > 1 else 0
-    except ValueError:
-        return None
+    match = re.match(r"([0-9]+)(?:\.([0-9]+))?(?![0-9_])", text)
+    return None if match is None else (int(match[1]), int(match[2] or 0))
 
 
 def gpu_index(device: str) -> int:
     """The number N of ``gpu:N`` (``gpu`` is ``gpu:0``). Raises ValueError for anything else."""
-    kind, _, number = device.partition(":")
-    if kind != "gpu" or not (number or "0").isdigit():
+    match = re.fullmatch(r"gpu(?::([0-9]+))?", device)
+    if match is None:
         raise ValueError(f"device is {device!r}; expected cpu, gpu or gpu:N")
-    return int(number or 0)
+    return int(match[1] or 0)

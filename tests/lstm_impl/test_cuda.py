@@ -1,0 +1,210 @@
+"""Why a GPU cannot be used: every cause has its own sentence, and no GPU is needed to read it."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lstm_impl import cuda
+from lstm_impl.backend import Availability
+from lstm_impl.cuda import CudaFacts
+
+INSTALL = "pip install 'framework[gpu]'"
+
+
+def explain(
+    *,
+    hardware: bool = True,
+    driver: tuple[int, int] | None = (12, 4),
+    visible: int = 0,
+    index: int = 0,
+    built_with: tuple[int, int] | None = (12, 5),
+) -> Availability:
+    return cuda.explain(
+        CudaFacts(hardware, driver), "Framework 2.5", visible, index, built_with, INSTALL
+    )
+
+
+def test_a_gpu_that_the_framework_sees_can_be_used_whatever_else_is_known() -> None:
+    assert explain(visible=1)
+    assert explain(visible=4, index=3)
+    assert explain(visible=1, hardware=False, driver=None, built_with=None)
+
+
+@pytest.mark.parametrize(
+    ("visible", "index", "says"),
+    [
+        (1, 1, "gpu:1 does not exist: Framework 2.5 sees 1 GPU, gpu:0 to gpu:0"),
+        (2, 7, "gpu:7 does not exist: Framework 2.5 sees 2 GPUs, gpu:0 to gpu:1"),
+    ],
+)
+def test_a_number_past_the_last_gpu_is_answered_with_those_there_are(
+    visible: int, index: int, says: str
+) -> None:
+    assert str(explain(visible=visible, index=index)) == says
+
+
+def test_no_gpu_at_all() -> None:
+    found = explain(hardware=False, driver=None, built_with=None)
+    assert "no NVIDIA GPU is seen on this machine" in found.reason
+    assert "--gpus all" in found.reason
+    assert not found.install  # no package would help
+
+
+def test_a_framework_built_without_cuda() -> None:
+    found = explain(built_with=None)
+    assert found.reason == "a GPU is here, but Framework 2.5 is built without CUDA"
+    assert found.install == INSTALL
+
+
+def test_a_gpu_without_its_driver() -> None:
+    found = explain(driver=None)
+    assert "libcuda.so.1 cannot be loaded" in found.reason
+    assert "install the NVIDIA driver" in found.reason
+    assert not found.install
+
+
+@pytest.mark.parametrize(
+    ("driver", "built_with", "old"),
+    [
+        ((11, 8), (12, 5), True),
+        ((12, 0), (12, 9), False),  # a driver serves every toolkit of its major version
+        ((13, 0), (12, 5), False),
+        ((12, 9), (13, 0), True),
+    ],
+)
+def test_a_driver_is_too_old_if_its_major_version_is_behind(
+    driver: tuple[int, int], built_with: tuple[int, int], old: bool
+) -> None:
+    found = explain(driver=driver, built_with=built_with)
+    assert not found
+    assert ("too old" in found.reason) == old
+    if old:
+        assert f"supports CUDA {driver[0]}.{driver[1]}" in found.reason
+        assert f"needs CUDA {built_with[0]}.{built_with[1]}" in found.reason
+        assert "update the driver" in found.reason
+        assert not found.install
+
+
+def test_all_is_there_but_the_libraries() -> None:
+    found = explain()
+    assert "CUDA libraries (cuDNN, cuBLAS, ...) are not found" in found.reason
+    assert str(found).endswith(f": {INSTALL}")
+
+
+@given(
+    st.booleans(),
+    st.none() | st.tuples(st.integers(9, 14), st.integers(0, 9)),
+    st.integers(0, 4),
+    st.integers(0, 6),
+    st.none() | st.tuples(st.integers(9, 14), st.integers(0, 9)),
+)
+def test_there_is_a_reason_exactly_when_it_cannot_be_used(
+    hardware: bool,
+    driver: tuple[int, int] | None,
+    visible: int,
+    index: int,
+    built_with: tuple[int, int] | None,
+) -> None:
+    found = explain(
+        hardware=hardware, driver=driver, visible=visible, index=index, built_with=built_with
+    )
+    assert bool(found) == (visible > index) == (not found.reason)
+    assert "\n" not in str(found)
+
+
+# -- the facts
+
+
+@pytest.mark.parametrize(
+    "place", ["dev/nvidia0", "dev/nvidiactl", "proc/driver/nvidia/version", "dev/dxg"]
+)
+def test_hardware_is_seen_by_what_the_driver_or_the_container_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", missing_library)
+    assert not cuda.machine_facts(tmp_path).hardware
+    (tmp_path / place).parent.mkdir(parents=True)
+    (tmp_path / place).touch()
+    assert cuda.machine_facts(tmp_path) == CudaFacts(hardware=True, driver_version=None)
+
+
+def missing_library(name: str) -> Any:
+    raise OSError(f"{name}: cannot open shared object file")
+
+
+class Driver:
+    """libcuda.so.1 with a version and a status of its own."""
+
+    def __init__(self, version: int, status: int = 0) -> None:
+        self.version, self.status = version, status
+
+    def cuDriverGetVersion(self, place: Any) -> int:  # noqa: N802
+        place._obj.value = self.version
+        return self.status
+
+
+@pytest.mark.parametrize(
+    ("driver", "version"),
+    [
+        (Driver(12040), (12, 4)),
+        (Driver(11080), (11, 8)),
+        (Driver(13000), (13, 0)),
+        (Driver(12040, status=3), None),
+        (object(), None),  # a library that is no driver
+    ],
+)
+def test_the_driver_is_asked_for_the_cuda_version_it_supports(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    driver: object,
+    version: tuple[int, int] | None,
+) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: driver)
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/nvidia0").touch()
+    assert cuda.machine_facts(tmp_path).driver_version == version
+
+
+def test_the_driver_is_not_asked_where_there_is_no_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(name: str) -> Any:
+        raise AssertionError(f"{name} was loaded")
+
+    monkeypatch.setattr(ctypes, "CDLL", never)
+    assert cuda.machine_facts(tmp_path) == CudaFacts(hardware=False, driver_version=None)
+
+
+# -- names and versions
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [("12.5.1", (12, 5)), ("12", (12, 0)), ("64_112", None), ("", None), ("twelve", None)],
+)
+def test_versions_are_read(text: str, version: tuple[int, int] | None) -> None:
+    assert cuda.parse_version(text) == version
+
+
+@given(st.text())
+def test_what_is_no_version_is_none_and_never_an_error(text: str) -> None:
+    found = cuda.parse_version(text)
+    assert found is None or len(found) == 2
+
+
+@pytest.mark.parametrize(("device", "index"), [("gpu", 0), ("gpu:0", 0), ("gpu:12", 12)])
+def test_a_gpu_is_named_by_its_number(device: str, index: int) -> None:
+    assert cuda.gpu_index(device) == index
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu:-1", "gpu:one", "gpu:1:2", "GPU:0", "", "gpu:²"])
+def test_another_name_is_refused_with_those_that_are_known(device: str) -> None:
+    with pytest.raises(ValueError, match="expected cpu, gpu or gpu:N") as caught:
+        cuda.gpu_index(device)
+    assert repr(device) in str(caught.value)
