@@ -75,16 +75,16 @@ def rate(value: float) -> str:
     return f"{float(_digits(value)):,g}" if value >= 999.5 else _digits(value)
 
 
-def ratio(value: float) -> str:
-    """A ratio of times, precise enough to tell 2% from nothing."""
+def ratio(value: float, places: int = 2) -> str:
+    """A ratio of times, precise enough to tell 2% from nothing, and with 3 places from 2.5%."""
     if math.isinf(value):
         return "∞"
-    return f"{value:.3g}" if value >= 10 or value < 0.1 else f"{value:.2f}"
+    return f"{value:.3g}" if value >= 10 or value < 0.1 else f"{value:.{places}f}"
 
 
-def bounds(low: float, high: float) -> str:
+def bounds(low: float, high: float, places: int = 2) -> str:
     """The interval of a ratio."""
-    return f"{ratio(low)}–{ratio(high)}"
+    return f"{ratio(low, places)}–{ratio(high, places)}"
 
 
 def times_as(time_ratio: float) -> str:
