@@ -42,6 +42,14 @@ are marked INVALID too, and says so: else it would pass whenever the machine was
 docs/verdicts.md has the reasons and the rates.
 """
 
+PUBLISHED_EPILOG = """\
+exit codes:
+  0  the times were shown, or there is no shared shape
+  2  bad input: an option, a file that cannot be read (the good files beside it are still shown)
+
+Published times are other people's, on other machines: no ratio and no verdict is made of them.
+"""
+
 # What users start from comes first; then the plain loop, which runs everywhere.
 USUAL_BASELINES = ("keras", "while_loop")
 
@@ -282,7 +290,7 @@ def compare_backends(results: Results, baseline: str | None = None) -> Report:
     rows: list[Row] = []
     one_sided: list[OneSided] = []
     for (machine, group), sides in groups.items():
-        on_machine = f" on {_machine_names(machines)[machine]}" if len(machines) > 1 else ""
+        on_machine = f" on {machine_names(machines)[machine]}" if len(machines) > 1 else ""
         # A mean over devices or machines would be nobody's: their sides bear different labels.
         where = f" on {group.rsplit('/', 1)[1]}" * (len(devices) > 1) + on_machine
         found: list[Row] = []
@@ -365,7 +373,7 @@ def _join(base: _Side, new: _Side, heading: str = "") -> tuple[list[Row], list[O
                     there[0].case,
                     case,
                     compare(_samples(here, in_turn), _samples(there, in_turn)),
-                    (*_reasons(base.label, there), *_reasons(new.label, here)),
+                    (*reasons(base.label, there), *reasons(new.label, here)),
                 )
             )
             continue
@@ -381,8 +389,11 @@ def _samples(items: Iterable[Measurement], in_turn: bool) -> list[RunSamples]:
     ]
 
 
-def _reasons(label: str, items: Sequence[Measurement]) -> list[str]:
-    """Why the measurements of a side are not to be trusted, each reason once."""
+def reasons(label: str, items: Sequence[Measurement]) -> list[str]:
+    """Why the measurements of a side are not to be trusted, each reason once.
+
+    label: what the side is called, empty where there is only one.
+    """
     invalid = [item for item in items if not item.valid]
     texts = Counter(
         reason.text + (f" ({reason.advice})" if reason.advice else "")
@@ -392,7 +403,8 @@ def _reasons(label: str, items: Sequence[Measurement]) -> list[str]:
     if invalid and not texts:
         texts["no reason was recorded"] = len(invalid)
     share = f" in {len(invalid)} of {len(items)} runs" if len(items) > 1 else ""
-    return [f"{label}{share}: {text}" for text in texts]
+    before = f"{label}{share}".strip()
+    return [f"{before}: {text}" if before else text for text in texts]
 
 
 def _why(side: _Side, key: str) -> str:
@@ -427,20 +439,25 @@ def _report(
         Difference(base.label, new.label, tuple(environment_differences(base.runs, new.runs)))
         for base, new in zip(sides[::2], sides[1::2], strict=True)
     ]
-    unmeasured: dict[tuple[str, str, str], dict[str, Case]] = {}
-    for outcome in (item for each in results for item in each.outcomes):
-        key = (outcome.outcome, outcome.reason, outcome.advice)
-        unmeasured.setdefault(key, {})[outcome.case.id] = outcome.case
     return Report(
         title,
         finding,
         tuple(rows),
         tuple(means),
         tuple(one_sided),
-        tuple(Unmeasured(*key, tuple(cases.values())) for key, cases in unmeasured.items()),
+        unmeasured(item for each in results for item in each.outcomes),
         tuple(differences),
         (*notes, *(note for each in results for note in each.notes)),
     )
+
+
+def unmeasured(outcomes: Iterable[Outcome]) -> tuple[Unmeasured, ...]:
+    """Cases without a time, those with the same reason together."""
+    found: dict[tuple[str, str, str], dict[str, Case]] = {}
+    for each in outcomes:
+        key = (each.outcome, each.reason, each.advice)
+        found.setdefault(key, {})[each.case.id] = each.case
+    return tuple(Unmeasured(*key, tuple(cases.values())) for key, cases in found.items())
 
 
 # Devices and machines
@@ -451,7 +468,7 @@ _Place = tuple[str, str]  # machine_id, device
 def _places(results: Results) -> dict[_Place, _Side]:
     """What was measured where, in the order of the files, a machine's CPU before its GPUs."""
     machines = {item.run.machine_id: item.run for item in results.measurements}
-    names = _machine_names(machines)
+    names = machine_names(machines)
     order = list(machines)
     found: dict[_Place, _Side] = {}
     for each in results.measurements:
@@ -465,7 +482,7 @@ def _places(results: Results) -> dict[_Place, _Side]:
     return dict(sorted(found.items(), key=lambda item: (order.index(item[0][0]), item[0][1])))
 
 
-def _machine_names(machines: Mapping[str, Run]) -> dict[str, str]:
+def machine_names(machines: Mapping[str, Run]) -> dict[str, str]:
     """Host names, with the machine's id where two machines have the same."""
     hosts = Counter(run.host for run in machines.values())
     return {
@@ -505,7 +522,13 @@ def _merge(group: dict[_Place, int], one: _Place, other: _Place) -> None:
 
 def _with_hardware(side: _Side, device: str) -> str:
     """``gpu:0 (NVIDIA H100)``, as far as the environment says what it is."""
-    before = side.runs[0].environment.get("before")
+    name = hardware(side.runs[0], device)
+    return f"{side.label} ({name})" if name else side.label
+
+
+def hardware(run: Run, device: str) -> str:
+    """What a device of a run's machine is, empty if its environment does not say."""
+    before = run.environment.get("before")
     name: object = None
     if isinstance(before, Mapping):
         kind, _, index = device.partition(":")
@@ -515,7 +538,7 @@ def _with_hardware(side: _Side, device: str) -> str:
         elif kind == "gpu" and isinstance(gpus, list) and index.isdecimal():
             found = gpus[int(index)] if int(index) < len(gpus) else None
             name = found.get("name") if isinstance(found, Mapping) else None
-    return f"{side.label} ({name})" if isinstance(name, str) and name else side.label
+    return name if isinstance(name, str) else ""
 
 
 # Environments
@@ -588,6 +611,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
+        if options.what == "published":
+            return _published(options)
         rule = None if options.fail_on is None else parse_rule(options.fail_on)
         report, whole = _compare(options)
         if report is None:
@@ -596,7 +621,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             report = replace(report, gate=judge(rule, report.rows))
         from bench import compare_output
 
-        compare_output.show(report, options.format, options.output, os.environ)
+        target = compare_output.Target(options.output, os.environ)
+        compare_output.show(report, options.format, target)
         if rule is not None and not report.rows:
             raise UsageError(f"--fail-on {rule.text}: there is no shared case to judge")
     except UsageError as error:
@@ -611,6 +637,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if report.gate is not None and report.gate.failed else 0
 
 
+def _published(options: argparse.Namespace) -> int:
+    from bench import compare_output, compare_published, published
+
+    results = _of_paths(options, "pytest --benchmark-only --lstm-suite braun")
+    if not results.files:
+        return 2
+    theirs = published.steps(published.read())
+    report = compare_published.beside_published(results, theirs)
+    target = compare_output.Target(options.output, os.environ)
+    compare_published.show(report, options.format, target)
+    return 2 if results.errors else 0
+
+
 def _compare(options: argparse.Namespace) -> tuple[Report | None, bool]:
     """The report, or None if no file could be read; and whether all files could."""
     if options.what == "runs":
@@ -620,18 +659,23 @@ def _compare(options: argparse.Namespace) -> tuple[Report | None, bool]:
         report = compare_runs(base, new)
         title = f"NEW ({_path(options.new)}) against BASE ({_path(options.base)})"
         return replace(report, title=title), not (base.errors or new.errors)
+    results = _of_paths(options, "pytest --benchmark-only")
+    if not results.files:
+        return None, False
+    make = {"devices": compare_devices, "backends": compare_backends}[options.what]
+    return make(results, options.baseline), not results.errors
+
+
+def _of_paths(options: argparse.Namespace, command: str) -> Results:
+    """The results that were named, or else the latest; command: what would make some."""
     folder = os.environ.get(RESULTS_VARIABLE) or DEFAULT_FOLDER
     paths = options.paths or latest(folder)
     if not paths:
         raise UsageError(
             f"there are no results in {_path(folder)}/; make some with "
-            "`pytest --benchmark-only`, or name result files or folders"
+            f"`{command}`, or name result files or folders"
         )
-    results = _collect(paths)
-    if not results.files:
-        return None, False
-    make = {"devices": compare_devices, "backends": compare_backends}[options.what]
-    return make(results, options.baseline), not results.errors
+    return _collect(paths)
 
 
 def _collect(paths: Iterable[str | os.PathLike[str]]) -> Results:
@@ -652,7 +696,8 @@ def _parser() -> argparse.ArgumentParser:
     shown.add_argument(
         "--output", metavar="FILE", type=Path, help="write there, not to the terminal"
     )
-    shown.add_argument(
+    judged = argparse.ArgumentParser(add_help=False, parents=[shown])
+    judged.add_argument(
         "--fail-on",
         metavar="RULE",
         help="exit with 1 if a case is SLOWER (slower), or surely by more than 5%% (slower:5%%)",
@@ -663,15 +708,22 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="what", required=True, metavar="{devices,runs,backends}")
+    commands = parser.add_subparsers(
+        dest="what", required=True, metavar="{devices,runs,backends,published}"
+    )
 
-    def command(name: str, told: str) -> argparse.ArgumentParser:
+    def command(
+        name: str,
+        told: str,
+        parent: argparse.ArgumentParser = judged,
+        epilog: str = EPILOG,
+    ) -> argparse.ArgumentParser:
         return commands.add_parser(
             name,
-            parents=[shown],
+            parents=[parent],
             help=told,
             description=told[0].upper() + told[1:] + ".",
-            epilog=EPILOG,
+            epilog=epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
 
@@ -693,6 +745,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help=f"the backend to compare with (default: {', or '.join(USUAL_BASELINES)} if measured)",
     )
+    theirs = command(
+        "published", "show times beside published ones of the same shapes", shown, PUBLISHED_EPILOG
+    )
+    theirs.add_argument("paths", nargs="*", help=paths)
     return parser
 
 
@@ -706,4 +762,7 @@ def _one_of(what: str, names: Iterable[str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # The rooms that show a comparison raise bench.compare's errors, which __main__'s are not.
+    from bench import compare as itself
+
+    sys.exit(itself.main())

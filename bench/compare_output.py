@@ -13,7 +13,8 @@ import math
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich import box
@@ -22,6 +23,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from bench import report_text
 from bench.cases import Case
 from bench.compare import Gate, Mean, Report, Row, UsageError
 from bench.report_text import clean, count, seconds
@@ -81,25 +83,58 @@ _STYLES = {
 }
 
 
-def show(report: Report, kind: str, output: Path | None, environment: Mapping[str, str]) -> None:
-    """Write the report to a file or to standard output, and tell GitHub Actions where it runs.
+@dataclass(frozen=True)
+class Target:
+    """Where a report goes: a file, or standard output; environment: whether GitHub Actions runs."""
+
+    output: Path | None
+    environment: Mapping[str, str]
+
+
+def show(report: Report, kind: str, target: Target) -> None:
+    """Write the report, and tell GitHub Actions of it where it runs.
 
     Raises UsageError if a file cannot be written.
     """
+    deliver(
+        kind,
+        target,
+        terminal=lambda console: _terminal(report, console),
+        texts={
+            "markdown": lambda: markdown(report),
+            "csv": lambda: comma_separated(report),
+            "json": lambda: as_json(report),
+        },
+        annotations=lambda: warning_lines(report),
+    )
+
+
+def deliver(
+    kind: str,
+    target: Target,
+    terminal: Callable[[Console], None],
+    texts: Mapping[str, Callable[[], str]],
+    annotations: Callable[[], Sequence[str]] = tuple,
+) -> None:
+    """Write one of a report's forms where it is wanted, and its Markdown for GitHub Actions.
+
+    Raises UsageError if a file cannot be written.
+    """
+    output = target.output
     if output is None and kind == "terminal":
-        _terminal(report, Console(highlight=False, width=None if _is_wide() else WIDTH))
+        terminal(Console(highlight=False, width=None if _is_wide() else WIDTH))
     else:
-        text = _as_text(report, kind)
+        text = texts[kind]() if kind in texts else _plain(terminal)
         if output is None:
             sys.stdout.write(text)
         else:
             _write(output, text, "w")
-    if summary := environment.get("GITHUB_STEP_SUMMARY"):
-        _write(Path(summary), markdown(report) + "\n", "a")
+    if summary := target.environment.get("GITHUB_STEP_SUMMARY"):
+        _write(Path(summary), texts["markdown"]() + "\n", "a")
         # Beside output that another program reads, annotations would be in the way on stdout;
         # the runner reads them from stderr as well.
         stream = sys.stdout if output is not None or kind == "terminal" else sys.stderr
-        for line in warning_lines(report):
+        for line in annotations():
             print(line, file=stream)
     sys.stdout.flush()
 
@@ -117,15 +152,9 @@ def _write(path: Path, text: str, mode: str) -> None:
         raise UsageError(f"{printable(str(path))} cannot be written: {error.strerror}") from None
 
 
-def _as_text(report: Report, kind: str) -> str:
-    if kind == "markdown":
-        return markdown(report)
-    if kind == "csv":
-        return comma_separated(report)
-    if kind == "json":
-        return as_json(report)
+def _plain(terminal: Callable[[Console], None]) -> str:
     console = Console(file=io.StringIO(), width=WIDTH, highlight=False, no_color=True)
-    _terminal(report, console)
+    terminal(console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -365,7 +394,7 @@ def comma_separated(report: Report) -> str:
     writer = csv.DictWriter(out, CSV_COLUMNS, restval="", lineterminator="\r\n")
     writer.writeheader()
     for record in _records(report):
-        writer.writerow({key: _cell(value) for key, value in record.items()})
+        writer.writerow({key: cell(value) for key, value in record.items()})
     return out.getvalue()
 
 
@@ -464,7 +493,8 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _cell(value: object) -> object:
+def cell(value: object) -> object:
+    """A value for a CSV file that a spreadsheet may open: no text becomes a formula."""
     if not isinstance(value, str):
         return value
     text = printable(value, 2000)
@@ -505,13 +535,11 @@ def _escaped(text: str) -> str:
 
 def _ratio(value: float) -> str:
     """With the third digit, since SAME ends at 1.02."""
-    if math.isinf(value):
-        return "∞"
-    return f"{value:.3g}" if value >= 10 or value < 0.1 else f"{value:.3f}"
+    return report_text.ratio(value, 3)
 
 
 def _bounds(ratio: Interval) -> str:
-    return f"{_ratio(ratio.low)}–{_ratio(ratio.high)}"
+    return report_text.bounds(ratio.low, ratio.high, 3)
 
 
 def _verdict(row: Row) -> str:

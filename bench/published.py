@@ -55,18 +55,18 @@ SOURCES: Mapping[str, Source] = {
     source.name: source
     for source in (
         Source(
-            "deepbench",
-            "baidu-research/DeepBench, spreadsheets under results/",
-            "vendor library; the input product is skipped there (SKIP_INPUT), so that only the "
-            "recurrent product is work: less than a step here. One warm-up, mean of 100",
-            ("deepbench-train", "deepbench-inference"),
-        ),
-        Source(
             "braun",
             "stefbraun/rnn_benchmarks, bar charts of its framework comparison (arXiv 1806.01818)",
             "TensorFlow 1.8; a whole training batch with its copy from the host, which is no part "
             "of a step here. Read off the charts' labels",
             ("braun",),
+        ),
+        Source(
+            "deepbench",
+            "baidu-research/DeepBench, spreadsheets under results/",
+            "vendor library; the input product is skipped there (SKIP_INPUT), so that only the "
+            "recurrent product is work: less than a step here. One warm-up, mean of 100",
+            ("deepbench-train", "deepbench-inference"),
         ),
         Source(
             "returnn",

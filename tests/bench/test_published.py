@@ -115,7 +115,7 @@ def test_windows_padding_and_dropout_were_published_by_nobody() -> None:
         (("528,ms", "-1,ms"), "line 2: value is '-1'; expected a time above 0"),
         (("528,ms", "528,h"), "line 2: unit is 'h'; expected one of s, ms, us"),
         (("528,ms", "528"), "line 2: unit is missing; expected a text"),
-        (("braun", "nobody"), "line 2: source is 'nobody'; expected one of deepbench, braun"),
+        (("braun", "nobody"), "line 2: source is 'nobody'; expected one of braun, deepbench"),
         (("train:batch", "train:all"), "line 2: measured is 'train:all'; expected one of"),
         (("True,32", "yes,32"), "line 2: bidirectional is 'yes'; expected one of True, False"),
         (("True,32", "True,0"), "line 2: batch is '0'; expected a positive integer"),
