@@ -26,7 +26,7 @@ from rich.text import Text
 from bench import report_text
 from bench.cases import Case
 from bench.compare import Gate, Mean, Report, Row, UsageError
-from bench.report_text import clean, count, seconds
+from bench.report_text import clean, code, count, seconds
 from bench.report_text import markdown as escaped
 from bench.result_fields import printable
 from bench.stats import (
@@ -378,8 +378,8 @@ def markdown(report: Report) -> str:
 
 
 def _code(text: str, limit: int = 160) -> str:
-    """Text as a code span in a table's cell: nothing in it is Markdown, HTML or a mention."""
-    return "`" + _clean(text, limit).replace("`", "'").replace("|", "\\|") + "`"
+    """Text as a code span, also in a table's cell: nothing in it is Markdown, HTML or a mention."""
+    return code(_clean(text, limit), limit + len("..."))
 
 
 # Data
