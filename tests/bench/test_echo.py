@@ -17,7 +17,13 @@ from rich.console import Console
 
 import lstm_impl
 from bench import echo, echo_picture
-from bench.echo_task import Checkpoint, EchoSettings, Training, Window
+from bench.echo_task import (
+    Checkpoint,
+    EchoSettings,
+    Training,
+    Window,
+    best_possible_loss,
+)
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--backend", "numpy", "--bits", "1500"]  # 20 windows an epoch
@@ -270,6 +276,12 @@ def test_a_second_ctrl_c_stops_at_once(
     assert not Path("results").exists()
 
 
+def test_a_named_checkpoint_is_kept_after_each_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupted(monkeypatch, 25, times=2)  # nothing is saved at that moment
+    assert run("--checkpoint", "echo.npz") == 130
+    assert len(losses(Path("echo.npz"))) == 20
+
+
 def test_a_signal_from_outside_ends_a_real_process_with_a_checkpoint(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "bench.echo", "--backend", "numpy", "--epochs", "1000"],
@@ -385,6 +397,8 @@ def test_logs_hold_a_point_for_each_window(monkeypatch: pytest.MonkeyPatch) -> N
     assert logs.closed
     of_loss = [(value, step) for name, value, step in points if name == "loss"]
     assert of_loss == list(zip(losses(Path("echo.npz")), range(1, 21), strict=True))
+    of_best = [value for name, value, _ in points if name == "best possible loss"]
+    assert of_best == best_possible_loss(EchoSettings(bits=1500)).tolist()
     assert {name for name, _, _ in points} == {"loss", "accuracy", "best possible loss"}
 
 

@@ -190,6 +190,8 @@ def test_the_animation_takes_few_frames_early_ones_close_together(tmp_path: Path
     from PIL import Image
 
     whole = scene(windows=300)
+    # All right: vermilion is rare, in the legend and the best possible losses only.
+    whole = replace(whole, last=replace(whole.last, ones=np.where(whole.last.targets, 0.9, 0.1)))
     animation = Animation(300)
     taken = [done for done in range(1, 301) if animation.wants(done)]
     assert taken[:4] == [1, 2, 3, 4]
@@ -206,7 +208,7 @@ def test_the_animation_takes_few_frames_early_ones_close_together(tmp_path: Path
             frames.append(np.asarray(image.convert("RGB")))
     assert not np.array_equal(frames[0], frames[1])
     # Vermilion, for what is wrong, survives the GIF's palette.
-    assert np.all(frames[0] == (0xD5, 0x5E, 0x00), axis=-1).sum() > 100
+    assert np.all(frames[0] == (0xD5, 0x5E, 0x00), axis=-1).sum() > 20
 
 
 def test_without_a_display_there_is_no_window(monkeypatch: pytest.MonkeyPatch) -> None:
