@@ -495,6 +495,7 @@ _BUILT_IN: dict[str, str] = {
     "block_lstm": "lstm_impl.backends.block_lstm:BlockLSTM",
     "cudnn": "lstm_impl.backends.cudnn:Cudnn",
     "torch": "lstm_impl.backends.torch_lstm:Torch",
+    "torch_compile": "lstm_impl.backends.torch_compile:TorchCompile",
     "jax_scan": "lstm_impl.backends.jax_scan:JaxScan",
     "jax_cudnn": "lstm_impl.backends.jax_cudnn:JaxCudnn",
     "flax": "lstm_impl.backends.flax_lstm:Flax",

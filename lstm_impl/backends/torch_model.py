@@ -11,8 +11,8 @@ import contextlib
 import importlib.util
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -82,7 +82,11 @@ class TorchModel(Model):
     ``model(x, state)`` is a plain differentiable function of tensors and ``model.parameters`` is
     what to train: kernel, recurrent kernel and bias of each layer and direction, flat, in the
     backend's own layout.
+
+    autocast: mixed precision is PyTorch's own (``torch.autocast``).
     """
+
+    autocast: ClassVar[bool] = True
 
     def __init__(self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool) -> None:
         import torch
@@ -146,7 +150,7 @@ class TorchModel(Model):
         if self.device != "cpu" and self.spec.dtype in ("float32", "tf32"):
             # A setting of the whole process: models of both kinds may take turns.
             allow_tf32(self.spec.dtype == "tf32")
-        if "mixed" in self.spec.dtype:
+        if self.autocast and "mixed" in self.spec.dtype:
             return self._torch.autocast(  # type: ignore[no-any-return]
                 self.torch_device.type, dtype=self.compute_dtype
             )
@@ -210,6 +214,14 @@ class TorchModel(Model):
         if self.torch_device.type == "cuda":
             self._torch.cuda.synchronize(self.torch_device)
 
+    def implementation(self, ops: Mapping[str, int]) -> str:
+        """Whose LSTM ran, by the operators that were seen."""
+        if any("cudnn_rnn" in op for op in ops):
+            return "cuDNN"
+        if any("mkldnn_rnn_layer" in op for op in ops):
+            return "oneDNN"
+        return "PyTorch's operators, step by step"
+
     def evidence(self, workload: Workload) -> dict[str, Any]:
         """The operators of one step and how often each ran; on a GPU the kernels too."""
         step = self.prepare(workload)
@@ -219,21 +231,12 @@ class TorchModel(Model):
         return {
             "source": "torch profiler",
             "device": self.device,
-            "implementation": implementation(ops),
+            "implementation": self.implementation(ops),
             "ops": dict(ops.most_common(MOST)),
             "ops_total": ops.total(),
             "kernels": dict(kernels.most_common(MOST)),
             "kernels_total": kernels.total(),
         }
-
-
-def implementation(ops: Iterable[str]) -> str:
-    """Whose LSTM ran, by the operators that were seen."""
-    if any("cudnn_rnn" in op for op in ops):
-        return "cuDNN"
-    if any("mkldnn_rnn_layer" in op for op in ops):
-        return "oneDNN"
-    return "PyTorch's operators, step by step"
 
 
 def profile(

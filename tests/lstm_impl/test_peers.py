@@ -40,7 +40,19 @@ CASES = {
 # An option changes how a layer is computed, not how layers are put together.
 OF_A_LAYER = ("one sequence, one timestep", "lengths", "windows", "mixed_bfloat16")
 
-MATRIX = [(name, case) for name in PEERS for case in (OF_A_LAYER if "+" in name else CASES)]
+# Compiling takes it minutes; its own tests judge the loop before it is compiled.
+SLOW = ("torch_compile",)
+
+
+def slow(name: str) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.slow] if name.startswith(SLOW) else []
+
+
+MATRIX = [
+    pytest.param(name, case, marks=slow(name))
+    for name in PEERS
+    for case in (OF_A_LAYER if "+" in name else CASES)
+]
 
 REFUSED: dict[str, dict[str, str]] = {
     # strategy: the cases it refuses on a CPU, and words of the reason
@@ -117,7 +129,7 @@ def test_a_peer_that_only_infers_refuses_training(name: str) -> None:
             call()
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=slow(name)) for name in PEERS])
 def test_weights_go_in_and_come_back(name: str) -> None:
     backend = peer(name)
     spec = LSTMSpec(3, 5)

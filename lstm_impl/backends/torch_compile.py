@@ -1,0 +1,221 @@
+"""``torch_compile``: a loop over the cell in PyTorch, compiled by ``torch.compile`` (Inductor).
+
+Not ``nn.LSTM`` compiled: the compiler steps round that module, with or without a word, and runs it
+as it is. Here every timestep is unrolled into one graph, so that compiling takes longer the longer
+the sequence; ``+cell`` compiles one step and loops in Python, at a constant price for compiling and
+a price for every step. The input product of all timesteps is one matrix product before the loop.
+
+Inductor keeps what it compiled on the disk; where it found it there, the first call is short.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import os
+import shutil
+import sysconfig
+import types
+import warnings
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lstm_impl.backend import Availability, Backend, Model, Tensor
+from lstm_impl.backends.torch_model import TorchBackend, TorchModel, set_threads
+from lstm_impl.spec import LSTMSpec
+from lstm_impl.weights import LSTMWeights
+
+__all__ = ["TorchCompile", "TorchCompileModel", "set_threads"]
+
+State = tuple[Tensor, Tensor]
+
+
+class TorchCompile(TorchBackend):
+    """A loop over time compiled as a whole, or with ``+cell`` one step of it."""
+
+    strategy = "torch_compile"
+    summary = "a loop over the cell in PyTorch, unrolled and compiled by Inductor"
+    flags = ("cell",)
+
+    @classmethod
+    def variants(cls) -> tuple[str, ...]:
+        return ("torch_compile", "torch_compile+cell")
+
+    def availability(self, device: str = "cpu") -> Availability:
+        available = super().availability(device)
+        return available and compiler_availability(device)
+
+    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
+        return TorchCompileModel(self, spec, device, batch_major, weights)
+
+
+def compiler_availability(device: str) -> Availability:
+    """Whether what Inductor needs to compile for ``device`` is here."""
+    if device != "cpu" and importlib.util.find_spec("triton") is None:
+        return Availability(
+            False,
+            "torch.compile needs Triton on a GPU, which is not installed",
+            "pip install triton",
+        )
+    compiler = os.environ.get("CXX") or "g++"
+    if shutil.which(compiler) is None:
+        return Availability(
+            False,
+            f"torch.compile needs a C++ compiler, and {compiler} is not found "
+            "(the variable CXX names another)",
+            "apt-get install g++",
+        )
+    headers = Path(sysconfig.get_path("include"))
+    if not (headers / "Python.h").exists():
+        return Availability(
+            False,
+            f"torch.compile needs Python's headers, and {headers / 'Python.h'} is not there",
+            "apt-get install python3-dev",
+        )
+    return Availability(True)
+
+
+@contextlib.contextmanager
+def quiet_compiler() -> Iterator[None]:
+    """Without the warnings that PyTorch's compiler gives about itself."""
+    with warnings.catch_warnings():
+        # When it is imported it uses what PyTorch has deprecated (torch.jit).
+        warnings.filterwarnings("ignore", r"`torch\.jit\.", DeprecationWarning)
+        # It looks at .grad of every input of a function that it compiles, leaf or not.
+        warnings.filterwarnings("ignore", r"The \.grad attribute of a Tensor that is not a leaf")
+        yield
+
+
+class TorchCompileModel(TorchModel):
+    """Canonical weights, and a compiled function for each shape and kind of call."""
+
+    autocast = False  # the weights are cast once, before the loop
+
+    def __init__(
+        self,
+        backend: Backend,
+        spec: LSTMSpec,
+        device: str,
+        batch_major: bool,
+        weights: LSTMWeights,
+    ) -> None:
+        super().__init__(backend, spec, device, batch_major)
+        with quiet_compiler():
+            importlib.import_module("torch._inductor.compile_fx")
+        self.parameters = [
+            self._torch.empty(
+                array.shape, dtype=self.variable_dtype, device=self.torch_device
+            ).requires_grad_()
+            for array in self.layout(weights)
+        ]
+        self._set_weights(weights)
+        self._compiled: dict[Hashable, Any] = {}
+
+    def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
+        if np.issubdtype(array.dtype, np.integer):
+            return self._torch.tensor(array, dtype=self._torch.int64, device=self.torch_device)
+        return super()._to_device(array)
+
+    def network(
+        self, x: Tensor, h: Tensor, c: Tensor, lengths: Tensor | None, masks: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        kind = (lengths is not None, masks is not None, self._torch.is_inference_mode_enabled())
+        if "cell" in self.backend.options:
+            key = (h.shape[1], *kind)
+            first = key not in self._compiled
+            cell = self._compile(key, self._step)
+            with quiet_compiler() if first else contextlib.nullcontext():
+                return self._loop(cell, x, h, c, self.parameters, lengths, masks)
+
+        def whole(
+            x: Tensor,
+            h: Tensor,
+            c: Tensor,
+            parameters: Sequence[Tensor],
+            lengths: Tensor | None,
+            masks: Tensor | None,
+        ) -> tuple[Tensor, Tensor, Tensor]:
+            return self._loop(self._step, x, h, c, parameters, lengths, masks)
+
+        compiled = self._compile((*x.shape, *kind), whole)
+        y, h, c = compiled(x, h, c, self.parameters, lengths, masks)
+        return y, h, c
+
+    def _compile(self, key: Hashable, function: Callable[..., Any]) -> Any:
+        if key not in self._compiled:
+            # The compiler keeps what it made with a function's code and gives up on a code after a
+            # few versions: each model and shape gets a code of its own.
+            function = getattr(function, "__func__", function)
+            own = types.FunctionType(
+                function.__code__.replace(),
+                function.__globals__,
+                function.__name__,
+                function.__defaults__,
+                function.__closure__,
+            )
+            self._compiled[key] = self._torch.compile(own, fullgraph=True, dynamic=False)
+        return self._compiled[key]
+
+    def _loop(
+        self,
+        step: Callable[..., State],
+        x: Tensor,
+        h: Tensor,
+        c: Tensor,
+        parameters: Sequence[Tensor],
+        lengths: Tensor | None,
+        masks: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        torch, spec = self._torch, self.spec
+        parameters = [parameter.to(self.compute_dtype) for parameter in parameters]
+        if self.batch_major:
+            x = x.transpose(0, 1)
+        valid = None
+        if lengths is not None:
+            steps = torch.arange(x.shape[0], device=x.device)
+            valid = (steps[:, None] < lengths[None, :])[:, :, None]
+        h_last, c_last = [], []
+        for layer in range(spec.num_layers):
+            if layer and masks is not None:
+                x = x * masks[layer - 1]
+            outputs = []
+            for direction in range(spec.num_directions):
+                row = layer * spec.num_directions + direction
+                kernel, recurrent_kernel, bias = parameters[3 * row : 3 * row + 3]
+                projected = x @ kernel + bias
+                state = (h[row], c[row])
+                hidden = []
+                order = range(x.shape[0])
+                for t in reversed(order) if direction else order:
+                    mask = None if valid is None else valid[t]
+                    state = step(projected[t], *state, recurrent_kernel, mask)
+                    hidden.append(state[0])
+                y = torch.stack(hidden[::-1] if direction else hidden)
+                outputs.append(y if valid is None else torch.where(valid, y, torch.zeros_like(y)))
+                h_last.append(state[0])
+                c_last.append(state[1])
+            x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
+        y = x.transpose(0, 1) if self.batch_major else x
+        return y, torch.stack(h_last), torch.stack(c_last)
+
+    @staticmethod
+    def _step(z: Tensor, h: Tensor, c: Tensor, recurrent_kernel: Tensor, valid: Tensor) -> State:
+        """The state after one timestep of one cell; ``z [B, 4H]`` is the input's part."""
+        import torch
+
+        i, f, g, o = (z + h @ recurrent_kernel).chunk(4, dim=-1)
+        c_new = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        h_new = torch.sigmoid(o) * torch.tanh(c_new)
+        if valid is None:
+            return h_new, c_new
+        return torch.where(valid, h_new, h), torch.where(valid, c_new, c)
+
+    def implementation(self, ops: Mapping[str, int]) -> str:
+        if any(op.startswith("Torch-Compiled Region") for op in ops):
+            return "compiled by Inductor"
+        return super().implementation(ops)
