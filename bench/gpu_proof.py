@@ -387,8 +387,10 @@ def _judge_measured(proof: Proof, errors: Sequence[ResultError], ended: Ended) -
     finished = [each for each in proof.outcomes if each.outcome != "interrupted"]
     missing = proof.wanted - len(proof.measurements) - len(finished)
     if not ended.in_time:
-        proof.unfinished.append(f"measured: {missing} of {proof.wanted} cases were not reached")
-    elif missing:
+        # It may have been about to end: what counts is what has a result.
+        if missing:
+            proof.unfinished.append(f"measured: {missing} of {proof.wanted} cases were not reached")
+    elif missing or (ended.code != 0 and not proof.failures):
         proof.failures.append(
             f"measured: pytest ended with exit code {ended.code} and {missing} of {proof.wanted} "
             "cases have no result; see measure.log"

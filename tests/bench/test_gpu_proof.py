@@ -246,6 +246,20 @@ def test_a_suite_that_its_time_was_too_short_for_is_incomplete() -> None:
     assert proof.unfinished == ["measured: 2 of 3 cases were not reached"]
 
 
+def test_a_suite_that_was_late_but_has_all_its_results_is_done() -> None:
+    proof = proof_on()
+    proof.wanted, proof.outcomes = 1, [outcome("refused")]
+    gpu_proof._judge_measured(proof, [], LATE)
+    assert proof.code == 0
+
+
+def test_a_pytest_that_fails_where_every_case_has_a_result_is_a_failure() -> None:
+    proof = proof_on()
+    proof.wanted, proof.outcomes = 1, [outcome("refused")]
+    gpu_proof._judge_measured(proof, [], Ended(3, True, 1.0))
+    assert proof.code == 1
+
+
 def test_a_pytest_that_dies_is_a_failure() -> None:
     proof = proof_on()
     proof.wanted = 3
