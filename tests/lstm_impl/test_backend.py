@@ -352,6 +352,14 @@ def test_an_input_that_makes_no_sense_is_refused(x: Any, says: str) -> None:
         model.gradients(x, np.zeros((2, 2, 4)))
 
 
+def test_nan_is_refused_on_padding_too() -> None:
+    """Some backends multiply padding by zero, which NaN survives."""
+    x = np.zeros((3, 2, 3))
+    x[2, 1, 0] = np.nan
+    with pytest.raises(ValueError, match=r"x\[2, 1, 0\] is nan"):
+        build().forward(x, lengths=[3, 2])
+
+
 def test_a_batch_major_model_speaks_of_its_own_axes() -> None:
     model = build(batch_major=True)
     with pytest.raises(ValueError, match=r"no timesteps; .*\(\[batch, time, feature\]\)"):

@@ -526,7 +526,7 @@ def test_hidden_states_stay_under_one_and_cells_grow_by_one_a_step(
     steps = np.full(problem.x.shape[1], len(problem.x))
     steps = steps if problem.lengths is None else problem.lengths
     bound = np.abs(problem.state.c) + steps[None, :, None]
-    assert np.all(np.abs(last.c) <= bound)
+    assert np.all(np.abs(last.c) <= bound * (1 + 1e-12))  # saturated gates reach it, and round
     assert np.all(np.isfinite(last.c))
 
 

@@ -130,6 +130,12 @@ def test_bfloat16_by_hand(value: float, rounded: float) -> None:
     assert np.signbit(found) == np.signbit(rounded)
 
 
+@pytest.mark.parametrize("bits", [0x7FFFFFFF, 0xFFFFFFFF, 0x7F800001, 0xFF800001])
+def test_every_kind_of_nan_stays_nan(bits: int) -> None:
+    """Rounding the bits alone would make zero of some and infinity of others."""
+    assert np.isnan(round_to_bfloat16(np.array([bits], np.uint32).view(np.float32))).all()
+
+
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("shape", [(), (0, 3), (2, 1, 3)])
 def test_rounding_keeps_the_shape(dtype: str, shape: tuple[int, ...]) -> None:
