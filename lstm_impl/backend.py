@@ -501,6 +501,7 @@ _BUILT_IN: dict[str, str] = {
     "flax": "lstm_impl.backends.flax_lstm:Flax",
     "onnxruntime": "lstm_impl.backends.onnxruntime_lstm:OnnxRuntime",
     "litert": "lstm_impl.backends.litert:LiteRT",
+    "flashrnn": "lstm_impl.backends.flashrnn:FlashRNN",
     "keras": "lstm_impl.backends.keras_layer:Keras",
     "dynamic_rnn": "lstm_impl.backends.legacy_rnn:DynamicRNN",
     "static_rnn": "lstm_impl.backends.legacy_rnn:StaticRNN",
