@@ -41,6 +41,8 @@ FRAMEWORKS = (
     "onnx",
     "onnxruntime",
     "ai_edge_litert",
+    "flashrnn",
+    "triton",
 )
 
 
@@ -251,14 +253,15 @@ def test_where_no_framework_is_installed_each_backend_says_what_to_install(
     monkeypatch.setattr(importlib.util, "find_spec", find_spec)
     for name in list_backends():
         backend = get_backend(name)
-        found = backend.availability("cpu")
+        device = "cpu" if "cpu" in backend.devices else "gpu:0"
+        found = backend.availability(device)
         if backend.framework == "numpy":
             assert found, name
             continue
         assert "is not installed" in str(found), name
-        assert "pip install" in str(found), name
+        assert "pip install" in found.install, name
         with pytest.raises(UnavailableError, match="is not installed"):
-            backend.build(SPEC, LSTMWeights.random(SPEC))
+            backend.build(SPEC, LSTMWeights.random(SPEC), device=device)
 
 
 def test_availability_reads_as_a_sentence() -> None:
