@@ -1,0 +1,414 @@
+"""``python -m bench.keras_layer``: the layer of this library against ``keras.layers.LSTM``.
+
+Both layers have the same weights and get the same input. What is timed is what a user runs: a whole
+training step of a model that holds the layer and nothing else (forward pass, mean squared error,
+gradients, update), traced as Keras's ``fit`` traces it, or ``fit`` itself; or the forward pass.
+Before a layer is timed, its outputs and gradients are compared with Keras's on these very shapes.
+Each pair is timed in alternating blocks, in several fresh processes; what is shown is the ratio of
+times with its interval and verdict.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench import equivalence, report_text
+from bench.stats import Comparison, RunSamples, case_interval, compare
+from bench.timing import Broken, Clock, Plan, Series, first_use, measure
+from lstm_impl.backend import Step, get_backend
+from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
+
+BASELINE = "keras.layers.LSTM"
+SHAPES = ("b64-t25-i512-h512", "b1-t150-i256-h256", "b32-t100-i128-h128")
+MODES = ("training", "inference")
+FIT_BATCHES = 10
+"""Batches in one call of ``fit``: its own cost at the start and end of an epoch, about 10 ms, is
+then shared as it is in a short epoch."""
+
+_SHAPE = re.compile(r"b(?P<batch>\d+)-t(?P<timesteps>\d+)-i(?P<inputs>\d+)-h(?P<hidden>\d+)")
+
+EPILOG = """\
+A shape is spelled b<batch>-t<timesteps>-i<input features>-h<hidden units>, as in the suite's case
+ids. A ratio is ours / Keras's: below 1, ours is faster. With 6 processes or more the interval comes
+from the processes themselves; with fewer, from an allowance for how processes differ.
+
+exit codes: 0 all was measured; 1 something was not (a line says why); 2 bad input
+"""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of a case: input ``[batch, timesteps, inputs]`` and ``hidden`` units."""
+
+    batch: int
+    timesteps: int
+    inputs: int
+    hidden: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shape:
+        """The shape spelled ``b64-t25-i512-h512``. Raises ValueError for anything else."""
+        match = _SHAPE.fullmatch(text)
+        if match is None or "0" in match.groups():
+            raise ValueError(f"{text!r} is no shape; expected one such as {SHAPES[0]}")
+        return cls(*map(int, match.groups()))
+
+    def __str__(self) -> str:
+        return f"b{self.batch}-t{self.timesteps}-i{self.inputs}-h{self.hidden}"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What one process is asked to measure, once for each shape and mode.
+
+    backends: ids for our layer. through: ``step``, a traced step over tensors of known sizes, or
+    ``fit`` (``predict`` in inference), which does not know the batch size when it is traced.
+    masked: with sequences of different lengths, padded on the right. seconds: for each shape and
+    mode, for all layers together.
+    """
+
+    shapes: tuple[str, ...]
+    modes: tuple[str, ...]
+    backends: tuple[str, ...]
+    through: str
+    dtype: str
+    masked: bool
+    seconds: float
+    seed: int
+
+
+# -- in a fresh process
+
+
+def answer(question: Question) -> list[dict[str, Any]]:
+    """Measure every shape and mode in an order of its own: one plain record a layer."""
+    cases = [(shape, mode) for shape in question.shapes for mode in question.modes]
+    random.Random(question.seed).shuffle(cases)
+    return [
+        record
+        for shape, mode in cases
+        for record in _measure_case(question, Shape.parse(shape), mode)
+    ]
+
+
+def _measure_case(question: Question, shape: Shape, mode: str) -> list[dict[str, Any]]:
+    training = mode == "training"
+    baseline = _Subject(question, shape, None)
+    steps: dict[str, Step] = {BASELINE: baseline.step(training)}
+    known: dict[str, dict[str, Any]] = {
+        name: {"shape": str(shape), "mode": mode, "layer": name, "failed": "", "picked": ""}
+        for name in (BASELINE, *question.backends)
+    }
+    subjects = {}
+    for name in question.backends:
+        try:
+            subjects[name] = _Subject(question, shape, name)
+            subjects[name].layer.set_weights(baseline.layer.get_weights())
+            known[name]["failed"] = subjects[name].difference(baseline)
+            if not known[name]["failed"]:
+                steps[name] = subjects[name].step(training)
+        except UnsupportedError as error:
+            known[name]["failed"] = str(error)
+    clock = Clock.system()
+    for name, step in steps.items():
+        known[name]["first_call"] = first_use(step, clock).first_call
+    plan = Plan(seconds=question.seconds, precision=0.005, seed=question.seed)
+    for name, result in measure(steps, plan, clock).items():
+        known[name] |= _plain(result)
+    for name, subject in subjects.items():
+        if not known[name]["failed"]:
+            known[name]["picked"] = subject.picked(training)
+    return list(known.values())
+
+
+def _plain(result: Series | Broken) -> dict[str, Any]:
+    if isinstance(result, Broken):
+        return {"failed": f"{type(result.error).__name__} {result.during}: {result.error}"}
+    return {
+        "samples": list(result.samples),
+        "rounds": list(result.rounds),
+        "steady": result.steady,
+    }
+
+
+class _Subject:
+    """One layer in a model, with its data: the thing that is timed. backend None is Keras's."""
+
+    def __init__(self, question: Question, shape: Shape, backend: str | None) -> None:
+        import keras
+        import tensorflow as tf
+
+        import lstm_impl.keras
+
+        self._question, self._shape = question, shape
+        self._tf = tf
+        arguments: dict[str, Any] = {
+            "units": shape.hidden,
+            "return_sequences": True,
+            "dtype": question.dtype,
+        }
+        self.layer = (
+            keras.layers.LSTM(**arguments)
+            if backend is None
+            else lstm_impl.keras.LSTM(**arguments, backend=backend)
+        )
+        rng = np.random.default_rng(question.seed)
+        sizes = (shape.batch, shape.timesteps)
+        self._x = rng.standard_normal((*sizes, shape.inputs)).astype(np.float32)
+        self._target = rng.standard_normal((*sizes, shape.hidden)).astype(np.float32)
+        lengths = np.linspace(shape.timesteps, max(1, shape.timesteps // 2), shape.batch).round()
+        self._mask = np.arange(shape.timesteps)[None] < lengths[:, None]
+        x = keras.Input((shape.timesteps, shape.inputs))
+        mask = keras.Input((shape.timesteps,), dtype="bool")
+        inputs = [x, mask] if question.masked else [x]
+        y = self.layer(x, mask=mask) if question.masked else self.layer(x)
+        self._model = keras.Model(inputs, y)
+        self._model.compile(keras.optimizers.SGD(1e-3), "mse")
+
+    def difference(self, baseline: _Subject) -> str:
+        """Where outputs or gradients are not Keras's, in words, or an empty string."""
+        shape = self._shape
+        dtype = self._question.dtype
+        spec = LSTMSpec(shape.inputs, shape.hidden, dtype=dtype)
+        ours, theirs = self._results(), baseline._results()
+        allowed = equivalence.bounds(spec, shape.batch, shape.timesteps, list(ours))
+        for name, error in equivalence.compare(ours, theirs).items():
+            # both sides are rounded, each by as much as the bound allows
+            if error > 2 * allowed[name]:
+                return (
+                    f"{name} differs from Keras's by {error:.1e} of its largest value, "
+                    f"{2 * allowed[name]:.1e} allowed"
+                )
+        return ""
+
+    def _results(self) -> Mapping[str, Any]:
+        tf = self._tf
+        x = tf.constant(self._x)
+        mask = tf.constant(self._mask) if self._question.masked else None
+
+        @tf.function  # type: ignore[untyped-decorator]
+        def results() -> Any:
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = self.layer(x, mask=mask, training=True)
+                loss = tf.reduce_sum(tf.cast(y, tf.float32) * self._target)
+            return y, tape.gradient(loss, [x, *(v.value for v in self.layer.trainable_variables)])
+
+        y, gradients = results()
+        names = (
+            "dx",
+            "dlayer0.forward.kernel",
+            "dlayer0.forward.recurrent",
+            "dlayer0.forward.bias",
+        )
+        arrays = {"y": y, **dict(zip(names, gradients, strict=True))}
+        return {name: np.asarray(tf.cast(array, tf.float64)) for name, array in arrays.items()}
+
+    def step(self, training: bool) -> Step:
+        """What is timed."""
+        tf, model = self._tf, self._model
+        data = (self._x, self._mask) if self._question.masked else (self._x,)
+        wait = tf.test.experimental.sync_devices
+        if self._question.through == "fit":
+            rows = tuple(np.tile(part, (FIT_BATCHES,) + (1,) * (part.ndim - 1)) for part in data)
+            target = np.tile(self._target, (FIT_BATCHES, 1, 1))
+            batches = tf.data.Dataset.from_tensor_slices((rows, target)).batch(self._shape.batch)
+            if training:
+                return Step(lambda: model.fit(batches, verbose=0), wait, lambda: None)
+            return Step(lambda: model.predict(batches, verbose=0), wait, lambda: None)
+        x = tuple(map(tf.constant, data))
+        if not training:
+            infer = tf.function(lambda *x: model(list(x), training=False), autograph=False)
+            return Step(lambda: infer(*x), wait, lambda: infer.get_concrete_function(*x))
+        target = tf.constant(self._target)
+        train = tf.function(lambda *data: model.train_step(data), autograph=False)
+        return Step(lambda: train(x, target), wait, lambda: train.get_concrete_function(x, target))
+
+    def picked(self, training: bool) -> str:
+        """The backends that computed the calls of this mode."""
+        made = self.layer.explain().choices
+        return ", ".join(
+            sorted({choice.backend for call, choice in made if call.training == training})
+        )
+
+
+# -- in the process that asks
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code (see ``EPILOG``)."""
+    options = _parser().parse_args(arguments)
+    if options.answer is not None:
+        return _child(options.answer)
+    try:
+        question = _question(options)
+    except (ValueError, UnsupportedError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    answers = []
+    for number in range(options.processes):
+        print(f"process {number + 1} of {options.processes}", file=sys.stderr)
+        answers.append(_ask(Question(**{**asdict(question), "seed": question.seed + number})))
+        if answers[-1] is None:
+            return 1
+    return _show([found for found in answers if found is not None], options.format)
+
+
+def _child(folder: Path) -> int:
+    asked: dict[str, Any] = json.loads((folder / "question.json").read_text())
+    for field in ("shapes", "modes", "backends"):
+        asked[field] = tuple(asked[field])
+    question = Question(**asked)
+    (folder / "answer.json").write_text(json.dumps(answer(question)))
+    return 0
+
+
+def _ask(question: Question) -> list[dict[str, Any]] | None:
+    """What a fresh process answers; None if it failed, which it has said itself."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "question.json").write_text(json.dumps(asdict(question)))
+        command = [sys.executable, "-m", "bench.keras_layer", "--answer", name]
+        done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            print(
+                f"error: a measuring process ended with code {done.returncode}: {last}",
+                file=sys.stderr,
+            )
+            return None
+        found: list[dict[str, Any]] = json.loads((folder / "answer.json").read_text())
+        return found
+
+
+def _question(options: argparse.Namespace) -> Question:
+    for shape in options.shapes:
+        Shape.parse(shape)
+    for backend in options.backend:
+        if backend != "auto":
+            get_backend(backend)
+    if options.processes < 1 or not options.seconds > 0:
+        raise ValueError("--processes and --seconds take positive numbers")
+    return Question(
+        tuple(options.shapes),
+        tuple(options.mode),
+        tuple(options.backend),
+        options.through,
+        options.dtype,
+        options.masked,
+        options.seconds,
+        options.seed,
+    )
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: one of our layers against Keras's, over all processes."""
+
+    shape: str
+    mode: str
+    layer: str
+    picked: str
+    keras_seconds: float
+    comparison: Comparison
+
+
+def rows(answers: Sequence[Sequence[Mapping[str, Any]]]) -> tuple[list[Row], list[str]]:
+    """The table, and why what is not in it could not be measured."""
+    by_key: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+    for records in answers:
+        for record in records:
+            by_key.setdefault((record["shape"], record["mode"], record["layer"]), []).append(record)
+    table, problems = [], []
+    for (shape, mode, layer), records in sorted(by_key.items()):
+        if layer == BASELINE:
+            continue
+        base = by_key[shape, mode, BASELINE]
+        if failed := [record["failed"] for record in (*records, *base) if record["failed"]]:
+            problems.append(f"{layer}, {shape}, {mode}: {failed[0]}")
+            continue
+        runs = [
+            [
+                RunSamples(str(number), np.array(side["samples"]), np.array(side["rounds"]))
+                for number, side in enumerate(sides)
+            ]
+            for sides in (records, base)
+        ]
+        picked = ", ".join(sorted({record["picked"] for record in records}))
+        keras_seconds = case_interval([record["samples"] for record in base]).mid
+        table.append(Row(shape, mode, layer, picked, keras_seconds, compare(*runs)))
+    return table, problems
+
+
+def _show(answers: Sequence[Sequence[Mapping[str, Any]]], form: str) -> int:
+    from tabulate import tabulate
+
+    table, problems = rows(answers)
+    cells = [
+        (
+            row.shape,
+            row.mode,
+            row.layer,
+            row.picked,
+            report_text.seconds(row.keras_seconds),
+            report_text.ratio(row.comparison.ratio.mid),
+            report_text.bounds(row.comparison.ratio.low, row.comparison.ratio.high),
+            str(row.comparison.verdict),
+        )
+        for row in table
+    ]
+    headers = ("shape", "mode", "backend", "computed by", "Keras", "ratio", "99.5%", "verdict")
+    if cells:
+        print(tabulate(cells, headers, "github" if form == "markdown" else "simple"))
+        print(f"\n{table[0].comparison.how}; ratio is ours / Keras's, below 1 is faster")
+    for problem in problems:
+        print(f"not measured: {problem}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.keras_layer",
+        description="Time lstm_impl.keras.LSTM against keras.layers.LSTM in alternating blocks.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "shapes", nargs="*", default=list(SHAPES), metavar="SHAPE", help="%(default)s"
+    )
+    parser.add_argument(
+        "--backend", nargs="+", default=["auto"], help="of our layer; several are timed together"
+    )
+    parser.add_argument("--mode", nargs="+", choices=MODES, default=list(MODES))
+    parser.add_argument(
+        "--through",
+        choices=("step", "fit"),
+        default="step",
+        help="a traced step, or fit and predict themselves (%(default)s)",
+    )
+    parser.add_argument("--dtype", choices=sorted(PRECISIONS.keys() - {"tf32"}), default="float32")
+    parser.add_argument("--masked", action="store_true", help="sequences of half to full length")
+    parser.add_argument("--processes", type=int, default=6, help="fresh ones (%(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=6.0, help="of timing a shape and mode (%(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--format", choices=("terminal", "markdown"), default="terminal")
+    parser.add_argument("--answer", type=Path, help=argparse.SUPPRESS)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

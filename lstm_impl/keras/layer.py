@@ -1,0 +1,281 @@
+"""The Keras layer: Keras's arguments, weights, masks and states around a backend's computation.
+
+What Keras's own loop does is the specification, on every device: a masked step keeps the state and
+repeats the last output, with zeros before the first valid step (or is zero, with
+``zero_output_for_mask``), whatever the pattern of the mask.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from lstm_impl.backend import Availability, Backend, Tensor, UnavailableError
+from lstm_impl.backends.tensorflow_model import TensorFlowBackend
+from lstm_impl.keras.choice import (
+    AUTO,
+    KERAS,
+    NOT_COMPILED,
+    Arguments,
+    Call,
+    Choice,
+    Explanation,
+    can_be_compiled,
+    check_auto,
+    choose,
+    in_layer,
+    jit_notes,
+    named,
+    obstacle,
+    supports_jit,
+)
+from lstm_impl.keras.core import LayerCore, repeat_last
+from lstm_impl.spec import UnsupportedError
+
+logger = logging.getLogger(__name__)
+
+_TANH = (keras.activations.tanh, keras.ops.tanh, tf.tanh)
+_SIGMOID = (keras.activations.sigmoid, keras.ops.sigmoid, tf.sigmoid)
+
+
+class _Memory:
+    """What a layer keeps of its backends: traced functions, and what was picked for which call.
+
+    An object of its own, so that neither Keras nor TensorFlow tracks what is in it.
+    """
+
+    def __init__(self, backend: Backend | None) -> None:
+        self.backend = backend
+        self.cores: dict[str, LayerCore] = {}
+        self.availability: dict[str, Availability] = {}
+        # one call for each way of calling, not one for each size: batches differ without end
+        self.choices: dict[tuple[str, bool, str], tuple[Call, Choice]] = {}
+
+
+@keras.saving.register_keras_serializable(package="lstm_impl")
+class LSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no types
+    """``keras.layers.LSTM`` computed by a backend of this library.
+
+    All arguments of Keras's layer, and
+
+    backend: ``"auto"``, which picks by device, arguments and call, and takes Keras's own loop for
+        what nothing else computes; ``"keras"``, which is Keras's own code; or the id of a
+        TensorFlow backend, such as ``"while_loop+hoisted"`` or ``"cudnn"``, which then is used or
+        raises. ``explain()`` says what computes the layer, and why.
+
+    Input ``[batch, time, feature]``; outputs, state, masks and weights are those of Keras's layer.
+
+    Raises UnsupportedError, with the reason, where a named backend cannot compute a layer with
+    these arguments; UnavailableError, when called, where it cannot run on this machine (so that a
+    model which was trained with ``"cudnn"`` can be loaded anywhere, and its ``backend`` changed).
+    """
+
+    def __init__(self, units: int, *args: Any, backend: str = AUTO, **kwargs: Any) -> None:
+        super().__init__(units, *args, **kwargs)
+        self.backend = backend
+
+    @property
+    def backend(self) -> str:
+        """The argument ``backend``, which can be changed: compile the model again afterwards."""
+        return self._backend
+
+    @backend.setter
+    def backend(self, name: str) -> None:
+        arguments = self._arguments()
+        if name == AUTO:
+            check_auto(arguments)
+            self._memory = _Memory(None)
+            self._backend = AUTO
+        else:
+            backend = named(name, arguments)
+            self._memory = _Memory(backend)
+            self._backend = backend.name
+        self.supports_jit = supports_jit(
+            self._memory.backend, arguments, bool(tf.config.list_logical_devices("GPU"))
+        )
+
+    def explain(self) -> Explanation:
+        """What computes this layer, and why: ``print(layer.explain())``.
+
+        Of the calls that were made (one inside a ``tf.function`` counts when it is traced), or if
+        there were none, of what calls would do.
+        """
+        made = list(self._memory.choices.values())
+        if not made:
+            for training in (True, False):
+                call = Call(self._device(), training, True, False, None, None, None)
+                try:
+                    made.append((call, self._choose(call)))
+                except UnsupportedError as error:
+                    made.append((call, Choice("nothing", str(error))))
+        return Explanation(
+            self.backend,
+            tuple(made),
+            bool(self._memory.choices),
+            (jit_notes(self.supports_jit),),
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Keras's configuration, ``backend``, and ``use_cudnn``, which Keras's leaves out."""
+        return {
+            **super().get_config(),
+            "use_cudnn": self.use_cudnn,
+            "implementation": self.cell.implementation,
+            "backend": self.backend,
+        }
+
+    # -- the choice
+
+    def _arguments(self) -> Arguments:
+        return Arguments(
+            units=self.units,
+            activation=_function_name(self.activation, "tanh", _TANH),
+            recurrent_activation=_function_name(self.recurrent_activation, "sigmoid", _SIGMOID),
+            dropout=self.dropout,
+            recurrent_dropout=self.recurrent_dropout,
+            implementation=self.cell.implementation,
+            unroll=self.unroll,
+            use_cudnn=self.use_cudnn,
+            compute_dtype=self.cell.compute_dtype,
+        )
+
+    def _choose(self, call: Call) -> Choice:
+        """Raises UnsupportedError or UnavailableError where nothing may compute the call."""
+        backend = self._memory.backend
+        arguments = self._arguments()
+        if backend is None:
+            return choose(arguments, call)
+        # attributes such as unroll may have been set since the backend was named
+        if reason := obstacle(backend, arguments):
+            raise UnsupportedError(f"backend={self.backend!r} cannot compute this layer: {reason}")
+        device = "cpu" if call.device == "cpu" else "gpu:0"
+        if call.compiled and not can_be_compiled(backend):
+            raise UnsupportedError(
+                f"backend={self.backend!r} cannot compute this call: {NOT_COMPILED}"
+            )
+        if device not in self._memory.availability:
+            self._memory.availability[device] = backend.availability(device)
+        if not (available := self._memory.availability[device]):
+            raise UnavailableError(
+                f"backend={self.backend!r} cannot run here: {available}. To let the layer pick "
+                "another, set its attribute backend to 'auto' and compile the model again"
+            )
+        return Choice(backend.name, "it was asked for by name")
+
+    @staticmethod
+    def _device() -> str:
+        """``gpu`` or ``cpu``: where ops made here are placed."""
+        if not tf.config.list_logical_devices("GPU"):
+            return "cpu"
+        # In a graph this is what tf.device asked for, empty if nothing: then the GPU is taken.
+        return "cpu" if "CPU" in tf.zeros([]).device.upper() else "gpu"
+
+    def _remember(self, call: Call, choice: Choice) -> None:
+        key = (call.device, call.training, choice.backend)
+        if key not in self._memory.choices:
+            level = logging.WARNING if choice.fallback else logging.INFO
+            logger.log(level, "layer %s, %s: %s", self.name, call, choice)
+        self._memory.choices[key] = (call, choice)
+
+    # -- the computation
+
+    def inner_loop(
+        self, sequences: Tensor, initial_state: list[Tensor], mask: Tensor, training: bool = False
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Last output ``[B, H]``, outputs ``[B, T, H]`` (``[B, 1, H]`` without return_sequences)
+        and final state, as Keras's own method.
+        """
+        if isinstance(mask, list | tuple):
+            mask = mask[0]
+        call = Call(
+            self._device(),
+            bool(training),
+            not tf.executing_eagerly(),
+            _in_xla(),
+            *sequences.shape,
+        )
+        choice = self._choose(call)
+        self._remember(call, choice)
+        if choice.backend == KERAS:
+            # named, Keras may choose cuDNN as it does; as what auto falls back to, it is the loop
+            keras_layer = keras.layers.RNN if self.backend == AUTO else keras.layers.LSTM
+            result: tuple[Tensor, Tensor, list[Tensor]] = keras_layer.inner_loop(
+                self, sequences, initial_state, mask, training
+            )
+            return result
+        if training and 0.0 < self.dropout < 1.0:
+            kept = self.cell.get_dropout_mask(sequences[:, 0, :])
+            sequences = sequences * kept[:, None, :]
+        # A kept state comes as its variable, which has moved on when the gradient is computed.
+        h, c = (tf.convert_to_tensor(keras.ops.convert_to_tensor(part)) for part in initial_state)
+        return self._compute(self._core(choice.backend), sequences, (h, c), mask)
+
+    def _core(self, name: str) -> LayerCore:
+        if name not in self._memory.cores:
+            backend = self._memory.backend or named(name, self._arguments())
+            assert isinstance(backend, TensorFlowBackend)
+            self._memory.cores[name] = LayerCore(in_layer(backend), self.cell.compute_dtype)
+        return self._memory.cores[name]
+
+    def _compute(
+        self,
+        core: LayerCore,
+        sequences: Tensor,
+        initial_state: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        x = tf.transpose(sequences, [1, 0, 2])
+        valid = None if mask is None else _time_major_mask(mask)
+        inputs = (x, *initial_state, *self._parameters())
+        y, h, c = core(inputs, None if valid is None else valid[:, :, None], self.go_backwards)
+        if valid is not None and self.go_backwards:
+            valid = tf.reverse(valid, [0])
+        last = h
+        if valid is not None:
+            # the state before the first valid step is the initial one, the output is zero
+            some = valid[-1] if self.zero_output_for_mask else tf.reduce_any(valid, axis=0)
+            last = tf.where(some[:, None], h, tf.zeros_like(h))
+        if not self.return_sequences:
+            return last, last[:, None, :], [h, c]
+        if self.go_backwards:
+            y = tf.reverse(y, [0])
+        if valid is not None and not self.zero_output_for_mask:
+            y = repeat_last(y, valid)
+        return last, tf.transpose(y, [1, 0, 2]), [h, c]
+
+    def _parameters(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Kernel, recurrent kernel and bias as tensors of the compute type."""
+        dtype = self.cell.compute_dtype
+        kernel, recurrent_kernel = (
+            tf.cast(keras.ops.convert_to_tensor(variable), dtype)
+            for variable in (self.cell.kernel, self.cell.recurrent_kernel)
+        )
+        if not self.use_bias:
+            return kernel, recurrent_kernel, tf.zeros([4 * self.units], dtype)
+        return kernel, recurrent_kernel, tf.cast(keras.ops.convert_to_tensor(self.cell.bias), dtype)
+
+
+def _in_xla() -> bool:
+    """Whether XLA compiles, as a whole, the graph that is being traced."""
+    # TensorFlow has no public way to ask; its own loops ask this before they are built.
+    from tensorflow.python.ops import control_flow_util
+
+    graph = tf.compat.v1.get_default_graph()
+    return not tf.executing_eagerly() and bool(control_flow_util.GraphOrParentsInXlaContext(graph))
+
+
+def _function_name(function: Any, name: str, same: tuple[Any, ...]) -> str:
+    if function in same:
+        return name
+    return str(getattr(function, "__name__", function))
+
+
+def _time_major_mask(mask: Tensor) -> Tensor:
+    """A mask ``[B, T]`` or ``[B, T, 1]`` of any type as ``[T, B]`` bool."""
+    mask = tf.cast(mask, tf.bool)
+    if mask.shape.rank == 3:
+        mask = mask[:, :, 0]
+    return tf.transpose(mask)

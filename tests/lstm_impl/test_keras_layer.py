@@ -1,0 +1,280 @@
+"""``lstm_impl.keras.LSTM`` does what ``keras.layers.LSTM`` does on its loop path.
+
+The matrix is generated: the backends from the registry, the behaviours as a covering array in which
+every pair of values occurs, with every backend. What Keras computes with ``use_cudnn=False`` is the
+specification, outputs and gradients alike.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from allpairspy import AllPairs
+
+from lstm_impl import PRECISIONS, UnsupportedError, get_backend, list_backends
+
+pytest.importorskip("keras", reason="the layer is Keras's: pip install '.[cpu]'")
+tf = pytest.importorskip("tensorflow", reason="the layer is TensorFlow's: pip install '.[cpu]'")
+
+import keras  # noqa: E402
+
+import lstm_impl.keras  # noqa: E402
+from lstm_impl.keras.choice import Arguments, obstacle  # noqa: E402
+from tests.lstm_impl.cudnn_emulation import emulated_cudnn  # noqa: E402
+
+BATCH, TIMESTEPS, FEATURES, UNITS = 4, 6, 3, 5
+
+# More steps an iteration than 4 of 6 would show nothing more and take long to trace.
+ALL = dict.fromkeys(re.sub("@[0-9]+", "@4", name) for name in list_backends())
+SERVED = [
+    name
+    for name in ALL
+    if not obstacle(get_backend(name), Arguments(UNITS)) and get_backend(name).availability("cpu")
+]
+COMPILED = [name for name in SERVED if "xla" in getattr(get_backend(name), "options", ())]
+PLAIN = ["auto", *(name for name in SERVED if name not in COMPILED)]
+UNROLLED = [name for name in PLAIN if name.startswith("static_unroll")]
+
+MASKS: dict[str, Any] = {
+    "no mask": None,
+    "right padded": [
+        [1, 1, 1, 1, 1, 1],
+        [1, 1, 1, 0, 0, 0],
+        [1, 0, 0, 0, 0, 0],
+        [1, 1, 1, 1, 1, 0],
+    ],
+    "left padded": [[1, 1, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 0, 1], [0, 1, 1, 1, 1, 1]],
+    "gaps": [[1, 0, 1, 0, 0, 1], [0, 1, 1, 0, 1, 0], [1, 1, 1, 1, 1, 1], [0, 0, 1, 0, 0, 0]],
+    "an empty row": [
+        [1, 1, 1, 1, 0, 0],
+        [0, 0, 0, 0, 0, 0],
+        [0, 1, 0, 0, 1, 0],
+        [1, 1, 1, 1, 1, 1],
+    ],
+}
+
+AXES: dict[str, list[Any]] = {
+    "mask": list(MASKS),
+    "called": ["eagerly", "in a graph", "in a graph of any shape"],
+    "return_sequences": [True, False],
+    "go_backwards": [False, True],
+    "initial_state": [False, True],
+    "return_state": [True, False],
+    "stateful": [False, True],
+    "use_bias": [True, False],
+    "dropout": [0.0, 0.4],
+    "zero_output_for_mask": [False, True],
+}
+Behaviour = tuple[tuple[str, Any], ...]
+
+
+def covering(**more: list[Any]) -> list[dict[str, Any]]:
+    axes = {**more, **AXES}
+    return [dict(zip(axes, row, strict=True)) for row in AllPairs(list(axes.values()))]
+
+
+def name_of(row: dict[str, Any]) -> str:
+    """Readable and short: what differs from the layer's defaults."""
+    words = [str(row[key]) for key in ("backend", "mask", "called")]
+    return "-".join(
+        [*words, *(key for key in AXES if row[key] is True or (key == "dropout" and row[key]))]
+    )
+
+
+ROWS = covering(backend=PLAIN)
+COMPILED_ROWS = covering(backend=["while_loop+hoisted+xla", "while_loop+xla"])
+ALL_COMPILED_ROWS = covering(backend=COMPILED)  # minutes of compiling
+
+
+def constructor(row: dict[str, Any]) -> dict[str, Any]:
+    own = ("mask", "called", "initial_state", "backend")
+    return {"units": UNITS, "seed": 3, **{k: v for k, v in row.items() if k not in own}}
+
+
+def random(*shape: int, seed: int = 0) -> npt.NDArray[np.float64]:
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def results(layer: Any, row: dict[str, Any]) -> list[npt.NDArray[Any]]:
+    """Outputs, gradients and kept state of two calls, so that the second sees what is kept."""
+    dtype = layer.compute_dtype
+    x = tf.constant(random(BATCH, TIMESTEPS, FEATURES), dtype)
+    state = []
+    if row["initial_state"]:
+        state = [tf.constant(random(BATCH, UNITS, seed=seed), dtype) for seed in (1, 2)]
+    mask = MASKS[row["mask"]]
+    masks = [] if mask is None else [tf.constant(np.array(mask, bool))]
+
+    def step(x: Any, state: list[Any], masks: list[Any]) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch([x, *state])
+            outputs = tf.nest.flatten(
+                layer(
+                    x,
+                    initial_state=state or None,
+                    mask=masks[0] if masks else None,
+                    training=True,
+                )
+            )
+            loss = sum(tf.reduce_sum(y * weights_for(y)) for y in outputs)
+        sources = [x, *state, *(variable.value for variable in layer.trainable_variables)]
+        return outputs, tape.gradient(
+            loss, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
+
+    if row["called"] == "in a graph":
+        step = tf.function(step, autograph=False)
+    elif row["called"] == "in a graph of any shape":
+        batch = BATCH if row["stateful"] else None  # Keras keeps one state a sequence
+        sizes = {BATCH: batch, TIMESTEPS: None}
+
+        def any_shape(tensor: Any) -> Any:
+            return tf.TensorSpec([sizes.get(size, size) for size in tensor.shape], tensor.dtype)
+
+        signature = tf.nest.map_structure(any_shape, [x, state, masks])
+        step = tf.function(step, input_signature=signature, autograph=False)
+    found = [step(x, state, masks), step(x, state, masks)]
+    kept = [variable.value for variable in layer.states or ()]
+    return [np.asarray(tf.cast(array, tf.float64)) for array in tf.nest.flatten([found, kept])]
+
+
+def weights_for(y: Any) -> Any:
+    """A gradient for ``y`` in which no two numbers are alike."""
+    ramp = tf.range(tf.size(y, tf.int32))
+    return tf.reshape(tf.cast(tf.cos(tf.cast(ramp, tf.float32)), y.dtype), tf.shape(y))
+
+
+def initial_weights(use_bias: bool = True, dtype: str = "float32") -> list[npt.NDArray[Any]]:
+    arrays = [random(FEATURES, 4 * UNITS, seed=3), random(UNITS, 4 * UNITS, seed=4)]
+    return [
+        a.astype(dtype) / 2 for a in [*arrays, random(4 * UNITS, seed=5)][: 3 if use_bias else 2]
+    ]
+
+
+@functools.cache
+def expected(behaviour: Behaviour) -> list[npt.NDArray[Any]]:
+    row = dict(behaviour)
+    layer = keras.layers.LSTM(use_cudnn=False, **constructor(row))
+    layer.build((BATCH, TIMESTEPS, FEATURES))
+    layer.set_weights(initial_weights(row["use_bias"]))
+    return results(layer, {**row, "called": "eagerly"})
+
+
+def build(backend: str, **arguments: Any) -> Any:
+    layer = lstm_impl.keras.LSTM(backend=backend, **{"units": UNITS, **arguments})
+    layer.build((BATCH, TIMESTEPS, FEATURES))
+    layer.set_weights(initial_weights(layer.use_bias))
+    return layer
+
+
+def check(row: dict[str, Any]) -> None:
+    backend = row["backend"]
+    row = {key: value for key, value in row.items() if key != "backend"}
+    layer = build(backend, **constructor(row))
+    found = results(layer, row)
+    wanted = expected(tuple({**row, "called": "eagerly"}.items()))
+    assert len(found) == len(wanted)
+    for ours, theirs in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-6)
+    for _, choice in layer.explain().choices:
+        assert choice.backend == backend or backend == "auto"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        *ROWS,
+        *COMPILED_ROWS,
+        *(pytest.param(row, marks=pytest.mark.slow) for row in ALL_COMPILED_ROWS),
+    ],
+    ids=name_of,
+)
+def test_it_computes_what_keras_computes(row: dict[str, Any]) -> None:
+    if row["backend"].startswith("static_unroll") and row["called"] == "in a graph of any shape":
+        with pytest.raises(UnsupportedError, match="number of timesteps when it is traced"):
+            check(row)
+    else:
+        check(row)
+
+
+@pytest.mark.parametrize("row", covering(backend=["cudnn", "cudnn+lengths"]), ids=name_of)
+def test_through_cudnn_it_computes_what_keras_computes_without(row: dict[str, Any]) -> None:
+    with emulated_cudnn():
+        check(row)
+
+
+def test_on_a_gpu_auto_uses_cudnn() -> None:
+    layer = build("auto")
+    x = np.zeros((BATCH, TIMESTEPS, FEATURES), np.float32)
+    with emulated_cudnn(), mock.patch.object(layer, "_device", return_value="gpu"):
+        layer(x)
+    assert [choice.backend for _, choice in layer.explain().choices] == ["cudnn"]
+
+
+# -- types
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("backend", ["auto", "while_loop+hoisted", "while_loop"])
+def test_every_precision_is_kept_and_computed_as_keras_does(backend: str, dtype: str) -> None:
+    row: dict[str, Any] = {
+        **dict.fromkeys(AXES, False),
+        "mask": "gaps",
+        "return_sequences": True,
+        "initial_state": True,
+        "dropout": 0.0,
+        "use_bias": True,
+    }
+    # Keras cannot draw an orthogonal matrix in bfloat16
+    arguments = {**constructor(row), "dtype": dtype, "recurrent_initializer": "glorot_uniform"}
+    layers = [keras.layers.LSTM(use_cudnn=False, **arguments), build(backend, **arguments)]
+    found = []
+    for layer in layers:
+        layer.build((BATCH, TIMESTEPS, FEATURES))
+        layer.set_weights(initial_weights())
+        found.append(results(layer, row))
+    theirs, ours = layers
+    assert ours.compute_dtype == theirs.compute_dtype
+    assert [w.dtype for w in ours.weights] == [w.dtype for w in theirs.weights]
+    assert ours(np.ones((1, 2, FEATURES))).dtype == theirs(np.ones((1, 2, FEATURES))).dtype
+    for mine, wanted in zip(found[1], found[0], strict=True):
+        error = np.max(np.abs(mine - wanted)) / np.max(np.abs(wanted))
+        assert error <= 20 * PRECISIONS[dtype].roundoff
+
+
+# -- unrolling
+
+
+@pytest.mark.parametrize("backend", ["auto", "static_unroll+hoisted"])
+@pytest.mark.parametrize("mask", ["no mask", "gaps"])
+@pytest.mark.parametrize("training", [True, False])
+def test_an_unrolled_layer_computes_what_keras_computes(
+    backend: str, mask: str, training: bool
+) -> None:
+    theirs = keras.layers.LSTM(UNITS, unroll=True, return_sequences=True)
+    theirs.build((BATCH, TIMESTEPS, FEATURES))
+    theirs.set_weights(initial_weights())
+    ours = build(backend, unroll=True, return_sequences=True)
+    x = random(BATCH, TIMESTEPS, FEATURES)
+    masks = None if MASKS[mask] is None else np.array(MASKS[mask], bool)
+    np.testing.assert_allclose(
+        ours(x, mask=masks, training=training),
+        theirs(x, mask=masks, training=training),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+    ((_, choice),) = ours.explain().choices
+    assert choice.backend.startswith("static_unroll")
+
+
+def test_an_unrolled_layer_needs_the_number_of_timesteps_as_keras_does() -> None:
+    for layer in (keras.layers.LSTM(2, unroll=True), lstm_impl.keras.LSTM(2, unroll=True)):
+        traced = tf.function(layer, input_signature=[tf.TensorSpec([1, None, 2])], autograph=False)
+        with pytest.raises(ValueError, match="Cannot unroll a RNN"):
+            traced.get_concrete_function()

@@ -1,0 +1,276 @@
+"""What computes the layer: a named backend or an error, what auto picks, and the words."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+
+import lstm_impl
+from lstm_impl import UnavailableError, UnsupportedError
+
+pytest.importorskip("keras", reason="the layer is Keras's: pip install '.[cpu]'")
+tf = pytest.importorskip("tensorflow", reason="the layer is TensorFlow's: pip install '.[cpu]'")
+
+import keras  # noqa: E402
+
+import lstm_impl.keras  # noqa: E402
+from lstm_impl.keras.choice import Arguments, Call, choose, supports_jit  # noqa: E402
+
+X = np.random.default_rng(0).standard_normal((2, 5, 3)).astype(np.float32)
+
+
+def lstm(**arguments: Any) -> Any:
+    return lstm_impl.keras.LSTM(4, **arguments)
+
+
+# -- a named backend is used, or raises with the reason
+
+
+@pytest.mark.parametrize(
+    ("backend", "arguments", "reason"),
+    [
+        ("while_lop", {}, "did you mean while_loop"),
+        ("while_loop+fast", {}, "has no option +fast"),
+        ("numpy", {}, "it computes with numpy"),
+        ("keras+unroll", {}, "unroll=True"),
+        ("keras+xla", {}, "jit_compile=True"),
+        ("dynamic_rnn", {}, "cells of its own"),
+        ("block_lstm+registered", {}, "wrong, on purpose"),
+        ("block_lstm", {"dtype": "float64"}, "float32 and float16 kernels only"),
+        ("while_loop", {"activation": "relu"}, "activation='relu'"),
+        ("while_loop", {"activation": None}, "activation='linear'"),
+        ("while_loop", {"recurrent_activation": "hard_sigmoid"}, "'hard_sigmoid'"),
+        ("while_loop", {"recurrent_dropout": 0.1}, "recurrent_dropout=0.1"),
+        ("while_loop", {"dropout": 0.1, "implementation": 1}, "implementation=1"),
+        ("while_loop", {"unroll": True}, "unroll=True"),
+        ("while_loop", {"use_cudnn": True}, "use_cudnn=True"),
+        ("cudnn", {"use_cudnn": False}, "use_cudnn=False"),
+        ("cudnn", {"activation": "relu"}, "activation='relu'"),
+        ("cudnn", {"unroll": True}, "unroll=True"),
+        ("cudnn", {"dtype": "mixed_bfloat16"}, "float16, float32 and float64 only"),
+        ("auto", {"use_cudnn": True, "activation": "relu"}, "activation='relu'"),
+    ],
+)
+def test_a_backend_that_cannot_serve_the_arguments_raises_with_the_reason(
+    backend: str, arguments: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(UnsupportedError) as caught:
+        lstm(backend=backend, **arguments)
+    assert reason in str(caught.value)
+
+
+def test_a_backend_that_is_not_on_this_machine_raises_when_called_and_can_be_changed() -> None:
+    if tf.config.list_physical_devices("GPU"):
+        pytest.skip("needs a machine without a GPU")
+    layer = lstm(backend="cudnn")
+    assert "NVIDIA" in str(layer.explain())
+    with pytest.raises(UnavailableError, match="cuDNN runs on NVIDIA GPUs only"):
+        layer(X)
+    layer.backend = "auto"
+    assert layer(X).shape == (2, 4)
+    with pytest.raises(UnsupportedError, match="use_cudnn=True cannot be served"):
+        lstm(use_cudnn=True)(X)
+
+
+def test_setting_a_backend_that_cannot_serve_raises_and_changes_nothing() -> None:
+    layer = lstm(activation="relu")
+    with pytest.raises(UnsupportedError, match="relu"):
+        layer.backend = "while_loop"
+    assert layer.backend == "auto"
+
+
+def test_a_named_backend_is_spelled_canonically() -> None:
+    assert lstm(backend="while_loop+xla+hoisted").backend == "while_loop+hoisted+xla"
+
+
+def test_what_was_changed_after_a_backend_was_named_is_refused_too() -> None:
+    layer = lstm(backend="while_loop")
+    layer.unroll = True
+    with pytest.raises(UnsupportedError, match="unroll=True"):
+        layer(X)
+
+
+def test_an_xla_backend_is_compiled_forward_and_backward() -> None:
+    layer = lstm(backend="while_loop+hoisted+xla")
+    layer.build(X.shape)
+
+    @tf.function(autograph=False)
+    def step(x: Any) -> Any:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer(x))
+        return tape.gradient(loss, layer.trainable_variables[0].value)
+
+    library = step.get_concrete_function(tf.constant(X)).graph.as_graph_def().library.function
+    compiled = [f.signature.name for f in library if f.attr["_XlaMustCompile"].b]
+    assert sum("forward" in name for name in compiled) == 1
+    assert sum("backward" in name for name in compiled) == 1
+
+
+def test_outside_a_graph_other_shapes_are_not_traced_again() -> None:
+    layer = lstm(backend="while_loop+hoisted")
+    for batch, timesteps in ((2, 3), (1, 4), (3, 2)):
+        layer(np.zeros((batch, timesteps, 3), np.float32))
+    (core,) = layer._memory.cores.values()
+    (function,) = core._functions.values()
+    assert function.experimental_get_tracing_count() == 1
+
+
+# -- what auto picks
+
+ON_GPU = Call("gpu", True, True, False, 8, 5, 3)
+ON_CPU = Call("cpu", True, True, False, 8, 5, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "picked"),
+    [
+        ({}, "cudnn"),
+        ({"compute_dtype": "float16"}, "cudnn"),
+        ({"use_cudnn": True}, "cudnn"),
+        ({"dropout": 0.5}, "cudnn"),
+        ({"compute_dtype": "bfloat16"}, "while_loop+hoisted+xla"),
+        ({"use_cudnn": False}, "while_loop+hoisted+xla"),
+        ({"unroll": True}, "static_unroll+hoisted"),
+        ({"activation": "relu"}, "keras"),
+        ({"recurrent_dropout": 0.5}, "keras"),
+    ],
+)
+def test_on_a_gpu_auto_takes_cudnn_for_what_cudnn_can_do(
+    arguments: dict[str, Any], picked: str
+) -> None:
+    choice = choose(Arguments(4, **arguments), ON_GPU)
+    assert choice.backend == picked
+    if picked not in ("cudnn", "keras"):
+        assert choice.passed_over[0].startswith("cudnn: ")
+    assert choice.fallback == (picked == "keras")
+    assert supports_jit(None, Arguments(4, **arguments), has_gpu=True) == (picked != "cudnn")
+    assert supports_jit(None, Arguments(4, **arguments), has_gpu=False)
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(("batch", "hidden"), [(1, 16), (1, 256), (32, 128), (64, 512)])
+@pytest.mark.parametrize(
+    ("traced", "timesteps"), [(True, None), (False, 10)], ids=["dynamic", "outside a graph"]
+)
+def test_auto_takes_xla_only_for_static_shapes_in_a_graph(
+    device: str, training: bool, batch: int, hidden: int, traced: bool, timesteps: int | None
+) -> None:
+    arguments = Arguments(hidden, use_cudnn=False)
+    choice = choose(arguments, Call(device, training, traced, False, batch, timesteps, hidden))
+    assert "xla" not in choice.backend
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("call", [ON_GPU, ON_CPU], ids=["gpu", "cpu"])
+def test_whatever_auto_picks_can_serve_the_layer(call: Call, training: bool) -> None:
+    for dtype in ("float16", "bfloat16", "float32", "float64"):
+        for units in (1, 64, 1024):
+            for unroll in (False, True):
+                arguments = Arguments(units, unroll=unroll, compute_dtype=dtype)
+                picked = choose(arguments, call).backend
+                assert not lstm_impl.keras.choice.obstacle(lstm_impl.get_backend(picked), arguments)
+
+
+def test_a_layer_on_the_cpu_of_a_machine_with_a_gpu_is_known_to_be_there() -> None:
+    layer = lstm()
+    with mock.patch.object(tf.config, "list_logical_devices", return_value=["GPU:0"]):
+        assert layer._device() == "cpu"  # where an op was really placed just now
+        with tf.Graph().as_default():
+            assert layer._device() == "gpu"
+            with tf.device("/CPU:0"):
+                assert layer._device() == "cpu"
+            with tf.device("/GPU:0"):
+                assert layer._device() == "gpu"
+
+
+# -- the words
+
+
+def test_it_explains_what_it_would_pick_before_it_is_called() -> None:
+    explanation = lstm().explain()
+    assert not explanation.called
+    assert {call.training for call, _ in explanation.choices} == {True, False}
+    assert 'backend="auto", not called yet' in str(explanation)
+    assert "because" in repr(explanation)
+
+
+def test_it_explains_what_it_picked_for_each_way_of_calling() -> None:
+    layer = lstm(backend="scan")
+    for timesteps in (3, 5):
+        layer(np.zeros((2, timesteps, 3), np.float32))
+    layer(X, training=True)
+    explanation = layer.explain()
+    assert explanation.called
+    assert len(explanation.choices) == 2
+    assert "training on cpu, outside a graph, batch x time 2x5: scan" in str(explanation)
+    assert "asked for by name" in str(explanation)
+
+
+def test_auto_says_that_it_falls_back_to_keras(caplog: pytest.LogCaptureFixture) -> None:
+    layer = lstm(activation="relu", name="mine")
+    with caplog.at_level(logging.WARNING, "lstm_impl.keras"):
+        layer(X)
+        layer(X)
+    (record,) = caplog.records
+    assert "layer mine" in record.message
+    assert "only Keras's own loop can: the layer has activation='relu'" in record.message
+    assert "activation='relu'" in str(layer.explain())
+
+
+def test_auto_says_what_it_picked_without_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "lstm_impl.keras"):
+        lstm()(X)
+    (record,) = caplog.records
+    assert record.levelno == logging.INFO
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"activation": "relu"},
+        {"recurrent_activation": "hard_sigmoid"},
+        {"recurrent_dropout": 0.4},
+        {"dropout": 0.4, "recurrent_dropout": 0.2, "unroll": True},
+        {"dropout": 0.4, "implementation": 1},
+    ],
+    ids=str,
+)
+def test_what_only_keras_computes_is_what_keras_computes(arguments: dict[str, Any]) -> None:
+    theirs = keras.layers.LSTM(4, seed=1, use_cudnn=False, **arguments)
+    ours = lstm(seed=1, **arguments)
+    for layer in (theirs, ours):
+        layer.build(X.shape)
+    ours.set_weights(theirs.get_weights())
+    np.testing.assert_array_equal(ours(X, training=True), theirs(X, training=True))
+
+
+# -- what must be there
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"KERAS_BACKEND": "numpy"}, "set the environment variable KERAS_BACKEND=tensorflow"),
+    ],
+)
+def test_keras_on_another_backend_is_refused_in_words(
+    environment: dict[str, str], words: str
+) -> None:
+    import os
+
+    done = subprocess.run(
+        [sys.executable, "-c", "import lstm_impl.keras"],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert words in done.stderr

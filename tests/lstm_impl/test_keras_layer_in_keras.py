@@ -1,0 +1,444 @@
+"""The layer inside Keras: models, wrappers, masks from upstream, training, weights and files.
+
+Every test does the same with ``keras.layers.LSTM`` and expects the same.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+pytest.importorskip("keras", reason="the layer is Keras's: pip install '.[cpu]'")
+tf = pytest.importorskip("tensorflow", reason="the layer is TensorFlow's: pip install '.[cpu]'")
+
+import keras  # noqa: E402
+
+import lstm_impl.keras  # noqa: E402
+from lstm_impl import UnsupportedError  # noqa: E402
+
+# Keras's own way of reading a variable for a file
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
+
+Array = npt.NDArray[Any]
+MakeLSTM = Callable[..., Any]
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((8, 5, 3)).astype(np.float32)
+TARGET = RNG.standard_normal((8, 4)).astype(np.float32)
+GAPS = RNG.random((8, 5)) < 0.7
+TOKENS = np.array([[3, 1, 0, 0], [0, 0, 2, 5], [4, 0, 1, 0], [1, 2, 3, 4]])
+
+
+def theirs(units: int = 4, **arguments: Any) -> Any:
+    return keras.layers.LSTM(units, use_cudnn=False, **arguments)
+
+
+def ours(units: int = 4, **arguments: Any) -> Any:
+    return lstm_impl.keras.LSTM(units, **arguments)
+
+
+def by(backend: str) -> MakeLSTM:
+    return lambda units=4, **arguments: ours(units, backend=backend, **arguments)
+
+
+def same(mine: Any, wanted: Any) -> None:
+    pairs = zip(tf.nest.flatten(mine), tf.nest.flatten(wanted), strict=True)
+    for a, b in pairs:
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
+
+
+def both(make: Callable[[MakeLSTM], Any], lstm: MakeLSTM = ours) -> tuple[Any, Any]:
+    """The same model with Keras's layer and with ours, and with the same weights."""
+    reference, model = make(theirs), make(lstm)
+    model.set_weights(reference.get_weights())
+    return model, reference
+
+
+# -- how it is built
+
+
+def test_names_shapes_and_summary_are_keras_own() -> None:
+    summaries = []
+    for lstm in (theirs, ours):
+        keras.utils.clear_session(free_memory=False)
+        model = keras.Sequential(
+            [keras.Input((None, 3)), lstm(4, return_sequences=True), keras.layers.Dense(2)]
+        )
+        lines: list[str] = []
+        model.summary(print_fn=lines.append)
+        paths = [(weight.path, weight.shape, weight.dtype) for weight in model.weights]
+        summaries.append((lines, paths, model.output_shape))
+    assert summaries[0] == summaries[1]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{}, {"unit_forget_bias": False}, {"bias_initializer": "ones", "use_bias": True}],
+    ids=str,
+)
+def test_it_starts_from_the_weights_that_keras_starts_from(arguments: dict[str, Any]) -> None:
+    found = []
+    for lstm in (theirs, ours):
+        keras.utils.set_random_seed(1)
+        layer = lstm(4, **arguments)
+        layer.build(X.shape)
+        found.append(layer.get_weights())
+    same(*found)
+
+
+def test_all_positional_arguments_are_keras_own() -> None:
+    layer = lstm_impl.keras.LSTM(4, "relu", "hard_sigmoid", False)
+    assert layer.activation is keras.activations.relu
+    assert layer.recurrent_activation is keras.activations.hard_sigmoid
+    assert not layer.use_bias
+
+
+def test_a_wrong_number_of_units_is_refused_as_by_keras() -> None:
+    with pytest.raises(ValueError, match="expected a positive integer"):
+        ours(0)
+
+
+# -- what stands around it
+
+
+@pytest.mark.parametrize("merge_mode", ["concat", "sum", "mul", "ave", None])
+@pytest.mark.parametrize("return_sequences", [True, False])
+@pytest.mark.parametrize("masked", [True, False])
+def test_bidirectional_is_what_it_is_with_keras(
+    merge_mode: str | None, return_sequences: bool, masked: bool
+) -> None:
+    def make(lstm: MakeLSTM) -> Any:
+        wrapped = lstm(4, return_sequences=return_sequences, return_state=True)
+        layer = keras.layers.Bidirectional(wrapped, merge_mode=merge_mode)
+        layer.build(X.shape)
+        return layer
+
+    layer, reference = both(make, by("while_loop+hoisted"))
+    mask = (RNG.random((8, 5)) < 0.6) if masked else None
+    same(layer(X, mask=mask), reference(X, mask=mask))
+    for part in (layer.forward_layer, layer.backward_layer):
+        # a fused path of Keras's own would go round the backend without a word
+        assert [choice.backend for _, choice in part.explain().choices] == ["while_loop+hoisted"]
+
+
+def test_masks_come_from_an_embedding_through_a_stack() -> None:
+    def make(lstm: MakeLSTM) -> Any:
+        return keras.Sequential(
+            [
+                keras.Input((4,), dtype="int32"),
+                keras.layers.Embedding(6, 3, mask_zero=True),
+                lstm(4, return_sequences=True),
+                lstm(3, go_backwards=True, return_sequences=True),
+                keras.layers.TimeDistributed(keras.layers.Dense(2)),
+                lstm(2),
+            ]
+        )
+
+    model, reference = both(make)
+    same(model(TOKENS), reference(TOKENS))
+
+
+def test_masks_come_from_a_masking_layer_and_time_distributed_wraps_it() -> None:
+    def make(lstm: MakeLSTM) -> Any:
+        x = keras.Input((2, 5, 3))
+        inner = keras.Sequential([keras.Input((5, 3)), keras.layers.Masking(), lstm()])
+        return keras.Model(x, keras.layers.TimeDistributed(inner)(x))
+
+    x = RNG.standard_normal((3, 2, 5, 3)).astype(np.float32)
+    x[:, :, 2:4] = 0
+    model, reference = both(make)
+    same(model(x), reference(x))
+
+
+def test_the_state_of_one_is_the_initial_state_of_another() -> None:
+    def make(lstm: MakeLSTM) -> Any:
+        x = keras.Input((None, 3))
+        _, *state = lstm(return_state=True)(x)
+        return keras.Model(x, lstm(return_sequences=True)(x, initial_state=state))
+
+    model, reference = both(make)
+    same(model(X), reference(X))
+
+
+def test_a_state_is_kept_from_batch_to_batch_and_reset() -> None:
+    def make(lstm: MakeLSTM) -> Any:
+        return keras.Sequential([keras.Input(batch_shape=(8, 5, 3)), lstm(stateful=True)])
+
+    model, reference = both(make)
+    outputs = [
+        [m.predict(X, batch_size=8, verbose=0) for _ in range(2)] for m in (model, reference)
+    ]
+    same(*outputs)
+    assert not np.allclose(outputs[0][0], outputs[0][1])
+    model.layers[0].reset_state()
+    same(model.predict(X, batch_size=8, verbose=0), outputs[0][0])
+    with pytest.raises(ValueError, match="must be the same as the batch"):
+        model.layers[0](X[:2])
+
+
+# -- training
+
+
+def fit(model: Any, **compile_arguments: Any) -> list[Array]:
+    model.compile(keras.optimizers.SGD(0.5), "mse", **compile_arguments)
+    history = model.fit(X, TARGET, batch_size=3, epochs=2, shuffle=False, verbose=0)
+    return [np.array(history.history["loss"]), *model.get_weights()]
+
+
+def sequential(lstm: MakeLSTM, **arguments: Any) -> Any:
+    return keras.Sequential([keras.Input((5, 3)), lstm(**arguments)])
+
+
+@pytest.mark.parametrize("jit_compile", ["auto", False, True])
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "auto",
+        "while_loop+hoisted",
+        pytest.param("while_loop", marks=pytest.mark.slow),
+        pytest.param("while_loop+hoisted+xla", marks=pytest.mark.slow),
+    ],
+)
+def test_fit_does_what_it_does_with_keras(backend: str, jit_compile: bool | str) -> None:
+    model, reference = both(sequential, by(backend))
+    same(fit(model, jit_compile=jit_compile), fit(reference))
+    assert {call.training for call, _ in model.layers[0].explain().choices} == {True}
+
+
+def test_fit_with_any_number_of_timesteps_compiles_by_xla_too() -> None:
+    def make(lstm: MakeLSTM) -> Any:
+        return keras.Sequential([keras.Input((None, 3)), lstm()])
+
+    model, reference = both(make)
+    same(fit(model, jit_compile=True), fit(reference))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_in_a_graph_compiled_by_xla_auto_picks_what_can_be_compiled(training: bool) -> None:
+    def make(lstm: MakeLSTM) -> Any:
+        layer = lstm()
+        layer.build(X.shape)
+        return layer
+
+    def jitted(layer: Any) -> Any:
+        return tf.function(lambda x: layer(x, training=training), jit_compile=True, autograph=False)
+
+    layer, reference = both(make)
+    same(jitted(layer)(X), reference(X))
+    assert "in a graph compiled by XLA" in str(layer.explain())
+    layer.backend = "block_lstm"
+    with pytest.raises(UnsupportedError, match="XLA cannot compile its op"):
+        jitted(layer)(X)
+
+
+def test_fit_is_not_compiled_where_the_backend_cannot_be() -> None:
+    model, reference = both(sequential, by("block_lstm"))
+    with pytest.warns(UserWarning, match="doesn't support `jit_compile=True`"):
+        mine = fit(model, jit_compile=True)
+    same(mine, fit(reference))
+    assert "cannot compile" in str(model.layers[0].explain())
+
+
+def test_regularizers_and_constraints_act_as_with_keras() -> None:
+    arguments = {
+        "kernel_regularizer": "l2",
+        "recurrent_regularizer": "l1",
+        "bias_regularizer": "l2",
+        "activity_regularizer": "l2",
+        "kernel_constraint": "unit_norm",
+        "recurrent_constraint": "non_neg",
+        "bias_constraint": "max_norm",
+    }
+    model, reference = both(lambda lstm: sequential(lstm, **arguments))
+    same(fit(model), fit(reference))
+    for each in (model, reference):
+        each(X)
+    same(model.losses, reference.losses)
+
+
+def test_a_frozen_layer_passes_the_gradient_on_and_keeps_its_weights() -> None:
+    def make(lstm: MakeLSTM) -> Any:
+        below, frozen = keras.layers.Dense(3), lstm(trainable=False)
+        return keras.Sequential([keras.Input((5, 3)), below, frozen])
+
+    model, reference = both(make)
+    before = model.layers[1].get_weights()
+    same(fit(model), fit(reference))
+    same(model.layers[1].get_weights(), before)
+    assert not model.layers[1].trainable_weights
+
+
+def test_dropout_is_drawn_as_keras_draws_it() -> None:
+    model, reference = both(lambda lstm: sequential(lstm, dropout=0.5, seed=7))
+    same(fit(model), fit(reference))
+    assert model.layers[0].explain().choices[0][1].backend != "keras"
+
+
+@pytest.mark.parametrize("backend", ["auto", "while_loop+hoisted+xla", "block_lstm"])
+@pytest.mark.parametrize("in_function", [True, False])
+def test_a_persistent_tape_outside_or_in_a_function_of_the_users(
+    backend: str, in_function: bool
+) -> None:
+    def gradients(layer: Any) -> Any:
+        x = tf.constant(X)
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(x)
+            y = layer(x)
+            losses = [tf.reduce_sum(y), tf.reduce_sum(y * y)]
+        sources = [x, *(variable.value for variable in layer.trainable_variables)]
+        return [tape.gradient(loss, sources) for loss in losses]
+
+    def make(lstm: MakeLSTM) -> Any:
+        layer = lstm()
+        layer.build(X.shape)
+        return layer
+
+    layer, reference = both(make, by(backend))
+    step = tf.function(gradients, autograph=False) if in_function else gradients
+    same(step(layer), gradients(reference))
+
+
+@pytest.mark.parametrize(
+    ("backend", "in_function"),
+    [
+        ("block_lstm", True),
+        ("block_lstm", False),
+        ("while_loop+hoisted+xla", True),
+        ("while_loop+hoisted", False),
+        pytest.param("while_loop+hoisted+xla", False, marks=pytest.mark.slow),
+        pytest.param("while_loop+hoisted", True, marks=pytest.mark.slow),
+    ],
+)
+def test_second_gradients_are_those_of_keras(backend: str, in_function: bool) -> None:
+    def second(layer: Any) -> Any:
+        x = tf.constant(X)
+        sources = [x, *(variable.value for variable in layer.trainable_variables)]
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                y = layer(x, mask=GAPS, training=True)
+                loss = tf.reduce_sum(y**2)
+            penalty = sum(tf.reduce_sum(g**2) for g in inner.gradient(loss, sources))
+        return outer.gradient(penalty, sources)
+
+    def make(lstm: MakeLSTM) -> Any:
+        layer = lstm(go_backwards=True, return_sequences=True)
+        layer.build(X.shape)
+        return layer
+
+    layer, reference = both(make, by(backend))
+    step = tf.function(second, autograph=False) if in_function else second
+    same(step(layer), tf.function(second, autograph=False)(reference))
+
+
+# -- weights, configurations and files
+
+
+def test_weights_go_both_ways(tmp_path: Path) -> None:
+    model, reference = sequential(ours), sequential(theirs)
+    for source, target in itertools.permutations((model, reference)):
+        source.set_weights([RNG.standard_normal(w.shape) for w in source.get_weights()])
+        target.set_weights(source.get_weights())
+        same(target(X), source(X))
+        source.set_weights([RNG.standard_normal(w.shape) for w in source.get_weights()])
+        source.save_weights(tmp_path / "all.weights.h5")
+        target.load_weights(tmp_path / "all.weights.h5")
+        same(target(X), source(X))
+
+
+FULL = {
+    "units": 3,
+    "activation": "relu",
+    "recurrent_activation": "hard_sigmoid",
+    "use_bias": False,
+    "dropout": 0.1,
+    "recurrent_dropout": 0.2,
+    "seed": 5,
+    "return_sequences": True,
+    "return_state": True,
+    "go_backwards": True,
+    "stateful": True,
+    "unroll": True,
+    "use_cudnn": False,
+    "kernel_regularizer": "l2",
+    "name": "mine",
+    "dtype": "float64",
+    "trainable": False,
+}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [FULL, {"units": 2, "backend": "while_loop+hoisted", "implementation": 1}],
+    ids=["many arguments", "a backend"],
+)
+def test_a_configuration_makes_the_same_layer_again(arguments: dict[str, Any]) -> None:
+    layer = lstm_impl.keras.LSTM(**arguments)
+    config = layer.get_config()
+    again = lstm_impl.keras.LSTM.from_config(config)
+    assert again.get_config() == config
+    for name in ("backend", "use_cudnn", "units", "dropout", "seed"):
+        if name in arguments:
+            assert config[name] == arguments[name]
+    plain = keras.layers.LSTM(**{k: v for k, v in arguments.items() if k != "backend"}).get_config()
+    assert plain.keys() < config.keys()
+    assert config.keys() - plain.keys() == {"backend", "use_cudnn", "implementation"}
+
+
+def test_a_configuration_of_keras_makes_our_layer() -> None:
+    layer = lstm_impl.keras.LSTM.from_config(keras.layers.LSTM(3, go_backwards=True).get_config())
+    assert layer.go_backwards
+    assert layer.backend == "auto"
+
+
+def test_a_model_is_cloned_with_its_backends() -> None:
+    model = keras.Sequential(
+        [keras.Input((5, 3)), keras.layers.Bidirectional(ours(backend="scan", use_cudnn=False))]
+    )
+    clone = keras.models.clone_model(model)
+    clone.set_weights(model.get_weights())
+    same(clone(X), model(X))
+    for part in (clone.layers[0].forward_layer, clone.layers[0].backward_layer):
+        assert part.backend == "scan"
+        assert part.use_cudnn is False
+
+
+@pytest.mark.parametrize("backend", ["auto", "cudnn", "while_loop+hoisted+xla"])
+def test_a_model_is_saved_and_loaded_with_its_backend(tmp_path: Path, backend: str) -> None:
+    model = sequential(ours, backend=backend)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert type(loaded.layers[0]) is lstm_impl.keras.LSTM
+    assert loaded.layers[0].backend == backend
+    for each in (model, loaded):
+        each.layers[0].backend = "auto"  # cudnn is loaded, and changed, where there is no GPU
+    same(loaded(X), model(X))
+
+
+def test_training_goes_on_after_loading(tmp_path: Path) -> None:
+    model, reference = both(sequential)
+    for each in (model, reference):
+        fit(each)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    loaded.fit(X, TARGET, batch_size=3, shuffle=False, verbose=0)
+    reference.fit(X, TARGET, batch_size=3, shuffle=False, verbose=0)
+    same(loaded.get_weights(), reference.get_weights())
+
+
+@pytest.mark.parametrize("backend", ["auto", "while_loop+hoisted+xla"])
+def test_a_model_is_exported_for_serving(tmp_path: Path, backend: str) -> None:
+    model = sequential(ours, backend=backend)
+    model.export(tmp_path / "served", verbose=False)
+    served = tf.saved_model.load(tmp_path / "served")
+    same(served.serve(X), model(X))
+    same(served.serve(X[:2]), model(X[:2]))
