@@ -1,0 +1,551 @@
+"""The manager: fresh worker processes, one after the other, until a session is done.
+
+Each worker is a ``pytest --benchmark-only`` of its own, so that there is one way of measuring. The
+manager reads its journal while it works, ends it from outside when a case takes too long (no signal
+is seen inside a compiler), notes what it died of, and goes on with the rest in another. What to
+measure next is decided in ``schedule``; what a worker is, is hidden behind ``Executor``: a process
+here today, and in the tests one that does as it is told.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from bench import results
+from bench.cases import Case
+from bench.report_text import clean, listed
+from bench.result_fields import ResultError
+from bench.result_schema import ResultFile
+from bench.result_writer import ResultWriteError
+from bench.schedule import Leader, Schedule, Watch, Work
+from bench.session import Session, cases_path, journals
+
+LOOK_EVERY = 0.2
+"""Seconds between two looks at a worker: seldom enough to cost it nothing (a look is the size of a
+file), often enough for a limit of seconds."""
+
+LAST_WORDS = 4000
+"""Bytes of a worker's output that are looked through for its last words."""
+
+BENCH = Path(__file__).resolve().parent
+
+_DIES_WITH_US = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 9)
+if os.getppid() != int(sys.argv[1]): sys.exit("the manager is gone")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""Started in front of a worker on Linux: the kernel then kills it if the manager is killed
+(PR_SET_PDEATHSIG is 1, SIGKILL 9), which cannot see to it itself."""
+
+_CANNOT_WRITE = re.compile(
+    r"^(?:ERROR: |!+ .*?Exit: )(.*? cannot be written: [^;!\n]*)", re.MULTILINE
+)
+"""How pytest ends when the plugin cannot write."""
+
+
+class WorkerError(RuntimeError):
+    """Workers do not measure what they are asked to; one line that says what the last one said."""
+
+
+class Stopped(StrEnum):
+    """Why no more processes were started."""
+
+    DONE = "done"
+    BUDGET = "budget"
+
+
+class Worker(Protocol):
+    """A process that measures one ``Work``."""
+
+    def poll(self) -> int | None:
+        """Its exit code (negative: a signal), or None while it runs."""
+
+    def lines(self) -> Sequence[Mapping[str, object]]:
+        """What has come to its journal since the last call."""
+
+    def kill(self) -> None:
+        """End it and its children at once, and wait until it has ended."""
+
+    def settle(self, outcomes: Sequence[Mapping[str, object]]) -> ResultFile | None:
+        """What it has found, in its final file; None if it never began.
+
+        outcomes: what it could not write down itself. Raises ResultWriteError.
+        """
+
+    def last_words(self) -> str:
+        """The end of what it printed."""
+
+
+class Executor(Protocol):
+    """Where workers run."""
+
+    def start(self, work: Work) -> Worker:
+        """A worker for ``work``. Raises ResultWriteError if it cannot be told what to do."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a session is, to be shown. number: of the process; busy: ids of its cases in work.
+
+    done, of: cases of this process; settled, cases: of the session. Times in seconds.
+    """
+
+    number: int
+    busy: tuple[str, ...]
+    timing: bool
+    done: int
+    of: int
+    settled: int
+    cases: int
+    spent: float
+    budget: float | None
+    processes: int | None
+    leaders: tuple[Leader, ...]
+
+
+class View(Protocol):
+    """Who shows it."""
+
+    def update(self, progress: Progress) -> None:
+        """The present state; called every few tenths of a second."""
+
+    def tell(self, text: str) -> None:
+        """Something that happened, in one line."""
+
+
+class Manager:
+    """Runs one session to its end, its budget's, or the keyboard's."""
+
+    def __init__(
+        self,
+        session: Session,
+        executor: Executor,
+        view: View,
+        save: Callable[[Session], None],
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.session = session
+        self.schedule = Schedule(session.cases, session.goal, session.seed)
+        self._executor = executor
+        self._view = view
+        self._save = save
+        self._now = now
+        self._sleep = sleep
+        self._begun = now()
+        self._before = session.spent
+        self._leaders: tuple[Leader, ...] = ()
+        self._settled = 0
+
+    @property
+    def spent(self) -> float:
+        """Seconds that the session has taken."""
+        return self._before + self._now() - self._begun
+
+    @property
+    def left(self) -> float:
+        """Seconds of its budget."""
+        budget = self.session.budget
+        return float("inf") if budget is None else budget - self.spent
+
+    def run(self) -> Stopped:
+        """Measure until there is nothing left to do or no time to do it in.
+
+        Raises KeyboardInterrupt when interrupted, ResultWriteError where results cannot be written,
+        WorkerError where workers come to nothing; what was finished is kept in each case.
+        """
+        self._save(self.session)
+        self._take_stock()
+        while work := self.schedule.next(self.left):
+            self._process(work)
+            self._take_stock()
+            self.session = replace(self.session, spent=self.spent)
+            self._save(self.session)
+        stopped = Stopped.DONE if self.schedule.finished else Stopped.BUDGET
+        self.session = self.session.ended(self.spent)
+        self._save(self.session)
+        return stopped
+
+    def _take_stock(self) -> None:
+        # Once a process, not once a look: it would take processor time from what is measured.
+        self._leaders = tuple(self.schedule.leaders())
+        self._settled = sum(map(self.schedule.done, self.schedule.cases))
+
+    def _process(self, work: Work) -> None:
+        started = self._now()
+        worker = self._executor.start(work)
+        watch = Watch(work.cases, self.session.case_limit, started)
+        ending = _Ending()
+        try:
+            ending = self._follow(worker, watch, work)
+        except BaseException as error:
+            worker.kill()
+            if isinstance(error, KeyboardInterrupt):
+                self._see(worker, watch)
+                told = "stopped from the keyboard while it was measured"
+                worker.settle(
+                    self._lost(watch, "interrupted", told, "go on: python -m bench.run --resume")
+                )
+            raise
+        self._conclude(worker, watch, ending, work)
+        if watch.startup is not None:
+            self.schedule.learn_costs(watch.startup, watch.costs)
+
+    def _follow(self, worker: Worker, watch: Watch, work: Work) -> _Ending:
+        """Look at a worker until it has ended, or end it."""
+        while True:
+            code = worker.poll()  # before its lines are read, so that none is missed
+            self._see(worker, watch)
+            if code is not None:
+                return _Ending(code)
+            overdue = watch.overdue(self._now())
+            if overdue or self.left <= 0:
+                worker.kill()
+                self._see(worker, watch)
+                return _Ending(in_time=not overdue, in_budget=overdue)
+            self._view.update(self._progress(watch, work))
+            self._sleep(LOOK_EVERY)
+
+    def _see(self, worker: Worker, watch: Watch) -> None:
+        for line in worker.lines():
+            watch.see(line, self._now())
+
+    def _conclude(self, worker: Worker, watch: Watch, ending: _Ending, work: Work) -> None:
+        """Write down what became of a worker, and tell what it did not."""
+        if found := _CANNOT_WRITE.search(worker.last_words()):
+            raise ResultWriteError(clean(found[1]))
+        outcomes: list[dict[str, object]] = []
+        how = self._how(ending)
+        if watch.busy and not watch.ended:
+            outcomes = self._blame(watch, ending, how)
+        file = worker.settle(outcomes)
+        settled = 0 if file is None else self.schedule.add(file)
+        if len(watch.busy) > 1 and outcomes and ending.in_budget:
+            self.schedule.suspect(watch.busy)
+            self._view.tell(
+                f"process {work.number} {how} while {listed(list(watch.busy), 3)} were timed in "
+                "turn; each is measured alone now"
+            )
+        elif settled == 0 and ending.in_budget:
+            said = clean(_error_line(worker.last_words()))
+            raise WorkerError(f"process {work.number} {how} and measured nothing: {said}")
+        for each in outcomes:
+            if each["outcome"] in ("crashed", "timed_out"):
+                self._view.tell(f"{each['case_id']} {each['outcome']}: {each['reason']}")
+        for outcome in () if file is None else file.outcomes:
+            if outcome.outcome == "failed":
+                self._view.tell(f"{outcome.case.id} failed: {outcome.reason}")
+
+    def _how(self, ending: _Ending) -> str:
+        if not ending.in_time:
+            return "was ended at its time limit"
+        if not ending.in_budget:
+            return "was ended when the budget was spent"
+        if ending.code < 0:
+            name = _signal_name(-ending.code)
+            more = " (as a rule: no memory was left)" if name == "SIGKILL" else ""
+            return f"was ended by {name}{more}"
+        return f"ended with exit code {ending.code}"
+
+    def _blame(self, watch: Watch, ending: _Ending, how: str) -> list[dict[str, object]]:
+        """What is written down of the cases that a worker was busy with at its end."""
+        if not ending.in_budget:
+            told = "the time budget was spent while it was measured"
+            return self._lost(watch, "interrupted", told, "give it more: --resume --budget TIME")
+        if len(watch.busy) > 1:
+            told = f"its process {how} while several were timed in turn; each is tried alone"
+            return self._lost(watch, "interrupted", told, "")
+        if not ending.in_time:
+            return self._lost(
+                watch,
+                "timed_out",
+                f"it took longer than its limit of {self.session.case_limit:g} s, with tracing and "
+                f"compiling, and was ended while it was {'timed' if watch.timing else 'prepared'}",
+                "allow it more: --case-limit TIME",
+            )
+        advice = "its backend or framework is at fault; run it alone to see all that it prints"
+        if "SIGKILL" in how:
+            advice = "free some memory, or choose a smaller case"
+        return self._lost(watch, "crashed", f"its process {how}", advice)
+
+    def _lost(
+        self, watch: Watch, outcome: str, reason: str, advice: str
+    ) -> list[dict[str, object]]:
+        return [
+            {
+                "case": self.schedule.cases[case].to_dict(),
+                "case_id": case,
+                "outcome": outcome,
+                "reason": reason,
+                "advice": advice,
+            }
+            for case in watch.busy
+        ]
+
+    def _progress(self, watch: Watch, work: Work) -> Progress:
+        return Progress(
+            number=work.number,
+            busy=watch.busy,
+            timing=watch.timing,
+            done=len(watch.done),
+            of=len(work.cases),
+            settled=self._settled,
+            cases=len(self.schedule.cases),
+            spent=self.spent,
+            budget=self.session.budget,
+            processes=self.session.goal.processes,
+            leaders=self._leaders,
+        )
+
+
+@dataclass(frozen=True)
+class _Ending:
+    """How a worker ended: by itself with a code, over its limit, or over the budget."""
+
+    code: int = 0
+    in_time: bool = True
+    in_budget: bool = True
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _error_line(output: str) -> str:
+    """The line that says most: pytest's errors begin with ERROR, or else the last."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("ERROR")]
+    return (errors or lines or ["it said nothing"])[-1]
+
+
+# -- workers on this machine
+
+
+class LocalExecutor:
+    """Worker processes on this machine, one at a time.
+
+    folder: where results go. inherit: a file that each worker keeps open (the machine's lock).
+    """
+
+    def __init__(self, session: Session, folder: Path, inherit: int | None = None) -> None:
+        self._session = session
+        self._folder = folder
+        self._inherit = inherit
+
+    def start(self, work: Work) -> Worker:
+        """A pytest of its own, in a process group of its own."""
+        listing = cases_path(self._folder, self._session.id)
+        cases = [case.to_dict() for case in work.cases]
+        results.write_bytes(listing, json.dumps(cases).encode())
+        return LocalWorker(self._command(work, listing), self._session, self._folder, self._inherit)
+
+    def _command(self, work: Work, listing: Path) -> list[str]:
+        session = self._session
+        files = sorted(str(path) for path in BENCH.glob("bench_*.py"))
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--benchmark-only"]
+        options = {
+            "suite": session.suite,
+            "session": session.id,
+            "seed": session.seed,
+            "order-seed": work.order_seed,
+            "cases": listing.absolute(),
+            "results": self._folder.absolute(),
+            "device": session.devices and ",".join(session.devices),
+            "backends": session.backends and ",".join(session.backends),
+            "mode": session.modes and ",".join(session.modes),
+            "threads": session.threads,
+            "budget": session.seconds,
+        }
+        given = [f"--lstm-{name}={value}" for name, value in options.items() if value is not None]
+        return [*command, *files, *given]
+
+
+class LocalWorker:
+    """One of them."""
+
+    def __init__(
+        self, command: Sequence[str], session: Session, folder: Path, inherit: int | None
+    ) -> None:
+        self._session = session
+        self._folder = folder
+        self._known = set(_files(folder, session.suite_name))
+        self._journal: Path | None = None
+        self._read = 0
+        # A file without a name: it is gone with the process, and takes no room among the results.
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115
+        if sys.platform == "linux":
+            before = [sys.executable, "-I", "-S", "-c", _DIES_WITH_US, str(os.getpid())]
+            command = [*before, *command]
+        # What a person sets for their own tests must not change what is measured.
+        environ = {key: value for key, value in os.environ.items() if key != "PYTEST_ADDOPTS"}
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            env=environ,
+            start_new_session=True,  # Ctrl-C reaches the manager alone, which ends the group
+            pass_fds=() if inherit is None else (inherit,),
+        )
+
+    def poll(self) -> int | None:
+        """Its exit code, or None."""
+        return self._process.poll()
+
+    def lines(self) -> Sequence[Mapping[str, object]]:
+        """The whole lines that are new in its journal."""
+        ended = self._process.poll() is not None
+        path = self._find_journal()
+        try:
+            if path is None:
+                return self._from_result() if ended else []
+            with path.open("rb") as file:
+                file.seek(self._read)
+                data = file.read()
+        except OSError:
+            return self._from_result() if ended else []
+        whole = data[: data.rfind(b"\n") + 1]
+        self._read += len(whole)
+        return [line for line in map(_parsed, whole.splitlines()) if line is not None]
+
+    def kill(self) -> None:
+        """SIGKILL to its whole group."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def settle(self, outcomes: Sequence[Mapping[str, object]]) -> ResultFile | None:
+        """Make the result file that it could not make itself, and read it."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # children that outlive it
+        path = self._find_journal() or self._find_result()
+        return None if path is None else settle(path, outcomes)
+
+    def last_words(self) -> str:
+        """The end of what it printed."""
+        size = self._output.seek(0, os.SEEK_END)
+        self._output.seek(max(0, size - LAST_WORDS))
+        return self._output.read().decode("utf-8", "replace")
+
+    def _from_result(self) -> Sequence[Mapping[str, object]]:
+        """The lines of a journal that has become the result file before all of it was read."""
+        path = results.json_path(self._journal) if self._journal else self._find_result()
+        if path is None or not _readable(path):
+            return []
+        data = json.loads(path.read_bytes())
+        return [
+            *({"benchmark": entry} for entry in data["benchmarks"]),
+            *({"outcome": entry} for entry in data["lstm"]["outcomes"]),
+            {"finished": data["lstm"]["run"]["finished"]},
+        ]
+
+    def _find_journal(self) -> Path | None:
+        if self._journal is None:
+            for path in journals(self._folder, self._session.suite_name):
+                if path not in self._known and _session_of(path) == self._session.id:
+                    self._journal = path
+        return self._journal
+
+    def _find_result(self) -> Path | None:
+        """The file of a worker that was done before its journal was looked for."""
+        for path in _files(self._folder, self._session.suite_name):
+            if path not in self._known and path.suffix == ".json":
+                with contextlib.suppress(ResultError):
+                    if results.read(path).run.session == self._session.id:
+                        return path
+        return None
+
+
+def settle(path: Path, outcomes: Sequence[Mapping[str, object]] = ()) -> ResultFile | None:
+    """The result file of a run that has ended, made from its journal if it has left one.
+
+    outcomes: to be added. None if it holds not even which run it was, and then the journal is gone.
+
+    Raises ResultWriteError if the file cannot be written; the journal then stays.
+    """
+    journal = results.journal_path(path) if path.suffix == ".json" else path
+    made = results.json_path(journal)
+    try:
+        if not _readable(made):
+            made = results.journal_to_json(journal)
+        if outcomes:
+            data = json.loads(made.read_bytes())
+            data["lstm"]["outcomes"] += list(outcomes)
+            results.write(made, data)
+        file = results.read(made)
+    except ResultError:
+        if _session_of(journal) is None:
+            with contextlib.suppress(OSError):
+                journal.unlink()
+        return None
+    with contextlib.suppress(OSError):
+        journal.unlink(missing_ok=True)
+    return file
+
+
+def settle_all(session: Session, folder: Path, *, alone: bool) -> None:
+    """``settle`` for every journal that killed workers of a session have left.
+
+    alone: whether no other run goes on, so that a journal without a whole line is nobody's.
+    """
+    for path in journals(folder, session.suite_name):
+        found = _session_of(path)
+        if found == session.id or (found is None and alone):
+            settle(path)
+
+
+def _files(folder: Path, suite: str) -> list[Path]:
+    return [*folder.glob(f"{suite}-*.json"), *journals(folder, suite)]
+
+
+def _readable(path: Path) -> bool:
+    try:
+        results.read(path)
+    except ResultError:
+        return False
+    return True
+
+
+def _session_of(journal: Path) -> str | None:
+    """The session that its first line names, perhaps empty; None if that line is not whole."""
+    try:
+        with journal.open("rb") as file:
+            first = file.readline()
+    except OSError:
+        return ""
+    if not first.endswith(b"\n"):
+        return None
+    run = (_parsed(first) or {}).get("run")
+    session = run.get("session") if isinstance(run, Mapping) else None
+    return session if isinstance(session, str) else ""
+
+
+def _parsed(line: bytes) -> dict[str, object] | None:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def cases_words(cases: Sequence[Case]) -> str:
+    """So many cases on so many devices."""
+    devices = list(dict.fromkeys(case.device for case in cases))
+    return f"{len(cases)} cases on {listed(devices)}"

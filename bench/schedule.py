@@ -1,0 +1,293 @@
+"""What is measured next, and when it is enough: the manager's decisions, as pure functions of time.
+
+``Schedule`` knows what has been found of each case and hands out work; ``Watch`` follows one worker
+through the lines of its journal and says when it hangs. This room knows cases, results and numbers;
+it starts no process, opens no file, and is told what time it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from bench.cases import Case
+from bench.result_schema import Outcome, ResultFile
+from bench.stats import ENOUGH_PROCESSES, case_interval, median_interval
+
+PRECISION = 0.02
+"""How far a case's interval may reach, relative to its middle: what ``bench.stats`` calls SAME."""
+
+MOST_CRASHES = 2
+"""A process may be ended by something outside (another's hunger for memory, a person); a case that
+its process dies of twice is at fault."""
+
+FINAL = ("not_measured", "refused", "failed", "timed_out")
+"""Outcomes that another process would only repeat."""
+
+IDLE_LIMIT = 120.0
+"""Seconds that a worker may be busy with no case: it starts Python and pytest, reads the machine's
+state, writes its file. Seconds on a quiet machine; past this it hangs."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """When a session is done.
+
+    precision: every case's interval reaches at most this far, relative to its middle; judged at
+    ``ENOUGH_PROCESSES`` and more, and never by who is ahead. processes: so many for each case
+    instead, whatever their intervals are.
+    """
+
+    precision: float = PRECISION
+    processes: int | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one worker process is to measure: plain data, so that it could go to another machine.
+
+    number: how many processes the session had before, and one. order_seed: of the order of the
+    groups and of the backends within each.
+    """
+
+    number: int
+    cases: tuple[Case, ...]
+    order_seed: int
+
+
+@dataclass(frozen=True)
+class Leader:
+    """The fastest backend of a group so far. time: seconds; precise: whether its interval is."""
+
+    group: str
+    backend: str
+    time: float
+    processes: int
+    precise: bool
+
+
+class Schedule:
+    """What has been found of each case of a session, and what is still to be done."""
+
+    def __init__(self, cases: Sequence[Case], goal: Goal, seed: int) -> None:
+        self.cases = {case.id: case for case in cases}
+        self.goal = goal
+        self.medians: dict[str, list[float]] = {case: [] for case in self.cases}
+        self.outcomes: dict[str, Outcome] = {}
+        self.runs: set[str] = set()
+        self.startup = 0.0
+        self._seed = seed
+        self._crashes: Counter[str] = Counter()
+        self._suspects: set[str] = set()
+        self._costs: dict[str, float] = {}
+        self._groups: dict[str, list[Case]] = {}
+        for case in self.cases.values():
+            self._groups.setdefault(case.group, []).append(case)
+
+    # -- what is learned
+
+    def add(self, file: ResultFile) -> int:
+        """Take in what one run found; returns how many of the session's cases it settled."""
+        self.runs.add(file.run.id)
+        settled = 0
+        for measurement in file.measurements:
+            if measurement.case.id in self.cases:
+                median = median_interval(measurement.samples).mid
+                self.medians[measurement.case.id].append(median)
+                self._suspects.discard(measurement.case.id)
+                settled += 1
+        for outcome in file.outcomes:
+            if outcome.case.id not in self.cases:
+                continue
+            if outcome.outcome == "crashed":
+                self._crashes[outcome.case.id] += 1
+                self._suspects.add(outcome.case.id)
+            if outcome.outcome in (*FINAL, "crashed"):
+                self.outcomes[outcome.case.id] = outcome
+                settled += 1
+        return settled
+
+    def suspect(self, case_ids: Iterable[str]) -> None:
+        """One of these ended its process while they were timed in turn: each goes alone next."""
+        self._suspects.update(case_ids)
+
+    def learn_costs(self, startup: float, costs: Mapping[str, float]) -> None:
+        """How many seconds a worker took to start, and for each group."""
+        self.startup = max(self.startup, startup)
+        for group, seconds in costs.items():
+            self._costs[group] = max(seconds, self._costs.get(group, 0.0))
+
+    # -- what follows
+
+    def given_up(self, case: str) -> bool:
+        """Whether another process could find nothing new about a case."""
+        outcome = self.outcomes.get(case)
+        if outcome is None:
+            return False
+        return outcome.outcome in FINAL or self._crashes[case] >= MOST_CRASHES
+
+    def precise(self, case: str) -> bool:
+        """Whether a case's interval over its processes is narrow enough."""
+        return self.half_width(case) <= self.goal.precision
+
+    def half_width(self, case: str) -> float:
+        """How far it reaches, relative to its middle; infinite under ``ENOUGH_PROCESSES``."""
+        medians = self.medians[case]
+        if len(medians) < ENOUGH_PROCESSES:
+            return math.inf
+        return case_interval([[median] for median in medians]).half_width
+
+    def done(self, case: str) -> bool:
+        """Whether a case needs no more processes for its own sake."""
+        if self.given_up(case):
+            return True
+        if self.goal.processes is not None:
+            return len(self.medians[case]) >= self.goal.processes
+        return self.precise(case)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return not self._open()
+
+    def next(self, seconds: float = math.inf) -> Work | None:
+        """Work for one more process that ends within ``seconds``, or None if there is none.
+
+        The groups with the fewest processes come first, so that no group gets a second process
+        before each had its first. A group is left out as a whole, and only when all of its cases
+        are precise: its backends are compared within a process.
+        """
+        number = len(self.runs) + 1
+        order = Random(f"{self._seed}/{number}")
+        waiting = self._open()
+        order.shuffle(waiting)
+        for level in sorted({self._count(cases) for cases in waiting}):
+            chosen: list[Case] = []
+            left = seconds - self.startup
+            for cases in waiting:
+                if self._count(cases) != level:
+                    continue
+                cost = self._costs.get(cases[0].group, 0.0)
+                if cost <= left and left > 0:
+                    left -= cost
+                    chosen += self._share(cases)
+            if chosen:
+                return Work(number, tuple(chosen), order.getrandbits(32))
+        return None
+
+    def _open(self) -> list[list[Case]]:
+        """The cases of each group that is not done, without those that are given up."""
+        found = []
+        for cases in self._groups.values():
+            living = [case for case in cases if not self.given_up(case.id)]
+            if self.goal.processes is not None:
+                # What a killed process took with it is all that is made up for.
+                living = [case for case in living if not self.done(case.id)]
+            if not all(self.done(case.id) for case in living):
+                found.append(living)
+        return found
+
+    def _count(self, cases: Sequence[Case]) -> int:
+        return min(len(self.medians[case.id]) for case in cases)
+
+    def _share(self, cases: Sequence[Case]) -> list[Case]:
+        """Of one group, what one process measures."""
+        fewest = self._count(cases)
+        behind = [case for case in cases if len(self.medians[case.id]) == fewest]
+        suspects = [case for case in behind if case.id in self._suspects]
+        return suspects[:1] or behind
+
+    # -- what is told
+
+    def leaders(self) -> list[Leader]:
+        """The fastest backend of each group that has a time, in the suite's order."""
+        found = []
+        for group, cases in self._groups.items():
+            times = {
+                case: median_interval(self.medians[case.id]).mid
+                for case in cases
+                if self.medians[case.id]
+            }
+            if times:
+                first = min(times, key=times.__getitem__)
+                count = len(self.medians[first.id])
+                precise = self.precise(first.id)
+                found.append(Leader(group, first.backend, times[first], count, precise))
+        return found
+
+
+class Watch:
+    """Follows one worker: what it is busy with, and whether it is over its limit.
+
+    limit: seconds for each case, preparing (building, tracing, compiling, checking) and timing
+    together; cases that are timed in turn share what each has left. now: when the worker was
+    started, by the clock that ``see`` and ``overdue`` are told.
+    """
+
+    def __init__(self, cases: Sequence[Case], limit: float, now: float) -> None:
+        self.busy: tuple[str, ...] = ()
+        self.timing = False
+        self.done: set[str] = set()
+        self.ended = False
+        self.startup: float | None = None
+        self.costs: dict[str, float] = {}
+        self._limit = limit
+        self._groups = {case.id: case.group for case in cases}
+        self._started = self._since = now
+        self._group: tuple[str, float] | None = None
+        self._prepared: dict[str, float] = {}
+
+    def see(self, line: Mapping[str, object], now: float) -> None:
+        """Take in a line of the journal; what is not understood is passed over."""
+        begun = line.get("begun")
+        if isinstance(begun, list) and begun:
+            self._begin(tuple(map(str, begun)), now)
+        elif "finished" in line:
+            self._enter_group(None, now)
+            self.ended, self.busy, self._since = True, (), now
+        elif case := _case_id(line):
+            self.done.add(case)
+            self.busy = tuple(each for each in self.busy if each != case)
+            if not self.busy:
+                self._since = now
+
+    def _begin(self, begun: tuple[str, ...], now: float) -> None:
+        if self.startup is None:
+            self.startup = now - self._started
+        if self.busy and not self.timing:
+            self._prepared[self.busy[0]] = now - self._since
+        # The one case of a group is announced twice, too: it was prepared, now it is timed.
+        self.timing = len(begun) > 1 or begun[0] in self._prepared
+        self.busy, self._since = begun, now
+        self._enter_group(self._groups.get(begun[0]), now)
+
+    def _enter_group(self, group: str | None, now: float) -> None:
+        if self._group is not None and self._group[0] != group:
+            name, since = self._group
+            self.costs[name] = now - since
+            self._group = None
+        if group is not None and self._group is None:
+            self._group = (group, now)
+
+    def overdue(self, now: float) -> bool:
+        """Whether what it is busy with takes longer than it may."""
+        if not self.busy:
+            return now - self._since > max(IDLE_LIMIT, self._limit)
+        if not self.timing:
+            return now - self._since > self._limit
+        left = (max(0.0, self._limit - self._prepared.get(case, 0.0)) for case in self.busy)
+        return now - self._since > sum(left)
+
+
+def _case_id(line: Mapping[str, object]) -> str:
+    """The case of a line that finishes one, or an empty string."""
+    found: object = line.get("outcome")
+    if found is None:
+        found = line.get("benchmark")
+        for key in ("extra_info", "lstm"):
+            found = found.get(key) if isinstance(found, Mapping) else None
+    case = found.get("case_id") if isinstance(found, Mapping) else None
+    return case if isinstance(case, str) else ""
