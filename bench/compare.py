@@ -19,13 +19,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.cases import Case
+from bench.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder
 from bench.result_fields import printable
 from bench.results import Measurement, Outcome, Results, Run, collect, latest
 from bench.stats import Comparison, RunSamples, Verdict, compare, geometric_mean, holm
 
-# Where the measuring side leaves its files, unless the variable says otherwise.
-DEFAULT_FOLDER = "results"
-RESULTS_VARIABLE = "LSTM_RESULTS"
 FORMATS = ("terminal", "markdown", "csv", "json")
 
 EPILOG = """\
@@ -668,7 +666,7 @@ def _compare(options: argparse.Namespace) -> tuple[Report | None, bool]:
 
 def _of_paths(options: argparse.Namespace, command: str) -> Results:
     """The results that were named, or else the latest; command: what would make some."""
-    folder = os.environ.get(RESULTS_VARIABLE) or DEFAULT_FOLDER
+    folder = default_folder()
     paths = options.paths or latest(folder)
     if not paths:
         raise UsageError(

@@ -80,7 +80,7 @@ def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = 
     In inference mode the gradients are not part of the work and are not compared. The judge is the
     one that fits the size, unless one is given.
     """
-    spec, weights = model.spec, model.get_weights()
+    spec, weights = model.spec, model.given_weights or model.get_weights()
     inputs = workload.inputs(spec, seed)
     if not workload.training:
         inputs = Inputs(inputs.x, inputs.dy, inputs.state, inputs.lengths, None)
@@ -93,10 +93,14 @@ def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = 
         ours, theirs = _results(model, judge, weights, inputs, part, state, workload.training)
         found = compare(ours, theirs)
         allowed = bounds(spec, workload.batch, part.stop - part.start, list(found))
-        for name, error in found.items():
-            if name not in errors or error / allowed[name] > errors[name] / bounds_[name]:
-                errors[name], bounds_[name] = error, allowed[name]
+        for name, off in found.items():
+            if name not in errors or off / allowed[name] > errors[name] / bounds_[name]:
+                errors[name], bounds_[name] = off, allowed[name]
         state = LSTMState(theirs["h"], theirs["c"])
+    # A conversion and its inverse could be wrong alike: the weights must come back as they went in.
+    read_back = zip(model.get_weights().arrays(), weights.arrays(), strict=True)
+    errors["weights"] = max(error(ours, theirs) for ours, theirs in read_back)
+    bounds_["weights"] = CONSTANT * spec.precision.roundoff
     passed = all(errors[name] <= bounds_[name] for name in errors)
     return GateResult(passed, judge.name, errors, bounds_)
 

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bench.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder
+
 if TYPE_CHECKING:
     from bench.cases import Case
     from bench.measure import Measured, Unmeasured
@@ -33,7 +35,6 @@ TESTS = BENCH.parent / "tests"
 FIXTURE = "lstm_case"
 MARKER = "lstm_cases"
 
-RESULTS_VARIABLE = "LSTM_RESULTS"
 
 THREAD_VARIABLES = (
     *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"),
@@ -181,7 +182,8 @@ def _refuse_lone_paths(config: pytest.Config) -> None:
             continue
         path = (config.invocation_params.dir / value).resolve()
         taken = path.exists() and path.is_relative_to(config.rootpath)
-        if taken and not BENCH.is_relative_to(config.rootpath):
+        # A root above the project is as bad: its settings are not found from there.
+        if taken and config.rootpath != BENCH.parent:
             raise pytest.UsageError(
                 f"write {option}={value}, with =: pytest takes a path that stands alone for the "
                 "place of the tests"
@@ -473,7 +475,7 @@ def _settings(config: pytest.Config) -> Settings:
     )
     given = {name: get(f"lstm_{name}") for name in names}
     chosen = {name: value for name, value in given.items() if value is not None}
-    folder = get("lstm_results") or os.environ.get(RESULTS_VARIABLE) or "results"
+    folder = get("lstm_results") or default_folder()
     return Settings(
         folder=config.invocation_params.dir / Path(folder).expanduser(),
         seconds=given["budget"],
@@ -571,7 +573,7 @@ def _from_here(path: Path) -> str:
 
 
 def _report_argument(recorder: Recorder) -> str:
-    if recorder.settings.folder == Path.cwd() / "results":
+    if recorder.settings.folder == Path.cwd() / DEFAULT_FOLDER:
         return ""
     assert recorder.path is not None
     return f" {_from_here(recorder.path)}"

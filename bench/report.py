@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder
 from bench.report_columns import load_frame
 from bench.report_rows import KINDS, NothingToReportError, Report, build
 from bench.result_fields import printable
@@ -21,8 +22,7 @@ from bench.results import ResultWriteError, collect, latest, write_bytes
 
 __all__ = ["load_frame", "main"]
 
-DEFAULT_FOLDER = "results"
-FORMATS = ("terminal", "markdown", "csv", "json", "html")
+FORMATS = ("terminal", "markdown", "csv", "json", "html", "svg")
 
 EPILOG = """\
 exit codes:
@@ -54,10 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    paths = options.paths or latest(DEFAULT_FOLDER)
+    folder = default_folder()
+    paths = options.paths or latest(folder)
     if not paths:
         raise NothingToReportError(
-            f"there are no results in {DEFAULT_FOLDER}/; make some with "
+            f"there are no results in {printable(folder)}/; make some with "
             "`pytest --benchmark-only`, or name result files or folders"
         )
     results = collect(paths)
@@ -97,9 +98,9 @@ def _text(report: Report, kind: str) -> str:
         from bench import report_data
 
         return report_data.comma_separated(report) if kind == "csv" else report_data.as_json(report)
-    from bench.report_terminal import as_text
+    from bench.report_terminal import as_picture, as_text
 
-    return as_text(report)
+    return as_picture(report) if kind == "svg" else as_text(report)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -113,7 +114,8 @@ def _parser() -> argparse.ArgumentParser:
         "paths",
         nargs="*",
         metavar="PATH",
-        help=f"result files or folders (default: the latest results in {DEFAULT_FOLDER}/)",
+        help=f"result files or folders (default: the latest results in ${RESULTS_VARIABLE} "
+        f"or {DEFAULT_FOLDER}/)",
     )
     parser.add_argument(
         "--format",

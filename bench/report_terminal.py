@@ -9,6 +9,7 @@ statistics.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Sequence
 
 from rich import box
@@ -78,6 +79,17 @@ def as_text(report: Report, width: int = WIDTH) -> str:
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().splitlines()
     return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def as_picture(report: Report, width: int = WIDTH) -> str:
+    """The report as it looks in a terminal, in SVG: the same report gives the same picture."""
+    console = Console(
+        file=io.StringIO(), width=width, highlight=False, record=True, force_terminal=True
+    )
+    show(report, console)
+    svg = console.export_svg(title="python -m bench.report", unique_id="report")
+    # Rich's own asks a server for a typeface; a picture must not ask anybody.
+    return re.sub(r"@font-face\s*\{.*?\}\s*", "", svg, flags=re.DOTALL)
 
 
 def _section(section: Section, console: Console) -> None:

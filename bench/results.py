@@ -16,6 +16,7 @@ from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 
+from bench.folder import DEFAULT_FOLDER
 from bench.result_fields import Field, ResultError, error_at, printable
 from bench.result_schema import (
     OUTCOMES,
@@ -111,7 +112,7 @@ def collect(paths: Iterable[str | os.PathLike[str]]) -> Results:
     return Results(tuple(files.values()), tuple(errors), tuple(notes))
 
 
-def latest(folder: str | os.PathLike[str] = "results") -> list[Path]:
+def latest(folder: str | os.PathLike[str] = DEFAULT_FOLDER) -> list[Path]:
     """The files of the newest session directly in a folder, by when its runs started.
 
     Files that cannot be read come with them, since one of them may have been the newest: the

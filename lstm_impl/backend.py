@@ -183,7 +183,10 @@ class Backend(abc.ABC):
             raise UnavailableError(f"{self.name} on {device}: {available}")
         if reason := self.refusal(spec):
             raise UnsupportedError(f"{self.name}: {reason}")
-        return self._build(spec, weights.map(spec.quantize), device, batch_major)
+        quantized = weights.map(spec.quantize)
+        model = self._build(spec, quantized, device, batch_major)
+        model.given_weights = quantized
+        return model
 
     def __repr__(self) -> str:
         return f"<backend {self.name}>"
@@ -201,6 +204,8 @@ class Model(abc.ABC):
         self.spec = spec
         self.device = device
         self.batch_major = batch_major
+        # What a user gave last: what is judged, so that a wrong conversion cannot judge itself.
+        self.given_weights: LSTMWeights | None = None
 
     # -- what a backend supplies
 
@@ -260,7 +265,8 @@ class Model(abc.ABC):
     def set_weights(self, weights: LSTMWeights) -> None:
         """Replace the weights. Raises ValueError if they do not fit the spec."""
         weights.check(self.spec)
-        self._set_weights(weights.map(self.spec.quantize))
+        self.given_weights = weights.map(self.spec.quantize)
+        self._set_weights(self.given_weights)
 
     def forward(
         self,

@@ -236,3 +236,24 @@ def test_a_judge_that_is_wrong_itself_is_refused(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(RuntimeError, match="numpy cannot judge in float64: y differs"):
         equivalence.prove("numpy", LSTMSpec(3, 4, dtype="float64"))
     equivalence.prove.cache_clear()
+
+
+class Converting(NumPyModel):
+    """Keeps what a conversion makes of the weights, and reads them back through its inverse."""
+
+    def get_weights(self) -> LSTMWeights:
+        return super().get_weights().map(lambda array: array * 0.5)
+
+
+def test_a_wrong_conversion_of_the_weights_cannot_judge_itself() -> None:
+    spec = LSTMSpec(3, 4)
+    given = LSTMWeights.random(spec)
+    doubled = given.map(lambda array: array * 2)
+    model = Converting(get_backend("numpy"), spec, "cpu", False, doubled)
+    model.given_weights = given
+    assert not gate(model, Workload(2, 3)).passed
+    model = Converting(get_backend("numpy"), spec, "cpu", False, given)
+    model.given_weights = given
+    result = gate(model, Workload(2, 3))
+    assert not result.passed
+    assert "weights differs" in result.describe()

@@ -29,7 +29,7 @@ from bench.report_html import page
 from bench.report_markdown import markdown
 from bench.report_rows import NothingToReportError, Report, Row, build
 from bench.report_summary import findings, heading, machine, method
-from bench.report_terminal import as_text, show
+from bench.report_terminal import as_picture, as_text, show
 from bench.results import (
     Journal,
     Measurement,
@@ -60,6 +60,7 @@ FORMATS: dict[str, Callable[[Report], str]] = {
     "csv": comma_separated,
     "json": as_json,
     "html": page,
+    "svg": as_picture,
 }
 
 

@@ -1,0 +1,15 @@
+"""Where results are written and looked for: one folder, said in one place, nothing to import."""
+
+from __future__ import annotations
+
+import os
+
+DEFAULT_FOLDER = "results"
+
+RESULTS_VARIABLE = "LSTM_RESULTS"
+"""The environment variable that names another folder."""
+
+
+def default_folder() -> str:
+    """The folder, if nobody names one."""
+    return os.environ.get(RESULTS_VARIABLE) or DEFAULT_FOLDER
