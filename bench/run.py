@@ -1,0 +1,484 @@
+"""``python -m bench.run SUITE``: measure a suite in fresh processes until its numbers are sure.
+
+This room knows the command: its options and what of them goes together, the lock, the folder, the
+summary at the end and the exit codes. What is measured next, and how, is the manager's work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import math
+import os
+import re
+import shlex
+import signal
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+
+from bench import live, suites
+from bench.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder
+from bench.lock import HeldError, LockError, MachineLock
+from bench.manager import LocalExecutor, Manager, Stopped, WorkerError, cases_words, settle_all
+from bench.report_rows import NothingToReportError, Row, build
+from bench.report_text import clean, count
+from bench.result_schema import ResultFile, Results
+from bench.results import ResultWriteError
+from bench.schedule import PRECISION, Goal
+from bench.session import Session, SessionError, load
+from bench.stats import ENOUGH_PROCESSES
+from bench.suites import Choice, Suite, SuiteError
+
+SUITE = "quick"
+BUDGET = 600.0
+CASE_LIMIT = 120.0
+
+MEASURED, FAILED, BAD_INPUT, UNWRITABLE, HELD, INCOMPLETE = range(6)
+INTERRUPTED = 130
+
+EPILOG = f"""\
+It ends when the interval of every case is narrow enough (judged at {ENOUGH_PROCESSES} processes
+or more), or when the budget is spent. Times are numbers with s, m or h: 90s, 10m, 1h30m.
+
+exit codes:
+  0    every case was measured, or cannot be measured here (no such device, not installed,
+       refused by its backend); a result that is not to be trusted says so, and is no error
+  1    a case failed, crashed or took longer than its limit, or a worker process could not
+       measure at all; the others were measured
+  2    bad input
+  3    the results cannot be written: a full disk, an unwritable folder
+  4    another run measures on this machine (--wait waits for it, --force goes on)
+  5    the budget was spent before every case was measured at least once
+  130  stopped by Ctrl-C or SIGTERM; what was finished is kept, and --resume goes on
+
+docs/running.md explains how it measures.
+"""
+
+_TIME = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
+
+_FIXED = ("suite", "device", "backends", "mode", "seed", "threads", "seconds")
+"""What a session keeps when it is gone on with."""
+
+
+_OPTIONS = {"--lstm-budget SECONDS": "--seconds TIME", "--lstm-threads": "--threads"}
+"""What the advice of a worker calls an option, and what it is called here."""
+
+
+class UsageError(ValueError):
+    """Options that do not go together; one line."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code (see ``EPILOG``)."""
+    options = _parser().parse_args(arguments)
+    # A name may hold letters that this terminal has not: better a "?" than no summary.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _interrupt)
+        return _list() if options.list else _run(options, console)
+    except (UsageError, SuiteError, SessionError) as error:
+        return _error(error, BAD_INPUT)
+    except HeldError as error:
+        return _error(f"{error}; --wait waits for it, --force goes on all the same", HELD)
+    except (ResultWriteError, LockError) as error:
+        return _error(error, UNWRITABLE)
+    except WorkerError as error:
+        return _error(error, FAILED)
+    except BrokenPipeError:
+        # The reader has seen enough (a pager, head); Python's flush at exit must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        return _error("stopped; nothing was being measured", INTERRUPTED)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _error(told: object, code: int) -> int:
+    print(f"error: {clean(str(told), 1000)}", file=sys.stderr)
+    return code
+
+
+def _list() -> int:
+    found = {name: suites.load(name) for name in suites.available()}
+    width = max(map(len, found))
+    for name, suite in found.items():
+        print(f"{name:{width}}  {count(len(suite.cases), 'case'):>11}  {suite.summary}")
+    return MEASURED
+
+
+def _run(options: argparse.Namespace, console: Console) -> int:
+    folder = Path(options.results or default_folder()).expanduser()
+    session, suite = _open(options, folder)
+    with MachineLock() as lock:
+        try:
+            if options.wait:
+                lock.wait(suite.name, lambda text: console.print(clean(text), markup=False))
+            else:
+                lock.acquire(suite.name)
+        except HeldError as error:
+            if not options.force:
+                raise
+            console.print(f"{clean(str(error))}; forced: both spoil each other", markup=False)
+        if options.wait and options.resume is not None:
+            session, suite = _open(options, folder)  # the one waited for may have measured it
+        return _measure(session, folder, lock, console, resumed=options.resume is not None)
+
+
+def _open(options: argparse.Namespace, folder: Path) -> tuple[Session, Suite]:
+    """The session to be measured, new or gone on with, and its suite."""
+    if options.resume is not None:
+        for name in _FIXED:
+            if getattr(options, name) is not None:
+                what = "SUITE" if name == "suite" else f"--{name}"
+                raise UsageError(
+                    f"{what} does not go with --resume: a session goes on with what it has; "
+                    "start a new one without --resume"
+                )
+        session = load(folder, options.resume)
+        changed = replace(session, finished=None)
+        if options.budget is not None:
+            # Of this call: what was spent before is not taken from it.
+            changed = replace(changed, budget=session.spent + options.budget)
+        if options.case_limit is not None:
+            changed = replace(changed, case_limit=options.case_limit)
+        if options.processes is not None or options.precision is not None:
+            precision = session.goal.precision if options.precision is None else options.precision
+            changed = replace(changed, goal=Goal(precision, options.processes))
+        session = changed
+        choice = Choice(session.backends, session.devices, session.modes)
+        suite = suites.load(session.suite, choice).only(session.cases)
+    else:
+        name = options.suite or SUITE
+        suite = suites.load(name, Choice(options.backends, options.device, options.mode))
+        budget = options.budget
+        if budget is None and options.processes is None:
+            budget = BUDGET
+        session = Session(
+            id=Session.new_id(),
+            # A path is kept whole: it may be gone on with from elsewhere.
+            suite=str(suite.path.absolute()) if suite.path.parent != suites.FOLDER else name,
+            suite_name=suite.name,
+            cases=suite.cases,
+            goal=Goal(
+                PRECISION if options.precision is None else options.precision, options.processes
+            ),
+            budget=budget,
+            case_limit=CASE_LIMIT if options.case_limit is None else options.case_limit,
+            started=datetime.now(UTC).isoformat(),
+            seed=options.seed or 0,
+            devices=options.device,
+            backends=options.backends,
+            modes=options.mode,
+            threads=options.threads,
+            seconds=options.seconds,
+        )
+    longest = session.seconds or max(suite.seconds.values())
+    if session.case_limit <= longest:
+        raise UsageError(
+            f"--case-limit {session.case_limit:g}s is not more than the {longest:g} s of measuring "
+            "that a case gets; allow more, or measure less: --seconds"
+        )
+    return session, suite
+
+
+def _measure(
+    session: Session, folder: Path, lock: MachineLock, console: Console, *, resumed: bool
+) -> int:
+    session.save(folder)
+    executor = LocalExecutor(session, folder, lock.fd)
+    with live.view(console) as view:
+        manager = Manager(session, executor, view, lambda changed: changed.save(folder))
+        if resumed:
+            settle_all(session, folder, alone=lock.fd is not None)
+            for file in session.files(folder):
+                manager.schedule.add(file)
+            found = f"; {count(len(manager.schedule.runs), 'process')} of it are there"
+        else:
+            found = ""
+        view.tell(
+            f"suite {session.suite_name}: {cases_words(session.cases)}, session {session.id}{found}"
+        )
+        interrupted = False
+        try:
+            stopped = manager.run()
+        except KeyboardInterrupt:
+            stopped, interrupted = Stopped.BUDGET, True
+            replace(manager.session, spent=manager.spent).save(folder)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # what is left takes a moment, and is the answer
+    summary = summarize(manager, list(session.files(folder)))
+    again = _again(folder)
+    if interrupted:
+        kept = count(summary.measured, "case")
+        console.print(f"stopped: {kept} measured and kept; go on: {again} --resume", markup=False)
+        return INTERRUPTED
+    for line in summary.lines(stopped, manager):
+        console.print(line, markup=False)
+    console.print(f"results: {clean(str(folder / session.suite_name))}-*.json", markup=False)
+    if stopped is Stopped.BUDGET:
+        told = f"go on: {again} --resume {session.id} --budget {_short(session.budget)}"
+        console.print(told, markup=False)
+    console.print(f"read them: {_report(folder)}", markup=False, style="bold")
+    return summary.code
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a session has found. seconds: inside blocks that count; spent: in all."""
+
+    cases: int
+    valid: int
+    invalid: Counter[str]
+    outcomes: Counter[str]
+    unreached: int
+    processes: int
+    precise: int
+    few: int
+    seconds: float
+    spent: float
+
+    @property
+    def measured(self) -> int:
+        """Cases that have a time."""
+        return self.valid + self.outcomes["INVALID"]
+
+    @property
+    def code(self) -> int:
+        """The command's exit code."""
+        if any(self.outcomes[kind] for kind in ("failed", "crashed", "timed_out")):
+            return FAILED
+        return INCOMPLETE if self.unreached else MEASURED
+
+    def lines(self, stopped: Stopped, manager: Manager) -> list[str]:
+        """In words."""
+        words = {
+            "not_measured": "not measured (not possible here)",
+            "refused": "refused by their backend",
+            "timed_out": "over their time limit",
+            "INVALID": "INVALID",
+        }
+        parts = [f"{self.valid} VALID"]
+        parts += [f"{number} {words.get(kind, kind)}" for kind, number in self.outcomes.items()]
+        if self.unreached:
+            parts.append(f"{self.unreached} not reached")
+        lines = [f"{count(self.cases, 'case')}: {', '.join(parts)}"]
+        lines += [f"  {why} ({count(n, 'case')})" for why, n in self.invalid.items()]
+        goal = manager.session.goal
+        if goal.processes is None:
+            told = f"{self.precise} of {self.measured} measured within ±{100 * goal.precision:g}%"
+            if self.few:
+                told += f"; {self.few} have fewer than the {ENOUGH_PROCESSES} processes it takes"
+            lines.append(told)
+        outside = max(0.0, self.spent - self.seconds)
+        share = outside / self.spent if self.spent else 0.0
+        why = "done" if stopped is Stopped.DONE else "the budget is spent"
+        lines.append(
+            f"{why}: {count(self.processes, 'process')}, {live.duration(self.spent)}, of which "
+            f"{live.duration(outside)} ({share:.0%}) outside measured blocks"
+        )
+        return lines
+
+
+def summarize(manager: Manager, files: Sequence[ResultFile]) -> Summary:
+    """What a session's files hold; VALID and INVALID as the report has them."""
+    schedule, rows = manager.schedule, _rows(files)
+    wanted = [row for row in rows if row.case.id in schedule.cases]
+    measured = [row for row in wanted if row.measured]
+    kinds: Counter[str] = Counter()
+    kinds["INVALID"] = sum(bool(row.invalid) for row in measured)
+    kinds.update(row.outcome for row in wanted if not row.measured and row.outcome != "interrupted")
+    known = sum(kinds.values()) + sum(not row.invalid for row in measured)
+    times = {row.case.id: row for row in measured}
+    for case, outcome in schedule.outcomes.items():
+        # Measured by some processes, and then it ended one: the report has its time.
+        if case in times and outcome.outcome in ("failed", "crashed", "timed_out"):
+            kinds[outcome.outcome] += 0 if not schedule.given_up(case) else 1
+    return Summary(
+        cases=len(schedule.cases),
+        valid=sum(not row.invalid for row in measured),
+        invalid=_counted_doubts(measured),
+        outcomes=+kinds,
+        unreached=len(schedule.cases) - known,
+        processes=len(files),
+        precise=sum(schedule.precise(case) for case in times),
+        few=sum(len(row.runs) < ENOUGH_PROCESSES for row in measured),
+        seconds=sum(
+            float(each.samples.sum()) * each.calls for file in files for each in file.measurements
+        ),
+        spent=manager.spent,
+    )
+
+
+def _counted_doubts(rows: Sequence[Row]) -> Counter[str]:
+    """How many cases each kind of reason spoils, in the words of the first."""
+    words: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for row in rows:
+        for doubt in row.invalid:
+            advice = f"; {doubt.advice}" if doubt.advice else ""
+            for theirs, ours in _OPTIONS.items():
+                advice = advice.replace(theirs, ours)
+            counts[words.setdefault(doubt.code, clean(f"{doubt.text}{advice}"))] += 1
+    return counts
+
+
+def _rows(files: Sequence[ResultFile]) -> list[Row]:
+    if not files:
+        return []
+    try:
+        report = build(Results(tuple(files), ()))
+    except NothingToReportError:
+        return []
+    return [row for section in report.sections for row in section.rows]
+
+
+def _again(folder: Path) -> str:
+    where = (
+        ""
+        if folder == Path(default_folder()).expanduser()
+        else f" --results {shlex.quote(str(folder))}"
+    )
+    return f"python -m bench.run{where}"
+
+
+def _report(folder: Path) -> str:
+    where = "" if folder == Path(default_folder()).expanduser() else f" {shlex.quote(str(folder))}"
+    return f"python -m bench.report{where}"
+
+
+def _short(seconds: float | None) -> str:
+    return f"{math.ceil((seconds or BUDGET) / 60)}m"
+
+
+# -- the command line
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise argparse.ArgumentTypeError("expected at least one name")
+    return names
+
+
+def _time(text: str) -> float:
+    match = _TIME.fullmatch(text.strip())
+    hours, minutes, seconds = (float(part or 0) for part in match.groups()) if match else (0, 0, 0)
+    total = 3600 * hours + 60 * minutes + seconds
+    if not 0 < total < 1e8:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; write 90s, 10m or 1h30m")
+    return total
+
+
+def _precision(text: str) -> float:
+    try:
+        value = float(text.strip().removesuffix("%"))
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is no percentage from 0 to 100, such as 2%")
+    return value / 100
+
+
+def _whole(minimum: int, maximum: int, text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or not minimum <= int(text[:20]) <= maximum:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from {minimum} to {maximum}")
+    return int(text)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line; the usage is a screenful, and --help has it."""
+        self.exit(BAD_INPUT, f"error: {clean(message, 1000)}; see --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m bench.run",
+        description="Measure a suite in fresh processes until its numbers are sure.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+    def add(name: str, metavar: str, text: str, kind: object = str) -> None:
+        parser.add_argument(f"--{name}", metavar=metavar, help=text, type=kind)  # type: ignore[arg-type]
+
+    parser.add_argument(
+        "suite",
+        nargs="?",
+        metavar="SUITE",
+        help=f"a suite of the package or the path of a TOML file (default: {SUITE})",
+    )
+    parser.add_argument("--list", action="store_true", help="list the suites and end")
+    add("budget", "TIME", f"time for all (default: {BUDGET / 60:g}m; none with --processes)", _time)
+    add(
+        "precision",
+        "PERCENT",
+        "end when every median's 95%% interval over the processes reaches at most this far "
+        f"(default: {PRECISION:.0%}%)",
+        _precision,
+    )
+    add(
+        "processes",
+        "N",
+        "measure each case in so many processes, whatever its interval",
+        lambda text: _whole(1, 10_000, text),
+    )
+    add(
+        "case-limit",
+        "TIME",
+        "end a process whose case takes longer, with tracing and compiling (default: "
+        f"{CASE_LIMIT:g}s)",
+        _time,
+    )
+    add(
+        "seconds",
+        "TIME",
+        "of measuring for each case in each process (default: what the suite says)",
+        _time,
+    )
+    add("device", "DEVICES", "cpu, gpu:0, ... or all, separated by commas", _names)
+    add("backends", "NAMES", "which implementations, separated by commas, or all", _names)
+    add("mode", "MODES", "only inference, or only training", _names)
+    add("threads", "N", "threads for every framework", lambda text: _whole(1, 4096, text))
+    add(
+        "seed",
+        "N",
+        "of weights, inputs and every random order (default: 0)",
+        lambda text: _whole(0, 2**53, text),
+    )
+    add(
+        "results",
+        "DIR",
+        f"folder for the results (default: ${RESULTS_VARIABLE}, or {DEFAULT_FOLDER})",
+    )
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="",
+        metavar="SESSION",
+        help="go on with this session, or with the newest that is unfinished",
+    )
+    busy = parser.add_mutually_exclusive_group()
+    busy.add_argument("--wait", action="store_true", help="wait while another run measures here")
+    busy.add_argument(
+        "--force", action="store_true", help="measure beside another run all the same"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,461 @@
+"""The command as a person runs it, on backends that need no framework."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from bench import live, results, run
+from bench.lock import MachineLock
+from bench.manager import Progress
+from bench.result_schema import Measurement, Outcome
+from bench.schedule import Leader
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SUITE = """\
+schema = 1
+name = "mine"
+backends = ["numpy"]
+devices = ["cpu"]
+modes = ["inference"]
+seconds = 0.1
+
+[[groups]]
+shapes = [{ batch = 1, timesteps = [2, 3, 4], input_size = 1, hidden_size = 2 }]
+"""
+
+MISCHIEF = """\
+import ctypes, os, signal, time
+from lstm_impl import Availability
+from lstm_impl.backends.numpy_loop import NumPyLoop, NumPyModel
+
+class _Late(NumPyModel):
+    def prepare(self, workload, seed=0):
+        if self.spec.hidden_size > 1:
+            self.backend.act()
+        return super().prepare(workload, seed)
+
+class _Told(NumPyLoop):
+    def _build(self, spec, weights, device, batch_major):
+        return _Late(self, spec, device, batch_major, weights)
+
+class Hanging(_Told):
+    strategy = "hanging"
+    def act(self):
+        # As a compiler does: in C, where no Python signal handler would run.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        time.sleep(600)
+class Segfault(_Told):
+    strategy = "segfault"
+    def act(self):
+        os.kill(os.getpid(), signal.SIGSEGV)
+class Absent(NumPyLoop):
+    strategy = "absent"
+    def availability(self, device="cpu"):
+        return Availability(False, "it is not installed", "pip install it")
+"""
+
+
+@dataclass
+class Done:
+    code: int
+    out: str
+    err: str
+
+
+class Place:
+    """A folder with a suite, backends that misbehave, and a lock of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.results = folder / "results"
+        self.suite = folder / "mine.toml"
+        self.suite.write_text(SUITE)
+        packages, temporary = folder / "packages", folder / "tmp"
+        info = packages / "mischief-1.dist-info"
+        info.mkdir(parents=True)
+        temporary.mkdir()
+        (packages / "mischief.py").write_text(MISCHIEF)
+        points = "\n".join(
+            f"{name} = mischief:{name.capitalize()}" for name in ("hanging", "segfault", "absent")
+        )
+        (info / "entry_points.txt").write_text(f"[lstm_impl.backends]\n{points}\n")
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mischief\nVersion: 1\n")
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "LSTM_"))}
+        path = os.pathsep.join([str(packages), str(ROOT)])
+        self.environ = inherited | {"PYTHONPATH": path, "TMPDIR": str(temporary)}
+        self.lock = temporary / f"lstm-bench-{os.getuid()}.lock"
+
+    def backends(self, *names: str) -> None:
+        self.suite.write_text(SUITE.replace('["numpy"]', json.dumps(names)))
+
+    def start(self, *arguments: str, suite: bool = True) -> subprocess.Popen[str]:
+        given = [str(self.suite)] if suite else []
+        return subprocess.Popen(
+            [sys.executable, "-m", "bench.run", *given, "--results", str(self.results), *arguments],
+            cwd=self.folder,
+            env=self.environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str, suite: bool = True) -> Done:
+        with self.start(*arguments, suite=suite) as process:
+            out, err = process.communicate(timeout=300)
+        return Done(process.returncode, out, err)
+
+    @property
+    def measurements(self) -> list[Measurement]:
+        return results.collect([self.results]).measurements
+
+    @property
+    def outcomes(self) -> dict[str, Outcome]:
+        return {each.case.backend: each for each in results.collect([self.results]).outcomes}
+
+    def wait_for_journal(self, text: str) -> None:
+        end = time.monotonic() + 120
+        while time.monotonic() < end:
+            for path in self.results.glob("*.journal.jsonl"):
+                if text in path.read_text():
+                    return
+            time.sleep(0.02)
+        pytest.fail(f"no journal with {text}")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def test_a_suite_is_measured_in_fresh_processes_of_one_session(place: Place) -> None:
+    done = place.run("--processes", "2", "--seed", "5", "--threads", "1", "--seconds", "0.2s")
+    assert done.code == 0, done.out + done.err
+    found = place.measurements
+    assert len(found) == 6
+    runs = {each.run.id: each.run for each in found}
+    assert len(runs) == 2
+    assert len({each.session for each in runs.values()}) == 1
+    assert all(each.complete for each in runs.values())
+    seeds = {each.options["order_seed"] for each in runs.values()}
+    assert len(seeds) == 2
+    for each in runs.values():
+        assert each.options["threads"] == 1
+        assert each.options["budget"] == 0.2
+        assert each.seed == 5
+    assert re.search(r"^3 cases: \d VALID", done.out, re.MULTILINE)
+    assert re.search(
+        r"2 processes, \d+ s, of which \d+ s \(\d+%\) outside measured blocks", done.out
+    )
+    assert f"python -m bench.report {place.results}" in done.out
+    assert not list(place.results.glob("*.jsonl"))
+
+
+def test_one_hangs_one_dies_one_is_absent_and_the_rest_is_measured(place: Place) -> None:
+    place.backends("hanging", "segfault", "absent", "numpy")
+    place.suite.write_text(place.suite.read_text().replace("[2, 3, 4]", "2"))
+    done = place.run("--processes", "1", "--case-limit", "3s")
+    assert done.code == 1, done.out + done.err
+    assert [each.case.backend for each in place.measurements] == ["numpy"]
+    outcomes = {name: each.outcome for name, each in place.outcomes.items()}
+    assert outcomes == {"hanging": "timed_out", "segfault": "crashed", "absent": "not_measured"}
+    assert "SIGSEGV" in place.outcomes["segfault"].reason
+    assert "limit of 3 s" in place.outcomes["hanging"].reason
+    summary = next(line for line in done.out.splitlines() if line.startswith("4 cases:"))
+    for words in ("1 crashed", "1 over their time limit", "1 not measured"):
+        assert words in summary
+
+
+def test_ctrl_c_keeps_what_was_finished_and_resume_goes_on(place: Place) -> None:
+    with place.start("--processes", "2") as process:
+        place.wait_for_journal('"benchmark"')
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == ""
+    assert "Traceback" not in out
+    assert re.search(r"^stopped: [123] cases? measured and kept; go on: .* --resume$", out, re.M)
+    before = {(each.run.id, each.case.id) for each in place.measurements}
+    assert before
+    done = place.run("--resume", suite=False)
+    assert done.code == 0, done.out + done.err
+    after = [(each.run.id, each.case.id) for each in place.measurements]
+    assert before <= set(after)
+    counts = [case for _, case in after]
+    assert {case: counts.count(case) for case in counts} == dict.fromkeys(counts, 2)
+    assert len(set(counts)) == 3
+    assert place.run("--resume", suite=False).code == 2
+
+
+@pytest.mark.parametrize("victim", ["manager", "worker"])
+def test_a_kill_loses_no_finished_case(place: Place, victim: str) -> None:
+    import psutil
+
+    with place.start("--processes", "1") as process:
+        place.wait_for_journal('"benchmark"')
+        before = {(each.run.id, each.case.id) for each in place.measurements}
+        (worker,) = psutil.Process(process.pid).children()
+        (worker if victim == "worker" else process).kill()
+        out, err = process.communicate(timeout=120)
+    if victim == "manager":
+        worker.wait(timeout=30)  # the kernel ends it with its manager
+        assert process.returncode == -9
+        done = place.run("--resume", suite=False)
+        assert done.code == 0, done.out + done.err
+    else:
+        assert process.returncode in (0, 1), out + err
+    after = [(each.run.id, each.case.id) for each in place.measurements]
+    assert before
+    assert before <= set(after)
+    assert sorted(case for _, case in after) == sorted({case for _, case in after})
+    assert len(after) == 3
+    assert not list(place.results.glob("*.jsonl"))
+
+
+def test_the_budget_ends_it_and_what_was_not_reached_is_told(place: Place) -> None:
+    place.backends("hanging")
+    done = place.run("--budget", "8s", "--case-limit", "100s")
+    assert done.code == 5, done.out + done.err
+    assert "3 not reached" in done.out
+    assert "the budget is spent" in done.out
+    assert re.search(r"go on: python -m bench\.run .*--resume \S+ --budget", done.out)
+
+
+def test_the_second_run_on_a_machine_is_refused(place: Place) -> None:
+    with MachineLock(place.lock) as lock:
+        lock.acquire("quick")
+        done = place.run("--processes", "1")
+        assert done.code == 4
+        assert re.fullmatch(
+            rf"error: another run measures .*process {os.getpid()}, since .*--force.*\n", done.err
+        )
+        assert not place.results.exists()
+
+
+def test_the_second_run_waits_if_told_to(place: Place) -> None:
+    with MachineLock(place.lock) as lock:
+        lock.acquire("quick")
+        process = place.start("--processes", "1", "--wait")
+        assert process.stdout is not None
+        assert "waiting for it" in process.stdout.readline()
+    with process:
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, out + err
+    assert len(place.measurements) == 3
+
+
+def test_the_second_run_goes_on_if_forced(place: Place) -> None:
+    with MachineLock(place.lock) as lock:
+        lock.acquire("quick")
+        done = place.run("--processes", "1", "--force")
+    assert done.code == 0, done.out + done.err
+    assert "forced" in done.out
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(place: Place) -> None:
+    place.results.write_text("a file stands here")
+    done = place.run("--processes", "1")
+    assert done.code == 3
+    assert re.fullmatch(r"error: .*results.* cannot be written: .*\n", done.err)
+
+
+def compact(data: object) -> str:
+    return json.dumps(data, separators=(",", ":"))
+
+
+def test_a_full_disk_is_one_line_and_keeps_what_was_finished(place: Place) -> None:
+    first = place.run("--processes", "1")
+    assert first.code == 0
+    (path,) = place.results.glob("*.json")
+    data = json.loads(path.read_text())
+    path.unlink()
+    # The limit of a file's size stands for the disk's: the journal's second entry exceeds it.
+    first_line = data["lstm"]["run"] | {"environment": {"before": None}}
+    size = len(compact(first_line))
+    size += len(compact(data["lstm"]["run"]["environment"]["before"]))
+    size += int(1.7 * len(compact(data["benchmarks"][0])))
+    code = "import resource, sys; from bench import run; "
+    code += f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size})); "
+    code += "sys.exit(run.main(sys.argv[1:]))"
+    arguments = [str(place.suite), "--results", str(place.results), "--processes", "1"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=place.folder,
+        env=place.environ,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert re.fullmatch(r"error: .* cannot be written: File too large\n", done.stderr)
+    assert 1 <= len(place.measurements) < 3
+    assert place.run("--resume", suite=False).code == 0
+    assert len(place.measurements) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["nosuch"], "there is no suite"),
+        (["--budget", "soon"], "is no time; write 90s, 10m or 1h30m"),
+        (["--precision", "0"], "is no percentage"),
+        (["--processes", "0"], "is no number from 1"),
+        (["--case-limit", "1s"], "--case-limit 1s is not more than"),
+        (["--backends", "nosuch"], "there is no backend"),
+        (["--device", "tpu"], "tpu"),
+        (["--mode", "sleeping"], "there is no mode"),
+        (["--nonsense"], "unrecognized arguments: --nonsense"),
+        (["--wait", "--force"], "not allowed with"),
+        (["--resume", "nosuch"], "there is no session nosuch"),
+        (["--resume"], "there is no unfinished session"),
+        (["--resume", "--seed", "3"], "--seed does not go with --resume"),
+        (["smoke", "--resume"], "SUITE does not go with --resume"),
+    ],
+)
+def test_bad_input_is_one_line(
+    arguments: list[str],
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    signals: None,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    try:
+        code = run.main(arguments)
+    except SystemExit as stopped:
+        code = int(str(stopped.code))
+    out, err = capsys.readouterr()
+    assert code == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith("error: ")
+    assert told in err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """The command takes over signals, which this process wants back."""
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+def test_the_suites_are_listed_with_a_line_each(
+    capsys: pytest.CaptureFixture[str], signals: None
+) -> None:
+    from bench import suites
+
+    assert run.main(["--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(suites.available())
+    assert any("what a truncation window costs" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("10m", 600), ("1h30m", 5400), ("45", 45), ("0.5m", 30), ("1h1m1s", 3661)],
+)
+def test_times_are_read_as_they_are_written(text: str, seconds: float) -> None:
+    assert run._time(text) == seconds
+
+
+def test_every_exit_code_is_in_the_help_and_in_the_docs() -> None:
+    codes = [run.MEASURED, run.FAILED, run.BAD_INPUT, run.UNWRITABLE, run.HELD, run.INCOMPLETE]
+    docs = (ROOT / "docs" / "running.md").read_text()
+    for code in [*codes, run.INTERRUPTED]:
+        assert re.search(rf"^  {code} ", run.EPILOG, re.MULTILINE)
+        assert re.search(rf"^\| {code} ", docs, re.MULTILINE)
+
+
+# -- the view
+
+LEADER = Leader("b1-t2/float32/inference/cpu", "[bold]numpy", 0.0012, 3, True)
+
+
+def progress(**changes: Any) -> Progress:
+    state: dict[str, Any] = {
+        "number": 3,
+        "busy": ("numpy/b1-t2/float32/inference/cpu",),
+        "timing": True,
+        "done": 1,
+        "of": 4,
+        "settled": 2,
+        "cases": 5,
+        "spent": 65.0,
+        "budget": 600.0,
+        "processes": None,
+        "leaders": (LEADER,),
+    }
+    return Progress(**state | changes)
+
+
+def terminal() -> Console:
+    return Console(file=io.StringIO(), force_terminal=True, width=100, color_system=None)
+
+
+def shown(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_the_picture_says_what_runs_what_is_done_the_time_left_and_who_leads() -> None:
+    console = terminal()
+    console.print(live.picture(progress()))
+    text = shown(console)
+    for words in (
+        "process 3: 1 of 4 cases; 2 of 5 cases precise, 8 min 55 s left",
+        "timing numpy/b1-t2/float32/inference/cpu",
+        "1.20 ms",
+        "3 ✓",
+        "[bold]numpy",  # a name, and no markup
+    ):
+        assert words in text
+
+
+def test_the_picture_is_drawn_once_a_second_at_most() -> None:
+    console, times = terminal(), iter([0.0, 0.0, 0.5, 1.0, 1.0])
+    with live.LiveView(console, lambda: next(times)) as view:
+        view.update(progress())
+        before = shown(console)
+        view.update(progress(number=4))
+        assert shown(console) == before
+        view.update(progress(number=5))
+        assert "process 5" in shown(console)
+
+
+def test_off_a_terminal_a_process_is_one_plain_line() -> None:
+    console = Console(file=io.StringIO(), width=40)
+    with live.view(console) as view:
+        assert isinstance(view, live.PlainView)
+        for _ in range(3):
+            view.update(progress(budget=None, processes=4))
+        view.tell("numpy\x1b[2J failed: [red]so")
+    assert shown(console).splitlines() == [
+        "process 3: 4 cases; 2 of 5 cases done, 1 min 05 s so far",
+        "numpy?[2J failed: [red]so",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(-1, "0 s"), (59.9, "59 s"), (65, "1 min 05 s"), (3725, "1 h 02 min")]
+)
+def test_lengths_of_time_are_in_words(seconds: float, words: str) -> None:
+    assert live.duration(seconds) == words
