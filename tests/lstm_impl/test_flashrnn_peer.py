@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bench.equivalence import gate
@@ -98,6 +99,15 @@ def test_layers_are_stacked_over_the_packages_plain_kernel(
     spec, workload = CASES[case]
     result = gate(build(spec, workload.batch_major), workload, seed=2)
     assert result.passed, result.describe()
+
+
+def test_weights_go_in_and_come_back() -> None:
+    spec = LSTMSpec(3, 5, 2, True)
+    model, other = build(spec), LSTMWeights.random(spec, seed=2)
+    for given in (LSTMWeights.random(spec, seed=1), other):
+        for ours, theirs in zip(model.get_weights().arrays(), given.arrays(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        model.set_weights(other)
 
 
 @pytest.mark.parametrize(
