@@ -195,11 +195,8 @@ class Manager:
         except BaseException as error:
             worker.kill()
             if isinstance(error, KeyboardInterrupt):
-                self._see(worker, watch)
-                told = "stopped from the keyboard while it was measured"
-                worker.settle(
-                    self._lost(watch, "interrupted", told, "go on: python -m bench.run --resume")
-                )
+                # What it was busy with gets no outcome: it is missing, and --resume measures it.
+                worker.settle(())
             raise
         self._conclude(worker, watch, ending, work)
         if watch.startup is not None:
@@ -228,24 +225,23 @@ class Manager:
         """Write down what became of a worker, and tell what it did not."""
         if found := _CANNOT_WRITE.search(worker.last_words()):
             raise ResultWriteError(clean(found[1]))
-        outcomes: list[dict[str, object]] = []
         how = self._how(ending)
-        if watch.busy and not watch.ended:
-            outcomes = self._blame(watch, ending, how)
+        # Of several that were timed in turn none can be blamed, and of a budget's end none.
+        lost = watch.busy if ending.in_budget and not watch.ended else ()
+        outcomes = [self._blame(lost[0], watch, ending, how)] if len(lost) == 1 else []
         file = worker.settle(outcomes)
         settled = 0 if file is None else self.schedule.add(file)
-        if len(watch.busy) > 1 and outcomes and ending.in_budget:
-            self.schedule.suspect(watch.busy)
+        if len(lost) > 1:
+            self.schedule.suspect(lost)
             self._view.tell(
-                f"process {work.number} {how} while {listed(list(watch.busy), 3)} were timed in "
+                f"process {work.number} {how} while {listed(list(lost), 3)} were timed in "
                 "turn; each is measured alone now"
             )
         elif settled == 0 and ending.in_budget:
             said = clean(_error_line(worker.last_words()))
             raise WorkerError(f"process {work.number} {how} and measured nothing: {said}")
         for each in outcomes:
-            if each["outcome"] in ("crashed", "timed_out"):
-                self._view.tell(f"{each['case_id']} {each['outcome']}: {each['reason']}")
+            self._view.tell(f"{each['case_id']} {each['outcome']}: {each['reason']}")
         for outcome in () if file is None else file.outcomes:
             if outcome.outcome == "failed":
                 self._view.tell(f"{outcome.case.id} failed: {outcome.reason}")
@@ -261,40 +257,27 @@ class Manager:
             return f"was ended by {name}{more}"
         return f"ended with exit code {ending.code}"
 
-    def _blame(self, watch: Watch, ending: _Ending, how: str) -> list[dict[str, object]]:
-        """What is written down of the cases that a worker was busy with at its end."""
-        if not ending.in_budget:
-            told = "the time budget was spent while it was measured"
-            return self._lost(watch, "interrupted", told, "give it more: --resume --budget TIME")
-        if len(watch.busy) > 1:
-            told = f"its process {how} while several were timed in turn; each is tried alone"
-            return self._lost(watch, "interrupted", told, "")
+    def _blame(self, case: str, watch: Watch, ending: _Ending, how: str) -> dict[str, object]:
+        """What is written down of the case that a worker was busy with at its end."""
         if not ending.in_time:
-            return self._lost(
-                watch,
-                "timed_out",
+            outcome = "timed_out"
+            reason = (
                 f"it took longer than its limit of {self.session.case_limit:g} s, with tracing and "
-                f"compiling, and was ended while it was {'timed' if watch.timing else 'prepared'}",
-                "allow it more: --case-limit TIME",
+                f"compiling, and was ended while it was {'timed' if watch.timing else 'prepared'}"
             )
-        advice = "its backend or framework is at fault; run it alone to see all that it prints"
-        if "SIGKILL" in how:
-            advice = "free some memory, or choose a smaller case"
-        return self._lost(watch, "crashed", f"its process {how}", advice)
-
-    def _lost(
-        self, watch: Watch, outcome: str, reason: str, advice: str
-    ) -> list[dict[str, object]]:
-        return [
-            {
-                "case": self.schedule.cases[case].to_dict(),
-                "case_id": case,
-                "outcome": outcome,
-                "reason": reason,
-                "advice": advice,
-            }
-            for case in watch.busy
-        ]
+            advice = "allow it more: --case-limit TIME"
+        else:
+            outcome, reason = "crashed", f"its process {how}"
+            advice = "its backend or framework is at fault; run it alone to see all that it prints"
+            if ending.code == -signal.SIGKILL:
+                advice = "free some memory, or choose a smaller case"
+        return {
+            "case": self.schedule.cases[case].to_dict(),
+            "case_id": case,
+            "outcome": outcome,
+            "reason": reason,
+            "advice": advice,
+        }
 
     def _progress(self, watch: Watch, work: Work) -> Progress:
         return Progress(
