@@ -621,7 +621,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped at once; nothing saved", file=sys.stderr)
+        print("stopped at once; nothing more was saved", file=sys.stderr)
         return 130
 
 
@@ -677,7 +677,9 @@ def _main(arguments: Sequence[str] | None) -> int:
         print(text)
     if run.screen is not None:
         run.screen.show(run.scene())
-        run.screen.wait()
+        # Ctrl-C is as good a way as any to close it: all is saved.
+        with contextlib.suppress(KeyboardInterrupt):
+            run.screen.wait()
     return 0 if within else 1
 
 

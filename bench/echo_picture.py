@@ -401,7 +401,9 @@ class Screen:
         return self.open and self._clock() >= self._next
 
     def show(self, scene: Scene) -> None:
-        """Draw, and let the window answer to mouse and keyboard."""
+        """Draw, and let the window answer to mouse and keyboard; nothing if it was closed."""
+        if not self.open:
+            return
         draw(self._figure, scene)
         self._figure.canvas.draw_idle()
         self._figure.canvas.flush_events()

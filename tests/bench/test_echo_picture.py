@@ -238,4 +238,6 @@ def test_the_screen_is_drawn_at_most_every_half_second() -> None:
         pyplot.close("all")
         assert not screen.open
         assert not screen.wants()
-        screen.wait()  # closed already: returns
+        screen.show(scene())  # closed already: both return
+        screen.wait()
+        assert not pyplot.get_fignums()
