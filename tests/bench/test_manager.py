@@ -523,6 +523,13 @@ def test_an_unknown_session_is_told_with_the_known_ones(tmp_path: Path, name: st
         load(tmp_path, name)
 
 
+def test_no_file_outside_the_sessions_is_taken_for_one(tmp_path: Path) -> None:
+    session().save(tmp_path)
+    (tmp_path / ".sessions" / "s.session.json").rename(tmp_path / "s.session.json")
+    with pytest.raises(SessionError, match="there is no session"):
+        load(tmp_path, "../s")
+
+
 @pytest.mark.parametrize(
     "change",
     [

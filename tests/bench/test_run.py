@@ -226,6 +226,20 @@ def test_a_kill_loses_no_finished_case(place: Place, victim: str) -> None:
     assert not list(place.results.glob("*.jsonl"))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux kills a child with its parent")
+def test_a_worker_that_hangs_is_gone_with_its_killed_manager(place: Place) -> None:
+    import psutil
+
+    place.backends("hanging")
+    with place.start("--processes", "1") as process:
+        place.wait_for_journal('"begun"')
+        (worker,) = psutil.Process(process.pid).children()
+        process.kill()
+        worker.wait(timeout=30)
+    assert not worker.is_running()
+    MachineLock(place.lock).acquire("the next one")
+
+
 def test_the_budget_ends_it_and_what_was_not_reached_is_told(place: Place) -> None:
     place.backends("hanging")
     done = place.run("--budget", "8s", "--case-limit", "100s")
