@@ -141,7 +141,8 @@ class Bench:
     """What measuring needs besides the cases; a test puts in its own.
 
     announce: told which cases the process is busy with from now on: one while it is prepared, all
-    of a group while they are timed in turn.
+    of a group while they are timed in turn. threads: how many each backend may use, for those that
+    must be told in the process; None is their own choice.
     """
 
     clock: Clock = field(default_factory=Clock.system)
@@ -153,6 +154,7 @@ class Bench:
     started: set[tuple[str, str, str]] = field(default_factory=set)
     free: Callable[[str], estimate.Free] = estimate.free
     announce: Callable[[Sequence[Case]], None] = lambda cases: None
+    threads: int | None = None
 
     def start(self, backend: Backend, case: Case) -> None:
         """Have a backend compute one step of one unit, the first time it is met on a device.
@@ -164,6 +166,8 @@ class Bench:
         if key in self.started:
             return
         self.started.add(key)
+        if self.threads is not None:
+            backend.use_threads(self.threads)
         smallest = LSTMSpec(1, 1, dtype=case.spec.dtype)
         model = backend.build(smallest, LSTMWeights.random(smallest), case.device)
         step = model.prepare(Workload(1, 1, case.workload.mode))

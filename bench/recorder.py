@@ -64,7 +64,7 @@ class Recorder:
         self.settings = settings
         self.done: dict[str, Result] = {}
         self.path: Path | None = None
-        self._bench = bench or Bench()
+        self._bench = bench or Bench(threads=settings.threads)
         self._read = read_environment or (lambda: environment.read(threads=settings.threads))
         self._wanted: dict[str, list[Case]] = {}
         self._ready: dict[str, Result] = {}

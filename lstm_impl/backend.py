@@ -151,6 +151,13 @@ class Backend(abc.ABC):
         """Why this backend cannot compute ``spec`` (on ``workload``), or an empty string."""
         return ""
 
+    def use_threads(self, count: int) -> None:  # noqa: B027
+        """Let the models built from now on use ``count`` CPU threads.
+
+        For frameworks that read no environment variable for it when they start; the others have
+        nothing to do here.
+        """
+
     def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
         """What must have run but did not, by ``Model.evidence``, or an empty string.
 

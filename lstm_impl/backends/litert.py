@@ -66,6 +66,9 @@ class LiteRT(Backend):
     def variants(cls) -> tuple[str, ...]:
         return ("litert", "litert+preproject")
 
+    def use_threads(self, count: int) -> None:
+        set_threads(count)
+
     def availability(self, device: str = "cpu") -> Availability:
         if device != "cpu":
             return Availability(

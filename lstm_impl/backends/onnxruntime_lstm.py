@@ -58,6 +58,9 @@ class OnnxRuntime(Backend):
     framework = "onnxruntime"
     summary = "ONNX's LSTM operator in ONNX Runtime, inference only"
 
+    def use_threads(self, count: int) -> None:
+        set_threads(count)
+
     def availability(self, device: str = "cpu") -> Availability:
         kind = device.partition(":")[0]
         if kind not in self.devices:

@@ -81,21 +81,3 @@ def summarise(events: Iterable[tuple[str, str, str]]) -> dict[str, Any]:
         "kernels_total": sum(kernels.values()),
         "cudnn": any(CUDNN_KERNEL.search(name) for name in kernels),
     }
-
-
-def describe_hlo(text: str) -> dict[str, Any]:
-    """What XLA compiled: how many of each instruction, fusions and loops among them."""
-    # "%name = shape instruction(": the shape, a tuple's too, ends in a bracket of some kind
-    found = (
-        re.search(r"[\])}] ([a-z][a-z0-9-]*)\(", line.partition(" = ")[2])
-        for line in text.splitlines()
-    )
-    instructions = Counter(match[1] for match in found if match)
-    targets = Counter(re.findall(r'custom_call_target="([^"]+)"', text))
-    return {
-        "fusions": instructions["fusion"],
-        "loops": instructions["while"],
-        "matrix_products": instructions["dot"],
-        "custom_calls": dict(targets.most_common(MOST)),
-        "instructions": dict(instructions.most_common(MOST)),
-    }

@@ -26,6 +26,7 @@ from lstm_impl.backend import (
     Tensor,
 )
 from lstm_impl.backends import tensorflow_evidence
+from lstm_impl.backends.hlo import describe_hlo
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.weights import LayerWeights, LSTMWeights
 from lstm_impl.workload import Workload
@@ -482,7 +483,7 @@ class TensorFlowModel(Model):
         function = self._function(workload.training, x, lengths, masks)
         with self._tf.device(self._tf_device):
             text = function.experimental_get_compiler_ir(*arguments)(stage="optimized_hlo")
-        return tensorflow_evidence.describe_hlo(text)
+        return describe_hlo(text)
 
     def trace_count(self) -> int:
         """How many graphs have been traced for this model so far."""

@@ -483,3 +483,17 @@ def test_it_is_announced_what_is_prepared_and_then_what_is_timed(world: World) -
     )
     measure.measure_group(cases, Plan(1.0), bench=bench)
     assert told == [["a"], ["b"], ["c"], ["a", "c"]]
+
+
+@pytest.mark.parametrize("threads", [None, 1])
+def test_a_backend_is_told_the_number_of_threads_before_it_is_built(
+    threads: int | None, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = world.add("a")
+    monkeypatch.setattr(
+        type(world.backends["a"]), "use_threads", lambda _, count: world.happen(f"{count} threads")
+    )
+    measure.measure_group([case], Plan(5.0), bench=replace(world.bench(), threads=threads))
+    assert ("1 threads" in world.log) == (threads == 1)
+    if threads:
+        assert world.log.index("1 threads") < world.log.index("a start")

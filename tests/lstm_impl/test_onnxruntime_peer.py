@@ -144,3 +144,9 @@ def test_the_package_without_cuda_is_named_where_there_is_a_gpu(
     words = str(get_backend("onnxruntime").availability("gpu:0"))
     assert f"ONNX Runtime {onnxruntime.__version__} is built without CUDA" in words
     assert words.endswith("pip install onnx onnxruntime-gpu")
+
+
+def test_the_number_of_threads_is_the_backends_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime_lstm, "_threads", 0)
+    get_backend("onnxruntime").use_threads(3)
+    assert onnxruntime_lstm._threads == 3
