@@ -201,7 +201,7 @@ def test_the_animation_takes_few_frames_early_ones_close_together(tmp_path: Path
         animation.add(replace(whole, losses=whole.losses[:done], best=whole.best[:done]))
     animation.save(tmp_path / "echo.gif", whole)
     with Image.open(tmp_path / "echo.gif") as image:
-        assert image.n_frames == 3  # type: ignore[attr-defined] # the last one is the final scene
+        assert image.n_frames == 3  # the last one is the final scene
         frames = []
         for number in range(3):
             image.seek(number)
