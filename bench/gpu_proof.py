@@ -51,7 +51,7 @@ PARTS = {"survey": 0.2, "matrix": 0.45, "tests": 0.25, "measure": 1.0}
 MEASURING = 0.4
 """Part of the measuring stage that goes into samples; the rest builds, compiles and checks."""
 
-COMPARED = ("keras", "torch", "jax_cudnn", "jax_scan", "flashrnn")
+COMPARED = ("keras", "torch", "jax_cudnn", "jax_scan")
 """Measured beside what the suite names, where they are here: what users have today. Backends that
 compile for minutes are not: the whole must end in time."""
 
