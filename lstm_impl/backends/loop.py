@@ -133,8 +133,10 @@ class LoopBackend(TensorFlowBackend):
         bias: Tensor,
         mask: Tensor | None,
         reverse: bool,
-    ) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
-        """``(y, h, c)`` and what the backward pass needs: gates, hidden and cell states by step."""
+    ) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, ...]]:
+        """``(y, h, c)`` and what the backward pass needs, by step: the gates i, f, g and o, the
+        hidden and the cell state. The gates are kept apart, for joined ones would be split again.
+        """
         import tensorflow as tf
 
         def step(carry: Carry, slices: tuple[Tensor, ...]) -> tuple[Carry, tuple[Tensor, ...]]:
@@ -143,20 +145,18 @@ class LoopBackend(TensorFlowBackend):
             h_new, c_new = cell((i, f, g, o), c)
             if mask is not None:
                 h_new, c_new = tf.where(slices[1], h_new, h), tf.where(slices[1], c_new, c)
-            return (h_new, c_new), (tf.concat([i, f, g, o], axis=-1), h_new, c_new)
+            return (h_new, c_new), (i, f, g, o, h_new, c_new)
 
         projected = project(x, kernel, bias)
         sequences = (projected,) if mask is None else (projected, mask)
-        (h, c), residuals = self.scan(
-            step, (h0, c0), sequences, (tf.concat([h0, h0, h0, h0], axis=-1), h0, c0), reverse
-        )
-        hidden = residuals[1]
+        (h, c), residuals = self.scan(step, (h0, c0), sequences, (h0,) * 6, reverse)
+        hidden = residuals[4]
         y = hidden if mask is None else tf.where(mask, hidden, tf.zeros_like(hidden))
         return (y, h, c), residuals
 
     def backward_from_residuals(
         self,
-        residuals: tuple[Tensor, Tensor, Tensor],
+        residuals: tuple[Tensor, ...],
         x: Tensor,
         h0: Tensor,
         c0: Tensor,
@@ -171,38 +171,40 @@ class LoopBackend(TensorFlowBackend):
         """Gradients of x, h0, c0, kernel, recurrent_kernel and bias."""
         import tensorflow as tf
 
-        gates, hidden, cells = residuals
+        *gates, hidden, cells = residuals
         hidden_before = shift(hidden, h0, reverse)
         cells_before = shift(cells, c0, reverse)
+        # one op each for y * (1 - y) * dy and (1 - y * y) * dy, which would be three
+        sigmoid_gradient, tanh_gradient = tf.raw_ops.SigmoidGrad, tf.raw_ops.TanhGrad
 
         def step(carry: Carry, slices: tuple[Tensor, ...]) -> tuple[Carry, tuple[Tensor, ...]]:
             dh, dc = carry
-            dy_t, gates_t, c_t, c_before = slices[:4]
-            i, f, g, o = tf.split(gates_t, 4, axis=-1)
+            dy_t, i, f, g, o, c_t, c_before = slices[:7]
             tanh_c = tf.tanh(c_t)
             dh_t = dh + dy_t
-            dc_t = dc + dh_t * o * (1 - tanh_c * tanh_c)
+            dc_t = dc + tanh_gradient(y=tanh_c, dy=dh_t * o)
             dz = tf.concat(
                 [
-                    dc_t * g * i * (1 - i),
-                    dc_t * c_before * f * (1 - f),
-                    dc_t * i * (1 - g * g),
-                    dh_t * tanh_c * o * (1 - o),
+                    sigmoid_gradient(y=i, dy=dc_t * g),
+                    sigmoid_gradient(y=f, dy=dc_t * c_before),
+                    tanh_gradient(y=g, dy=dc_t * i),
+                    sigmoid_gradient(y=o, dy=dh_t * tanh_c),
                 ],
                 axis=-1,
             )
             if mask is not None:
-                valid = slices[4]
+                valid = slices[7]
                 dz = tf.where(valid, dz, tf.zeros_like(dz))
                 dh_next = tf.matmul(dz, recurrent_kernel, transpose_b=True)
                 return (tf.where(valid, dh_next, dh), tf.where(valid, dc_t * f, dc)), (dz,)
             return (tf.matmul(dz, recurrent_kernel, transpose_b=True), dc_t * f), (dz,)
 
-        sequences: tuple[Tensor, ...] = (dy, gates, cells, cells_before)
+        sequences: tuple[Tensor, ...] = (dy, *gates, cells, cells_before)
         if mask is not None:
             # The output on padding is zero whatever flows into it.
             sequences = (*sequences, mask)
-        (dh0, dc0), (dz,) = self.scan(step, (dh, dc), sequences, (gates[0],), not reverse)
+        like = tf.concat([h0, h0, h0, h0], axis=-1)
+        (dh0, dc0), (dz,) = self.scan(step, (dh, dc), sequences, (like,), not reverse)
         flat = tf.reshape(dz, [-1, dz.shape[-1]])
         return (
             tf.reshape(tf.matmul(flat, kernel, transpose_b=True), tf.shape(x)),
