@@ -98,7 +98,8 @@ class Choice:
     backend: its id; ``keras`` is Keras's own code.
     why: in words.
     passed_over: what would have come first, and why it did not.
-    fallback: whether it is Keras's own loop, because nothing else can serve the arguments.
+    fallback: whether it is Keras's own loop because nothing else can serve the arguments (and not
+        because nothing else is faster).
     """
 
     backend: str
@@ -248,14 +249,20 @@ def named(name: str, arguments: Arguments) -> Backend:
 
 FUSED_UNITS = 64
 """Up to this many features and units, ``block_lstm``'s one op beats a loop, whose cost is then the
-calling of ops and not their work; above, its small matrix products fall behind. In inference up to
-twice as many."""
+calling of ops and not their work; above, its small matrix products fall behind."""
 
 FUSED_TYPES = ("float32", "float16")
 
-COMPILED_WORK = 2_000_000
-"""Multiplications in one timestep, up to which XLA's loop on the CPU beats TensorFlow's: above, the
-time is that of the matrix products, which TensorFlow spreads over the cores better."""
+SMALL_STEP = 2_000_000
+"""Multiplications in one timestep, up to which the fused op, and in inference XLA's loop, was
+faster: above, the time is that of matrix products, which TensorFlow's own spread over the cores."""
+
+SMALL_TRAINING_STEP = 5_000_000
+"""The same for XLA's loop in training, whose hand-written gradient has few products in the loop."""
+
+UNITS_PER_SEQUENCE = 4
+"""Units for each sequence of a batch, from which on the gradient written by hand pays: it saves a
+product of the size of the weights in each step, and costs copies of the size of the batch."""
 
 
 def check_auto(arguments: Arguments) -> None:
@@ -318,40 +325,43 @@ def _loop_on_gpu(call: Call, passed_over: tuple[str, ...]) -> Choice:
             "all sizes are known, and one compiled loop launches far fewer kernels",
             passed_over,
         )
-    return Choice("partial_unroll@5+hoisted", BY_HAND, (*passed_over, f"XLA: {_not_static(call)}"))
+    return Choice("while_loop+hoisted", BY_HAND, (*passed_over, f"XLA: {_not_static(call)}"))
 
 
 def _on_cpu(arguments: Arguments, call: Call) -> Choice:
-    sizes = (call.features or 0, arguments.units)
-    work = (call.batch or 0) * sum(sizes) * 4 * arguments.units
-    small = max(sizes) <= FUSED_UNITS * (1 if call.training else 2)
-    if call.static and work <= COMPILED_WORK and not (small and call.training):
+    units = arguments.units
+    widest = max(call.features or 0, units)
+    # of one sequence where the batch is not known
+    work = (call.batch or 1) * ((call.features or 0) + units) * 4 * units
+    in_words = f"a timestep has {work:,} multiplications"
+    fused = widest <= FUSED_UNITS and work <= SMALL_STEP and arguments.compute_dtype in FUSED_TYPES
+    compiled = call.static and work <= (SMALL_TRAINING_STEP if call.training else SMALL_STEP)
+    if fused and (call.training or not compiled):
+        return Choice(
+            "block_lstm", f"with at most {widest} features and units, one op for all steps is best"
+        )
+    if compiled:
         return Choice(
             "while_loop+hoisted+xla" if call.training else "while_loop+xla",
-            f"all sizes are known and a timestep is small ({work:,} multiplications)",
+            f"all sizes are known and {in_words}, few enough for a compiled loop",
         )
-    if small and arguments.compute_dtype in FUSED_TYPES:
+    passed_over = (f"XLA: {in_words if call.static else _not_static(call)}",)
+    if not call.training:
         return Choice(
-            "block_lstm", f"{max(sizes)} features or units are few: one op does all steps"
+            "partial_unroll@5+preproject",
+            "one matrix product for the input of all steps, and a loop with few turns",
+            passed_over,
         )
-    passed_over = (
-        (f"XLA: {_not_static(call)}",)
-        if not call.static
-        else (f"XLA: a timestep is large ({work:,} multiplications)",)
-    )
-    if call.training:
-        return Choice("partial_unroll@5+hoisted", BY_HAND, passed_over)
-    return Choice(
-        "partial_unroll@5+preproject",
-        "one matrix product for the input of all steps, and a loop with few turns",
-        passed_over,
-    )
+    if call.batch is not None and units < UNITS_PER_SEQUENCE * call.batch:
+        return Choice(
+            KERAS,
+            f"for {call.batch} sequences and {units} units nothing here beats Keras's own loop",
+            (*passed_over, "while_loop+hoisted: its copies cost more than it saves"),
+        )
+    return Choice("while_loop+hoisted", BY_HAND, passed_over)
 
 
-BY_HAND = (
-    "the gradient written by hand leaves in the backward loop only what is recurrent, and a loop "
-    "with few turns costs little"
-)
+BY_HAND = "the gradient written by hand leaves in the backward loop only what is recurrent"
 
 
 def _not_static(call: Call) -> str:

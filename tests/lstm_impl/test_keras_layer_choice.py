@@ -178,6 +178,29 @@ def test_whatever_auto_picks_can_serve_the_layer(call: Call, training: bool) -> 
                 assert not lstm_impl.keras.choice.obstacle(lstm_impl.get_backend(picked), arguments)
 
 
+@pytest.mark.parametrize(
+    ("training", "batch", "hidden", "picked"),
+    [
+        (True, 32, 32, "block_lstm"),
+        (True, 1, 256, "while_loop+hoisted+xla"),
+        (True, 64, 512, "while_loop+hoisted"),
+        (True, 128, 128, "keras"),
+        (True, None, 64, "block_lstm"),
+        (True, None, 256, "while_loop+hoisted"),
+        (False, 32, 32, "while_loop+xla"),
+        (False, None, 32, "block_lstm"),
+        (False, 64, 512, "partial_unroll@5+preproject"),
+    ],
+)
+def test_on_the_cpu_auto_takes_what_was_measured_to_be_fastest(
+    training: bool, batch: int | None, hidden: int, picked: str
+) -> None:
+    call = Call("cpu", training, True, False, batch, 50, hidden)
+    choice = choose(Arguments(hidden), call)
+    assert choice.backend == picked
+    assert not choice.fallback
+
+
 def test_a_layer_on_the_cpu_of_a_machine_with_a_gpu_is_known_to_be_there() -> None:
     layer = lstm()
     with mock.patch.object(tf.config, "list_logical_devices", return_value=["GPU:0"]):
