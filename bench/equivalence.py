@@ -33,6 +33,10 @@ CEILING = 0.125
 """No precision is too coarse to be judged: mixing up gates or dropping a bias moves outputs by more
 than this, so a bound above it would certify nothing."""
 
+SMALLEST_SCALE = 0.1
+"""Outputs and gradients of such a network are about this large or larger. An array whose largest
+value is smaller has few elements that happen to cancel; its error is not relative to the rest."""
+
 REFERENCE_OPERATIONS = 2e11
 """The NumPy reference does about 45 Gflop/s on two cores: above this it would take over 5 s."""
 
@@ -140,15 +144,16 @@ def _kind(name: str) -> str:
 
 def compare(ours: Mapping[str, FloatArray], theirs: Mapping[str, FloatArray]) -> Errors:
     """The error of each array: its largest deviation over the reference's largest magnitude."""
-    return {name: error(ours[name], theirs[name]) for name in theirs}
+    return {name: error(ours[name], theirs[name], SMALLEST_SCALE) for name in theirs}
 
 
-def error(ours: npt.ArrayLike, theirs: npt.ArrayLike) -> float:
-    """max|ours - theirs| / max|theirs|; infinite for NaN or another shape."""
+def error(ours: npt.ArrayLike, theirs: npt.ArrayLike, smallest: float = 0.0) -> float:
+    """max|ours - theirs| / max|theirs|, or ``smallest`` if that is larger; infinite for NaN or
+    another shape."""
     a, b = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
     if a.shape != b.shape or not np.all(np.isfinite(a)):
         return math.inf
-    scale = float(np.max(np.abs(b), initial=0.0))
+    scale = float(np.max(np.abs(b), initial=smallest))
     deviation = float(np.max(np.abs(a - b), initial=0.0))
     if scale == 0.0:
         return 0.0 if deviation == 0.0 else math.inf

@@ -200,6 +200,13 @@ def test_error_is_relative_to_the_largest_value(ours: list[float], expected: flo
     assert error(ours, [1.0, 2.0]) == expected
 
 
+def test_a_few_elements_that_cancel_are_not_measured_against_themselves() -> None:
+    assert error([1.2e-6], [1e-6]) == pytest.approx(0.2)
+    assert equivalence.compare({"dx": np.array([1.2e-6])}, {"dx": np.array([1e-6])})[
+        "dx"
+    ] == pytest.approx(2e-6)
+
+
 def test_bounds_grow_with_time_and_roundoff_and_stop_at_the_ceiling() -> None:
     def bound(dtype: str, timesteps: int) -> float:
         return bounds(LSTMSpec(8, 8, dtype=dtype), 4, timesteps, ["y"])["y"]
