@@ -265,6 +265,11 @@ UNITS_PER_SEQUENCE = 4
 product of the size of the weights in each step, and costs copies of the size of the batch."""
 
 
+PREPROJECT_BATCH = 32
+"""Sequences up to which one product for the input of all steps pays in inference: with more, the
+products of the single steps are as fast, and nothing has to be kept for all steps."""
+
+
 def check_auto(arguments: Arguments) -> None:
     """Raise UnsupportedError where the arguments leave ``auto`` nothing to pick."""
     if arguments.use_cudnn is True and (reason := _no_cudnn(arguments)):
@@ -346,6 +351,12 @@ def _on_cpu(arguments: Arguments, call: Call) -> Choice:
             f"all sizes are known and {in_words}, few enough for a compiled loop",
         )
     passed_over = (f"XLA: {in_words if call.static else _not_static(call)}",)
+    if not call.training and (call.batch or 0) > PREPROJECT_BATCH:
+        return Choice(
+            KERAS,
+            f"for {call.batch} sequences nothing here beats Keras's own loop in inference",
+            passed_over,
+        )
     if not call.training:
         return Choice(
             "partial_unroll@5+preproject",

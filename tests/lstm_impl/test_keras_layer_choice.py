@@ -189,7 +189,9 @@ def test_whatever_auto_picks_can_serve_the_layer(call: Call, training: bool) -> 
         (True, None, 256, "while_loop+hoisted"),
         (False, 32, 32, "while_loop+xla"),
         (False, None, 32, "block_lstm"),
-        (False, 64, 512, "partial_unroll@5+preproject"),
+        (False, 8, 512, "partial_unroll@5+preproject"),
+        (False, None, 512, "partial_unroll@5+preproject"),
+        (False, 64, 512, "keras"),
     ],
 )
 def test_on_the_cpu_auto_takes_what_was_measured_to_be_fastest(

@@ -1,0 +1,99 @@
+"""The command that times the layer against Keras's: its arithmetic and its words, not its times."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench import keras_layer
+from bench.keras_layer import BASELINE, Question, Shape, answer, main, rows
+from bench.stats import Verdict
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["64x25x512"], "'64x25x512' is no shape"),
+        (["b0-t1-i1-h1"], "'b0-t1-i1-h1' is no shape"),
+        (["--backend", "while_lop"], "did you mean while_loop"),
+        (["--processes", "0"], "positive"),
+        (["--seconds", "nan"], "positive"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert words in line
+
+
+def test_a_shape_is_read_as_it_is_written() -> None:
+    assert str(Shape.parse("b64-t25-i512-h256")) == "b64-t25-i512-h256"
+    assert Shape.parse("b64-t25-i512-h256") == Shape(64, 25, 512, 256)
+
+
+def record(layer: str, seconds: float, **more: Any) -> dict[str, Any]:
+    noise = np.random.default_rng(0).uniform(0.999, 1.001, 20)
+    return {
+        "shape": "b1-t1-i1-h1",
+        "mode": "training",
+        "layer": layer,
+        "picked": "scan",
+        "failed": "",
+        "samples": list(seconds * noise),
+        "rounds": list(range(20)),
+        **more,
+    }
+
+
+def test_the_ratio_is_ours_over_keras() -> None:
+    answers = [[record(BASELINE, 2.0), record("auto", 1.0 + 1e-3 * k)] for k in range(6)]
+    ((row,), problems) = rows(answers)
+    assert not problems
+    assert row.comparison.ratio.mid == pytest.approx(0.5, rel=0.01)
+    assert row.comparison.verdict is Verdict.FASTER
+    assert row.comparison.processes == 6
+    assert row.keras_seconds == pytest.approx(2.0, rel=0.01)
+
+
+def test_what_could_not_be_measured_is_a_problem_with_its_reason() -> None:
+    answers = [[record(BASELINE, 2.0), record("scan", 1.0, failed="it broke")]]
+    table, problems = rows(answers)
+    assert not table
+    assert problems == ["scan, b1-t1-i1-h1, training: it broke"]
+
+
+@pytest.mark.parametrize("through", ["step", "fit"])
+def test_a_process_answers_for_each_layer(through: str) -> None:
+    pytest.importorskip("keras", reason="the layer is Keras's: pip install '.[cpu]'")
+    tf = pytest.importorskip("tensorflow", reason="the layer is TensorFlow's")
+    if tf.config.list_physical_devices("GPU"):
+        pytest.skip("needs a machine without a GPU, where cudnn is refused")
+    backends = ("while_loop+hoisted", "cudnn")
+    question = Question(
+        ("b2-t3-i2-h2",), ("training", "inference"), backends, through, "float32", True, 1e-3, 0
+    )
+    found = {(record["mode"], record["layer"]): record for record in answer(question)}
+    assert len(found) == 2 * 3
+    for mode in question.modes:
+        assert len(found[mode, BASELINE]["samples"]) == len(found[mode, BASELINE]["rounds"])
+        assert found[mode, "while_loop+hoisted"]["picked"] == "while_loop+hoisted"
+        assert not found[mode, "while_loop+hoisted"]["failed"]
+        assert "cuDNN runs on NVIDIA GPUs only" in found[mode, "cudnn"]["failed"]
+
+
+def test_a_layer_that_does_not_compute_what_keras_does_is_not_timed() -> None:
+    pytest.importorskip("keras", reason="the layer is Keras's: pip install '.[cpu]'")
+    question = Question(
+        ("b2-t3-i2-h2",), ("training",), ("scan",), "step", "float32", False, 1e-3, 0
+    )
+    ours, theirs = (
+        keras_layer._Subject(question, Shape(2, 3, 2, 2), name) for name in ("scan", None)
+    )
+    assert "differs from Keras's" in ours.difference(theirs)  # their weights are not the same
+    ours.layer.set_weights(theirs.layer.get_weights())
+    assert not ours.difference(theirs)
