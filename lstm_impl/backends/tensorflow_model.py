@@ -6,6 +6,7 @@ of how that loops. TensorFlow is imported when a model is built, never before.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import itertools
 import re
@@ -276,7 +277,10 @@ class TensorFlowModel(Model):
 
         @tf.custom_gradient
         def compiled(x: Tensor, h: Tensor, c: Tensor) -> tuple[Any, Callable[..., Any]]:
-            outputs = self._infer(x, h, c, lengths, masks)
+            # Outside a graph the user's tape would record the compiled loop itself, which cannot
+            # be differentiated from there: init_scope pauses it.
+            with tf.init_scope() if tf.executing_eagerly() else contextlib.nullcontext():
+                outputs = self._infer(x, h, c, lengths, masks)
 
             def backward(
                 dy: Tensor, dh: Tensor, dc: Tensor, variables: Tensors | None = None

@@ -247,8 +247,9 @@ TENSOR_FACE = [
 ]
 
 
+@pytest.mark.parametrize("traced", [True, False], ids=["in_a_graph", "eagerly"])
 @pytest.mark.parametrize("name", TENSOR_FACE)
-def test_is_differentiable_inside_the_users_function_and_tape(name: str) -> None:
+def test_is_differentiable_by_the_users_tape(name: str, traced: bool) -> None:
     import tensorflow as tf
 
     spec = LSTMSpec(3, 4)
@@ -256,7 +257,6 @@ def test_is_differentiable_inside_the_users_function_and_tape(name: str) -> None
     inputs = Workload(2, 6).inputs(spec)
     dstate = final_gradient(inputs.state)
 
-    @tf.function(autograph=False)
     def gradients(x: Any, h: Any, c: Any) -> Any:
         with tf.GradientTape() as tape:
             tape.watch([x, h, c])
@@ -268,7 +268,8 @@ def test_is_differentiable_inside_the_users_function_and_tape(name: str) -> None
             )
         return tape.gradient(loss, [x, h, c, *model.variables])
 
-    dx, dh, dc, *weights = gradients(
+    run = tf.function(gradients, autograph=False) if traced else gradients
+    dx, dh, dc, *weights = run(
         *(tf.constant(array) for array in (inputs.x, inputs.state.h, inputs.state.c))
     )
     _, _, expected = reference.forward_and_gradients(
