@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.report_rows import KINDS, MEASURED, Doubt, Report, Row, Section, Table
+from bench.report_rows import KINDS, MEASURED, Doubt, Row, Section, Table
 from bench.report_text import (
     LONGEST_NAME,
     bounds,
@@ -161,11 +161,6 @@ def title(table: Table) -> str:
         words += f" in windows ({', '.join(shape_words(table.rows[0].case))})"
     dtypes = {row.case.spec.dtype for row in table.rows}
     return words if dtypes == {"float32"} else f"{words}, {listed(sorted(dtypes))}"
-
-
-def is_empty(report: Report) -> bool:
-    """Whether nothing at all was measured."""
-    return not any(row.measured for section in report.sections for row in section.rows)
 
 
 # Who wins

@@ -420,9 +420,7 @@ class Model(abc.ABC):
         if timesteps == 0 or batch == 0:
             what = "timesteps" if timesteps == 0 else "sequences"
             raise ValueError(f"x has shape {shape}, so no {what}; expected at least one ({axes})")
-        x_ = self._checked_array(
-            "x", x, self._layout((timesteps, batch, self.spec.input_size)), lengths
-        )
+        x_ = self._checked_array("x", x, self._layout((timesteps, batch, self.spec.input_size)))
         h, c = self._checked_state("state", state, batch)
         lengths_ = None
         if lengths is not None:
@@ -463,13 +461,7 @@ class Model(abc.ABC):
             None if masks_ is None else self._to_device(masks_),
         )
 
-    def _checked_array(
-        self,
-        name: str,
-        value: npt.ArrayLike,
-        shape: tuple[int, ...],
-        lengths: npt.ArrayLike | None = None,
-    ) -> FloatArray:
+    def _checked_array(self, name: str, value: npt.ArrayLike, shape: tuple[int, ...]) -> FloatArray:
         array = np.asarray(value)
         if array.shape != shape:
             raise ValueError(f"{name} has shape {array.shape}; expected {shape}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,6 +97,42 @@ def explain(
         False,
         f"{framework} does not see the GPU: its CUDA libraries (cuDNN, cuBLAS, ...) are not found",
         install,
+    )
+
+
+@dataclass(frozen=True)
+class View:
+    """What a framework says of itself, once imported.
+
+    version: its own; visible: how many GPUs it sees; built_with: the CUDA version it was built for,
+    None if built without CUDA.
+    """
+
+    version: str
+    visible: int
+    built_with: tuple[int, int] | None
+
+
+def available_to(
+    framework: str, device: str, install: str, look: Callable[[], View]
+) -> Availability:
+    """Whether an installed framework can use ``device``, or why not.
+
+    framework: its name for the sentence; install: the command that brings a build with the CUDA
+    libraries; look: imports the framework and says what it sees.
+    """
+    if device == "cpu":
+        return AVAILABLE
+    try:
+        index = gpu_index(device)
+    except ValueError as error:
+        return Availability(False, str(error))
+    facts = machine_facts()
+    if not facts.hardware:  # no need to spend seconds on importing a framework to say this
+        return explain(facts, framework, 0, index, None, install)
+    view = look()
+    return explain(
+        facts, f"{framework} {view.version}", view.visible, index, view.built_with, install
     )
 
 

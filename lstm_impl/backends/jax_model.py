@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstm_impl import cuda
-from lstm_impl.backend import AVAILABLE, Availability, Backend, Model, RawGradients, Tensor
+from lstm_impl.backend import Availability, Backend, Model, RawGradients, Tensor
 from lstm_impl.backends.hlo import MOST, describe_hlo
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMWeights
@@ -53,25 +53,13 @@ def jax_availability(device: str, package: str = "jax", title: str = "JAX") -> A
             extra = f" {name}" if name != "jax" else ""
             install = INSTALL_CPU if device == "cpu" else INSTALL_GPU
             return Availability(False, f"{words} is not installed", install + extra)
-    if device == "cpu":
-        return AVAILABLE
-    try:
-        index = cuda.gpu_index(device)
-    except ValueError as error:
-        return Availability(False, str(error))
-    facts = cuda.machine_facts()
-    if not facts.hardware:  # no need to start JAX to say this
-        return cuda.explain(facts, "JAX", 0, index, None, INSTALL_GPU)
+    return cuda.available_to("JAX", device, INSTALL_GPU, _look)
+
+
+def _look() -> cuda.View:
     import jax
 
-    return cuda.explain(
-        facts,
-        f"JAX {jax.__version__}",
-        len(_gpus()),
-        index,
-        _cuda_version(),
-        INSTALL_GPU,
-    )
+    return cuda.View(jax.__version__, len(_gpus()), _cuda_version())
 
 
 def _gpus() -> list[Any]:

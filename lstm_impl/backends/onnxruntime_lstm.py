@@ -21,7 +21,6 @@ import numpy.typing as npt
 
 from lstm_impl import cuda
 from lstm_impl.backend import (
-    AVAILABLE,
     Availability,
     Backend,
     Model,
@@ -69,27 +68,9 @@ class OnnxRuntime(Backend):
         for package, words in (("onnxruntime", "ONNX Runtime"), ("onnx", "the package onnx")):
             if importlib.util.find_spec(package) is None:
                 return Availability(False, f"{words} is not installed", install)
-        if kind == "cpu":
-            return AVAILABLE
-        try:
-            index = cuda.gpu_index(device)
-        except ValueError as error:
-            return Availability(False, str(error))
-        facts = cuda.machine_facts()
-        if not facts.hardware:
-            return cuda.explain(facts, "ONNX Runtime", 0, index, None, INSTALL_GPU)
-        import onnxruntime
-
-        built = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-        version = getattr(onnxruntime, "cuda_version", "") or "12"
-        return cuda.explain(
-            facts,
-            f"ONNX Runtime {onnxruntime.__version__}",
-            _gpus_of_the_driver() if built else 0,
-            index,
-            cuda.parse_version(version) if built else None,
-            f"pip uninstall onnxruntime && {INSTALL_GPU}",
-        )
+        # The package for GPUs takes the other's place.
+        replace = f"pip uninstall onnxruntime && {INSTALL_GPU}"
+        return cuda.available_to("ONNX Runtime", device, replace, _look)
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if workload is not None and workload.training:
@@ -106,6 +87,18 @@ class OnnxRuntime(Backend):
                 f"{self.name}: ONNX Runtime's LSTM operator does not compute float64 on a CPU"
             )
         return OnnxRuntimeModel(self, spec, device, batch_major, weights)
+
+
+def _look() -> cuda.View:
+    import onnxruntime
+
+    built = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    version = getattr(onnxruntime, "cuda_version", "") or "12"
+    return cuda.View(
+        onnxruntime.__version__,
+        _gpus_of_the_driver() if built else 0,
+        cuda.parse_version(version) if built else None,
+    )
 
 
 def _gpus_of_the_driver() -> int:

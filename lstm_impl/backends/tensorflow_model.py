@@ -19,7 +19,6 @@ import numpy.typing as npt
 
 from lstm_impl import cuda
 from lstm_impl.backend import (
-    AVAILABLE,
     Availability,
     Backend,
     Model,
@@ -78,25 +77,18 @@ def tensorflow_availability(device: str) -> Availability:
         return Availability(
             False, "TensorFlow is not installed", INSTALL_CPU if device == "cpu" else INSTALL_GPU
         )
-    if device == "cpu":
-        return AVAILABLE
-    try:
-        index = cuda.gpu_index(device)
-    except ValueError as error:
-        return Availability(False, str(error))
-    facts = cuda.machine_facts()
-    if not facts.hardware:  # no need to spend seconds on importing TensorFlow to say this
-        return cuda.explain(facts, "TensorFlow", 0, index, None, INSTALL_GPU)
+    return cuda.available_to("TensorFlow", device, INSTALL_GPU, _look)
+
+
+def _look() -> cuda.View:
     import tensorflow as tf
 
     build = tf.sysconfig.get_build_info()
-    return cuda.explain(
-        facts,
-        f"TensorFlow {tf.__version__}",
+    built_with = str(build.get("cuda_version", "")) if build["is_cuda_build"] else ""
+    return cuda.View(
+        tf.__version__,
         len(tf.config.list_physical_devices("GPU")),
-        index,
-        cuda.parse_version(str(build.get("cuda_version", ""))) if build["is_cuda_build"] else None,
-        INSTALL_GPU,
+        cuda.parse_version(built_with) if built_with else None,
     )
 
 

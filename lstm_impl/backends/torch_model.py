@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstm_impl import cuda
-from lstm_impl.backend import AVAILABLE, Availability, Backend, Model, RawGradients, Tensor
+from lstm_impl.backend import Availability, Backend, Model, RawGradients, Tensor
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
@@ -43,24 +43,16 @@ def torch_availability(device: str) -> Availability:
         return Availability(
             False, "PyTorch is not installed", INSTALL_CPU if device == "cpu" else INSTALL_GPU
         )
-    if device == "cpu":
-        return AVAILABLE
-    try:
-        index = cuda.gpu_index(device)
-    except ValueError as error:
-        return Availability(False, str(error))
-    facts = cuda.machine_facts()
-    if not facts.hardware:  # no need to spend seconds on importing PyTorch to say this
-        return cuda.explain(facts, "PyTorch", 0, index, None, INSTALL_GPU)
+    return cuda.available_to("PyTorch", device, INSTALL_GPU, _look)
+
+
+def _look() -> cuda.View:
     import torch
 
-    return cuda.explain(
-        facts,
-        f"PyTorch {torch.__version__}",
+    return cuda.View(
+        torch.__version__,
         torch.cuda.device_count(),
-        index,
         cuda.parse_version(torch.version.cuda) if torch.version.cuda else None,
-        INSTALL_GPU,
     )
 
 

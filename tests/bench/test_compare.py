@@ -17,11 +17,12 @@ import pytest
 
 from bench import compare, compare_output, results
 from bench.cases import Case
-from bench.compare import Report, Row, UsageError
-from bench.results import Measurement, Outcome, Reason, ResultFile, Results, Run
+from bench.compare import UsageError
+from bench.results import Measurement, Outcome, Reason, Results, Run
 from bench.stats import Pairing, Verdict
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
+from tests.bench.made_results import gather, measured
 
 ENVIRONMENT: dict[str, object] = {
     "cpu": {"name": "Test CPU", "cores": 2, "clock_hz": 2.1e9, "clock_max_hz": 3e9},
@@ -56,46 +57,8 @@ def run(name: str, *, host: str = "laptop", environment: Mapping[str, object] = 
     )
 
 
-def measured(of: Case, seconds: float, during: Run, reasons: Sequence[Reason] = ()) -> Measurement:
-    samples = seconds * np.exp(0.002 * np.linspace(-1, 1, 11))
-    return Measurement(
-        case=of,
-        run=during,
-        samples=samples,
-        rounds=np.arange(11),
-        warmup=(),
-        calls=1,
-        setup={},
-        gate={},
-        evidence={},
-        memory=None,
-        roofs=None,
-        energy=None,
-        steady=True,
-        valid=not reasons,
-        reasons=tuple(reasons),
-        path=Path("a.json"),
-    )
-
-
 def unmeasured(of: Case, during: Run, outcome: str, reason: str, advice: str = "") -> Outcome:
     return Outcome(of, during, outcome, reason, advice, Path("a.json"))
-
-
-def gather(*items: Measurement | Outcome) -> Results:
-    """Results with a file for each run."""
-    runs = {item.run.id: item.run for item in items}
-    files = [
-        ResultFile(
-            Path(f"{name}.json"),
-            found,
-            tuple(i for i in items if isinstance(i, Measurement) and i.run.id == name),
-            tuple(i for i in items if isinstance(i, Outcome) and i.run.id == name),
-            (),
-        )
-        for name, found in runs.items()
-    ]
-    return Results(tuple(files), (), ())
 
 
 def replicates(
@@ -110,10 +73,6 @@ def replicates(
             for of, seconds in times.items()
         )
     )
-
-
-def by_case(report: Report) -> dict[str, Row]:
-    return {row.case.id: row for row in report.rows}
 
 
 # Runs

@@ -7,11 +7,9 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import pytest
 from rich.console import Console
 
@@ -19,8 +17,9 @@ from bench import compare, compare_published, published
 from bench.cases import Case
 from bench.compare_output import Target
 from bench.compare_published import Report
-from bench.results import Measurement, Outcome, Reason, ResultFile, Results, Run
+from bench.results import Measurement, Outcome, Reason, Run
 from lstm_impl import LSTMSpec, Workload
+from tests.bench.made_results import gather, measured
 
 BRAUN = Workload(64, 100, "training")
 SPEC = LSTMSpec(123, 320)
@@ -41,46 +40,6 @@ def run(name: str, environment: object = None) -> Run:
         machine_id="m",
         options={},
         environment={"before": before},
-    )
-
-
-def measured(
-    case: Case, seconds: float, during: Run, reasons: Sequence[Reason] = ()
-) -> Measurement:
-    return Measurement(
-        case=case,
-        run=during,
-        samples=seconds * np.exp(0.01 * np.linspace(-1, 1, 11)),
-        rounds=np.arange(11),
-        warmup=(),
-        calls=1,
-        setup={},
-        gate={},
-        evidence={},
-        memory=None,
-        roofs=None,
-        energy=None,
-        steady=True,
-        valid=not reasons,
-        reasons=tuple(reasons),
-        path=Path("a.json"),
-    )
-
-
-def gather(*items: Measurement | Outcome) -> Results:
-    runs = {item.run.id: item.run for item in items}
-    return Results(
-        tuple(
-            ResultFile(
-                Path(f"{name}.json"),
-                each,
-                tuple(i for i in items if isinstance(i, Measurement) and i.run.id == name),
-                tuple(i for i in items if isinstance(i, Outcome) and i.run.id == name),
-                (),
-            )
-            for name, each in runs.items()
-        ),
-        (),
     )
 
 

@@ -39,7 +39,6 @@ SERVED = [
 ]
 COMPILED = [name for name in SERVED if "xla" in getattr(get_backend(name), "options", ())]
 PLAIN = ["auto", *(name for name in SERVED if name not in COMPILED)]
-UNROLLED = [name for name in PLAIN if name.startswith("static_unroll")]
 
 MASKS: dict[str, Any] = {
     "no mask": None,

@@ -19,7 +19,6 @@ from lstm_impl.backends import torch_compile, torch_lstm
 from lstm_impl.cuda import CudaFacts
 
 SPEC = LSTMSpec(3, 5)
-WEIGHTS = LSTMWeights.random(SPEC, seed=1)
 
 
 @pytest.fixture(autouse=True)
