@@ -48,7 +48,10 @@ _OUTCOME_WORDS = {
 _LOUD = ("failed", "crashed", "timed_out")
 
 # The libraries that backends compute with, in the order in which they are named.
-_LIBRARIES = ("tensorflow", "keras", "tf-keras", "torch", "jax", "flax", "onnxruntime")
+_LIBRARIES = (
+    *("tensorflow", "tensorflow-cpu", "tf-nightly", "keras", "tf-keras"),
+    *("torch", "jax", "flax", "onnxruntime"),
+)
 
 
 @dataclass(frozen=True)

@@ -438,6 +438,13 @@ def test_a_run_that_did_not_end_is_told() -> None:
     assert "A run did not come to its end: cases may be missing." in told
 
 
+@pytest.mark.parametrize("package", ["tensorflow", "tensorflow-cpu", "tf-nightly"])
+def test_tensorflow_is_told_whatever_its_package_is_called(package: str) -> None:
+    of = a_run(environment={"before": {"libraries": {package: "2.21.0"}}})
+    (section,) = build(results_of(measured("keras", 0.01, of))).sections
+    assert ("Libraries", f"{package} 2.21.0") in machine(section)
+
+
 def test_the_machine_and_the_method_are_told() -> None:
     (section,) = build(results_of(measured("keras", 0.01), measured("torch", 0.02))).sections
     assert heading(section) == "quick on host · 2025-01-31 12:01 UTC · 1 process"
