@@ -214,6 +214,27 @@ def _columns() -> dict[str, Column]:
         "from nothing to the first result: build_s + trace_s + first_call_s",
         lambda _, r: r.first_result,
     )
+
+    def of_figures(kind: str, name: str) -> Callable[[Section, Row], Value]:
+        return lambda _, row: getattr(row, kind).get(name)
+
+    add(
+        "peak_memory_bytes",
+        "B",
+        "peak of what the case needs beyond its loaded framework: on a GPU what the framework's "
+        "allocator held, on a CPU the growth of the resident memory of a process of its own",
+        of_figures("memory", "peak_bytes"),
+    )
+    add("operations", "", "of one step, counted from the spec", of_figures("roofs", "operations"))
+    add("bytes_moved", "B", "least that one step must move", of_figures("roofs", "bytes"))
+    for name, roof in (
+        ("matmul", "the device's rate of matrix products"),
+        ("bandwidth", "its bandwidth of copying"),
+        ("chain", "its time for the products that must follow one another"),
+    ):
+        meaning = f"part of {roof} that was reached, 0 to 1"
+        add(f"of_{name}_roof", "", meaning, of_figures("roofs", f"of_{name}"))
+    add("energy_j", "J", "of the GPU, for one step", of_figures("energy", "joules"))
     add(
         "steady",
         "",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
@@ -20,6 +20,7 @@ import numpy as np
 from bench.cases import Case
 from bench.compare import USUAL_BASELINES
 from bench.result_fields import printable
+from bench.result_schema import Figures
 from bench.results import Measurement, Outcome, Reason, Results, Run
 from bench.stats import CaseInterval, Comparison, RunSamples, Verdict, case_interval, compare
 
@@ -56,6 +57,7 @@ class Row:
     outcome: ``measured``, or why there is no time (one of ``results.OUTCOMES``), then with reason
         and advice, and everything below empty.
     interval: seconds per step. samples: how many in all runs. setup: the runs' medians, seconds.
+    memory, roofs, energy: the medians over the runs that have such figures, by name.
     invalid: why the numbers are not to be trusted, each reason once; empty if they are.
     rank: 1 for the smallest time among the backends of the group.
     to_baseline: this row's time over the baseline's, None if that was not measured there.
@@ -70,6 +72,9 @@ class Row:
     interval: CaseInterval | None = None
     samples: int = 0
     setup: Mapping[str, float | None] | None = None
+    memory: Mapping[str, float] = field(default_factory=dict)
+    roofs: Mapping[str, float] = field(default_factory=dict)
+    energy: Mapping[str, float] = field(default_factory=dict)
     steady: bool | None = None
     invalid: tuple[Doubt, ...] = ()
     rank: int | None = None
@@ -298,6 +303,9 @@ def _row(items: Sequence[Measurement | Outcome], runs: int) -> Row:
         interval=case_interval([item.samples for item in measured]),
         samples=sum(item.samples.size for item in measured),
         setup=_setup(measured),
+        memory=_figures([item.memory for item in measured]),
+        roofs=_figures([item.roofs for item in measured]),
+        energy=_figures([item.energy for item in measured]),
         steady=False if False in steady else True if steady == {True} else None,
         invalid=_doubts(reasons, runs),
     )
@@ -323,6 +331,15 @@ def _setup(items: Sequence[Measurement]) -> dict[str, float | None]:
         # A difference of two times, which noise can turn under zero: then it took no time.
         found[key] = max(0.0, float(np.median(values))) if values else None
     return found
+
+
+def _figures(items: Sequence[Figures | None]) -> dict[str, float]:
+    found: dict[str, list[float]] = {}
+    for item in items:
+        for key, value in (item or {}).items():
+            if isinstance(value, int | float):
+                found.setdefault(key, []).append(value)
+    return {key: float(np.median(values)) for key, values in found.items()}
 
 
 def _judged(group: Sequence[Row], baseline: str) -> list[Row]:

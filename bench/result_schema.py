@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 
 SCHEMA = 1
+Figures: TypeAlias = Mapping[str, float | str | None]
 OUTCOMES = ("not_measured", "refused", "failed", "crashed", "timed_out", "interrupted")
 
 
@@ -79,9 +81,10 @@ class Measurement:
     samples: seconds per step, one a block of ``calls`` steps. rounds: for each sample the
     alternating round in which it was taken; samples of two cases of one group with the same round
     in the same run are a pair. warmup: seconds per step before them. setup: seconds under
-    ``build_s``, ``trace_s``, ``first_call_s``, ``compile_s``, each possibly None. steady: whether
-    the samples showed no trend, None if it could not be told. valid, reasons: whether the numbers
-    are to be trusted, and if not why.
+    ``build_s``, ``trace_s``, ``first_call_s``, ``compile_s``, each possibly None. memory, roofs,
+    energy: figures by name (numbers, or words about them), None where none were taken. steady:
+    whether the samples showed no trend, None if it could not be told. valid, reasons: whether the
+    numbers are to be trusted, and if not why.
     """
 
     case: Case
@@ -93,9 +96,9 @@ class Measurement:
     setup: Mapping[str, float | None]
     gate: Mapping[str, object]
     evidence: Mapping[str, object]
-    memory: Mapping[str, object] | None
-    roofs: Mapping[str, object] | None
-    energy: Mapping[str, object] | None
+    memory: Figures | None
+    roofs: Figures | None
+    energy: Figures | None
     steady: bool | None
     valid: bool
     reasons: tuple[Reason, ...]
@@ -212,9 +215,9 @@ def parse_benchmark(field: Field, run: Run) -> Measurement | Outcome:
         setup=_setup(ours["setup"]),
         gate=gate.free(),
         evidence=ours["evidence"].free(),
-        memory=_free_or_none(ours["memory"]),
-        roofs=_free_or_none(ours["roofs"]),
-        energy=_free_or_none(ours["energy"]),
+        memory=_figures(ours["memory"]),
+        roofs=_figures(ours["roofs"]),
+        energy=_figures(ours["energy"]),
         steady=ours["steady"].boolean() if ours["steady"].given else None,
         valid=valid,
         reasons=reasons,
@@ -258,8 +261,14 @@ def _setup(field: Field) -> dict[str, float | None]:
     return seconds
 
 
-def _free_or_none(field: Field) -> Mapping[str, object] | None:
-    return field.free() if field.given else None
+def _figures(field: Field) -> Figures | None:
+    """Numbers of at least 0, words or nulls by name; None where the field is null or missing."""
+    if not field.given:
+        return None
+    return {
+        key: value if value is None or isinstance(value, str) else field[key].number(0.0)
+        for key, value in field.mapping().items()
+    }
 
 
 def _case(parent: Field) -> Case:
