@@ -47,6 +47,8 @@ class Case:
             parts.append(f"drop{work.dropout:g}")
         if work.batch_major:
             parts.append("bm")
+        if work.optimizer is not None:
+            parts.append(work.optimizer)
         return "-".join(parts)
 
     @property

@@ -101,10 +101,12 @@ class Shape:
     def of(cls, case: Case) -> Shape | None:
         """That of a case, or None if nobody published anything like it.
 
-        Nobody did for windows, padding or dropout.
+        Nobody did for windows, padding or dropout, nor with the time of an optimizer in it.
         """
         spec, work = case.spec, case.workload
         if work.window is not None or work.min_length is not None or work.dropout:
+            return None
+        if work.optimizer is not None:
             return None
         return cls(
             work.batch,

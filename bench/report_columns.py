@@ -118,6 +118,12 @@ def _columns() -> dict[str, Column]:
         "whether arrays are [batch, time, feature]",
         lambda _, r: r.case.workload.batch_major,
     )
+    add(
+        "optimizer",
+        "",
+        "that updates the weights in each step or window; empty if none does",
+        lambda _, r: r.case.workload.optimizer,
+    )
     add("input_size", "features", "of one timestep", lambda _, r: r.case.spec.input_size)
     add("hidden_size", "units", "of each layer and direction", lambda _, r: r.case.spec.hidden_size)
     add("num_layers", "layers", "stacked", lambda _, r: r.case.spec.num_layers)

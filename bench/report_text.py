@@ -129,6 +129,8 @@ def shape_words(case: Case) -> list[str]:
         extra.append(f"dropout {work.dropout:g}")
     if work.batch_major:
         extra.append("batch-major")
+    if work.optimizer is not None:
+        extra.append(f"{work.optimizer} updates")
     return [*lines, *extra]
 
 

@@ -21,7 +21,7 @@ from bench import devices
 from bench.cases import Case
 from lstm_impl.backend import get_backend, list_backends
 from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
-from lstm_impl.workload import MODES, Workload
+from lstm_impl.workload import MODES, OPTIMIZERS, Workload
 
 SCHEMA = 1
 FOLDER = Path(__file__).parent / "suites"
@@ -34,7 +34,15 @@ DEFAULT_SECONDS = 3.0
 _T = TypeVar("_T")
 
 _SHAPE_SIZES = ("batch", "timesteps", "input_size", "hidden_size")
-_SHAPE_KEYS = (*_SHAPE_SIZES, "num_layers", "bidirectional", "min_length", "dropout", "batch_major")
+_SHAPE_KEYS = (
+    *_SHAPE_SIZES,
+    "num_layers",
+    "bidirectional",
+    "min_length",
+    "dropout",
+    "batch_major",
+    "optimizer",
+)
 SQUARE = "hidden_size"
 """The input_size that is each layer's own width."""
 
@@ -372,6 +380,9 @@ def _shape(
     dropout = 0.0
     if "dropout" in table:
         dropout = table["dropout"].number("a number from 0 to below 1", lambda rate: 0 <= rate < 1)
+    optimizer = table["optimizer"].one_of(OPTIMIZERS) if "optimizer" in table else None
+    if optimizer is not None and mode != "training":
+        raise table["optimizer"].error(f'modes = ["training"] beside it: {mode} updates no weights')
     spec = LSTMSpec(
         input_size=shape.input_size,
         hidden_size=shape.hidden_size,
@@ -387,6 +398,7 @@ def _shape(
         window=cut,
         dropout=dropout,
         batch_major="batch_major" in table and table["batch_major"].boolean(),
+        optimizer=optimizer,
     )
     return spec, workload
 

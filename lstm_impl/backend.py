@@ -353,6 +353,8 @@ class Model(abc.ABC):
                 f"workload.batch_major is {workload.batch_major}; "
                 f"the model was built with batch_major={self.batch_major}"
             )
+        if workload.optimizer is not None:
+            raise UnsupportedError(f"{self.backend.name}: it updates no weights yet")
         inputs = workload.inputs(self.spec, seed)
 
         def place(array: npt.NDArray[np.generic] | None) -> Tensor | None:

@@ -11,6 +11,7 @@ from lstm_impl.spec import FloatArray, LSTMSpec, require_positive_integer
 from lstm_impl.state import LSTMState
 
 MODES = ("inference", "training")
+OPTIMIZERS = ("sgd", "adam")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Workload:
         many timesteps, the state carried from one to the next and the gradient stopped between.
     dropout: rate of inverted dropout between layers, in training.
     batch_major: the arrays on the device are ``[batch, time, feature]``.
+    optimizer: None if the gradients are only computed; else one of ``OPTIMIZERS``, with which each
+        training step, or each window of one, updates the weights.
 
     Raises ValueError where a field is not what it should be.
     """
@@ -53,6 +56,7 @@ class Workload:
     window: int | None = None
     dropout: float = 0.0
     batch_major: bool = False
+    optimizer: str | None = None
 
     def __post_init__(self) -> None:
         require_positive_integer("Workload.batch", self.batch)
@@ -76,6 +80,16 @@ class Workload:
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(
                 f"Workload.dropout is {self.dropout!r}; expected at least 0 and less than 1"
+            )
+        if self.optimizer is not None and self.optimizer not in OPTIMIZERS:
+            raise ValueError(
+                f"Workload.optimizer is {self.optimizer!r}; "
+                f"expected one of {', '.join(OPTIMIZERS)}, or None"
+            )
+        if self.optimizer is not None and not self.training:
+            raise ValueError(
+                f"Workload.optimizer is {self.optimizer!r}, but mode is {self.mode!r}; "
+                "expected None: only training updates weights"
             )
 
     @property

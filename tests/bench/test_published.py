@@ -95,7 +95,7 @@ def test_every_figure_is_part_of_one_step() -> None:
     assert set(parts.values()) == {1}
 
 
-def test_windows_padding_and_dropout_were_published_by_nobody() -> None:
+def test_windows_padding_dropout_and_optimizers_were_published_by_nobody() -> None:
     spec = LSTMSpec(123, 320, num_layers=4, bidirectional=True)
     whole = Shape.of(Case("keras", spec, Workload(32, 1000, "training")))
     assert whole == Shape(32, 1000, 123, 320, 4, True, "training")
@@ -103,6 +103,7 @@ def test_windows_padding_and_dropout_were_published_by_nobody() -> None:
         Workload(32, 1000, "training", min_length=500),
         Workload(32, 1000, "training", window=10),
         Workload(32, 1000, "training", dropout=0.5),
+        Workload(32, 1000, "training", optimizer="sgd"),
     ):
         assert Shape.of(Case("keras", spec, other)) is None
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench import result_writer, results
+from bench.cases import Case
 from bench.results import Journal, Measurement, ResultError, ResultWriteError
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -173,6 +175,8 @@ TIME = "expected a time in seconds between 1e-12 and 1e+09"
         (f"{WORK}.mode", "dreaming", f"{WORK}.mode is 'dreaming'; expected one of inference,"),
         (f"{WORK}.mode", ["a"], f"{WORK}.mode is a list; expected a name"),
         (f"{WORK}.window", 11, f"{WORK}.window is 11; expected at most the 10 timesteps"),
+        (f"{WORK}.optimizer", "lion", f"{WORK}.optimizer is 'lion'; expected one of sgd, adam"),
+        (f"{WORK}.optimizer", 3, f"{WORK}.optimizer is 3; expected a name"),
         (f"{WORK}.dropout", math.nan, f"{WORK}.dropout is NaN; expected a number of at least 0"),
         (f"{WORK}.depth", 2, f"{WORK} has an unknown field 'depth'"),
         (f"{WORK}", 5, f"{WORK} is 5; expected an object"),
@@ -529,6 +533,20 @@ def test_what_a_journal_is_given_is_read_back_from_it_and_from_its_json(
     assert document["commit_info"] == {"id": "y"}
     assert document["version"]
     assert path.exists()
+
+
+def test_a_case_with_an_optimizer_is_read_as_it_was_written(tmp_path: Path, golden: Json) -> None:
+    found = next(
+        entry["extra_info"]["lstm"]
+        for entry in golden["benchmarks"]
+        if entry["extra_info"]["lstm"]["case"]["workload"]["mode"] == "training"
+    )
+    case = Case.from_dict(found["case"])
+    case = replace(case, workload=replace(case.workload, optimizer="adam"))
+    found["case"], found["case_id"] = case.to_dict(), case.id
+    assert case in [
+        each.case for each in results.read(save(tmp_path / "a.json", golden)).measurements
+    ]
 
 
 def comparable(each: Measurement) -> tuple[object, ...]:

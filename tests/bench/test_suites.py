@@ -113,6 +113,15 @@ def test_a_shape_may_say_everything_that_a_workload_can(tmp_path: Path) -> None:
     assert first.workload == Workload(2, 6, min_length=3, dropout=0.5, batch_major=True)
 
 
+def test_a_shape_may_name_the_optimizer_that_updates_its_weights(tmp_path: Path) -> None:
+    with_optimizer = GOOD.replace("hidden_size = 4 }", 'hidden_size = 4, optimizer = "adam" }')
+    suite = load(tmp_path, with_optimizer.replace("[[groups]]", '[[groups]]\nmodes = ["training"]'))
+    assert [case.workload for case in suite.cases] == [Workload(2, 6, "training", optimizer="adam")]
+    assert ids(suite) == ["numpy/b2-t6-i1-h4-adam/float32/training/cpu"]
+    with pytest.raises(SuiteError, match=r'modes = \["training"\] beside it: inference updates no'):
+        load(tmp_path, with_optimizer)
+
+
 def test_backends_are_spelled_in_their_one_way(tmp_path: Path) -> None:
     text = GOOD.replace('"numpy"', '"while_loop+xla+hoisted"')
     assert load(tmp_path, text).cases[0].backend == "while_loop+hoisted+xla"
@@ -161,6 +170,10 @@ def test_what_was_asked_for_does_not_vanish_where_it_cannot_run(tmp_path: Path) 
         (
             ("hidden_size = 4", "hidden_size = 4, bidirectional = 1"),
             "bidirectional is 1; expected t",
+        ),
+        (
+            ("hidden_size = 4", 'hidden_size = 4, optimizer = "adma"'),
+            'optimizer is "adma"; expected one of sgd, adam (did you mean adam?)',
         ),
         (
             ("hidden_size = 4", "hidden_size = 4, min_length = 7"),

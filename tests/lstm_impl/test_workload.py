@@ -33,6 +33,12 @@ times = st.integers(1, 60)
         ({"dropout": 1.0}, "Workload.dropout is 1.0; expected at least 0 and less than 1"),
         ({"dropout": -0.1}, "Workload.dropout is -0.1"),
         ({"dropout": float("nan")}, "Workload.dropout is nan"),
+        (
+            {"mode": "training", "optimizer": "lion"},
+            "Workload.optimizer is 'lion'; expected one of sgd, adam, or None",
+        ),
+        ({"mode": "training", "optimizer": 0}, "Workload.optimizer is 0; expected one of sgd"),
+        ({"optimizer": "adam"}, "Workload.optimizer is 'adam', but mode is 'inference'"),
     ],
 )
 def test_a_field_that_makes_no_sense_is_named(fields: dict[str, Any], says: str) -> None:
