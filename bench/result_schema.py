@@ -120,13 +120,17 @@ class Outcome:
 
 @dataclass(frozen=True)
 class ResultFile:
-    """One run, read. notes: what a reader should know of how it was read."""
+    """One run, read. notes: what a reader should know of how it was read.
+
+    commit: of the project that the run was started in, empty if that was none or is not recorded.
+    """
 
     path: Path
     run: Run
     measurements: tuple[Measurement, ...]
     outcomes: tuple[Outcome, ...]
     notes: tuple[str, ...]
+    commit: str = ""
 
 
 @dataclass(frozen=True)

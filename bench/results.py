@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -251,7 +252,19 @@ def _read_json(path: Path) -> ResultFile:
     document = _document(path)
     ours = document["lstm"]
     run = parse_run(ours["run"])
-    return _result_file(path, run, document["benchmarks"].items(), ours["outcomes"].items(), [])
+    found = _result_file(path, run, document["benchmarks"].items(), ours["outcomes"].items(), [])
+    return replace(found, commit=_commit(document["commit_info"].value))
+
+
+def _commit(info: object) -> str:
+    """The commit that pytest-benchmark saw, and whether there were changes beyond it.
+
+    That part of the file is pytest-benchmark's own: in a form that it does not have now, it says
+    nothing and is no error.
+    """
+    if not isinstance(info, dict) or not isinstance(info.get("id"), str):
+        return ""
+    return f"{info['id']}{' with changes' if info.get('dirty') is True else ''}"
 
 
 def _document(path: Path) -> Field:
