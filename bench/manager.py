@@ -138,9 +138,18 @@ class Manager:
         save: Callable[[Session], None],
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        seconds: Mapping[str, float] | None = None,
     ) -> None:
+        """seconds: of measuring that the suite gives each case of a group, by ``Case.group``.
+
+        Without them, or where the user chose the time, every process measures for the whole.
+        """
         self.session = session
-        self.schedule = Schedule(session.cases, session.goal, session.seed)
+        chosen = session.seconds is not None
+        self.schedule = Schedule(
+            session.cases, session.goal, session.seed, None if chosen else seconds
+        )
+        self._outside: float | None = None
         self._executor = executor
         self._view = view
         self._save = save
@@ -170,7 +179,7 @@ class Manager:
         """
         self._save(self.session)
         self._take_stock()
-        while work := self.schedule.next(self.left):
+        while work := self.schedule.next(self.left, self._outside):
             self._process(work)
             self._take_stock()
             self.session = replace(self.session, spent=self.spent)
@@ -199,8 +208,10 @@ class Manager:
                 worker.settle(())
             raise
         self._conclude(worker, watch, ending, work)
+        measuring = work.share * self.schedule.measuring(work.cases)
+        self._outside = max(0.0, self._now() - started - measuring)
         if watch.startup is not None:
-            self.schedule.learn_costs(watch.startup, watch.costs)
+            self.schedule.learn_costs(watch.startup, watch.costs, work)
 
     def _follow(self, worker: Worker, watch: Watch, work: Work) -> _Ending:
         """Look at a worker until it has ended, or end it."""
@@ -355,6 +366,7 @@ class LocalExecutor:
             "mode": session.modes and ",".join(session.modes),
             "threads": session.threads,
             "budget": session.seconds,
+            "share": None if work.share == 1.0 else f"{work.share:.4f}",
         }
         given = [f"--lstm-{name}={value}" for name, value in options.items() if value is not None]
         return [*command, *files, *given]

@@ -95,6 +95,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=_seconds,
     )
     add(
+        "share",
+        "PART",
+        "Part of that time that is measured, above 0 to 1, so that a budget holds several "
+        "processes (bench.run). Default: 1.",
+        type=_part,
+    )
+    add(
         "precision",
         "PERCENT",
         "Stop before the budget is spent once every median's 95%% interval is within this, such as "
@@ -450,6 +457,12 @@ def _seconds(text: str) -> float:
     return _number(text, "number of seconds")
 
 
+def _part(text: str) -> float:
+    if (value := _number(text, "number")) > 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1")
+    return value
+
+
 def _percent(text: str) -> float:
     return _number(text.removesuffix("%"), "percentage") / 100
 
@@ -470,7 +483,7 @@ def _settings(config: pytest.Config) -> Settings:
 
     get = config.getoption
     names = (
-        *("suite", "device", "backends", "mode", "seed", "budget", "precision", "threads"),
+        *("suite", "device", "backends", "mode", "seed", "budget", "share", "precision", "threads"),
         *("cases", "session", "order_seed"),
     )
     given = {name: get(f"lstm_{name}") for name in names}
@@ -482,7 +495,7 @@ def _settings(config: pytest.Config) -> Settings:
         threads=given["threads"],
         session=given["session"],
         options=chosen,
-        **{name: chosen[name] for name in ("seed", "precision") if name in chosen},
+        **{name: chosen[name] for name in ("seed", "share", "precision") if name in chosen},
     )
 
 

@@ -36,7 +36,8 @@ Information: TypeAlias = Mapping[str, object]
 class Settings:
     """How a run measures.
 
-    seconds: of measuring for each case, in place of the suite's. session: what runs that are
+    seconds: of measuring for each case, in place of the suite's. share: the part of that time that
+    is measured. session: what runs that are
     replicates of one another share; by default a run is alone. options: what the user asked for,
     for the record.
     """
@@ -44,6 +45,7 @@ class Settings:
     folder: Path
     seed: int = 0
     seconds: float | None = None
+    share: float = 1.0
     precision: float = Plan.precision
     threads: int | None = None
     session: str | None = None
@@ -183,7 +185,7 @@ class Recorder:
         # A seed of its own for each group: were it the same, the backends would take turns in the
         # same order in all of them.
         seed = Random(f"{settings.seed}/{group}").getrandbits(32)
-        return Plan(seconds, settings.precision, seed)
+        return Plan(seconds * settings.share, settings.precision, seed)
 
     def _announcing(self) -> Bench:
         """The bench, which says in the journal what it is busy with.

@@ -135,7 +135,8 @@ def _run(options: argparse.Namespace, console: Console) -> int:
             console.print(f"{clean(str(error))}; forced: both spoil each other", markup=False)
         if options.wait and options.resume is not None:
             session, suite = _open(options, folder)  # the one waited for may have measured it
-        return _measure(session, folder, lock, console, resumed=options.resume is not None)
+        resumed = options.resume is not None
+        return _measure(session, suite, folder, lock, console, resumed=resumed)
 
 
 def _open(options: argparse.Namespace, folder: Path) -> tuple[Session, Suite]:
@@ -196,12 +197,20 @@ def _open(options: argparse.Namespace, folder: Path) -> tuple[Session, Suite]:
 
 
 def _measure(
-    session: Session, folder: Path, lock: MachineLock, console: Console, *, resumed: bool
+    session: Session,
+    suite: Suite,
+    folder: Path,
+    lock: MachineLock,
+    console: Console,
+    *,
+    resumed: bool,
 ) -> int:
     session.save(folder)
     executor = LocalExecutor(session, folder, lock.fd)
     with live.view(console) as view:
-        manager = Manager(session, executor, view, lambda changed: changed.save(folder))
+        manager = Manager(
+            session, executor, view, lambda changed: changed.save(folder), seconds=suite.seconds
+        )
         if resumed:
             settle_all(session, folder, alone=lock.fd is not None)
             for file in session.files(folder):

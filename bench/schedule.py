@@ -27,6 +27,18 @@ its process dies of twice is at fault."""
 FINAL = ("not_measured", "refused", "failed", "timed_out")
 """Outcomes that another process would only repeat."""
 
+BUDGET_USED = 0.93
+"""Part of a budget that is planned with. One process takes some per cent longer than another, and
+the last would not be begun if it did not fit."""
+
+LEAST_SHARE = 0.1
+"""Of the measuring time that a suite gives its cases: less would be warm-up and little else."""
+
+OUTSIDE_CASE, OUTSIDE_PROCESS = 0.8, 12.0
+"""Seconds that preparing a case and starting a process take, by a guess that only the first process
+is planned with: building, tracing and checking small cases of TensorFlow on two cores, and its
+start."""
+
 IDLE_LIMIT = 120.0
 """Seconds that a worker may be busy with no case: it starts Python and pytest, reads the machine's
 state, writes its file. Seconds on a quiet machine; past this it hangs."""
@@ -50,12 +62,27 @@ class Work:
     """What one worker process is to measure: plain data, so that it could go to another machine.
 
     number: how many processes the session had before, and one. order_seed: of the order of the
-    groups and of the backends within each.
+    groups and of the backends within each. share: part of the suite's measuring time that each
+    case gets.
     """
 
     number: int
     cases: tuple[Case, ...]
     order_seed: int
+    share: float = 1.0
+
+
+def share_of_time(left: float, processes: int, outside: float, measuring: float) -> float:
+    """The part of its measuring time that each case gets, so that the budget holds the processes.
+
+    left: seconds of the budget; processes: still to come; outside: what one takes beside measuring;
+    measuring: what one would measure for in all. More processes with fewer samples each say more
+    than the other way round: the processes differ by more than the samples of one.
+    """
+    if measuring <= 0:
+        return 1.0
+    each = BUDGET_USED * left / max(1, processes)
+    return min(1.0, max(LEAST_SHARE, (each - outside) / measuring))
 
 
 @dataclass(frozen=True)
@@ -70,9 +97,18 @@ class Leader:
 
 
 class Schedule:
-    """What has been found of each case of a session, and what is still to be done."""
+    """What has been found of each case of a session, and what is still to be done.
 
-    def __init__(self, cases: Sequence[Case], goal: Goal, seed: int) -> None:
+    seconds: of measuring that each case of a group gets in a process, by ``Case.group``.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        goal: Goal,
+        seed: int,
+        seconds: Mapping[str, float] | None = None,
+    ) -> None:
         self.cases = {case.id: case for case in cases}
         self.goal = goal
         self.medians: dict[str, list[float]] = {case: [] for case in self.cases}
@@ -80,6 +116,7 @@ class Schedule:
         self.runs: set[str] = set()
         self.startup = 0.0
         self._seed = seed
+        self._seconds = seconds or {}
         self._crashes: Counter[str] = Counter()
         self._suspects: set[str] = set()
         self._costs: dict[str, float] = {}
@@ -114,11 +151,17 @@ class Schedule:
         """One of these ended its process while they were timed in turn: each goes alone next."""
         self._suspects.update(case_ids)
 
-    def learn_costs(self, startup: float, costs: Mapping[str, float]) -> None:
-        """How many seconds a worker took to start, and for each group."""
+    def learn_costs(self, startup: float, costs: Mapping[str, float], work: Work) -> None:
+        """How many seconds a worker took to start, and for each group of its work."""
         self.startup = max(self.startup, startup)
         for group, seconds in costs.items():
-            self._costs[group] = max(seconds, self._costs.get(group, 0.0))
+            cases = [case for case in work.cases if case.group == group]
+            outside = seconds - work.share * self.measuring(cases)
+            self._costs[group] = max(outside, self._costs.get(group, 0.0))
+
+    def measuring(self, cases: Iterable[Case]) -> float:
+        """Seconds that a process measures these for, each for its whole time."""
+        return sum(self._seconds.get(case.group, 0.0) for case in cases)
 
     # -- what follows
 
@@ -153,8 +196,10 @@ class Schedule:
         """Whether nothing is left to do."""
         return not self._open()
 
-    def next(self, seconds: float = math.inf) -> Work | None:
+    def next(self, seconds: float = math.inf, outside: float | None = None) -> Work | None:
         """Work for one more process that ends within ``seconds``, or None if there is none.
+
+        outside: seconds that the process before took beside measuring, if there was one.
 
         The groups with the fewest processes come first, so that no group gets a second process
         before each had its first. A group is left out as a whole, and only when all of its cases
@@ -163,6 +208,7 @@ class Schedule:
         number = len(self.runs) + 1
         order = Random(f"{self._seed}/{number}")
         waiting = self._open()
+        share = self._share(seconds, outside, [case for cases in waiting for case in cases])
         order.shuffle(waiting)
         for level in sorted({self._count(cases) for cases in waiting}):
             chosen: list[Case] = []
@@ -170,13 +216,25 @@ class Schedule:
             for cases in waiting:
                 if self._count(cases) != level:
                     continue
-                cost = self._costs.get(cases[0].group, 0.0)
+                cost = self._costs.get(cases[0].group)
+                # What no process has had yet is tried: how long it takes is not known.
+                cost = 0.0 if cost is None else cost + share * self.measuring(cases)
                 if cost <= left and left > 0:
                     left -= cost
-                    chosen += self._share(cases)
+                    chosen += self._behind(cases)
             if chosen:
-                return Work(number, tuple(chosen), order.getrandbits(32))
+                return Work(number, tuple(chosen), order.getrandbits(32), share)
         return None
+
+    def _share(self, seconds: float, outside: float | None, cases: Sequence[Case]) -> float:
+        """What part of its measuring time each case gets (see ``share_of_time``)."""
+        if seconds == math.inf or not cases:
+            return 1.0
+        if outside is None:
+            outside = OUTSIDE_PROCESS + OUTSIDE_CASE * len(cases)
+        wanted = self.goal.processes or ENOUGH_PROCESSES
+        left = wanted - min(len(self.medians[case.id]) for case in cases)
+        return share_of_time(seconds, left, outside, self.measuring(cases))
 
     def _open(self) -> list[list[Case]]:
         """The cases of each group that is not done, without those that are given up."""
@@ -193,7 +251,7 @@ class Schedule:
     def _count(self, cases: Sequence[Case]) -> int:
         return min(len(self.medians[case.id]) for case in cases)
 
-    def _share(self, cases: Sequence[Case]) -> list[Case]:
+    def _behind(self, cases: Sequence[Case]) -> list[Case]:
         """Of one group, what one process measures."""
         fewest = self._count(cases)
         behind = [case for case in cases if len(self.medians[case.id]) == fewest]
