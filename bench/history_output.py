@@ -1,0 +1,340 @@
+"""How a history is shown: in a terminal, as Markdown, CSV, or a picture.
+
+This room knows a finished ``history.History`` and nothing of how it came about. Names and reasons
+in it come from result files, which may come from anywhere: each format makes them harmless.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from bench import drawing
+from bench.compare_output import WIDTH, cell
+from bench.history import Change, History, HistoryError, Line, Machine, Point, Session
+from bench.report_text import bounds, clean, code, count, ratio, seconds, seconds_range
+from bench.report_text import markdown as escaped
+from bench.results import write_bytes
+from bench.stats import ENOUGH_PROCESSES, VERDICT_CONFIDENCE, Comparison, Verdict
+
+CSV_COLUMNS = (
+    *("host", "machine_id", "case_id", "session", "number", "started", "suite", "outcome"),
+    *("processes", "time_s", "time_low_s", "time_high_s", "valid", "invalid_reasons"),
+    *("ratio", "ratio_low", "ratio_high", "ratio_confidence", "verdict"),
+    *("versions_changed", "also_changed"),
+)
+
+MARK = "▲"
+"""Before versions that changed."""
+
+_HEADINGS = ("#", "step", "interval", "ratio", "interval", "verdict", "changed since")
+_BARS = "▁▂▃▄▅▆▇█"
+# A sparkline spans at least this factor, or else the noise of equal sessions would fill it.
+_LEAST_SPAN = 1.25
+# A line names so many changes; the list of sessions and CSV have all.
+_FEW = 2
+_MOST = 20
+_STYLES = {
+    Verdict.FASTER: "bold green",
+    Verdict.SLOWER: "bold red",
+    Verdict.SAME: "cyan",
+    Verdict.UNCLEAR: "yellow",
+}
+_ASCII = str.maketrans({**dict(zip(_BARS, "12345678", strict=True)), MARK: "*"})
+
+
+def show(history: History, kind: str, output: Path | None) -> None:
+    """Write the history to a file, or else to standard output.
+
+    Raises HistoryError where matplotlib is wanted and missing, ResultWriteError for a file that
+    cannot be written.
+    """
+    if kind in drawing.FORMATS:
+        if not drawing.available():
+            raise HistoryError(f"a picture needs matplotlib: {drawing.INSTALL}")
+        from bench import history_picture
+
+        data = history_picture.picture(history, kind)
+    elif kind == "terminal" and output is None:
+        wide = sys.stdout.isatty() or "COLUMNS" in os.environ
+        _terminal(history, Console(highlight=False, width=None if wide else WIDTH))
+        sys.stdout.flush()
+        return
+    else:
+        make = {"markdown": markdown, "csv": comma_separated, "terminal": _plain}[kind]
+        data = make(history).encode("utf-8", "replace")
+    if output is None:
+        sys.stdout.write(data.decode())
+        sys.stdout.flush()
+    else:
+        write_bytes(output, data)
+        print(f"written: {clean(str(output))}", file=sys.stderr)
+
+
+def _plain(history: History) -> str:
+    console = Console(file=io.StringIO(), width=WIDTH, highlight=False, no_color=True)
+    _terminal(history, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+# What is said in words
+
+
+def sparkline(line: Line, machine: Machine) -> str:
+    """A bar for each session of the machine, higher for slower; a blank where there is no time."""
+    times = {point.session.number: point.time.mid for point in line.points if point.time}
+    logs = {number: math.log(time) for number, time in times.items()}
+    middle = (min(logs.values()) + max(logs.values())) / 2
+    span = max(max(logs.values()) - min(logs.values()), math.log(_LEAST_SPAN))
+    bars = []
+    for session in machine.sessions:
+        if session.number not in logs:
+            bars.append(" ")
+            continue
+        height = 0.5 + (logs[session.number] - middle) / span
+        bars.append(_BARS[min(len(_BARS) - 1, int(height * len(_BARS)))])
+    return "".join(bars)
+
+
+def change_words(change: Change) -> str:
+    """``tensorflow 2.20.0 → 2.21.0``."""
+    name = clean(change.name.removeprefix("libraries."), 60)
+    return f"{name} {clean(change.before, 60)} → {clean(change.after, 60)}"
+
+
+def changed(changes: Sequence[Change], most: int) -> str:
+    """The versions that changed, the first few by name, and how much else did."""
+    versions = [change_words(change) for change in changes if change.version]
+    others = sum(not change.version for change in changes)
+    told = versions[:most]
+    if len(versions) > most:
+        told.append(f"{len(versions) - most} more")
+    if others:
+        told.append(f"{others} other" if told else f"{others} other than versions")
+    return (f"{MARK} " * bool(versions)) + "; ".join(told)
+
+
+def _session_words(session: Session) -> list[str]:
+    return [
+        str(session.number),
+        f"{session.started:%Y-%m-%d %H:%M}",
+        clean(session.suites, 40),
+        str(len(session.runs)),
+        changed(session.changes, _MOST),
+    ]
+
+
+def _title(machine: Machine) -> str:
+    host = clean(machine.name, 60) or "an unnamed machine"
+    counts = f"{count(len(machine.sessions), 'session')}, {count(len(machine.lines), 'case')}"
+    return f"History on {host}: {counts}"
+
+
+def _method(machine: Machine) -> list[str]:
+    comparisons = [point.to_before for line in machine.lines for point in line.points]
+    lines = []
+    if any(comparisons):
+        lines.append(
+            "ratio = time / time in the session before that has the case, with its "
+            f"{100 * VERDICT_CONFIDENCE:g}% interval: below 1, it became faster."
+        )
+    if any(found is not None and found.allowance for found in comparisons):
+        lines.append(
+            f"* A session of fewer than {ENOUGH_PROCESSES} processes cannot show how much "
+            "processes differ, so an allowance was added to the interval."
+        )
+    if len(machine.sessions) == 1:
+        lines.append("One session is no history yet: run the suite again to have a second.")
+    return lines
+
+
+def _invalid(machine: Machine) -> list[str]:
+    found: dict[str, list[str]] = {}
+    for line in machine.lines:
+        for point in line.points:
+            for reason in point.reasons:
+                where = f"{clean(line.case.id, 120)} in #{point.session.number}"
+                found.setdefault(clean(reason), []).append(where)
+    return [
+        f"{reason}: {', '.join(places[:5])}"
+        + (f" and {len(places) - 5} more" if len(places) > 5 else "")
+        for reason, places in found.items()
+    ]
+
+
+def _cells(point: Point) -> list[str]:
+    """One row of a case's table; ``verdict`` also says INVALID."""
+    number = f"#{point.session.number}"
+    if point.time is None:
+        return [number, "—", "", "", "", clean(point.outcome, 80), ""]
+    time, to_before = point.time, point.to_before
+    cells = [number, seconds(time.mid), seconds_range(time.low, time.high, time.mid)]
+    cells += ["", "", ""] if to_before is None else _ratio_cells(to_before)
+    if point.reasons:
+        cells[-1] = f"{cells[-1]} (INVALID)".strip()
+    return [*cells, changed(point.changes, _FEW)]
+
+
+def _ratio_cells(found: Comparison) -> list[str]:
+    star = "*" if found.allowance else ""
+    return [
+        ratio(found.ratio.mid, 3) + star,
+        bounds(found.ratio.low, found.ratio.high, 3),
+        str(found.verdict),
+    ]
+
+
+# A terminal
+
+
+def _terminal(history: History, console: Console) -> None:
+    plain = not console.encoding.lower().startswith("utf")
+
+    def text(words: str, style: str = "") -> Text:
+        return Text(words.translate(_ASCII) if plain else words, style=style)
+
+    for index, machine in enumerate(history.machines):
+        if index:
+            console.print()
+        console.print(text(_title(machine), "bold"))
+        console.print()
+        table = _table(("session", "start (UTC)", "suite", "processes", "changed"), right=(0, 3))
+        for session in machine.sessions:
+            table.add_row(*(text(each) for each in _session_words(session)))
+        console.print(table)
+        for line in machine.lines:
+            console.print()
+            heading = text(clean(line.case.id, 160), "bold")
+            if len(machine.sessions) > 1:
+                heading.append_text(text(f"  {sparkline(line, machine)}", "cyan"))
+            console.print(heading)
+            table = _table(_HEADINGS, right=(1, 3))
+            for point in line.points:
+                cells = [text(each) for each in _cells(point)]
+                if point.to_before is not None:
+                    cells[5].stylize(_STYLES[point.to_before.verdict])
+                table.add_row(*cells)
+            console.print(Padding(table, (0, 0, 0, 2)))
+        for words in _method(machine):
+            console.print()
+            console.print(text(words, "dim"))
+        _lines(console, "INVALID, and where", [text(each) for each in _invalid(machine)])
+    _lines(console, "Notes", [text(clean(note, 500)) for note in history.notes])
+
+
+def _lines(console: Console, title: str, lines: Sequence[Text]) -> None:
+    if lines:
+        console.print()
+        console.print(Text(title, style="bold"))
+    for line in lines:
+        console.print(Padding(line, (0, 0, 0, 2)))
+
+
+def _table(headings: Sequence[str], right: Sequence[int]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    for index, name in enumerate(headings):
+        last = index == len(headings) - 1
+        table.add_column(
+            name,
+            justify="right" if index in right else "left",
+            no_wrap=not last,
+            overflow="fold" if last else "ellipsis",
+        )
+    return table
+
+
+# Markdown
+
+
+def markdown(history: History) -> str:
+    """The history for an issue or a README; what comes from a file stands as code or escaped."""
+    out: list[str] = []
+    for machine in history.machines:
+        out += [f"## {escaped(_title(machine))}", ""]
+        out += [
+            "| session | start (UTC) | suite | processes | changed |",
+            "|---:|---|---|---:|---|",
+        ]
+        for session in machine.sessions:
+            out.append(f"| {' | '.join(map(_escaped_cell, _session_words(session)))} |")
+        for line in machine.lines:
+            bars = f" {sparkline(line, machine)}" if len(machine.sessions) > 1 else ""
+            out += ["", f"### {code(line.case.id, 160)}{bars}", ""]
+            out += [f"| {' | '.join(_HEADINGS)} |", "|---|---:|---|---:|---|---|---|"]
+            for point in line.points:
+                out.append(f"| {' | '.join(map(_escaped_cell, _cells(point)))} |")
+        out += ["", *(f"- {escaped(each)}" for each in _method(machine))]
+        if invalid := _invalid(machine):
+            out += ["", "#### INVALID, and where", ""]
+            out += [f"- {escaped(each, 1000)}" for each in invalid]
+        out.append("")
+    if history.notes:
+        out += ["#### Notes", "", *(f"- {escaped(note, 500)}" for note in history.notes), ""]
+    return "\n".join(out)
+
+
+def _escaped_cell(text: str) -> str:
+    return escaped(text, 2000)
+
+
+# Data
+
+
+def comma_separated(history: History) -> str:
+    """One row a case and session, in seconds and plain ratios."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, CSV_COLUMNS, restval="", lineterminator="\r\n")
+    writer.writeheader()
+    for machine in history.machines:
+        for line in machine.lines:
+            for point in line.points:
+                record = _record(machine, line, point)
+                writer.writerow({key: cell(value) for key, value in record.items()})
+    return out.getvalue()
+
+
+def _record(machine: Machine, line: Line, point: Point) -> dict[str, object]:
+    session = point.session
+    record: dict[str, object] = {
+        "host": session.runs[0].host,
+        "machine_id": machine.id,
+        "case_id": line.case.id,
+        "session": session.id,
+        "number": session.number,
+        "started": session.started.isoformat(),
+        "suite": session.suites,
+        "outcome": point.outcome or "measured",
+    }
+    for name, wanted in (("versions_changed", True), ("also_changed", False)):
+        told = [change_words(change) for change in point.changes if change.version is wanted]
+        record[name] = "; ".join(told)
+    if point.time is not None:
+        record |= {
+            "processes": point.time.processes,
+            "time_s": point.time.mid,
+            "time_low_s": point.time.low,
+            "time_high_s": point.time.high,
+            "valid": not point.reasons,
+            "invalid_reasons": "; ".join(point.reasons),
+        }
+    if (found := point.to_before) is not None:
+        record |= {
+            "ratio": found.ratio.mid,
+            "ratio_low": found.ratio.low,
+            "ratio_high": found.ratio.high if math.isfinite(found.ratio.high) else "",
+            "ratio_confidence": found.ratio.confidence,
+            "verdict": found.verdict.value,
+        }
+    return record

@@ -1,0 +1,304 @@
+"""What a history says: which sessions, in which order, against what, and what changed between."""
+
+from __future__ import annotations
+
+import csv
+import io
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import history, history_output, history_picture, results
+from bench.cases import Case
+from bench.history import HistoryError
+from bench.results import Measurement, Outcome, Reason, Results, Run
+from bench.stats import Verdict
+from lstm_impl.spec import LSTMSpec
+from lstm_impl.workload import Workload
+from tests.bench.made_results import gather, measured
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "docs/examples/quick.json"
+BUSY = Reason("busy", "the cores were busy", "close what runs")
+
+
+def case(backend: str = "keras", batch: int = 8) -> Case:
+    return Case(backend, LSTMSpec(4, 8), Workload(batch, 10), "cpu")
+
+
+def run(session: int, process: int = 0, *, host: str = "laptop", tensorflow: str = "2.20.0") -> Run:
+    moment = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=session)
+    before = {
+        "python": "CPython 3.11.7",
+        "libraries": {"tensorflow": tensorflow},
+        "memory": {"swap_total_bytes": 0 if tensorflow == "2.20.0" else 2**30},
+        "load": [float(session)],
+    }
+    return Run(
+        id=f"r{host}{session}-{process}",
+        session=f"s{host}{session}",
+        suite="quick",
+        seed=0,
+        started=moment,
+        finished=moment,
+        complete=True,
+        host=host,
+        machine_id=f"id-of-{host}",
+        options={},
+        environment={"before": before, "after": {}},
+    )
+
+
+def session(
+    number: int, times: Mapping[Case, float], *, processes: int = 6, tensorflow: str = "2.20.0"
+) -> list[Measurement | Outcome]:
+    factors = np.exp(0.004 * np.linspace(-1, 1, processes))
+    return [
+        measured(of, seconds * factor, run(number, process, tensorflow=tensorflow))
+        for process, factor in enumerate(factors)
+        for of, seconds in times.items()
+    ]
+
+
+def upgrade() -> Results:
+    """Three sessions, the files in another order; the second with another TensorFlow."""
+    return gather(
+        *session(3, {case(): 1.3}, tensorflow="2.21.0"),
+        *session(1, {case(): 1.0}),
+        *session(2, {case(): 1.3}, tensorflow="2.21.0"),
+    )
+
+
+def test_sessions_stand_in_the_order_of_time_each_against_the_one_before() -> None:
+    (machine,) = history.build(upgrade()).machines
+    assert [(each.number, each.id) for each in machine.sessions] == [
+        *((1, "slaptop1"), (2, "slaptop2"), (3, "slaptop3"))
+    ]
+    (line,) = machine.lines
+    first, second, third = line.points
+    assert first.to_before is None
+    assert second.to_before is not None
+    assert second.to_before.verdict is Verdict.SLOWER
+    assert second.to_before.ratio.mid == pytest.approx(1.3)
+    assert third.to_before is not None
+    assert third.to_before.verdict is Verdict.SAME
+    assert [point.time.mid for point in line.measured if point.time] == pytest.approx(
+        [1.0, 1.3, 1.3]
+    )
+
+
+def test_what_changed_is_marked_where_it_changed_versions_first() -> None:
+    (machine,) = history.build(upgrade()).machines
+    first, second, third = machine.sessions
+    assert first.changes == third.changes == ()
+    assert [(each.name, each.version) for each in second.changes] == [
+        ("libraries.tensorflow", True),
+        ("memory.swap_total_bytes", False),
+    ]
+    words = history_output.changed(second.changes, 2)
+    assert words == "▲ tensorflow 2.20.0 → 2.21.0; 1 other"
+
+
+def test_a_commit_that_changed_is_marked(tmp_path: Path) -> None:
+    found = upgrade()
+    commits = {"slaptop1": "a" * 40, "slaptop2": "a" * 40, "slaptop3": "b" * 40 + " with changes"}
+    files = tuple(replace(file, commit=commits[file.run.session]) for file in found.files)
+    (machine,) = history.build(replace(found, files=files)).machines
+    changes = [[(c.name, c.before, c.after) for c in s.changes] for s in machine.sessions]
+    assert changes[2] == [("commit", "a" * 10, "b" * 10 + " with changes")]
+    assert "commit" not in {name for name, _, _ in changes[1]}
+
+
+def test_the_commit_is_read_from_the_file_whatever_stands_there(tmp_path: Path) -> None:
+    document = {
+        "benchmarks": [],
+        "lstm": {"schema": 1, "run": run(1).to_dict(), "outcomes": []},
+    }
+    for info, wanted in (
+        ({"id": "abc", "dirty": False}, "abc"),
+        ({"id": "abc", "dirty": True}, "abc with changes"),
+        ({"id": 3}, ""),
+        ([], ""),
+        (None, ""),
+    ):
+        path = tmp_path / "a.json"
+        results.write(path, {**document, "commit_info": info})
+        assert results.read(path).commit == wanted
+    results.write(path, document)
+    assert results.read(path).commit == ""
+
+
+def test_a_session_without_the_case_is_passed_over_and_its_changes_still_count() -> None:
+    """The third session is compared with the first, so what changed in the second may be why."""
+    other = case("scan")
+    found = gather(
+        *session(1, {case(): 1.0, other: 1.0}),
+        *session(2, {other: 1.0}, tensorflow="2.21.0"),
+        *session(3, {case(): 1.3, other: 1.0}, tensorflow="2.21.0"),
+    )
+    line = history.build(found).machines[0].lines[0]
+    assert [point.session.number for point in line.points] == [1, 3]
+    assert line.points[1].changes[0].name == "libraries.tensorflow"
+    assert history.build(found).machines[0].sessions[2].changes == ()
+
+
+def test_a_case_that_crashed_is_in_its_line_without_a_time() -> None:
+    crash = Outcome(case(), run(2), "crashed", "out of memory", "", Path("a.json"))
+    found = gather(*session(1, {case(): 1.0}), crash, *session(3, {case(): 1.0}))
+    (line,) = history.build(found).machines[0].lines
+    assert [point.outcome for point in line.points] == ["", "crashed: out of memory", ""]
+    assert line.points[2].to_before is not None
+    assert line.points[2].to_before.ratio.mid == pytest.approx(1.0)
+    text = history_output.markdown(history.build(found))
+    assert "crashed: out of memory" in text
+
+
+def test_machines_are_never_compared_with_each_other() -> None:
+    found = gather(
+        measured(case(), 1.0, run(1)),
+        measured(case(), 0.1, run(2, host="server")),
+    )
+    machines = history.build(found).machines
+    assert [machine.name for machine in machines] == ["server", "laptop"]
+    assert all(p.to_before is None for m in machines for line in m.lines for p in line.points)
+
+
+def test_cases_and_backends_are_chosen_and_what_fits_nothing_is_told() -> None:
+    found = gather(*session(1, {case(): 1.0, case("scan"): 1.0, case(batch=16): 1.0}))
+
+    def ids(**choice: object) -> list[str]:
+        lines = history.build(found, **choice).machines[0].lines  # type: ignore[arg-type]
+        return [line.case.id for line in lines]
+
+    assert len(ids()) == 3
+    assert ids(pattern="*/b16-*") == [case(batch=16).id]
+    assert ids(backends=["scan"]) == [case("scan").id]
+    with pytest.raises(HistoryError, match="no measured case fits --case x and --backend y; a"):
+        ids(pattern="x", backends=["y"])
+
+
+def test_a_sparkline_shows_a_jump_and_no_noise() -> None:
+    def drawn(*times: float) -> str:
+        items = [item for n, s in enumerate(times, 1) for item in session(n, {case(): s})]
+        machine = history.build(gather(*items)).machines[0]
+        return history_output.sparkline(machine.lines[0], machine)
+
+    assert drawn(1.0, 1.0, 2.0) == "▁▁█"
+    assert set(drawn(1.0, 1.01, 1.0)) <= set("▄▅")
+    assert drawn(1.0) == "▅"
+
+
+def test_an_invalid_session_is_marked_and_its_reason_told() -> None:
+    found = gather(measured(case(), 1.0, run(1)), measured(case(), 1.0, run(2), [BUSY]))
+    text = history_output.markdown(history.build(found))
+    assert "UNCLEAR (INVALID)" in text
+    assert f"the cores were busy (close what runs): {case().id} in \\#2" in text
+
+
+# The command
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LSTM_RESULTS", raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+def save(folder: Path, found: Results) -> Path:
+    from tests.bench.test_compare import save as write_files
+
+    return write_files(folder, found)
+
+
+def test_the_command_reads_all_sessions_of_the_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path / "results", upgrade())
+    assert history.main([]) == 0
+    out = capsys.readouterr().out
+    assert "History on laptop: 3 sessions, 1 case" in out
+    assert "▲ tensorflow 2.20.0 → 2.21.0" in out
+    assert "▁██" in out
+    assert max(map(len, out.splitlines())) <= 100
+
+
+def test_csv_has_a_row_a_case_and_session(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = save(tmp_path / "results", upgrade())
+    assert history.main([str(folder), "--format", "csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["number"] for row in rows] == ["1", "2", "3"]
+    assert rows[1]["verdict"] == "SLOWER"
+    assert rows[1]["versions_changed"] == "tensorflow 2.20.0 → 2.21.0"
+    assert float(rows[1]["ratio"]) == pytest.approx(1.3)
+    assert rows[0]["ratio"] == rows[0]["versions_changed"] == ""
+
+
+def texts(path: Path) -> list[str]:
+    found = ET.parse(path).iter("{http://www.w3.org/2000/svg}text")
+    return ["".join(each.itertext()).strip() for each in found]
+
+
+def test_the_picture_marks_the_sessions_whose_versions_changed(tmp_path: Path) -> None:
+    folder = save(tmp_path / "results", upgrade())
+    path = tmp_path / "history.svg"
+    assert history.main([str(folder), "--format", "svg", "--output", str(path)]) == 0
+    words = texts(path)
+    assert "#2  tensorflow 2.20.0 → 2.21.0" in words
+    assert "Time of a step on laptop · 2026-01-02 to 2026-01-04 · 3 sessions" in words
+    # On the axis each has its number; where a dashed line stands, there is another.
+    assert [words.count(f"#{number}") for number in (1, 2, 3)] == [1, 2, 1]
+
+
+def test_bad_input_is_one_line_and_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = save(tmp_path / "some", upgrade())
+    for arguments, told in (
+        ([], "there are no results in results/; make some with"),
+        ([str(folder), "--case", "nothing"], "no measured case fits --case nothing"),
+        ([str(folder), "--format", "png"], "--format png needs --output FILE.png"),
+        ([str(folder), "--output", f"{next(folder.iterdir())}/x"], "cannot be"),
+    ):
+        assert history.main(arguments) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ")
+        assert told in error
+        assert error.count("\n") == 1
+
+
+def test_text_from_a_file_stays_text(tmp_path: Path) -> None:
+    name = "[red]x[/] $\\frac{$ <b>|`a`\x1b[31m"
+    hostile = Case(name, LSTMSpec(4, 8), Workload(8, 10), "cpu")
+    items = [*session(1, {hostile: 1.0}), *session(2, {hostile: 1.0}, tensorflow="<i>|$x$")]
+    found = history.build(gather(*items))
+    plain = history_output._plain(found)
+    assert "[red]x[/]" in plain
+    assert "\x1b" not in plain
+    text = history_output.markdown(found)
+    assert "<b>" not in text.replace("\\<b\\>", "")
+    assert text.count("\\<i\\>\\|\\$x\\$") == 2
+    with_name = history_picture.picture(found, "svg").decode()
+    assert "$\\frac{$ &lt;b&gt;" in with_name
+    assert "tensorflow 2.20.0 → &lt;i&gt;|$x$" in with_name
+
+
+def test_the_command_imports_no_framework_and_no_slow_library() -> None:
+    slow = ("tensorflow", "torch", "jax", "keras", "pandas", "scipy.stats", "matplotlib")
+    code = (
+        "import sys, bench.history, bench.history_output, bench.drawing;"
+        f"print([n for n in {slow!r} if n in sys.modules])"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert out.stdout.strip() == "[]"
