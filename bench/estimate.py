@@ -70,9 +70,8 @@ class Free:
 def estimate(spec: LSTMSpec, workload: Workload) -> Estimate:
     """What one step of this network on this workload needs.
 
-    Forward, a weight is used in one multiplication and one addition for each sequence and timestep;
-    training does so twice more, for the gradient of the input and of the weight. Of a stream cut
-    into windows only one window is in memory beside the stream's own input and output.
+    Of a stream cut into windows only one window is in memory beside the stream's own input and
+    output.
     """
     training = workload.training
     steps = workload.batch * workload.timesteps
@@ -86,10 +85,43 @@ def estimate(spec: LSTMSpec, workload: Workload) -> Estimate:
     else:  # no more than the output that the layer above reads
         inside = min(between, spec.output_size)
     return Estimate(
-        operations=2.0 * (3 if training else 1) * spec.parameter_count * workload.valid_timesteps(),
+        operations=operations(spec, workload),
         weights=kept * spec.parameter_count * (2 if training else 1),
         activations=computed * (outside * steps + inside * at_once),
         judge=_DOUBLE * at_once * (outside + inside),
+    )
+
+
+def operations(spec: LSTMSpec, workload: Workload) -> float:
+    """Multiplications and additions of the matrix products of one step: no backend can do fewer.
+
+    Forward, a weight is used in one of each for each sequence and valid timestep; training does so
+    twice more, for the gradients of the input or state and of the weight. Biases, gates and the
+    update of the weights are not products and are not counted.
+    """
+    biases = 4 * spec.output_size * spec.num_layers
+    weights = spec.parameter_count - biases
+    return 2.0 * (3 if workload.training else 1) * weights * workload.valid_timesteps()
+
+
+def least_bytes(spec: LSTMSpec, workload: Workload) -> int:
+    """Bytes that one step must move between memory and the processor, whatever its caches hold.
+
+    Each once: the weights, the valid part of the input, the output and the masks, and the state
+    before and after; in training also the gradients of the output (read), the input, the weights
+    and the states. An update takes the place of the weights' gradients, which need then not be
+    written; Adam's reads and writes two more arrays as large as the weights. What a step keeps for
+    itself, and what it reads a second time, may stay in a cache.
+    """
+    training = workload.training
+    kept, computed = _BYTES[spec.precision.variable], _BYTES[spec.precision.compute]
+    passes = (2 if training else 1) + (4 if workload.optimizer == "adam" else 0)
+    outside = (spec.input_size + spec.output_size) * (2 if training else 1)
+    if workload.dropout and training:
+        outside += (spec.num_layers - 1) * spec.output_size
+    states = 2 * 2 * (2 if training else 1) * spec.state_layers * spec.hidden_size
+    return kept * passes * spec.parameter_count + computed * (
+        outside * workload.valid_timesteps() + states * workload.batch
     )
 
 

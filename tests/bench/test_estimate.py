@@ -25,7 +25,8 @@ def case(device: str = "cpu", mode: str = "training", dtype: str = "float32") ->
 def test_a_training_step_counts_each_weight_six_times_a_timestep() -> None:
     found = estimate.estimate(LSTMSpec(3, 4), Workload(2, 5, "training"))
     parameters = 4 * 4 * (3 + 4 + 1)
-    assert found.operations == 6 * parameters * 10
+    # of the kernels: a bias is in no product
+    assert found.operations == 6 * (parameters - 4 * 4) * 10
     assert found.weights == 4 * 2 * parameters
     # x, y, dx and dy; four gates and the cell
     assert found.activations == 4 * 10 * (2 * (3 + 4) + 5 * 4)
@@ -35,7 +36,7 @@ def test_a_training_step_counts_each_weight_six_times_a_timestep() -> None:
 
 def test_inference_keeps_what_goes_in_and_comes_out() -> None:
     found = estimate.estimate(LSTMSpec(3, 4), Workload(2, 5))
-    assert found.operations == 2 * 4 * 4 * 8 * 10
+    assert found.operations == 2 * 4 * 4 * 7 * 10
     assert found.weights == 4 * 4 * 4 * 8
     assert found.activations == 4 * 10 * (3 + 4)
 
@@ -70,6 +71,45 @@ def test_padding_is_no_work() -> None:
     spec = LSTMSpec(3, 4)
     padded = estimate.estimate(spec, Workload(2, 10, min_length=2))
     assert padded.operations == estimate.estimate(spec, Workload(1, 12)).operations
+
+
+def test_operations_are_those_of_the_products_of_all_layers_and_directions() -> None:
+    spec = LSTMSpec(3, 4, num_layers=2, bidirectional=True)
+    forward = 2 * 4 * 4 * (2 * (3 + 4) + 2 * (8 + 4)) * 10
+    assert estimate.operations(spec, Workload(2, 5)) == forward
+    assert estimate.operations(spec, Workload(2, 5, "training", window=2)) == 3 * forward
+
+
+def test_the_least_to_move_is_everything_given_and_everything_asked_for_once() -> None:
+    spec = LSTMSpec(3, 4)
+    weights, x, y, states = 4 * 4 * 8, 3 * 10, 4 * 10, 2 * 2 * 4
+    forward = weights + x + y + 2 * states
+    assert estimate.least_bytes(spec, Workload(2, 5)) == 4 * forward
+    # and as much again for the gradients
+    assert estimate.least_bytes(spec, Workload(2, 5, "training")) == 8 * forward
+    half = LSTMSpec(3, 4, dtype="mixed_bfloat16")
+    assert estimate.least_bytes(half, Workload(2, 5)) == 4 * weights + 2 * (forward - weights)
+
+
+def test_an_update_moves_what_the_optimizer_keeps() -> None:
+    spec = LSTMSpec(3, 4)
+    plain, sgd, adam = (
+        estimate.least_bytes(spec, Workload(2, 5, "training", optimizer=optimizer))
+        for optimizer in (None, "sgd", "adam")
+    )
+    assert sgd == plain
+    assert adam == plain + 4 * 4 * spec.parameter_count
+
+
+def test_masks_are_moved_and_padding_is_not() -> None:
+    spec = LSTMSpec(3, 4, num_layers=3)
+    plain, dropped = (
+        estimate.least_bytes(spec, Workload(2, 5, "training", dropout=rate)) for rate in (0.0, 0.5)
+    )
+    assert dropped == plain + 4 * 2 * 4 * 10
+    padded = estimate.least_bytes(spec, Workload(2, 10, min_length=2))
+    whole = estimate.least_bytes(spec, Workload(2, 10))
+    assert whole - padded == 4 * (3 + 4) * (20 - 12)
 
 
 def test_what_fits_is_measured() -> None:
