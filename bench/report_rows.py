@@ -15,14 +15,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
-import numpy as np
-
 from bench.cases import Case
 from bench.compare import USUAL_BASELINES
 from bench.result_fields import printable
 from bench.result_schema import Figures
 from bench.results import Measurement, Outcome, Reason, Results, Run
-from bench.stats import CaseInterval, Comparison, RunSamples, Verdict, case_interval, compare
+from bench.stats import CaseInterval, Comparison, RunSamples, Verdict, case_intervals, compare_all
 
 MEASURED = "measured"
 KINDS = ("throughput", "truncation")
@@ -239,7 +237,7 @@ def build(
     places: dict[tuple[str, str], list[Measurement | Outcome]] = {}
     for item in items:
         places.setdefault((item.run.session, item.run.machine_id), []).append(item)
-    sections = [_section(found, baseline) for found in places.values()]
+    sections = _sections(list(places.values()), baseline)
     sections.sort(key=lambda section: section.started, reverse=True)
     return Report(tuple(sections), results.notes)
 
@@ -263,27 +261,54 @@ def _check_known(option: str, name: str | None, names: Iterable[str]) -> None:
         )
 
 
-def _section(items: Sequence[Measurement | Outcome], baseline: str | None) -> Section:
-    runs = {item.run.id: item.run for item in items}
-    cases: dict[str, list[Measurement | Outcome]] = {}
-    for item in items:
-        cases.setdefault(item.case.id, []).append(item)
-    rows = [_row(found, len(runs)) for found in cases.values()]
-    counts = Counter(row.case.backend for row in rows if row.measured)
-    if baseline is None or baseline not in counts:
-        usual = [name for name in USUAL_BASELINES if name in counts]
-        baseline = usual[0] if usual else max(counts, key=counts.__getitem__, default="")
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row.case.group, []).append(row)
-    judged = [row for group in groups.values() for row in _judged(group, baseline)]
-    judged.sort(key=_order)
-    return Section(
-        tuple(sorted(runs.values(), key=lambda run: (run.started, run.id))), tuple(judged), baseline
-    )
+@dataclass
+class _Place:
+    """A section in the making: its runs, and its rows by the work that they do."""
+
+    runs: tuple[Run, ...]
+    groups: list[list[Row]]
+    baseline: str
+
+
+def _sections(
+    places: Sequence[Sequence[Measurement | Outcome]], baseline: str | None
+) -> list[Section]:
+    """A section for each place; the intervals and ratios of all of them are made in one go."""
+    drafts: list[tuple[tuple[Run, ...], list[Row]]] = []
+    for items in places:
+        runs = {item.run.id: item.run for item in items}
+        cases: dict[str, list[Measurement | Outcome]] = {}
+        for item in items:
+            cases.setdefault(item.case.id, []).append(item)
+        ordered = sorted(runs.values(), key=lambda run: (run.started, run.id))
+        drafts.append((tuple(ordered), [_row(found, len(runs)) for found in cases.values()]))
+    timed = [row for _, rows in drafts for row in rows if row.runs]
+    intervals = iter(case_intervals([[run.samples for run in row.runs] for row in timed]))
+    found: list[_Place] = []
+    for runs_of, rows in drafts:
+        groups: dict[str, list[Row]] = {}
+        for row in rows:
+            with_time = replace(row, interval=next(intervals)) if row.runs else row
+            groups.setdefault(row.case.group, []).append(with_time)
+        counts = Counter(row.case.backend for row in rows if row.runs)
+        chosen = baseline
+        if chosen is None or chosen not in counts:
+            usual = [name for name in USUAL_BASELINES if name in counts]
+            chosen = usual[0] if usual else max(counts, key=counts.__getitem__, default="")
+        found.append(_Place(runs_of, list(groups.values()), chosen))
+    _judge(found)
+    return [
+        Section(
+            place.runs,
+            tuple(sorted((row for group in place.groups for row in group), key=_order)),
+            place.baseline,
+        )
+        for place in found
+    ]
 
 
 def _row(items: Sequence[Measurement | Outcome], runs: int) -> Row:
+    """The row of one case, its interval and its place among others still to be found."""
     measured = [item for item in items if isinstance(item, Measurement)]
     outcomes = [item for item in items if isinstance(item, Outcome)]
     if not measured:
@@ -300,7 +325,6 @@ def _row(items: Sequence[Measurement | Outcome], runs: int) -> Row:
         case=measured[0].case,
         outcome=MEASURED,
         runs=samples,
-        interval=case_interval([item.samples for item in measured]),
         samples=sum(item.samples.size for item in measured),
         setup=_setup(measured),
         memory=_figures([item.memory for item in measured]),
@@ -329,7 +353,7 @@ def _setup(items: Sequence[Measurement]) -> dict[str, float | None]:
     for key in ("build_s", "trace_s", "compile_s", "first_call_s"):
         values = [value for item in items if (value := item.setup.get(key)) is not None]
         # A difference of two times, which noise can turn under zero: then it took no time.
-        found[key] = max(0.0, float(np.median(values))) if values else None
+        found[key] = max(0.0, _median(values)) if values else None
     return found
 
 
@@ -339,28 +363,49 @@ def _figures(items: Sequence[Figures | None]) -> dict[str, float]:
         for key, value in (item or {}).items():
             if isinstance(value, int | float):
                 found.setdefault(key, []).append(value)
-    return {key: float(np.median(values)) for key, values in found.items()}
+    return {key: _median(values) for key, values in found.items()}
 
 
-def _judged(group: Sequence[Row], baseline: str) -> list[Row]:
-    """The rows of a group with their ranks and ratios."""
-    ranked = sorted(
-        (row for row in group if row.measured), key=lambda row: (row.time, row.case.backend)
-    )
-    base = next((row for row in ranked if row.case.backend == baseline), None)
-    judged = []
-    for index, row in enumerate(ranked):
-        judged.append(
-            replace(
-                row,
-                rank=index + 1,
-                to_baseline=None if base in (None, row) else compare(row.runs, base.runs),
-                ahead=(
-                    compare(row.runs, ranked[1].runs) if index == 0 and len(ranked) > 1 else None
-                ),
+def _median(values: list[float]) -> float:
+    """Of a handful of numbers, for which an array would cost more than the sorting."""
+    ordered = sorted(values)
+    below, above = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+    return float(below + (above - below) / 2)
+
+
+def _judge(places: Sequence[_Place]) -> None:
+    """Give the rows of each group their ranks and ratios, all in one go; those with time first."""
+    pairs: list[tuple[Row, Row]] = []
+    for place in places:
+        for number, group in enumerate(place.groups):
+            ranked = sorted(
+                (row for row in group if row.measured), key=lambda row: (row.time, row.case.backend)
             )
-        )
-    return [*judged, *(row for row in group if not row.measured)]
+            base = next((row for row in ranked if row.case.backend == place.baseline), None)
+            pairs.extend((row, base) for row in ranked if base is not None and row is not base)
+            pairs.extend([(ranked[0], ranked[1])] if len(ranked) > 1 else [])
+            place.groups[number] = [*ranked, *(row for row in group if not row.measured)]
+    # Of two backends, the second ratio is often the first: it is not found twice.
+    distinct = {(id(new), id(base)): (new.runs, base.runs) for new, base in pairs}
+    ratios = dict(zip(distinct, compare_all(list(distinct.values())), strict=True))
+    for place in places:
+        for number, group in enumerate(place.groups):
+            base = next(
+                (row for row in group if row.measured and row.case.backend == place.baseline), None
+            )
+            place.groups[number] = [
+                replace(
+                    row,
+                    rank=index + 1,
+                    to_baseline=ratios.get((id(row), id(base))),
+                    ahead=ratios.get((id(row), id(group[1])))
+                    if index == 0 < len(group) - 1
+                    else None,
+                )
+                if row.measured
+                else row
+                for index, row in enumerate(group)
+            ]
 
 
 def _order(row: Row) -> tuple[object, ...]:

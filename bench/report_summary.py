@@ -31,6 +31,7 @@ from bench.stats import (
     RunSamples,
     Verdict,
     compare,
+    compare_all,
     geometric_mean,
 )
 
@@ -221,7 +222,8 @@ def _rows(table: Table, backend: str) -> list[Row]:
 
 def _over_all(new: Sequence[Row], base: Sequence[Row]) -> Comparison:
     """The ratio over all groups, in which both sides stand in the same order."""
-    found = [compare(one.runs, other.runs) for one, other in zip(new, base, strict=True)]
+    pairs = [(one.runs, other.runs) for one, other in zip(new, base, strict=True)]
+    found = compare_all(pairs)
     return found[0] if len(found) == 1 else geometric_mean(found)
 
 

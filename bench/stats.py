@@ -14,9 +14,11 @@ deviations of log times, which for small values are relative spreads (0.035 is 3
 from __future__ import annotations
 
 import enum
+import functools
+import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +53,9 @@ UNPAIRED_ALLOWANCE = 0.29
 
 # The median of three or more normal values spreads by up to this much more than their mean.
 _MEDIAN_OVER_MEAN = math.sqrt(math.pi / 2)
+
+# Samples that are judged in one go: some 100 MB of arrays.
+_MOST_AT_ONCE = 1_000_000
 
 
 class Verdict(enum.StrEnum):
@@ -206,8 +211,12 @@ def median_intervals(
         raise ValueError(f"offsets end at {offsets[-1]}; expected {values.size}, one a sample")
     if not np.all(np.isfinite(values)):
         raise ValueError("a sample is not finite")
-    segment = np.repeat(np.arange(sizes.size), sizes)
-    ordered = values[np.lexsort((values, segment))]
+    if np.all(sizes == sizes[0]):
+        # Alike in size, as most are: sorted as rows of one table, which is many times as fast.
+        ordered = np.sort(values.reshape(sizes.size, -1), axis=1).ravel()
+    else:
+        segment = np.repeat(np.arange(sizes.size), sizes)
+        ordered = values[np.lexsort((values, segment))]
     start = offsets[:-1]
     ranks, coverage = _order_statistics(sizes, confidence)
     below = ordered[start + (sizes - 1) // 2]
@@ -228,27 +237,43 @@ def case_interval(
 
     Raises ValueError without a run, and for samples that are empty, not finite or not positive.
     """
-    if len(runs) == 0:
-        raise ValueError("a case needs at least one run")
-    arrays = [_times(f"samples of run {index}", run) for index, run in enumerate(runs)]
-    medians = np.array([median_interval(values).mid for values in arrays])
-    count = medians.size
-    if count >= ENOUGH_PROCESSES:
-        found = median_interval(medians, confidence)
-        how = f"{count} processes: order statistics of their medians"
-        return CaseInterval(found.low, found.mid, found.high, found.confidence, count, None, how)
-    from scipy import special
+    return case_intervals([runs], confidence)[0]
 
-    logs = np.log(medians)
-    spread = max(_sd(logs), UNPAIRED_ALLOWANCE)
-    if count > 2:
-        spread *= _MEDIAN_OVER_MEAN
-    within = _mean_error(np.array([_own_error(np.log(values)) for values in arrays]))
-    error = math.hypot(spread / math.sqrt(count), within)
-    factor = math.exp(float(special.ndtri((1 + confidence) / 2)) * error)
-    mid = median_interval(medians).mid
-    how = f"{_processes(count)}: {_allowance_words(UNPAIRED_ALLOWANCE)}"
-    return CaseInterval(mid / factor, mid, mid * factor, confidence, count, UNPAIRED_ALLOWANCE, how)
+
+def case_intervals(
+    cases: Sequence[Sequence[npt.ArrayLike]], confidence: float = CASE_CONFIDENCE
+) -> list[CaseInterval]:
+    """``case_interval`` of many cases at once: ``cases[i]`` has the samples of each process.
+
+    Raises ValueError as it does.
+    """
+    if not all(len(runs) for runs in cases):
+        raise ValueError("a case needs at least one run")
+    if len(cases) == 0:
+        return []
+    arrays = [
+        _times(f"samples of run {index}", run) for runs in cases for index, run in enumerate(runs)
+    ]
+    medians, within = _medians_and_errors(arrays)
+    counts = np.array([len(runs) for runs in cases])
+    offsets = _offsets(counts)
+    low, mid, high, coverage = median_intervals(medians, offsets, confidence)
+    few = counts < ENOUGH_PROCESSES
+    if np.any(few):
+        from scipy import special
+
+        spread = np.maximum(_sds(np.log(medians), offsets), UNPAIRED_ALLOWANCE)
+        spread = np.where(counts > 2, spread * _MEDIAN_OVER_MEAN, spread)
+        error = np.hypot(spread / np.sqrt(counts), _mean_errors(within, offsets))
+        with np.errstate(over="ignore"):
+            factor = np.exp(special.ndtri((1 + confidence) / 2) * error)
+            low, high = np.where(few, mid / factor, low), np.where(few, mid * factor, high)
+        coverage = np.where(few, confidence, coverage)
+    columns = (low.tolist(), mid.tolist(), high.tolist(), coverage.tolist(), counts.tolist())
+    return [
+        CaseInterval(lower, middle, upper, covered, *_case_basis(count))
+        for lower, middle, upper, covered, count in zip(*columns, strict=True)
+    ]
 
 
 # The ratio of two cases
@@ -264,13 +289,13 @@ def log_ratio_within_run(
 
     Raises ValueError where no round is shared, or for samples that are no times.
     """
-    logs = _paired_logs(
-        RunSamples("the run", np.asarray(new), np.asarray(rounds_new)),
-        RunSamples("the run", np.asarray(base), np.asarray(rounds_base)),
+    log_new, log_base, _ = _paired_logs(
+        [RunSamples("the run", np.asarray(new), np.asarray(rounds_new))],
+        [RunSamples("the run", np.asarray(base), np.asarray(rounds_base))],
     )
-    if logs is None:
+    if np.isnan(log_new[0]):
         raise ValueError("the two sides share no round: they were not measured in turn")
-    return logs[0] - logs[1]
+    return float(log_new[0] - log_base[0])
 
 
 def compare(new: Sequence[RunSamples], base: Sequence[RunSamples]) -> Comparison:
@@ -287,46 +312,25 @@ def compare(new: Sequence[RunSamples], base: Sequence[RunSamples]) -> Comparison
 
     Raises ValueError where a side is empty or has one run twice.
     """
-    sides = {"new": _by_run("new", new), "base": _by_run("base", base)}
-    shared = [run for run in sides["new"] if run in sides["base"]]
-    if not shared:
-        return _compare_unpaired(list(new), list(base))
-    pairs = [(sides["new"][run], sides["base"][run]) for run in shared]
-    logs = [_paired_logs(*pair) for pair in pairs]
-    rows = [found for found in logs if found is not None]
-    pairing = Pairing.ALTERNATING
-    if len(rows) < len(pairs):
-        pairing = Pairing.SEQUENTIAL
-        rows = []
-        for pair in pairs:
-            (log_new, error_new), (log_base, error_base) = map(_log_median, pair)
-            rows.append((log_new, log_base, math.hypot(error_new, error_base)))
-    table = np.array(rows)
-    ratios = table[:, 0] - table[:, 1]
-    count = ratios.size
-    variance, degrees = variance_of_mean(
-        np.array([_sd(ratios)]),
-        np.array([count]),
-        np.array([_mean_error(table[:, 2])]),
-        pairing.allowance,
-    )
-    few = count < ENOUGH_PROCESSES
-    what = {
-        Pairing.ALTERNATING: "alternating blocks",
-        Pairing.SEQUENTIAL: "one side after the other",
-    }[pairing]
-    basis = _allowance_words(pairing.allowance) if few else "t-interval on their log ratios"
-    return _comparison(
-        float(np.mean(ratios)),
-        float(np.sqrt(variance[0])),
-        float(degrees[0]),
-        processes=count,
-        pairing=pairing,
-        allowance=pairing.allowance if few else None,
-        how=f"{_processes(count)}, {what}: {basis}",
-        new_logs=dict(zip(shared, table[:, 0].tolist(), strict=True)),
-        base_logs=dict(zip(shared, table[:, 1].tolist(), strict=True)),
-    )
+    return compare_all([(new, base)])[0]
+
+
+def compare_all(
+    pairs: Sequence[tuple[Sequence[RunSamples], Sequence[RunSamples]]],
+) -> list[Comparison]:
+    """``compare`` of many pairs of cases at once, each ``(new, base)``.
+
+    Raises ValueError as it does.
+    """
+    found: list[Comparison] = []
+    start = size = 0
+    # A part at a time, so that the arrays of a large store do not stand in memory all at once.
+    for index, sides in enumerate(pairs, start=1):
+        size += sum(run.samples.size for side in sides for run in side)
+        if size > _MOST_AT_ONCE or index == len(pairs):
+            found.extend(_compare_part(pairs[start:index]))
+            start, size = index, 0
+    return found
 
 
 def geometric_mean(comparisons: Sequence[Comparison]) -> Comparison:
@@ -373,9 +377,7 @@ def geometric_mean(comparisons: Sequence[Comparison]) -> Comparison:
     else:
         values = [np.array(list(new.values())), np.array(list(base.values()))]
     parts = [
-        variance_of_mean(
-            np.array([_sd(side)]), np.array([side.size]), np.zeros(1), pairing.allowance
-        )
+        _Units([], side, np.zeros(side.size), np.array([0, side.size])).variance(pairing.allowance)
         for side in values
     ]
     variance, degrees = parts[0] if first.paired else welch(*parts[0], *parts[1])
@@ -396,7 +398,7 @@ def geometric_mean(comparisons: Sequence[Comparison]) -> Comparison:
 
 
 def variance_of_mean(
-    sd: FloatArray, count: IntArray, within: FloatArray, allowance: float
+    sd: FloatArray, count: IntArray, within: FloatArray, allowance: float | FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """The variance of each mean of logs over processes, and its degrees of freedom, ``[cases]``.
 
@@ -505,36 +507,179 @@ def holm(p_values: npt.ArrayLike, level: float = GATE_LEVEL) -> npt.NDArray[np.b
 # Parts
 
 
-def _compare_unpaired(new: Sequence[RunSamples], base: Sequence[RunSamples]) -> Comparison:
-    allowance = Pairing.UNPAIRED.allowance
-    mids: list[FloatArray] = []
-    parts: list[tuple[FloatArray, FloatArray]] = []
-    for side in (new, base):
-        table = np.array([_log_median(run) for run in side])
-        mids.append(table[:, 0])
-        parts.append(
-            variance_of_mean(
-                np.array([_sd(table[:, 0])]),
-                np.array([len(side)]),
-                np.array([_mean_error(table[:, 1])]),
-                allowance,
-            )
+@dataclass(frozen=True)
+class _Units:
+    """The log medians of the processes of many comparisons or sides, one after the other.
+
+    runs: the processes' ids; logs ``[units]``; errors ``[units]``: each one's own standard error;
+    offsets ``[comparisons + 1]``.
+    """
+
+    runs: list[str]
+    logs: FloatArray
+    errors: FloatArray
+    offsets: IntArray
+
+    def means(self) -> FloatArray:
+        return np.asarray(
+            np.add.reduceat(self.logs, self.offsets[:-1]) / np.diff(self.offsets), dtype=np.float64
         )
-    variance, degrees = welch(*parts[0], *parts[1])
-    count = min(len(new), len(base))
-    few = count < ENOUGH_PROCESSES
-    basis = _allowance_words(allowance) if few else "Welch's interval on their log medians"
-    return _comparison(
-        float(np.mean(mids[0]) - np.mean(mids[1])),
-        float(np.sqrt(variance[0])),
-        float(degrees[0]),
-        processes=count,
-        pairing=Pairing.UNPAIRED,
-        allowance=allowance if few else None,
-        how=f"{len(new)} against {_processes(len(base))}, unpaired: {basis}",
-        new_logs={run.run: float(log) for run, log in zip(new, mids[0], strict=True)},
-        base_logs={run.run: float(log) for run, log in zip(base, mids[1], strict=True)},
+
+    def variance(self, allowance: float | FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Of each mean, with its degrees of freedom."""
+        return variance_of_mean(
+            _sds(self.logs, self.offsets),
+            np.diff(self.offsets),
+            _mean_errors(self.errors, self.offsets),
+            allowance,
+        )
+
+
+def _compare_part(
+    pairs: Sequence[tuple[Sequence[RunSamples], Sequence[RunSamples]]],
+) -> list[Comparison]:
+    paired: list[int] = []
+    unpaired: list[int] = []
+    shared: list[tuple[list[RunSamples], list[RunSamples]]] = []
+    for index, (new, base) in enumerate(pairs):
+        sides = _by_run("new", new), _by_run("base", base)
+        runs = [run for run in sides[0] if run in sides[1]]
+        if runs:
+            paired.append(index)
+            shared.append(([sides[0][run] for run in runs], [sides[1][run] for run in runs]))
+        else:
+            unpaired.append(index)
+    found: dict[int, Comparison] = {}
+    if paired:
+        found.update(zip(paired, _compare_paired(shared), strict=True))
+    if unpaired:
+        apart = [pairs[index] for index in unpaired]
+        found.update(zip(unpaired, _compare_unpaired(apart), strict=True))
+    return [found[index] for index in range(len(pairs))]
+
+
+def _compare_paired(
+    pairs: Sequence[tuple[Sequence[RunSamples], Sequence[RunSamples]]],
+) -> list[Comparison]:
+    """The two sides of each pair are of the same runs, in the same order."""
+    new, base = ([run for pair in pairs for run in pair[side]] for side in (0, 1))
+    counts = np.array([len(pair[0]) for pair in pairs])
+    offsets = _offsets(counts)
+    log_new, log_base, errors = _paired_logs(new, base)
+    # One process without a shared round, and the comparison is not of alternating blocks.
+    alternating = np.logical_and.reduceat(np.isfinite(log_new), offsets[:-1])
+    rest = np.flatnonzero(np.repeat(~alternating, counts))
+    if rest.size:
+        mids_new, errors_new = _medians_and_errors([new[index].samples for index in rest])
+        mids_base, errors_base = _medians_and_errors([base[index].samples for index in rest])
+        log_new[rest], log_base[rest] = np.log(mids_new), np.log(mids_base)
+        errors[rest] = np.hypot(errors_new, errors_base)
+    runs = [run.run for run in new]
+    units = _Units(runs, log_new - log_base, errors, offsets)
+    allowance = np.where(alternating, ALTERNATING_ALLOWANCE, SEQUENTIAL_ALLOWANCE)
+    variance, degrees = units.variance(allowance)
+    bases = [
+        _paired_basis(count, Pairing.ALTERNATING if each else Pairing.SEQUENTIAL)
+        for count, each in zip(counts.tolist(), alternating.tolist(), strict=True)
+    ]
+    logs = (
+        _Units(runs, log_new, errors, offsets),
+        _Units([run.run for run in base], log_base, errors, offsets),
     )
+    return _comparisons(units.means(), np.sqrt(variance), degrees, bases, logs)
+
+
+def _compare_unpaired(
+    pairs: Sequence[tuple[Sequence[RunSamples], Sequence[RunSamples]]],
+) -> list[Comparison]:
+    sides: list[_Units] = []
+    for side in (0, 1):
+        runs = [run for pair in pairs for run in pair[side]]
+        mids, errors = _medians_and_errors([run.samples for run in runs])
+        offsets = _offsets(np.array([len(pair[side]) for pair in pairs]))
+        sides.append(_Units([run.run for run in runs], np.log(mids), errors, offsets))
+    allowance = Pairing.UNPAIRED.allowance
+    variance, degrees = welch(*sides[0].variance(allowance), *sides[1].variance(allowance))
+    bases = [_unpaired_basis(len(new), len(base)) for new, base in pairs]
+    return _comparisons(
+        sides[0].means() - sides[1].means(),
+        np.sqrt(variance),
+        degrees,
+        bases,
+        (sides[0], sides[1]),
+    )
+
+
+_Basis = tuple[int, Pairing, float | None, str]
+"""What a comparison stands on: processes, pairing, allowance, and the same in words."""
+
+
+@functools.cache
+def _paired_basis(count: int, pairing: Pairing) -> _Basis:
+    few = count < ENOUGH_PROCESSES
+    what = {
+        Pairing.ALTERNATING: "alternating blocks",
+        Pairing.SEQUENTIAL: "one side after the other",
+    }[pairing]
+    basis = _allowance_words(pairing.allowance) if few else "t-interval on their log ratios"
+    how = f"{_processes(count)}, {what}: {basis}"
+    return count, pairing, pairing.allowance if few else None, how
+
+
+@functools.cache
+def _unpaired_basis(new: int, base: int) -> _Basis:
+    few = min(new, base) < ENOUGH_PROCESSES
+    allowance = UNPAIRED_ALLOWANCE
+    basis = _allowance_words(allowance) if few else "Welch's interval on their log medians"
+    how = f"{new} against {_processes(base)}, unpaired: {basis}"
+    return min(new, base), Pairing.UNPAIRED, allowance if few else None, how
+
+
+@functools.cache
+def _case_basis(count: int) -> tuple[int, float | None, str]:
+    """What a case's interval stands on: processes, allowance, and the same in words."""
+    if count >= ENOUGH_PROCESSES:
+        return count, None, f"{count} processes: order statistics of their medians"
+    how = f"{_processes(count)}: {_allowance_words(UNPAIRED_ALLOWANCE)}"
+    return count, UNPAIRED_ALLOWANCE, how
+
+
+def _comparisons(
+    log_ratios: FloatArray,
+    standard_errors: FloatArray,
+    degrees: FloatArray,
+    bases: Sequence[_Basis],
+    logs: tuple[_Units, _Units] | None = None,
+) -> list[Comparison]:
+    lows, highs = log_intervals(log_ratios, standard_errors, degrees)
+    with np.errstate(over="ignore", under="ignore"):
+        bounds = [np.exp(each).tolist() for each in (lows, log_ratios, highs)]
+    names = verdicts(lows, highs).tolist()
+    by_run: list[list[dict[str, float]]] = [[], []]
+    for units, found in zip(logs or (), by_run, strict=False):
+        values, ends = units.logs.tolist(), units.offsets.tolist()
+        found.extend(
+            dict(zip(units.runs[start:end], values[start:end], strict=True))
+            for start, end in itertools.pairwise(ends)
+        )
+    return [
+        Comparison(
+            Interval(low, mid, high, VERDICT_CONFIDENCE), _VERDICTS[name], *basis, *numbers, *each
+        )
+        for low, mid, high, name, basis, *numbers, each in zip(
+            *bounds,
+            names,
+            bases,
+            log_ratios.tolist(),
+            standard_errors.tolist(),
+            degrees.tolist(),
+            zip(*by_run, strict=True) if logs else [({}, {})] * len(names),
+            strict=True,
+        )
+    ]
+
+
+_VERDICTS = {verdict.value: verdict for verdict in Verdict}
 
 
 def _comparison(
@@ -549,68 +694,86 @@ def _comparison(
     new_logs: Mapping[str, float] | None = None,
     base_logs: Mapping[str, float] | None = None,
 ) -> Comparison:
-    lows, highs = log_intervals(
-        np.array([log_ratio]), np.array([standard_error]), np.array([degrees])
-    )
-    with np.errstate(over="ignore", under="ignore"):
-        low, mid, high = (float(np.exp(value)) for value in (lows[0], log_ratio, highs[0]))
-    return Comparison(
-        Interval(low, mid, high, VERDICT_CONFIDENCE),
-        Verdict(str(verdicts(lows, highs)[0])),
-        processes,
-        pairing,
-        allowance,
-        how,
-        log_ratio,
-        standard_error,
-        degrees,
-        new_logs or {},
-        base_logs or {},
-    )
+    found = _comparisons(
+        np.array([log_ratio]),
+        np.array([standard_error]),
+        np.array([degrees]),
+        [(processes, pairing, allowance, how)],
+    )[0]
+    return replace(found, new_logs=new_logs or {}, base_logs=base_logs or {})
 
 
-def _paired_logs(new: RunSamples, base: RunSamples) -> tuple[float, float, float] | None:
-    """Log medians over the shared rounds and the error of their difference, or None."""
-    if new.rounds is None or base.rounds is None:
-        return None
-    shared = np.intersect1d(new.rounds, base.rounds)
-    if shared.size == 0:
-        return None
-    logs: list[float] = []
-    by_round: list[FloatArray] = []
+def _paired_logs(
+    new: Sequence[RunSamples], base: Sequence[RunSamples]
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Of each pair of runs: log medians over the shared rounds, and their difference's error.
+
+    All three ``[pairs]`` are not a number where no round is shared.
+    """
+    values, rounds, owners = [], [], []
     for side in (new, base):
-        assert side.rounds is not None
-        keep = np.isin(side.rounds, shared)
-        values = np.log(side.samples[keep])
-        logs.append(math.log(median_interval(side.samples[keep]).mid))
+        with_rounds = [(run.samples, run.rounds) for run in side if run.rounds is not None]
+        values.append(np.concatenate([np.empty(0), *(each[0] for each in with_rounds)]))
+        rounds.append(np.concatenate([np.empty(0, np.int64), *(each[1] for each in with_rounds)]))
+        sizes = [0 if run.rounds is None else run.rounds.size for run in side]
+        owners.append(np.repeat(np.arange(len(side)), sizes))
+    log_new, log_base, errors = (np.full(len(new), np.nan) for _ in range(3))
+    # A number for each round of each pair, so that all of them are matched by one sorting.
+    known, codes = np.unique(np.concatenate(rounds), return_inverse=True)
+    keys = [
+        owner * known.size + code
+        for owner, code in zip(owners, np.split(codes, [rounds[0].size]), strict=True)
+    ]
+    shared = np.intersect1d(keys[0], keys[1])
+    if shared.size == 0:
+        return log_new, log_base, errors
+    places, offsets = _runs_of_equals(shared // known.size)
+    by_round: list[FloatArray] = []
+    for times, key, logs in zip(values, keys, (log_new, log_base), strict=True):
+        order = np.argsort(key, kind="stable")
+        order = order[_among(key[order], shared)]
+        times, key = times[order], key[order]
+        logs[places] = np.log(median_intervals(times, _runs_of_equals(key // known.size)[1])[1])
         # A round may hold several samples of a side: its median stands for them.
-        order = np.argsort(side.rounds[keep], kind="stable")
-        sizes = np.unique(side.rounds[keep], return_counts=True)[1]
-        offsets = np.concatenate([[0], np.cumsum(sizes)])
-        by_round.append(median_intervals(values[order], offsets)[1])
+        by_round.append(median_intervals(np.log(times), _runs_of_equals(key)[1])[1])
     # The difference within each round, so that a drift that both sides follow cancels.
-    return logs[0], logs[1], _own_error(by_round[0] - by_round[1])
+    low, _, high, coverage = median_intervals(by_round[0] - by_round[1], offsets)
+    errors[places] = _own_errors(low, high, coverage)
+    return log_new, log_base, errors
 
 
-def _log_median(run: RunSamples) -> tuple[float, float]:
-    """A process's log median, and its standard error."""
-    return math.log(median_interval(run.samples).mid), _own_error(np.log(run.samples))
+def _among(values: IntArray, known: IntArray) -> npt.NDArray[np.bool_]:
+    """Which of the values are among the known ones, which are sorted."""
+    place = np.minimum(np.searchsorted(known, values), known.size - 1)
+    return np.asarray(known[place] == values)
 
 
-def _own_error(logs: FloatArray) -> float:
-    """The standard error of the median of one process's ``logs``, without a normal assumption.
+def _runs_of_equals(ordered: IntArray) -> tuple[IntArray, IntArray]:
+    """The distinct values of an ordered, non-empty array, and where each begins, and the end."""
+    starts = np.flatnonzero(np.diff(ordered, prepend=ordered[0] - 1))
+    return ordered[starts], np.append(starts, ordered.size)
 
-    The half width of the order-statistics interval over the normal quantile of the confidence it
-    really has: stragglers widen it only where they reach the middle. A single sample shows
-    nothing of its own spread; the widest allowance stands in.
+
+def _medians_and_errors(arrays: Sequence[FloatArray]) -> tuple[FloatArray, FloatArray]:
+    """The median of each process's samples, and the standard error of its logarithm."""
+    offsets = _offsets(np.array([values.size for values in arrays]))
+    low, mid, high, coverage = median_intervals(np.concatenate(arrays), offsets)
+    return mid, _own_errors(np.log(low), np.log(high), coverage)
+
+
+def _own_errors(low: FloatArray, high: FloatArray, coverage: FloatArray) -> FloatArray:
+    """The standard error of the median of each process's logs, without a normal assumption.
+
+    low, high, coverage: of the order-statistics interval of the logs. It is the half width over
+    the normal quantile of the confidence that the interval really has: stragglers widen it only
+    where they reach the middle. A single sample shows nothing of its own spread (its coverage is
+    0); the widest allowance stands in.
     """
     from scipy import special
 
-    if logs.size == 1:
-        return UNPAIRED_ALLOWANCE
-    low, _, high, coverage = median_intervals(logs, np.array([0, logs.size]))
-    quantile = float(special.ndtri((1 + coverage[0]) / 2))
-    return float(high[0] - low[0]) / 2 / quantile
+    alone = coverage == 0
+    quantile = special.ndtri((1 + np.where(alone, 0.5, coverage)) / 2)
+    return np.where(alone, UNPAIRED_ALLOWANCE, (high - low) / 2 / quantile)
 
 
 def _order_statistics(sizes: IntArray, confidence: float) -> tuple[IntArray, FloatArray]:
@@ -636,13 +799,23 @@ def _order_statistics(sizes: IntArray, confidence: float) -> tuple[IntArray, Flo
     return good[where], np.asarray(coverage[where], dtype=np.float64)
 
 
-def _sd(values: FloatArray) -> float:
-    return float(np.std(values, ddof=1)) if values.size > 1 else 0.0
+def _offsets(sizes: IntArray) -> IntArray:
+    """Where each segment of these sizes begins, and the end."""
+    return np.concatenate([[0], np.cumsum(sizes)])
 
 
-def _mean_error(errors: FloatArray) -> float:
-    """The standard error of a mean of values with these standard errors."""
-    return float(np.sqrt(np.sum(errors**2)) / errors.size)
+def _sds(values: FloatArray, offsets: IntArray) -> FloatArray:
+    """The standard deviation of each segment; 0 for a single value."""
+    start, sizes = offsets[:-1], np.diff(offsets)
+    means = np.add.reduceat(values, start) / sizes
+    squares = np.add.reduceat((values - np.repeat(means, sizes)) ** 2, start)
+    return np.where(sizes > 1, np.sqrt(squares / np.maximum(sizes - 1, 1)), 0.0)
+
+
+def _mean_errors(errors: FloatArray, offsets: IntArray) -> FloatArray:
+    """The standard error of the mean of each segment of values with these standard errors."""
+    sums = np.add.reduceat(errors**2, offsets[:-1])
+    return np.asarray(np.sqrt(sums) / np.diff(offsets), dtype=np.float64)
 
 
 def _by_run(name: str, runs: Sequence[RunSamples]) -> dict[str, RunSamples]:
@@ -668,8 +841,9 @@ def _times(name: str, samples: npt.ArrayLike) -> FloatArray:
         raise ValueError(f"{name} have the shape {values.shape}; expected one row of times")
     if values.size == 0:
         raise ValueError(f"{name} are empty; expected at least one time")
-    good = np.isfinite(values) & (values > 0)
-    if not np.all(good):
+    # Not a number is neither above 0 nor below infinity; what is wrong is looked for only then.
+    if not (values.min() > 0 and values.max() < math.inf):
+        good = np.isfinite(values) & (values > 0)
         index = int(np.argmin(good))
         raise ValueError(
             f"{name}[{index}] is {float(values[index])!r}; expected a finite time above 0"
@@ -685,7 +859,7 @@ def _rounds(name: str, rounds: npt.ArrayLike, samples: FloatArray) -> IntArray:
         )
     if not np.issubdtype(values.dtype, np.integer):
         raise ValueError(f"{name} are of type {values.dtype}; expected whole numbers")
-    return values.astype(np.int64)
+    return np.asarray(values, dtype=np.int64)
 
 
 def _processes(count: int) -> str:
