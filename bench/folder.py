@@ -9,6 +9,9 @@ DEFAULT_FOLDER = "results"
 RESULTS_VARIABLE = "LSTM_RESULTS"
 """The environment variable that names another folder."""
 
+LEARNING_PREFIX = "learning-"
+"""How the files of ``bench.learning`` begin; they lie in the same folder and hold no times."""
+
 
 def default_folder() -> str:
     """The folder, if nobody names one."""

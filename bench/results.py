@@ -17,7 +17,7 @@ from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 
-from bench.folder import DEFAULT_FOLDER
+from bench.folder import DEFAULT_FOLDER, LEARNING_PREFIX
 from bench.result_fields import Field, ResultError, error_at, printable
 from bench.result_schema import (
     OUTCOMES,
@@ -224,10 +224,11 @@ def _in_folder(folder: Path) -> list[Path]:
         except (OSError, ValueError):
             continue
         # A name that starts with a dot is a file still being written, or none of ours.
+        # Those of bench.learning hold no times; learning_results reads them.
         found = [
             place / name
             for name in sorted(names)
-            if not name.startswith(".")
+            if not name.startswith((".", LEARNING_PREFIX))
             and (
                 name.endswith(".json")
                 or (name.endswith(JOURNAL_SUFFIX) and json_path(name).name not in names)
