@@ -553,7 +553,7 @@ def get_backend(name: str) -> Backend:
     """The backend with this id, such as ``while_loop+xla`` or ``partial_unroll@10``.
 
     Raises UnsupportedError if there is none (the message lists close names) or if its options make
-    no sense together.
+    no sense together, UnavailableError if another package's is broken.
     """
     match = _ID.fullmatch(name)
     if match is None or match["strategy"] not in strategies():
@@ -570,7 +570,7 @@ def _load(strategy: str) -> type[Backend]:
     try:
         loaded = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise UnsupportedError(
+        raise UnavailableError(
             f"backend {strategy!r} is registered as {module}:{attribute}, "
             f"which cannot be imported: {error}"
         ) from error

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench import devices, measure
+from bench import devices, measure, suites
 from bench.cases import Case
 from bench.environment import Activity, Disturbance
 from bench.equivalence import GateResult
@@ -26,6 +26,7 @@ from lstm_impl import (
     UnavailableError,
     UnsupportedError,
     Workload,
+    backend,
 )
 from lstm_impl.backends.numpy_loop import NumPyLoop, NumPyModel
 
@@ -497,3 +498,17 @@ def test_a_backend_is_told_the_number_of_threads_before_it_is_built(
     assert ("1 threads" in world.log) == (threads == 1)
     if threads:
         assert world.log.index("1 threads") < world.log.index("a start")
+
+
+def test_a_broken_package_with_a_backend_is_one_case_that_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = {"numpy": backend._BUILT_IN["numpy"], "broken": "there_is_no_such_module:Broken"}
+    monkeypatch.setattr(backend, "strategies", lambda: known)
+    suite = suites.load("smoke", suites.Choice(backends=("all",), modes=("inference",)))
+    assert {case.backend for case in suite.cases} == {"numpy", "broken"}
+    broken = next(case for case in suite.cases if case.backend == "broken")
+    found = measure.prepare(broken, 0, Bench())
+    assert isinstance(found, Unmeasured)
+    assert found.outcome == "not_measured"
+    assert "there_is_no_such_module:Broken, which cannot be imported" in found.reason

@@ -23,6 +23,7 @@ from bench.lock import MachineLock
 from bench.manager import Progress
 from bench.result_schema import Measurement, Outcome
 from bench.schedule import Leader
+from tests.bench import other_package
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -86,15 +87,9 @@ class Place:
         self.suite = folder / "mine.toml"
         self.suite.write_text(SUITE)
         packages, temporary = folder / "packages", folder / "tmp"
-        info = packages / "mischief-1.dist-info"
-        info.mkdir(parents=True)
         temporary.mkdir()
-        (packages / "mischief.py").write_text(MISCHIEF)
-        points = "\n".join(
-            f"{name} = mischief:{name.capitalize()}" for name in ("hanging", "segfault", "absent")
-        )
-        (info / "entry_points.txt").write_text(f"[lstm_impl.backends]\n{points}\n")
-        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mischief\nVersion: 1\n")
+        backends = {name: name.capitalize() for name in ("hanging", "segfault", "absent")}
+        other_package.install(packages, "mischief", MISCHIEF, backends)
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "LSTM_"))}
         path = os.pathsep.join([str(packages), str(ROOT)])
         self.environ = inherited | {"PYTHONPATH": path, "TMPDIR": str(temporary)}
