@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from bench import crossover
 from bench.cases import Case
 from bench.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder
 from bench.result_fields import printable
@@ -25,6 +26,7 @@ from bench.results import Measurement, Outcome, Results, Run, collect, latest
 from bench.stats import Comparison, RunSamples, Verdict, compare, geometric_mean, holm
 
 FORMATS = ("terminal", "markdown", "csv", "json")
+PICTURES = ("svg", "png")  # of the maps of two devices
 
 EPILOG = """\
 exit codes:
@@ -51,6 +53,11 @@ Published times are other people's, on other machines: no ratio and no verdict i
 # What users start from comes first; then the plain loop, which runs everywhere.
 USUAL_BASELINES = ("keras", "while_loop")
 
+NO_MAP = (
+    "No map of batch × hidden size: no two shapes that both devices measured differ in these "
+    f"alone. `pytest --benchmark-only --lstm-suite {crossover.SUITE}` measures a grid of them."
+)
+
 # Words in the names of an environment's values that change from minute to minute and explain no
 # lasting difference; a measurement that they spoilt is marked INVALID instead. The reasons why a
 # value could not be read say less than that it is not there.
@@ -62,6 +69,7 @@ _PASSING = re.compile(
 _LASTING = re.compile(
     r"^(libraries|variables|threads|options)\b|(?<![a-z])(max|limit|total)(?![a-z])"
 )
+_KNOWN_LATE = ("threads", "tensorflow")
 # An environment is free-form data of a file: what is longer than any real one is cut.
 _MOST_LEAVES = 2000
 
@@ -172,6 +180,9 @@ class Report:
     differences: tuple[Difference, ...] = ()
     notes: tuple[str, ...] = ()
     gate: Gate | None = None
+    maps: tuple[crossover.Map, ...] = ()
+    no_map: str = ""  # why two devices have no map, and what would make one
+    over_time: bool = False  # whether SLOWER is a change for the worse, of which CI is warned
 
 
 @dataclass
@@ -223,7 +234,8 @@ def compare_runs(base: Results, new: Results, names: tuple[str, str] = ("BASE", 
         "" if rows else f"{names[0]} and {names[1]} share no case: there is nothing to compare."
     )
     title = f"{names[1]} against {names[0]}"
-    return _report(title, rows, one_sided, (base, new), sides, notes, finding)
+    report = _report(title, rows, one_sided, (base, new), sides, notes, finding)
+    return replace(report, over_time=True)
 
 
 def compare_devices(results: Results, baseline: str | None = None) -> Report:
@@ -242,9 +254,11 @@ def compare_devices(results: Results, baseline: str | None = None) -> Report:
         raise UsageError(f"--baseline {printable(baseline)}: {_one_of('device', labels)}")
     rows: list[Row] = []
     one_sided: list[OneSided] = []
+    maps: list[crossover.Map] = []
     pairs = _device_pairs(list(places), places, baseline)
     for one, other in pairs:
         base, new = places[one], places[other]
+        maps.extend(crossover.maps(base.label, new.label, _timed(base), _timed(new)))
         heading = f"{_with_hardware(new, other[1])} against {_with_hardware(base, one[1])}"
         found, missing = _join(base, new, heading)
         rows.extend(found)
@@ -261,7 +275,21 @@ def compare_devices(results: Results, baseline: str | None = None) -> Report:
         finding = f"The devices ({', '.join(labels)}) share no case: there is nothing to compare."
     sides = [place for pair in pairs for place in (places[pair[0]], places[pair[1]])]
     title = "Devices" if not pairs else f"Devices: {', '.join(labels)}"
-    return _report(title, rows, one_sided, (results,), sides, finding=finding)
+    report = _report(title, rows, one_sided, (results,), sides, finding=finding)
+    no_map = "" if maps or not pairs else NO_MAP
+    return replace(report, maps=tuple(maps), no_map=no_map)
+
+
+def _timed(side: _Side) -> list[crossover.Timed]:
+    """What one device measured, as a map takes it."""
+    return [
+        crossover.Timed(
+            items[0].case,
+            tuple(_samples(items, in_turn=False)),
+            any(not item.valid for item in items),
+        )
+        for items in side.measured.values()
+    ]
 
 
 def compare_backends(results: Results, baseline: str | None = None) -> Report:
@@ -548,14 +576,21 @@ def environment_differences(base: Sequence[Run], new: Sequence[Run]) -> list[tup
     What changes from minute to minute (load, temperatures, clocks) is left out. Where the runs of
     one side differ among themselves, each of their values is named.
     """
+    # Known only once the framework is there, so at the end: its threads, its build, its precision.
+    # A run that never came to its end does not differ in them, it does not say.
+    late = [
+        name
+        for name in _KNOWN_LATE
+        if all(any(name in _state(run, "after") for run in runs) for runs in (base, new))
+    ]
     columns = []
     for runs in (base, new):
         values: dict[str, dict[str, None]] = {}
         for run in {run.id: run for run in runs}.values():
             state: dict[str, object] = {"host": run.host, "options": run.options}
-            before = run.environment.get("before")
-            if isinstance(before, Mapping):
-                state |= before
+            state |= _state(run, "before")
+            after = _state(run, "after")
+            state |= {name: after[name] for name in late if name in after}
             for name, text in _leaves(state):
                 values.setdefault(name, {})[text] = None
         columns.append(values)
@@ -566,6 +601,11 @@ def environment_differences(base: Sequence[Run], new: Sequence[Run]) -> list[tup
         if set(there) != set(here):
             found.append((name, _either(there), _either(here)))
     return found
+
+
+def _state(run: Run, when: str) -> Mapping[str, object]:
+    found = run.environment.get(when)
+    return found if isinstance(found, Mapping) else {}
 
 
 def _leaves(state: Mapping[str, object]) -> Iterable[tuple[str, str]]:
@@ -685,17 +725,20 @@ def _collect(paths: Iterable[str | os.PathLike[str]]) -> Results:
 
 def _parser() -> argparse.ArgumentParser:
     shown = argparse.ArgumentParser(add_help=False)
-    shown.add_argument(
-        "--format",
-        choices=FORMATS,
-        default=FORMATS[0],
-        help="what is written (default: %(default)s)",
-    )
-    shown.add_argument(
-        "--output", metavar="FILE", type=Path, help="write there, not to the terminal"
-    )
-    judged = argparse.ArgumentParser(add_help=False, parents=[shown])
-    judged.add_argument(
+    drawn = argparse.ArgumentParser(add_help=False)
+    for parent, formats in ((shown, FORMATS), (drawn, (*FORMATS, *PICTURES))):
+        parent.add_argument(
+            "--format",
+            choices=formats,
+            default=FORMATS[0],
+            help="what is written (default: %(default)s"
+            + ("; svg and png draw the maps, with matplotlib)" if parent is drawn else ")"),
+        )
+        parent.add_argument(
+            "--output", metavar="FILE", type=Path, help="write there, not to the terminal"
+        )
+    rule = argparse.ArgumentParser(add_help=False)
+    rule.add_argument(
         "--fail-on",
         metavar="RULE",
         help="exit with 1 if a case is SLOWER (slower), or surely by more than 5%% (slower:5%%)",
@@ -713,12 +756,12 @@ def _parser() -> argparse.ArgumentParser:
     def command(
         name: str,
         told: str,
-        parent: argparse.ArgumentParser = judged,
+        parents: Sequence[argparse.ArgumentParser] = (shown, rule),
         epilog: str = EPILOG,
     ) -> argparse.ArgumentParser:
         return commands.add_parser(
             name,
-            parents=[parent],
+            parents=list(parents),
             help=told,
             description=told[0].upper() + told[1:] + ".",
             epilog=epilog,
@@ -728,7 +771,9 @@ def _parser() -> argparse.ArgumentParser:
     paths = (
         f"result files or folders (default: the latest in ${RESULTS_VARIABLE} or {DEFAULT_FOLDER}/)"
     )
-    devices = command("devices", "compare CPU and GPU of a machine, and machine with machine")
+    devices = command(
+        "devices", "compare CPU and GPU of a machine, and machine with machine", (drawn, rule)
+    )
     devices.add_argument("paths", nargs="*", help=paths)
     devices.add_argument(
         "--baseline", metavar="DEVICE", help="compare all with this one: cpu, or 'cpu on HOST'"
@@ -744,7 +789,10 @@ def _parser() -> argparse.ArgumentParser:
         help=f"the backend to compare with (default: {', or '.join(USUAL_BASELINES)} if measured)",
     )
     theirs = command(
-        "published", "show times beside published ones of the same shapes", shown, PUBLISHED_EPILOG
+        "published",
+        "show times beside published ones of the same shapes",
+        (shown,),
+        PUBLISHED_EPILOG,
     )
     theirs.add_argument("paths", nargs="*", help=paths)
     return parser

@@ -7,6 +7,7 @@ in it come from result files, which may come from anywhere: each format makes th
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 import math
@@ -16,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from rich import box
 from rich.console import Console
@@ -23,9 +25,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from bench import report_text
+from bench import drawing, report_text
 from bench.cases import Case
 from bench.compare import Gate, Mean, Report, Row, UsageError
+from bench.crossover import INVALID, Cell, Map
 from bench.report_text import clean, code, count, seconds
 from bench.report_text import markdown as escaped
 from bench.result_fields import printable
@@ -71,6 +74,18 @@ CSV_COLUMNS = (
     "reason",
 )
 
+# Of a map's cells, beside their ratios.
+MARKS = {
+    Verdict.FASTER.value: "F",
+    Verdict.SLOWER.value: "S",
+    Verdict.SAME.value: "=",
+    Verdict.UNCLEAR.value: "?",
+    INVALID: "!",
+}
+_LINE = "┃"
+_MOST_MAPS = 12  # are shown; CSV and JSON have all
+_WINS = "wins from hidden size"
+
 _HEADINGS = ("case", "base", "new", "ratio", "interval", "verdict", "runs")
 _GAP = 2  # blanks between the columns of a terminal's table
 _NARROWEST = 24  # of a case's name, before columns are left out for it
@@ -104,33 +119,47 @@ def show(report: Report, kind: str, target: Target) -> None:
             "markdown": lambda: markdown(report),
             "csv": lambda: comma_separated(report),
             "json": lambda: as_json(report),
+            **{form: functools.partial(_picture, report, form) for form in drawing.FORMATS},
         },
         annotations=lambda: warning_lines(report),
     )
+
+
+def _picture(report: Report, kind: str) -> bytes:
+    """The maps, drawn. Raises UsageError where there is none, or nothing to draw with."""
+    if not report.maps:
+        raise UsageError(report.no_map or report.finding or "there is no map to draw")
+    if not drawing.available():
+        raise UsageError(f"a picture needs matplotlib: {drawing.INSTALL}")
+    from bench import crossover_picture
+
+    return crossover_picture.picture(report.maps, kind)
 
 
 def deliver(
     kind: str,
     target: Target,
     terminal: Callable[[Console], None],
-    texts: Mapping[str, Callable[[], str]],
+    texts: Mapping[str, Callable[[], str | bytes]],
     annotations: Callable[[], Sequence[str]] = tuple,
 ) -> None:
     """Write one of a report's forms where it is wanted, and its Markdown for GitHub Actions.
 
-    Raises UsageError if a file cannot be written.
+    Raises UsageError if a file cannot be written, and for a picture that no file is named for.
     """
     output = target.output
+    if output is None and kind in drawing.FORMATS:
+        raise UsageError(f"--format {kind} needs --output FILE.{kind}")
     if output is None and kind == "terminal":
         terminal(Console(highlight=False, width=None if _is_wide() else WIDTH))
     else:
-        text = texts[kind]() if kind in texts else _plain(terminal)
+        data = _encoded(texts[kind]() if kind in texts else _plain(terminal))
         if output is None:
-            sys.stdout.write(text)
+            sys.stdout.write(data.decode())
         else:
-            _write(output, text, "w")
+            _write(output, data, "wb")
     if summary := target.environment.get("GITHUB_STEP_SUMMARY"):
-        _write(Path(summary), texts["markdown"]() + "\n", "a")
+        _write(Path(summary), _encoded(texts["markdown"]()) + b"\n", "ab")
         # Beside output that another program reads, annotations would be in the way on stdout;
         # the runner reads them from stderr as well.
         stream = sys.stdout if output is not None or kind == "terminal" else sys.stderr
@@ -144,10 +173,14 @@ def _is_wide() -> bool:
     return sys.stdout.isatty() or "COLUMNS" in os.environ
 
 
-def _write(path: Path, text: str, mode: str) -> None:
+def _encoded(text: str | bytes) -> bytes:
+    return text if isinstance(text, bytes) else text.encode("utf-8", "replace")
+
+
+def _write(path: Path, data: bytes, mode: Literal["wb", "ab"]) -> None:
     try:
-        with path.open(mode, encoding="utf-8", newline="") as file:
-            file.write(text)
+        with path.open(mode) as file:
+            file.write(data)
     except OSError as error:
         raise UsageError(f"{printable(str(path))} cannot be written: {error.strerror}") from None
 
@@ -272,6 +305,109 @@ def _details(report: Report) -> list[tuple[str, list[str]]]:
     return found
 
 
+# The maps of two devices
+
+
+def map_title(found: Map) -> str:
+    """``gpu:0 over cpu, the fastest backend of each: training, float32, 50 steps, 128 in``."""
+    who = _clean(found.backend, 60) if found.backend else "the fastest backend of each"
+    return f"{_clean(found.new_label)} over {_clean(found.base_label)}, {who}: {found.work}"
+
+
+def map_legend(maps: Sequence[Map]) -> list[str]:
+    """How to read the maps."""
+    if not maps:
+        return []
+    kinds = {cell.state: None for found in maps for cell in found.cells}
+    marks = ", ".join(f"{mark} {state}" for state, mark in MARKS.items() if state in kinds)
+    few = any(cell.comparison.allowance for found in maps for cell in found.cells)
+    lines = [
+        f"In a map: ratio of times, new device over base, below 1 the new one is faster; {marks}. "
+        "Blank: not measured on both."
+    ]
+    if any(cell.base_case.backend != cell.case.backend for found in maps for cell in found.cells):
+        lines.append(
+            "The fastest backend of each: picked after measuring, so that its time is a little too "
+            "short on both sides; --format json says which it was."
+        )
+    if few:
+        lines.append("With an allowance for the spread between processes, as * in the table.")
+    return lines
+
+
+def cell_text(cell: Cell | None) -> str:
+    """``0.312 F``, empty where nothing was measured."""
+    return f"{_ratio(cell.comparison.ratio.mid)} {MARKS[cell.state]}" if cell else ""
+
+
+def _map_rows(found: Map, line: str) -> list[list[str]]:
+    """Per batch: its name, its cells, and from where on the new device wins; line: before a cell
+    at which it begins, or ceases, to win."""
+    rows = []
+    for batch in found.batches:
+        cells = []
+        for hidden in found.hidden_sizes:
+            cell = found.by_place.get((batch, hidden))
+            before = line if cell is not None and found.starts(cell) else ""
+            cells.append(f"{before}{cell_text(cell)}")
+        rows.append([str(batch), *cells, found.wins_from(batch)])
+    return rows
+
+
+def _shown_maps(report: Report) -> tuple[Sequence[Map], str]:
+    """Those that are shown, and a word of those that are not."""
+    more = len(report.maps) - _MOST_MAPS
+    told = f"{count(more, 'more map')}: --format json has all." if more > 0 else ""
+    return report.maps[:_MOST_MAPS], told
+
+
+def _terminal_maps(report: Report, console: Console) -> None:
+    maps, more = _shown_maps(report)
+    for found in maps:
+        console.print()
+        console.print(Text(map_title(found), style="bold"))
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+        table.add_column("batch \\ hidden", justify="right", no_wrap=True)
+        for hidden in found.hidden_sizes:
+            table.add_column(str(hidden), justify="right", no_wrap=True)
+        table.add_column(_WINS, overflow="fold")
+        for batch, cells in zip(found.batches, _map_rows(found, _LINE), strict=True):
+            texts = [Text(each) for each in cells]
+            for text, hidden in zip(texts[1:], found.hidden_sizes, strict=False):
+                cell = found.by_place.get((batch, hidden))
+                if cell is not None:
+                    style = "yellow" if cell.invalid else _STYLES[cell.comparison.verdict]
+                    text.stylize(style)
+            table.add_row(*texts)
+        console.print(table)
+    lines = [*map_legend(maps), *([more] if more else []), *([report.no_map] * bool(report.no_map))]
+    if lines:
+        console.print()
+    for words in lines:
+        console.print(Text(words, style="dim"))
+
+
+def _markdown_maps(report: Report) -> list[str]:
+    maps, more = _shown_maps(report)
+    out = []
+    for found in maps:
+        out += ["", f"### {escaped(map_title(found))}", ""]
+        sizes = [str(hidden) for hidden in found.hidden_sizes]
+        out.append(f"| batch \\ hidden | {' | '.join(sizes)} | {_WINS} |")
+        out.append(f"|---:|{'---:|' * len(sizes)}---|")
+        for batch, cells in zip(found.batches, _map_rows(found, ""), strict=True):
+            texts = [escaped(each) for each in cells]
+            for place, hidden in enumerate(found.hidden_sizes, start=1):
+                cell = found.by_place.get((batch, hidden))
+                if cell is not None and cell.wins:
+                    texts[place] = f"**{texts[place]}**"
+            out.append(f"| {' | '.join(texts)} |")
+    lines = [*map_legend(maps), *([more] if more else []), *([report.no_map] * bool(report.no_map))]
+    if lines:
+        out += ["", *(f"- {escaped(line, 500)}" for line in lines)]
+    return out
+
+
 # A terminal
 
 
@@ -301,6 +437,7 @@ def _terminal(report: Report, console: Console) -> None:
             console.print(Text(_clean(heading, 200), style="bold"))
         below = [item for item in rows if item[0].heading == heading]
         console.print(_table(below, columns, widths))
+    _terminal_maps(report, console)
     for lines, style in ((summary_lines(report), ""), (method_lines(report), "dim")):
         if lines:
             console.print()
@@ -369,6 +506,7 @@ def markdown(report: Report) -> str:
                 if row.comparison.verdict in (Verdict.FASTER, Verdict.SLOWER):
                     cells[-2] = f"**{cells[-2]}**"
                 out.append(f"| {name} | {' | '.join(cells)} |")
+    out += _markdown_maps(report)
     method = method_lines(report)
     if method:
         out += ["", *(f"- {escaped(line)}" for line in method)]
@@ -393,7 +531,7 @@ def comma_separated(report: Report) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, CSV_COLUMNS, restval="", lineterminator="\r\n")
     writer.writeheader()
-    for record in _records(report):
+    for record in [*_records(report), *_map_records(report)]:
         writer.writerow({key: cell(value) for key, value in record.items()})
     return out.getvalue()
 
@@ -414,6 +552,27 @@ def as_json(report: Report) -> str:
                 ],
             }
             for each in report.differences
+        ],
+        "crossover": [
+            {
+                "base": found.base_label,
+                "new": found.new_label,
+                "backend": found.backend or None,
+                "work": found.work,
+                "cells": [
+                    {
+                        "batch": cell.batch,
+                        "hidden_size": cell.hidden_size,
+                        "base_backend": cell.base_case.backend,
+                        "new_backend": cell.case.backend,
+                        **_numbers(cell.comparison),
+                        "valid": not cell.invalid,
+                    }
+                    for cell in found.cells
+                ],
+                "wins_from": {str(batch): found.wins_from(batch) for batch in found.batches},
+            }
+            for found in report.maps
         ],
         "notes": list(report.notes),
         "fail_on": gate
@@ -464,6 +623,25 @@ def _records(report: Report) -> list[dict[str, object]]:
     return records
 
 
+def _map_records(report: Report) -> list[dict[str, object]]:
+    """The maps of each device's fastest backend; of one backend a cell is a case of its own."""
+    return [
+        {
+            "kind": "fastest of each",
+            "base": found.base_label,
+            "new": found.new_label,
+            "base_backend": cell.base_case.backend,
+            **_case_fields(cell.case),
+            "base_device": cell.base_case.device,
+            **_numbers(cell.comparison),
+            "valid": not cell.invalid,
+        }
+        for found in report.maps
+        if not found.backend
+        for cell in found.cells
+    ]
+
+
 def _case_fields(case: Case) -> dict[str, object]:
     return {
         "backend": case.backend,
@@ -507,9 +685,14 @@ def cell(value: object) -> object:
 def warning_lines(report: Report) -> list[str]:
     """A ``::warning`` line for each SLOWER case, in the form of GitHub's workflow commands.
 
+    Only of new runs against older ones, or where a rule asked: that one backend or device is slower
+    than another is what was asked, and no reason for alarm.
+
     https://docs.github.com/en/actions/reference/workflow-commands-for-github-actions
     """
-    lines = []
+    lines: list[str] = []
+    if not report.over_time and report.gate is None:
+        return lines
     for row in report.rows:
         found = row.comparison
         if found.verdict is not Verdict.SLOWER:
