@@ -28,7 +28,7 @@ def comma_separated(report: Report) -> str:
     writer = csv.DictWriter(out, list(COLUMNS), lineterminator="\r\n")
     writer.writeheader()
     for record in records(report):
-        writer.writerow({name: _cell(value) for name, value in record.items()})
+        writer.writerow({name: cell(value) for name, value in record.items()})
     return out.getvalue()
 
 
@@ -55,7 +55,8 @@ def as_json(report: Report) -> str:
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
-def _cell(value: Value) -> Value:
+def cell(value: Value) -> Value:
+    """A value as it stands in CSV: text on one line, which no spreadsheet takes for a formula."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if not isinstance(value, str):

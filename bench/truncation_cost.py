@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
+import numpy as np
+
 from bench.memory_slope import bytes_per_timestep
 from bench.report_rows import KINDS, Row, Section, Table
-from bench.stats import Interval, median_interval
+from bench.stats import Interval
 from bench.truncation_fit import Fit, fit
 
 
@@ -147,7 +149,7 @@ def _divided(row: Row, by: int) -> Interval | None:
 
 def _fit(rows: Sequence[Row]) -> Fit | None:
     times = {
-        window(row): {run.run: median_interval(run.samples).mid / steps(row) for run in row.runs}
+        window(row): {run.run: float(np.median(run.samples)) / steps(row) for run in row.runs}
         for row in rows
     }
     # The last window may be shorter: what a step does on average is a line in the mean length.

@@ -1,0 +1,239 @@
+"""``python -m bench.truncation``: what a truncation window costs, for each backend, from results.
+
+Reads results, takes the streams that were cut into windows, and writes for each a table a backend,
+one of all backends with the line time(k) = a + b·k, and a picture. This room knows which room does
+what, and what the command promises: the good files are shown beside bad ones, which give one line
+each and exit code 2. No framework, and nothing slow to import.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bench.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder
+from bench.report_rows import KINDS, NothingToReportError, build
+from bench.result_fields import printable
+from bench.results import (
+    REFERENCE,
+    Measurement,
+    Outcome,
+    Results,
+    ResultWriteError,
+    collect,
+    write_bytes,
+)
+from bench.truncation_cost import Stream, streams
+
+FORMATS = ("terminal", "markdown", "csv", "json", "svg", "png")
+PICTURES = FORMATS[-2:]
+
+MEASURE = "python -m bench.run truncation"
+
+EPILOG = f"""\
+exit codes:
+  0  what windows cost was written
+  2  bad input: an option, a file that cannot be read (the good files beside it are still
+     shown), or no results of streams cut into windows
+
+A training step on a window of k timesteps takes a + b·k: a is the fixed cost of a step (launch,
+dispatch, update), b the cost of a timestep. The line is fitted to relative errors in each process
+that measured every window, and its intervals are over the processes; where it misses a window,
+the largest miss is told. Results are measured by {MEASURE}
+
+A picture of several streams is a file each, with the stream's shape in its name.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code (see ``EPILOG``)."""
+    options = _parser().parse_args(arguments)
+    # Results may hold letters that this terminal has not: better a "?" than no table.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    try:
+        return _truncation(options)
+    except (NothingToReportError, ResultWriteError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # The reader has seen enough (a pager, head); Python's flush at exit must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 2
+
+
+def _truncation(options: argparse.Namespace) -> int:
+    kind = options.format or _kind_of(options.output)
+    if kind in PICTURES:
+        from bench import drawing
+
+        if options.output is None:
+            raise NothingToReportError(f"--format {kind}: --output FILE is missing")
+        if not drawing.available():
+            raise NothingToReportError(f"pictures need matplotlib: {drawing.INSTALL}")
+    results = _windows_of(options.paths)
+    for error in results.errors:
+        print(f"error: {error}", file=sys.stderr)
+    if not results.files:
+        return 2
+    found = _chosen(results, options)
+    if kind in PICTURES:
+        from bench.truncation_picture import picture
+
+        for path, stream in _named(options.output, found):
+            write_bytes(path, picture(stream, kind))
+            print(f"written: {printable(str(path))}", file=sys.stderr)
+    elif options.output is not None:
+        write_bytes(options.output, _text(found, kind).encode("utf-8", "replace"))
+        print(f"written: {printable(str(options.output))}", file=sys.stderr)
+    elif kind == "terminal":
+        from rich.console import Console
+
+        from bench.truncation_output import WIDTH, as_terminal
+
+        # Where the width is not known (a pipe, a file) it is not guessed from elsewhere.
+        known = sys.stdout.isatty() or "COLUMNS" in os.environ
+        as_terminal(found, Console(highlight=False, width=None if known else WIDTH))
+    else:
+        sys.stdout.write(_text(found, kind))
+    sys.stdout.flush()
+    return 2 if results.errors else 0
+
+
+def _windows_of(paths: Sequence[str]) -> Results:
+    """What these files hold; by default the newest session with windows, or the reference's."""
+    if paths:
+        return collect(paths)
+    folder = Path(default_folder())
+    for place in (folder, folder / REFERENCE):
+        if not place.is_dir() or not any(place.iterdir()):
+            continue
+        results = collect([place])
+        ours = [
+            file
+            for file in results.files
+            if any(item.case.kind == KINDS[1] for item in file.measurements)
+        ]
+        if ours:
+            newest = max(ours, key=lambda file: file.run.started).run.session
+            return replace(
+                results, files=tuple(file for file in results.files if file.run.session == newest)
+            )
+    raise NothingToReportError(
+        f"no stream cut into windows was measured in {printable(str(folder))}/; "
+        f"measure one with `{MEASURE}`, or name result files or folders"
+    )
+
+
+def _chosen(results: Results, options: argparse.Namespace) -> tuple[Stream, ...]:
+    items: list[Measurement | Outcome] = [*results.measurements, *results.outcomes]
+    if not any(item.case.kind == KINDS[1] for item in items):
+        raise NothingToReportError(
+            f"these files hold no stream cut into windows; measure one with `{MEASURE}`"
+        )
+    if options.backend:
+        known = {item.case.backend for item in items}
+        for name in options.backend:
+            if name not in known:
+                there = ", ".join(printable(each, 60) for each in sorted(known))
+                raise NothingToReportError(
+                    f"--backend {printable(name, 60)}: there are no results of it; "
+                    f"there are of: {there}"
+                )
+        results = replace(
+            results,
+            files=tuple(
+                replace(
+                    file,
+                    measurements=tuple(
+                        item for item in file.measurements if item.case.backend in options.backend
+                    ),
+                    outcomes=tuple(
+                        item for item in file.outcomes if item.case.backend in options.backend
+                    ),
+                )
+                for file in results.files
+            ),
+        )
+    found = streams(build(results, device=options.device, kind=KINDS[1]).sections)
+    if not found:
+        raise NothingToReportError("no window has a time: every case has another outcome")
+    return found
+
+
+def _named(output: Path, found: Sequence[Stream]) -> list[tuple[Path, Stream]]:
+    """A file for each stream: the one asked for, or several, with the shapes in their names."""
+    if len(found) == 1:
+        return [(output, found[0])]
+    named: dict[str, Stream] = {}
+    for stream in found:
+        case = stream.table.rows[0].case
+        shape = f"b{case.workload.batch}-i{case.spec.input_size}-h{case.spec.hidden_size}"
+        device = "".join(letter for letter in case.device[:20] if letter.isalnum())
+        name = f"{output.stem}-{shape}-{case.workload.mode}-{device}"
+        number = 2
+        while name in named:
+            name = f"{name.removesuffix(f'-{number - 1}')}-{number}"
+            number += 1
+        named[name] = stream
+    return [(output.with_name(f"{name}{output.suffix}"), each) for name, each in named.items()]
+
+
+def _text(found: Sequence[Stream], kind: str) -> str:
+    from bench import truncation_output
+
+    writers = {
+        "terminal": truncation_output.as_text,
+        "markdown": truncation_output.as_markdown,
+        "csv": truncation_output.as_csv,
+        "json": truncation_output.as_json,
+    }
+    return writers[kind](found)
+
+
+def _kind_of(output: Path | None) -> str:
+    """What a file's name asks for where no format is given: a picture, or what a terminal shows."""
+    suffixes = {".md": "markdown", ".csv": "csv", ".json": "json", ".svg": "svg", ".png": "png"}
+    return suffixes.get(output.suffix.lower(), FORMATS[0]) if output else FORMATS[0]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.truncation",
+        description="What a truncation window costs: time, memory, compiling, and what it learns.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        metavar="PATH",
+        help="result files or folders (default: the newest session with windows in "
+        f"${RESULTS_VARIABLE} or {DEFAULT_FOLDER}/)",
+    )
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        help="what is written (default: what FILE's name says, or else terminal)",
+    )
+    parser.add_argument(
+        "--output", metavar="FILE", type=Path, help="write there, not to the terminal"
+    )
+    parser.add_argument(
+        "--backend",
+        metavar="NAMES",
+        type=lambda text: [each for each in text.split(",") if each],
+        help="only these backends, separated by commas",
+    )
+    parser.add_argument("--device", help="only this device: cpu, gpu:0, ...")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

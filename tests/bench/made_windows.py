@@ -1,0 +1,186 @@
+"""Windows that were never measured: result files with known costs, for the tests of what they cost.
+
+This room knows the format of a result file; what it writes is read by the same reader as any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.cases import Case
+from bench.results import write
+from lstm_impl.spec import LSTMSpec
+from lstm_impl.workload import Workload
+
+WINDOWS = (3, 5, 10, 15, 30, 60, 120, 240, 480, 960)
+SPEC = LSTMSpec(input_size=128, hidden_size=256)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of a backend: seconds of a step and of a timestep, bytes of a process and of a timestep.
+
+    reaches: the longest window; past it the case timed out.
+    """
+
+    fixed: float
+    per_timestep: float
+    base_bytes: float = 50e6
+    bytes_per_timestep: float = 2e5
+    compile_s: float = 0.1
+    reaches: int = 10**9
+
+
+COSTS = {
+    "while_loop": Cost(2.1e-3, 4.0e-4),
+    "while_loop+hoisted": Cost(1.2e-3, 2.2e-4, bytes_per_timestep=1.2e5),
+    "static_unroll+xla": Cost(4e-4, 3e-4, compile_s=3.0, reaches=60),
+}
+
+
+def streamed(
+    backend: str,
+    window: int | None,
+    spec: LSTMSpec = SPEC,
+    *,
+    batch: int = 64,
+    timesteps: int = 960,
+    mode: str = "training",
+    optimizer: str | None = "adam",
+    device: str = "cpu",
+) -> Case:
+    """A case of a stream in windows, or of one that is not cut (None)."""
+    work = Workload(batch, timesteps, mode, window=window, optimizer=optimizer)
+    return Case(backend, spec, work, device)
+
+
+def write_windows(
+    folder: Path,
+    costs: Mapping[str, Cost] = COSTS,
+    windows: Sequence[int | None] = WINDOWS,
+    *,
+    processes: int = 6,
+    noise: float = 0.01,
+    session: str = "made-up",
+    host: str = "made-up",
+    day: int = 1,
+    seed: int = 0,
+    reason: str = "its time limit of 120 s was passed",
+    memory: bool = True,
+    valid: bool = True,
+    **stream: Any,
+) -> list[Path]:
+    """A file for each process, with every backend at every window. stream: as of ``streamed``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    paths = []
+    for process in range(processes):
+        luck = np.exp(noise * rng.standard_normal())
+        benchmarks, outcomes = [], []
+        for window in windows:
+            for backend, cost in costs.items():
+                case = streamed(backend, window, **stream)
+                length = window or case.workload.timesteps
+                if length > cost.reaches:
+                    outcomes.append(
+                        {
+                            "case": case.to_dict(),
+                            "case_id": case.id,
+                            "outcome": "timed_out",
+                            "reason": reason,
+                            "advice": "give it longer with --case-limit",
+                        }
+                    )
+                    continue
+                steps = -(-case.workload.timesteps // length)
+                time = steps * cost.fixed + case.workload.timesteps * cost.per_timestep
+                samples = luck * time * np.exp(noise * rng.standard_normal(8))
+                benchmarks.append(_entry(case, samples, cost, length, memory, valid))
+        started = datetime(2025, 1, day, 12, tzinfo=UTC) + timedelta(minutes=process)
+        run = {
+            "id": f"{session}-{process}",
+            "session": session,
+            "suite": "truncation",
+            "seed": process,
+            "started": started.isoformat(),
+            "finished": (started + timedelta(minutes=1)).isoformat(),
+            "complete": True,
+            "options": {},
+            "host": host,
+            "machine_id": f"id of {host}",
+            "environment": {"before": {"cpu": {"name": f"CPU of {host}", "cores": 2}}},
+        }
+        document = {
+            "machine_info": {"node": host},
+            "commit_info": {},
+            "benchmarks": benchmarks,
+            "datetime": run["finished"],
+            "version": "5.3.1",
+            "lstm": {"schema": 1, "run": run, "outcomes": outcomes},
+        }
+        path = folder / f"{session}-{process}.json"
+        write(path, document)
+        paths.append(path)
+    return paths
+
+
+def _entry(
+    case: Case, samples: Any, cost: Cost, length: int, memory: bool, valid: bool
+) -> dict[str, object]:
+    busy = {"code": "busy", "text": "the machine was busy", "advice": "close other programs"}
+    median = float(np.median(samples))
+    return {
+        "group": case.group,
+        "name": case.id,
+        "fullname": case.id,
+        "params": {},
+        "param": case.id,
+        "options": {},
+        "stats": {
+            "data": samples.tolist(),
+            "min": float(samples.min()),
+            "max": float(samples.max()),
+            "mean": float(samples.mean()),
+            "median": median,
+            "stddev": float(samples.std()),
+            "rounds": len(samples),
+            "iterations": 1,
+        },
+        "extra_info": {
+            "lstm": {
+                "schema": 1,
+                "case": case.to_dict(),
+                "case_id": case.id,
+                "gate": {"passed": True, "judge": "made up", "errors": {}, "bounds": {}},
+                "evidence": {},
+                "setup": {
+                    "build_s": 0.01,
+                    "trace_s": 0.2,
+                    "first_call_s": cost.compile_s + median,
+                    "compile_s": cost.compile_s,
+                },
+                "blocks": {
+                    "calls": 1,
+                    "round": list(range(len(samples))),
+                    "warmup": [],
+                    "seed": 0,
+                    "stopped": "time",
+                },
+                "steady": True,
+                "memory": (
+                    {"peak_bytes": cost.base_bytes + cost.bytes_per_timestep * length}
+                    if memory
+                    else None
+                ),
+                "roofs": None,
+                "energy": None,
+                "validity": {"valid": valid, "reasons": [] if valid else [busy]},
+            }
+        },
+    }

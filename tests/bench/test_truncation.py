@@ -1,0 +1,396 @@
+"""What windows cost, from result files to tables and pictures, and what the command promises."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from bench import truncation
+from bench.report_rows import build
+from bench.results import collect
+from bench.truncation_cost import Learned, Stream, streams
+from bench.truncation_output import as_csv, as_json, as_markdown, as_text, records
+from bench.truncation_words import misfit, sentence, share, signed, size, small_past
+from lstm_impl.spec import LSTMSpec
+from tests.bench import made_windows as made
+
+
+@dataclass(frozen=True)
+class Map:
+    """What was learned, by window."""
+
+    distances: dict[int, int]
+
+    def learnable_distance(self, window: int, carried: bool = True) -> int | None:
+        return self.distances.get(window)
+
+    def smallest_window(self, distance: int, carried: bool = True) -> int | None:
+        return min((k for k, d in self.distances.items() if d >= distance), default=None)
+
+
+def read(paths: Sequence[Path], learned: Learned | None = None) -> tuple[Stream, ...]:
+    return streams(build(collect(paths), kind="truncation").sections, learned)
+
+
+@pytest.fixture
+def stream(tmp_path: Path) -> Stream:
+    (found,) = read(made.write_windows(tmp_path))
+    return found
+
+
+def run(*arguments: str | Path) -> int:
+    return truncation.main([str(each) for each in arguments])
+
+
+# -- what is made of the results
+
+
+def test_the_line_of_every_backend_is_that_of_its_costs(stream: Stream) -> None:
+    assert {cost.backend for cost in stream.backends} == set(made.COSTS)
+    for cost in stream.backends:
+        truth = made.COSTS[cost.backend]
+        assert cost.fit is not None
+        assert cost.fit.line.fixed == pytest.approx(truth.fixed, rel=0.03)
+        assert cost.fit.line.per_timestep == pytest.approx(truth.per_timestep, rel=0.03)
+        assert cost.fit.processes == 6
+        assert cost.memory_slope is not None
+        assert cost.memory_slope.mid == pytest.approx(truth.bytes_per_timestep)
+
+
+def test_backends_stand_in_the_order_of_their_ranks(stream: Stream) -> None:
+    assert [cost.backend for cost in stream.backends][-1] == "while_loop"
+
+
+def test_a_step_is_one_window_of_the_stream(tmp_path: Path) -> None:
+    """100 timesteps in windows of 30 are four steps, the last on 10 timesteps."""
+    costs = {"while_loop": made.Cost(1e-3, 1e-4)}
+    paths = made.write_windows(tmp_path, costs, (10, 30, 100), timesteps=100, noise=0.0)
+    (found,) = read(paths)
+    (cost,) = found.backends
+    assert [record["steps"] for record in records([found])] == [10, 4, 1]
+    assert records([found])[1]["time_per_step_s"] == pytest.approx(1e-3 + 1e-4 * 25)
+    assert cost.fit is not None
+    assert cost.fit.line.fixed == pytest.approx(1e-3)
+    assert cost.fit.line.per_timestep == pytest.approx(1e-4)
+
+
+def test_streams_of_other_shapes_stand_apart(tmp_path: Path) -> None:
+    made.write_windows(tmp_path, session="a", batch=64)
+    made.write_windows(tmp_path, session="b", batch=32)
+    assert len(read([tmp_path])) == 2
+
+
+def test_a_window_that_was_not_reached_is_there_with_its_reason(stream: Stream) -> None:
+    unrolled = next(cost for cost in stream.backends if cost.backend == "static_unroll+xla")
+    assert [row.case.workload.window for row in unrolled.unreached] == [120, 240, 480, 960]
+    text = " ".join(as_text([stream]).split())
+    assert "k = 120, 240, 480 and 960 timed out: its time limit of 120 s was passed" in text
+    assert "give it longer with --case-limit" in text
+    row = next(
+        row
+        for row in records([stream])
+        if row["backend"] == "static_unroll+xla" and row["window"] == 960
+    )
+    assert row["outcome"] == "timed_out"
+    assert row["time_per_step_s"] is None
+    assert row["fit_fixed_s"] == pytest.approx(4e-4, rel=0.05)
+
+
+# -- in words
+
+
+def test_the_sentence_names_both_costs_and_the_window(tmp_path: Path) -> None:
+    costs = {"while_loop+hoisted": made.Cost(2.1e-4, 1.1e-4)}
+    (found,) = read(made.write_windows(tmp_path, costs, noise=0.0))
+    (cost,) = found.backends
+    assert sentence(cost) == (
+        "while_loop+hoisted: 210 µs fixed per step + 110 µs a timestep; "
+        "the fixed part is under 5% past k = 37"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fixed", "told", "cell"),
+    [
+        (1e-6, "the fixed part is under 5% at every measured window", "< 3"),
+        (1.0, "the fixed part is over 5% up to the longest window, k = 960", "> 960"),
+    ],
+)
+def test_the_line_is_not_believed_outside_the_windows(
+    fixed: float, told: str, cell: str, tmp_path: Path
+) -> None:
+    costs = {"while_loop": made.Cost(fixed, 1e-4)}
+    (found,) = read(made.write_windows(tmp_path, costs, noise=0.0))
+    (cost,) = found.backends
+    assert cost.fit is not None
+    assert told in sentence(cost)
+    assert small_past(cost.fit)[0] == cell
+
+
+def test_a_line_that_misses_says_where_and_what_long_windows_cost(stream: Stream) -> None:
+    cost = next(cost for cost in stream.backends if cost.backend == "while_loop")
+    assert cost.fit is not None
+    assert "costs" not in sentence(cost).partition(";")[2]
+    bad = replace(cost.fit, misfit=replace(cost.fit.misfit, residual=0.25, window=960))
+    assert sentence(replace(cost, fit=bad)).endswith("k = 960 costs 25% more than the line")
+    assert bad.late is not None
+    late = replace(bad, late=replace(bad.late, low=1.3, mid=1.4, high=1.5))
+    assert misfit(late).endswith(
+        "between k = 480 and 960 a timestep costs 1.40 times as much (1.30–1.50)"
+    )
+
+
+def test_two_windows_are_told_to_be_too_few(tmp_path: Path) -> None:
+    (found,) = read(made.write_windows(tmp_path, windows=(30, 60)))
+    assert sentence(found.backends[0]).endswith("measured at 2 windows; 3 make a line")
+    assert "too few windows" in as_text([found])
+
+
+def test_quantities_of_either_sign_are_readable() -> None:
+    assert signed(-2e-5) == "−20.0 µs"
+    assert size(12.5 * 1024) == "12.5 KiB"
+    assert size(-1.5 * 2**20) == "−1.50 MiB"
+    assert size(0) == "0 B"
+    assert share(0.004) == "0.4%"
+    assert share(0.12) == "12%"
+
+
+# -- the formats
+
+
+def test_the_terminal_has_the_summary_and_a_table_for_each_backend(stream: Stream) -> None:
+    text = as_text([stream])
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 100
+    for heading in ("fixed per step", "fixed < 5% past k", "memory a timestep", "line misses by"):
+        assert heading in text
+    for backend in made.COSTS:
+        assert sum(line.strip() == backend for line in lines) == 1
+    assert text.count("samples/s") >= len(made.COSTS)
+    assert "learns" not in text
+
+
+def test_what_was_learned_stands_beside_the_costs(tmp_path: Path) -> None:
+    (found,) = read(made.write_windows(tmp_path), Map({30: 20, 60: 50}))
+    text = as_text([found])
+    assert "d ≤ 20" in text
+    assert "every seed" in text
+    by_window = {row["window"]: row["learnable_distance"] for row in records([found])}
+    assert (by_window[15], by_window[30], by_window[60]) == (None, 20, 50)
+
+
+def test_markdown_has_the_same_tables(stream: Stream) -> None:
+    text = as_markdown([stream])
+    assert "| backend | fixed per step |" in text
+    assert "#### `while_loop`" in text
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({line.count(" | ") for line in table[: len(made.COSTS) + 2]}) == 1
+
+
+def test_csv_and_json_have_every_window_unscaled(stream: Stream) -> None:
+    rows = list(csv.DictReader(io.StringIO(as_csv([stream]))))
+    document = json.loads(as_json([stream]))
+    assert len(rows) == len(document["windows"]) == len(made.COSTS) * len(made.WINDOWS)
+    for text, data in zip(rows, document["windows"], strict=True):
+        assert text["case_id"] == data["case_id"]
+        if data["time_per_timestep_s"] is not None:
+            assert float(text["time_per_timestep_s"]) == data["time_per_timestep_s"]
+            assert data["time_per_timestep_low_s"] <= data["time_per_timestep_s"]
+    assert document["streams"][0]["findings"]
+
+
+def test_a_hostile_name_is_text_in_every_format(tmp_path: Path) -> None:
+    hostile = "[red]a|b`<script>$x^2$\x1b[31m"
+    paths = made.write_windows(tmp_path, {hostile: made.Cost(1e-3, 1e-4)}, reason="=1+1")
+    (found,) = read(paths)
+    for text in (as_text([found]), as_markdown([found]), as_csv([found])):
+        assert "\x1b" not in text
+    assert "[red]a|b" in as_text([found])
+    assert "<script>" not in as_markdown([found]).replace(r"\<script\>", "")
+    pytest.importorskip("matplotlib")
+    from bench.truncation_picture import picture
+
+    ET.fromstring(picture(found, "svg"))
+
+
+# -- pictures
+
+
+def test_the_picture_shows_every_backend_both_panels_and_what_is_learned(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from bench.truncation_picture import picture
+
+    (found,) = read(made.write_windows(tmp_path), Map({30: 20, 60: 50}))
+    svg = picture(found, "svg").decode()
+    for text in (*made.COSTS, "peak memory (MiB)", "time per timestep", "learns d =", ">50<"):
+        assert text in svg
+    assert "the longest window that was reached" in svg
+    assert picture(found, "svg").decode() == svg
+    assert picture(found, "png").startswith(b"\x89PNG")
+
+
+def test_without_memory_or_learning_the_picture_has_neither(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from bench.truncation_picture import picture
+
+    (found,) = read(made.write_windows(tmp_path, memory=False))
+    svg = picture(found, "svg").decode()
+    assert "peak memory" not in svg
+    assert "learns" not in svg
+
+
+def test_many_backends_are_named_as_far_as_there_are_colours(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from bench.truncation_picture import picture
+
+    costs = {f"backend_{number}": made.Cost(1e-3, 1e-4 * (1 + number)) for number in range(10)}
+    (found,) = read(made.write_windows(tmp_path, costs, (3, 30, 300)))
+    svg = picture(found, "svg").decode()
+    assert "backend_6" in svg
+    assert "backend_7" not in svg
+    assert "grey: 3 slower backends" in svg
+
+
+def test_one_window_and_one_backend_are_a_picture_too(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from bench.truncation_picture import picture
+
+    costs = {"while_loop": made.Cost(1e-3, 1e-4)}
+    (found,) = read(made.write_windows(tmp_path, costs, (30,), processes=1))
+    assert b"while_loop" in picture(found, "svg")
+
+
+# -- the command
+
+
+def test_the_command_prints_tables_and_ends_with_0(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.write_windows(tmp_path)
+    assert run(tmp_path) == 0
+    assert "fixed < 5% past k" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.json", "a.md", "a.svg", "a.png", "a.txt"])
+def test_a_file_is_written_in_the_format_of_its_name(name: str, tmp_path: Path) -> None:
+    if name.endswith((".svg", ".png")):
+        pytest.importorskip("matplotlib")
+    made.write_windows(tmp_path / "in", processes=1)
+    assert run(tmp_path / "in", "--output", tmp_path / name) == 0
+    data = (tmp_path / name).read_bytes()
+    start = {
+        "csv": b"session,",
+        "json": b"{",
+        "md": b"## ",
+        "svg": b"<?xml",
+        "png": b"\x89PNG",
+        "txt": b"truncation on",
+    }[name[2:]]
+    assert data.startswith(start)
+
+
+def test_pictures_of_several_streams_are_a_file_each(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    made.write_windows(tmp_path / "in", session="a", processes=1)
+    made.write_windows(tmp_path / "in", session="b", processes=1, batch=32)
+    made.write_windows(tmp_path / "in", session="c", processes=1, batch=32)
+    assert run(tmp_path / "in", "--output", tmp_path / "a.svg") == 0
+    assert sorted(path.name for path in tmp_path.glob("*.svg")) == [
+        "a-b32-i128-h256-training-cpu-2.svg",
+        "a-b32-i128-h256-training-cpu.svg",
+        "a-b64-i128-h256-training-cpu.svg",
+    ]
+
+
+def test_backend_and_device_choose(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made.write_windows(tmp_path, session="a")
+    made.write_windows(tmp_path, session="b", device="gpu:0")
+    assert run(tmp_path, "--backend", "while_loop", "--device", "gpu:0", "--format", "csv") == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert {(row["backend"], row["device"]) for row in rows} == {("while_loop", "gpu:0")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--backend", "nothing"], "--backend nothing: there are no results of it; there are of:"),
+        (["--device", "gpu:7"], "--device gpu:7: there are no results of it; there are of: cpu"),
+        (["--format", "png"], "--format png: --output FILE is missing"),
+    ],
+)
+def test_a_bad_option_is_one_line_and_exit_code_2(
+    arguments: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.write_windows(tmp_path)
+    assert run(tmp_path, *arguments) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert len(error.splitlines()) == 1
+
+
+def test_results_without_windows_say_how_to_measure_some(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.write_windows(tmp_path, windows=(None,))
+    assert run(tmp_path) == 2
+    assert "python -m bench.run truncation" in capsys.readouterr().err
+
+
+def test_a_bad_file_is_told_and_the_good_ones_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.write_windows(tmp_path)
+    (tmp_path / "bad.json").write_text("{")
+    assert run(tmp_path) == 2
+    out = capsys.readouterr()
+    assert "bad.json" in out.err
+    assert "fixed per step" in out.out
+
+
+def test_by_default_the_newest_session_with_windows_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.write_windows(tmp_path, session="old", day=1)
+    made.write_windows(tmp_path, session="new", day=2)
+    made.write_windows(tmp_path, session="plain", day=3, windows=(None,))
+    monkeypatch.setenv("LSTM_RESULTS", str(tmp_path))
+    assert run("--format", "csv") == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert {row["session"] for row in rows} == {"new"}
+
+
+def test_without_any_of_ones_own_the_reference_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.write_windows(tmp_path, session="plain", windows=(None,))
+    made.write_windows(tmp_path / "reference", session="reference")
+    monkeypatch.setenv("LSTM_RESULTS", str(tmp_path))
+    assert run("--format", "csv") == 0
+    assert "reference" in capsys.readouterr().out
+    monkeypatch.setenv("LSTM_RESULTS", str(tmp_path / "nothing"))
+    assert run() == 2
+    assert "no stream cut into windows" in capsys.readouterr().err
+
+
+def test_no_framework_is_imported_to_read_results() -> None:
+    code = (
+        "import sys, bench.truncation, bench.truncation_output, bench.truncation_picture\n"
+        "print([n for n in ('tensorflow', 'torch', 'jax', 'pandas', 'matplotlib', 'scipy.stats')"
+        " if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_one_process_has_an_allowance_and_the_table_says_so(tmp_path: Path) -> None:
+    (found,) = read(made.write_windows(tmp_path, processes=1, spec=LSTMSpec(64, 64)))
+    assert "1 process: allowance of 29% for the spread between processes added" in " ".join(
+        as_text([found]).split()
+    )
