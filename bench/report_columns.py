@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bench.payback import break_even
 from bench.report_rows import Report, Row, Section, build
 from bench.results import collect
-from bench.stats import Comparison
+from bench.stats import Comparison, Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -219,6 +220,21 @@ def _columns() -> dict[str, Column]:
         "s",
         "from nothing to the first result: build_s + trace_s + first_call_s",
         lambda _, r: r.first_result,
+    )
+
+    def paid_back(_: Section, row: Row) -> Value:
+        ratio = row.to_baseline
+        if row.base is None or ratio is None or ratio.verdict is not Verdict.FASTER:
+            return None
+        found = break_even(row, row.base, ratio)
+        return None if found is None else found.steps
+
+    add(
+        "break_even_steps",
+        "steps",
+        "after which a later first result has paid back against the baseline, 0 if it is not "
+        "later; empty where the row is not surely faster than the baseline",
+        paid_back,
     )
 
     def of_figures(kind: str, name: str) -> Callable[[Section, Row], Value]:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 
+from bench.payback import pairs
 from bench.report_columns import COLUMNS, Value, records
-from bench.report_rows import Report
+from bench.report_rows import Report, Row, Section
 from bench.report_summary import findings, machine, method
 from bench.result_fields import printable
 
@@ -46,6 +48,7 @@ def as_json(report: Report) -> str:
                 "machine": dict(machine(section)),
                 "findings": [finding.text for finding in findings(section)],
                 "method": method(section),
+                "break_even": break_evens(section),
             }
             for section in report.sections
         ],
@@ -53,6 +56,29 @@ def as_json(report: Report) -> str:
         "notes": list(report.notes),
     }
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
+
+
+def break_evens(section: Section) -> list[dict[str, Value]]:
+    """For each case that is surely faster than another of the same work and starts later: when.
+
+    steps: after which both have taken the same time from nothing on; the bounds are for the ends of
+    the ratio's interval, the upper one None where there is none.
+    """
+    groups: dict[str, list[Row]] = {}
+    for row in section.rows:
+        groups.setdefault(row.case.group, []).append(row)
+    return [
+        {
+            "case_id": pair.row.case.id,
+            "against": pair.other.case.backend,
+            "later_s": pair.after.later,
+            "steps": pair.after.steps,
+            "steps_low": pair.after.low,
+            "steps_high": pair.after.high if math.isfinite(pair.after.high) else None,
+        }
+        for group in groups.values()
+        for pair in pairs(group)
+    ]
 
 
 def cell(value: Value) -> Value:

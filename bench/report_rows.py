@@ -48,7 +48,7 @@ class Doubt:
         return told if self.runs == self.of else f"{told} [in {self.runs} of {self.of} runs]"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One case of one session on one machine, over all runs that have it.
 
@@ -58,7 +58,8 @@ class Row:
     memory, roofs, energy: the medians over the runs that have such figures, by name.
     invalid: why the numbers are not to be trusted, each reason once; empty if they are.
     rank: 1 for the smallest time among the backends of the group.
-    to_baseline: this row's time over the baseline's, None if that was not measured there.
+    base: the baseline's row, None if that was not measured there or is this one.
+    to_baseline: this row's time over the baseline's.
     ahead: only with rank 1 and if there is a next one: its time over the next one's.
     """
 
@@ -76,6 +77,7 @@ class Row:
     steady: bool | None = None
     invalid: tuple[Doubt, ...] = ()
     rank: int | None = None
+    base: Row | None = None
     to_baseline: Comparison | None = None
     ahead: Comparison | None = None
 
@@ -397,6 +399,7 @@ def _judge(places: Sequence[_Place]) -> None:
                 replace(
                     row,
                     rank=index + 1,
+                    base=None if base is row else base,
                     to_baseline=ratios.get((id(row), id(base))),
                     ahead=ratios.get((id(row), id(group[1])))
                     if index == 0 < len(group) - 1

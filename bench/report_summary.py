@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.payback import BreakEven, break_even
 from bench.report_rows import KINDS, MEASURED, Doubt, Row, Section, Table
 from bench.report_text import (
     LONGEST_NAME,
@@ -34,9 +35,16 @@ from bench.stats import (
     compare_all,
     geometric_mean,
 )
+from bench.truncation_cost import cost, streams
+from bench.truncation_words import sentence
 
 # More lines than this are a wall; CSV and JSON have every case.
 _MOST_LINES = 12
+_MOST_STREAMS = 4
+_MOST_PAYBACKS = 3
+
+_LATER = 0.1
+"""Seconds by which a first result must come later for it to be worth a sentence."""
 
 _OUTCOME_WORDS = {
     "failed": "FAILED",
@@ -69,6 +77,8 @@ def findings(section: Section) -> list[Finding]:
     found = [Finding(_answer(table), answer=True) for table in section.tables if table.groups]
     if not found:
         found.append(Finding("Nothing was measured.", loud=True))
+    found.extend(_costs(section))
+    found.extend(_paybacks(section))
     if not section.complete:
         told = "A run did not come to its end: cases may be missing."
         found.append(Finding(told, loud=True))
@@ -262,6 +272,51 @@ def _windows(table: Table) -> str:
         f"{ratio.mid:.2f} times one in windows of {large.case.workload.window} "
         f"({times[0]} against {times[1]}; {bounds(ratio.low, ratio.high)})."
     )
+
+
+def _costs(section: Section) -> list[Finding]:
+    """What a step and a timestep cost the leader of each stream, as far as there is a line."""
+    found = []
+    cut = streams([section])
+    for stream in cut:
+        leader = cost(stream.ranked[0], stream.table.rows)
+        if leader.fit is not None:
+            start = f"{title(stream.table)}: " if len(cut) > 1 else ""
+            found.append(Finding(f"{start}{sentence(leader)}."))
+    more = len(found) - _MOST_STREAMS
+    if more > 0:
+        told = f"And {count(more, 'more stream')}; python -m bench.truncation has them all."
+        found = [*found[:_MOST_STREAMS], Finding(told)]
+    return found
+
+
+def _paybacks(section: Section) -> list[Finding]:
+    """Of each table's fastest backends: when a slower start than the baseline's has paid back."""
+    found = []
+    for table in section.tables:
+        if table.kind != KINDS[0]:
+            continue
+        after: dict[str, list[BreakEven]] = {}
+        for row in (row for group in table.groups for row in group):
+            ratio = row.to_baseline
+            if row.base is None or ratio is None or ratio.verdict is not Verdict.FASTER:
+                continue
+            paid = break_even(row, row.base, ratio)
+            if paid is not None and paid.later >= _LATER:
+                after.setdefault(row.case.backend, []).append(paid)
+        for backend in [each for each in table.backends if each in after][:_MOST_PAYBACKS]:
+            steps = sorted(each.steps for each in after[backend])
+            least, most = (f"{round(each):,}" for each in (steps[0], steps[-1]))
+            told = least if least == most else f"{least} to {most}"
+            later = max(each.later for each in after[backend])
+            found.append(
+                Finding(
+                    f"{title(table)}: {name(backend)} starts later than {name(section.baseline)}, "
+                    f"by up to {seconds(later)}, and has made up for it after {told} steps "
+                    f"({count(len(steps), 'shape')} where it is surely faster)."
+                )
+            )
+    return _not_too_many(found)
 
 
 def _unpaired(row: Row) -> list[RunSamples]:
