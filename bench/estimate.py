@@ -134,7 +134,7 @@ def free(device: str) -> Free:
     return Free(
         host_bytes=host if limit is None else min(host, limit),
         gpu_bytes=None if device == "cpu" else _gpu_bytes(device),
-        processors=_processors(),
+        processors=processors(),
     )
 
 
@@ -153,7 +153,8 @@ def cgroup_bytes(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
         return None
 
 
-def _processors() -> int:
+def processors() -> int:
+    """How many processors this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on every system
