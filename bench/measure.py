@@ -6,20 +6,21 @@ the result of its own case and of no other. This room knows nothing of pytest an
 
 from __future__ import annotations
 
+import contextlib
 import json
 import statistics
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from bench import devices, environment, equivalence, estimate, timing
+from bench import devices, environment, equivalence, estimate, roofline, timing
 from bench.cases import Case
 from bench.environment import Disturbance
 from bench.equivalence import GateResult
-from bench.result_schema import SCHEMA, Reason
+from bench.result_schema import SCHEMA, Figures, Reason
 from bench.timing import Broken, Clock, FirstUse, Plan, Series, Stopped
 from lstm_impl import (
     Backend,
@@ -78,6 +79,7 @@ class Measured:
     gate: GateResult
     evidence: Mapping[str, object]
     reasons: tuple[Reason, ...]
+    roofs: Figures | None = None
 
     def to_extra(self, case: Case, seed: int) -> dict[str, object]:
         """What stands beside the samples in a result file."""
@@ -110,7 +112,7 @@ class Measured:
             },
             "steady": series.steady,
             "memory": None,
-            "roofs": None,
+            "roofs": None if self.roofs is None else dict(self.roofs),
             "energy": None,
             "validity": {
                 "valid": not self.reasons,
@@ -142,7 +144,7 @@ class Bench:
 
     announce: told which cases the process is busy with from now on: one while it is prepared, all
     of a group while they are timed in turn. threads: how many each backend may use, for those that
-    must be told in the process; None is their own choice.
+    must be told in the process; None is their own choice. roofs: None takes none.
     """
 
     clock: Clock = field(default_factory=Clock.system)
@@ -155,6 +157,7 @@ class Bench:
     free: Callable[[str], estimate.Free] = estimate.free
     announce: Callable[[Sequence[Case]], None] = lambda cases: None
     threads: int | None = None
+    roofs: roofline.Roofs | None = field(default_factory=roofline.Roofs)
 
     def start(self, backend: Backend, case: Case) -> None:
         """Have a backend compute one step of one unit, the first time it is met on a device.
@@ -186,10 +189,7 @@ def measure_group(
     alternating blocks.
     """
     bench = bench or Bench()
-    with warnings.catch_warnings():
-        # What a framework is going to change is no news about the case that runs on it today.
-        for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
-            warnings.simplefilter("ignore", category)
+    with ignored_deprecations():
         ready: dict[str, Prepared] = {}
         results: dict[str, Result] = {}
         for case in cases:
@@ -212,15 +212,46 @@ def measure_group(
         if isinstance(series, Broken):
             results[case.id] = _failed(series.error, series.during)
         else:
-            results[case.id] = Measured(
-                series=series,
-                build=prepared.build,
-                first_use=prepared.first_use,
-                gate=prepared.gate,
-                evidence=prepared.evidence,
-                reasons=tuple(validity(series, disturbance, threads, case.device)),
+            results[case.id] = under_roofs(
+                case,
+                Measured(
+                    series=series,
+                    build=prepared.build,
+                    first_use=prepared.first_use,
+                    gate=prepared.gate,
+                    evidence=prepared.evidence,
+                    reasons=tuple(validity(series, disturbance, threads, case.device)),
+                ),
+                bench,
             )
     return {case.id: results[case.id] for case in cases}
+
+
+@contextlib.contextmanager
+def ignored_deprecations() -> Iterator[None]:
+    """What a framework is going to change is no news about the case that runs on it today."""
+    with warnings.catch_warnings():
+        for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
+            warnings.simplefilter("ignore", category)
+        yield
+
+
+def under_roofs(case: Case, measured: Measured, bench: Bench) -> Result:
+    """With how near it came to its device's roofs; a failure if it seems to be above one."""
+    if bench.roofs is None:
+        return measured
+    seconds = statistics.median(measured.series.samples)
+    try:
+        with ignored_deprecations():
+            figures = bench.roofs.figures(case, seconds, bench.threads)
+    except roofline.AccountingError as error:
+        return Unmeasured(
+            FAILED,
+            str(error),
+            "it was not waited for, did less than it should, or used more threads than it was to; "
+            "if none of these, the roof is too low: please report it",
+        )
+    return replace(measured, roofs=figures)
 
 
 def prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:

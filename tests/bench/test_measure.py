@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import statistics
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from bench.environment import Activity, Disturbance
 from bench.equivalence import GateResult
 from bench.measure import Bench, Measured, Unmeasured
 from bench.result_fields import Field
-from bench.result_schema import Measurement, Reason, parse_benchmark, parse_run
+from bench.result_schema import Figures, Measurement, Reason, parse_benchmark, parse_run
+from bench.roofline import AccountingError, Roofs
 from bench.timing import Clock, FirstUse, Plan, Series, Stopped
 from lstm_impl import (
     Availability,
@@ -104,7 +106,8 @@ class World:
         return GateResult(passed, "judge", {"y": 1e-7 if passed else 0.5}, {"y": 1e-6})
 
     def bench(self) -> Bench:
-        return Bench(Clock(lambda: self.time, 1e-9), self.gate, lambda: QUIET, lambda: ())
+        clock = Clock(lambda: self.time, 1e-9)
+        return Bench(clock, self.gate, lambda: QUIET, lambda: (), roofs=None)
 
 
 @pytest.fixture
@@ -352,6 +355,45 @@ def read_back(result: Measured, case: Case) -> Measurement:
     read = parse_benchmark(Field(Path("x"), "benchmark", entry), run)
     assert isinstance(read, Measurement)
     return read
+
+
+class Ceilings(Roofs):
+    """Roofs that answer, and remember what they were asked."""
+
+    def __init__(self, above: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.above = above
+        self.asked: list[tuple[str, float, int | None]] = []
+
+    def figures(self, case: Case, seconds: float, threads: int | None = None) -> Figures:
+        self.asked.append((case.backend, seconds, threads))
+        if case.backend in self.above:
+            raise AccountingError("accounting error: it is 200% of it")
+        return {"of_matmul": 0.25, "matmul_by": "an abacus", "chain_s": None}
+
+
+def test_how_near_a_case_comes_to_the_roofs_is_recorded(world: World) -> None:
+    case, roofs = world.add("a"), Ceilings()
+    bench = replace(world.bench(), roofs=roofs, threads=3)
+    result = measured(measure.measure_group([case], Plan(5.0), bench=bench)[case.id])
+    assert roofs.asked == [("a", statistics.median(result.series.samples), 3)]
+    read = read_back(result, case)
+    assert read.roofs == {"of_matmul": 0.25, "matmul_by": "an abacus", "chain_s": None}
+
+
+def test_a_case_above_a_roof_is_a_failure_and_the_others_stay(world: World) -> None:
+    cases = [world.add("a"), world.add("b")]
+    bench = replace(world.bench(), roofs=Ceilings(above=["a"]))
+    results = measure.measure_group(cases, Plan(5.0), bench=bench)
+    failed = unmeasured(results[cases[0].id])
+    assert (failed.outcome, failed.reason) == ("failed", "accounting error: it is 200% of it")
+    assert "the roof is too low" in failed.advice
+    assert measured(results[cases[1].id])
+
+
+def test_roofs_may_be_left_out(world: World) -> None:
+    case = world.add("a")
+    assert read_back(measured(only(world, case)), case).roofs is None
 
 
 def test_why_a_time_is_not_to_be_trusted_is_recorded(world: World) -> None:
