@@ -91,7 +91,7 @@ def _text(report: Report, kind: str) -> str:
 
         return markdown(report)
     if kind == "html":
-        from bench.report_html import page
+        from bench.report_html_explorer import page
 
         return page(report)
     if kind in ("csv", "json"):

@@ -1,13 +1,17 @@
-"""The report as one page that needs nothing else: no network, no script.
+"""The report as one page that needs nothing else: no network, and for what it says no script.
 
-The answer in sentences first, then the tables, what has no time, the machine. Everything that comes
-from a file is escaped, and the page's own policy forbids scripts and requests should anything slip
-through. This room knows the report, HTML and the page's style.
+The answers in sentences first, then the tables, what has no time, the machine. Everything that
+comes from a file is escaped, and the page's own policy forbids requests, and every script but those
+that ``report_html_explorer`` adds, should anything slip through. This room knows the report, HTML
+and the page's style.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from bench.report_rows import KINDS, Report, Row, Section, Table
 from bench.report_summary import Finding, findings, heading, machine, method, name, title
@@ -15,8 +19,10 @@ from bench.report_tables import MARKS, SURE, mark, parts, work_words
 from bench.report_text import LONGEST_SENTENCE, count
 from bench.report_text import markup as inert
 
-# A page of more rows than this is slow on a phone; CSV has every case.
+# A page of more rows than these is slow on a phone; CSV has every case.
 _MOST_SKIPPED = 1000
+_MOST_ROWS = 1500
+_FEWEST_ROWS = 20  # of each table, however many tables there are
 
 _STYLE = """
 :root { color-scheme: light dark; --back: #fff; --text: #1b1b1b; --dim: #565656; --line: #c9c9c9;
@@ -51,34 +57,83 @@ code { font-size: .85em; } dt { font-weight: 600; } dd { margin: 0 0 .4rem; }
 _CLASSES = {"FASTER": "good", "SLOWER": "bad", "UNCLEAR": "doubt", "INVALID": "bad"}
 
 
-def page(report: Report) -> str:
+@dataclass(frozen=True)
+class Extra:
+    """What is added to the page: HTML after the answers, its style, its data and its scripts.
+
+    data: JSON in which no letter can end an element. script: runs once the page is there. later:
+    scripts by their element's id, which come as text and which ``script`` may run when it wants
+    to; the policy lets no other run.
+    """
+
+    html: str
+    style: str = ""
+    data: str = ""
+    script: str = ""
+    later: Mapping[str, str] = field(default_factory=dict)
+
+
+def page(report: Report, extra: Extra | None = None) -> str:
     """The whole page."""
     hosts = dict.fromkeys(name(section.run.host) for section in report.sections)
     suites = dict.fromkeys(name(section.run.suite) for section in report.sections)
     about = _escaped(f"{', '.join(suites)} on {', '.join(hosts)}")
-    body = "\n".join(_section(section, number) for number, section in enumerate(report.sections))
+    answers = "\n".join(_answers(section, n) for n, section in enumerate(report.sections))
+    rows = max(_FEWEST_ROWS, _MOST_ROWS // max(1, sum(len(s.tables) for s in report.sections)))
+    numbers = "\n".join(_numbers(section, n, rows) for n, section in enumerate(report.sections))
     notes = _list(f"<li>{_escaped(note)}</li>" for note in report.notes)
+    extra = extra or Extra("")
+    scripts = [f'<script type="application/json" id="results">{extra.data}</script>']
+    scripts += [
+        f'<script type="text/plain" id="{key}">{text}</script>' for key, text in extra.later.items()
+    ]
+    scripts.append(f"<script>{extra.script}</script>")
     return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" content="{_policy(extra)}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>LSTM benchmark: {about}</title>
-<style>{_STYLE}</style>
+<style>{_STYLE}{extra.style}</style>
 </head>
 <body>
 <main>
 <h1>Which LSTM backend is fastest?</h1>
-{body}
+{answers}
+{extra.html}
+{numbers}
 {f"<h2>Notes</h2>{notes}" if report.notes else ""}
 </main>
+{"".join(scripts) if extra.script else ""}
 </body>
 </html>
 """
 
 
-def _section(section: Section, number: int) -> str:
+def _policy(extra: Extra) -> str:
+    """Nothing may be loaded or sent, and only these very scripts may run."""
+    rules = ["default-src 'none'", "style-src 'unsafe-inline'"]
+    if extra.script:
+        texts = (extra.script, *extra.later.values())
+        digests = (base64.b64encode(hashlib.sha256(each.encode()).digest()) for each in texts)
+        allowed = " ".join(f"'sha256-{each.decode()}'" for each in digests)
+        rules += [f"script-src {allowed}", "base-uri 'none'", "form-action 'none'"]
+    return "; ".join(rules)
+
+
+def _answers(section: Section, number: int) -> str:
+    return "\n".join(
+        [
+            f'<section aria-labelledby="s{number}">',
+            f'<h2 id="s{number}">{_escaped(heading(section))}</h2>',
+            _list((_finding(finding) for finding in findings(section)), "answers"),
+            "</section>",
+        ]
+    )
+
+
+def _numbers(section: Section, number: int, rows: int) -> str:
     tables = [table for table in section.tables if table.groups]
     key = f"<p>{_escaped(MARKS)}.</p>" if any(mark(row) for row in section.rows) else ""
     facts = "".join(
@@ -86,11 +141,10 @@ def _section(section: Section, number: int) -> str:
     )
     return "\n".join(
         [
-            f'<section aria-labelledby="s{number}">',
-            f'<h2 id="s{number}">{_escaped(heading(section))}</h2>',
-            _list((_finding(finding) for finding in findings(section)), "answers"),
+            f'<section aria-labelledby="s{number}numbers">',
+            f'<h2 id="s{number}numbers">All numbers: {_escaped(heading(section))}</h2>',
             key if tables else "",
-            *(_table(table, f"s{number}t{index}") for index, table in enumerate(tables)),
+            *(_table(table, f"s{number}t{index}", rows) for index, table in enumerate(tables)),
             _doubts(section),
             _skipped(section, f"s{number}skipped"),
             "<h3>How to read the numbers</h3>",
@@ -109,15 +163,20 @@ def _finding(finding: Finding) -> str:
     return f"<li{kind}><strong>{_escaped(subject)}</strong>{colon}{_escaped(rest)}</li>"
 
 
-def _table(table: Table, key: str) -> str:
+def _table(table: Table, key: str, most: int) -> str:
     told = parts(table)
     heads = "".join(
         f'<th scope="col"{_class("right" if part.right else "")}>{_escaped(part.heading)}</th>'
         for part in told
     )
     work = "window" if table.kind == KINDS[1] else "shape"
-    bodies = []
+    bodies: list[str] = []
+    left = most
     for group in table.groups:
+        # A group is shown whole or not at all: who is first is told among all of it.
+        if bodies and len(group) > left:
+            break
+        left -= len(group)
         slowest = max(row.time for row in group if row.measured)
         words = work_words(group[0], table)
         if table.kind == KINDS[0]:
@@ -142,7 +201,7 @@ def _table(table: Table, key: str) -> str:
         f'<div class="scroll" role="region" tabindex="0" aria-labelledby="{key}">'
         f'<table><caption id="{key}">{_escaped(title(table))}</caption>'
         f'<thead><tr><th scope="col">{work}</th><th scope="col">backend</th>{heads}</tr></thead>'
-        f"{''.join(bodies)}</table></div>"
+        f"{''.join(bodies)}</table></div>{_more(len(table.groups) - len(bodies), work)}"
     )
 
 
@@ -176,7 +235,8 @@ def _doubts(section: Section) -> str:
         for reasons in ["; ".join(map(str, row.invalid))]
     ]
     told = f"{count(len(rows), 'measurement')} INVALID, and why"
-    return f"<details><summary>{told}</summary>{_list(items)}{_more(len(rows))}</details>"
+    more = _more(len(rows) - _MOST_SKIPPED)
+    return f"<details><summary>{told}</summary>{_list(items)}{more}</details>"
 
 
 def _skipped(section: Section, key: str) -> str:
@@ -196,15 +256,15 @@ def _skipped(section: Section, key: str) -> str:
         f'<div class="scroll" role="region" tabindex="0" aria-labelledby="{key}">'
         f'<table><caption id="{key}">{told}</caption><thead><tr><th scope="col">case</th>'
         '<th scope="col">outcome</th><th scope="col">reason</th><th scope="col">what to do</th>'
-        f"</tr></thead><tbody>{lines}</tbody></table></div>{_more(len(rows))}</details>"
+        f"</tr></thead><tbody>{lines}</tbody></table></div>"
+        f"{_more(len(rows) - _MOST_SKIPPED)}</details>"
     )
 
 
-def _more(rows: int) -> str:
-    more = rows - _MOST_SKIPPED
-    return (
-        f"<p>And {count(more, 'more case')}; --format csv has all of them.</p>" if more > 0 else ""
-    )
+def _more(number: int, noun: str = "case") -> str:
+    if number <= 0:
+        return ""
+    return f"<p>And {count(number, f'more {noun}')}; --format csv has all of them.</p>"
 
 
 def _list(items: Iterable[str], kind: str = "") -> str:

@@ -26,6 +26,7 @@ from bench.cases import Case
 from bench.report_columns import COLUMNS, load_frame, records
 from bench.report_data import as_json, comma_separated
 from bench.report_html import page
+from bench.report_html_explorer import page as explorable
 from bench.report_markdown import markdown
 from bench.report_rows import NothingToReportError, Report, Row, build
 from bench.report_summary import findings, heading, machine, method
@@ -926,7 +927,7 @@ def test_every_format_goes_to_a_file_or_to_the_output(
     assert report.main([*arguments, "--output", str(path)]) == 0
     assert capsys.readouterr().out == ""
     written = path.read_bytes().decode()
-    assert written == FORMATS[kind](few)
+    assert written == {**FORMATS, "html": explorable}[kind](few)
     assert report.main(arguments) == 0
     assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == [
         line.rstrip() for line in written.splitlines()
