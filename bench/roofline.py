@@ -37,9 +37,10 @@ SECONDS = {"matmul": 0.06, "bandwidth": 0.06, "chain": 0.02}
 AGAIN = 5
 """Times as long for a roof that a case seems to be above, before that is believed."""
 
-SQUARES = {"cpu": (256, 512, 1024), "gpu": (1024, 4096, 8192)}
+SQUARES = {"cpu": (64, 256, 512, 1024), "gpu": (1024, 4096, 8192)}
 """Sizes of the square products whose rate is the roof; from the first on each is tried while the
-one before takes less than ``LONG_PRODUCT``."""
+one before takes less than ``LONG_PRODUCT``. A BLAS leaves the smallest to one thread, which on a
+busy machine can be faster than threads that wait for one another."""
 
 LARGER = {"cpu": 2048, "gpu": 16384}
 """The size that is tried as well where a case seems to be above the roof."""
