@@ -84,7 +84,7 @@ class Pairing(enum.StrEnum):
         }[self]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Interval:
     """A value between its bounds, and the confidence that the bounds really have.
 
@@ -103,7 +103,7 @@ class Interval:
         return max(self.high - self.mid, self.mid - self.low) / self.mid
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CaseInterval(Interval):
     """A case's time over its processes.
 
@@ -116,7 +116,7 @@ class CaseInterval(Interval):
     how: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RunSamples:
     """What one process measured of one case.
 
@@ -139,7 +139,7 @@ class RunSamples:
             object.__setattr__(self, "rounds", rounds)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """The ratio ``time_new / time_base`` with its interval, and what may be said of it.
 
@@ -719,21 +719,31 @@ def _paired_logs(
         owners.append(np.repeat(np.arange(len(side)), sizes))
     log_new, log_base, errors = (np.full(len(new), np.nan) for _ in range(3))
     # A number for each round of each pair, so that all of them are matched by one sorting.
-    known, codes = np.unique(np.concatenate(rounds), return_inverse=True)
+    codes = np.concatenate(rounds)
+    first, last = (int(codes.min()), int(codes.max())) if codes.size else (0, 0)
+    if (last - first + 1) * len(new) < 2**62:
+        codes, span = codes - first, last - first + 1
+    else:
+        known, codes = np.unique(codes, return_inverse=True)
+        span = known.size
     keys = [
-        owner * known.size + code
+        owner * span + code
         for owner, code in zip(owners, np.split(codes, [rounds[0].size]), strict=True)
     ]
-    shared = np.intersect1d(keys[0], keys[1])
+    if not (keys[0].size and keys[1].size):
+        return log_new, log_base, errors
+    # Stable, since what is sorted already, as most is, then costs no sorting.
+    distinct = [_runs_of_equals(np.sort(key, kind="stable"))[0] for key in keys]
+    shared = distinct[0][_among(*distinct)]
     if shared.size == 0:
         return log_new, log_base, errors
-    places, offsets = _runs_of_equals(shared // known.size)
+    places, offsets = _runs_of_equals(shared // span)
     by_round: list[FloatArray] = []
     for times, key, logs in zip(values, keys, (log_new, log_base), strict=True):
         order = np.argsort(key, kind="stable")
         order = order[_among(key[order], shared)]
         times, key = times[order], key[order]
-        logs[places] = np.log(median_intervals(times, _runs_of_equals(key // known.size)[1])[1])
+        logs[places] = np.log(median_intervals(times, _runs_of_equals(key // span)[1])[1])
         # A round may hold several samples of a side: its median stands for them.
         by_round.append(median_intervals(np.log(times), _runs_of_equals(key)[1])[1])
     # The difference within each round, so that a drift that both sides follow cancels.
