@@ -1,0 +1,393 @@
+"""How a plot is drawn: panels of bars, one a shape and a line a backend, and the roofline.
+
+What is said is said without colour too: a star is before the name of what is surely the fastest, a
+bar of what is INVALID is hatched and says so, and the number stands beside its bar. This room knows
+matplotlib through ``drawing``, and finished plots.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench import drawing
+from bench.drawing import Axes, Figure
+from bench.plot import SETUP, Plot, setup_parts
+from bench.report_rows import Row
+from bench.report_summary import heading, machine
+from bench.report_tables import SURE
+from bench.report_text import rate, ratio, seconds, shape_words
+from bench.stats import Verdict
+
+MOST_PANELS = 24
+"""More are no picture of a page; --case, --mode and --device choose."""
+
+_COLUMN = 1.4  # inches that a panel needs beside the names
+_BAR, _HEAD = 0.19, 0.78  # inches
+_ENTRY = 1.75  # inches of a legend's column
+_NAME = 26  # letters of a backend
+_PARTS = (("#0B3C6F", ""), ("#FFFFFF", "...."), ("#6FA8D6", ""))  # of a setup: colour and hatch
+_FIRST, _OTHER, _BASE, _HOLLOW = "#0B3C6F", "#6FA8D6", "#9A9A9A", "#F2F2F2"
+
+
+def picture(plot: Plot, kind: str) -> bytes:
+    """The plot as a PNG, SVG or PDF file."""
+    with drawing.style():
+        figure = _roofline(plot) if plot.what == "roofline" else _bars(plot)
+        return drawing.encoded(figure, kind)
+
+
+def _title(figure: Figure, plot: Plot, told: str) -> None:
+    """What it is, then where and when it was measured."""
+    letters = int(plot.width * 16)
+    kinds = {row.case.device.partition(":")[0].upper() for row in plot.rows}
+    hardware = [text for label, text in machine(plot.section) if label[:3] in kinds]
+    lines = [
+        told,
+        drawing.label(heading(plot.section), letters),
+        drawing.label("; ".join(hardware), letters),
+    ]
+    figure.suptitle(
+        "\n".join(line for line in lines if line), fontsize=8.5, x=0.01, ha="left", linespacing=1.4
+    )
+
+
+def _names(plot: Plot, rows: Sequence[Row]) -> list[str]:
+    """The backends: the baseline, then by how well they rank."""
+    ranks: dict[str, list[int]] = {}
+    for row in rows:
+        ranks.setdefault(row.case.backend, []).append(row.rank or 0)
+    return sorted(
+        ranks,
+        key=lambda name: (
+            name != plot.section.baseline,
+            sum(ranks[name]) / len(ranks[name]),
+            name,
+        ),
+    )
+
+
+# Bars
+
+
+@dataclass(frozen=True)
+class _Bar:
+    """A bar and its whiskers, in the axis's unit; text: beside it."""
+
+    value: float
+    low: float
+    high: float
+    text: str
+
+
+def _bars(plot: Plot) -> Figure:
+    groups: dict[str, dict[str, Row]] = {}
+    for row in plot.rows:
+        groups.setdefault(row.case.group, {})[row.case.backend] = row
+    shown = list(groups.values())[:MOST_PANELS]
+    names = _names(plot, [row for panel in shown for row in panel.values()])
+    longest = max(len(drawing.label(name, _NAME)) for name in names)
+    beside = 0.25 + 0.062 * longest
+    columns = max(1, min(len(shown), 4, int((plot.width - beside) / _COLUMN)))
+    # Rows of one length look best: 6 panels are 3 and 3, not 4 and 2.
+    lines = math.ceil(len(shown) / columns)
+    columns = math.ceil(len(shown) / lines)
+    height = lines * (_HEAD + _BAR * len(names) + 0.2) + 1.1
+    figure = drawing.figure(plot.width, height)
+    _title(figure, plot, _bars_title(plot, len(groups) - len(shown)))
+    grid = figure.subplots(lines, columns, squeeze=False)
+    for number, panel in enumerate(shown):
+        axes = grid[number // columns][number % columns]
+        _panel(axes, plot, panel, names, named=number % columns == 0)
+    for axes in grid.flatten()[len(shown) :]:
+        axes.set_axis_off()
+    if plot.what == "setup":
+        from matplotlib.patches import Patch
+
+        handles = [
+            Patch(facecolor=colour, hatch=hatch, edgecolor=drawing.INK, linewidth=0.5, label=word)
+            for (colour, hatch), word in zip(_PARTS, SETUP.values(), strict=True)
+        ]
+        ncols = max(1, int(plot.width / _ENTRY))
+        if told := _below(plot, shown):
+            handles.append(Patch(alpha=0, label=told))
+        figure.legend(handles=handles, loc="outside lower left", ncols=ncols, frameon=False)
+    else:
+        told = _below(plot, shown)
+        figure.supxlabel(told, fontsize=7, x=0.01, ha="left", color=drawing.SUBTLE)
+    return figure
+
+
+def _bars_title(plot: Plot, left_out: int) -> str:
+    told = plot.kind.title
+    if plot.what == "speedup":
+        told += f" over {drawing.label(plot.section.baseline, 40)}"
+    if left_out:
+        told += f" (of {MOST_PANELS} shapes; {left_out} more not drawn)"
+    return told
+
+
+def _stars(plot: Plot) -> bool:
+    """Whether it is about speed, so that the fastest has a star."""
+    return plot.what in ("throughput", "speedup")
+
+
+def _below(plot: Plot, panels: Sequence[dict[str, Row]]) -> str:
+    """How to read it."""
+    rows = [row for panel in panels for row in panel.values()]
+    words = []
+    if _stars(plot):
+        words.append("the longer the faster")
+        confidence = {"throughput": "95%", "speedup": "99.5%"}[plot.what]
+        words.append(f"whiskers: {confidence} interval")
+    if _stars(plot) and any(row.surely_first for row in rows):
+        words.append(f"{SURE} surely the fastest")
+    if plot.what != "setup":
+        if any(row.invalid for row in rows):
+            words.append("hatched: INVALID, not to be trusted")
+        words.append(f"grey: {drawing.label(plot.section.baseline, 40)}")
+    elif any(row.invalid for row in rows):
+        words.append("INVALID: not to be trusted")
+    lines = [""]
+    for word in words:
+        if lines[-1] and len(lines[-1]) + len(word) > plot.width * 17:
+            lines.append("")
+        lines[-1] += f" · {word}" if lines[-1] else word
+    return "\n".join(lines)
+
+
+def _panel(
+    axes: Axes, plot: Plot, panel: dict[str, Row], names: Sequence[str], *, named: bool
+) -> None:
+    first = next(iter(panel.values()))
+    case = first.case
+    words = shape_words(case)
+    last = f"{case.workload.mode}, {case.spec.dtype}"
+    if len({row.case.device for row in plot.rows}) > 1:
+        last += f", {drawing.label(case.device, 12)}"
+    if case.workload.window is not None:
+        words.append(f"windows of {case.workload.window}")
+    axes.set_title("\n".join([*words, last]), loc="left", fontsize=7)
+    places = {name: place for place, name in enumerate(names)}
+    if plot.what == "setup":
+        reach = _setup_bars(axes, panel, places)
+    else:
+        reach = _value_bars(axes, plot, panel, places)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlim(0, reach)
+    # Before a name stands a star where it won in this panel; on inner panels only the star.
+    labels = []
+    for name in names:
+        won = _stars(plot) and name in panel and panel[name].surely_first
+        star = f"{SURE} " if won else ""
+        labels.append(star + drawing.label(name, _NAME) if named else star)
+    axes.set_yticks(range(len(names)), labels, fontsize=7)
+    axes.tick_params(axis="y", length=0, pad=2)
+    axes.locator_params(axis="x", nbins=3)
+    axes.tick_params(axis="x", labelsize=6.5)
+    if plot.what == "throughput":
+        axes.xaxis.set_major_formatter(lambda value, _: rate(value) if value else "0")
+
+
+def _value_bars(axes: Axes, plot: Plot, panel: dict[str, Row], places: dict[str, int]) -> float:
+    """Draw them, and return how far the axis must reach for bars, whiskers and words."""
+    bars = {name: bar for name, row in panel.items() if (bar := _bar(plot, row)) is not None}
+    longest = max((bar.value for bar in bars.values()), default=1.0)
+    # A whisker of one process reaches far: beyond twice the longest bar it leaves the panel.
+    most = max((min(bar.high, 2 * longest) for bar in bars.values()), default=1.0)
+    for name, bar in bars.items():
+        row, place = panel[name], places[name]
+        axes.barh(place, bar.value, **_look(row, plot.section.baseline, _stars(plot)))
+        if bar.high > bar.low:
+            # Black on white, so that it is seen on a dark bar too.
+            for colour, width in (("white", 2.4), ("black", 0.9)):
+                axes.plot([bar.low, bar.high], [place, place], color=colour, linewidth=width)
+                for end in (bar.low, bar.high):
+                    across = [place - 0.18, place + 0.18]
+                    axes.plot([end, end], across, color=colour, linewidth=width)
+        end = min(max(bar.value, bar.high), most)
+        words = f"{bar.text}{' INVALID' if row.invalid else ''}"
+        axes.text(end + 0.03 * most, place, words, va="center", fontsize=6.5)
+    if plot.what == "speedup":
+        axes.axvline(1.0, color="black", linewidth=0.9, linestyle=(0, (3, 2)))
+    # Some letters fit into the part beyond the longest whisker.
+    return (2.1 if plot.what == "speedup" else 1.75) * most
+
+
+def _look(row: Row, baseline: str, starred: bool) -> dict[str, object]:
+    look: dict[str, object] = {"height": 0.72, "edgecolor": drawing.INK, "linewidth": 0.5}
+    if row.invalid:
+        return {**look, "facecolor": _HOLLOW, "hatch": "/////"}
+    if row.case.backend == baseline:
+        return {**look, "facecolor": _BASE}
+    return {**look, "facecolor": _FIRST if starred and row.surely_first else _OTHER}
+
+
+def _bar(plot: Plot, row: Row) -> _Bar | None:
+    """What is drawn of a row, None where it lacks that."""
+    if plot.what == "throughput":
+        assert row.interval is not None
+        batch = row.case.workload.batch
+        value = batch / row.time
+        return _Bar(value, batch / row.interval.high, batch / row.interval.low, rate(value))
+    if plot.what == "speedup":
+        if row.case.backend == plot.section.baseline:
+            return _Bar(1.0, 1.0, 1.0, "")
+        found = row.to_baseline
+        if found is None:
+            return None
+        value = 1 / found.ratio.mid
+        high = 1 / found.ratio.low if found.ratio.low > 0 else math.inf
+        words = f"{ratio(value)}×"
+        if found.verdict is not Verdict.FASTER:
+            words += f" {found.verdict}"
+        return _Bar(value, 1 / found.ratio.high, high, words)
+    peak = row.memory.get("peak_bytes")
+    if peak is None:
+        return None
+    return _Bar(peak / 2**20, peak / 2**20, peak / 2**20, f"{peak / 2**20:.3g} MiB")
+
+
+def _setup_bars(axes: Axes, panel: dict[str, Row], places: dict[str, int]) -> float:
+    parts = {name: setup_parts(row) for name, row in panel.items()}
+    longest = max((sum(found.values()) for found in parts.values()), default=1.0) or 1.0
+    size, unit = drawing.scale([longest])
+    for index, key in enumerate(SETUP):
+        for name, found in parts.items():
+            if key in found:
+                before = sum(found[each] for each in list(SETUP)[:index] if each in found)
+                axes.barh(
+                    places[name],
+                    found[key] / size,
+                    left=before / size,
+                    height=0.72,
+                    facecolor=_PARTS[index][0],
+                    hatch=_PARTS[index][1],
+                    edgecolor=drawing.INK,
+                    linewidth=0.5,
+                )
+    for name, found in parts.items():
+        whole = sum(found.values())
+        if found:
+            told = seconds(whole) + (" INVALID" if panel[name].invalid else "")
+            axes.text(
+                (whole + 0.03 * longest) / size, places[name], told, va="center", fontsize=6.5
+            )
+    axes.set_xlabel(unit, fontsize=7)
+    return 1.5 * longest / size
+
+
+# The roofline
+
+
+def _roofline(plot: Plot) -> Figure:
+    """Rate of operations over operations a byte, below what the device can do at best.
+
+    Williams, Waterman & Patterson 2009. The roofs are taken back from how near to them the cases
+    came, so they are those that were measured beside them.
+    """
+    rows = [row for row in plot.rows if plot.kind.has(row)]
+    devices = list(dict.fromkeys(row.case.device for row in rows))
+    figure = drawing.figure(plot.width, 1.0 + 3.4 * len(devices))
+    _title(figure, plot, "Roofline: rate of operations, below the device's measured roofs")
+    names = _names(plot, rows)
+    grid = figure.subplots(len(devices), 1, squeeze=False).flatten()
+    for axes, device in zip(grid, devices, strict=True):
+        _roofs(axes, [row for row in rows if row.case.device == device], names)
+        axes.set_title(drawing.label(device, 20), loc="left")
+    entries: dict[str, object] = {}
+    for axes in grid:
+        handles, labels = axes.get_legend_handles_labels()
+        entries.update(zip(labels, handles, strict=True))
+    ncols = max(1, int(plot.width / _ENTRY))
+    figure.legend(
+        entries.values(), entries.keys(), loc="outside lower left", ncols=ncols, frameon=False
+    )
+    return figure
+
+
+def _roofs(axes: Axes, rows: Sequence[Row], names: Sequence[str]) -> None:
+    xs = [row.roofs["operations"] / row.roofs["bytes"] for row in rows]
+    ys = [row.roofs["operations"] / row.time for row in rows]
+    for index, name in enumerate(names):
+        colour, _, marker = drawing.look(index)
+        for mode, filled in (("training", True), ("inference", False)):
+            here = [
+                (x, y)
+                for x, y, row in zip(xs, ys, rows, strict=True)
+                if (row.case.backend, row.case.workload.mode) == (name, mode)
+            ]
+            if here:
+                axes.plot(
+                    *zip(*here, strict=True),
+                    linestyle="none",
+                    marker=marker,
+                    markersize=5,
+                    markeredgewidth=1.2,
+                    color=colour,
+                    markerfacecolor=colour if filled else "white",
+                    label=f"{drawing.label(name, 40)}, {mode}",
+                )
+    for x, y, row in zip(xs, ys, rows, strict=True):
+        if row.invalid:
+            axes.annotate("INVALID", (x, y), xytext=(4, -7), textcoords="offset points", fontsize=6)
+        if chain := row.roofs.get("of_chain"):
+            axes.plot(
+                x, y / chain, linestyle="none", marker="_", markersize=9, color=drawing.SUBTLE
+            )
+    rates = [y / part for y, r in zip(ys, rows, strict=True) if (part := r.roofs.get("of_matmul"))]
+    widths = [
+        r.roofs["bytes"] / r.time / part for r in rows if (part := r.roofs.get("of_bandwidth"))
+    ]
+    low, high = min(xs) / 4, max(xs) * 4
+    if rates:
+        rate_roof = max(rates)
+        axes.plot([low, high], [rate_roof] * 2, color=drawing.INK, linewidth=1.2)
+        axes.annotate(
+            f"matrix products: {rate(rate_roof)}/s",
+            (high, rate_roof),
+            ha="right",
+            va="bottom",
+            fontsize=7,
+        )
+    if widths:
+        width = max(widths)
+        # Where it passes the other roof it is none any more.
+        until = min(high, max(rates) / width) if rates else high
+        if until > low:
+            axes.plot(
+                [low, until],
+                [low * width, until * width],
+                color=drawing.INK,
+                linewidth=1.2,
+                linestyle=(0, (5, 2)),
+            )
+            axes.annotate(
+                f"memory: {rate(width)}B/s",
+                (low, low * width),
+                va="top",
+                fontsize=7,
+                xytext=(6, 0),
+                textcoords="offset points",
+            )
+    if any(row.roofs.get("of_chain") for row in rows):
+        axes.plot(
+            [],
+            [],
+            linestyle="none",
+            marker="_",
+            markersize=9,
+            color=drawing.SUBTLE,
+            label="chain of products that wait for one another",
+        )
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlim(low, high)
+    # matplotlib's own labels of a log axis are formulas, and none are read here.
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_major_formatter(lambda value, _: rate(value))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_minor_formatter(lambda value, _: "")
+    axes.set_xlabel("operations a byte")
+    axes.set_ylabel("operations/s")

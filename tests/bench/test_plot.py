@@ -1,0 +1,260 @@
+"""What a picture for a paper shows, as far as its letters say; and what it is refused for."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from bench import drawing, plot, plot_picture
+from bench.cases import Case
+from bench.plot import Plot, PlotError, choose
+from bench.report_rows import Section, build
+from bench.results import Measurement, Reason, Results, Run
+from lstm_impl.spec import LSTMSpec
+from lstm_impl.workload import Workload
+from tests.bench.made_results import gather, measured
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = str(ROOT / "docs/examples/quick.json")
+BUSY = Reason("busy", "the cores were busy", "close what runs")
+
+
+def run(name: str, host: str = "laptop") -> Run:
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    return Run(
+        id=name,
+        session="s",
+        suite="quick",
+        seed=0,
+        started=moment,
+        finished=moment,
+        complete=True,
+        host=host,
+        machine_id="m",
+        options={},
+        environment={"before": {"cpu": {"name": "Test CPU", "cores": 2}}, "after": {}},
+    )
+
+
+def case(backend: str = "keras", *, batch: int = 8, mode: str = "inference") -> Case:
+    return Case(backend, LSTMSpec(4, 8), Workload(batch, 10, mode), "cpu")
+
+
+def made(
+    times: Mapping[Case, float],
+    *,
+    invalid: Sequence[Case] = (),
+    setup: Mapping[str, float | None] | None = None,
+    memory: Mapping[str, float] | None = None,
+    roofs: Mapping[str, float] | None = None,
+) -> Results:
+    items: list[Measurement] = [
+        replace(
+            measured(of, seconds, run(f"r{process}"), [BUSY] if of in invalid else []),
+            setup=setup or {},
+            memory=memory,
+            roofs=roofs,
+        )
+        for process in range(6)
+        for of, seconds in times.items()
+    ]
+    return gather(*items)
+
+
+def section(results: Results) -> Section:
+    return build(results).sections[0]
+
+
+def words(results: Results, what: str, width: float = 7.0) -> list[str]:
+    """All letters of the picture, a text each."""
+    found = section(results)
+    data = plot_picture.picture(Plot(what, found, choose(found, what), width), "svg")
+    texts = ET.fromstring(data).iter("{http://www.w3.org/2000/svg}text")
+    return ["".join(each.itertext()).strip() for each in texts]
+
+
+PAIR = {case("keras"): 0.02, case("scan"): 0.01, case("keras", batch=16): 0.02}
+
+
+def test_throughput_names_the_machine_the_date_and_every_rate() -> None:
+    found = words(made(PAIR), "throughput")
+    assert "Sequences per second" in found
+    assert "quick on laptop · 2026-01-01 00:00 UTC · 6 processes" in found
+    assert "Test CPU, 2 cores" in found
+    assert {"400", "800"} <= set(found)  # 8 sequences in 20 and 10 ms, and 16 in 20 ms
+    assert found.count("800") == 2
+    assert "★ scan" in found
+    assert "batch 8 × 10 steps" in found
+
+
+def test_speed_up_is_the_baselines_time_over_each() -> None:
+    found = words(made(PAIR), "speedup")
+    assert "Speed-up over keras" in found
+    assert "2.00×" in found
+    # Its second panel has a baseline and nothing beside it: nothing to draw.
+    assert "batch 16 × 10 steps" not in found
+    slower = words(made({case("keras"): 0.01, case("scan"): 0.02}), "speedup")
+    assert "0.50× SLOWER" in slower
+
+
+def test_what_is_invalid_says_so_beside_its_bar_and_below() -> None:
+    results = made(PAIR, invalid=[case("scan")])
+    found = words(results, "throughput")
+    assert "800 INVALID" in found
+    assert "★ scan" not in found
+    assert any("hatched: INVALID, not to be trusted" in each for each in found)
+    assert not any("INVALID" in each for each in words(made(PAIR), "throughput"))
+
+
+def test_setup_adds_up_what_comes_before_the_first_result() -> None:
+    setup = {"build_s": 0.5, "trace_s": 1.0, "first_call_s": 2.0, "compile_s": 1.9}
+    found = words(made(PAIR, setup=setup), "setup")
+    assert found.count("3.50 s") == 3  # compiling is within the first call
+    assert {"build", "trace", "first call, compiling included"} <= set(found)
+    assert not any("★" in each for each in found)
+
+
+def test_memory_is_shown_in_mebibytes() -> None:
+    assert words(made(PAIR, memory={"peak_bytes": 3.0 * 2**20}), "memory").count("3 MiB") == 3
+
+
+def test_the_roofline_takes_the_roofs_back_from_how_near_the_cases_came() -> None:
+    """1e9 operations in 10 ms are 100 G/s, a fifth of 500; 1e6 bytes 100 MB/s, half of 200."""
+    roofs = {
+        "operations": 1e9,
+        "bytes": 1e6,
+        "of_matmul": 0.2,
+        "of_bandwidth": 0.5,
+        "of_chain": 0.5,
+    }
+    found = words(made({case("scan"): 0.01}, roofs=roofs), "roofline")
+    assert "matrix products: 500G/s" in found
+    assert "memory: 200MB/s" in found
+    assert "scan, inference" in found
+    without = words(made({case("scan"): 0.01}, roofs={"operations": 1e9, "bytes": 1e6}), "roofline")
+    assert not any("matrix" in each or "memory:" in each for each in without)
+
+
+def test_more_shapes_than_fit_are_counted() -> None:
+    many = {case("keras", batch=batch): 0.01 for batch in range(1, 31)}
+    found = words(made(many), "throughput")
+    assert "Sequences per second (of 24 shapes; 6 more not drawn)" in found
+
+
+def test_no_letter_is_smaller_than_6_points_and_no_text_leaves_the_page() -> None:
+    """At the width of one column of a paper, with its longest names."""
+    found = section(build_example())
+    for width in (3.5, 7.0):
+        plan = Plot("speedup", found, choose(found, "speedup", mode="training"), width)
+        with drawing.style():
+            figure = plot_picture._bars(plan)
+            figure.canvas.draw()
+            page = figure.bbox
+            for text in figure.findobj(lambda each: hasattr(each, "get_fontsize")):
+                box = text.get_window_extent()
+                # A tick beyond the end of its axis is not drawn.
+                is_tick = re.fullmatch(r"[\d.]+", text.get_text())
+                if text.get_text().strip() and not is_tick:
+                    assert text.get_fontsize() >= 6, text.get_text()
+                    assert box.x0 >= page.x0 - 2, text.get_text()
+                    assert box.x1 <= page.x1 + 2, text.get_text()
+
+
+def build_example() -> Results:
+    from bench.results import collect
+
+    return collect([EXAMPLE])
+
+
+def test_rows_are_chosen_by_mode_and_by_name_and_keep_their_group() -> None:
+    found = section(build_example())
+    rows = choose(found, "throughput", mode="training", pattern="keras/b32-*")
+    assert {row.case.workload.mode for row in rows} == {"training"}
+    assert {row.case.backend for row in rows} == {"keras"}
+    with pytest.raises(PlotError, match="no measured case fits what was chosen; a case is named"):
+        choose(found, "throughput", pattern="nothing")
+    with pytest.raises(PlotError, match="--what roofline: no case has figures of roofs"):
+        choose(section(made(PAIR)), "roofline")
+
+
+def test_hostile_names_are_letters_and_no_formula() -> None:
+    """Not even one that matplotlib would leave out of a legend, or draw by TeX."""
+    roofs = {"operations": 1e9, "bytes": 1e6}
+    name = "_$\\frac{$ <b>&\x1b[31m\n"
+    for what in ("throughput", "roofline"):
+        results = made({case(name): 0.01, case("keras"): 0.01}, roofs=roofs)
+        assert any("_$\\frac{$ <b>&" in each for each in words(results, what)), what
+    assert any("漢字" in each for each in words(made({case("漢字"): 0.01}), "throughput"))
+
+
+# The command
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LSTM_RESULTS", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "magic"), [("a.png", b"\x89PNG"), ("a.SVG", b"<?xml"), ("a.pdf", b"%PDF")]
+)
+def test_the_files_name_says_what_it_is(
+    name: str, magic: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert plot.main([EXAMPLE, "--output", name, "--case", "*/b5-*"]) == 0
+    assert Path(name).read_bytes().startswith(magic)
+    assert capsys.readouterr().err == f"written: {name}\n"
+
+
+def test_the_same_results_make_the_same_bytes() -> None:
+    for name in ("a.svg", "b.svg"):
+        assert plot.main([EXAMPLE, "--output", name, "--case", "*/b5-*"]) == 0
+    assert Path("a.svg").read_bytes() == Path("b.svg").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([EXAMPLE, "--output", "a.gif"], "a.gif: expected a name in .png, .svg, .pdf"),
+        ([EXAMPLE, "--output", "a.png", "--width", "nan"], "--width nan: expected inches from 3"),
+        ([EXAMPLE, "--output", "a.png", "--device", "tpu"], "--device tpu: there are no results"),
+        ([EXAMPLE, "--output", "a.png", "--case", "x"], "no measured case fits"),
+        (["--output", "a.png"], "there are no results in results/; make some with"),
+        (["none.json", "--output", "a.png"], "none.json"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert plot.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert told in error
+    assert error.count("\n") == 1
+    assert not Path("a.png").exists()
+
+
+def test_without_matplotlib_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(drawing, "available", lambda: False)
+    assert plot.main([EXAMPLE, "--output", "a.png"]) == 2
+    assert "pip install 'lstm-benchmark-suite[plots]'" in capsys.readouterr().err
+
+
+def test_the_command_imports_nothing_slow_before_it_draws() -> None:
+    slow = ("tensorflow", "torch", "jax", "keras", "pandas", "scipy.stats", "matplotlib")
+    code = f"import sys, bench.plot; print([n for n in {slow!r} if n in sys.modules])"
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert out.stdout.strip() == "[]"
