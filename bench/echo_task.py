@@ -2,9 +2,11 @@
 
 The task of the 2016 tutorial "Using the LSTM API in TensorFlow (3/7)": its data, the softmax head,
 the loss, Adagrad and the loop of truncated back-propagation, with the state carried from window to
-window. Only the LSTM itself is a backend's, reached through the library's framework-neutral face;
-all the rest is float64 NumPy, the same for every backend, so that two loss curves can differ by
-nothing but how the LSTM rounds. It knows no framework, no terminal and no picture.
+window; and beside it, in the same loop, copy memory, where a symbol is worth keeping only now and
+then, so that a far dependency needs no large memory. Only the LSTM itself is a backend's, reached
+through the library's framework-neutral face; all the rest is float64 NumPy, the same for every
+backend, so that two loss curves can differ by nothing but how the LSTM rounds. It knows no
+framework, no terminal and no picture.
 """
 
 from __future__ import annotations
@@ -39,6 +41,15 @@ Bits = npt.NDArray[np.uint8]
 
 INITIAL_ACCUMULATOR = 0.1
 """TensorFlow's ``AdagradOptimizer`` starts its sums of squared gradients here, not at zero."""
+
+OPTIMIZERS = ("adagrad", "adam")
+TASKS = ("echo", "copy")
+
+ALPHABET = 4
+"""Symbols of copy memory: numbered 1 to 4 in inputs and targets; 0 is a blank, or nothing asked."""
+
+COPY_INPUTS = ALPHABET + 2
+"""Inputs of copy memory, one-hot: the blank, the symbols, and the mark that asks for them."""
 
 COIN_TOSS = float(np.log(2.0))
 """Loss, in nats, of one who knows nothing of the bits: the natural logarithm of 2."""
@@ -78,6 +89,12 @@ class EchoSettings:
     seed: of the weights, the bits and the dropout masks.
     dtype: the LSTM's precision.
     reset_state: each window starts from the zero state instead of where the one before ended.
+    optimizer: "adagrad", the tutorial's, or "adam".
+    task: "echo" or "copy". With "copy", ``bits`` counts steps and ``echo`` is the distance from a
+        symbol to where it is wanted (``draw_copy_series``).
+    symbols: how many symbols of copy memory follow one another; at most its distance.
+    memory: timesteps up to which the units' time constants are spread at the start, by the gates'
+        biases (``Parameters.initial``); 0 leaves the biases as ``LSTMWeights.random`` draws them.
 
     Raises SettingsError where one is not what it should be.
     """
@@ -94,6 +111,10 @@ class EchoSettings:
     seed: int = 0
     dtype: str = "float32"
     reset_state: bool = False
+    optimizer: str = "adagrad"
+    task: str = "echo"
+    symbols: int = 1
+    memory: int = 0
 
     def __post_init__(self) -> None:
         for field in ("bits", "batch", "window", "units", "layers"):
@@ -140,13 +161,39 @@ class EchoSettings:
             )
         if not isinstance(self.reset_state, bool):
             raise SettingsError("reset_state", f"is {self.reset_state!r}; expected True or False")
+        for field, known in (("optimizer", OPTIMIZERS), ("task", TASKS)):
+            if getattr(self, field) not in known:
+                raise SettingsError(
+                    field, f"is {getattr(self, field)!r}; expected {' or '.join(known)}"
+                )
+        _require_integer("symbols", self.symbols, 1)
+        _require_integer("memory", self.memory, 0)
+        if self.task == "echo" and self.symbols != 1:
+            raise SettingsError("symbols", f"is {self.symbols}; only copy memory has more than 1")
+        if self.task == "copy" and self.symbols > self.echo:
+            raise SettingsError(
+                "symbols", f"is {self.symbols}; expected at most the distance, {self.echo}"
+            )
 
     @property
     def spec(self) -> LSTMSpec:
-        """The network: one bit in, ``units`` out."""
+        """The network: one bit in, or one of copy memory's inputs; ``units`` out."""
         return LSTMSpec(
-            input_size=1, hidden_size=self.units, num_layers=self.layers, dtype=self.dtype
+            input_size=1 if self.task == "echo" else COPY_INPUTS,
+            hidden_size=self.units,
+            num_layers=self.layers,
+            dtype=self.dtype,
         )
+
+    @property
+    def classes(self) -> int:
+        """How many things may be asked for."""
+        return 2 if self.task == "echo" else ALPHABET
+
+    @property
+    def period(self) -> int:
+        """Timesteps from one episode of copy memory to the next."""
+        return self.echo + self.symbols
 
     @property
     def timesteps(self) -> int:
@@ -171,6 +218,8 @@ class EchoSettings:
     def from_dict(cls, data: Mapping[str, Any]) -> EchoSettings:
         """The settings that ``dataclasses.asdict`` gave. Raises SettingsError."""
         known = {field.name for field in fields(cls)}
+        # What came later: a checkpoint from before then is of the one that there was.
+        data = {"optimizer": "adagrad", "task": "echo", "symbols": 1, "memory": 0, **data}
         for name in (*data, *known):
             if (name in data) != (name in known):
                 raise SettingsError(name, "is missing" if name in known else "is unknown")
@@ -195,6 +244,52 @@ def draw_series(settings: EchoSettings, rng: np.random.Generator) -> tuple[Bits,
     return cut(stream), cut(echoed)
 
 
+def draw_copy_series(settings: EchoSettings, rng: np.random.Generator) -> tuple[Bits, Bits]:
+    """One epoch of copy memory's inputs and targets, each ``[timesteps, batch]`` of codes.
+
+    After Arjovsky, Shah & Bengio (2016), as an endless stream: an episode shows ``symbols`` random
+    symbols (1 to ``ALPHABET``), then blanks (0); ``echo`` steps after its start comes a mark
+    (``ALPHABET + 1``), and from that step on the symbols are wanted in their order. The next
+    episode follows at once. Each series begins at a random place within an episode, so that windows
+    do not keep step with the episodes. Elsewhere the target is 0 and nothing is asked, where the
+    paper asks for a blank: most of a short training would go into learning how often to say it.
+    """
+    episodes = settings.timesteps // settings.period + 2
+    shown = rng.integers(1, ALPHABET + 1, (episodes, settings.batch, settings.symbols))
+    inputs = np.zeros((episodes, settings.batch, settings.period), np.uint8)
+    targets = np.zeros_like(inputs)
+    inputs[..., : settings.symbols] = shown
+    inputs[..., settings.echo] = ALPHABET + 1
+    targets[..., settings.echo :] = shown
+    begin = rng.integers(0, settings.period, settings.batch)
+    time = begin + np.arange(settings.timesteps)[:, None]
+    place = (time // settings.period, np.arange(settings.batch), time % settings.period)
+    return inputs[place], targets[place]
+
+
+def _draw(settings: EchoSettings, rng: np.random.Generator) -> tuple[Bits, Bits]:
+    return (draw_series if settings.task == "echo" else draw_copy_series)(settings, rng)
+
+
+def _encode(settings: EchoSettings, inputs: Bits) -> FloatArray:
+    """What the network is given for ``inputs [T, B]``, ``[T, B, input_size]``."""
+    storage = settings.spec.precision.storage
+    if settings.task == "echo":
+        return inputs[..., None].astype(storage)
+    return (inputs[..., None] == np.arange(COPY_INPUTS)).astype(storage)
+
+
+def memoryless_loss(settings: EchoSettings) -> float:
+    """Nats a timestep of one who knows the episode's place but no symbol, or bit, of the past.
+
+    A coin toss for the echo; ``symbols * ln(ALPHABET) / period`` for copy memory, the baseline of
+    Arjovsky, Shah & Bengio (2016).
+    """
+    if settings.task == "echo":
+        return COIN_TOSS
+    return settings.symbols * float(np.log(ALPHABET)) / settings.period
+
+
 def best_possible_loss(settings: EchoSettings) -> Float64:
     """The least expected loss of each window of an epoch, ``[windows_per_epoch]``, in nats.
 
@@ -205,8 +300,15 @@ def best_possible_loss(settings: EchoSettings) -> Float64:
     unknown. With a state reset at each window it is the first ``echo`` of every window, and the
     windows look alike too.
 
+    In copy memory each place in an episode is equally likely at every step, and a step at which a
+    symbol is wanted that was not seen costs ``ln(ALPHABET)``: to whoever knows the place, which
+    the mark tells, no other step costs anything. (That is a bound which is reached where the place
+    can be told: from the mark if one symbol is wanted at a time, after the first episode else.)
+
     A bound in expectation over the bits: chance can do better on a single window.
     """
+    if settings.task == "copy":
+        return _best_copy_loss(settings)
     windows, length = settings.windows_per_epoch, settings.window
     starts = np.arange(windows) * settings.step
     time = starts[:, None] + np.arange(length)[None, :]  # [window, position], within the epoch
@@ -228,6 +330,16 @@ def best_possible_loss(settings: EchoSettings) -> Float64:
     return np.asarray((cost * counted).sum(axis=1) / counted.sum(axis=1), np.float64)
 
 
+def _best_copy_loss(settings: EchoSettings) -> Float64:
+    windows, length = settings.windows_per_epoch, settings.window
+    time = np.arange(windows)[:, None] * settings.step + np.arange(length)[None, :]
+    seen = np.broadcast_to(np.arange(length), time.shape) if settings.reset_state else time
+    unknown = (seen < settings.echo) * memoryless_loss(settings)
+    counted = np.ones((windows, length), bool)
+    counted[1:, : length - settings.step] = False
+    return np.asarray((unknown * counted).sum(axis=1) / counted.sum(axis=1), np.float64)
+
+
 def _cross_entropy(truth: Float64, guess: Float64) -> Float64:
     """Nats that predicting ``guess`` costs where the probability is ``truth``, both of a zero."""
     result = np.zeros_like(truth)
@@ -241,8 +353,9 @@ class Window:
     """One training step, as it went: before the weights moved.
 
     loss: mean cross-entropy over the counted timesteps, in nats.
-    accuracy: share of the counted timesteps where the likelier bit was right.
-    inputs, targets: bits ``[window, batch]``.
+    accuracy: share of the counted timesteps where the likelier bit was right. In copy memory the
+        steps at which nothing is asked count as right.
+    inputs, targets: bits (or copy memory's codes) ``[window, batch]``.
     ones: the predicted probability of a 1, ``[window, batch]``.
     counted: the timesteps that ``loss`` and ``accuracy`` are about.
     """
@@ -257,7 +370,9 @@ class Window:
 
 @dataclass(frozen=True)
 class Parameters:
-    """What is learned: the LSTM's weights, and the head's kernel ``[H, 2]`` and bias ``[2]``.
+    """What is learned: the LSTM's weights, and the head's kernel ``[H, C]`` and bias ``[C]``.
+
+    C is the number of classes: 2 for the echo.
 
     Kept in float64 whatever the LSTM computes in; the model rounds its own copy.
     """
@@ -270,14 +385,24 @@ class Parameters:
     def initial(cls, settings: EchoSettings, rng: np.random.Generator) -> Parameters:
         """``LSTMWeights.random`` and a head drawn within ``1/sqrt(H)`` as they are, bias zero.
 
+        With ``settings.memory`` the biases of forget and input gates are those of Tallec & Ollivier
+        (2018), "Can recurrent neural networks warp time?": ln u and -ln u, u uniform between 1 and
+        ``memory``, for each unit. A unit then begins as one that forgets in about u steps.
+
         The same numbers for every dtype, before rounding.
         """
         spec = replace(settings.spec, dtype="float64")
         limit = 1.0 / np.sqrt(settings.units)
+        lstm = LSTMWeights.random(spec, seed=int(rng.integers(2**32)))
+        if settings.memory:
+            for cell in (cell for layer in lstm.layers for cell in layer):
+                spread = np.log(rng.uniform(1.0, settings.memory, settings.units))
+                cell.bias[: settings.units] = -spread
+                cell.bias[settings.units : 2 * settings.units] = spread
         return cls(
-            LSTMWeights.random(spec, seed=int(rng.integers(2**32))),
-            rng.uniform(-limit, limit, (settings.units, 2)),
-            np.zeros(2),
+            lstm,
+            rng.uniform(-limit, limit, (settings.units, settings.classes)),
+            np.zeros(settings.classes),
         )
 
     def arrays(self) -> list[Float64]:
@@ -285,46 +410,55 @@ class Parameters:
         return [*(np.asarray(a, np.float64) for a in self.lstm.arrays()), self.kernel, self.bias]
 
     @classmethod
-    def from_arrays(cls, spec: LSTMSpec, arrays: list[Float64]) -> Parameters:
+    def from_arrays(cls, spec: LSTMSpec, arrays: list[Float64], classes: int = 2) -> Parameters:
         """What ``arrays()`` came from. Raises ValueError where a shape is wrong."""
         *lstm, kernel, bias = arrays
-        if kernel.shape != (spec.output_size, 2) or bias.shape != (2,):
+        if kernel.shape != (spec.output_size, classes) or bias.shape != (classes,):
             raise ValueError(
                 f"the head has shapes {kernel.shape} and {bias.shape}; "
-                f"expected {(spec.output_size, 2)} and (2,)"
+                f"expected {(spec.output_size, classes)} and ({classes},)"
             )
         return cls(LSTMWeights.from_arrays(spec, lstm), kernel, bias)
 
 
-def softmax_loss(y: Float64, targets: Bits, kernel: Float64, bias: Float64) -> HeadResult:
+def softmax_loss(
+    y: Float64, targets: Bits, kernel: Float64, bias: Float64, first: int = 0
+) -> HeadResult:
     """The softmax head on LSTM outputs ``y [T, B, H]``: loss, its gradients, the predictions.
 
-    The loss is the mean cross-entropy of ``targets [T, B]``, in nats.
+    The loss is the mean cross-entropy of ``targets [T, B]``, numbers of classes from ``first`` on,
+    in nats. Where a target is below ``first`` nothing is asked, and that costs nothing.
     """
     logits = y @ kernel + bias
     logits = logits - logits.max(axis=-1, keepdims=True)
     log_sum = np.log(np.exp(logits).sum(axis=-1))
-    log_right = np.where(targets == 1, logits[..., 1], logits[..., 0]) - log_sum
+    right = targets[..., None] == np.arange(len(bias)) + first
+    asked = targets >= first
+    log_right = np.where(right, logits - log_sum[..., None], 0.0).sum(axis=-1)
     probabilities = np.exp(logits - log_sum[..., None])
-    dlogits = probabilities.copy()
-    dlogits[..., 0] -= targets == 0
-    dlogits[..., 1] -= targets == 1
+    dlogits = (probabilities - right) * asked[..., None]
     dlogits /= targets.size
-    flat = dlogits.reshape(-1, 2)
+    flat = dlogits.reshape(-1, len(bias))
     return HeadResult(
         loss=float(-log_right.mean()),
         dy=dlogits @ kernel.T,
         dkernel=y.reshape(len(flat), -1).T @ flat,
         dbias=flat.sum(axis=0),
         ones=probabilities[..., 1],
+        # Of equally likely classes the first.
+        accuracy=float(np.mean((probabilities.argmax(axis=-1) + first == targets) | ~asked)),
     )
 
 
 @dataclass(frozen=True)
 class HeadResult:
-    """What ``softmax_loss`` returns: gradients as their arrays; ones ``[T, B]``, P(bit = 1)."""
+    """What ``softmax_loss`` returns: gradients as their arrays; ones ``[T, B]``, P(bit = 1).
+
+    accuracy: share of the targets that were thought the likeliest, or not asked for.
+    """
 
     loss: float
+    accuracy: float
     dy: Float64
     dkernel: Float64
     dbias: Float64
@@ -348,6 +482,29 @@ def adagrad(
         for p, g, a in zip(parameters, gradients, sums, strict=True)
     ]
     return moved, sums
+
+
+def adam(
+    parameters: list[Float64],
+    moments: list[Float64],
+    gradients: list[Float64],
+    learning_rate: float,
+    step: int,
+) -> tuple[list[Float64], list[Float64]]:
+    """New parameters and moments after step number ``step``, from 1, of Adam (Kingma & Ba 2015).
+
+    moments: the running means of the gradients, then those of their squares. Decays 0.9 and 0.999,
+    epsilon 1e-8 beside the root, as in the paper's algorithm 1.
+    """
+    count = len(parameters)
+    first = [0.9 * m + 0.1 * g for m, g in zip(moments[:count], gradients, strict=True)]
+    second = [0.999 * v + 0.001 * g * g for v, g in zip(moments[count:], gradients, strict=True)]
+    one, two = 1.0 - 0.9**step, 1.0 - 0.999**step
+    moved = [
+        p - learning_rate * (m / one) / (np.sqrt(v / two) + 1e-8)
+        for p, m, v in zip(parameters, first, second, strict=True)
+    ]
+    return moved, [*first, *second]
 
 
 class Trainable(Protocol):
@@ -394,9 +551,11 @@ class Training:
         # One source each, so that dropout does not change the bits, nor the sizes the weights.
         weights, bits, masks = np.random.SeedSequence(settings.seed).spawn(3)
         self.parameters = Parameters.initial(settings, np.random.default_rng(weights))
-        self._accumulators = [
-            np.full_like(array, INITIAL_ACCUMULATOR) for array in self.parameters.arrays()
-        ]
+        arrays = self.parameters.arrays()
+        if settings.optimizer == "adam":
+            self._accumulators = [np.zeros_like(array) for array in (*arrays, *arrays)]
+        else:
+            self._accumulators = [np.full_like(array, INITIAL_ACCUMULATOR) for array in arrays]
         self._bits_rng = np.random.default_rng(bits)
         self._masks_rng = np.random.default_rng(masks)
         self._epoch_rng = self._bits_rng.bit_generator.state  # before this epoch's bits were drawn
@@ -421,14 +580,14 @@ class Training:
         number = self.windows_done % settings.windows_per_epoch
         if number == 0:
             self._epoch_rng = self._bits_rng.bit_generator.state
-            self._series = draw_series(settings, self._bits_rng)
+            self._series = _draw(settings, self._bits_rng)
         assert self._series is not None
         start = number * settings.step
         inputs, targets = (bits[start : start + settings.window] for bits in self._series)
         state = self.state
         if number == 0 or settings.reset_state:
             state = LSTMState.zeros(settings.spec, settings.batch)
-        x = inputs[..., None].astype(settings.spec.precision.storage)
+        x = _encode(settings, inputs)
         masks = None
         if settings.dropout:
             masks = dropout_masks(
@@ -437,7 +596,11 @@ class Training:
         y, following = self._forward(x, state, masks)
         counted = settings.counted(number)
         head = softmax_loss(
-            y[counted], targets[counted], self.parameters.kernel, self.parameters.bias
+            y[counted],
+            targets[counted],
+            self.parameters.kernel,
+            self.parameters.bias,
+            first=0 if settings.task == "echo" else 1,
         )
         if not np.isfinite(head.loss):
             raise self._diverged()
@@ -448,24 +611,24 @@ class Training:
         dy = np.zeros(y.shape)
         dy[counted] = head.dy * scale
         gradients = self.model.gradients(x, dy, state, masks=masks)
-        moved, sums = adagrad(
-            self.parameters.arrays(),
-            self._accumulators,
-            [*_unscaled(gradients, scale), head.dkernel, head.dbias],
-            settings.learning_rate,
-        )
+        found = [*_unscaled(gradients, scale), head.dkernel, head.dbias]
+        before, rate = self.parameters.arrays(), settings.learning_rate
+        if settings.optimizer == "adam":
+            moved, sums = adam(before, self._accumulators, found, rate, self.windows_done + 1)
+        else:
+            moved, sums = adagrad(before, self._accumulators, found, rate)
         if not all(np.all(np.isfinite(array)) for array in moved):
             raise self._diverged()
         ones = self._ones(y, head, counted)
         window = Window(
             loss=head.loss,
-            accuracy=float(np.mean((head.ones > 0.5) == (targets[counted] == 1))),
+            accuracy=head.accuracy,
             inputs=inputs,
             targets=targets,
             ones=ones,
             counted=counted,
         )
-        parameters = Parameters.from_arrays(settings.spec, moved)
+        parameters = Parameters.from_arrays(settings.spec, moved, settings.classes)
         self.model.set_weights(parameters.lstm)
         self.parameters, self._accumulators, self.state = parameters, sums, following
         self.last = window
@@ -503,8 +666,8 @@ class Training:
         if not len(before):
             return head.ones
         logits = before @ self.parameters.kernel + self.parameters.bias
-        first = 1.0 / (1.0 + np.exp(np.clip(logits[..., 0] - logits[..., 1], -700, 700)))
-        return np.concatenate([first, head.ones])
+        shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return np.concatenate([(shares / shares.sum(axis=-1, keepdims=True))[..., 1], head.ones])
 
     # -- checkpoints
 
@@ -528,11 +691,11 @@ class Training:
             "state.h": self.state.h,
             "state.c": self.state.c,
         }
-        for number, (value, total) in enumerate(
-            zip(self.parameters.arrays(), self._accumulators, strict=True)
+        for name, saved in (
+            ("parameter", self.parameters.arrays()),
+            ("accumulator", self._accumulators),
         ):
-            arrays[f"parameter.{number}"] = value
-            arrays[f"accumulator.{number}"] = total
+            arrays.update((f"{name}.{number}", value) for number, value in enumerate(saved))
         if self.last is not None:
             for name in ("inputs", "targets", "ones"):
                 arrays[f"last.{name}"] = getattr(self.last, name)
@@ -559,7 +722,7 @@ class Training:
         position = self.windows_done % settings.windows_per_epoch
         if position:
             self._bits_rng.bit_generator.state = self._epoch_rng
-            self._series = draw_series(settings, self._bits_rng)
+            self._series = _draw(settings, self._bits_rng)
         self._bits_rng.bit_generator.state = checkpoint.rng["bits_rng"]
         if checkpoint.last is not None:
             inputs, targets, ones = checkpoint.last
@@ -654,9 +817,12 @@ class Checkpoint:
         spec = settings.spec
         count = len(LSTMWeights.random(spec).arrays()) + 2
         values = [np.asarray(arrays[f"parameter.{n}"], np.float64) for n in range(count)]
-        totals = [np.asarray(arrays[f"accumulator.{n}"], np.float64) for n in range(count)]
-        parameters = Parameters.from_arrays(spec, values)
-        Parameters.from_arrays(spec, totals)  # checks the shapes: they are the parameters' own
+        sets = 2 if settings.optimizer == "adam" else 1  # of sums, one for each parameter
+        totals = [np.asarray(arrays[f"accumulator.{n}"], np.float64) for n in range(sets * count)]
+        parameters = Parameters.from_arrays(spec, values, settings.classes)
+        for start in range(0, sets * count, count):
+            # Checks the shapes: they are the parameters' own.
+            Parameters.from_arrays(spec, totals[start : start + count], settings.classes)
         losses, accuracies = arrays["losses"], arrays["accuracies"]
         if losses.ndim != 1 or losses.shape != accuracies.shape:
             raise ValueError(f"losses have shape {losses.shape}, accuracies {accuracies.shape}")

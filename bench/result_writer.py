@@ -36,7 +36,68 @@ class ResultWriteError(OSError):
     """A result file cannot be written; one line, naming the path. Nothing half written is left."""
 
 
-class Journal:
+class LineFile:
+    """Writes a file line by line, each an object; a line is on the disk before the call returns.
+
+    Used as a context manager, or closed by ``close``. The file must not exist yet, or with
+    ``again`` must: it is then gone on with after its last whole line.
+
+    Raises ResultWriteError, naming the path, where the file cannot be made or a line not written;
+    the lines before it stay whole.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, again: bool = False) -> None:
+        self.path = Path(path)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if again:
+                self._file = os.open(self.path, os.O_RDWR)
+                whole = self.path.read_bytes().rfind(b"\n") + 1
+                os.ftruncate(self._file, whole)
+                os.lseek(self._file, whole, os.SEEK_SET)
+            else:
+                self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            _sync_folder(self.path.parent)
+        except (OSError, ValueError) as error:
+            raise _write_error(self.path, error) from None
+
+    def append(self, line: Mapping[str, object]) -> None:
+        """One line more."""
+        self._append(_plain(line, ""))
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _append(self, line: Mapping[str, object]) -> None:
+        before = os.lseek(self._file, 0, os.SEEK_CUR)
+        try:
+            _write_all(self._file, _encode(line) + b"\n")
+            os.fsync(self._file)
+        except OSError as error:
+            # What was written of the line (a full disk takes a part) must not stay behind: the
+            # next line would be glued to it. If even that fails the disk is gone, and the reader
+            # drops a last line that is cut off.
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, before)
+                os.lseek(self._file, before, os.SEEK_SET)
+            raise _write_error(self.path, error) from None
+
+
+class Journal(LineFile):
     """Writes one run's journal; each line is on the disk before the call returns.
 
     Used as a context manager, or closed by ``close``. The file must not exist yet.
@@ -47,20 +108,15 @@ class Journal:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        if not self.path.name.endswith(JOURNAL_SUFFIX):
+        path = Path(path)
+        if not path.name.endswith(JOURNAL_SUFFIX):
             raise ValueError(
-                f"the journal is to be named {printable(str(self.path))}; "
+                f"the journal is to be named {printable(str(path))}; "
                 f"expected a name ending in {JOURNAL_SUFFIX}"
             )
         self._run: Run | None = None
         self._measured: set[str] = set()
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-            _sync_folder(self.path.parent)
-        except (OSError, ValueError) as error:
-            raise _write_error(self.path, error) from None
+        super().__init__(path)
 
     def start(self, run: Run | Mapping[str, object]) -> None:
         """The first line: what run this is. It has not ended, whatever its fields say."""
@@ -109,41 +165,10 @@ class Journal:
         parse_finish(run, Field(self.path, "", line))
         self._append(line)
 
-    def close(self) -> None:
-        """Close the file; a second call does nothing."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def _started(self) -> Run:
         if self._run is None:
             raise RuntimeError("Journal.start was not called: a journal begins with its run")
         return self._run
-
-    def _append(self, line: Mapping[str, object]) -> None:
-        before = os.lseek(self._file, 0, os.SEEK_CUR)
-        try:
-            _write_all(self._file, _encode(line) + b"\n")
-            os.fsync(self._file)
-        except OSError as error:
-            # What was written of the line (a full disk takes a part) must not stay behind: the
-            # next line would be glued to it. If even that fails the disk is gone, and the reader
-            # drops a last line that is cut off.
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._file, before)
-                os.lseek(self._file, before, os.SEEK_SET)
-            raise _write_error(self.path, error) from None
 
 
 def write(path: str | os.PathLike[str], data: Mapping[str, object]) -> None:
