@@ -25,7 +25,7 @@ MOST_PANELS = 24
 
 _COLUMN = 1.4  # inches that a panel needs beside the names
 _BAR, _HEAD = 0.19, 0.78  # inches
-_ENTRY = 1.75  # inches of a legend's column
+_ENTRY = 1.75  # inches of a legend's column, of the parts of a setup
 _NAME = 26  # letters of a backend
 _PARTS = (("#0B3C6F", ""), ("#FFFFFF", "...."), ("#6FA8D6", ""))  # of a setup: colour and hatch
 _FIRST, _OTHER, _BASE, _HOLLOW = "#0B3C6F", "#6FA8D6", "#9A9A9A", "#F2F2F2"
@@ -289,8 +289,8 @@ def _roofline(plot: Plot) -> Figure:
     """
     rows = [row for row in plot.rows if plot.kind.has(row)]
     devices = list(dict.fromkeys(row.case.device for row in rows))
-    figure = drawing.figure(plot.width, 1.0 + 3.4 * len(devices))
-    _title(figure, plot, "Roofline: rate of operations, below the device's measured roofs")
+    figure = drawing.figure(plot.width, 3.6 * len(devices))
+    _title(figure, plot, "Roofline: how near to the device's measured best")
     names = _names(plot, rows)
     grid = figure.subplots(len(devices), 1, squeeze=False).flatten()
     for axes, device in zip(grid, devices, strict=True):
@@ -300,7 +300,9 @@ def _roofline(plot: Plot) -> Figure:
     for axes in grid:
         handles, labels = axes.get_legend_handles_labels()
         entries.update(zip(labels, handles, strict=True))
-    ncols = max(1, int(plot.width / _ENTRY))
+    longest = max(map(len, entries))
+    ncols = max(1, int(plot.width / (0.4 + 0.058 * longest)))
+    figure.set_figheight(0.9 + 2.7 * len(devices) + 0.165 * math.ceil(len(entries) / ncols))
     figure.legend(
         entries.values(), entries.keys(), loc="outside lower left", ncols=ncols, frameon=False
     )
@@ -327,7 +329,7 @@ def _roofs(axes: Axes, rows: Sequence[Row], names: Sequence[str]) -> None:
                     markeredgewidth=1.2,
                     color=colour,
                     markerfacecolor=colour if filled else "white",
-                    label=f"{drawing.label(name, 40)}, {mode}",
+                    label=f"{drawing.label(name, 24)}, {mode}",
                 )
     for x, y, row in zip(xs, ys, rows, strict=True):
         if row.invalid:
@@ -346,8 +348,9 @@ def _roofs(axes: Axes, rows: Sequence[Row], names: Sequence[str]) -> None:
         axes.plot([low, high], [rate_roof] * 2, color=drawing.INK, linewidth=1.2)
         axes.annotate(
             f"matrix products: {rate(rate_roof)}/s",
-            (high, rate_roof),
-            ha="right",
+            (low, rate_roof),
+            xytext=(6, 2),
+            textcoords="offset points",
             va="bottom",
             fontsize=7,
         )
@@ -379,7 +382,7 @@ def _roofs(axes: Axes, rows: Sequence[Row], names: Sequence[str]) -> None:
             marker="_",
             markersize=9,
             color=drawing.SUBTLE,
-            label="chain of products that wait for one another",
+            label="chain of waiting products",
         )
     axes.set_xscale("log")
     axes.set_yscale("log")
