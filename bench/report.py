@@ -30,6 +30,7 @@ exit codes:
   2  bad input: an option, a file that cannot be read (the good files beside it are still
      shown), or nothing to report
 
+`python -m bench.plot` draws pictures for slides and papers.
 docs/columns.md has the columns of csv and json. In Python, bench.report.load_frame(paths)
 gives them as a pandas frame.
 """
