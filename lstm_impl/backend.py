@@ -3,8 +3,8 @@
 A backend must: take canonical weights; compute the outputs and final state of ``reference.py`` from
 an input, an initial state and lengths, and every gradient of them; carry its state from call to
 call; say whether it is available on a device, and if not why and what to install; and refuse, with
-the reason, what it cannot do. ``Backend`` is the way of computing, with its options; ``Model`` is
-that way applied to one spec with weights on a device.
+the reason, what it cannot do. One that trains may update its weights too. ``Backend`` is the way of
+computing, with its options; ``Model`` is that way applied to one spec with weights on a device.
 
 No framework is imported here, nor by any backend's file before its ``availability`` or ``build`` is
 called: listing backends is instant, and each works where the others are not installed.
@@ -16,6 +16,7 @@ import abc
 import difflib
 import importlib
 import importlib.metadata
+import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -99,6 +100,7 @@ class Backend(abc.ABC):
     flags: names of the options that may follow ``+``, in canonical order.
     takes_number: whether ``@k`` must follow the strategy.
     devices: kinds of device it can run on.
+    optimizers: what its models can update their weights with.
     """
 
     strategy: ClassVar[str]
@@ -107,6 +109,7 @@ class Backend(abc.ABC):
     flags: ClassVar[tuple[str, ...]] = ()
     takes_number: ClassVar[bool] = False
     devices: ClassVar[tuple[str, ...]] = ("cpu", "gpu")
+    optimizers: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, options: Sequence[str] = (), number: int | None = None) -> None:
         unknown = [option for option in options if option not in self.flags]
@@ -148,7 +151,19 @@ class Backend(abc.ABC):
         """Whether it can run on ``device`` (``cpu``, ``gpu:0``, ...) of this machine."""
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
-        """Why this backend cannot compute ``spec`` (on ``workload``), or an empty string."""
+        """Why this backend cannot compute ``spec`` (on ``workload``), or an empty string.
+
+        Here is what holds for all of them; a backend adds its own reasons.
+        """
+        if workload is None or workload.optimizer is None:
+            return ""
+        if workload.optimizer not in self.optimizers:
+            return f"it updates no weights with {workload.optimizer}"
+        if spec.precision.variable in ("float16", "bfloat16"):
+            return (
+                f"{spec.precision.variable} weights lose an optimizer's updates in their rounding; "
+                f"mixed_{spec.precision.variable} keeps them in float32"
+            )
         return ""
 
     def use_threads(self, count: int) -> None:  # noqa: B027
@@ -244,6 +259,25 @@ class Model(abc.ABC):
     ) -> RawGradients:
         """The outputs and every gradient; dy, dh, dc flow into the output and the final state."""
 
+    def _start_optimizer(self, name: str) -> None:
+        """Make an optimizer of the weights, or start it anew: no moments, no steps taken."""
+        raise UnsupportedError(f"{self.backend.name}: it updates no weights with {name}")
+
+    def _train_and_update(
+        self,
+        optimizer: str,
+        x: Tensor,
+        h: Tensor,
+        c: Tensor,
+        lengths: Tensor | None,
+        masks: Tensor | None,
+        dy: Tensor,
+        dh: Tensor,
+        dc: Tensor,
+    ) -> RawGradients:
+        """What ``_train`` does; then the optimizer, which was started, updates the weights."""
+        raise UnsupportedError(f"{self.backend.name}: it updates no weights with {optimizer}")
+
     @abc.abstractmethod
     def _host_weights(self, raw: Any) -> LSTMWeights:
         """The gradients of the weights that ``_train`` returned, in canonical form."""
@@ -260,7 +294,9 @@ class Model(abc.ABC):
     def synchronize(self) -> None:
         """Return when all work handed to the device is done."""
 
-    def _trace_ahead(self, training: bool, *args: Tensor) -> None:  # noqa: B027
+    def _trace_ahead(  # noqa: B027
+        self, training: bool, *args: Tensor, optimizer: str | None = None
+    ) -> None:
         """Trace the graph for these arguments without running it, if the framework can."""
 
     def evidence(self, workload: Workload) -> dict[str, Any]:
@@ -321,14 +357,22 @@ class Model(abc.ABC):
         lengths: npt.ArrayLike | None = None,
         *,
         masks: npt.ArrayLike | None = None,
+        optimizer: str | None = None,
     ) -> tuple[FloatArray, LSTMState, LSTMGradients]:
-        """What ``forward`` and ``gradients`` return, from one training step."""
-        tensors = self._checked(x, state, lengths, masks, training=True)
+        """What ``forward`` and ``gradients`` return, from one training step.
+
+        optimizer: the one that ``start_optimizer`` started, to update the weights in the same step.
+        """
+        tensors = self._checked(x, state, lengths, masks, training=True, optimizer=optimizer)
         batch, timesteps = self._batch_and_time(np.shape(x))
         shape = (timesteps, batch, self.spec.output_size)
         dy_ = self._checked_array("dy", dy, self._layout(shape))
         dh, dc = self._checked_state("dstate", dstate, batch)
-        raw = self._train(*tensors, self._to_device(dy_), self._to_device(dh), self._to_device(dc))
+        flowing = (self._to_device(dy_), self._to_device(dh), self._to_device(dc))
+        if optimizer is None:
+            raw = self._train(*tensors, *flowing)
+        else:
+            raw = self._train_and_update(optimizer, *tensors, *flowing)
         gradients = LSTMGradients(
             x=self._host_float(raw.dx),
             weights=self._host_weights(raw.weights),
@@ -337,12 +381,27 @@ class Model(abc.ABC):
         state = LSTMState(h=self._host_float(raw.h), c=self._host_float(raw.c))
         return self._host_float(raw.y), state, gradients
 
+    def start_optimizer(self, name: str) -> None:
+        """Make the optimizer ``name`` of this model's weights, or start it anew.
+
+        Its rates are those of ``optimizer.py``. Raises UnsupportedError if the backend has none.
+        """
+        if reason := self.backend.refusal(self.spec, Workload(1, 1, "training", optimizer=name)):
+            raise UnsupportedError(f"{self.backend.name}: {reason}")
+        self._start_optimizer(name)
+
     def prepare(self, workload: Workload, seed: int = 0) -> Step:
         """Place the inputs of ``workload`` on the device and return the step to time.
 
         With a window, one step works through the whole stream, window after window, each call
         taking the state that the one before returned. In training, a step computes the outputs
         and the gradients of every weight, of the input and of the initial state.
+
+        With an optimizer, which is started anew here, each window also updates the weights of this
+        model, as training does. From one call of the step to the next the sign of the gradient that
+        flows into the output alternates, and with it that of every gradient and update: what one
+        call adds to the weights the next takes off again, so that they stay near where they are
+        however long it is timed, and neither saturated gates nor denormal numbers come into it.
 
         Raises UnsupportedError for what the backend cannot do.
         """
@@ -353,8 +412,9 @@ class Model(abc.ABC):
                 f"workload.batch_major is {workload.batch_major}; "
                 f"the model was built with batch_major={self.batch_major}"
             )
-        if workload.optimizer is not None:
-            raise UnsupportedError(f"{self.backend.name}: it updates no weights yet")
+        optimizer = workload.optimizer
+        if optimizer is not None:
+            self._start_optimizer(optimizer)
         inputs = workload.inputs(self.spec, seed)
 
         def place(array: npt.NDArray[np.generic] | None) -> Tensor | None:
@@ -387,15 +447,36 @@ class Model(abc.ABC):
                 h, c = raw.h, raw.c
             return raw
 
+        negated = [
+            (x, place(swap(-inputs.dy[part])), masks)
+            for (x, _, masks), part in zip(windows, workload.windows(), strict=True)
+            if optimizer is not None
+        ]
+        signs = itertools.cycle((windows, negated))
+
+        def train_and_update() -> Tensor:
+            h, c = h0, c0
+            for x, dy, masks in next(signs):
+                raw = self._train_and_update(
+                    str(optimizer), x, h, c, lengths, masks, dy, zero, zero
+                )
+                h, c = raw.h, raw.c
+            return raw
+
         def trace() -> None:
             # The last window may be shorter than the rest: a graph of its own where shapes count.
             for x, dy, masks in {id(w): w for w in (windows[0], windows[-1])}.values():
-                if workload.training:
+                if optimizer is not None:
+                    self._trace_ahead(
+                        True, x, h0, c0, lengths, masks, dy, zero, zero, optimizer=optimizer
+                    )
+                elif workload.training:
                     self._trace_ahead(True, x, h0, c0, lengths, masks, dy, zero, zero)
                 else:
                     self._trace_ahead(False, x, h0, c0, lengths, None)
 
-        return Step(train if workload.training else infer, self.synchronize, trace)
+        run = train if workload.training else infer
+        return Step(run if optimizer is None else train_and_update, self.synchronize, trace)
 
     # -- checks
 
@@ -413,6 +494,7 @@ class Model(abc.ABC):
         lengths: npt.ArrayLike | None,
         masks: npt.ArrayLike | None,
         training: bool = False,
+        optimizer: str | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
         shape = np.shape(x)
         axes = "[batch, time, feature]" if self.batch_major else "[time, batch, feature]"
@@ -452,6 +534,7 @@ class Model(abc.ABC):
             min_length=None if lengths_ is None else int(lengths_.min()),
             dropout=0.0 if masks_ is None else 0.5,
             batch_major=self.batch_major,
+            optimizer=optimizer,
         )
         if reason := self.backend.refusal(self.spec, workload):
             raise UnsupportedError(f"{self.backend.name}: {reason}")

@@ -41,7 +41,7 @@ class BlockLSTM(TensorFlowBackend):
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if spec.precision.compute not in ("float32", "float16"):
             return "TensorFlow's BlockLSTMV2 has float32 and float16 kernels only"
-        return ""
+        return super().refusal(spec, workload)
 
     def to_layout(self, cell: LayerWeights) -> Arrays:
         return np.concatenate([cell.kernel, cell.recurrent_kernel], axis=0), cell.bias

@@ -56,7 +56,7 @@ class Cudnn(TensorFlowBackend):
             return "TensorFlow's cuDNN op computes in float16, float32 and float64 only"
         if workload is not None and workload.dropout and workload.training:
             return OWN_MASKS
-        return ""
+        return super().refusal(spec, workload)
 
     def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
         if evidence.get("cudnn"):

@@ -112,7 +112,7 @@ class FlashRNN(TorchBackend):
         if spec.dtype == "float64":
             return "FlashRNN computes in float32, float16 and bfloat16, not in float64"
         if self.kernel == "cuda":
-            return ""
+            return super().refusal(spec, workload)
         if spec.dtype == "float32":
             return (
                 f"FlashRNN's {self.kernel} kernel computes float32 products in TF32; "
@@ -126,7 +126,7 @@ class FlashRNN(TorchBackend):
         if self.kernel == "triton_fused" and spec.hidden_size not in TRITON_SIZES:
             sizes = ", ".join(map(str, TRITON_SIZES))
             return f"FlashRNN's Triton kernel takes hidden sizes {sizes}, not {spec.hidden_size}"
-        return ""
+        return super().refusal(spec, workload)
 
     def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
         return FlashRNNModel(self, spec, device, batch_major, weights)

@@ -47,7 +47,7 @@ class JaxCudnn(JaxBackend):
             return f"JAX's cuDNN layer takes float32 only (TF32 products or not), not {spec.dtype}"
         if workload is not None and workload.dropout and workload.training:
             return OWN_MASKS
-        return ""
+        return super().refusal(spec, workload)
 
     def layout(self, spec: LSTMSpec, weights: LSTMWeights) -> list[FloatArray]:
         return [cudnn_pack(spec, weights)]

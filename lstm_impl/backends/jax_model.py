@@ -22,9 +22,10 @@ import numpy.typing as npt
 from lstm_impl import cuda
 from lstm_impl.backend import Availability, Backend, Model, RawGradients, Tensor
 from lstm_impl.backends.hlo import MOST, describe_hlo
+from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMWeights
-from lstm_impl.workload import Workload
+from lstm_impl.workload import OPTIMIZERS, Workload
 
 INSTALL_CPU = "pip install jax"
 INSTALL_GPU = "pip install 'jax[cuda12]'"
@@ -86,6 +87,7 @@ class JaxBackend(Backend):
     """
 
     framework = "jax"
+    optimizers = OPTIMIZERS
     batch_first: ClassVar[bool] = False
 
     def availability(self, device: str = "cpu") -> Availability:
@@ -196,6 +198,8 @@ class JaxModel(Model):
         self._set_weights(weights)
         self._inference_step = jax.jit(self._inference)
         self._training_step = jax.jit(self._training)
+        self._updating_steps = {"sgd": jax.jit(self._sgd), "adam": jax.jit(self._adam)}
+        self._optimizers: dict[str, Any] = {}
         self._last: Tensor = None
 
     # -- the array face
@@ -255,6 +259,32 @@ class JaxModel(Model):
         weights, dx, dh0, dc0 = pull_back((dy, dh, dc))
         return (*outputs, dx, dh0, dc0, weights)
 
+    def _sgd(self, optimizer: tuple[()], parameters: Sequence[Tensor], *args: Tensor) -> Any:
+        results = self._training(parameters, *args)
+        updated = [
+            parameter - LEARNING_RATE * gradient
+            for parameter, gradient in zip(parameters, results[-1], strict=True)
+        ]
+        return results, updated, optimizer
+
+    def _adam(self, optimizer: Any, parameters: Sequence[Tensor], *args: Tensor) -> Any:
+        """What ``optax.adam`` computes, without another package to install."""
+        jnp = self._jax.numpy
+        step, moments = optimizer
+        step = step + 1
+        results = self._training(parameters, *args)
+        after = [
+            (BETA1 * m + (1.0 - BETA1) * gradient, BETA2 * v + (1.0 - BETA2) * gradient**2)
+            for (m, v), gradient in zip(moments, results[-1], strict=True)
+        ]
+        power = step.astype(self.variable_dtype)
+        first, second = 1.0 - BETA1**power, 1.0 - BETA2**power
+        updated = [
+            parameter - LEARNING_RATE * (m / first) / (jnp.sqrt(v / second) + EPSILON)
+            for parameter, (m, v) in zip(parameters, after, strict=True)
+        ]
+        return results, updated, (step, after)
+
     def _wide(self) -> contextlib.AbstractContextManager[Any]:
         """JAX rounds 64 bits to 32 unless told not to; it is told so for float64 only."""
         if self.spec.dtype != "float64":
@@ -307,11 +337,55 @@ class JaxModel(Model):
         self._last = raw.c
         return raw
 
-    def _trace_ahead(self, training: bool, *args: Tensor) -> None:
-        step = self._training_step if training else self._inference_step
+    def _start_optimizer(self, name: str) -> None:
+        self._optimizers[name] = ()
+        if name == "adam":
+            with self._wide():
+                self._optimizers[name] = (
+                    self._placed(np.array(0), np.int32),
+                    [
+                        (self._zeros_like(parameter), self._zeros_like(parameter))
+                        for parameter in self.parameters
+                    ],
+                )
+
+    def _zeros_like(self, parameter: Tensor) -> Tensor:
+        return self._placed(np.zeros(parameter.shape), self.variable_dtype)
+
+    def _train_and_update(
+        self,
+        optimizer: str,
+        x: Tensor,
+        h: Tensor,
+        c: Tensor,
+        lengths: Tensor | None,
+        masks: Tensor | None,
+        dy: Tensor,
+        dh: Tensor,
+        dc: Tensor,
+    ) -> RawGradients:
         with self._wide():
-            # JAX keeps what it traced and lowered; the first call has only to compile it.
-            step.lower(self.parameters, *args)
+            results, self.parameters, self._optimizers[optimizer] = self._updating_steps[optimizer](
+                self._optimizers[optimizer],
+                self.parameters,
+                *(x, h, c, lengths, masks, dy, dh, dc),
+            )
+        raw = RawGradients(*results)
+        self._last = raw.c
+        return raw
+
+    def _lowered(self, training: bool, optimizer: str | None, args: Sequence[Tensor]) -> Any:
+        with self._wide():
+            if optimizer is not None:
+                return self._updating_steps[optimizer].lower(
+                    self._optimizers[optimizer], self.parameters, *args
+                )
+            step = self._training_step if training else self._inference_step
+            return step.lower(self.parameters, *args)
+
+    def _trace_ahead(self, training: bool, *args: Tensor, optimizer: str | None = None) -> None:
+        # JAX keeps what it traced and lowered; the first call has only to compile it.
+        self._lowered(training, optimizer, args)
 
     def _host_weights(self, raw: Sequence[Tensor]) -> LSTMWeights:
         arrays = [self._host_float(gradient) for gradient in raw]
@@ -348,12 +422,12 @@ class JaxModel(Model):
         masks = None if inputs.masks is None else inputs.masks[:, part]
         state = (place(inputs.state.h), place(inputs.state.c))
         arguments = [sequence(inputs.x), *state, place(inputs.lengths), place(masks)]
-        step = self._inference_step
         if workload.training:
-            step = self._training_step
             arguments += [sequence(inputs.dy), *state]
+        if workload.optimizer is not None:
+            self._start_optimizer(workload.optimizer)
         with self._wide():
-            compiled = step.lower(self.parameters, *arguments).compile()
+            compiled = self._lowered(workload.training, workload.optimizer, arguments).compile()
         found: dict[str, Any] = {
             "source": "compiled HLO",
             "device": self.device,

@@ -20,10 +20,11 @@ from lstm_impl.backend import (
     RawGradients,
     Tensor,
 )
+from lstm_impl.optimizer import NumPyOptimizer
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.state import LSTMState
 from lstm_impl.weights import LSTMWeights
-from lstm_impl.workload import Workload
+from lstm_impl.workload import OPTIMIZERS, Workload
 
 
 class NumPyLoop(Backend):
@@ -33,6 +34,7 @@ class NumPyLoop(Backend):
     framework = "numpy"
     summary = "the float64 NumPy reference, a Python loop over time"
     devices = ("cpu",)
+    optimizers = OPTIMIZERS
 
     def availability(self, device: str = "cpu") -> Availability:
         if device == "cpu":
@@ -56,6 +58,7 @@ class NumPyModel(Model):
     ) -> None:
         super().__init__(backend, spec, device, batch_major)
         self._weights = weights
+        self._optimizers: dict[str, NumPyOptimizer] = {}
 
     def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
         return array
@@ -104,6 +107,32 @@ class NumPyModel(Model):
             dc=gradients.state.c,
             weights=gradients.weights,
         )
+
+    def _start_optimizer(self, name: str) -> None:
+        self._optimizers[name] = NumPyOptimizer(name)
+
+    def _train_and_update(
+        self,
+        optimizer: str,
+        x: Tensor,
+        h: Tensor,
+        c: Tensor,
+        lengths: Tensor | None,
+        masks: Tensor | None,
+        dy: Tensor,
+        dh: Tensor,
+        dc: Tensor,
+    ) -> RawGradients:
+        raw = self._train(x, h, c, lengths, masks, dy, dh, dc)
+        changes = self._optimizers[optimizer].changes(raw.weights.arrays())
+        self._weights = LSTMWeights.from_arrays(
+            self.spec,
+            [
+                self.spec.quantize(array + change)
+                for array, change in zip(self._weights.arrays(), changes, strict=True)
+            ],
+        )
+        return raw
 
     def _host_weights(self, raw: LSTMWeights) -> LSTMWeights:
         return raw.map(lambda array: array.astype(self.spec.precision.storage))

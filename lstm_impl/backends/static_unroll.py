@@ -36,7 +36,7 @@ class StaticUnroll(LoopBackend):
                 "XLA compiles unrolled bidirectional float64 wrongly at some sizes; "
                 "use while_loop+xla, or drop +xla"
             )
-        return ""
+        return super().refusal(spec, workload)
 
     def scan(
         self,

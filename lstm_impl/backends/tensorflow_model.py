@@ -27,9 +27,10 @@ from lstm_impl.backend import (
 )
 from lstm_impl.backends import tensorflow_evidence
 from lstm_impl.backends.hlo import describe_hlo
+from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.weights import LayerWeights, LSTMWeights
-from lstm_impl.workload import Workload
+from lstm_impl.workload import OPTIMIZERS, Workload
 
 INSTALL_CPU = "pip install 'lstm-benchmark-suite[cpu]'"
 INSTALL_GPU = "pip install 'tensorflow[and-cuda]'"
@@ -99,6 +100,7 @@ class TensorFlowBackend(Backend):
     """
 
     framework = "tensorflow"
+    optimizers = OPTIMIZERS
     flags: ClassVar[tuple[str, ...]] = ("xla",)
     dynamic: ClassVar[bool] = True
 
@@ -198,6 +200,70 @@ class TensorFlowBackend(Backend):
         return x, tf.stack(h_last), tf.stack(c_last)
 
 
+class Optimizer:
+    """TensorFlow's fused ops, ``ResourceApplyGradientDescent`` and ``ResourceApplyAdam``.
+
+    One op a variable, in a graph and under XLA alike, is the least that an update can cost, and it
+    is the same for every backend of TensorFlow, whose LSTMs are to be compared. Keras's optimizers
+    compute the same in a dozen ops a variable, which were no slower on three small variables; but
+    theirs would be another update than PyTorch's and JAX's, the epsilon being added elsewhere. The
+    op adds it there too, so it is given one that is scaled: see ``adam_scales``.
+    """
+
+    def __init__(self, name: str, variables: Sequence[Any]) -> None:
+        import tensorflow as tf
+
+        self._tf = tf
+        self._name = name
+        self._variables = variables
+        self._moments: list[tuple[Any, Any]] = []
+        if name == "adam":
+            # 64 bits: TensorFlow keeps 32-bit integers of a GPU's graph in the host's memory.
+            self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
+            self._moments = [
+                (tf.Variable(zeros, trainable=False), tf.Variable(zeros, trainable=False))
+                for zeros in map(tf.zeros_like, variables)
+            ]
+
+    def restart(self) -> None:
+        """No moments, no steps taken."""
+        if self._moments:
+            self._step.assign(0)
+        for each in itertools.chain.from_iterable(self._moments):
+            each.assign(self._tf.zeros_like(each))
+
+    def apply(self, gradients: Tensors) -> None:
+        """Update the variables; to be called in a graph, once."""
+        tf = self._tf
+        if self._name == "sgd":
+            for variable, gradient in zip(self._variables, gradients, strict=True):
+                tf.raw_ops.ResourceApplyGradientDescent(
+                    var=variable.handle,
+                    alpha=tf.constant(LEARNING_RATE, variable.dtype),
+                    delta=gradient,
+                )
+            return
+        dtype = self._variables[0].dtype
+        step = tf.cast(self._step.assign_add(1), dtype)
+        beta1, beta2 = tf.constant(BETA1, dtype), tf.constant(BETA2, dtype)
+        power1, power2 = tf.pow(beta1, step), tf.pow(beta2, step)
+        for variable, (m, v), gradient in zip(
+            self._variables, self._moments, gradients, strict=True
+        ):
+            tf.raw_ops.ResourceApplyAdam(
+                var=variable.handle,
+                m=m.handle,
+                v=v.handle,
+                beta1_power=power1,
+                beta2_power=power2,
+                lr=tf.constant(LEARNING_RATE, dtype),
+                beta1=beta1,
+                beta2=beta2,
+                epsilon=EPSILON * tf.sqrt(1.0 - power2),
+                grad=gradient,
+            )
+
+
 class TensorFlowModel(Model):
     """Variables on a device and the traced functions over them.
 
@@ -228,6 +294,7 @@ class TensorFlowModel(Model):
         with tf.device(self._tf_device):
             self.variables = self._make_variables(weights)
         self._functions: dict[tuple[Any, ...], Any] = {}
+        self._optimizers: dict[str, Optimizer] = {}
 
     def _make_variables(self, weights: LSTMWeights) -> list[Any]:
         tf = self._tf
@@ -341,16 +408,34 @@ class TensorFlowModel(Model):
         )
         return y, h_last, c_last, dx, dh0, dc0, weights
 
+    def _updating_body(self, optimizer: Optimizer) -> Callable[..., tuple[Any, ...]]:
+        def body(*args: Tensor) -> tuple[Any, ...]:
+            results = self._training_body(*args)
+            with self._tf.device(self._tf_device):
+                optimizer.apply(results[-1])
+            return results
+
+        return body
+
     def _function(
-        self, training: bool, x: Tensor, lengths: Tensor | None, masks: Tensor | None
+        self,
+        training: bool,
+        x: Tensor,
+        lengths: Tensor | None,
+        masks: Tensor | None,
+        optimizer: str | None = None,
     ) -> Any:
         """The traced step: one for each combination of optional inputs, and of shapes if static."""
-        key: tuple[Any, ...] = (training, lengths is not None, masks is not None)
+        key: tuple[Any, ...] = (training, lengths is not None, masks is not None, optimizer)
         if not self.backend.dynamic:
             key = (*key, *x.shape)
         if key not in self._functions:
             tf = self._tf
-            body = self._training_body if training else self._inference_body
+            body: Callable[..., tuple[Any, ...]] = self._inference_body
+            if training:
+                body = self._training_body
+            if optimizer is not None:
+                body = self._updating_body(self._optimizers[optimizer])
 
             def step(
                 x: Tensor, h: Tensor, c: Tensor, optional: dict[str, Tensor], *rest: Tensor
@@ -359,7 +444,8 @@ class TensorFlowModel(Model):
 
             # A name of its own shows in profiles; and TensorFlow, which tells functions apart by
             # their code, would else warn of retracing when many models are built.
-            name = f"{self.backend.name}_{'train' if training else 'infer'}_{next(_numbers)}"
+            kind = optimizer or ("train" if training else "infer")
+            name = f"{self.backend.name}_{kind}_{next(_numbers)}"
             step.__code__ = step.__code__.replace(co_name=re.sub(r"\W", "_", name))
             self._functions[key] = tf.function(
                 step,
@@ -437,18 +523,35 @@ class TensorFlowModel(Model):
                 )
             )
 
-    def _trace_ahead(
+    def _start_optimizer(self, name: str) -> None:
+        with self._tf.device(self._tf_device):
+            if name not in self._optimizers:
+                self._optimizers[name] = Optimizer(name, self.variables)
+            self._optimizers[name].restart()
+
+    def _train_and_update(
         self,
-        training: bool,
+        optimizer: str,
         x: Tensor,
         h: Tensor,
         c: Tensor,
         lengths: Tensor | None,
         masks: Tensor | None,
-        *rest: Tensor,
-    ) -> None:
+        dy: Tensor,
+        dh: Tensor,
+        dc: Tensor,
+    ) -> RawGradients:
         with self._tf.device(self._tf_device):
-            self._function(training, x, lengths, masks).get_concrete_function(
+            return RawGradients(
+                *self._function(True, x, lengths, masks, optimizer)(
+                    x, h, c, self._optional(lengths, masks), dy, dh, dc
+                )
+            )
+
+    def _trace_ahead(self, training: bool, *args: Tensor, optimizer: str | None = None) -> None:
+        x, h, c, lengths, masks, *rest = args
+        with self._tf.device(self._tf_device):
+            self._function(training, x, lengths, masks, optimizer).get_concrete_function(
                 x, h, c, self._optional(lengths, masks), *rest
             )
 
@@ -476,7 +579,7 @@ class TensorFlowModel(Model):
         arguments = [x, h, c, self._optional(lengths, masks)]
         if workload.training:
             arguments += [place(inputs.dy), h, c]
-        function = self._function(workload.training, x, lengths, masks)
+        function = self._function(workload.training, x, lengths, masks, workload.optimizer)
         with self._tf.device(self._tf_device):
             text = function.experimental_get_compiler_ir(*arguments)(stage="optimized_hlo")
         return describe_hlo(text)

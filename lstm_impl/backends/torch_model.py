@@ -19,9 +19,10 @@ import numpy.typing as npt
 
 from lstm_impl import cuda
 from lstm_impl.backend import Availability, Backend, Model, RawGradients, Tensor
+from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.weights import LSTMWeights
-from lstm_impl.workload import Workload
+from lstm_impl.workload import OPTIMIZERS, Workload
 
 INSTALL_CPU = "pip install torch --index-url https://download.pytorch.org/whl/cpu"
 INSTALL_GPU = "pip install torch"
@@ -60,6 +61,7 @@ class TorchBackend(Backend):
     """A backend that computes with PyTorch."""
 
     framework = "torch"
+    optimizers = OPTIMIZERS
 
     def availability(self, device: str = "cpu") -> Availability:
         kind = device.partition(":")[0]
@@ -91,6 +93,7 @@ class TorchModel(Model):
         self.compute_dtype = getattr(torch, spec.precision.compute)
         self.variable_dtype = getattr(torch, spec.precision.variable)
         self.parameters: list[Tensor] = []
+        self._optimizers: dict[str, Any] = {}
 
     # -- what a strategy says
 
@@ -189,6 +192,35 @@ class TorchModel(Model):
         )
         y, h_last, c_last = (tensor.detach() for tensor in outputs)
         return RawGradients(y, h_last, c_last, dx, dh0, dc0, weights)
+
+    def _start_optimizer(self, name: str) -> None:
+        optim = self._torch.optim
+        # As users make them: fused or in a loop is PyTorch's own choice.
+        if name == "sgd":
+            self._optimizers[name] = optim.SGD(self.parameters, lr=LEARNING_RATE)
+        else:
+            self._optimizers[name] = optim.Adam(
+                self.parameters, lr=LEARNING_RATE, betas=(BETA1, BETA2), eps=EPSILON
+            )
+
+    def _train_and_update(
+        self,
+        optimizer: str,
+        x: Tensor,
+        h: Tensor,
+        c: Tensor,
+        lengths: Tensor | None,
+        masks: Tensor | None,
+        dy: Tensor,
+        dh: Tensor,
+        dc: Tensor,
+    ) -> RawGradients:
+        raw = self._train(x, h, c, lengths, masks, dy, dh, dc)
+        # What ``backward`` leaves in .grad where there was nothing before.
+        for parameter, gradient in zip(self.parameters, raw.weights, strict=True):
+            parameter.grad = gradient
+        self._optimizers[optimizer].step()
+        return raw
 
     def _host_weights(self, raw: Sequence[Tensor]) -> LSTMWeights:
         return self.canonical([self._host_float(gradient) for gradient in raw])

@@ -1,0 +1,322 @@
+"""Training steps that update the weights: every backend's update is the formula's in NumPy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lstm_impl import (
+    LSTMSpec,
+    LSTMState,
+    LSTMWeights,
+    Model,
+    UnsupportedError,
+    Workload,
+    get_backend,
+    list_backends,
+)
+from lstm_impl.backends.numpy_loop import NumPyLoop, NumPyModel
+from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE, NumPyOptimizer
+from lstm_impl.workload import OPTIMIZERS
+
+TRAIN = Workload(2, 3, "training")
+
+# Compiling takes it minutes; the update is PyTorch's own either way.
+SLOW = ("torch_compile",)
+
+
+def ready(name: str, spec: LSTMSpec, workload: Workload = TRAIN, **options: Any) -> Model:
+    """The model, or a skip in the backend's own words."""
+    backend = get_backend(name)
+    if not (available := backend.availability("cpu")):
+        pytest.skip(f"{name}: {available}")
+    if reason := backend.refusal(spec, workload):
+        pytest.skip(f"{name}: {reason}")
+    return backend.build(spec, LSTMWeights.random(spec, seed=2), "cpu", **options)
+
+
+def one_of_each_framework() -> list[str]:
+    """The first backend of each framework that trains on a CPU, whether it is installed or not."""
+    first: dict[str, str] = {}
+    for name in list_backends():
+        backend = get_backend(name)
+        if "cpu" in backend.devices and backend.optimizers and not name.startswith(SLOW):
+            first.setdefault(backend.framework, name)
+    return list(first.values())
+
+
+EACH = one_of_each_framework()
+
+
+def moved(model: Model, start: LSTMWeights) -> float:
+    """How far the weight that has moved most is from where it started."""
+    pairs = zip(model.get_weights().arrays(), start.arrays(), strict=True)
+    return max(float(np.max(np.abs(np.float64(now) - then))) for now, then in pairs)
+
+
+# -- the formula
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=8))
+def test_adam_is_the_algorithm_as_it_was_published(gradients: list[float]) -> None:
+    optimizer = NumPyOptimizer("adam")
+    m = v = 0.0
+    for t, g in enumerate(gradients, start=1):
+        m = BETA1 * m + (1 - BETA1) * g
+        v = BETA2 * v + (1 - BETA2) * g * g
+        m_hat, v_hat = m / (1 - BETA1**t), v / (1 - BETA2**t)
+        expected = -LEARNING_RATE * m_hat / (v_hat**0.5 + EPSILON)
+        (change,) = optimizer.changes([np.array([g])])
+        np.testing.assert_allclose(change, [expected], rtol=1e-9, atol=1e-20)
+
+
+def test_sgd_goes_down_the_gradient_and_remembers_nothing() -> None:
+    optimizer = NumPyOptimizer("sgd")
+    for _ in range(2):
+        (change,) = optimizer.changes([np.array([2.0, -4.0])])
+        np.testing.assert_array_equal(change, [-2.0 * LEARNING_RATE, 4.0 * LEARNING_RATE])
+
+
+# -- every backend
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name.startswith(SLOW) else [])
+        for name in list_backends()
+    ],
+)
+def test_a_backend_updates_its_weights_by_the_formula_for_its_own_gradients(name: str) -> None:
+    """Three updates, in float64 where there is one: an epsilon in another place would show."""
+    spec = LSTMSpec(3, 4, dtype="float64")
+    if get_backend(name).refusal(spec):
+        spec = LSTMSpec(3, 4)
+    model = ready(name, spec)
+    inputs = TRAIN.inputs(spec)
+    dy = inputs.dy * 1e-5  # so small that Adam's epsilon is a hundredth of the gradient, or more
+    u = 2.0**-52 if spec.dtype == "float64" else 2.0**-23
+    for optimizer in OPTIMIZERS:
+        model.set_weights(LSTMWeights.random(spec, seed=2))
+        model.start_optimizer(optimizer)
+        numpy = NumPyOptimizer(optimizer)
+        expected = [np.asarray(array, np.float64) for array in model.get_weights().arrays()]
+        start = model.get_weights()
+        for _ in range(3):
+            _, _, gradients = model.forward_and_gradients(
+                inputs.x, dy, inputs.state, optimizer=optimizer
+            )
+            changes = numpy.changes(gradients.weights.arrays())
+            expected = [array + change for array, change in zip(expected, changes, strict=True)]
+        after = model.get_weights().arrays()
+        for now, then, before in zip(after, expected, start.arrays(), strict=True):
+            # Three sums are rounded, and Adam's 1 - BETA2**step loses digits.
+            change = np.abs(then - before)
+            allowed = 3 * u * np.abs(then) + 2 * u / (1 - BETA2) * change
+            assert np.all(np.abs(now - then) <= allowed)
+        if spec.dtype == "float64" or optimizer == "adam":
+            assert moved(model, start) > 100 * u  # so that there was something to see
+
+
+@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_step_updates_the_weights_after_each_of_its_windows(name: str, optimizer: str) -> None:
+    spec = LSTMSpec(3, 4)
+    workload = Workload(2, 7, "training", window=3, optimizer=optimizer)
+    model, other = ready(name, spec), ready(name, spec)
+    step = model.prepare(workload, seed=4)
+    step.trace()
+    start = model.get_weights()
+    inputs = workload.inputs(spec, seed=4)
+    other.start_optimizer(optimizer)
+    for sign in (1, -1):  # the second call takes off again what the first has added
+        step.run()
+        step.synchronize()
+        state = inputs.state
+        for part in workload.windows():
+            _, state, _ = other.forward_and_gradients(
+                inputs.x[part], sign * inputs.dy[part], state, optimizer=optimizer
+            )
+        for ours, theirs in zip(
+            model.get_weights().arrays(), other.get_weights().arrays(), strict=True
+        ):
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=3 * 2.0**-23)
+        if sign == 1:
+            assert moved(model, start) > LEARNING_RATE / 2
+
+
+@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_weights_stay_near_their_start_however_many_steps_are_made(
+    name: str, optimizer: str
+) -> None:
+    spec = LSTMSpec(3, 4)
+    model = ready(name, spec)
+    start = model.get_weights()
+    step = model.prepare(Workload(8, 6, "training", window=3, optimizer=optimizer))
+    step.run()
+    once = moved(model, start)
+    for _ in range(299):
+        step.run()
+    step.synchronize()
+    # 300 calls of one sign would have brought them 300 times as far. Adam's first steps, while its
+    # moments adapt, are the longest and are not taken off again.
+    assert 0 < once < 100 * LEARNING_RATE
+    assert moved(model, start) < 3 * once
+
+
+def test_without_the_alternating_sign_the_weights_would_wander_off() -> None:
+    spec = LSTMSpec(3, 4)
+    model = ready("numpy", spec)
+    start = model.get_weights()
+    inputs = TRAIN.inputs(spec)
+    model.start_optimizer("adam")
+    for _ in range(50):
+        model.forward_and_gradients(inputs.x, inputs.dy, inputs.state, optimizer="adam")
+    assert moved(model, start) > 40 * LEARNING_RATE
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_an_optimizer_works_with_all_that_training_has(name: str) -> None:
+    """It sees gradients only: layers, directions, lengths, dropout, batch-major, mixed precision.
+
+    What the weights become is the gate's to judge; here, that it is the very update of a step.
+    """
+    spec = LSTMSpec(3, 4, num_layers=2, bidirectional=True, dtype="mixed_bfloat16")
+    workload = Workload(
+        4, 5, "training", min_length=2, dropout=0.5, batch_major=True, optimizer="sgd"
+    )
+    model = ready(name, spec, workload, batch_major=True)
+    start = model.get_weights()
+    inputs = workload.inputs(spec)
+    model.start_optimizer("sgd")
+    _, _, gradients = model.forward_and_gradients(
+        np.swapaxes(inputs.x, 0, 1),
+        np.swapaxes(inputs.dy, 0, 1),
+        inputs.state,
+        LSTMState.zeros(spec, 4),
+        inputs.lengths,
+        masks=inputs.masks,
+        optimizer="sgd",
+    )
+    for now, then, gradient in zip(
+        model.get_weights().arrays(), start.arrays(), gradients.weights.arrays(), strict=True
+    ):
+        assert now.dtype == np.float32  # the weights' own, not the half they are computed in
+        np.testing.assert_allclose(now, then - LEARNING_RATE * gradient, rtol=0, atol=2.0**-23)
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_a_prepared_step_starts_its_optimizer_anew(name: str) -> None:
+    spec = LSTMSpec(3, 4)
+    workload = Workload(2, 3, "training", optimizer="adam")
+    model = ready(name, spec)
+    start = model.get_weights()
+    after = []
+    for _ in range(2):
+        model.set_weights(start)
+        model.prepare(workload).run()
+        after.append(model.get_weights().arrays())
+    for first, second in zip(*after, strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+EVIDENCE = {"tensorflow": "ResourceApplyAdam", "torch": "Adam.step", "jax": "", "flax": ""}
+
+
+@pytest.mark.parametrize("name", [name for name in EACH if name != "numpy"])
+def test_the_evidence_is_that_of_the_step_with_its_update(name: str) -> None:
+    spec = LSTMSpec(3, 4)
+    workload = Workload(2, 5, "training", window=2)
+    plain = ready(name, spec).evidence(workload)
+    updating = ready(name, spec).evidence(Workload(2, 5, "training", window=2, optimizer="adam"))
+    expected = EVIDENCE[get_backend(name).framework]
+    if expected:
+        assert any(expected in op for op in updating["ops"])
+        assert not any(expected in op for op in plain["ops"])
+    else:  # compiled into fusions, which have no names
+        assert updating["fusions"] > plain["fusions"]
+
+
+def test_the_evidence_of_a_compiled_step_has_its_update_too() -> None:
+    spec = LSTMSpec(3, 4)
+    name = "while_loop+hoisted+xla"
+    plain = ready(name, spec).evidence(TRAIN)
+    updating = ready(name, spec).evidence(Workload(2, 3, "training", optimizer="adam"))
+    assert updating["hlo"]["fusions"] > plain["hlo"]["fusions"]
+
+
+# -- refusals
+
+
+@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_weights_are_not_updated(name: str, dtype: str) -> None:
+    backend = get_backend(name)
+    spec = LSTMSpec(3, 4, dtype=dtype)
+    reason = backend.refusal(spec, Workload(2, 3, "training", optimizer="sgd"))
+    assert f"lose an optimizer's updates in their rounding; mixed_{dtype} keeps them" in reason
+    assert not backend.refusal(spec, TRAIN)
+
+
+@pytest.mark.parametrize(
+    "name", ["static_unroll", "block_lstm", "cudnn", "flashrnn+alternating", "jax_cudnn"]
+)
+def test_a_backend_with_reasons_of_its_own_has_the_common_ones_too(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = get_backend(name)
+    workload = Workload(2, 3, "training", optimizer="adam")
+    assert not backend.refusal(LSTMSpec(3, 4), workload)
+    monkeypatch.setattr(type(backend), "optimizers", ("sgd",))
+    assert backend.refusal(LSTMSpec(3, 4), workload) == "it updates no weights with adam"
+
+
+def test_every_backend_takes_an_optimizer_or_says_why_not() -> None:
+    workload = Workload(2, 3, "training", optimizer="adam")
+    refused = {
+        name: reason
+        for name in list_backends()
+        if (reason := get_backend(name).refusal(LSTMSpec(3, 16), workload))
+    }
+    untrained = {
+        name: reason
+        for name in list_backends()
+        if (reason := get_backend(name).refusal(LSTMSpec(3, 16), TRAIN))
+    }
+    assert refused == untrained
+
+
+class OneWay(NumPyLoop):
+    """A backend from elsewhere, which knows nothing of optimizers and has reasons of its own."""
+
+    strategy = "one_way"
+
+    def refusal(self, *rest: Any) -> str:
+        return ""
+
+    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
+        class Plain(NumPyModel):
+            _start_optimizer = Model._start_optimizer
+            _train_and_update = Model._train_and_update
+
+        return Plain(self, spec, device, batch_major, weights)
+
+
+def test_a_backend_that_knows_no_optimizer_refuses_one() -> None:
+    model = OneWay().build(LSTMSpec(3, 4), LSTMWeights.random(LSTMSpec(3, 4)))
+    words = "one_way: it updates no weights with adam"
+    with pytest.raises(UnsupportedError, match=words):
+        model.prepare(Workload(2, 3, "training", optimizer="adam"))
+    with pytest.raises(UnsupportedError, match=words):
+        model.start_optimizer("adam")
+    model.prepare(TRAIN).run()
+
+
+def test_an_unknown_optimizer_is_told_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="'lion'; expected one of sgd, adam"):
+        ready("numpy", LSTMSpec(3, 4)).start_optimizer("lion")
