@@ -3,7 +3,8 @@
 Outputs, final state and every gradient are compared with the float64 reference on the case's own
 shapes, inputs and weights. The error of an array is its largest deviation over the reference's
 largest magnitude. The bound is derived from the precision, the number of timesteps and the sizes
-(see ``bounds``); ``docs/equivalence.md`` has the derivation and what it catches.
+(see ``bounds``); ``docs/equivalence.md`` has the derivation and what it catches. Where an optimizer
+updates the weights in the same step, what that step adds to them is judged too.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +20,7 @@ import numpy.typing as npt
 
 from lstm_impl import reference
 from lstm_impl.backend import Backend, Model, get_backend
+from lstm_impl.optimizer import BETA2, LEARNING_RATE, NumPyOptimizer
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.state import LSTMGradients, LSTMState
 from lstm_impl.weights import LSTMWeights
@@ -83,6 +85,10 @@ def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = 
     other, and the shorter last one if there is one: the windows between are the same computation.
     In inference mode the gradients are not part of the work and are not compared. The judge is the
     one that fits the size, unless one is given.
+
+    With an optimizer it is the updating step that computes all this, each time from the weights
+    that the model was given, which it has again in the end. The update must be the formula's for
+    the step's own gradients, which are those of the reference within their bounds.
     """
     spec, weights = model.spec, model.given_weights or model.get_weights()
     inputs = workload.inputs(spec, seed)
@@ -94,13 +100,23 @@ def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = 
     state = inputs.state
     judge = judge or choose_judge(spec, workload)
     for part in parts:
-        ours, theirs = _results(model, judge, weights, inputs, part, state, workload.training)
+        if workload.optimizer is not None:
+            model.set_weights(weights)  # without what the steps before have added
+            model.start_optimizer(workload.optimizer)
+        ours, theirs = _results(model, judge, weights, inputs, part, state, workload)
         found = compare(ours, theirs)
         allowed = bounds(spec, workload.batch, part.stop - part.start, list(found))
+        if workload.optimizer is not None:
+            gradients = [ours[f"d{name}"] for name in weights.names()]
+            found["update"], allowed["update"] = update_error(
+                spec, workload.optimizer, weights, model.get_weights(), gradients
+            )
         for name, off in found.items():
             if name not in errors or off / allowed[name] > errors[name] / bounds_[name]:
                 errors[name], bounds_[name] = off, allowed[name]
         state = LSTMState(theirs["h"], theirs["c"])
+    if workload.optimizer is not None:
+        model.set_weights(weights)
     # A conversion and its inverse could be wrong alike: the weights must come back as they went in.
     read_back = zip(model.get_weights().arrays(), weights.arrays(), strict=True)
     errors["weights"] = max(error(ours, theirs) for ours, theirs in read_back)
@@ -158,6 +174,35 @@ def error(ours: npt.ArrayLike, theirs: npt.ArrayLike, smallest: float = 0.0) -> 
     if scale == 0.0:
         return 0.0 if deviation == 0.0 else math.inf
     return deviation / scale
+
+
+def update_error(
+    spec: LSTMSpec,
+    optimizer: str,
+    before: LSTMWeights,
+    after: LSTMWeights,
+    gradients: Sequence[FloatArray],
+) -> tuple[float, float]:
+    """How far an optimizer's first update is from its formula for these gradients, and how far it
+    may be: of the array of weights where it uses up most of that.
+
+    Relative to the largest change, or to that of a gradient of ``SMALLEST_SCALE``. Changes are
+    small beside weights, so most of the bound is the rounding of the weights to which they are
+    added; the rest is Adam's ``1 - BETA2**step``, which loses digits.
+    """
+    u = 2.0**-53 if spec.precision.variable == "float64" else 2.0**-24
+    worst = (0.0, 1.0)
+    changes = NumPyOptimizer(optimizer).changes(gradients)
+    for old, new, change in zip(before.arrays(), after.arrays(), changes, strict=True):
+        smallest = LEARNING_RATE * SMALLEST_SCALE
+        moved = np.asarray(new, np.float64) - np.asarray(old, np.float64)
+        found = error(moved, change, smallest)
+        scale = float(np.max(np.abs(change), initial=smallest))
+        share = float(np.max(np.abs(new), initial=0.0)) / scale + 1.0 / (1.0 - BETA2)
+        allowed = min(CEILING, CONSTANT * u * share)
+        if not found / allowed <= worst[0] / worst[1]:
+            worst = (found, allowed)
+    return worst
 
 
 def named(
@@ -286,7 +331,7 @@ def _results(
     inputs: Inputs,
     part: slice,
     state: LSTMState,
-    training: bool,
+    workload: Workload,
 ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
     def swap(array: FloatArray) -> FloatArray:
         return np.swapaxes(array, 0, 1) if model.batch_major else array
@@ -296,7 +341,7 @@ def _results(
     masks = None if inputs.masks is None else inputs.masks[:, part]
     x = swap(inputs.x[part])
     gradients = None
-    if training:  # the step that will be timed, its own outputs too
+    if workload.training:  # the step that will be timed, its own outputs too
         y, final, gradients = model.forward_and_gradients(
             x,
             swap(inputs.dy[part]),
@@ -304,11 +349,12 @@ def _results(
             final_gradient(quantized),
             inputs.lengths,
             masks=masks,
+            optimizer=workload.optimizer,
         )
         gradients = LSTMGradients(swap(gradients.x), gradients.weights, gradients.state)
     else:
         y, final = model.forward(x, quantized, inputs.lengths, masks=masks)
-    theirs = _judged(judge, model.spec, weights, inputs, part, quantized, training)
+    theirs = _judged(judge, model.spec, weights, inputs, part, quantized, workload.training)
     return named(swap(y), final, gradients), theirs
 
 

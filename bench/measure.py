@@ -153,7 +153,7 @@ class Bench:
     too_many_threads: Callable[[], Sequence[str]] = lambda: environment.too_many_threads(
         environment.read()
     )
-    started: set[tuple[str, str, str]] = field(default_factory=set)
+    started: set[tuple[str, ...]] = field(default_factory=set)
     free: Callable[[str], estimate.Free] = estimate.free
     announce: Callable[[Sequence[Case]], None] = lambda cases: None
     threads: int | None = None
@@ -165,7 +165,8 @@ class Bench:
         Importing a framework, opening a device and loading a compiler take seconds, and would
         otherwise count as the building and compiling of the first case.
         """
-        key = (backend.name, case.device, case.workload.mode)
+        work = case.workload
+        key = (backend.name, case.device, work.mode, work.optimizer or "")
         if key in self.started:
             return
         self.started.add(key)
@@ -173,7 +174,7 @@ class Bench:
             backend.use_threads(self.threads)
         smallest = LSTMSpec(1, 1, dtype=case.spec.dtype)
         model = backend.build(smallest, LSTMWeights.random(smallest), case.device)
-        step = model.prepare(Workload(1, 1, case.workload.mode))
+        step = model.prepare(Workload(1, 1, work.mode, optimizer=work.optimizer))
         step.run()
         step.synchronize()
 

@@ -20,6 +20,7 @@ from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend
 from lstm_impl.backend import RawGradients
 from lstm_impl.backends.numpy_loop import NumPyModel
 from lstm_impl.weights import LayerWeights
+from lstm_impl.workload import OPTIMIZERS
 
 PRECISIONS = ("float64", "float32", "tf32", "float16", "bfloat16")
 SPECS = (
@@ -28,6 +29,7 @@ SPECS = (
     LSTMSpec(7, 13),
     LSTMSpec(6, 8, num_layers=2, bidirectional=True),
 )
+SPEC = LSTMSpec(5, 8)
 
 
 def swap_gates(first: int, second: int) -> Callable[[LayerWeights], LayerWeights]:
@@ -125,6 +127,88 @@ GRADIENT_MUTATIONS = {
     "state_gradient_cut": lambda raw: replace(raw, dc=np.zeros_like(raw.dc)),
     "dx_is_nan": lambda raw: replace(raw, dx=raw.dx * np.nan),
 }
+
+
+class UpdateMutant(NumPyModel):
+    """Computes the right gradients, and changes what an update adds to the weights."""
+
+    def __init__(
+        self, spec: LSTMSpec, change: Callable[[LSTMWeights, LSTMWeights], LSTMWeights]
+    ) -> None:
+        super().__init__(get_backend("numpy"), spec, "cpu", False, LSTMWeights.random(spec, seed=3))
+        self._change = change
+
+    def _train_and_update(self, *args: Any) -> RawGradients:
+        before = self._weights
+        raw = super()._train_and_update(*args)
+        self._weights = self._change(before, self._weights)
+        return raw
+
+
+def times(factor: float) -> Callable[[LSTMWeights, LSTMWeights], LSTMWeights]:
+    def change(before: LSTMWeights, after: LSTMWeights) -> LSTMWeights:
+        changed = iter(
+            (then + factor * (np.float64(now) - then)).astype(then.dtype)
+            for then, now in zip(before.arrays(), after.arrays(), strict=True)
+        )
+        return before.map(lambda _: next(changed))
+
+    return change
+
+
+def only_kernels(before: LSTMWeights, after: LSTMWeights) -> LSTMWeights:
+    """The bias is left as it was."""
+    pairs = zip(before.arrays(), after.arrays(), strict=True)
+    return LSTMWeights.from_arrays(SPEC, [old if old.ndim == 1 else new for old, new in pairs])
+
+
+UPDATE_MUTATIONS = {
+    "not_made": times(0.0),
+    "negated": times(-1.0),
+    "made_twice": times(2.0),
+    "off_by_a_twentieth": times(1.05),
+    "bias_left_out": only_kernels,
+    "not_finite": times(np.nan),
+}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("mutation", UPDATE_MUTATIONS)
+def test_a_wrong_update_of_the_weights_fails(mutation: str, optimizer: str) -> None:
+    workload = Workload(5, 15, "training", optimizer=optimizer)
+    result = gate(UpdateMutant(SPEC, UPDATE_MUTATIONS[mutation]), workload)
+    assert not result.passed
+    assert result.describe().startswith("update differs from the float64 NumPy reference by")
+    # Without the optimizer the same model is right: it is the update alone that is wrong.
+    assert gate(UpdateMutant(SPEC, UPDATE_MUTATIONS[mutation]), Workload(5, 15, "training")).passed
+
+
+@pytest.mark.parametrize("mutation", GRADIENT_MUTATIONS)
+def test_a_wrong_gradient_fails_though_the_update_is_the_formulas_for_it(mutation: str) -> None:
+    model = GradientMutant(SPEC, GRADIENT_MUTATIONS[mutation])
+    result = gate(model, Workload(5, 15, "training", optimizer="sgd"))
+    assert not result.passed
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("dtype", ["float64", "float32", "tf32", "mixed_float16"])
+def test_the_gate_judges_an_update_from_the_weights_given_and_gives_them_back(
+    dtype: str, optimizer: str
+) -> None:
+    spec = LSTMSpec(3, 4, num_layers=2, bidirectional=True, dtype=dtype)
+    model = get_backend("numpy").build(spec, LSTMWeights.random(spec, seed=3))
+    for workload in (
+        Workload(5, 15, "training", window=4, optimizer=optimizer),
+        Workload(1, 1, "training", optimizer=optimizer),
+    ):
+        model.prepare(workload).run()  # a first call, which has moved them
+        result = gate(model, workload)
+        assert result.passed, result.describe()
+        assert 0 < result.errors["update"] <= result.bounds["update"]
+        assert model.given_weights is not None
+        pairs = zip(model.get_weights().arrays(), model.given_weights.arrays(), strict=True)
+        for now, given in pairs:
+            np.testing.assert_array_equal(now, given)
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
