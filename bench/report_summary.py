@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench import report_roofs
 from bench.payback import BreakEven, break_even
 from bench.report_rows import KINDS, MEASURED, Doubt, Row, Section, Table
 from bench.report_text import (
@@ -77,6 +78,8 @@ def findings(section: Section) -> list[Finding]:
     found = [Finding(_answer(table), answer=True) for table in section.tables if table.groups]
     if not found:
         found.append(Finding("Nothing was measured.", loud=True))
+    reached = ((table, report_roofs.sentence(table)) for table in section.tables)
+    found.extend(Finding(f"{title(table)}: {told}.") for table, told in reached if told)
     found.extend(_costs(section))
     found.extend(_paybacks(section))
     if not section.complete:
