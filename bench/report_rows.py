@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -19,8 +19,9 @@ from bench.cases import Case
 from bench.compare import USUAL_BASELINES
 from bench.result_fields import printable
 from bench.result_schema import Figures
-from bench.results import Measurement, Outcome, Reason, Results, Run
+from bench.results import Measurement, Outcome, Results, Run
 from bench.stats import CaseInterval, Comparison, RunSamples, Verdict, case_intervals, compare_all
+from bench.validity import Doubt, pooled
 
 MEASURED = "measured"
 KINDS = ("throughput", "truncation")
@@ -28,24 +29,6 @@ KINDS = ("throughput", "truncation")
 
 class NothingToReportError(ValueError):
     """What was asked for is not in the results; one line that says what is."""
-
-
-@dataclass(frozen=True)
-class Doubt:
-    """Why a row's numbers are not to be trusted: in how many runs, of how many in the session.
-
-    code: what kind of reason; text, advice: of the first run that gave it.
-    """
-
-    code: str
-    text: str
-    advice: str
-    runs: int
-    of: int
-
-    def __str__(self) -> str:
-        told = f"{self.text} ({self.advice})" if self.advice else self.text
-        return told if self.runs == self.of else f"{told} [in {self.runs} of {self.of} runs]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +39,8 @@ class Row:
         and advice, and everything below empty.
     interval: seconds per step. samples: how many in all runs. setup: the runs' medians, seconds.
     memory, roofs, energy: the medians over the runs that have such figures, by name.
-    invalid: why the numbers are not to be trusted, each reason once; empty if they are.
+    invalid: why the numbers are not to be trusted, each reason once; empty if they are. noted: what
+        happened in a few processes and spoils nothing.
     rank: 1 for the smallest time among the backends of the group.
     base: the baseline's row, None if that was not measured there or is this one.
     to_baseline: this row's time over the baseline's.
@@ -76,6 +60,7 @@ class Row:
     energy: Mapping[str, float] = field(default_factory=dict)
     steady: bool | None = None
     invalid: tuple[Doubt, ...] = ()
+    noted: tuple[Doubt, ...] = ()
     rank: int | None = None
     base: Row | None = None
     to_baseline: Comparison | None = None
@@ -276,28 +261,34 @@ def _sections(
     places: Sequence[Sequence[Measurement | Outcome]], baseline: str | None
 ) -> list[Section]:
     """A section for each place; the intervals and ratios of all of them are made in one go."""
-    drafts: list[tuple[tuple[Run, ...], list[Row]]] = []
+    drafts: list[list[list[Measurement | Outcome]]] = []
     for items in places:
-        runs = {item.run.id: item.run for item in items}
         cases: dict[str, list[Measurement | Outcome]] = {}
         for item in items:
             cases.setdefault(item.case.id, []).append(item)
-        ordered = sorted(runs.values(), key=lambda run: (run.started, run.id))
-        drafts.append((tuple(ordered), [_row(found, len(runs)) for found in cases.values()]))
-    timed = [row for _, rows in drafts for row in rows if row.runs]
-    intervals = iter(case_intervals([[run.samples for run in row.runs] for row in timed]))
+        drafts.append(list(cases.values()))
+    measured = [
+        [item.samples for item in case if isinstance(item, Measurement)]
+        for draft in drafts
+        for case in draft
+    ]
+    intervals = iter(case_intervals([samples for samples in measured if samples]))
     found: list[_Place] = []
-    for runs_of, rows in drafts:
+    for items, draft in zip(places, drafts, strict=True):
+        runs = {item.run.id: item.run for item in items}
         groups: dict[str, list[Row]] = {}
-        for row in rows:
-            with_time = replace(row, interval=next(intervals)) if row.runs else row
-            groups.setdefault(row.case.group, []).append(with_time)
-        counts = Counter(row.case.backend for row in rows if row.runs)
+        counts: Counter[str] = Counter()
+        for case in draft:
+            row = _row(case, len(runs), intervals)
+            counts[row.case.backend] += row.measured
+            groups.setdefault(row.case.group, []).append(row)
+        counts = +counts
         chosen = baseline
         if chosen is None or chosen not in counts:
             usual = [name for name in USUAL_BASELINES if name in counts]
             chosen = usual[0] if usual else max(counts, key=counts.__getitem__, default="")
-        found.append(_Place(runs_of, list(groups.values()), chosen))
+        ordered = sorted(runs.values(), key=lambda run: (run.started, run.id))
+        found.append(_Place(tuple(ordered), list(groups.values()), chosen))
     _judge(found)
     return [
         Section(
@@ -309,8 +300,13 @@ def _sections(
     ]
 
 
-def _row(items: Sequence[Measurement | Outcome], runs: int) -> Row:
-    """The row of one case, its interval and its place among others still to be found."""
+def _row(
+    items: Sequence[Measurement | Outcome], runs: int, intervals: Iterator[CaseInterval]
+) -> Row:
+    """The row of one case, its place among others still to be found.
+
+    intervals: the next one is this case's, if it was measured.
+    """
     measured = [item for item in items if isinstance(item, Measurement)]
     outcomes = [item for item in items if isinstance(item, Outcome)]
     if not measured:
@@ -318,32 +314,28 @@ def _row(items: Sequence[Measurement | Outcome], runs: int) -> Row:
         worst = min(outcomes, key=lambda item: _GRAVITY.index(item.outcome))
         return Row(worst.case, worst.outcome, worst.reason, worst.advice)
     samples = tuple(RunSamples(item.run.id, item.samples, item.rounds) for item in measured)
-    reasons = [reason for item in measured if not item.valid for reason in item.reasons]
-    for outcome in outcomes:
-        words = outcome.outcome.replace("_", " ")
-        reasons.append(Reason(outcome.outcome, f"{words}: {outcome.reason}", outcome.advice))
+    interval = next(intervals)
+    validity = pooled(
+        measured,
+        outcomes,
+        interval,
+        runs,
+        replicated=any(item.run.session != item.run.id for item in measured),
+    )
     steady = {item.steady for item in measured}
     return Row(
         case=measured[0].case,
         outcome=MEASURED,
         runs=samples,
+        interval=interval,
         samples=sum(item.samples.size for item in measured),
         setup=_setup(measured),
         memory=_figures([item.memory for item in measured]),
         roofs=_figures([item.roofs for item in measured]),
         energy=_figures([item.energy for item in measured]),
         steady=False if False in steady else True if steady == {True} else None,
-        invalid=_doubts(reasons, runs),
-    )
-
-
-def _doubts(reasons: Iterable[Reason], runs: int) -> tuple[Doubt, ...]:
-    by_code: dict[str, list[Reason]] = {}
-    for reason in reasons:
-        by_code.setdefault(reason.code, []).append(reason)
-    return tuple(
-        Doubt(code, found[0].text, found[0].advice, min(len(found), runs), runs)
-        for code, found in by_code.items()
+        invalid=validity.invalid,
+        noted=validity.noted,
     )
 
 
@@ -360,6 +352,8 @@ def _setup(items: Sequence[Measurement]) -> dict[str, float | None]:
 
 
 def _figures(items: Sequence[Figures | None]) -> dict[str, float]:
+    if not any(items):
+        return {}
     found: dict[str, list[float]] = {}
     for item in items:
         for key, value in (item or {}).items():
@@ -370,6 +364,8 @@ def _figures(items: Sequence[Figures | None]) -> dict[str, float]:
 
 def _median(values: list[float]) -> float:
     """Of a handful of numbers, for which an array would cost more than the sorting."""
+    if len(values) == 1:
+        return float(values[0])
     ordered = sorted(values)
     below, above = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
     return float(below + (above - below) / 2)

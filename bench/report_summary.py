@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from bench import report_roofs
 from bench.payback import BreakEven, break_even
-from bench.report_rows import KINDS, MEASURED, Doubt, Row, Section, Table
+from bench.report_rows import KINDS, MEASURED, Row, Section, Table
 from bench.report_text import (
     LONGEST_NAME,
     bounds,
@@ -38,6 +38,7 @@ from bench.stats import (
 )
 from bench.truncation_cost import cost, streams
 from bench.truncation_words import sentence
+from bench.validity import FEW_PROCESSES, Doubt
 
 # More lines than this are a wall; CSV and JSON have every case.
 _MOST_LINES = 12
@@ -86,6 +87,7 @@ def findings(section: Section) -> list[Finding]:
         told = "A run did not come to its end: cases may be missing."
         found.append(Finding(told, loud=True))
     found.extend(_invalid(section.rows))
+    found.extend(_noted(section.rows))
     found.extend(_without_time(section.rows))
     return found
 
@@ -354,6 +356,26 @@ def _invalid(rows: Iterable[Row]) -> list[Finding]:
             told += f" To change that: {_ended(clean(first.advice))}"
         found.append(Finding(told, loud=True))
     return _not_too_many(found)
+
+
+def _noted(rows: Iterable[Row]) -> list[Finding]:
+    """One line for what happened in a few processes and spoils nothing."""
+    by_code: dict[str, list[Doubt]] = {}
+    for row in rows:
+        for doubt in row.noted:
+            if doubt.code != FEW_PROCESSES:  # ``method`` says what stands in for them
+                by_code.setdefault(doubt.code, []).append(doubt)
+    if not by_code:
+        return []
+    told = [
+        f"{clean(doubts[0].text)} ({count(len(doubts), 'case')})" for doubts in by_code.values()
+    ]
+    return [
+        Finding(
+            f"Noted, each in at most a quarter of the processes, which their median does not "
+            f"follow: {_ended('; '.join(told))}"
+        )
+    ]
 
 
 def _without_time(rows: Iterable[Row]) -> list[Finding]:

@@ -15,7 +15,7 @@ import shlex
 import signal
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +35,7 @@ from bench.schedule import PRECISION, Goal
 from bench.session import Session, SessionError, load
 from bench.stats import ENOUGH_PROCESSES
 from bench.suites import Choice, Suite, SuiteError
+from bench.validity import FEW_PROCESSES, Doubt
 
 SUITE = "quick"
 BUDGET = 600.0
@@ -307,10 +308,21 @@ def summarize(manager: Manager, files: Sequence[ResultFile]) -> Summary:
     schedule, rows = manager.schedule, _rows(files)
     wanted = [row for row in rows if row.case.id in schedule.cases]
     measured = [row for row in wanted if row.measured]
+    # Processes are what this command is there for: too few of them is no good end here.
+    doubts = {
+        row.case.id: (
+            *row.invalid,
+            *(doubt for doubt in row.noted if doubt.code == FEW_PROCESSES),
+        )
+        for row in measured
+    }
+    if schedule.goal.processes is not None:
+        doubts = {row.case.id: row.invalid for row in measured}  # so many were asked for
+    spoilt = sum(map(bool, doubts.values()))
     kinds: Counter[str] = Counter()
-    kinds["INVALID"] = sum(bool(row.invalid) for row in measured)
+    kinds["INVALID"] = spoilt
     kinds.update(row.outcome for row in wanted if not row.measured and row.outcome != "interrupted")
-    known = sum(kinds.values()) + sum(not row.invalid for row in measured)
+    known = sum(kinds.values()) + len(measured) - spoilt
     times = {row.case.id: row for row in measured}
     for case, outcome in schedule.outcomes.items():
         # Measured by some processes, and then it ended one: the report has its time.
@@ -318,8 +330,8 @@ def summarize(manager: Manager, files: Sequence[ResultFile]) -> Summary:
             kinds[outcome.outcome] += 0 if not schedule.given_up(case) else 1
     return Summary(
         cases=len(schedule.cases),
-        valid=sum(not row.invalid for row in measured),
-        invalid=_counted_doubts(measured),
+        valid=len(measured) - spoilt,
+        invalid=_counted_doubts(doubts.values()),
         outcomes=+kinds,
         unreached=len(schedule.cases) - known,
         processes=len(files),
@@ -332,12 +344,12 @@ def summarize(manager: Manager, files: Sequence[ResultFile]) -> Summary:
     )
 
 
-def _counted_doubts(rows: Sequence[Row]) -> Counter[str]:
+def _counted_doubts(cases: Iterable[Sequence[Doubt]]) -> Counter[str]:
     """How many cases each kind of reason spoils, in the words of the first."""
     words: dict[str, str] = {}
     counts: Counter[str] = Counter()
-    for row in rows:
-        for doubt in row.invalid:
+    for doubts in cases:
+        for doubt in doubts:
             advice = f"; {doubt.advice}" if doubt.advice else ""
             for theirs, ours in _OPTIONS.items():
                 advice = advice.replace(theirs, ours)

@@ -285,11 +285,12 @@ def test_the_first_is_sure_only_if_the_next_is_surely_slower() -> None:
 
 def test_an_invalid_measurement_is_never_surely_the_first() -> None:
     items = replicated(6, ("keras", 0.010), ("torch", 0.012))
-    items[0] = replace(items[0], valid=False, reasons=(BUSY,))
+    for index in (0, 2):  # keras in two of the six
+        items[index] = replace(items[index], valid=False, reasons=(BUSY,))
     row = the_row(build(results_of(*items)), "keras")
     assert row.rank == 1
     assert not row.surely_first
-    assert str(row.invalid[0]) == "the machine was busy (close other programs) [in 1 of 6 runs]"
+    assert str(row.invalid[0]) == "the machine was busy (close other programs) [in 2 of 6 runs]"
 
 
 def test_a_case_that_failed_its_gate_in_one_of_its_runs_is_invalid() -> None:
@@ -390,11 +391,25 @@ def test_what_short_windows_cost_is_told() -> None:
         measured("keras", seconds, work=replace(TRAINING, window=window))
         for window, seconds in ((2, 0.030), (5, 0.020), (10, 0.010))
     ]
-    (told,) = sentences(build(results_of(*items)))
+    told, _ = sentences(build(results_of(*items)))
     assert "in windows (batch 2 × 10 steps, 3 in, 4 hidden): only keras was measured" in told
     assert (
         "With keras a timestep in windows of 2 costs 3.00 times one in windows of 10 "
         "(3.00 ms against 1.00 ms;" in told
+    )
+
+
+def test_what_a_step_and_a_timestep_cost_is_told_of_the_leader() -> None:
+    items = [
+        measured(backend, factor * seconds, work=replace(TRAINING, window=window))
+        for window, seconds in ((1, 0.020), (2, 0.015), (5, 0.012), (10, 0.011))
+        for backend, factor in (("keras", 3), ("torch", 1))
+    ]
+    *_, told = sentences(build(results_of(*items)))
+    # A step on a window: 1 ms and 1 ms a timestep, so 19 timesteps until 1 ms is 5%.
+    assert told == (
+        "torch: 1.00 ms fixed per step + 1.00 ms a timestep; "
+        "the fixed part is over 5% up to the longest window, k = 10."
     )
 
 
