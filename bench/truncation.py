@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder
+from bench.learning_results import LearningMap
 from bench.report_rows import KINDS, NothingToReportError, build
 from bench.result_fields import printable
 from bench.results import (
@@ -29,6 +30,7 @@ from bench.results import (
     write_bytes,
 )
 from bench.truncation_cost import Stream, streams
+from bench.truncation_learned import newest, parted, words
 
 FORMATS = ("terminal", "markdown", "csv", "json", "svg", "png")
 PICTURES = FORMATS[-2:]
@@ -77,12 +79,14 @@ def _truncation(options: argparse.Namespace) -> int:
             raise NothingToReportError(f"--format {kind}: --output FILE is missing")
         if not drawing.available():
             raise NothingToReportError(f"pictures need matplotlib: {drawing.INSTALL}")
-    results = _windows_of(options.paths)
-    for error in results.errors:
+    times, maps = parted(options.paths or [default_folder()])
+    results = _windows_of(times if options.paths else [])
+    learned, bad = newest(maps)
+    for error in (*results.errors, *bad):
         print(f"error: {error}", file=sys.stderr)
     if not results.files:
         return 2
-    found = _chosen(results, options)
+    found = _chosen(results, options, learned)
     if kind in PICTURES:
         from bench.truncation_picture import picture
 
@@ -103,10 +107,10 @@ def _truncation(options: argparse.Namespace) -> int:
     else:
         sys.stdout.write(_text(found, kind))
     sys.stdout.flush()
-    return 2 if results.errors else 0
+    return 2 if results.errors or bad else 0
 
 
-def _windows_of(paths: Sequence[str]) -> Results:
+def _windows_of(paths: Sequence[Path]) -> Results:
     """What these files hold; by default the newest session with windows, or the reference's."""
     if paths:
         return collect(paths)
@@ -131,7 +135,9 @@ def _windows_of(paths: Sequence[str]) -> Results:
     )
 
 
-def _chosen(results: Results, options: argparse.Namespace) -> tuple[Stream, ...]:
+def _chosen(
+    results: Results, options: argparse.Namespace, learned: LearningMap | None
+) -> tuple[Stream, ...]:
     items: list[Measurement | Outcome] = [*results.measurements, *results.outcomes]
     if not any(item.case.kind == KINDS[1] for item in items):
         raise NothingToReportError(
@@ -161,7 +167,8 @@ def _chosen(results: Results, options: argparse.Namespace) -> tuple[Stream, ...]
                 for file in results.files
             ),
         )
-    found = streams(build(results, device=options.device, kind=KINDS[1]).sections)
+    sections = build(results, device=options.device, kind=KINDS[1]).sections
+    found = streams(sections, learned, "" if learned is None else words(learned))
     if not found:
         raise NothingToReportError("no window has a time: every case has another outcome")
     return found
@@ -214,8 +221,9 @@ def _parser() -> argparse.ArgumentParser:
         "paths",
         nargs="*",
         metavar="PATH",
-        help="result files or folders (default: the newest session with windows in "
-        f"${RESULTS_VARIABLE} or {DEFAULT_FOLDER}/)",
+        help="result files or folders, those of bench.learning too (default: the newest session "
+        f"with windows, and the newest map of what was learned, in ${RESULTS_VARIABLE} or "
+        f"{DEFAULT_FOLDER}/)",
     )
     parser.add_argument(
         "--format",

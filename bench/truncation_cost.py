@@ -58,12 +58,13 @@ class BackendCost:
 class Stream:
     """One stream on one machine: what its windows cost each backend.
 
-    learned: what was learned at these windows, where that was measured.
+    learned: what was learned at these windows, where that was measured; learned_from: in words.
     """
 
     section: Section
     table: Table
     learned: Learned | None = field(default=None, compare=False)
+    learned_from: str = ""
 
     @cached_property
     def backends(self) -> tuple[BackendCost, ...]:
@@ -90,10 +91,12 @@ class Stream:
         return None if self.learned is None else self.learned.learnable_distance(length)
 
 
-def streams(sections: Iterable[Section], learned: Learned | None = None) -> tuple[Stream, ...]:
+def streams(
+    sections: Iterable[Section], learned: Learned | None = None, learned_from: str = ""
+) -> tuple[Stream, ...]:
     """Every stream in these sections that was measured at a window."""
     return tuple(
-        Stream(section, table, learned)
+        Stream(section, table, learned, learned_from)
         for section in sections
         for table in section.tables
         if table.kind == KINDS[1] and table.groups

@@ -229,9 +229,11 @@ def method(streams: Sequence[Stream]) -> list[str]:
             f"small); from {ENOUGH_PROCESSES} processes on they are what was measured."
         )
     if any(stream.learned for stream in streams):
+        told = "learns: the largest measured distance that was learned at that window by every seed"
+        source = next((stream.learned_from for stream in streams if stream.learned_from), "")
         lines.append(
-            "learns: the largest measured distance that was learned at that window by every seed, "
-            "the state carried from window to window."
+            f"{told}, the state carried from window to window"
+            + (f" ({source})." if source else ".")
         )
     return lines
 

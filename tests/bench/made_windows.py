@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 
 from bench.cases import Case
-from bench.results import write
+from bench.learning_results import Cell, file_data
+from bench.result_writer import write
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 
 WINDOWS = (3, 5, 10, 15, 30, 60, 120, 240, 480, 960)
+DISTANCES = (1, 3, 8, 20, 50)
 SPEC = LSTMSpec(input_size=128, hidden_size=256)
 
 
@@ -184,3 +186,43 @@ def _entry(
             }
         },
     }
+
+
+def write_learning(
+    folder: Path, learned: Mapping[int, int], *, name: str = "learning-made-up", seeds: int = 2
+) -> Path:
+    """A map of the echo task, the state carried: of each window the longest distance learned."""
+    best, memoryless = 0.1, 0.7
+    cells = [
+        Cell(
+            task="echo",
+            distance=distance,
+            window=window,
+            stride=window,
+            carried=True,
+            seed=seed,
+            timesteps=20_000,
+            updates=20_000 // window,
+            loss=best if distance <= furthest else memoryless,
+            accuracy=1.0 if distance <= furthest else 0.5,
+            best=best,
+            memoryless=memoryless,
+        )
+        for window, furthest in learned.items()
+        for distance in DISTANCES
+        for seed in range(seeds)
+    ]
+    run = {
+        "id": name,
+        "started": "2025-01-01T12:00:00+00:00",
+        "finished": "2025-01-01T13:00:00+00:00",
+        "complete": True,
+        "backend": "while_loop",
+        "device": "cpu",
+        "settings": {},
+        "libraries": {},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    write(path, file_data(run, cells))
+    return path

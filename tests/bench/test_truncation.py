@@ -394,3 +394,22 @@ def test_one_process_has_an_allowance_and_the_table_says_so(tmp_path: Path) -> N
     assert "1 process: allowance of 29% for the spread between processes added" in " ".join(
         as_text([found]).split()
     )
+
+
+def test_a_map_of_what_was_learned_is_found_beside_the_results_or_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.write_windows(tmp_path / "in", processes=1)
+    path = made.write_learning(tmp_path / "maps", {10: 8, 30: 20})
+    assert run(tmp_path / "in") == 0
+    assert "learns" not in capsys.readouterr().out
+    assert run(tmp_path / "in", path) == 0
+    out = capsys.readouterr().out
+    assert "d ≤ 20" in out
+    assert "learning-made-up.json: the echo task with while_loop, 2 seeds" in " ".join(out.split())
+    monkeypatch.setenv("LSTM_RESULTS", str(tmp_path / "in"))
+    assert run(path) == 0
+    assert "d ≤ 20" in capsys.readouterr().out
+    path.write_text("{")
+    assert run(tmp_path / "in", path) == 2
+    assert "learning-made-up.json" in capsys.readouterr().err

@@ -1,0 +1,74 @@
+"""The suite that measures precisely what a person asked: its text, and the check that it loads.
+
+This room knows questions and suites.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench import devices, suites
+from bench.recommend_answer import Need, Question
+from bench.suites import Suite, SuiteError
+
+BACKENDS = ("keras", "while_loop", "while_loop+hoisted", "while_loop+hoisted+xla")
+GPU_BACKENDS = ("cudnn",)
+PEERS = ("torch", "jax_scan")
+"""TensorFlow's ways that compile at any length, and its peers; what is not installed is recorded as
+not measured and costs no time."""
+
+_MULTIPLES = (1, 2, 4)
+"""Of the window that is needed: what a longer one would save is part of the question."""
+
+SECONDS = 3.0
+
+
+def text(question: Question, need: Need, backends: Sequence[str] = ()) -> str:
+    """The suite as TOML. backends: by default the usual ones of the device."""
+    chosen = list(backends)
+    if not chosen:
+        gpu = GPU_BACKENDS if devices.kind(question.device) == "gpu" else ()
+        chosen = [*BACKENDS, *gpu, *PEERS]
+    windows = [need.window * each for each in _MULTIPLES]
+    size = question.input_size or question.hidden_size
+    about = textwrap.wrap(
+        f"Written by python -m bench.recommend: what a window for a dependency of "
+        f"{question.dependency} timesteps costs. The window needed is {need.window}: {need.why}.",
+        96,
+    )
+    comment = "\n".join(f"# {line}" for line in about)
+    layers = f", num_layers = {question.num_layers}" if question.num_layers > 1 else ""
+    return f"""\
+{comment}
+
+schema = 1
+name = "dependency-{question.dependency}"
+summary = "windows for a dependency of {question.dependency} timesteps"
+backends = {json.dumps(chosen)}
+devices = {json.dumps([question.device])}
+modes = ["training"]
+dtypes = {json.dumps([question.dtype])}
+seconds = {SECONDS}
+
+[[groups]]
+windows = {json.dumps(windows)}
+shapes = [
+  {{ batch = {question.batch}, timesteps = {windows[-1]}, input_size = {size}, \
+hidden_size = {question.hidden_size}{layers}, optimizer = "adam" }},
+]
+"""
+
+
+def checked(told: str, name: str) -> Suite:
+    """The suite that a text stands for. Raises SuiteError, naming ``name``, if it does not load."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "suite.toml"
+        path.write_text(told, encoding="utf-8")
+        try:
+            return suites.load(str(path))
+        except SuiteError as error:
+            raise SuiteError(str(error).replace(str(path), name)) from None

@@ -1,0 +1,51 @@
+"""What was learned at a window, as the commands that tell what it costs take it.
+
+Which map of several is taken, and where it comes from in words: a map is a finding about one task,
+one size of network and so many timesteps, and is never told without them. This room knows maps.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from bench.folder import LEARNING_PREFIX
+from bench.learning_results import LEARNED, LearningMap, collect
+from bench.report_text import LONGEST_NAME, clean, count, rate
+from bench.result_fields import ResultError
+
+TASK = "echo"
+
+
+def parted(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], list[Path]]:
+    """Where to look for times, and where for maps: a folder may hold both, a file holds one."""
+    times, maps = [], []
+    for path in map(Path, paths):
+        ours = path.name.startswith(LEARNING_PREFIX)
+        if not ours:
+            times.append(path)
+        if ours or path.is_dir():
+            maps.append(path)
+    return times, maps
+
+
+def newest(places: Sequence[Path]) -> tuple[LearningMap | None, tuple[ResultError, ...]]:
+    """The newest map of the echo task with the state carried, whole ones first; and what is bad."""
+    found = collect(places)
+    fitting = [each for each in found.maps if each.windows(TASK, carried=True)]
+    whole = [each for each in fitting if each.run.complete]
+    return next(iter(whole or fitting), None), found.errors
+
+
+def words(learned: LearningMap) -> str:
+    """What a map stands on: its file, the task, by what it was learned and for how long."""
+    cells = [cell for cell in learned.cells if cell.task == TASK and cell.carried]
+    longest = max(cell.timesteps for cell in cells)
+    seeds = count(len({cell.seed for cell in cells}), "seed")
+    return (
+        f"{clean(learned.path.name, LONGEST_NAME)}: the echo task with "
+        f"{clean(learned.run.backend, LONGEST_NAME)}, {seeds}, {rate(float(longest))} timesteps "
+        f"seen; learned is {100 * LEARNED:g}% of the way to the best possible loss, by every seed"
+        + ("" if learned.run.complete else "; not all of it was measured")
+    )

@@ -1,0 +1,478 @@
+"""The answer to which window and backend: only from what was measured, and honest beyond it."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import recommend, recommend_suite, suites
+from bench.recommend_answer import (
+    NEAR,
+    Answer,
+    NoAnswer,
+    Question,
+    answer,
+    need,
+    places,
+)
+from bench.report_rows import build
+from bench.results import collect
+from bench.suites import SuiteError
+from bench.truncation_cost import Learned
+from lstm_impl.spec import LSTMSpec
+from tests.bench import made_windows as made
+
+QUESTION = Question(20, 64, 256)
+
+
+@dataclass(frozen=True)
+class Map:
+    """What was learned, by window."""
+
+    distances: Mapping[int, int]
+
+    def learnable_distance(self, window: int, carried: bool = True) -> int | None:
+        return self.distances.get(window)
+
+    def smallest_window(self, distance: int, carried: bool = True) -> int | None:
+        return min((k for k, d in self.distances.items() if d >= distance), default=None)
+
+
+def asked(
+    question: Question,
+    paths: Sequence[Path],
+    learned: Learned | None = None,
+    reference: Sequence[Path] = (),
+) -> Answer | NoAnswer:
+    results = collect([*paths, *reference])
+    foreign = [file.run.id for file in results.files if file.path in reference]
+    return answer(question, places(build(results).sections, foreign), learned)
+
+
+def answered(*arguments: Any, **settings: Any) -> Answer:
+    found = asked(*arguments, **settings)
+    assert isinstance(found, Answer)
+    return found
+
+
+def run(*arguments: object) -> int:
+    return recommend.main([str(each) for each in arguments])
+
+
+@pytest.fixture(autouse=True)
+def _no_reference_of_this_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recommend, "CLONE", tmp_path / "clone")
+
+
+ASKED = ("--dependency", 20, "--batch", 64, "--hidden", 256)
+
+
+# -- which window
+
+
+def test_without_a_map_the_window_is_the_dependency_and_one_as_an_assumption() -> None:
+    found = need(QUESTION, None)
+    assert (found.window, found.learned) == (21, False)
+    assert "assumed is that a gradient has to reach back" in found.why
+
+
+def test_a_map_says_which_window_was_learned() -> None:
+    found = need(QUESTION, Map({10: 8, 15: 20, 30: 50}))
+    assert (found.window, found.learned) == (15, True)
+    assert "every seed learned" in found.why
+
+
+def test_where_no_window_learned_it_the_rule_is_assumed_and_both_is_told() -> None:
+    found = need(QUESTION, Map({10: 8}))
+    assert (found.window, found.learned) == (21, False)
+    assert "no measured window was seen to learn 20 timesteps" in found.why
+
+
+def test_the_window_is_the_shortest_measured_one_that_reaches(tmp_path: Path) -> None:
+    paths = made.write_windows(tmp_path)
+    assert answered(QUESTION, paths).window == 30
+    assert answered(QUESTION, paths, Map({10: 8, 15: 20})).window == 15
+
+
+def test_a_longer_window_is_named_if_it_saves_much(tmp_path: Path) -> None:
+    found = answered(QUESTION, made.write_windows(tmp_path, noise=0.001))
+    assert found.longer is not None
+    # 1.2 ms and 0.22 ms a timestep: at 30 a timestep takes 0.26 ms, in long windows 0.22.
+    assert found.longer.row.case.workload.window in (240, 480)
+    assert found.longer.saves == pytest.approx(1 - 0.2225 / 0.26, abs=0.02)
+    costs = {"while_loop": made.Cost(1e-6, 1e-4)}
+    found = answered(QUESTION, made.write_windows(tmp_path / "flat", costs))
+    assert found.longer is None
+
+
+def test_a_window_beyond_all_that_were_measured_is_no_answer(tmp_path: Path) -> None:
+    found = asked(Question(1000, 64, 256), made.write_windows(tmp_path))
+    assert isinstance(found, NoAnswer)
+    assert (
+        "longest window that was measured near this shape is 960; 1001 are needed" in found.why[0]
+    )
+
+
+# -- which backend
+
+
+def test_the_surely_fastest_is_named_with_what_it_costs(tmp_path: Path) -> None:
+    found = answered(QUESTION, made.write_windows(tmp_path))
+    assert found.best.case.backend == "while_loop+hoisted"
+    assert found.sure
+    truth = made.COSTS["while_loop+hoisted"]
+    assert found.step.mid == pytest.approx(truth.fixed + 30 * truth.per_timestep, rel=0.03)
+    assert found.timestep.mid == pytest.approx(found.step.mid / 30)
+    assert found.best.memory["peak_bytes"] == truth.base_bytes + 30 * truth.bytes_per_timestep
+
+
+def test_backends_that_are_not_surely_slower_are_tied(tmp_path: Path) -> None:
+    costs = {
+        "keras": made.Cost(1e-3, 1.000e-4),
+        "while_loop": made.Cost(1e-3, 1.005e-4),
+        "torch": made.Cost(1e-3, 9e-4),
+    }
+    found = answered(QUESTION, made.write_windows(tmp_path, costs, noise=0.05))
+    assert not found.sure
+    tied = {found.best.case.backend, *(each.row.case.backend for each in found.rivals)}
+    assert tied == {"keras", "while_loop"}
+
+
+def test_one_backend_alone_is_not_called_the_fastest(tmp_path: Path) -> None:
+    found = answered(QUESTION, made.write_windows(tmp_path, {"keras": made.Cost(1e-3, 1e-4)}))
+    assert found.ahead is None
+    assert not found.sure
+
+
+def test_who_cannot_be_trusted_comes_after_who_can(tmp_path: Path) -> None:
+    made.write_windows(tmp_path, {"keras": made.Cost(1e-3, 2e-4)}, processes=6)
+    for number, path in enumerate(
+        made.write_windows(tmp_path / "b", {"torch": made.Cost(1e-3, 1e-4)}, valid=False)
+    ):
+        # The same session and processes, with another backend.
+        mine = json.loads((tmp_path / f"made-up-{number}.json").read_text())
+        mine["benchmarks"] += json.loads(path.read_text())["benchmarks"]
+        (tmp_path / f"made-up-{number}.json").write_text(json.dumps(mine))
+    found = answered(QUESTION, [tmp_path])
+    assert found.best.case.backend == "keras"
+    assert [each.row.case.backend for each in found.rivals] == ["torch"]
+    assert not found.sure
+
+
+# -- from which results
+
+
+def test_the_exact_shape_comes_before_a_near_one(tmp_path: Path) -> None:
+    made.write_windows(tmp_path, session="near", day=2, batch=96)
+    made.write_windows(tmp_path, session="exact", day=1, batch=64)
+    found = answered(QUESTION, [tmp_path])
+    assert found.exact
+    assert found.best.case.workload.batch == 64
+    assert found.others == 1
+
+
+def test_a_near_shape_is_named_and_not_scaled(tmp_path: Path) -> None:
+    paths = made.write_windows(tmp_path, batch=96, noise=0.0)
+    found = answered(QUESTION, paths)
+    assert not found.exact
+    assert found.differences == (("batch", 96, 64),)
+    assert found.step.mid == pytest.approx(1.2e-3 + 30 * 2.2e-4)
+
+
+@pytest.mark.parametrize(("batch", "answers"), [(96, True), (97, False), (43, True), (42, False)])
+def test_near_is_within_a_factor_and_not_beyond(batch: int, answers: bool, tmp_path: Path) -> None:
+    assert NEAR == 1.5
+    found = asked(QUESTION, made.write_windows(tmp_path, batch=batch))
+    assert isinstance(found, Answer) is answers
+    if isinstance(found, NoAnswer):
+        assert "no shape within a factor of 1.5" in found.why[0]
+        assert f"batch {batch}, 256 hidden, 128 in, 1 layer, float32" in found.why
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        Question(20, 64, 400),
+        Question(20, 64, 256, "gpu:0"),
+        Question(20, 64, 256, input_size=512),
+        Question(20, 64, 256, num_layers=2),
+        Question(20, 64, 256, dtype="float16"),
+    ],
+)
+def test_another_shape_device_or_precision_is_no_answer(question: Question, tmp_path: Path) -> None:
+    assert isinstance(asked(question, made.write_windows(tmp_path)), NoAnswer)
+
+
+def test_inference_does_not_answer_for_training(tmp_path: Path) -> None:
+    paths = made.write_windows(tmp_path, mode="inference", optimizer=None)
+    found = asked(QUESTION, paths)
+    assert isinstance(found, NoAnswer)
+    assert found.why == ("there are no results of training",)
+
+
+def test_whole_sequences_stand_in_where_no_stream_was_cut(tmp_path: Path) -> None:
+    for length in (15, 30, 60):
+        made.write_windows(
+            tmp_path, windows=(None,), timesteps=length, session=f"s{length}", optimizer=None
+        )
+    found = answered(QUESTION, [tmp_path])
+    assert (found.place.kind, found.window) == ("throughput", 30)
+    assert found.step.mid == pytest.approx(1.2e-3 + 30 * 2.2e-4, rel=0.03)
+    made.write_windows(tmp_path, session="cut")
+    assert answered(QUESTION, [tmp_path]).place.kind == "truncation"
+
+
+def test_ones_own_results_come_before_the_reference(tmp_path: Path) -> None:
+    reference = made.write_windows(tmp_path / "reference", session="reference", host="theirs")
+    found = answered(QUESTION, [], reference=reference)
+    assert not found.place.own
+    own = made.write_windows(tmp_path, session="own", host="mine", batch=96)
+    found = answered(QUESTION, own, reference=reference)
+    assert found.place.own
+    assert found.place.section.run.host == "mine"
+
+
+# -- the suite that is missing
+
+
+def test_the_suite_asks_precisely_the_question() -> None:
+    question = Question(20, 8, 32, "cpu", 16, 2, "float64")
+    suite = recommend_suite.checked(recommend_suite.text(question, need(question, None)), "my.toml")
+    assert {case.workload.window for case in suite.cases} == {21, 42, 84}
+    for case in suite.cases:
+        assert (case.device, case.workload.mode, case.workload.batch) == ("cpu", "training", 8)
+        assert case.workload.optimizer == "adam"
+        assert case.spec == LSTMSpec(16, 32, num_layers=2, dtype="float64")
+    assert {case.backend for case in suite.cases} >= {"keras", "while_loop+hoisted"}
+    assert "cudnn" not in {case.backend for case in suite.cases}
+
+
+def test_the_suite_of_a_gpu_has_cudnn() -> None:
+    question = Question(20, 8, 32, "gpu:0")
+    suite = recommend_suite.checked(recommend_suite.text(question, need(question, None)), "a.toml")
+    assert "cudnn" in {case.backend for case in suite.cases}
+
+
+def test_results_of_the_suite_answer_the_question_exactly(tmp_path: Path) -> None:
+    question = Question(7, 8, 32)
+    suite = recommend_suite.checked(recommend_suite.text(question, need(question, None)), "a.toml")
+    work, spec = suite.cases[0].workload, suite.cases[0].spec
+    paths = made.write_windows(
+        tmp_path,
+        windows=sorted({case.workload.window or 0 for case in suite.cases}),
+        spec=spec,
+        batch=work.batch,
+        timesteps=work.timesteps,
+    )
+    found = answered(question, paths)
+    assert found.exact
+    assert found.window == found.need.window
+
+
+def test_a_backend_that_does_not_exist_is_refused_by_the_suites_own_check() -> None:
+    told = recommend_suite.text(QUESTION, need(QUESTION, None), ["no_such"])
+    with pytest.raises(SuiteError, match=r"^my\.toml: backends\[0\]"):
+        recommend_suite.checked(told, "my.toml")
+
+
+# -- the command
+
+
+def test_the_command_answers_with_interval_memory_and_how_to_measure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.write_windows(tmp_path, noise=0.0)
+    assert run(*ASKED, tmp_path) == 0
+    out = capsys.readouterr().out
+    text = " ".join(out.split())
+    for told in (
+        "window 30 timesteps, the shortest measured one of at least 21",
+        "assumed is that a gradient",
+        "while_loop+hoisted, surely the fastest:",
+        "per step 7.80 ms (7.80–7.80)",
+        "per timestep 260 µs",
+        "memory 51.1 MiB",
+        "exactly this shape, 128 in, adam updates",
+        "6 processes",
+        "--write-suite dependency-20.toml",
+        "python -m bench.run ./dependency-20.toml --processes 6",
+    ):
+        assert told in text
+    lines = [line for line in out.splitlines() if not line.startswith("  python")]
+    assert max(map(len, lines)) <= 100
+
+
+def test_a_map_beside_the_results_is_found_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.write_windows(tmp_path)
+    made.write_learning(tmp_path, {10: 8, 15: 20, 30: 50})
+    assert run(*ASKED, tmp_path, "--format", "json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["window"] == 15
+    assert found["needed_window"]["assumed"] is False
+    assert found["learned_from"].startswith("learning-made-up.json: the echo task")
+    assert run(*ASKED, tmp_path) == 0
+    assert "learned from" in capsys.readouterr().out
+
+
+def test_json_has_the_answer_as_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made.write_windows(tmp_path, batch=96)
+    assert run(*ASKED, tmp_path, "--format", "json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["answered"] is True
+    assert found["question"]["dependency"] == 20
+    assert found["exact"] is False
+    assert found["differences"] == {"batch": {"measured": 96, "asked": 64}}
+    interval = found["time_per_step_s"]
+    assert interval["low"] <= interval["mid"] <= interval["high"]
+    assert found["sure"] is True
+    assert found["measure"][-1].startswith("python -m bench.run ./dependency-20.toml")
+
+
+def test_no_results_near_are_exit_code_1_with_how_to_get_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.write_windows(tmp_path, batch=8)
+    assert run(*ASKED, tmp_path) == 1
+    out = capsys.readouterr().out
+    assert "no shape within a factor of 1.5" in out
+    assert "python -m bench.run" in out
+    assert run(*ASKED, tmp_path, "--format", "json") == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["answered"] is False
+    assert found["needed_window"]["window"] == 21
+    monkeypatch.setenv("LSTM_RESULTS", str(tmp_path / "empty"))
+    assert run("--dependency", 20, "--batch", 7, "--hidden", 9999) == 1
+
+
+def test_the_command_that_is_told_asks_the_same_question(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.write_windows(tmp_path)
+    more = ("--input", 100, "--layers", 2, "--dtype", "float64", "--device", "gpu")
+    assert run(*ASKED, *more, tmp_path) == 1
+    told = capsys.readouterr().out
+    assert "--input 100 --layers 2 --dtype float64" in told
+    assert "--device gpu:0" in told
+
+
+def test_the_suite_is_written_and_loads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made.write_windows(tmp_path)
+    path = tmp_path / "mine.toml"
+    assert run(*ASKED, tmp_path, "--write-suite", path) == 0
+    suite = suites.load(str(path))
+    assert {case.workload.window for case in suite.cases} == {21, 42, 84}
+    out = capsys.readouterr()
+    assert "written:" in out.err
+    assert f"python -m bench.run {path} --processes 6" in out.out
+    before = path.read_text()
+    assert run(*ASKED, tmp_path, "--write-suite", path) == 2
+    assert "there is such a file already" in capsys.readouterr().err
+    assert path.read_text() == before
+
+
+def test_the_suite_holds_those_that_are_tied(tmp_path: Path) -> None:
+    costs = {
+        "keras": made.Cost(1e-3, 1.000e-4),
+        "while_loop": made.Cost(1e-3, 1.005e-4),
+        "torch": made.Cost(1e-3, 9e-4),
+    }
+    made.write_windows(tmp_path, costs, noise=0.05)
+    assert run(*ASKED, tmp_path, "--write-suite", tmp_path / "a.toml") == 0
+    suite = suites.load(str(tmp_path / "a.toml"))
+    assert {case.backend for case in suite.cases} == {"keras", "while_loop"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--dependency", "0"], "'0' is no whole number from 1"),
+        (["--batch", "many"], "'many' is no whole number from 1"),
+        (["--device", "tpu"], "'tpu' is no device"),
+        (["--write-suite", "a.txt"], "expected a name ending in .toml"),
+        (["--write-suite", "a.toml", "--backends", "no_such"], "no_such"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    arguments: list[str],
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made.write_windows(tmp_path / "in")
+    try:
+        code = run(*ASKED, tmp_path / "in", *arguments)
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    assert code == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert len(error.splitlines()) == 1
+    assert not list(tmp_path.glob("a.*"))
+
+
+def test_a_file_that_cannot_be_read_is_told_and_the_others_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.write_windows(tmp_path)
+    (tmp_path / "bad.json").write_text("{")
+    (tmp_path / "learning-bad.json").write_text("{")
+    assert run(*ASKED, tmp_path) == 2
+    out = capsys.readouterr()
+    assert "bad.json" in out.err
+    assert "learning-bad.json" in out.err
+    assert "surely the fastest" in out.out
+
+
+def test_by_default_all_sessions_and_the_reference_are_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LSTM_RESULTS", str(tmp_path))
+    made.write_windows(tmp_path, session="old", day=1)
+    made.write_windows(tmp_path, session="new", day=2, batch=8)
+    made.write_windows(tmp_path / "clone/results/reference", session="theirs", batch=1024)
+    assert run(*ASKED, "--format", "json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["session"], found["own"]) == ("old", True)
+    assert run("--dependency", 20, "--batch", 1024, "--hidden", 256, "--format", "json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["session"], found["own"]) == ("theirs", False)
+    assert run("--dependency", 20, "--batch", 1024, "--hidden", 256) == 0
+    assert "reference results of another machine" in " ".join(capsys.readouterr().out.split())
+
+
+def test_hostile_names_reach_no_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.write_windows(tmp_path, {"a\x1b[31mb\nc": made.Cost(1e-3, 1e-4)}, host="h\x1b[2J")
+    assert run(*ASKED, tmp_path) == 0
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_one_process_says_that_its_interval_stands_on_an_allowance(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.write_windows(tmp_path, processes=1, valid=False)
+    assert run(*ASKED, tmp_path) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "the interval stands on 1 process: allowance of 29%" in text
+    assert "INVALID, do not rely on it: the machine was busy" in text
+    assert "surely" not in text.replace("not surely", "")
+
+
+def test_no_framework_is_imported_to_answer() -> None:
+    code = (
+        "import sys, bench.recommend, bench.recommend_suite\n"
+        "print([n for n in ('tensorflow', 'torch', 'jax', 'pandas', 'matplotlib', 'scipy.stats')"
+        " if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
