@@ -1,0 +1,83 @@
+"""The notebook runs from a fresh kernel, and what stands in it is what it gives.
+
+Apart from the other papers' tests, since it needs a Jupyter kernel, which starts for some seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOK = ROOT / "docs/results.ipynb"
+
+Cell = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory: pytest.TempPathFactory) -> list[Cell]:
+    """The code cells, executed by a kernel of this Python in the notebook's folder."""
+    output = tmp_path_factory.mktemp("notebook") / "executed.ipynb"
+    code = (
+        "import nbclient, nbformat, sys; source, output, folder = sys.argv[1:];"
+        "book = nbformat.read(source, as_version=4);"
+        "client = nbclient.NotebookClient(book, timeout=60, kernel_name='python3',"
+        " resources={'metadata': {'path': folder}});"
+        "nbformat.write(client.execute(), output)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(NOTEBOOK), str(output), str(NOTEBOOK.parent)],
+        # The clone's code, wherever pip has put another; no settings of the user's own.
+        env=os.environ
+        | {"PYTHONPATH": str(ROOT), "MPLBACKEND": "module://matplotlib_inline.backend_inline"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return code_cells(output)
+
+
+def code_cells(path: Path) -> list[Cell]:
+    book = json.loads(path.read_text(encoding="utf-8"))
+    return [cell for cell in book["cells"] if cell["cell_type"] == "code"]
+
+
+def printed(cell: Cell) -> str:
+    """What a cell prints."""
+    return "".join(
+        "".join(each["text"]) for each in cell["outputs"] if each["output_type"] == "stream"
+    )
+
+
+def test_the_notebook_runs_without_an_error_or_a_warning(cells: list[Cell]) -> None:
+    for cell in cells:
+        kinds = {(each["output_type"], each.get("name")) for each in cell["outputs"]}
+        assert kinds <= {("stream", "stdout"), ("display_data", None)}, cell["source"]
+
+
+def test_the_tables_that_stand_in_the_notebook_are_what_it_gives(cells: list[Cell]) -> None:
+    stored = [printed(cell) for cell in code_cells(NOTEBOOK)]
+    assert stored == [printed(cell) for cell in cells], (
+        "make them anew: jupyter execute --inplace docs/results.ipynb"
+    )
+    assert sum(bool(text) for text in stored) >= 4
+
+
+def test_the_notebook_has_its_pictures(cells: list[Cell]) -> None:
+    for found in (cells, code_cells(NOTEBOOK)):
+        pictures = [each for cell in found for each in cell["outputs"] if "data" in each]
+        assert len([each for each in pictures if "image/png" in each["data"]]) == 2
+
+
+def test_the_notebook_says_nothing_of_the_machine_that_made_it() -> None:
+    text = NOTEBOOK.read_text(encoding="utf-8")
+    assert "/home/" not in text
+    assert str(ROOT) not in text
