@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 # A step shorter than a picosecond or longer than thirty years was not measured; within these
 # bounds no rate or ratio overflows.
@@ -53,16 +53,33 @@ class Missing:
     """The value of a field that is not there."""
 
 
-@dataclass(frozen=True)
 class Field:
     """A value of a file and the way that leads to it, as an error names it.
 
-    Every method that asks for a kind of value raises ResultError where it is of another.
+    Every method that asks for a kind of value raises ResultError where it is of another. There are
+    many and they are right: a name is put together only where an error asks for it.
     """
 
-    path: Path
-    name: str
-    value: object
+    __slots__ = ("_key", "_parent", "path", "value")
+
+    def __init__(
+        self, path: Path, name: str | int, value: object, parent: Field | None = None
+    ) -> None:
+        self.path = path
+        self.value = value
+        self._key = name
+        self._parent = parent
+
+    @property
+    def name(self) -> str:
+        """The way that leads to it from the file."""
+        if self._parent is None:
+            return str(self._key)
+        before = self._parent.name
+        if isinstance(self._key, int):
+            return f"{before}[{self._key}]"
+        between = "" if not before else " " if before.endswith(":") else "."
+        return f"{before}{between}{self._key}"
 
     def error(self, expected: str, found: str | None = None) -> ResultError:
         """What the field is, or ``found``, and what it should be."""
@@ -78,8 +95,9 @@ class Field:
 
     def __getitem__(self, key: str) -> Field:
         """The field under a key, which may be missing: what is asked of it will say so."""
-        between = "" if not self.name else " " if self.name.endswith(":") else "."
-        return Field(self.path, f"{self.name}{between}{key}", self.mapping().get(key, Missing))
+        if not isinstance(self.value, dict):
+            raise self.error("an object")
+        return Field(self.path, key, self.value.get(key, Missing), self)
 
     @property
     def given(self) -> bool:
@@ -97,10 +115,7 @@ class Field:
         """The items of a list."""
         if not isinstance(self.value, list):
             raise self.error("a list")
-        return [
-            Field(self.path, f"{self.name}[{index}]", value)
-            for index, value in enumerate(self.value)
-        ]
+        return [Field(self.path, index, value, self) for index, value in enumerate(self.value)]
 
     def text(self) -> str:
         """Any text, possibly empty."""
@@ -130,7 +145,13 @@ class Field:
 
     def integers(self, minimum: int) -> list[int]:
         """A list of integers."""
-        return [item.integer(minimum) for item in self.items()]
+        if not isinstance(self.value, list):
+            raise self.error("a list")
+        if not all(
+            type(value) is int and minimum <= value <= LARGEST_INTEGER for value in self.value
+        ):
+            return [item.integer(minimum) for item in self.items()]
+        return self.value
 
     def number(self, minimum: float = -math.inf, maximum: float = math.inf) -> float:
         """A finite number within these bounds."""
@@ -144,7 +165,7 @@ class Field:
         """A list of seconds."""
         if not isinstance(self.value, list):
             raise self.error("a list")
-        # There are many and they are right: item by item only to name the one that is not.
+        # As in all lists of numbers: item by item only to name the one that is not right.
         if not all(_is_number(value, SHORTEST, LONGEST) for value in self.value):
             return [item.number(SHORTEST, LONGEST) for item in self.items()]
         return self.value
@@ -153,9 +174,17 @@ class Field:
         self, minimum: float = -math.inf, maximum: float = math.inf
     ) -> dict[str, float | None]:
         """An object whose values are numbers within these bounds, or null."""
+        values = self.mapping()
+        for value in values.values():
+            if value is not None and not (
+                type(value) is float and _is_number(value, minimum, maximum)
+            ):
+                break
+        else:
+            return cast("dict[str, float | None]", values)
         return {
             key: None if value is None else self[key].number(minimum, maximum)
-            for key, value in self.mapping().items()
+            for key, value in values.items()
         }
 
     def time(self) -> datetime:

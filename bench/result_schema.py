@@ -7,6 +7,7 @@ and plain data: no files are opened, no statistics are made.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
@@ -269,10 +270,27 @@ def _figures(field: Field) -> Figures | None:
     """Numbers of at least 0, words or nulls by name; None where the field is null or missing."""
     if not field.given:
         return None
-    return {
-        key: value if value is None or isinstance(value, str) else field[key].number(0.0)
-        for key, value in field.mapping().items()
-    }
+    figures: dict[str, float | str | None] = {}
+    for key, value in field.mapping().items():
+        if (
+            value is None
+            or isinstance(value, str)
+            or (type(value) is float and 0 <= value < math.inf)
+        ):
+            figures[key] = value
+        else:
+            figures[key] = field[key].number(0.0)
+    return figures
+
+
+_PARTS = tuple(
+    (
+        key,
+        tuple((each.name, str(each.type), each.default is MISSING) for each in fields(kind)),
+    )
+    for key, kind in (("spec", LSTMSpec), ("workload", Workload))
+)
+"""The fields of a case's parts: their names, their types, and whether they must be there."""
 
 
 def _case(parent: Field) -> Case:
@@ -280,11 +298,12 @@ def _case(parent: Field) -> Case:
     field = parent["case"]
     field["backend"].label()
     field["device"].label()
-    for key, kind in (("spec", LSTMSpec), ("workload", Workload)):
-        for known in fields(kind):
-            value = field[key][known.name]
-            if value.value is not Missing or known.default is MISSING:
-                value.annotated(str(known.type))
+    for key, known in _PARTS:
+        part = field[key]
+        for name, annotation, required in known:
+            value = part[name]
+            if value.value is not Missing or required:
+                value.annotated(annotation)
     try:
         case = Case.from_dict(field.mapping())
     except ValueError as error:
