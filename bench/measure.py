@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from bench import devices, environment, equivalence, estimate, roofline, timing
+from bench import devices, energy, environment, equivalence, estimate, memory, roofline, timing
 from bench.cases import Case
 from bench.environment import Disturbance
 from bench.equivalence import GateResult
@@ -80,6 +80,8 @@ class Measured:
     evidence: Mapping[str, object]
     reasons: tuple[Reason, ...]
     roofs: Figures | None = None
+    memory: Figures | None = None
+    energy: Figures | None = None
 
     def to_extra(self, case: Case, seed: int) -> dict[str, object]:
         """What stands beside the samples in a result file."""
@@ -111,9 +113,9 @@ class Measured:
                 "synchronize_s": series.synchronize,
             },
             "steady": series.steady,
-            "memory": None,
+            "memory": None if self.memory is None else dict(self.memory),
             "roofs": None if self.roofs is None else dict(self.roofs),
-            "energy": None,
+            "energy": None if self.energy is None else dict(self.energy),
             "validity": {
                 "valid": not self.reasons,
                 "reasons": [
@@ -129,13 +131,14 @@ Result: TypeAlias = Measured | Unmeasured
 
 @dataclass(frozen=True)
 class Prepared:
-    """A case that may be timed: it has passed the gate."""
+    """A case that may be timed: it has passed the gate. memory: what it held on a GPU."""
 
     step: Step
     build: float
     first_use: FirstUse
     gate: GateResult
     evidence: Mapping[str, object]
+    memory: Figures | None = None
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,10 @@ class Bench:
 
     announce: told which cases the process is busy with from now on: one while it is prepared, all
     of a group while they are timed in turn. threads: how many each backend may use, for those that
-    must be told in the process; None is their own choice. roofs: None takes none.
+    must be told in the process; None is their own choice. roofs: None takes none. gauge: of the
+    memory on a GPU, for a backend and a device. resident: measures a case's memory on the CPU with
+    a seed and within so many seconds; None measures none. energy: of a step on a device, which
+    takes so many seconds. case_limit: seconds after which a case is ended from outside, if it is.
     """
 
     clock: Clock = field(default_factory=Clock.system)
@@ -158,6 +164,12 @@ class Bench:
     announce: Callable[[Sequence[Case]], None] = lambda cases: None
     threads: int | None = None
     roofs: roofline.Roofs | None = field(default_factory=roofline.Roofs)
+    gauge: Callable[[Backend, str], memory.Gauge | None] = memory.gauge
+    resident: Callable[[Case, int, float], Figures] | None = None
+    energy: Callable[[Step, str, float], Figures | None] = field(
+        default_factory=lambda: energy.EnergyMeter().measure
+    )
+    case_limit: float | None = None
 
     def start(self, backend: Backend, case: Case) -> None:
         """Have a backend compute one step of one unit, the first time it is met on a device.
@@ -192,10 +204,13 @@ def measure_group(
     bench = bench or Bench()
     with ignored_deprecations():
         ready: dict[str, Prepared] = {}
+        took: dict[str, float] = {}
         results: dict[str, Result] = {}
         for case in cases:
             bench.announce((case,))
+            begun = bench.clock.now()
             prepared = prepare(case, seed, bench)
+            took[case.id] = bench.clock.now() - begun
             if isinstance(prepared, Prepared):
                 ready[case.id] = prepared
             else:
@@ -225,6 +240,14 @@ def measure_group(
                 ),
                 bench,
             )
+    # All that takes part in no comparison of times comes when none is taken any more.
+    with ignored_deprecations():
+        for case in cases:
+            found = results[case.id]
+            if isinstance(found, Measured):
+                results[case.id] = with_needs(
+                    case, found, ready[case.id], seed, took[case.id], bench
+                )
     return {case.id: results[case.id] for case in cases}
 
 
@@ -255,6 +278,25 @@ def under_roofs(case: Case, measured: Measured, bench: Bench) -> Result:
     return replace(measured, roofs=figures)
 
 
+def with_needs(
+    case: Case, measured: Measured, prepared: Prepared, seed: int, took: float, bench: Bench
+) -> Measured:
+    """With the memory and the energy that it needs. took: seconds to prepare it."""
+    on_cpu = case.device == "cpu"
+    if on_cpu and bench.resident is None:
+        return measured
+    bench.announce((case,))  # it is watched for this apart: its time limit begins anew
+    if not on_cpu:
+        seconds = statistics.median(measured.series.samples)
+        used = bench.energy(prepared.step, case.device, seconds)
+        return replace(measured, memory=prepared.memory, energy=used)
+    assert bench.resident is not None
+    first = prepared.build + prepared.first_use.trace + prepared.first_use.first_call
+    left = None if bench.case_limit is None else bench.case_limit - took
+    held = bench.resident(case, seed, memory.time_limit(first, left))
+    return replace(measured, memory=held)
+
+
 def prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
     """Build a case, call it for the first time, and let the gate judge it.
 
@@ -276,6 +318,7 @@ def prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
         during = "while its framework was started"
         bench.start(backend, case)
         during = "while it was built"
+        gauge = bench.gauge(backend, case.device)
         start = bench.clock.now()
         model = backend.build(
             case.spec,
@@ -287,6 +330,7 @@ def prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
         step = model.prepare(case.workload, seed)
         during = "in its first call"
         first_use = timing.first_use(step, bench.clock)
+        held = None if gauge is None else gauge.figures(step)
         during = "while the gate compared it with the reference"
         result = bench.gate(model, case.workload, seed)
         if not result.passed:
@@ -302,7 +346,7 @@ def prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
             return Unmeasured(
                 FAILED, missing, "its time would be that of something else; none was taken"
             )
-        return Prepared(step, build, first_use, result, evidence)
+        return Prepared(step, build, first_use, result, evidence, held)
     except UnavailableError as error:
         return Unmeasured(NOT_MEASURED, one_line(error))
     except UnsupportedError as error:

@@ -191,7 +191,8 @@ class Gauge:
         if not allocator.reset():
             if peak <= begun.peak:
                 return unknown(
-                    f"an earlier case of the process needed more, and {name} cannot reset its peak"
+                    f"something before it in the process needed more, and {name} cannot reset its "
+                    "peak"
                 )
             how += f"; {name} cannot reset its peak, so that there is none of a later step"
             return {"peak_bytes": peak - begun.in_use, "steady_bytes": None, "how": how}

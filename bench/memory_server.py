@@ -104,17 +104,18 @@ def measure(request: Mapping[str, object]) -> dict[str, object]:
     if isinstance(threads, int):
         backend.use_threads(threads)
     smallest = LSTMSpec(1, 1, dtype=case.spec.dtype)
+    work = case.workload
     step = backend.build(smallest, LSTMWeights.random(smallest), case.device).prepare(
-        Workload(1, 1, case.workload.mode)
+        Workload(1, 1, work.mode, optimizer=work.optimizer)
     )
     step.run()
     step.synchronize()
     del step
     weights = LSTMWeights.random(case.spec, seed)
     resident = Resident()
-    model = backend.build(case.spec, weights, case.device, batch_major=case.workload.batch_major)
+    model = backend.build(case.spec, weights, case.device, batch_major=work.batch_major)
     peaks = [resident.peak()]
-    step = model.prepare(case.workload, seed)
+    step = model.prepare(work, seed)
     # The inputs stay, and count; drawing them took several times their size, which is our doing.
     resident.release()
     step.trace()
