@@ -22,6 +22,7 @@ from bench.environment import Disturbance
 from bench.equivalence import GateResult
 from bench.result_schema import SCHEMA, Figures, Reason
 from bench.timing import Broken, Clock, FirstUse, Plan, Series, Stopped
+from bench.validity import WIDE
 from lstm_impl import (
     Backend,
     LSTMSpec,
@@ -33,10 +34,6 @@ from lstm_impl import (
     Workload,
     get_backend,
 )
-
-WIDE = 0.05
-"""A median whose 95% interval reaches further than this from it says too little: the backends of a
-shape often differ by less."""
 
 BUSY = 0.1
 """Part of the machine's processors that others may keep busy. A tenth is what a desktop does at
@@ -171,6 +168,10 @@ class Bench:
     )
     case_limit: float | None = None
 
+    def frameworks(self, device: str) -> set[str]:
+        """Those that this process computes with on a device."""
+        return {get_backend(key[0]).framework for key in self.started if key[1] == device}
+
     def start(self, backend: Backend, case: Case) -> None:
         """Have a backend compute one step of one unit, the first time it is met on a device.
 
@@ -267,7 +268,9 @@ def under_roofs(case: Case, measured: Measured, bench: Bench) -> Result:
     seconds = statistics.median(measured.series.samples)
     try:
         with ignored_deprecations():
-            figures = bench.roofs.figures(case, seconds, bench.threads)
+            figures = bench.roofs.figures(
+                case, seconds, bench.threads, bench.frameworks(case.device)
+            )
     except roofline.AccountingError as error:
         return Unmeasured(
             FAILED,

@@ -1,15 +1,15 @@
 """The libraries that roofs are measured with: products one after another, and moving memory.
 
-NumPy is always here; TensorFlow, PyTorch and JAX are used if the process has loaded them already,
-for a roof is not worth the seconds that importing one takes. Each library hands out functions to
-run and to wait for; this room has no clock and decides nothing.
+NumPy is always here; TensorFlow, PyTorch and JAX are used where the process computes with them
+already: a roof is not worth the seconds that one takes to start, nor the memory of a GPU, most of
+which TensorFlow and JAX take for themselves. Each library hands out functions to run and to wait
+for; this room has no clock and decides nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -57,11 +57,13 @@ class Work:
 
 
 class Library(Protocol):
-    """What computes on a device.
+    """What computes on a device; name: its own, unlike any other's.
 
     precision: ``float64``, ``float32``, ``tf32``, ``float16`` or ``bfloat16``. Any method may raise
     whatever its library raises for what it cannot do; an empty sequence says the same.
     """
+
+    name: str
 
     def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[Work]:
         """Products one after another; compiled: by a loop that takes its time to be compiled."""
@@ -70,27 +72,13 @@ class Library(Protocol):
         """Reading ``size`` bytes, or reading them and writing as many."""
 
 
-def loaded(device: str) -> list[Library]:
-    """The libraries that this process has loaded and that can use ``device``."""
-    found: list[Library] = [NumPyLibrary()] if device == "cpu" else []
-    for module, library in (
-        ("tensorflow", TensorFlowLibrary),
-        ("torch", TorchLibrary),
-        ("jax", JaxLibrary),
-    ):
-        if module in sys.modules:
-            # Whatever it raises, a library that cannot use the device gives no roof for it.
-            with contextlib.suppress(Exception):
-                found.append(library(device))
-    return found
-
-
 def _factors(sizes: Sizes) -> tuple[FloatArray, FloatArray]:
     """Two matrices whose product, fed back into the first, neither grows nor becomes denormal."""
     m, k, n = sizes
-    rng = np.random.default_rng(0)
-    left = rng.uniform(-1, 1, (m, k)).astype(np.float32)
-    right = (rng.uniform(-1, 1, (k, n)) / k).astype(np.float32)
+    # Few random numbers over and over, never in the same place of two rows: quick to make.
+    numbers = np.random.default_rng(0).uniform(-1, 1, 4099).astype(np.float32)
+    left = np.resize(numbers, (m, k))
+    right = np.resize(numbers / np.float32(k), (k, n))
     return left, right
 
 
@@ -100,6 +88,8 @@ def _unrolled(sizes: Sizes) -> int:
 
 class NumPyLibrary:
     """NumPy, which calls a BLAS for each product."""
+
+    name = "NumPy"
 
     def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[Work]:
         """A stack of products is one call, whose loop over the stack is NumPy's, in C."""
@@ -174,6 +164,8 @@ class NumPyLibrary:
 
 class TensorFlowLibrary:
     """TensorFlow's operators, and XLA's loop."""
+
+    name = "TensorFlow"
 
     def __init__(self, device: str) -> None:
         import tensorflow as tf
@@ -258,6 +250,8 @@ class TensorFlowLibrary:
 class TorchLibrary:
     """PyTorch's operators."""
 
+    name = "PyTorch"
+
     def __init__(self, device: str) -> None:
         import torch
 
@@ -307,6 +301,8 @@ class TorchLibrary:
 
 class JaxLibrary:
     """JAX's operators, and XLA's loop."""
+
+    name = "JAX"
 
     def __init__(self, device: str) -> None:
         import jax
@@ -379,6 +375,27 @@ class JaxLibrary:
             jax.block_until_ready(last)
 
         return (Work(run, 2 * size, f"adding to {_mib(size)} by JAX"),)
+
+
+_BY_FRAMEWORK: dict[str, Callable[[str], Library]] = {
+    "tensorflow": TensorFlowLibrary,
+    "torch": TorchLibrary,
+    "flashrnn": TorchLibrary,
+    "jax": JaxLibrary,
+    "flax": JaxLibrary,
+}
+"""Which library computes for a backend, by its ``framework``; of others no products can be had."""
+
+
+def libraries(device: str, frameworks: Iterable[str]) -> list[Library]:
+    """Those that serve ``device`` in a process that computes with these frameworks there."""
+    found: list[Library] = [NumPyLibrary()] if device == "cpu" else []
+    makers = dict.fromkeys(_BY_FRAMEWORK[each] for each in frameworks if each in _BY_FRAMEWORK)
+    for make in makers:
+        # Whatever it raises, a library that cannot use the device gives no roof for it.
+        with contextlib.suppress(Exception):
+            found.append(make(device))
+    return found
 
 
 def _mib(size: int) -> str:

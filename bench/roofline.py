@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -42,7 +42,7 @@ SQUARES = {"cpu": (64, 256, 512, 1024), "gpu": (1024, 4096, 8192)}
 one before takes less than ``LONG_PRODUCT``. A BLAS leaves the smallest to one thread, which on a
 busy machine can be faster than threads that wait for one another."""
 
-LARGER = {"cpu": 2048, "gpu": 16384}
+LARGER = {"cpu": 2048, "gpu": 12288}
 """The size that is tried as well where a case seems to be above the roof."""
 
 LONG_PRODUCT = 0.03
@@ -143,13 +143,14 @@ def fastest(work: Work, seconds: float, now: Callable[[], float]) -> float:
 class Roofs:
     """The roofs of this process, each measured when it is first asked for.
 
-    libraries: what can compute on a device. now: seconds that never go back. array_bytes: of each
-    array that bandwidth is measured with, by the device.
+    libraries: what can compute on a device, given the frameworks that the process computes with
+    there. now: seconds that never go back. array_bytes: of each array that bandwidth is measured
+    with, by the device.
     """
 
     def __init__(
         self,
-        libraries: Callable[[str], Sequence[Library]] = roof_libraries.loaded,
+        libraries: Callable[[str, Collection[str]], Sequence[Library]] = roof_libraries.libraries,
         now: Callable[[], float] = time.perf_counter,
         array_bytes: Callable[[str], int] | None = None,
     ) -> None:
@@ -157,31 +158,42 @@ class Roofs:
         self._now = now
         self._array_bytes = array_bytes or _array_bytes
         self._found: dict[_Key, Roof] = {}
+        self._asked: set[_Key] = set()
 
-    def figures(self, case: Case, seconds: float, threads: int | None = None) -> Figures:
+    def figures(
+        self,
+        case: Case,
+        seconds: float,
+        threads: int | None = None,
+        frameworks: Collection[str] = (),
+    ) -> Figures:
         """What is recorded of a case that takes ``seconds`` a step.
 
-        threads: that may be used; None is all processors that are usable. ``of_matmul`` and its
-        like are the least time under a roof over the case's; figures of a roof that nothing here
-        can measure are missing. A roof that the case seems to be above is measured once more,
-        longer, and the faster of both counts. Raises AccountingError if the case is still above it,
-        save for the chain on a GPU: a kernel that stays on the GPU from one timestep to the next
-        is rightly faster than products that are started one by one.
+        threads: that may be used; None is all processors that are usable. frameworks: those of the
+        backends that this process has started on the device.
+
+        ``of_matmul`` and its like are the least time under a roof over the case's; figures of a
+        roof that nothing here can measure are missing. A roof that the case seems to be above is
+        measured once more, longer, and the faster of both counts. Raises AccountingError if the
+        case is still above it, save for the chain on a GPU: a kernel that stays on the GPU from one
+        timestep to the next is rightly faster than products that are started one by one.
         """
         operations = estimate.operations(case.spec, case.workload)
         size = estimate.least_bytes(case.spec, case.workload)
         counts = chain(case.spec, case.workload)
+        libraries = self._libraries(case.device, frameworks)
+        processors = threads or estimate.processors()
 
         def of_matmul(again: bool) -> tuple[float, Roof]:
-            roof = self._matmul(case, again)
+            roof = self._matmul(case, libraries, again)
             return operations * roof.seconds, roof
 
         def of_bandwidth(again: bool) -> tuple[float, Roof]:
-            roof = self._bandwidth(case.device, threads or estimate.processors(), size, again)
+            roof = self._bandwidth(case.device, libraries, processors, size, again)
             return size * roof.seconds, roof
 
         def of_chain(again: bool) -> tuple[float, Roof]:
-            roofs = {sizes: self._product(case, sizes, again) for sizes in counts}
+            roofs = {sizes: self._product(case, libraries, sizes, again) for sizes in counts}
             least = sum(count * roofs[sizes].seconds for sizes, count in counts.items())
             return least, next(iter(roofs.values()))
 
@@ -211,15 +223,13 @@ class Roofs:
             found[f"of_{name}"] = min(part, 1.0) if judged else part
         return found
 
-    def _matmul(self, case: Case, again: bool) -> Roof:
+    def _matmul(self, case: Case, libraries: Sequence[Library], again: bool) -> Roof:
         """Of one operation, in the fastest of the precisions that the case may be computed in."""
         kind = devices.kind(case.device)
         names = precisions(case.spec, case.device)
         for precision in names:
-            key = ("matmul", case.device, precision)
-            if key in self._found and not again:
-                continue
-            for library in self._libraries(case.device):
+            key: _Key = ("matmul", case.device, precision)
+            for library in self._due(key, libraries, again):
                 # A library that cannot compute in this precision gives no roof for it.
                 with contextlib.suppress(Exception):
                     for size in (*SQUARES[kind], *([LARGER[kind]] if again else [])):
@@ -232,22 +242,24 @@ class Roofs:
                             break
         return min((self._known("matmul", case.device, name) for name in names), key=_seconds)
 
-    def _bandwidth(self, device: str, threads: int, size: int, again: bool) -> Roof:
+    def _bandwidth(
+        self, device: str, libraries: Sequence[Library], threads: int, size: int, again: bool
+    ) -> Roof:
         """Of one byte; if asked again for a case that fits into caches, as they may move it."""
         whole = self._array_bytes(device)
         key: _Key = ("bandwidth", device, threads)
         cached: _Key = (*key, size)
-        wanted = [(key, whole)] if again or key not in self._found else []
+        wanted = [(key, whole)]
         if again and size < whole:
             wanted.append((cached, max(SMALLEST_COPY, size // 2)))
         for each, length in wanted:
-            for library in self._libraries(device):
+            for library in self._due(each, libraries, again):
                 with contextlib.suppress(Exception):
                     for work in library.traffic(length, threads):
                         self._keep(each, work, 1.0, "", again)
         return min(self._known(*key), self._known(*cached), key=_seconds)
 
-    def _product(self, case: Case, sizes: Sizes, again: bool) -> Roof:
+    def _product(self, case: Case, libraries: Sequence[Library], sizes: Sizes, again: bool) -> Roof:
         """Of one product of the chain.
 
         A compiled loop is tried where products called one by one may well be slower: on a GPU, and
@@ -255,15 +267,19 @@ class Roofs:
         """
         device, names = case.device, precisions(case.spec, case.device)
         for precision in names:
-            key = ("chain", device, precision, sizes)
-            if key in self._found and not again:
-                continue
-            for library in self._libraries(device):
+            key: _Key = ("chain", device, precision, sizes)
+            for library in self._due(key, libraries, again):
                 for compiled in (False, True) if again or device != "cpu" else (False,):
                     with contextlib.suppress(Exception):
                         for work in library.products(sizes, precision, compiled=compiled):
                             self._keep(key, work, 1.0, precision, again)
         return min((self._known("chain", device, name, sizes) for name in names), key=_seconds)
+
+    def _due(self, key: _Key, libraries: Sequence[Library], again: bool) -> list[Library]:
+        """The libraries that a roof has not been measured with yet, or all of them again."""
+        due = [each for each in libraries if again or (*key, each.name) not in self._asked]
+        self._asked |= {(*key, each.name) for each in due}
+        return due
 
     def _keep(self, key: _Key, work: Work, units: float, words: str, again: bool) -> float:
         """Time ``work``, keep it if it is the fastest yet, and return its seconds.

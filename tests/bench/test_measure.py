@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import statistics
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -363,10 +363,16 @@ class Ceilings(Roofs):
     def __init__(self, above: Sequence[str] = ()) -> None:
         super().__init__()
         self.above = above
-        self.asked: list[tuple[str, float, int | None]] = []
+        self.asked: list[tuple[str, float, int | None, Collection[str]]] = []
 
-    def figures(self, case: Case, seconds: float, threads: int | None = None) -> Figures:
-        self.asked.append((case.backend, seconds, threads))
+    def figures(
+        self,
+        case: Case,
+        seconds: float,
+        threads: int | None = None,
+        frameworks: Collection[str] = (),
+    ) -> Figures:
+        self.asked.append((case.backend, seconds, threads, frameworks))
         if case.backend in self.above:
             raise AccountingError("accounting error: it is 200% of it")
         return {"of_matmul": 0.25, "matmul_by": "an abacus", "chain_s": None}
@@ -376,7 +382,9 @@ def test_how_near_a_case_comes_to_the_roofs_is_recorded(world: World) -> None:
     case, roofs = world.add("a"), Ceilings()
     bench = replace(world.bench(), roofs=roofs, threads=3)
     result = measured(measure.measure_group([case], Plan(5.0), bench=bench)[case.id])
-    assert roofs.asked == [("a", statistics.median(result.series.samples), 3)]
+    seconds = statistics.median(result.series.samples)
+    assert roofs.asked == [("a", seconds, 3, {"numpy"})]
+    assert bench.frameworks("gpu:0") == set()
     read = read_back(result, case)
     assert read.roofs == {"of_matmul": 0.25, "matmul_by": "an abacus", "chain_s": None}
 

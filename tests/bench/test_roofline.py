@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,15 +11,7 @@ import pytest
 
 from bench import estimate, roof_libraries, roofline
 from bench.cases import Case
-from bench.roof_libraries import (
-    JaxLibrary,
-    Library,
-    NumPyLibrary,
-    Sizes,
-    TensorFlowLibrary,
-    TorchLibrary,
-    Work,
-)
+from bench.roof_libraries import Library, NumPyLibrary, Sizes, Work
 from bench.roofline import AccountingError, Roofs, chain, fastest, precisions
 from lstm_impl import LSTMSpec, Workload
 
@@ -86,7 +77,7 @@ def world() -> World:
 
 
 def roofs(world: World, *machines: Library) -> Roofs:
-    return Roofs(lambda device: machines, world.now, lambda device: 2**20)
+    return Roofs(lambda device, frameworks: machines, world.now, lambda device: 2**20)
 
 
 def case(mode: str = "inference", dtype: str = "float32", device: str = "cpu") -> Case:
@@ -339,34 +330,57 @@ def test_the_last_caches_are_added_up_and_each_counted_once(tmp_path: Path) -> N
     assert roofline.last_caches(tmp_path / "none") == 0
 
 
-def test_no_framework_is_loaded_for_a_roof(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("tensorflow", "torch", "jax"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    assert [type(each) for each in roof_libraries.loaded("cpu")] == [NumPyLibrary]
-    assert roof_libraries.loaded("gpu:0") == []
+def test_only_what_the_process_computes_with_makes_roofs(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[tuple[str, str]] = []
+
+    def maker(name: str) -> Callable[[str], Library]:
+        def make(device: str) -> Library:
+            started.append((name, device))
+            if name == "torch":
+                raise RuntimeError("no CUDA")
+            return Machine(World(), name)
+
+        return make
+
+    makers = {name: maker(name) for name in ("tensorflow", "torch", "jax")}
+    makers["flax"] = makers["jax"]
+    monkeypatch.setattr(roof_libraries, "_BY_FRAMEWORK", makers)
+    assert [each.name for each in roof_libraries.libraries("cpu", ())] == ["NumPy"]
+    found = roof_libraries.libraries("gpu:0", ("jax", "flax", "torch", "onnxruntime"))
+    assert [each.name for each in found] == ["jax"]
+    assert started == [("jax", "gpu:0"), ("torch", "gpu:0")]
+
+
+def test_a_library_that_comes_later_may_raise_a_roof(world: World) -> None:
+    slow, fast = Machine(world, "slow", product=2 * PRODUCT), Machine(world, "fast")
+    found = Roofs(
+        lambda device, frameworks: [slow, fast] if "fast" in frameworks else [slow],
+        world.now,
+        lambda device: 2**20,
+    )
+    assert found.figures(case(), 1.0)["of_chain"] == pytest.approx(20 * PRODUCT)
+    world.log.clear()
+    assert found.figures(case(), 1.0, None, {"fast"})["of_chain"] == pytest.approx(10 * PRODUCT)
+    assert {each[0] for each in world.log} == {"fast"}
 
 
 @pytest.mark.parametrize(
-    ("module", "library", "name"),
-    [
-        ("numpy", NumPyLibrary, "NumPy"),
-        ("tensorflow", TensorFlowLibrary, "TensorFlow"),
-        ("torch", TorchLibrary, "PyTorch"),
-        ("jax", JaxLibrary, "JAX"),
-    ],
+    ("framework", "name"),
+    [("numpy", "NumPy"), ("tensorflow", "TensorFlow"), ("torch", "PyTorch"), ("jax", "JAX")],
 )
 @pytest.mark.parametrize("precision", ["float32", "float64", "float16"])
 def test_libraries_compute_in_the_precision_that_is_asked_for(
-    module: str, library: type, name: str, precision: str
+    framework: str, name: str, precision: str
 ) -> None:
-    pytest.importorskip(module)
-    (found,) = (each for each in roof_libraries.loaded("cpu") if type(each) is library)
+    pytest.importorskip(framework)
+    library = roof_libraries.libraries("cpu", [framework])[-1]
+    assert library.name == name
     works = [
         work
         for compiled in (False, True)
-        for work in found.products((2, 3, 4), precision, compiled=compiled)
+        for work in library.products((2, 3, 4), precision, compiled=compiled)
     ]
-    assert bool(works) == ((module, precision) != ("numpy", "float16"))
+    assert bool(works) == ((framework, precision) != ("numpy", "float16"))
     for work in works:
         assert work.by.startswith(name)
         assert 0 < fastest(work, 0.001, time.perf_counter) < 10
