@@ -16,11 +16,11 @@
 
   // ---- words and numbers
 
-  /** Text for Plotly's labels: nothing in it is markup, and of a long one only the beginning. */
+  /** Text for Plotly's labels: nothing in it is markup or a formula; of a long one the beginning. */
   function plain(text, most = 80) {
     const letters = [...String(text).slice(0, 4 * most)].filter((c) => !/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u.test(c));
     const short = letters.length > most ? letters.slice(0, most - 1).join("") + "…" : letters.join("");
-    return short.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+    return short.replace(/[&<>$]/g, (sign) => `&#${sign.charCodeAt(0)};`);
   }
   const word = (key, index) => words[key][cases[key][index]] ?? "";
   const digits = (value) =>
@@ -29,6 +29,8 @@
     const [size, unit] = units.find(([each]) => value >= 0.9995 * each) ?? units[units.length - 1];
     return `${digits(value / size)}${unit}`;
   }
+  const lowest = (values) => values.reduce((a, b) => Math.min(a, b), Infinity);
+  const highest = (values) => values.reduce((a, b) => Math.max(a, b), -Infinity);
   const known = (format) => (value) => (value == null ? "" : format(value));
   const seconds = known((v) => scaled(v, [[1, " s"], [1e-3, " ms"], [1e-6, " µs"], [1e-9, " ns"]]));
   const bytes = known((v) => scaled(v, [[2 ** 30, " GiB"], [2 ** 20, " MiB"], [1024, " KiB"], [1, " B"]]));
@@ -91,12 +93,14 @@
     return made;
   }
   function field(parent, id, label) {
-    const made = document.createElement("label");
-    made.append(label + " ");
+    const holder = document.createElement("div");
+    const name = document.createElement("label");
+    name.htmlFor = id;
+    name.textContent = label;
     const select = document.createElement("select");
     select.id = id;
-    made.append(select);
-    parent.append(made);
+    holder.append(name, select);
+    parent.append(holder);
     return select;
   }
 
@@ -182,6 +186,7 @@
     state.want = null;
     $("outcome").value = "all";
     $("sort").value = "report";
+    startAxes();
     showFilters();
   }
   function showFilters() {
@@ -319,7 +324,10 @@
       made.found = found;
       says.textContent = found.says;
       plot.hidden = behind.hidden = legend.hidden = !found.traces;
-      if (!found.traces) return;
+      if (!found.traces) {
+        root.setAttribute("aria-busy", "false");
+        return;
+      }
       plot.setAttribute("aria-label", `${root.querySelector("h3").textContent}. ${found.says}`);
       const shown = [...new Set((found.legend ?? []).map((i) => cases.backend[i]))].sort((a, b) => a - b);
       legend.replaceChildren(...shown.map((number) => {
@@ -328,8 +336,10 @@
         return entry;
       }));
       made.fill();
-      if (window.Plotly) Plotly.react(plot, found.traces, layout(found.layout, width), PLOT);
-      else plot.style.minHeight = `${found.layout.height}px`;
+      if (window.Plotly) {
+        Plotly.react(plot, found.traces, layout(found.layout, width), PLOT);
+        root.setAttribute("aria-busy", "false");
+      } else plot.style.minHeight = `${found.layout.height}px`;
     };
     behind.addEventListener("toggle", made.fill);
     views.push(made);
@@ -519,7 +529,7 @@
     if (!order.length) return { says: "Nothing that is chosen has a time here." };
     const shown = order.slice(0, MOST_BARS);
     const highs = shown.map((i) => Math.min(cases.time_high_s[i] ?? cases.time_s[i], 4 * cases.time_s[i]));
-    const top = Math.max(...highs);
+    const top = highest(highs);
     return {
       says: `${forShape(order[0])}. Shortest: ${word("backend", order[0])}, ${seconds(cases.time_s[order[0]])}; longest of ${order.length}: ${word("backend", order[order.length - 1])}, ${seconds(cases.time_s[order[order.length - 1]])}. Lines are 95% intervals; what two backends share in a process cancels in their ratio, so a verdict can be sure where these overlap.`,
       traces: [{
@@ -570,7 +580,7 @@
     const names = ["build", "trace", "compile", "first step"];
     const tones = ["#9467bd", "#178c9c", "#c9622a", "#3a80c9"];
     const least = order.reduce((a, b) => (cases.first_result_s[b] < cases.first_result_s[a] ? b : a));
-    const top = Math.max(...order.map((i) => cases.first_result_s[i]));
+    const top = highest(order.map((i) => cases.first_result_s[i]));
     return {
       says: `${forShape(order[0])}. From nothing to the first result: building the model, tracing it, compiling it, one step in steady state. Soonest: ${word("backend", least)}, ${seconds(cases.first_result_s[least])}.`,
       traces: names.map((name, part) => ({
@@ -630,11 +640,10 @@
     const sorted = processes.map(([, found]) => [...found].sort((a, b) => a - b));
     const at = (found, part) => found[Math.round(part * (found.length - 1))];
     const medians = sorted.map((found) => at(found, 0.5));
-    const spread = Math.max(...medians) / Math.min(...medians) - 1;
+    const spread = highest(medians) / lowest(medians) - 1;
     const which = data.whole_samples ? "Every sample" : `${total} of ${cases.samples[same]} samples, evenly from the shortest to the longest of each process`;
-    const everything = sorted.flat();
-    const low = Math.min(...everything);
-    const high = Math.max(...everything);
+    const low = lowest(sorted.map((found) => found[0]));
+    const high = highest(sorted.map((found) => found[found.length - 1]));
     return {
       says: `${which} of ${word("backend", same)}. ${forShape(same)}: ${many(cases.samples[same], "sample")} in ${many(processes.length, "process")}` +
         (processes.length > 1 ? `, whose medians differ by up to ${percent(spread)}.` : "; one process cannot show how much processes differ."),
@@ -697,7 +706,9 @@
 
   /** Everything that a case shares with those it is joined to by a line along an axis. */
   function seriesKey(i, across) {
-    return AXES.filter((key) => key !== across).map((key) => cases[key][i]).join(" ");
+    // Shapes mostly have as many features as units: along the one, the other goes with it.
+    const square = across === "hidden_size" && cases.input_size[i] === cases.hidden_size[i];
+    return AXES.filter((key) => key !== across).map((key) => (square && key === "input_size" ? "=" : cases[key][i])).join(" ");
   }
   /** A mark for each case, joined where only what goes across differs; backends told by colour. */
   function marks(chosen, across, valueOf) {
@@ -734,9 +745,6 @@
       trace.x = trace.x.map((v) => (across === "shape" ? v + 0.6 * aside : v * 1.06 ** aside));
     }
     return { traces, shapes };
-  }
-  function lowest(values) {
-    return values.reduce((a, b) => Math.min(a, b), Infinity);
   }
 
   function acrossAxis(across, chosen, shapes) {
@@ -816,34 +824,39 @@
     const x = (i) => cases.operations[i] / cases.bytes_moved[i];
     const y = (i) => cases.operations[i] / cases.time_s[i];
     const xs = chosen.map(x);
-    const [from, to] = [lowest(xs) / 4, 4 * xs.reduce((a, b) => Math.max(a, b))];
+    const [from, to] = [lowest(xs) / 4, 4 * highest(xs)];
     const roofs = new Map();
     for (const i of chosen)
-      if (cases.matmul_per_s[i] && cases.bandwidth_per_s[i]) {
+      if (cases.matmul_per_s[i] || cases.bandwidth_per_s[i]) {
         const key = `${word("device", i)}, ${word("dtype", i)}`;
         if (!roofs.has(key)) roofs.set(key, []);
         roofs.get(key).push(i);
       }
-    const middle = (found, key) => found.map((i) => cases[key][i]).sort((a, b) => a - b)[Math.floor(found.length / 2)];
+    // The highest that any case showed; without one of the two roofs the other stands alone.
+    const most = (found, key) => found.reduce((a, i) => Math.max(a, cases[key][i] ?? 0), 0) || Infinity;
     const lines = [...roofs].slice(0, 6).map(([key, found], n) => {
-      const [matmul, bandwidth] = [middle(found, "matmul_per_s"), middle(found, "bandwidth_per_s")];
-      const ridge = Math.min(Math.max(matmul / bandwidth, from), to);
+      const [matmul, bandwidth] = [most(found, "matmul_per_s"), most(found, "bandwidth_per_s")];
+      const ridge = Math.min(Math.max(matmul / bandwidth || from, from), to);
       const at = [from, ridge, to];
       return {
         type: "scatter", mode: "lines", x: at, y: at.map((v) => Math.min(v * bandwidth, matmul)),
         line: { color: tone("text"), width: 2, dash: DASHES[n % DASHES.length] },
-        hovertext: at.map(() => `roof of ${plain(key)}<br>matrix products ${rate(matmul)} operations/s<br>bandwidth ${bytes(bandwidth)}/s`),
+        hovertext: at.map(() => [`roof of ${plain(key)}`, Number.isFinite(matmul) ? `matrix products ${rate(matmul)} operations/s` : "", Number.isFinite(bandwidth) ? `bandwidth ${bytes(bandwidth)}/s` : ""].filter(Boolean).join("<br>")),
         hovertemplate: "%{hovertext}<extra></extra>",
       };
     });
+    const chained = chosen.filter((i) => cases.of_chain_roof[i] > 0);
     const reach = (i) => Math.max(cases.of_matmul_roof[i] ?? 0, cases.of_bandwidth_roof[i] ?? 0, cases.of_chain_roof[i] ?? 0);
     const best = every.reduce((a, b) => (reach(b) > reach(a) ? b : a));
     const of = (i) => ["matmul", "bandwidth", "chain"].filter((r) => cases[`of_${r}_roof`][i] != null)
       .map((r) => `${percent(cases[`of_${r}_roof`][i])} of the ${{ matmul: "matrix products", bandwidth: "bandwidth", chain: "chain of steps" }[r]} roof`);
     return {
-      says: `Operations per second against operations per byte; the line is the most that the device can do (bandwidth, then matrix products). Nearest to a roof: ${word("backend", best)}, ${workOf(best)} (${word("mode", best)})${of(best).length ? `: ${of(best).join(", ")}` : ""}.`,
+      says: `Operations per second against operations per byte; the line is the most that the device can do (bandwidth, then matrix products); a dash is as far as the chain of steps, each after the other, lets that case go. Nearest to a roof: ${word("backend", best)}, ${workOf(best)} (${word("mode", best)})${of(best).length ? `: ${of(best).join(", ")}` : ""}.`,
       legend: chosen,
       traces: [...lines, {
+        type: "scatter", mode: "markers", x: chained.map(x), y: chained.map((i) => y(i) / cases.of_chain_roof[i]),
+        marker: { symbol: "line-ew-open", size: 11, color: tone("edge"), line: { width: 2 } }, hoverinfo: "skip",
+      }, {
         type: "scatter", mode: "markers", x: xs, y: chosen.map(y),
         marker: { size: 9, color: chosen.map((i) => colour(cases.backend[i])), symbol: chosen.map((i) => SYMBOLS[place(cases.backend[i])] + (invalid(i) ? "-open" : "")) },
         hovertext: chosen.map((i) => hover(i, ...of(i))), hovertemplate: "%{hovertext}<extra></extra>",
@@ -851,7 +864,7 @@
       layout: {
         height: 460,
         xaxis: { ...logarithmic([from, to], digits, 1), title: { text: "operations per byte" } },
-        yaxis: { ...logarithmic([...chosen.map(y), ...lines.flatMap((l) => l.y)], rate), title: { text: narrow() ? "" : "operations per second" } },
+        yaxis: { ...logarithmic([...chosen.map(y), ...chained.map((i) => y(i) / cases.of_chain_roof[i]), ...lines.flatMap((l) => l.y)], rate), title: { text: narrow() ? "" : "operations per second" } },
       },
       headings: ["backend", "shape", "mode", "device", "operations/byte", "operations/s", "of matrix products", "of bandwidth", "of the chain"],
       rows: every.map((i) => [word("backend", i), workOf(i), word("mode", i), word("device", i), digits(x(i)), rate(y(i)), percent(cases.of_matmul_roof[i]), percent(cases.of_bandwidth_roof[i]), percent(cases.of_chain_roof[i])]),
@@ -913,13 +926,16 @@
   function redraw() {
     for (const each of views) {
       each.stale = true;
+      each.root.setAttribute("aria-busy", "true");
       if (each.near) each.draw();
     }
   }
 
-  function wire() {
+  function makeAxes() {
     for (const [key, [title]] of Object.entries(UP)) option($("y-axis"), key, title);
     for (const [key, label] of Object.entries(ACROSS)) option($("x-axis"), key, label);
+  }
+  function startAxes() {
     // What goes across at first: what most series have more than one value of.
     const lengths = (across) => {
       const found = new Map();
@@ -927,11 +943,15 @@
         const key = `${cases.backend[i]} ${seriesKey(i, across)}`;
         found.set(key, (found.get(key) ?? 0) + (cases[across][i] != null));
       }
-      return Math.max(0, ...found.values());
+      return highest([0, ...found.values()]);
     };
     const dimension = ["batch", "hidden_size", "timesteps"].map((key) => [lengths(key), key]).sort((a, b) => b[0] - a[0])[0];
     $("x-axis").value = dimension[0] > 1 ? dimension[1] : "shape";
     $("family").value = pick().length > 60 ? "mine" : "all";
+    $("y-axis").value = "sequences";
+  }
+
+  function wire() {
     for (const id of ["x-axis", "y-axis", "family"]) $(id).addEventListener("change", redraw);
     $("sample-case").addEventListener("change", (event) => {
       state.sample = Number(event.target.value);
@@ -971,6 +991,7 @@
   }
 
   makeFilters();
+  makeAxes();
   start();
   wire();
   $("explorer").hidden = false;
