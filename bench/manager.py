@@ -209,7 +209,7 @@ class Manager:
             raise
         self._conclude(worker, watch, ending, work)
         measuring = work.share * self.schedule.measuring(work.cases)
-        self._outside = max(0.0, self._now() - started - measuring)
+        self._outside = max(0.0, self._now() - started - measuring - watch.once)
         if watch.startup is not None:
             self.schedule.learn_costs(watch.startup, watch.costs, work)
 
@@ -357,6 +357,7 @@ class LocalExecutor:
         options = {
             "suite": session.suite,
             "session": session.id,
+            "busy": "force",  # the manager holds the lock, or was told to go on without it
             "seed": session.seed,
             "order-seed": work.order_seed,
             "cases": listing.absolute(),
@@ -367,6 +368,8 @@ class LocalExecutor:
             "threads": session.threads,
             "budget": session.seconds,
             "share": None if work.share == 1.0 else f"{work.share:.4f}",
+            "memory": "on" if work.memory else "off",
+            "case-limit": session.case_limit,
         }
         given = [f"--lstm-{name}={value}" for name, value in options.items() if value is not None]
         return [*command, *files, *given]

@@ -26,6 +26,7 @@ from bench.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder
 
 if TYPE_CHECKING:
     from bench.cases import Case
+    from bench.lock import MachineLock
     from bench.measure import Measured, Unmeasured
     from bench.recorder import Recorder, Settings
     from bench.suites import Suite
@@ -116,9 +117,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=_positive,
     )
     add(
+        "memory",
+        "auto|on|off",
+        "Whether to measure the peak memory of cases on the CPU too, each in a process of its own "
+        "and while nothing is timed: some seconds a case (on a GPU it costs nothing and is always "
+        "recorded). Default: auto, what the suite says.",
+        choices=("auto", "on", "off"),
+    )
+    add(
+        "case-limit",
+        "SECONDS",
+        "After how long whoever started this ends it if a case is not done (bench.run).",
+        type=_seconds,
+    )
+    add(
         "cases",
         "FILE",
         "Only the cases in this JSON file: a list of case ids of the suite, or of whole cases.",
+    )
+    add(
+        "busy",
+        "refuse|wait|force",
+        "While another run measures on this machine: refuse to start, wait for it, or go on all "
+        "the same though both spoil each other. Default: refuse.",
+        choices=("refuse", "wait", "force"),
     )
     add("session", "ID", "Name shared by runs that are replicates of one another (bench.run).")
     add(
@@ -222,6 +244,7 @@ class _Measuring:
         self._replays: dict[str, _Replay] = {case: _Replay() for case in self.cases}
         self._interrupted = False
         self._problem = ""
+        self._lock: MachineLock | None = None
 
     # -- collecting
 
@@ -283,10 +306,28 @@ class _Measuring:
             return  # --benchmark-disable: everything runs once and nothing is kept
         from bench.result_writer import ResultWriteError
 
+        self._take_the_machine()
         try:
             self.recorder.start()
         except ResultWriteError as error:
             raise pytest.UsageError(f"{error}; choose another folder: --lstm-results DIR") from None
+
+    def _take_the_machine(self) -> None:
+        """Hold the lock of the machine until this process ends (a worker's manager holds it)."""
+        from bench.lock import HeldError, LockError, MachineLock
+
+        busy, self._lock = self.config.getoption("lstm_busy"), MachineLock()
+        try:
+            if busy == "wait":
+                self._lock.wait(self.recorder.suite.name, lambda text: print(text, flush=True))
+            else:
+                self._lock.acquire(self.recorder.suite.name)
+        except (HeldError, LockError) as error:
+            if busy != "force":
+                raise pytest.UsageError(
+                    f"{error}; --lstm-busy=wait waits for it, --lstm-busy=force goes on all the "
+                    "same"
+                ) from None
 
     def publish(self, case: Case, benchmark: Any) -> None:
         """Measure a case, or say why not, and keep what was found."""
@@ -356,6 +397,8 @@ class _Measuring:
         from bench.result_writer import ResultWriteError
         from bench.results import ResultError
 
+        if self._lock is not None:
+            self._lock.release()
         if self.recorder.path is None:
             return
         hook = self.config.hook
@@ -484,7 +527,7 @@ def _settings(config: pytest.Config) -> Settings:
     get = config.getoption
     names = (
         *("suite", "device", "backends", "mode", "seed", "budget", "share", "precision", "threads"),
-        *("cases", "session", "order_seed"),
+        *("cases", "session", "order_seed", "memory", "case_limit"),
     )
     given = {name: get(f"lstm_{name}") for name in names}
     chosen = {name: value for name, value in given.items() if value is not None}
@@ -494,6 +537,8 @@ def _settings(config: pytest.Config) -> Settings:
         seconds=given["budget"],
         threads=given["threads"],
         session=given["session"],
+        memory={"on": True, "off": False}.get(given["memory"]),
+        case_limit=given["case_limit"],
         options=chosen,
         **{name: chosen[name] for name in ("seed", "share", "precision") if name in chosen},
     )

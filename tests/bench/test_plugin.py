@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 
 from bench import results
+from bench.lock import MachineLock
 from bench.result_schema import ResultFile
+from tests.bench import other_package
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -117,16 +119,14 @@ class Project:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        # A lock of its own: no run elsewhere on the machine is in the way.
+        self.temporary = folder / "tmp"
+        self.temporary.mkdir()
         self.suite = folder / "mine.toml"
         self.suite.write_text(SUITE)
-        package = folder / "packages"
-        (package / "mischief-1.dist-info").mkdir(parents=True)
-        (package / "mischief.py").write_text(MISCHIEF)
         names = ("wrong", "raising", "interrupted", "killed", "absent", "choosy")
-        points = "\n".join(f"{name} = mischief:{name.capitalize()}" for name in names)
-        info = package / "mischief-1.dist-info"
-        (info / "entry_points.txt").write_text(f"[lstm_impl.backends]\n{points}\n")
-        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mischief\nVersion: 1\n")
+        backends = {name: name.capitalize() for name in names}
+        other_package.install(folder / "packages", "mischief", MISCHIEF, backends)
 
     def with_backends(self, *names: str) -> None:
         self.suite.write_text(SUITE.replace('["numpy"]', json.dumps(names)))
@@ -139,7 +139,9 @@ class Project:
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
             cwd=where,
-            env=inherited | {"PYTHONPATH": path, "COLUMNS": "100"} | (environ or {}),
+            env=inherited
+            | {"PYTHONPATH": path, "COLUMNS": "100", "TMPDIR": str(self.temporary)}
+            | (environ or {}),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -632,3 +634,28 @@ def test_comparing_with_an_earlier_run_works(project: Project) -> None:
     done = project.measure("--benchmark-compare", storage)
     assert done.code == 0, done.out
     assert len(re.findall(r"^numpy \(NOW\)", done.out, re.MULTILINE)) == 3
+
+
+def test_a_run_beside_another_on_the_machine_is_refused_unless_forced(project: Project) -> None:
+    with MachineLock(project.temporary / f"lstm-bench-{os.getuid()}.lock") as lock:
+        lock.acquire("another")
+        done = project.measure("-k", "w2 and inference")
+        assert done.code == 4
+        assert re.search(
+            r"^ERROR: another run measures on this machine: process \d+, since .*, another; "
+            r"--lstm-busy=wait waits for it, --lstm-busy=force goes on all the same$",
+            done.out,
+            re.MULTILINE,
+        )
+        assert not done.files
+        forced = project.measure("-k", "w2 and inference", "--lstm-busy=force")
+        assert forced.code == 0, forced.out
+        assert len(forced.file.measurements) == 1
+
+
+def test_a_run_holds_the_machine_while_it_measures_and_lets_it_go(project: Project) -> None:
+    assert project.measure("-k", "w2 and inference").code == 0
+    path = project.temporary / f"lstm-bench-{os.getuid()}.lock"
+    assert '"what": "mine"' in path.read_text()
+    with MachineLock(path) as lock:
+        lock.acquire("the next")
