@@ -21,6 +21,9 @@ shapes = [{ batch = 2, timesteps = 6, input_size = 1, hidden_size = 4 }]
 """
 
 
+HERE = ("cpu", "gpu:0")  # where there is no GPU its cases are listed all the same
+
+
 @pytest.fixture(autouse=True)
 def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "available", lambda: ["cpu"])
@@ -56,6 +59,27 @@ def test_quick_asks_what_it_promises() -> None:
     windows = [case.workload.window for case in cases if case.kind == "truncation"]
     assert windows == [5, 15, 30, 60, 120]
     assert {case.workload.timesteps for case in cases if case.kind == "truncation"} == {480}
+
+
+def test_truncation_cuts_one_stream_into_whole_windows_with_an_optimizer() -> None:
+    cases = suites.load("truncation").cases
+    assert {(each.workload.timesteps, each.workload.optimizer) for each in cases} == {(960, "adam")}
+    assert {each.workload.mode for each in cases} == {"training"}
+    windows: dict[tuple[str, str], list[int]] = {}
+    for case in cases:
+        window = case.workload.window or 0
+        assert 960 % window == 0  # a shorter last window would be another graph, and another step
+        shape = f"b{case.workload.batch}-h{case.spec.hidden_size}/{case.device}"
+        windows.setdefault((case.backend, shape), []).append(window)
+    every = [3, 5, 10, 15, 30, 60, 120, 240, 480, 960]
+    for (backend, _), found in windows.items():
+        assert found == (every[:8] if backend == "static_unroll" else every)
+    shapes = {shape for _, shape in windows}
+    assert shapes == {f"{sizes}/{device}" for sizes in ("b32-h64", "b8-h128") for device in HERE}
+    assert {backend for backend, shape in windows if shape.endswith("cpu")} == {
+        *("static_unroll", "while_loop", "while_loop+hoisted", "while_loop+hoisted+xla"),
+        *("partial_unroll@10", "block_lstm", "keras"),
+    }
 
 
 def test_where_there_is_no_gpu_its_cases_are_listed_all_the_same() -> None:
