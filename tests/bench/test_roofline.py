@@ -271,6 +271,8 @@ def test_a_case_that_is_no_further_above_than_a_clock_changes_is_at_the_roof(wor
     machine = Machine(world, rate=1e13, bandwidth=1e13, cached=1e13)
     figures = roofs(world, machine).figures(case(), 10 * PRODUCT / 1.04)
     assert figures["of_chain"] == 1.0
+    with pytest.raises(AccountingError, match="106%"):
+        roofs(world, machine).figures(case(), 10 * PRODUCT / 1.06)
 
 
 def test_what_fits_into_caches_may_be_moved_as_fast_as_they_move_it(world: World) -> None:
