@@ -16,7 +16,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
@@ -246,9 +246,17 @@ def _measure(
     return summary.code
 
 
+_UNTRIED = ("not_measured", "refused")
+_MOST_REASONS = 6  # each case that is too large for the machine has its own estimate
+
+
 @dataclass(frozen=True)
 class Summary:
-    """What a session has found. seconds: inside blocks that count; spent: in all."""
+    """What a session has found.
+
+    skipped: why cases were not even tried, and how many. seconds: inside blocks that count; spent:
+    in all.
+    """
 
     cases: int
     valid: int
@@ -260,6 +268,7 @@ class Summary:
     few: int
     seconds: float
     spent: float
+    skipped: Counter[str] = field(default_factory=Counter)
 
     @property
     def measured(self) -> int:
@@ -287,6 +296,11 @@ class Summary:
             parts.append(f"{self.unreached} not reached")
         lines = [f"{count(self.cases, 'case')}: {', '.join(parts)}"]
         lines += [f"  {why} ({count(n, 'case')})" for why, n in self.invalid.items()]
+        lines += [
+            f"  {why} ({count(n, 'case')})" for why, n in self.skipped.most_common(_MOST_REASONS)
+        ]
+        if (more := len(self.skipped) - _MOST_REASONS) > 0:
+            lines.append(f"  {count(more, 'other reason')}: the report has them")
         goal = manager.session.goal
         if goal.processes is None:
             told = f"{self.precise} of {self.measured} measured within ±{100 * goal.precision:g}%"
@@ -341,6 +355,11 @@ def summarize(manager: Manager, files: Sequence[ResultFile]) -> Summary:
             float(each.samples.sum()) * each.calls for file in files for each in file.measurements
         ),
         spent=manager.spent,
+        skipped=Counter(
+            clean("; ".join(text for text in (row.reason, row.advice) if text))
+            for row in wanted
+            if row.outcome in _UNTRIED
+        ),
     )
 
 

@@ -173,6 +173,18 @@ def test_one_hangs_one_dies_one_is_absent_and_the_rest_is_measured(place: Place)
     summary = next(line for line in done.out.splitlines() if line.startswith("4 cases:"))
     for words in ("1 crashed", "1 over their time limit", "1 not measured"):
         assert words in summary
+    assert "  it is not installed; pip install it (1 case)" in done.out.splitlines()
+
+
+def test_a_case_too_large_for_the_machine_is_skipped_with_the_estimate_that_said_so(
+    place: Place,
+) -> None:
+    huge = "batch = [1, 900_000_000], timesteps = 100"
+    place.suite.write_text(SUITE.replace("batch = 1, timesteps = [2, 3, 4]", huge))
+    done = place.run("--processes", "1")
+    assert done.code == 0, done.out + done.err
+    assert [each.case.workload.batch for each in place.measurements] == [1]
+    assert re.search(r"^  needs about \d+ GiB.* free; choose fewer .* \(1 case\)$", done.out, re.M)
 
 
 def test_ctrl_c_keeps_what_was_finished_and_resume_goes_on(place: Place) -> None:
