@@ -27,6 +27,10 @@ from bench.stats import (
 SMALL_SHARE = 0.05
 """Part of a step's time under which its fixed cost no longer matters."""
 
+NO_LINE = 0.5
+"""A line that misses a window by more than half of what it says is none: its two numbers would be
+those of the noise, or of something else than a fixed cost and one of each timestep."""
+
 FEWEST_WINDOWS = 3
 """Two windows make a line whatever they cost; the third can contradict it."""
 
@@ -84,6 +88,11 @@ class Fit:
     windows: tuple[int, ...]
     processes: int
     left_out: int
+
+    @property
+    def is_line(self) -> bool:
+        """Whether the times are near enough to a line for its numbers to mean something."""
+        return abs(self.misfit.residual) <= NO_LINE
 
     @property
     def small_past_mid(self) -> float:
@@ -191,9 +200,10 @@ def fit(
     table = np.array([[times[each][process] for each in windows] for process in whole])
     if len(windows) > FEWEST_WINDOWS and line.per_timestep > 0:
         growth = (table[:, -1] - table[:, -2]) / (x[-1] - x[-2]) / slope
-        # Of a difference of two times, the error is that of the larger over the difference.
-        part = SEQUENTIAL_ALLOWANCE * abs(medians[-1] / max(medians[-1] - medians[-2], 1e-300))
-        late = _over_processes(growth, min(part, 1e3))
+        # The error of a difference is that of the larger time, which is of the whole of it.
+        reach = float(medians[-1] / (x[-1] - x[-2]) / line.per_timestep)
+        own_part = max(SEQUENTIAL_ALLOWANCE, line.scatter)
+        late = _over_processes(growth, own_part * reach, SEQUENTIAL_ALLOWANCE)
     return Fit(
         line,
         _over_processes(fixed, own * max(abs(line.fixed), float(errors[0]))),

@@ -96,8 +96,8 @@ def summary_sheet(stream: Stream) -> Sheet:
             continue
         fit = cost.fit
         cells = [Cell(cost.backend)]
-        if fit is None:
-            cells += [Cell("too few windows"), Cell(), Cell()]
+        if fit is None or not fit.is_line:
+            cells += [Cell("too few windows" if fit is None else "no line"), Cell(), Cell()]
         else:
             for value, interval in (
                 (fit.line.fixed, fit.fixed),
@@ -112,6 +112,8 @@ def summary_sheet(stream: Stream) -> Sheet:
         else:
             worst = fit.misfit
             cells.append(Cell(f"{100 * worst.residual:+.1f}%", f"at k = {worst.window}"))
+        invalid = sum(bool(row.invalid) for row in cost.measured)
+        cells.append(Cell(f"{invalid} INVALID" if invalid else ""))
         lines.append(tuple(cells))
     percent = f"{100 * SMALL_SHARE:g}%"
     return Sheet(
@@ -122,6 +124,7 @@ def summary_sheet(stream: Stream) -> Sheet:
             f"fixed < {percent} past k",
             "memory a timestep",
             "line misses by",
+            "trust",
         ),
         tuple(lines),
     ).without_empty()
@@ -159,7 +162,8 @@ def _window_line(stream: Stream, cost: BackendCost, row: Row) -> tuple[Cell, ...
     if timestep is None or step is None:
         return (*first, Cell(row.outcome.replace("_", " ")), *[Cell()] * 6, *last, Cell())
     setup = row.setup or {}
-    fixed = "" if cost.fit is None else share(cost.fit.fixed_share(_length(row)))
+    line = cost.fit if cost.fit is not None and cost.fit.is_line else None
+    fixed = "" if line is None else share(line.fixed_share(_length(row)))
     return (
         *first,
         _seconds(timestep),

@@ -111,7 +111,8 @@ def _times(
         for cost in (*named, *others)
     }
     every = [found for points in bands.values() for _, found in points]
-    unit, name = drawing.scale([min(found.mid for found in every)])
+    middle = sorted(found.mid for found in every)[len(every) // 2]
+    unit, name = drawing.scale([middle])
     for cost in others:
         points = bands[cost.backend]
         axes.plot(

@@ -30,6 +30,8 @@ def sentence(cost: BackendCost) -> str:
     if fit is None:
         number = count(len(cost.measured), "window")
         return f"{name}: measured at {number}; {FEWEST_WINDOWS} make a line"
+    if not fit.is_line:
+        return f"{name}: no line of its windows: {misfit(fit)}"
     told = (
         f"{name}: {signed(fit.line.fixed)} fixed per step + "
         f"{signed(fit.line.per_timestep)} a timestep; {_where_small(fit)}"
@@ -95,9 +97,11 @@ def signed(value: float) -> str:
 
 
 def signed_range(interval: Interval) -> str:
-    """The bounds of such a value, in the unit in which its middle is shown."""
-    like = abs(interval.mid) or interval.high
-    return seconds_range(interval.low, interval.high, like).replace("-", "−")
+    """The bounds of such a value, in the unit of its middle if they are near it."""
+    largest = max(abs(interval.low), abs(interval.high))
+    if largest > 100 * abs(interval.mid):
+        return f"{signed(interval.low)}–{signed(interval.high)}"
+    return seconds_range(interval.low, interval.high, abs(interval.mid)).replace("-", "−")
 
 
 def share(value: float) -> str:

@@ -15,9 +15,26 @@ import pytest
 from bench import truncation
 from bench.report_rows import build
 from bench.results import collect
+from bench.stats import Interval
 from bench.truncation_cost import Learned, Stream, streams
-from bench.truncation_output import as_csv, as_json, as_markdown, as_text, records
-from bench.truncation_words import misfit, sentence, share, signed, size, small_past
+from bench.truncation_output import (
+    as_csv,
+    as_json,
+    as_markdown,
+    as_text,
+    backend_sheet,
+    records,
+    summary_sheet,
+)
+from bench.truncation_words import (
+    misfit,
+    sentence,
+    share,
+    signed,
+    signed_range,
+    size,
+    small_past,
+)
 from lstm_impl.spec import LSTMSpec
 from tests.bench import made_windows as made
 
@@ -153,8 +170,35 @@ def test_two_windows_are_told_to_be_too_few(tmp_path: Path) -> None:
     assert "too few windows" in as_text([found])
 
 
+def test_where_there_is_no_line_none_is_told(tmp_path: Path) -> None:
+    paths = made.write_windows(tmp_path, {"while_loop": made.Cost(1e-3, 1e-4)}, processes=2)
+    for path in paths:
+        document = json.loads(path.read_text())
+        entry = document["benchmarks"][4]  # k = 30
+        entry["stats"]["data"] = [10 * time for time in entry["stats"]["data"]]
+        path.write_text(json.dumps(document))
+    (found,) = read(paths)
+    told = sentence(found.backends[0])
+    assert told.startswith("while_loop: no line of its windows: k = 30 costs ")
+    sheet = summary_sheet(found)
+    assert [cell.text for cell in sheet.lines[0]][:2] == ["while_loop", "no line"]
+    assert "a timestep" not in sheet.headings
+    own = backend_sheet(found, found.backends[0])
+    assert "fixed" not in own.headings
+    assert len(own.lines) == len(made.WINDOWS)
+
+
+def test_windows_that_cannot_be_trusted_are_counted(tmp_path: Path) -> None:
+    (found,) = read(made.write_windows(tmp_path, processes=1, valid=False))
+    text = as_text([found])
+    assert "10 INVALID" in text
+    assert "INVALID: the machine was busy (close other programs)" in text
+
+
 def test_quantities_of_either_sign_are_readable() -> None:
     assert signed(-2e-5) == "−20.0 µs"
+    assert signed_range(Interval(-1e-5, 1e-5, 3e-5, 0.95)) == "−10.0–30.0"
+    assert signed_range(Interval(-2e-3, -1e-6, 2e-3, 0.95)) == "−2.00 ms–2.00 ms"
     assert size(12.5 * 1024) == "12.5 KiB"
     assert size(-1.5 * 2**20) == "−1.50 MiB"
     assert size(0) == "0 B"
