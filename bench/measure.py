@@ -68,7 +68,12 @@ class Unmeasured:
 
 @dataclass(frozen=True)
 class Measured:
-    """A case that passed the gate and was timed. build: seconds; reasons: empty if it is valid."""
+    """A case that passed the gate and was timed.
+
+    build, judging, looking: seconds to make the model, of the gate, and to ask what it runs.
+    timing: its part of the seconds for which its group was warmed up and timed. reasons: empty if
+    it is valid.
+    """
 
     series: Series
     build: float
@@ -79,6 +84,9 @@ class Measured:
     roofs: Figures | None = None
     memory: Figures | None = None
     energy: Figures | None = None
+    judging: float | None = None
+    looking: float | None = None
+    timing: float | None = None
 
     def to_extra(self, case: Case, seed: int) -> dict[str, object]:
         """What stands beside the samples in a result file."""
@@ -100,6 +108,9 @@ class Measured:
                 "first_call_s": self.first_use.first_call,
                 # Compiling shows in the first call only; the rest of that call is an ordinary one.
                 "compile_s": self.first_use.first_call - statistics.median(series.samples),
+                "gate_s": self.judging,
+                "evidence_s": self.looking,
+                "timing_s": self.timing,
             },
             "blocks": {
                 "calls": series.calls,
@@ -128,13 +139,18 @@ Result: TypeAlias = Measured | Unmeasured
 
 @dataclass(frozen=True)
 class Prepared:
-    """A case that may be timed: it has passed the gate. memory: what it held on a GPU."""
+    """A case that may be timed: it has passed the gate.
+
+    build, judging, looking: seconds, as in ``Measured``. memory: what it held on a GPU.
+    """
 
     step: Step
     build: float
     first_use: FirstUse
     gate: GateResult
     evidence: Mapping[str, object]
+    judging: float
+    looking: float
     memory: Figures | None = None
 
 
@@ -219,7 +235,9 @@ def measure_group(
         if ready:
             bench.announce([case for case in cases if case.id in ready])
         before = bench.activity()
+        begun = bench.clock.now()
         timed = timing.measure({name: each.step for name, each in ready.items()}, plan, bench.clock)
+        timing_each = (bench.clock.now() - begun) / max(1, len(ready))
         disturbance = environment.between(before, bench.activity())
     threads = bench.too_many_threads() if ready else ()
     for case in cases:
@@ -237,6 +255,9 @@ def measure_group(
                     first_use=prepared.first_use,
                     gate=prepared.gate,
                     evidence=prepared.evidence,
+                    judging=prepared.judging,
+                    looking=prepared.looking,
+                    timing=timing_each,
                     reasons=tuple(validity(series, disturbance, threads, case.device)),
                 ),
                 bench,
@@ -335,7 +356,9 @@ def prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
         first_use = timing.first_use(step, bench.clock)
         held = None if gauge is None else gauge.figures(step)
         during = "while the gate compared it with the reference"
+        start = bench.clock.now()
         result = bench.gate(model, case.workload, seed)
+        judging = bench.clock.now() - start
         if not result.passed:
             return Unmeasured(
                 FAILED,
@@ -343,13 +366,15 @@ def prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
                 "its time would be that of another function; none was taken",
             )
         during = "while it was asked what it runs"
+        start = bench.clock.now()
         evidence = model.evidence(case.workload)
+        looking = bench.clock.now() - start
         json.dumps(evidence)  # what is not plain data could not be recorded
         if missing := backend.missing_evidence(evidence, case.device):
             return Unmeasured(
                 FAILED, missing, "its time would be that of something else; none was taken"
             )
-        return Prepared(step, build, first_use, result, evidence, held)
+        return Prepared(step, build, first_use, result, evidence, judging, looking, held)
     except UnavailableError as error:
         return Unmeasured(NOT_MEASURED, one_line(error))
     except UnsupportedError as error:

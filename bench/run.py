@@ -27,6 +27,7 @@ from bench import live, suites
 from bench.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder
 from bench.lock import HeldError, LockError, MachineLock
 from bench.manager import LocalExecutor, Manager, Stopped, WorkerError, cases_words, settle_all
+from bench.overhead import Overhead, overhead
 from bench.report_rows import NothingToReportError, Row, build
 from bench.report_text import clean, count
 from bench.result_schema import ResultFile, Results
@@ -254,8 +255,7 @@ _MOST_REASONS = 6  # each case that is too large for the machine has its own est
 class Summary:
     """What a session has found.
 
-    skipped: why cases were not even tried, and how many. seconds: inside blocks that count; spent:
-    in all.
+    skipped: why cases were not even tried, and how many. overhead: where the time went.
     """
 
     cases: int
@@ -266,8 +266,7 @@ class Summary:
     processes: int
     precise: int
     few: int
-    seconds: float
-    spent: float
+    overhead: Overhead
     skipped: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -307,13 +306,17 @@ class Summary:
             if self.few:
                 told += f"; {self.few} have fewer than the {ENOUGH_PROCESSES} processes it takes"
             lines.append(told)
-        outside = max(0.0, self.spent - self.seconds)
-        share = outside / self.spent if self.spent else 0.0
+        spent, outside = self.overhead.spent, self.overhead.outside
+        share = outside / spent if spent else 0.0
         why = "done" if stopped is Stopped.DONE else "the budget is spent"
         lines.append(
-            f"{why}: {count(self.processes, 'process')}, {live.duration(self.spent)}, of which "
+            f"{why}: {count(self.processes, 'process')}, {live.duration(spent)}, of which "
             f"{live.duration(outside)} ({share:.0%}) outside measured blocks"
         )
+        largest = [(name, seconds) for name, seconds in self.overhead.parts() if seconds >= 0.5]
+        if largest:
+            told = ", ".join(f"{name} {live.duration(seconds)}" for name, seconds in largest)
+            lines.append(f"  of these: {told}")
         return lines
 
 
@@ -351,10 +354,7 @@ def summarize(manager: Manager, files: Sequence[ResultFile]) -> Summary:
         processes=len(files),
         precise=sum(schedule.precise(case) for case in times),
         few=sum(len(row.runs) < ENOUGH_PROCESSES for row in measured),
-        seconds=sum(
-            float(each.samples.sum()) * each.calls for file in files for each in file.measurements
-        ),
-        spent=manager.spent,
+        overhead=overhead((each for file in files for each in file.measurements), manager.spent),
         skipped=Counter(
             clean("; ".join(text for text in (row.reason, row.advice) if text))
             for row in wanted

@@ -300,7 +300,7 @@ def test_starting_a_framework_is_not_charged_to_the_case(world: World) -> None:
 
 
 def test_setup_is_told_in_seconds_and_compiling_apart(world: World) -> None:
-    world.costs |= {"a build": 0.5, "a trace": 0.25}
+    world.costs |= {"a build": 0.5, "a trace": 0.25, "a gate": 2.0, "a evidence": 0.125}
     case = world.add("a")
     runs = 0
     happen = world.happen
@@ -315,9 +315,18 @@ def test_setup_is_told_in_seconds_and_compiling_apart(world: World) -> None:
     extra = measured(only(world, case)).to_extra(case, 0)
     setup = extra["setup"]
     assert isinstance(setup, dict)
+    timing = setup.pop("timing_s")
     assert setup == pytest.approx(
-        {"build_s": 0.5, "trace_s": 0.25, "first_call_s": 3.1, "compile_s": 3.0}
+        {
+            "build_s": 0.5,
+            "trace_s": 0.25,
+            "first_call_s": 3.1,
+            "compile_s": 3.0,
+            "gate_s": 2.0,
+            "evidence_s": 0.125,
+        }
     )
+    assert timing == pytest.approx(world.time - 0.5 - 0.25 - 3.1 - 2.0 - 0.125)
 
 
 def test_every_case_gets_the_same_weights_and_inputs(world: World) -> None:

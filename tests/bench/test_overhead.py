@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.cases import Case
+from bench.overhead import Overhead, overhead
+from bench.result_schema import Measurement, Run
+from lstm_impl.spec import LSTMSpec
+from lstm_impl.workload import Workload
+from tests.bench import made_results as made
+
+SETUP = {
+    "build_s": 1.0,
+    "trace_s": 2.0,
+    "first_call_s": 4.0,
+    "compile_s": 3.0,  # of the first call, and not to be counted again
+    "gate_s": 8.0,
+    "evidence_s": 16.0,
+    "timing_s": 64.0,
+}
+
+
+CASE = Case("numpy", LSTMSpec(3, 4), Workload(2, 5))
+START = datetime(2026, 1, 1, tzinfo=UTC)
+RUN = Run("r", "r", "smoke", 0, START, START, True, "host", "machine", {}, {})
+
+
+def a_measurement() -> Measurement:
+    return made.measured(CASE, 0.1, RUN)
+
+
+def inside(each: Measurement) -> float:
+    return float(each.samples.sum()) * each.calls
+
+
+def test_each_second_is_counted_once() -> None:
+    one = replace(a_measurement(), setup=SETUP, memory={"seconds": 32.0, "error": "words"})
+    found = overhead([one, one], 300.0)
+    assert found.measured == pytest.approx(2 * inside(one))
+    assert found.warm_up == pytest.approx(128 - 2 * inside(one))
+    assert (found.first_use, found.gate, found.evidence, found.memory) == (14, 16, 32, 64)
+    assert found.rest == pytest.approx(300 - 128 - 14 - 16 - 32 - 64)
+    assert found.outside == pytest.approx(300 - found.measured)
+
+
+def test_files_of_before_it_was_recorded_have_it_in_the_rest() -> None:
+    one = replace(a_measurement(), setup={"build_s": 1.0, "trace_s": None, "first_call_s": 2.0})
+    found = overhead([one], 10.0)
+    assert (found.warm_up, found.gate, found.evidence, found.memory) == (0, 0, 0, 0)
+    assert found.rest == pytest.approx(10 - 3 - inside(one))
+
+
+seconds = st.floats(0, 1e4)
+
+
+@given(st.builds(Overhead, *[seconds] * 7))
+def test_no_part_is_negative_and_the_longest_comes_first(found: Overhead) -> None:
+    values = [value for _, value in found.parts()]
+    assert values == sorted(values, reverse=True)
+    assert min(values) >= 0
+    assert found.outside >= 0
