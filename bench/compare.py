@@ -24,6 +24,7 @@ from bench.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder
 from bench.result_fields import printable
 from bench.results import Measurement, Outcome, Results, Run, collect, latest
 from bench.stats import Comparison, RunSamples, Verdict, compare, geometric_mean, holm
+from bench.validity import together
 
 FORMATS = ("terminal", "markdown", "csv", "json")
 PICTURES = ("svg", "png")  # of the maps of two devices
@@ -191,13 +192,17 @@ class _Side:
 
     label: str
     measured: dict[str, list[Measurement]] = field(default_factory=dict)
-    unmeasured: dict[str, Outcome] = field(default_factory=dict)
+    unmeasured: dict[str, list[Outcome]] = field(default_factory=dict)
 
     def add(self, key: str, item: Measurement | Outcome) -> None:
         if isinstance(item, Measurement):
             self.measured.setdefault(key, []).append(item)
         else:
-            self.unmeasured.setdefault(key, item)
+            self.unmeasured.setdefault(key, []).append(item)
+
+    def reasons(self, key: str) -> list[str]:
+        """Why its measurements of a case are not to be trusted, with what the side is called."""
+        return reasons(self.label, self.measured[key], self.unmeasured.get(key, ()))
 
     @property
     def runs(self) -> list[Run]:
@@ -286,9 +291,9 @@ def _timed(side: _Side) -> list[crossover.Timed]:
         crossover.Timed(
             items[0].case,
             tuple(_samples(items, in_turn=False)),
-            any(not item.valid for item in items),
+            bool(side.reasons(key)),
         )
-        for items in side.measured.values()
+        for key, items in side.measured.items()
     ]
 
 
@@ -399,7 +404,7 @@ def _join(base: _Side, new: _Side, heading: str = "") -> tuple[list[Row], list[O
                     there[0].case,
                     case,
                     compare(_samples(here, in_turn), _samples(there, in_turn)),
-                    (*reasons(base.label, there), *reasons(new.label, here)),
+                    (*base.reasons(key), *new.reasons(key)),
                 )
             )
             continue
@@ -415,27 +420,21 @@ def _samples(items: Iterable[Measurement], in_turn: bool) -> list[RunSamples]:
     ]
 
 
-def reasons(label: str, items: Sequence[Measurement]) -> list[str]:
-    """Why the measurements of a side are not to be trusted, each reason once.
+def reasons(
+    label: str, measured: Sequence[Measurement], outcomes: Sequence[Outcome] = ()
+) -> list[str]:
+    """Why the processes of a case together are not to be trusted, each reason once.
 
-    label: what the side is called, empty where there is only one.
+    label: what their side is called, empty where there is only one. outcomes: of processes in which
+    the same case got no time.
     """
-    invalid = [item for item in items if not item.valid]
-    texts = Counter(
-        reason.text + (f" ({reason.advice})" if reason.advice else "")
-        for item in invalid
-        for reason in item.reasons
-    )
-    if invalid and not texts:
-        texts["no reason was recorded"] = len(invalid)
-    share = f" in {len(invalid)} of {len(items)} runs" if len(items) > 1 else ""
-    before = f"{label}{share}".strip()
-    return [f"{before}: {text}" if before else text for text in texts]
+    found = map(str, together(measured, outcomes).invalid)
+    return [f"{label}: {told}" if label else told for told in found]
 
 
 def _why(side: _Side, key: str) -> str:
     found = side.unmeasured.get(key)
-    return f"{side.label}: {found.outcome}: {found.reason}" if found else ""
+    return f"{side.label}: {found[0].outcome}: {found[0].reason}" if found else ""
 
 
 def _report(

@@ -25,7 +25,7 @@ from bench.compare import Unmeasured, hardware, machine_names, reasons, unmeasur
 from bench.published import PublishedStep, Shape, Source
 from bench.report_text import clean, code, count, seconds, seconds_range
 from bench.report_text import markdown as escaped
-from bench.results import Measurement, Results
+from bench.results import Measurement, Outcome, Results
 from bench.stats import CaseInterval, case_interval
 
 TITLE = "Our times beside published ones"
@@ -93,6 +93,9 @@ def beside_published(results: Results, theirs: Iterable[PublishedStep]) -> Repor
         published_by.setdefault(step.first.shape, []).append(step)
     names = machine_names({item.run.machine_id: item.run for item in results.measurements})
     found: dict[Shape, dict[tuple[str, str], list[Measurement]]] = {}
+    without: dict[tuple[str, str], list[Outcome]] = {}
+    for outcome in results.outcomes:
+        without.setdefault((outcome.run.machine_id, outcome.case.id), []).append(outcome)
     for item in results.measurements:
         if (shape := Shape.of(item.case)) in published_by:
             assert shape is not None
@@ -101,7 +104,12 @@ def beside_published(results: Results, theirs: Iterable[PublishedStep]) -> Repor
     shared = [
         Shared(
             shape,
-            tuple(sorted((_ours(items, names) for items in cases.values()), key=_middle)),
+            tuple(
+                sorted(
+                    (_ours(items, without.get(key, ()), names) for key, items in cases.items()),
+                    key=_middle,
+                )
+            ),
             tuple(sorted(published_by[shape], key=lambda step: step.seconds)),
         )
         for shape, cases in found.items()
@@ -115,7 +123,9 @@ def beside_published(results: Results, theirs: Iterable[PublishedStep]) -> Repor
     )
 
 
-def _ours(items: Sequence[Measurement], names: Mapping[str, str]) -> Ours:
+def _ours(
+    items: Sequence[Measurement], outcomes: Sequence[Outcome], names: Mapping[str, str]
+) -> Ours:
     first = items[0]
     place = first.case.device
     if len(names) > 1:
@@ -125,7 +135,7 @@ def _ours(items: Sequence[Measurement], names: Mapping[str, str]) -> Ours:
         place,
         hardware(first.run, first.case.device),
         case_interval([item.samples for item in items]),
-        tuple(reasons("", items)),
+        tuple(reasons("", items, outcomes)),
     )
 
 

@@ -209,9 +209,9 @@ def _line(
         if session.id not in items:
             continue
         measured = [item for item in items[session.id] if isinstance(item, Measurement)]
+        outcomes = [item for item in items[session.id] if isinstance(item, Outcome)]
         if not measured:
-            outcome = next(item for item in items[session.id] if isinstance(item, Outcome))
-            told = f"{outcome.outcome.replace('_', ' ')}: {outcome.reason}"
+            told = f"{outcomes[0].outcome.replace('_', ' ')}: {outcomes[0].reason}"
             points.append(Point(session, None, outcome=told))
             continue
         # Of a session nothing but its own processes count: it is never paired with another's.
@@ -221,7 +221,7 @@ def _line(
                 case_interval([item.samples for item in measured]),
                 None if last is None else compare(_samples(measured), _samples(last[1])),
                 () if last is None else _changes(last[0].runs, session.runs, commits),
-                tuple(reasons("", measured)),
+                tuple(reasons("", measured, outcomes)),
             )
         )
         last = session, measured

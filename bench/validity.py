@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.result_schema import Measurement, Outcome, Reason
-from bench.stats import ENOUGH_PROCESSES, CaseInterval
+from bench.stats import ENOUGH_PROCESSES, CaseInterval, case_interval
 
 WIDE = 0.05
 """A median whose 95% interval reaches further than this from it says too little: the backends of a
@@ -103,6 +103,21 @@ def pooled(
             )
         )
     return Validity(tuple(invalid), tuple(noted))
+
+
+def together(measured: Sequence[Measurement], outcomes: Sequence[Outcome] = ()) -> Validity:
+    """``pooled`` where the processes that have this case are all that is to be counted.
+
+    measured: at least one. A comparison has no session to count by: what stands on one of its sides
+    may come from several.
+    """
+    return pooled(
+        measured,
+        outcomes,
+        case_interval([item.samples for item in measured]),
+        len({item.run.id for item in measured} | {item.run.id for item in outcomes}),
+        replicated=any(item.run.session != item.run.id for item in measured),
+    )
 
 
 def _few(processes: int, runs: int) -> Doubt:

@@ -142,15 +142,50 @@ def test_a_geometric_mean_of_one_case_is_not_said_twice() -> None:
     assert report.means == ()
 
 
-def test_an_invalid_side_marks_the_row_and_the_mean_and_says_in_how_many_runs() -> None:
+def test_of_few_processes_one_that_is_invalid_marks_the_row_and_the_mean() -> None:
     base = replicates("b", {case(batch=1): 1.0, case(batch=2): 1.0})
     spoilt = measured(case(batch=1), 3.0, run("n0"), [BUSY])
     fine = [measured(case(batch=n), 3.0, run(r)) for n, r in ((2, "n0"), (1, "n1"), (2, "n1"))]
     report = compare.compare_runs(base, gather(spoilt, *fine))
     reasons = {row.case: row.reasons for row in report.rows}
-    assert reasons[case(batch=1)] == ("NEW in 1 of 2 runs: the cores were busy (close what runs)",)
+    told = "NEW: the cores were busy (close what runs) [in 1 of 2 runs]"
+    assert reasons[case(batch=1)] == (told,)
     assert reasons[case(batch=2)] == ()
     assert report.means[0].invalid == 1
+
+
+def disturbed(results: Results, number: int) -> Results:
+    """The same, but the machine was busy in so many of the processes."""
+    spoilt = {
+        run: replace(item, valid=False, reasons=(BUSY,))
+        for run, item in enumerate(results.measurements)
+        if run < number
+    }
+    return gather(*(spoilt.get(n, item) for n, item in enumerate(results.measurements)))
+
+
+@pytest.mark.parametrize(("number", "invalid"), [(1, False), (2, True)])
+def test_of_six_processes_one_that_was_disturbed_spoils_nothing_and_two_do(
+    number: int, invalid: bool
+) -> None:
+    base = replicates("b", {case(): 1.0})
+    (row,) = compare.compare_runs(base, disturbed(replicates("n", {case(): 1.5}), number)).rows
+    told = f"NEW: the cores were busy (close what runs) [in {number} of 6 runs]"
+    assert row.reasons == ((told,) if invalid else ())
+
+
+def test_a_process_in_which_the_case_failed_spoils_it_however_many_have_a_time() -> None:
+    failed = Outcome(case(), run("n9"), "failed", "the outputs differ", "", Path("a.json"))
+    new = gather(*replicates("n", {case(): 1.5}).measurements, failed)
+    (row,) = compare.compare_runs(replicates("b", {case(): 1.0}), new).rows
+    assert row.reasons == ("NEW: failed: the outputs differ [in 1 of 7 runs]",)
+
+
+def test_medians_that_are_far_apart_are_invalid_though_each_process_was_valid() -> None:
+    wide = gather(*(measured(case(), 1.0 + 0.1 * n, run(f"n{n}")) for n in range(6)))
+    (row,) = compare.compare_runs(replicates("b", {case(): 1.0}), wide).rows
+    (told,) = row.reasons
+    assert told.startswith("NEW: the interval of the median over 6 processes is")
 
 
 # What differs
@@ -502,14 +537,13 @@ def test_the_gate_counts_an_invalid_case_and_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = save(tmp_path / "old", replicates("b", {case(): 1.0}))
-    items = replicates("n", {case(): 2.0}).measurements
-    items[0] = replace(items[0], valid=False, reasons=(BUSY,))
-    new = save(tmp_path / "new", gather(*items))
+    new = save(tmp_path / "new", disturbed(replicates("n", {case(): 2.0}), 2))
     assert compare.main(["runs", str(base), str(new), "--fail-on", "slower"]) == 1
     out = capsys.readouterr().out
     assert "SLOWER (INVALID)" in out
     assert "FAILED, 1 slower (1 on INVALID measurements)" in out
-    assert "NEW in 1 of 6 runs: the cores were busy (close what runs)" in " ".join(out.split())
+    told = "NEW: the cores were busy (close what runs) [in 2 of 6 runs]"
+    assert told in " ".join(out.split())
 
 
 def test_a_gate_without_a_shared_case_is_an_error_not_a_pass(

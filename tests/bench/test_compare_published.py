@@ -64,6 +64,17 @@ def test_what_has_the_same_shape_and_mode_stands_side_by_side_the_fastest_first(
     assert len(shared.theirs) == 9
 
 
+@pytest.mark.parametrize(("disturbed", "invalid"), [(1, False), (2, True)])
+def test_of_six_processes_one_that_was_disturbed_spoils_nothing_and_two_do(
+    disturbed: int, invalid: bool
+) -> None:
+    busy = Reason("busy", "the cores were busy", "close what runs")
+    of = Case("torch", SPEC, BRAUN)
+    items = [measured(of, 1.0, run(f"r{n}"), [busy] if n < disturbed else []) for n in range(6)]
+    (shared,) = beside(*items).shared
+    assert bool(shared.ours[0].reasons) is invalid
+
+
 def test_processes_of_one_case_are_one_time() -> None:
     case = Case("keras", SPEC, BRAUN)
     items = [measured(case, seconds, run(name)) for name, seconds in (("a", 1.0), ("b", 3.0))]

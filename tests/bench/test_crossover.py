@@ -95,6 +95,20 @@ def test_what_is_unclear_or_invalid_is_not_won() -> None:
     assert found.wins_from(1) == "only at 64"
 
 
+@pytest.mark.parametrize(("disturbed", "state"), [(1, "FASTER"), (2, "INVALID")])
+def test_of_six_processes_one_that_was_disturbed_takes_no_cell_from_the_map(
+    disturbed: int, state: str
+) -> None:
+    items = [
+        replace(item, valid=False, reasons=(BUSY,))
+        if item.case.device == "gpu:0" and item.run.id in [f"r{n}" for n in range(disturbed)]
+        else item
+        for item in grid({(1, 32): (9.0, 1.0), (1, 64): (9.0, 1.0)})
+    ]
+    (found,) = maps(*items)
+    assert [cell.state for cell in found.cells] == [state, state]
+
+
 def test_the_best_of_each_device_may_be_of_different_backends() -> None:
     times: Times = {(1, 32): (1.0, 3.0), (1, 64): (1.0, 3.0)}
     items = grid(times)

@@ -202,6 +202,28 @@ def test_an_invalid_session_is_marked_and_its_reason_told() -> None:
     assert f"the cores were busy (close what runs): {case().id} in \\#2" in text
 
 
+@pytest.mark.parametrize(("number", "invalid"), [(1, False), (2, True)])
+def test_of_six_processes_of_a_session_one_that_was_disturbed_spoils_nothing_and_two_do(
+    number: int, invalid: bool
+) -> None:
+    items = [measured(case(), 1.0, run(1, n), [BUSY] if n < number else []) for n in range(6)]
+    (machine,) = history.build(gather(*items)).machines
+    (point,) = machine.lines[0].points
+    told = f"the cores were busy (close what runs) [in {number} of 6 runs]"
+    assert point.reasons == ((told,) if invalid else ())
+
+
+def test_one_crash_among_many_processes_spoils_nothing_and_a_failure_does() -> None:
+    crashed = Outcome(case(), run(1, 6), "crashed", "killed by SIGSEGV", "", Path("a.json"))
+    (machine,) = history.build(gather(*session(1, {case(): 1.0}), crashed)).machines
+    (point,) = machine.lines[0].points
+    assert point.time is not None
+    assert point.reasons == ()  # one of seven, and the median over the others does not follow it
+    failed = replace(crashed, outcome="failed", reason="the outputs differ")
+    (machine,) = history.build(gather(*session(1, {case(): 1.0}), failed)).machines
+    assert machine.lines[0].points[0].reasons == ("failed: the outputs differ [in 1 of 7 runs]",)
+
+
 # The command
 
 
