@@ -23,6 +23,7 @@ from bench.results import ResultWriteError, collect, latest, write_bytes
 __all__ = ["load_frame", "main"]
 
 FORMATS = ("terminal", "markdown", "csv", "json", "html", "svg")
+BRIEF = "brief"
 
 EPILOG = """\
 exit codes:
@@ -67,8 +68,11 @@ def _report(options: argparse.Namespace) -> int:
         print(f"error: {error}", file=sys.stderr)
     if not results.files:
         return 2
+    if options.brief and options.format != "markdown":
+        raise NothingToReportError("--brief is a table for Markdown: add --format markdown")
     report = build(results, baseline=options.baseline, device=options.device, kind=options.kind)
-    if options.output is None and options.format == "terminal":
+    kind = BRIEF if options.brief else options.format
+    if options.output is None and kind == "terminal":
         from rich.console import Console
 
         from bench.report_terminal import WIDTH, show
@@ -77,9 +81,9 @@ def _report(options: argparse.Namespace) -> int:
         known = sys.stdout.isatty() or "COLUMNS" in os.environ
         show(report, Console(highlight=False, width=None if known else WIDTH))
     elif options.output is None:
-        sys.stdout.write(_text(report, options.format))
+        sys.stdout.write(_text(report, kind))
     else:
-        write_bytes(options.output, _text(report, options.format).encode("utf-8", "replace"))
+        write_bytes(options.output, _text(report, kind).encode("utf-8", "replace"))
         print(f"written: {printable(str(options.output))}", file=sys.stderr)
     sys.stdout.flush()
     return 2 if results.errors else 0
@@ -91,6 +95,10 @@ def _text(report: Report, kind: str) -> str:
         from bench.report_markdown import markdown
 
         return markdown(report)
+    if kind == BRIEF:
+        from bench.report_brief import brief
+
+        return brief(report)
     if kind == "html":
         from bench.report_html_explorer import page
 
@@ -131,6 +139,11 @@ def _parser() -> argparse.ArgumentParser:
         "--baseline",
         metavar="BACKEND",
         help="the backend that ratios refer to (default: keras or else while_loop, if measured)",
+    )
+    parser.add_argument(
+        "--brief",
+        action="store_true",
+        help="with --format markdown: one table, of each work only the fastest backend",
     )
     parser.add_argument("--device", help="only this device: cpu, gpu:0, ...")
     parser.add_argument(

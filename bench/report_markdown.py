@@ -5,7 +5,7 @@ This room knows the report and Markdown.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from bench.report_rows import KINDS, Report, Section, Table
 from bench.report_summary import findings, heading, machine, method, title
@@ -18,30 +18,30 @@ def markdown(report: Report) -> str:
     """The whole report."""
     blocks = [block for section in report.sections for block in _section(section)]
     if report.notes:
-        blocks.append(_list(f"note: {_escaped(note)}" for note in report.notes))
+        blocks.append(_list(f"note: {escaped(note)}" for note in report.notes))
     return "\n\n".join(blocks) + "\n"
 
 
 def _section(section: Section) -> list[str]:
-    blocks = [f"## {_escaped(heading(section))}"]
+    blocks = [f"## {escaped(heading(section))}"]
     blocks.append(
         _list(
             # What must not be overlooked is bold up to its colon.
-            f"**{_escaped(subject)}**{_escaped(colon + rest)}"
+            f"**{escaped(subject)}**{escaped(colon + rest)}"
             if finding.loud or finding.answer
-            else _escaped(finding.text)
+            else escaped(finding.text)
             for finding in findings(section)
             for subject, colon, rest in [finding.text.partition(":")]
         )
     )
     for table in section.tables:
         if table.groups:
-            blocks += [f"### {_escaped(title(table))}", _table(table)]
+            blocks += [f"### {escaped(title(table))}", _table(table)]
     notes = [MARKS] if any(mark(row) for row in section.rows) else []
     notes += method(section)
     notes += [f"{label}: {text}" for label, text in machine(section)]
     if notes:
-        blocks.append(_list(_escaped(note) for note in notes))
+        blocks.append(_list(escaped(note) for note in notes))
     return blocks
 
 
@@ -49,33 +49,35 @@ def _table(table: Table) -> str:
     told = parts(table)
     head = ["window" if table.kind == KINDS[1] else "shape", "backend"]
     lines = [
-        _line([*head, *(_escaped(part.heading) for part in told)]),
-        _line(["---", "---", *("---:" if part.right else "---" for part in told)]),
+        line([*head, *(escaped(part.heading) for part in told)]),
+        line(["---", "---", *("---:" if part.right else "---" for part in told)]),
     ]
     for group in table.groups:
         words = work_words(group[0], table)
-        work = _escaped(", ".join(words))
+        work = escaped(", ".join(words))
         if table.kind == KINDS[0]:
-            work = f"{_escaped(', '.join(words[:-1]))} {code(words[-1])}"
+            work = f"{escaped(', '.join(words[:-1]))} {code(words[-1])}"
         for row in group:
             sign = mark(row)
-            cells = [_escaped(part.text(row).strip()) for part in told]
+            cells = [escaped(part.text(row).strip()) for part in told]
             backend = code(row.case.backend)
             if sign:
                 backend, cells[0] = f"**{backend}** {sign}", f"**{cells[0]}**"
             # The shape stands only in the first line of its backends.
             shape = work if row is group[0] else ""
-            lines.append(_line([shape, backend, *cells]))
+            lines.append(line([shape, backend, *cells]))
     return "\n".join(lines)
 
 
-def _line(cells: Sequence[str]) -> str:
+def line(cells: Iterable[str]) -> str:
+    """A line of a table."""
     return f"| {' | '.join(cells)} |"
 
 
 def _list(lines: Iterable[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)
+    return "\n".join(f"- {each}" for each in lines)
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """A sentence that Markdown does not act on."""
     return inert(text, LONGEST_SENTENCE)

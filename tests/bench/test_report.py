@@ -23,6 +23,7 @@ from rich.console import Console
 
 from bench import report
 from bench.cases import Case
+from bench.report_brief import brief
 from bench.report_columns import COLUMNS, load_frame, records
 from bench.report_data import as_json, comma_separated
 from bench.report_html import page
@@ -541,9 +542,29 @@ def test_many_backends_are_ranked_in_lines(many: Report) -> None:
     assert re.match(r"onnxruntime +refused", lines[start + 22])
 
 
+def test_bars_are_as_long_as_the_times_against_the_slowest_of_the_shape(
+    few: Report, many: Report
+) -> None:
+    lines = as_text(few).splitlines()
+    under = lines[next(n for n, line in enumerate(lines) if "median" in line) + 1]
+    fast, slow = (bar.count("█") for bar in re.findall("█[█▏▎▍▌▋▊▉]*", under))
+    assert fast / slow == pytest.approx(11.1 / 21.2, abs=1 / slow)
+    ranked = [line for line in as_text(many, 60).splitlines() if "█" in line]
+    assert len(ranked) == 20
+    lengths = [line.count("█") for line in ranked]
+    assert lengths == sorted(lengths)
+    assert lengths[0] < lengths[-1]
+    assert not any("onnxruntime" in line for line in ranked)  # without a time no bar
+
+
+def test_bars_give_way_to_numbers_where_there_is_no_room(few: Report) -> None:
+    assert "█" not in as_text(few, 36)
+    assert "1.91 SLOWER" in as_text(few, 36)
+
+
 def test_a_narrow_terminal_keeps_time_ratio_and_verdict(few: Report) -> None:
     text = as_text(few, 44)
-    assert re.search(r"while_loop +21\.2 ms +1\.91 SLOWER\n", text)
+    assert re.search(r"while_loop +21\.2 ms +1\.91 SLOWER █+\n", text)
     assert "sequences/s" not in text.split("cpu, inference\n")[1].split("★ surely")[0]
 
 
@@ -581,10 +602,29 @@ def test_a_terminal_without_these_letters_gets_others(few: Report) -> None:
     assert "?" not in text
     assert "\x1b" not in text
     assert "* 11.1 ms" in text
+    assert "####" in text
     assert "batch 2 x 10 steps" in text
 
 
 # The other formats
+
+
+def test_in_brief_each_work_has_one_line_with_its_fastest_backend(few: Report) -> None:
+    lines = brief(few).splitlines()
+    assert lines[0].startswith("|  | work | fastest | time | interval | against keras | interval |")
+    assert lines[2] == (
+        "| cpu, inference | batch 2 × 10 steps, 3 in, 4 hidden | `keras` ★ | 11.1 ms | 7.39–16.7 | "
+        "it is that |  |  |"
+    )
+    assert sum(line.startswith("|") for line in lines) == 2 + sum(
+        len(table.groups) for section in few.sections for table in section.tables
+    )
+    assert "golden on golden-host · 2025-01-31 12:01 UTC · 2 processes" in lines[-1]
+
+
+def test_in_brief_is_for_markdown_only(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.main([*map(str, REPLICATES), "--brief"]) == 2
+    assert "--brief is a table for Markdown: add --format markdown" in capsys.readouterr().err
 
 
 def test_markdown_has_a_line_a_case_and_the_same_sentences(few: Report) -> None:
@@ -825,18 +865,19 @@ def test_what_looks_like_rich_markup_is_shown_as_it_is() -> None:
     assert "[red]:smile:[/red] has the shortest times" in shown
 
 
+@pytest.mark.parametrize("form", [markdown, brief])
 @settings(max_examples=60, deadline=None)
-@given(HOSTILE)
-@example("a|b\\|c")
-@example("</style></title><img src=x onerror=alert(1)>")
-def test_hostile_text_is_harmless_in_markdown(text: str) -> None:
-    shown = markdown(hostile_report(text))
+@given(text=HOSTILE)
+@example(text="a|b\\|c")
+@example(text="</style></title><img src=x onerror=alert(1)>")
+def test_hostile_text_is_harmless_in_markdown(form: Callable[[Report], str], text: str) -> None:
+    shown = form(hostile_report(text))
     assert len(shown) < 200_000
     assert not re.search(r"(?<!\\)<", re.sub(r"`[^`\n]*`", "", shown))
     assert not re.search(r"(?<![\w\\])@\w", re.sub(r"`[^`\n]*`", "", shown))
     columns = 0
     for line in shown.splitlines():
-        assert line == "" or line.startswith(("## ", "### ", "- ", "| "))
+        assert line == "" or line.startswith(("## ", "### ", "- ", "| ", "★ surely"))
         assert not re.match(r"- ([-+*#>]|\d+[.)]) ", line)
         if line.startswith("|"):
             # A backslash escapes the next letter, a bar or another backslash alike.

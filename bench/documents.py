@@ -1,0 +1,255 @@
+"""``python -m bench.documents``: what commands made in the documents, made again.
+
+Numbers and pictures of the README and of docs/ come from the reference results by commands, and
+each stands beside its command, in a comment that no reader sees::
+
+    <!-- made by: python -m bench.report results/reference --format markdown --brief -->
+    ... what the command printed ...
+    <!-- end -->
+
+    <!-- made by: python -m bench.plot results/reference --output docs/pictures/quick.svg -->
+    ![what a reader sees](docs/pictures/quick.svg)
+    <!-- end -->
+
+This command runs them all again and writes what has changed; with ``--check`` it writes nothing
+and says what does not match. Only commands of this package are run, and in this process. Commands
+name files as seen from the project's folder, and are run there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import importlib
+import io
+import os
+import re
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.results import ResultWriteError, write_bytes
+
+ROOT = Path(__file__).resolve().parent.parent
+SAME, DIFFERENT, BAD_INPUT = range(3)
+_MOST_LINES = 20  # of a difference: it is to show where, and a run of the command shows all
+
+EPILOG = """\
+exit codes:
+  0  all is as its command makes it (after writing what has changed, without --check)
+  1  --check found something that is not
+  2  bad input: an unknown document, a comment that cannot be read, a command that fails
+"""
+
+_BLOCK = re.compile(
+    r"^<!-- made by: (?P<command>[^\n]*?) -->\n(?P<body>.*?)^<!-- end -->$",
+    re.MULTILINE | re.DOTALL,
+)
+_OPENING = re.compile(r"^<!-- made by:", re.MULTILINE)
+
+
+class DocumentError(ValueError):
+    """A document whose comments cannot be followed: one line with its name, and what to do."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of a document that a command made.
+
+    document: the file, seen from the project's folder. body: what stands between the comments.
+    """
+
+    document: str
+    command: str
+    body: str
+
+    @property
+    def arguments(self) -> tuple[str, list[str]]:
+        """The module of this package, and its arguments. Raises DocumentError for another."""
+        try:
+            words = shlex.split(self.command)
+        except ValueError as error:
+            raise DocumentError(f"{self.document}: `{self.command}`: {error}") from error
+        if not re.match(r"python -m bench\.[a-z_]+( |$)", " ".join(words)):
+            raise DocumentError(
+                f"{self.document}: `{self.command}` is no `python -m bench.NAME ...`"
+            )
+        return words[2], words[3:]
+
+    @property
+    def output(self) -> str | None:
+        """The file that the command writes, None if it prints."""
+        _, words = self.arguments
+        if "--output" not in words:
+            return None
+        at = words.index("--output") + 1
+        if at == len(words):
+            raise DocumentError(f"{self.document}: `{self.command}`: --output names no file")
+        return words[at]
+
+
+def documents(root: Path = ROOT) -> list[str]:
+    """The project's own documents, seen from its folder."""
+    found = [*root.glob("*.md"), *root.glob("docs/**/*.md"), *root.glob("results/*.md")]
+    return sorted(str(path.relative_to(root)) for path in found)
+
+
+def blocks(document: str, text: str) -> list[Block]:
+    """The parts of a document that commands made. Raises DocumentError if one has no end."""
+    found = [Block(document, match["command"], match["body"]) for match in _BLOCK.finditer(text)]
+    if len(found) != len(_OPENING.findall(text)) or any(
+        _OPENING.search(block.body) for block in found
+    ):
+        raise DocumentError(
+            f"{document}: a comment `<!-- made by: ... -->` without its `<!-- end -->`, each on a "
+            "line of its own"
+        )
+    return found
+
+
+@contextlib.contextmanager
+def _at(folder: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def run(block: Block, root: Path, instead: Path | None = None) -> str:
+    """What a block's command prints; what it writes goes to ``instead``.
+
+    Raises DocumentError if the command fails.
+    """
+    module, words = block.arguments
+    if instead is not None:
+        words[words.index("--output") + 1] = str(instead)
+    out, wrong = io.StringIO(), io.StringIO()
+    with _at(root), contextlib.redirect_stdout(out), contextlib.redirect_stderr(wrong):
+        try:
+            code = importlib.import_module(module).main(words)
+        except SystemExit as error:  # argparse's answer to a wrong option
+            code = error.code
+    if code:
+        said = wrong.getvalue().strip().splitlines() or ["it said nothing"]
+        raise DocumentError(f"{block.document}: `{block.command}` fails: {said[-1]}")
+    return out.getvalue()
+
+
+def remake(document: str, root: Path = ROOT, *, write: bool) -> list[str]:
+    """What of a document is not as its commands make it, in words; empty if all is.
+
+    write: put it right, too. Raises DocumentError.
+    """
+    path = root / document
+    text = path.read_text(encoding="utf-8")
+    changed: list[str] = []
+    pieces: list[str] = []
+    end = 0
+    found = iter(blocks(document, text))
+    for match in _BLOCK.finditer(text):
+        block = next(found)
+        pieces.append(text[end : match.start("body")])
+        end = match.end("body")
+        if block.output is None:
+            made = f"\n{run(block, root).strip()}\n\n"
+            if made != block.body:
+                changed.append(f"{document}: `{block.command}`\n{_difference(block.body, made)}")
+            pieces.append(made)
+        else:
+            pieces.append(block.body)
+            if told := _remake_file(block, block.output, root, write=write):
+                changed.append(told)
+    pieces.append(text[end:])
+    if write and (new := "".join(pieces)) != text:
+        write_bytes(path, new.encode())
+    return changed
+
+
+def _remake_file(block: Block, output: str, root: Path, *, write: bool) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        new = Path(folder) / Path(output).name
+        run(block, root, new)
+        made = new.read_bytes()
+    old = root / output
+    if old.exists() and same_file(old.read_bytes(), made, old.suffix):
+        return ""
+    if write:
+        old.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(old, made)
+    return f"{output}, in {block.document}: not as `{block.command}` makes it"
+
+
+_PROGRAM = re.compile(rb"Matplotlib v\d+\.\d+[^<\s,]*")
+_WORDS = re.compile(rb"<text[^>]*>(.*?)</text>", re.DOTALL)
+
+
+def same_file(old: bytes, new: bytes, suffix: str) -> bool:
+    """Whether two files say the same.
+
+    An SVG that another version of matplotlib drew may place its lines a little otherwise, but its
+    letters and numbers, which are text, must be the same.
+    """
+    if old == new:
+        return True
+    if suffix != ".svg" or _PROGRAM.findall(old) == _PROGRAM.findall(new):
+        return False
+    return _WORDS.findall(old) == _WORDS.findall(new) != []
+
+
+def _difference(old: str, new: str) -> str:
+    lines = list(
+        difflib.unified_diff(
+            old.splitlines(), new.splitlines(), "the document", "the command", lineterm="", n=0
+        )
+    )
+    more = [f"... {len(lines) - _MOST_LINES} lines more"] if len(lines) > _MOST_LINES else []
+    return "\n".join(f"    {line}" for line in (*lines[:_MOST_LINES], *more))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code (see ``EPILOG``)."""
+    options = _parser().parse_args(arguments)
+    known = documents()
+    named = options.documents or known
+    if unknown := [each for each in named if each not in known]:
+        told = f"{unknown[0]} is not a document of the project: they are {', '.join(known)}"
+        print(f"error: {told}", file=sys.stderr)
+        return BAD_INPUT
+    changed: list[str] = []
+    try:
+        for document in named:
+            changed += remake(document, write=not options.check)
+    except (DocumentError, ResultWriteError, OSError, UnicodeDecodeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    for each in changed:
+        print(each if options.check else f"made again: {each.splitlines()[0]}")
+    if not changed:
+        print("all is as its commands make it")
+    elif options.check:
+        print("to make it again: python -m bench.documents")
+    return DIFFERENT if changed and options.check else SAME
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.documents",
+        description="Make again what commands made in the README and in docs/, from a clone.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "documents", nargs="*", metavar="DOCUMENT", help="README.md, docs/x.md (default: all)"
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing, say what differs")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""The report as one Markdown table: of each work only its fastest backend, for a README or a PR.
+
+This room knows the report and Markdown.
+"""
+
+from __future__ import annotations
+
+from bench.report_markdown import escaped, line
+from bench.report_rows import KINDS, Report, Row, Section, Table
+from bench.report_summary import heading, machine, name
+from bench.report_tables import MARKS, mark, parts
+from bench.report_text import bounds, code, shape_words, times_as
+
+
+def brief(report: Report) -> str:
+    """A table for each session, and under it where and when that was."""
+    blocks = [block for section in report.sections for block in _section(section)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _section(section: Section) -> list[str]:
+    tables = [table for table in section.tables if table.groups]
+    if not tables:
+        return []
+    baseline = name(section.baseline) if section.baseline else "the baseline"
+    head = ("", "work", "fastest", "time", "interval", f"against {baseline}", "interval", "trust")
+    lines = [
+        line(map(escaped, head)),
+        line(["---", "---", "---", "---:", "---:", "---", "---", "---"]),
+    ]
+    for table in tables:
+        first = f"{table.device}, {table.mode}"
+        for group in table.groups:
+            lines.append(_fastest(first, group[0], table))
+            first = ""  # it stands only in the first line of its works
+    about = "; ".join([heading(section), *(text for _, text in machine(section))])
+    return ["\n".join(lines), escaped(f"{MARKS}. {about}.")]
+
+
+def _fastest(first: str, row: Row, table: Table) -> str:
+    time, interval = (part.text(row) for part in parts(table)[:2])
+    work = shape_words(row.case)
+    if table.kind == KINDS[1]:
+        time += " a timestep"
+        work.append(f"window {row.case.workload.window}")
+    if row.case.spec.dtype != "float32":
+        work.append(row.case.spec.dtype)
+    versus = around = ""
+    if row.to_baseline is not None:
+        ratio = row.to_baseline.ratio
+        versus = f"{times_as(ratio.mid)}, {row.to_baseline.verdict.value}"
+        # Times as fast is the ratio upside down, and so are its ends.
+        faster = ratio.mid <= 1 and ratio.low > 0
+        around = bounds(1 / ratio.high, 1 / ratio.low) if faster else bounds(ratio.low, ratio.high)
+    elif row.case.backend == table.baseline:
+        versus = "it is that"
+    backend = f"{code(row.case.backend)} {mark(row)}".strip()
+    trust = "INVALID" if row.invalid else ""
+    told = [time, interval, versus, around, trust]
+    return line([escaped(first), escaped(", ".join(work)), backend, *map(escaped, told)])
