@@ -282,7 +282,7 @@ def _windows(table: Table) -> str:
 def _costs(section: Section) -> list[Finding]:
     """What a step and a timestep cost the leader of each stream, as far as there is a line."""
     found = []
-    cut = streams([section])
+    cut = [stream for stream in streams([section]) if stream.windows]
     for stream in cut:
         leader = cost(stream.ranked[0], stream.table.rows)
         if leader.fit is not None:

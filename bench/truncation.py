@@ -31,6 +31,7 @@ from bench.results import (
 )
 from bench.truncation_cost import Stream, streams
 from bench.truncation_learned import newest, parted, words
+from bench.truncation_words import without_time
 
 FORMATS = ("terminal", "markdown", "csv", "json", "svg", "png")
 PICTURES = FORMATS[-2:]
@@ -90,7 +91,8 @@ def _truncation(options: argparse.Namespace) -> int:
     if kind in PICTURES:
         from bench.truncation_picture import picture
 
-        for path, stream in _named(options.output, found):
+        drawn = [stream for stream in found if stream.windows]
+        for path, stream in _named(options.output, drawn):
             write_bytes(path, picture(stream, kind))
             print(f"written: {printable(str(path))}", file=sys.stderr)
     elif options.output is not None:
@@ -169,8 +171,9 @@ def _chosen(
         )
     sections = build(results, device=options.device, kind=KINDS[1]).sections
     found = streams(sections, learned, "" if learned is None else words(learned))
-    if not found:
-        raise NothingToReportError("no window has a time: every case has another outcome")
+    if not any(stream.windows for stream in found):
+        told = [each for stream in found for each in without_time(stream.backends)]
+        raise NothingToReportError(f"no window has a time: {'; '.join(dict.fromkeys(told))}")
     return found
 
 
@@ -193,13 +196,13 @@ def _named(output: Path, found: Sequence[Stream]) -> list[tuple[Path, Stream]]:
 
 
 def _text(found: Sequence[Stream], kind: str) -> str:
-    from bench import truncation_output
+    from bench import truncation_data, truncation_output
 
     writers = {
         "terminal": truncation_output.as_text,
         "markdown": truncation_output.as_markdown,
-        "csv": truncation_output.as_csv,
-        "json": truncation_output.as_json,
+        "csv": truncation_data.as_csv,
+        "json": truncation_data.as_json,
     }
     return writers[kind](found)
 

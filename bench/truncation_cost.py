@@ -94,12 +94,12 @@ class Stream:
 def streams(
     sections: Iterable[Section], learned: Learned | None = None, learned_from: str = ""
 ) -> tuple[Stream, ...]:
-    """Every stream in these sections that was measured at a window."""
+    """Every stream in these sections, those that have no time at any window too."""
     return tuple(
         Stream(section, table, learned, learned_from)
         for section in sections
         for table in section.tables
-        if table.kind == KINDS[1] and table.groups
+        if table.kind == KINDS[1]
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from bench import drawing
 from bench.drawing import FAINT, INK, SUBTLE, Axes
 from bench.report_summary import heading, title
-from bench.report_text import count
+from bench.report_text import count, listed
 from bench.stats import CASE_CONFIDENCE
 from bench.truncation_cost import BackendCost, Stream, peak_bytes, timestep_interval, window
 
@@ -82,6 +82,10 @@ def _caption(stream: Stream, costs: Sequence[BackendCost], others: Sequence[Back
     parts = [f"{heading(stream.section)}. Bands: {100 * CASE_CONFIDENCE:g}% intervals"]
     if any(_ends_early(cost, stream) for cost in costs):
         parts.append("×: the longest window that was reached")
+    if any(row.invalid for cost in costs for row in cost.measured):
+        parts.append("hollow: INVALID, not to be trusted")
+    if nowhere := [drawing.label(cost.backend) for cost in stream.backends if not cost.measured]:
+        parts.append(f"without a time: {listed(nowhere)}")
     if others:
         parts.append(f"grey: {count(len(others), 'slower backend')}")
     if stream.learned is not None:
@@ -183,6 +187,18 @@ def _line(axes: Axes, cost: BackendCost, look: _Look, x: Sequence[int], y: Seque
         linewidth=1.4,
         zorder=3,
     )
+    doubtful = {window(row) for row in cost.measured if row.invalid}
+    if hollow := [(k, value) for k, value in zip(x, y, strict=True) if k in doubtful]:
+        axes.plot(
+            [k for k, _ in hollow],
+            [value for _, value in hollow],
+            linestyle="none",
+            marker=look.marker,
+            markersize=3.2,
+            markerfacecolor="white",
+            markeredgecolor=look.colour,
+            zorder=4,
+        )
     if any(window(row) > x[-1] for row in cost.unreached):
         axes.plot(
             x[-1:],

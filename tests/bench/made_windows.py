@@ -28,7 +28,8 @@ SPEC = LSTMSpec(input_size=128, hidden_size=256)
 class Cost:
     """Of a backend: seconds of a step and of a timestep, bytes of a process and of a timestep.
 
-    reaches: the longest window; past it the case timed out.
+    reaches: the longest window; past it the case has an outcome, for a reason (by default that of
+    ``write_windows``).
     """
 
     fixed: float
@@ -37,6 +38,8 @@ class Cost:
     bytes_per_timestep: float = 2e5
     compile_s: float = 0.1
     reaches: int = 10**9
+    outcome: str = "timed_out"
+    reason: str = ""
 
 
 COSTS = {
@@ -94,8 +97,8 @@ def write_windows(
                         {
                             "case": case.to_dict(),
                             "case_id": case.id,
-                            "outcome": "timed_out",
-                            "reason": reason,
+                            "outcome": cost.outcome,
+                            "reason": cost.reason or reason,
                             "advice": "give it longer with --case-limit",
                         }
                     )

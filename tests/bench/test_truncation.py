@@ -17,15 +17,8 @@ from bench.report_rows import build
 from bench.results import collect
 from bench.stats import Interval
 from bench.truncation_cost import Learned, Stream, streams
-from bench.truncation_output import (
-    as_csv,
-    as_json,
-    as_markdown,
-    as_text,
-    backend_sheet,
-    records,
-    summary_sheet,
-)
+from bench.truncation_data import as_csv, as_json, records
+from bench.truncation_output import as_markdown, as_text, backend_sheet, summary_sheet
 from bench.truncation_words import (
     misfit,
     sentence,
@@ -34,6 +27,7 @@ from bench.truncation_words import (
     signed_range,
     size,
     small_past,
+    without_time,
 )
 from lstm_impl.spec import LSTMSpec
 from tests.bench import made_windows as made
@@ -120,6 +114,72 @@ def test_a_window_that_was_not_reached_is_there_with_its_reason(stream: Stream) 
     assert row["fit_fixed_s"] == pytest.approx(4e-4, rel=0.05)
 
 
+def refused(backend: str, reason: str = "it runs on GPUs only") -> dict[str, made.Cost]:
+    """A backend that reaches no window, beside one that reaches all."""
+    nowhere = made.Cost(1e-3, 1e-4, reaches=0, outcome="refused", reason=reason)
+    return {"while_loop": made.Cost(1e-3, 1e-4), backend: nowhere}
+
+
+def test_a_backend_that_reaches_no_window_has_an_entry_with_its_reason(tmp_path: Path) -> None:
+    costs = refused("cudnn") | refused("torch") | refused("keras", "it is not installed")
+    (found,) = read(made.write_windows(tmp_path, costs))
+    assert without_time(found.backends) == [
+        "cudnn and torch reach no window: refused: it runs on GPUs only "
+        "(to change that: give it longer with --case-limit)",
+        "keras reaches no window: refused: it is not installed "
+        "(to change that: give it longer with --case-limit)",
+    ]
+    reached = {line[0].text: line[0].bounds for line in summary_sheet(found).lines}
+    assert reached == {"while_loop": "", "cudnn": "refused", "torch": "refused", "keras": "refused"}
+    for text in (as_text([found]), as_markdown([found])):
+        assert "cudnn and torch reach no window" in " ".join(text.split())
+    assert "keras reaches no window" in as_json([found])
+    ours = [row for row in records([found]) if row["backend"] == "cudnn"]
+    assert {(row["outcome"], row["reason"]) for row in ours} == {
+        ("refused", "it runs on GPUs only")
+    }
+    assert len(ours) == len(made.WINDOWS)
+
+
+def test_how_far_a_backend_reaches_stands_in_the_summary(stream: Stream) -> None:
+    reached = {line[0].text: line[0].bounds for line in summary_sheet(stream).lines}
+    assert reached["static_unroll+xla"] == "up to k = 60"
+    assert reached["while_loop"] == ""
+    assert "up to k = 60" in as_text([stream])
+    assert "| `static_unroll+xla` (up to k = 60) |" in as_markdown([stream])
+
+
+def test_a_window_that_was_not_asked_of_a_backend_is_told_of_it(tmp_path: Path) -> None:
+    paths = made.write_windows(tmp_path, processes=2)
+    for path in paths:
+        document = json.loads(path.read_text())
+        document["lstm"]["outcomes"] = [
+            each for each in document["lstm"]["outcomes"] if "w960" not in each["case_id"]
+        ]
+        path.write_text(json.dumps(document))
+    (found,) = read(paths)
+    text = " ".join(as_text([found]).split())
+    assert "k = 120, 240 and 480 timed out: its time limit of 120 s was passed" in text
+    assert "k = 960 not asked of it" in text
+
+
+def test_a_stream_without_any_time_is_told_beside_those_that_have_one(tmp_path: Path) -> None:
+    made.write_windows(tmp_path, {"while_loop": made.Cost(1e-3, 1e-4)}, session="a")
+    made.write_windows(tmp_path, refused_everywhere(), session="a", device="gpu:0", processes=1)
+    found = read([tmp_path])
+    assert len(found) == 2
+    for text in (as_text(found), as_markdown(found)):
+        words = " ".join(text.split())
+        assert "gpu:0, training in windows" in words
+        assert "keras and while_loop reach no window: not measured: no gpu:0" in words
+    assert {row["outcome"] for row in records(found)} == {"measured", "not_measured"}
+
+
+def refused_everywhere() -> dict[str, made.Cost]:
+    nowhere = made.Cost(1e-3, 1e-4, reaches=0, outcome="not_measured", reason="no gpu:0")
+    return {"while_loop": nowhere, "keras": nowhere}
+
+
 # -- in words
 
 
@@ -188,11 +248,52 @@ def test_where_there_is_no_line_none_is_told(tmp_path: Path) -> None:
     assert len(own.lines) == len(made.WINDOWS)
 
 
-def test_windows_that_cannot_be_trusted_are_counted(tmp_path: Path) -> None:
-    (found,) = read(made.write_windows(tmp_path, processes=1, valid=False))
+def test_windows_that_cannot_be_trusted_are_counted_and_named(tmp_path: Path) -> None:
+    costs = {"while_loop": made.Cost(1e-3, 1e-4)}
+    (path,) = made.write_windows(tmp_path, costs, processes=1, valid=False)
+    document = json.loads(path.read_text())
+    for entry in document["benchmarks"][2:]:
+        entry["extra_info"]["lstm"]["validity"] = {"valid": True, "reasons": []}
+    path.write_text(json.dumps(document))
+    (found,) = read([path])
     text = as_text([found])
+    assert "2 INVALID" in text
+    assert "k = 3 and 5 INVALID: the machine was busy (close other programs)" in text
+    rows = records([found])
+    assert [row["valid"] for row in rows] == [False] * 2 + [True] * 8
+    assert rows[0]["invalid_reasons"] == "the machine was busy (close other programs)"
+    assert rows[2]["invalid_reasons"] == ""
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_no_column_is_lost_in_a_narrow_terminal(width: int, tmp_path: Path) -> None:
+    costs = dict(made.COSTS)
+    costs["while_loop+hoisted+xla"] = costs["while_loop"]
+    (found,) = read(made.write_windows(tmp_path, costs, valid=False), Map({30: 20}))
+    text = as_text([found], width)
+    assert max(map(len, text.splitlines())) <= width
+    lines = text.splitlines()
+    assert [line.endswith(" by") for line in lines if line.startswith("backend ")] == [True]
+    columns = [line for line in lines if line.startswith("  k  steps ")]
+    assert [line.endswith("trust") for line in columns] == [True] * len(costs)
     assert "10 INVALID" in text
-    assert "INVALID: the machine was busy (close other programs)" in text
+    assert "up to k = 60, 6" in text
+    for backend in costs:
+        assert sum(line.startswith(f"{backend} ") for line in text.splitlines()) == 1
+
+
+def test_what_happened_in_a_few_processes_is_noted(tmp_path: Path) -> None:
+    costs = {"while_loop": made.Cost(1e-3, 1e-4)}
+    paths = made.write_windows(tmp_path, costs, processes=8)
+    document = json.loads(paths[0].read_text())
+    busy = {"code": "busy", "text": "the machine was busy", "advice": "close other programs"}
+    entry = document["benchmarks"][4]["extra_info"]["lstm"]  # k = 30
+    entry["validity"] = {"valid": False, "reasons": [busy]}
+    paths[0].write_text(json.dumps(document))
+    (found,) = read(paths)
+    text = " ".join(as_text([found]).split())
+    assert "k = 30 noted: the machine was busy (close other programs) [in 1 of 8 runs]" in text
+    assert "INVALID" not in text
 
 
 def test_quantities_of_either_sign_are_readable() -> None:
@@ -213,8 +314,11 @@ def test_the_terminal_has_the_summary_and_a_table_for_each_backend(stream: Strea
     text = as_text([stream])
     lines = text.splitlines()
     assert max(map(len, lines)) <= 100
-    for heading in ("fixed per step", "fixed < 5% past k", "memory a timestep", "line misses by"):
-        assert heading in text
+    assert summary_sheet(stream).headings == (
+        *("backend", "fixed per step", "a timestep", "fixed < 5% past k"),
+        *("memory a timestep", "line misses by"),
+    )
+    assert "a timestep" in text
     for backend in made.COSTS:
         assert sum(line.strip() == backend for line in lines) == 1
     assert text.count("samples/s") >= len(made.COSTS)
@@ -280,6 +384,20 @@ def test_the_picture_shows_every_backend_both_panels_and_what_is_learned(tmp_pat
     assert picture(found, "png").startswith(b"\x89PNG")
 
 
+def test_the_picture_says_who_has_no_time_and_what_cannot_be_trusted(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from bench.truncation_picture import picture
+
+    (found,) = read(made.write_windows(tmp_path / "a", refused("cudnn"), valid=False))
+    svg = picture(found, "svg").decode()
+    assert "without a time: cudnn" in svg
+    assert "hollow: INVALID" in svg
+    (found,) = read(made.write_windows(tmp_path / "b", {"while_loop": made.Cost(1e-3, 1e-4)}))
+    trusted = picture(found, "svg").decode()
+    assert "hollow" not in trusted
+    assert "without a time" not in trusted
+
+
 def test_without_memory_or_learning_the_picture_has_neither(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     from bench.truncation_picture import picture
@@ -319,7 +437,7 @@ def test_the_command_prints_tables_and_ends_with_0(
 ) -> None:
     made.write_windows(tmp_path)
     assert run(tmp_path) == 0
-    assert "fixed < 5% past k" in capsys.readouterr().out
+    assert "the fixed part is under 5% past k = " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.json", "a.md", "a.svg", "a.png", "a.txt"])
@@ -385,6 +503,26 @@ def test_results_without_windows_say_how_to_measure_some(
     made.write_windows(tmp_path, windows=(None,))
     assert run(tmp_path) == 2
     assert "python -m bench.run truncation" in capsys.readouterr().err
+
+
+def test_where_no_window_has_a_time_the_reasons_are_the_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.write_windows(tmp_path, refused_everywhere(), processes=1)
+    assert run(tmp_path) == 2
+    error = capsys.readouterr().err
+    assert "no window has a time: keras and while_loop reach no window: not measured" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_a_file_that_is_not_there_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path / "nothing.json") == 2
+    out = capsys.readouterr()
+    assert out.out == ""
+    assert "nothing.json" in out.err
+    assert len(out.err.splitlines()) == 1
 
 
 def test_a_bad_file_is_told_and_the_good_ones_are_shown(
