@@ -1,7 +1,8 @@
 """The report in a terminal: sentences first, then tables that fit its width.
 
 Backends stand side by side where there is room for them; else each case is a line, ranked within
-its shape, and columns are left out from the least needed on. Text from files is only ever given to
+its shape, and columns are left out from the least needed on. A bar is as long as the case takes,
+against the slowest of its shape. Text from files is only ever given to
 Rich as ``Text``, which it takes as it is. This room knows Rich and the report; no results, no
 statistics.
 """
@@ -13,8 +14,9 @@ import re
 from collections.abc import Iterable, Sequence
 
 from rich import box
+from rich.bar import Bar
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
@@ -28,6 +30,8 @@ from bench.report_text import clean
 WIDTH = 100
 _NARROWEST_NAME = 16  # of a backend in a line of its own, before columns are left out for it
 _LONGEST_HEAD = 20  # of a backend above a column, before it is broken anywhere
+_SHORTEST_BAR, _LONGEST_BAR = 6, 24
+_LESS_THAN_A_BAR = 3  # what is needed as little as this makes room for bars
 
 _STYLES = {
     "FASTER": "green",
@@ -44,7 +48,7 @@ _WINNER = "bold green"
 
 # For terminals that have no such letters.
 _PLAIN = str.maketrans(
-    dict(zip("★☆–×·µ─", "*+-x-u-", strict=True)) | {"±": "+-", "∞": "inf"},
+    dict(zip("★☆–×·µ─█▉▊▋▌▍▎▏", "*+-x-u-#####---", strict=True)) | {"±": "+-", "∞": "inf"},
 )
 
 
@@ -143,6 +147,7 @@ def _side_by_side(table: Table, width: int) -> Grid | None:
         head = _folded(name(backend), max(room, min(longest, _LONGEST_HEAD)))
         columns.append((head, cells, max([room, *map(cell_len, head)])))
     first = max(map(cell_len, (line for lines in work for line in lines)))
+    bars = min(size for *_, size in columns)
     second = max(map(len, headings))
     # Every column but the last is followed by the blanks of its padding and its edge.
     if first + second + sum(size for *_, size in columns) + 2 * (len(columns) + 1) > width:
@@ -157,15 +162,26 @@ def _side_by_side(table: Table, width: int) -> Grid | None:
             for number, part in enumerate(told)
             if any(cells[index][number].plain for _, cells, _ in columns)
         ]
-        lines = max(len(work[index]), len(used))
+        told_here: list[list[RenderableType]] = [
+            [Text(headings[number]), *(cells[index][number] for _, cells, _ in columns)]
+            for number in used
+        ]
+        # Under the times; each column sets it to the right, as it does its numbers.
+        drawn = [
+            Padding(_bar(_of(group, backend), group, bars), (0, 0, 0, size - bars))
+            for backend, (*_, size) in zip(table.backends, columns, strict=True)
+        ]
+        if _compared(group):
+            told_here.insert(1, ["", *drawn])
+        lines = max(len(work[index]), len(told_here))
         for line in range(lines):
             label = work[index][line] if line < len(work[index]) else ""
             style = "bold" if line == 0 else "dim" if line == len(work[index]) - 1 else ""
-            row = [Text(label, style=style), Text("")]
-            if line < len(used):
-                row[1] = Text(headings[used[line]])
-                row += [cells[index][used[line]] for _, cells, _ in columns]
-            grid.add_row(*row, end_section=line == lines - 1 and group is not table.groups[-1])
+            grid.add_row(
+                Text(label, style=style),
+                *(told_here[line] if line < len(told_here) else ()),
+                end_section=line == lines - 1 and group is not table.groups[-1],
+            )
     return grid
 
 
@@ -187,7 +203,15 @@ def _ranked(table: Table, width: int) -> Iterable[Grid | Text]:
 
     while room() < names and (least := max(part.needed for part in told)):
         told = [part for part in told if part.needed != least]
+    drawn = any(map(_compared, table.groups))
+    while (
+        drawn
+        and room() - longest <= _SHORTEST_BAR
+        and (least := max(part.needed for part in told)) >= _LESS_THAN_A_BAR
+    ):
+        told = [part for part in told if part.needed != least]
     names = max(6, min(longest, room()))
+    bars = min(_LONGEST_BAR, room() - names - 1) if drawn else 0
     for group in table.groups:
         if group is not table.groups[0]:
             yield Text("")
@@ -203,12 +227,33 @@ def _ranked(table: Table, width: int) -> Iterable[Grid | Text]:
                 min_width=sizes[part.heading],
                 header_style="dim",
             )
+        if bars >= _SHORTEST_BAR:
+            grid.add_column("", width=bars)
         for row in group:
             backend = Text("\n".join(_folded(name(row.case.backend), names)))
             if mark(row) == SURE:
                 backend.stylize(_WINNER)
-            grid.add_row(backend, *(_cell(row, part) for part in told))
+            cells: list[RenderableType] = [_cell(row, part) for part in told]
+            if bars >= _SHORTEST_BAR:
+                cells.append(_bar(row, group, bars))
+            grid.add_row(backend, *cells)
         yield grid
+
+
+def _bar(row: Row | None, group: Sequence[Row], width: int) -> Bar | Text:
+    """As long as the case takes, against the slowest of its group; its number stands beside it."""
+    if row is None or not row.measured:
+        return Text("")
+    slowest = max(each.time for each in group if each.measured)
+    # In whole eighths of a letter, one at least, which is what a terminal can show.
+    whole = 8 * width
+    colour = "green" if mark(row) == SURE else "cyan"
+    return Bar(whole, 0, max(1, round(whole * row.time / slowest)), width=width, color=colour)
+
+
+def _compared(group: Sequence[Row]) -> bool:
+    """Whether there are times to hold against each other."""
+    return sum(row.measured for row in group) > 1
 
 
 def _of(group: Sequence[Row], backend: str) -> Row | None:
