@@ -13,7 +13,8 @@ each stands beside its command, in a comment that no reader sees::
 
 This command runs them all again and writes what has changed; with ``--check`` it writes nothing
 and says what does not match. Only commands of this package are run, and in this process. Commands
-name files as seen from the project's folder, and are run there.
+name files as seen from the project's folder, and are run there; a ``*`` in a name stands for what a
+shell would put there.
 """
 
 from __future__ import annotations
@@ -121,12 +122,20 @@ def _at(folder: Path) -> Iterator[None]:
         os.chdir(before)
 
 
+def _expanded(word: str, root: Path) -> list[str]:
+    """A word of a command line as a shell hands it on."""
+    if "*" not in word or word.startswith("/"):
+        return [word]
+    return sorted(str(path.relative_to(root)) for path in root.glob(word)) or [word]
+
+
 def run(block: Block, root: Path, instead: Path | None = None) -> str:
     """What a block's command prints; what it writes goes to ``instead``.
 
     Raises DocumentError if the command fails.
     """
     module, words = block.arguments
+    words = [each for word in words for each in _expanded(word, root)]
     if instead is not None:
         words[words.index("--output") + 1] = str(instead)
     out, wrong = io.StringIO(), io.StringIO()
@@ -163,26 +172,29 @@ def remake(document: str, root: Path = ROOT, *, write: bool) -> list[str]:
             pieces.append(made)
         else:
             pieces.append(block.body)
-            if told := _remake_file(block, block.output, root, write=write):
-                changed.append(told)
+            changed += _remake_files(block, block.output, root, write=write)
     pieces.append(text[end:])
     if write and (new := "".join(pieces)) != text:
         write_bytes(path, new.encode())
     return changed
 
 
-def _remake_file(block: Block, output: str, root: Path, *, write: bool) -> str:
+def _remake_files(block: Block, output: str, root: Path, *, write: bool) -> list[str]:
+    """The same of the file that a command writes, or the files: some pictures are several."""
+    told = []
+    place = (root / output).parent
     with tempfile.TemporaryDirectory() as folder:
-        new = Path(folder) / Path(output).name
-        run(block, root, new)
-        made = new.read_bytes()
-    old = root / output
-    if old.exists() and same_file(old.read_bytes(), made, old.suffix):
-        return ""
-    if write:
-        old.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(old, made)
-    return f"{output}, in {block.document}: not as `{block.command}` makes it"
+        run(block, root, Path(folder) / Path(output).name)
+        for new in sorted(Path(folder).iterdir()):
+            old, made = place / new.name, new.read_bytes()
+            if old.exists() and same_file(old.read_bytes(), made, old.suffix):
+                continue
+            name = old.relative_to(root)
+            told.append(f"{name}, in {block.document}: not as `{block.command}` makes it")
+            if write:
+                place.mkdir(parents=True, exist_ok=True)
+                write_bytes(old, made)
+    return told
 
 
 _PROGRAM = re.compile(rb"Matplotlib v\d+\.\d+[^<\s,]*")

@@ -9,6 +9,7 @@ import pytest
 
 from bench import documents
 from bench.documents import Block, DocumentError, blocks, remake, same_file
+from tests.bench import made_windows
 
 ROOT = Path(__file__).parents[2]
 REPORT = "python -m bench.report a.json --format markdown --brief"
@@ -52,6 +53,30 @@ def test_a_number_that_somebody_changed_is_found_and_nothing_is_written(project:
     assert "437 µs" in number
     assert drawn == f"pictures/a.svg, in a.md: not as `{PLOT}` makes it"
     assert (path.read_bytes(), picture.read_bytes()) == before
+
+
+def test_a_star_stands_for_the_files_of_that_name(project: Path) -> None:
+    text = (project / "a.md").read_text()
+    (project / "b.md").write_text(text.replace("bench.report a.json", "bench.report a*.json"))
+    remake("a.md", project, write=True)
+    remake("b.md", project, write=True)
+    one, other = (project / "a.md").read_text(), (project / "b.md").read_text()
+    assert other == one.replace("bench.report a.json", "bench.report a*.json")
+
+
+def test_a_command_may_write_several_files(project: Path) -> None:
+    # Two streams make a picture each, with the stream's shape in its name.
+    made_windows.write_windows(project / "windows", session="a", processes=1)
+    made_windows.write_windows(project / "windows", session="b", processes=1, batch=32)
+    (project / "b.md").write_text(
+        "<!-- made by: python -m bench.truncation windows --output p/w.svg -->\n<!-- end -->\n"
+    )
+    told = remake("b.md", project, write=True)
+    pictures = sorted(path.name for path in (project / "p").iterdir())
+    assert len(told) == len(pictures) == 2
+    (project / "p" / pictures[1]).write_bytes(b"other")
+    (again,) = remake("b.md", project, write=False)
+    assert again.startswith(f"p/{pictures[1]}, in b.md")
 
 
 def test_another_drawing_program_may_move_lines_but_no_letters() -> None:
