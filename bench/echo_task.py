@@ -276,7 +276,8 @@ def _encode(settings: EchoSettings, inputs: Bits) -> FloatArray:
     storage = settings.spec.precision.storage
     if settings.task == "echo":
         return inputs[..., None].astype(storage)
-    return (inputs[..., None] == np.arange(COPY_INPUTS)).astype(storage)
+    one_hot: FloatArray = (inputs[..., None] == np.arange(COPY_INPUTS)).astype(storage)
+    return one_hot
 
 
 def memoryless_loss(settings: EchoSettings) -> float:
