@@ -33,6 +33,14 @@ _LARGEST_LOSS = 1e9  # nats; a softmax in double precision cannot come to a bill
 _MOST_CELLS = 100_000
 
 
+def nothing_to_learn(distance: int, window: int, carried: bool) -> bool:
+    """Whether no training can learn it: the state is reset and no input is in its window.
+
+    Such places of a map are known without a training, and need no cell.
+    """
+    return not carried and window <= distance
+
+
 @dataclass(frozen=True)
 class Cell:
     """One training: a task at a distance, through a window, from one seed.
@@ -42,7 +50,8 @@ class Cell:
     carried: whether a window starts in the state where the one before ended, or from zero.
     timesteps: seen of each series; updates: training steps that they were.
     loss: mean over the final part of the training, nats a timestep, each taken before the weights
-    had seen that window. accuracy: share of the likeliest guesses that were right there.
+    had seen that window. accuracy: share of the guesses asked for that were right there,
+    None where none was.
     best, memoryless: the expected losses there of one who uses all that can be known, and of one
     who remembers nothing.
     curve: mean losses of equal parts of the training, in their order.
@@ -101,8 +110,8 @@ class LearningRun:
     """What the cells of a map have in common.
 
     started, finished: UTC; finished is None if it did not come to its end. complete: all that was
-    asked for is there. backend, device: what computed the LSTMs. options: as the command was
-    given; settings: sizes, optimizer and what else decides the result. libraries: their versions.
+    asked for is there. backend, device: what computed the LSTMs. settings: the plan that decides
+    the result (``learning_training.Plan``). libraries: their versions.
     """
 
     id: str
@@ -119,7 +128,7 @@ class LearningRun:
 class LearningMap:
     """A map d x k of what was learned; ``cells`` each once.
 
-    agreement: what ``--agree`` found, if the file holds that. notes: what a reader should know.
+    notes: what a reader should know of the file.
     """
 
     path: Path
@@ -154,7 +163,9 @@ class LearningMap:
     def learned(
         self, distance: int, window: int, carried: bool = True, task: str = "echo"
     ) -> bool | None:
-        """Whether every seed learned it; None where it was not measured."""
+        """Whether every seed learned it; None where that is not known."""
+        if nothing_to_learn(distance, window, carried):
+            return False
         cells = self.seeds(task, distance, window, carried)
         return all(cell.learned for cell in cells) if cells else None
 
@@ -386,7 +397,7 @@ def _parse_cell(field: Field) -> Cell:
         timesteps=field["timesteps"].integer(1),
         updates=field["updates"].integer(0),
         loss=None if problem else loss.number(0.0, _LARGEST_LOSS),
-        accuracy=None if problem else accuracy.number(0.0, 1.0),
+        accuracy=accuracy.number(0.0, 1.0) if accuracy.given else None,
         best=field["best"].number(0.0, memoryless),
         memoryless=memoryless,
         curve=tuple(item.number(0.0, _LARGEST_LOSS) for item in field["curve"].items()),
