@@ -116,9 +116,11 @@ def _error(told: object, code: int) -> int:
 
 def _list() -> int:
     found = {name: suites.load(name) for name in suites.available()}
-    width = max(map(len, found))
+    width = max(map(len, (*found, *suites.UNTIMED)))
     for name, suite in found.items():
         print(f"{name:{width}}  {count(len(suite.cases), 'case'):>11}  {suite.summary}")
+    for name, told in suites.UNTIMED.items():
+        print(f"{name:{width}}  {'no cases':>11}  {told}")
     return MEASURED
 
 

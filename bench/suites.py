@@ -46,6 +46,11 @@ _SHAPE_KEYS = (
 SQUARE = "hidden_size"
 """The input_size that is each layer's own width."""
 
+UNTIMED = {
+    "learning": "what a truncation window learns; it times nothing: python -m bench.learning"
+}
+"""What is asked for like a suite and has no cases to time: what it is, and its command."""
+
 _SHARED_KEYS = ("backends", "devices", "modes", "dtypes", "seconds")
 _SUITE_KEYS = ("schema", "name", "summary", "source", *_SHARED_KEYS, "groups")
 _GROUP_KEYS = ("shapes", "windows", *_SHARED_KEYS)
@@ -151,6 +156,8 @@ def _find(name: str, folder: Path) -> Path:
             raise SuiteError(f"{name}: there is no such file; expected the path of a suite")
         return path
     known = available()
+    if name in UNTIMED:
+        raise SuiteError(f"{name} is no suite of cases but {UNTIMED[name]}")
     if name not in known:
         raise SuiteError(
             f"there is no suite {_shown(name)}{_hint(name, known)}; there are "

@@ -337,6 +337,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_finished(place: Place) -> No
     ("arguments", "told"),
     [
         (["nosuch"], "there is no suite"),
+        (["learning"], "python -m bench.learning"),
         (["--budget", "soon"], "is no time; write 90s, 10m or 1h30m"),
         (["--precision", "0"], "is no percentage"),
         (["--processes", "0"], "is no number from 1"),
@@ -391,7 +392,8 @@ def test_the_suites_are_listed_with_a_line_each(
 
     assert run.main(["--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == list(suites.available())
+    assert [line.split()[0] for line in lines] == [*suites.available(), "learning"]
+    assert lines[-1].endswith("python -m bench.learning")
     assert any("what a truncation window costs" in line for line in lines)
 
 
