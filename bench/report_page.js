@@ -46,14 +46,22 @@
 
   const measured = (i) => cases.time_s[i] != null;
   const invalid = (i) => cases.valid[i] === 0;
+  const workOf = (i) => words.work[cases.work[i]];
   const byWork = new Map();
   for (const i of all) {
     const work = cases.work[i];
     if (!byWork.has(work)) byWork.set(work, []);
     byWork.get(work).push(i);
   }
+  // Works that are the same but for their device.
+  const shapeKey = (i) => ["section", "mode", "dtype"].map((key) => cases[key][i]).concat(workOf(i)).join(" ");
+  const byShape = new Map();
+  for (const [work, [i]] of byWork) {
+    const key = shapeKey(i);
+    if (!byShape.has(key)) byShape.set(key, []);
+    byShape.get(key).push(work);
+  }
   const trusted = (i) => (measured(i) ? (invalid(i) ? "INVALID" : "trusted") : word("outcome", i).replace(/_/g, " "));
-  const workOf = (i) => words.work[cases.work[i]];
 
   // ---- colours and symbols of backends: a legend that is also the filter
 
@@ -229,11 +237,15 @@
     }
     const other = byWork.get(cases.work[i]).find((j) => cases.backend[j] === base && measured(j));
     if (other === undefined) return null;
-    const t = (key, j) => cases[key][j] ?? Infinity;
+    return ratioOfTimes(other, i);
+  }
+  /** How many times as fast the second is as the first, from the two intervals. */
+  function ratioOfTimes(first, second) {
+    const t = (key, i) => cases[key][i] ?? Infinity;
     return [
-      t("time_low_s", other) / t("time_high_s", i),
-      t("time_s", other) / t("time_s", i),
-      t("time_high_s", other) / t("time_low_s", i),
+      t("time_low_s", first) / t("time_high_s", second),
+      t("time_s", first) / t("time_s", second),
+      t("time_high_s", first) / t("time_low_s", second),
     ];
   }
   const ownRatios = (i) => baselineOf(i) === sections[cases.section[i]].baseline;
@@ -279,6 +291,7 @@
         if (!place) cell.scope = "row";
         cell.textContent = text;
         if (text.length > 60) cell.className = "long";
+        else if (text.length > 24) cell.className = "words";
         const kind = { FASTER: "good", SLOWER: "bad", INVALID: "bad", UNCLEAR: "doubt" }[text];
         if (kind) cell.className = kind;
         line.append(cell);
@@ -486,8 +499,22 @@
       told.push(paragraph(`${words.backend[base] ?? "The baseline"} was not measured here, so there is no gain to tell.`));
     }
     told.push(paragraph(sureness(first, second)));
+    for (const [i, quick] of elsewhere(first))
+      told.push(paragraph(`On ${word("device", i)}: ${word("backend", i)}, ${seconds(cases.time_s[i])} a step${bounds(i)}, ${times(quick[1])} as fast (from the two intervals, ${range(times, quick[0], quick[2])})${invalid(i) || invalid(first) ? "; do not rely on it, INVALID" : ""}.`));
     if (invalid(first)) told.push(paragraph(`Do not rely on it: INVALID. ${word("invalid_reasons", first)}`, "bad"));
     $("answer").replaceChildren(...told);
+  }
+  /** The same work on the other devices of its session: the fastest that is chosen, and how many times as fast. */
+  function elsewhere(i) {
+    const best = new Map();
+    for (const work of byShape.get(shapeKey(i))) {
+      for (const j of byWork.get(work)) {
+        const device = cases.device[j];
+        if (device === cases.device[i] || !measured(j) || !state.backends.has(cases.backend[j]) || (state.valid && invalid(j))) continue;
+        if (!best.has(device) || cases.time_s[j] < cases.time_s[best.get(device)]) best.set(device, j);
+      }
+    }
+    return [...best.values()].map((j) => [j, ratioOfTimes(i, j)]);
   }
   function bounds(i) {
     const found = range(seconds, cases.time_low_s[i], cases.time_high_s[i]);
@@ -561,10 +588,11 @@
   /** A linear axis from nothing, its ticks in words. */
   function linear(top, format) {
     const most = narrow() ? 3 : 7;
-    // Bytes are round in powers of 1024.
-    const unit = format === bytes ? 1024 ** Math.floor(Math.log(top / most) / Math.log(1024) + 1e-9) : 1;
-    const power = 10 ** Math.floor(Math.log10(top / unit / most));
-    const step = unit * power * ([1, 2, 5, 10].find((v) => top / (unit * power * v) <= most) ?? 10);
+    const power = 10 ** Math.floor(Math.log10(top / most));
+    // Bytes are round in powers of 2.
+    const step = format === bytes
+      ? 2 ** Math.ceil(Math.log2(top / most))
+      : power * ([1, 2, 5, 10].find((v) => top / (power * v) <= most) ?? 10);
     const at = [];
     for (let n = 0; n * step <= 1.05 * top; n++) at.push(Number((n * step).toPrecision(12)));
     return { tickvals: at, ticktext: at.map((v) => (v ? format(v) : "0")) };
@@ -710,8 +738,13 @@
     const square = across === "hidden_size" && cases.input_size[i] === cases.hidden_size[i];
     return AXES.filter((key) => key !== across).map((key) => (square && key === "input_size" ? "=" : cases[key][i])).join(" ");
   }
+  /** What kinds of lines tell apart: devices and modes, where more than one is chosen. */
+  const lineOf = (i) => `${word("mode", i)} on ${word("device", i)}`;
+  const lineKinds = (chosen) => [...new Set(chosen.map(lineOf))].sort();
+  const lineNote = (kinds) =>
+    kinds.length < 2 ? "" : ` Lines: ${kinds.map((kind, n) => `${kind} ${["solid", "dashed", "dotted", "dash-dotted"][n % DASHES.length]}`).join(", ")}.`;
   /** A mark for each case, joined where only what goes across differs; backends told by colour. */
-  function marks(chosen, across, valueOf) {
+  function marks(chosen, across, valueOf, lines = lineKinds(chosen)) {
     const series = new Map();
     const shapes = across === "shape" ? works(chosen) : [];
     const position = new Map(shapes.map((work, place) => [work, place]));
@@ -732,7 +765,7 @@
         type: "scatter", mode: across === "shape" || found.length < 2 ? "markers" : "lines+markers",
         x: found.map(x), y: three.map((v) => v[1]),
         error_y: { type: "data", symmetric: false, thickness: 1, width: 3, array: three.map((v) => finite(v[2], v[1])), arrayminus: three.map((v) => finite(v[0], v[1])) },
-        line: { color: colour(b), width: 2, dash: DASHES[cases.device[found[0]] % DASHES.length] },
+        line: { color: colour(b), width: 2, dash: DASHES[lines.indexOf(lineOf(found[0])) % DASHES.length] },
         marker: { color: colour(b), size: 9, symbol: found.map((i) => SYMBOLS[place(b)] + (invalid(i) ? "-open" : "")) },
         hovertext: found.map((i) => hover(i)), hovertemplate: "%{hovertext}<extra></extra>",
       });
@@ -771,16 +804,15 @@
     if (!chosen.length) return { says: `No ${title.toLowerCase()} was recorded for what is chosen.` };
     const every = chosen;
     let note = mine ? " Only shapes that are as yours but for what goes across." : "";
-    const devices = [...new Set(chosen.map((i) => cases.device[i]))].sort((a, b) => a - b);
-    if (devices.length > 1 && across !== "shape")
-      note += ` Lines: ${devices.map((d) => `${words.device[d]} ${["solid", "dashed", "dotted", "dash-dotted"][d % DASHES.length]}`).join(", ")}.`;
+    const lines = lineKinds(chosen);
+    if (across !== "shape") note += lineNote(lines);
     if (across === "shape") {
       const kept = new Set(works(chosen).slice(0, MOST_SHAPES));
       chosen = chosen.filter((i) => kept.has(cases.work[i]));
     }
     chosen = chosen.slice(0, MOST_MARKS);
     if (chosen.length < every.length) note += ` Drawn are the first ${chosen.length.toLocaleString("en")} of ${many(every.length, "case")}: choose fewer.`;
-    const { traces, shapes } = marks(chosen, across, valueOf);
+    const { traces, shapes } = marks(chosen, across, valueOf, lines);
     const best = every.reduce((a, b) => (moreIsBetter === valueOf(b)[1] > valueOf(a)[1] ? b : a));
     const rough = $("y-axis").value === "speedup" && chosen.some((i) => !ownRatios(i));
     return {
@@ -809,7 +841,7 @@
     const { traces } = marks(chosen, "window", valueOf);
     const best = chosen.reduce((a, b) => (valueOf(b)[1] < valueOf(a)[1] ? b : a));
     return {
-      says: `Time of one timestep of the whole batch in training, against the length of the windows that the sequence is cut into (whatever kind, mode and size are chosen above). Lowest: ${word("backend", best)}, ${seconds(valueOf(best)[1])} in windows of ${cases.window[best]}.`,
+      says: `Time of one timestep of the whole batch in training, against the length of the windows that the sequence is cut into (whatever kind, mode and size are chosen above). Lowest: ${word("backend", best)}, ${seconds(valueOf(best)[1])} in windows of ${cases.window[best]}.${lineNote(lineKinds(chosen))}`,
       traces, legend: chosen,
       layout: { height: 420, xaxis: acrossAxis("window", chosen, []), yaxis: logarithmic(chosen.flatMap((i) => valueOf(i)), seconds) },
       headings: ["backend", "shape", "device", "window", "time per timestep", "its interval", "trust"],
@@ -984,6 +1016,10 @@
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
     // On paper all plots, in the width of a page; the style makes the colours those of light.
     addEventListener("beforeprint", () => {
+      // On paper nothing can be opened: reasons stand there. The tables behind plots are left out.
+      const folded = [...document.querySelectorAll("main details:not([open])")].filter((one) => !one.closest(".view"));
+      for (const one of folded) one.open = true;
+      addEventListener("afterprint", () => { for (const one of folded) one.open = false; }, { once: true });
       loadPlotly();
       for (const each of views) each.draw(680);
     });

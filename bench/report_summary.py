@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench import report_roofs
+from bench import report_devices, report_roofs
 from bench.payback import BreakEven, break_even
 from bench.report_rows import KINDS, MEASURED, Row, Section, Table
 from bench.report_text import (
@@ -79,6 +79,7 @@ def findings(section: Section) -> list[Finding]:
     found = [Finding(_answer(table), answer=True) for table in section.tables if table.groups]
     if not found:
         found.append(Finding("Nothing was measured.", loud=True))
+    found.extend(Finding(told, answer=True) for told in report_devices.sentences(section))
     reached = ((table, report_roofs.sentence(table)) for table in section.tables)
     found.extend(Finding(f"{title(table)}: {told}.") for table, told in reached if told)
     found.extend(_costs(section))

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from bench import report
+from bench import report, report_devices
 from bench.cases import Case
 from bench.report_brief import brief
 from bench.report_columns import COLUMNS, load_frame, records
@@ -29,7 +29,7 @@ from bench.report_data import as_json, comma_separated
 from bench.report_html import page
 from bench.report_html_explorer import page as explorable
 from bench.report_markdown import markdown
-from bench.report_rows import NothingToReportError, Report, Row, build
+from bench.report_rows import NothingToReportError, Report, Row, Section, build
 from bench.report_summary import findings, heading, machine, method
 from bench.report_terminal import as_picture, as_text, show
 from bench.results import (
@@ -341,6 +341,53 @@ def test_the_answer_over_several_shapes_is_a_geometric_mean() -> None:
     # 2 and 8 times as fast.
     assert "torch is the fastest: 4.00 times as fast as keras" in told
     assert "over 2 shapes" in told
+
+
+def on_devices(*times: tuple[str, str, int, float], doubt: Sequence[Reason] = ()) -> Section:
+    """Six processes; of each case its backend, device, batch and seconds."""
+    items = [
+        measured(name, seconds, a_run(n), device=device, work=Workload(batch, 10), reasons=doubt)
+        for n in range(1, 7)
+        for name, device, batch, seconds in times
+    ]
+    (section,) = build(results_of(*items)).sections
+    return section
+
+
+def test_which_device_is_faster_is_told_with_the_fastest_backend_of_each() -> None:
+    times = [
+        *(("keras", "cpu", batch, 0.02) for batch in (2, 4)),
+        *(("while_loop", "cpu", batch, 0.05) for batch in (2, 4)),
+        *(("cudnn", "gpu:0", batch, 0.004) for batch in (2, 4)),
+        *(("keras", "gpu:0", batch, 0.03) for batch in (2, 4, 8)),
+    ]
+    (told,) = report_devices.sentences(on_devices(*times))
+    assert told == (
+        "gpu:0 or cpu, inference: gpu:0 is 5.00 times as fast as cpu (5.00–5.00, FASTER) over 2 "
+        "shapes, each with its fastest backend (cudnn on gpu:0 and keras on cpu)."
+    )
+    sentences = [finding.text for finding in findings(on_devices(*times)) if finding.answer]
+    assert sentences[-1] == told
+
+
+def test_a_device_that_wins_at_some_shapes_only_is_told_so() -> None:
+    section = on_devices(
+        *(("keras", "cpu", 2, 0.01), ("keras", "cpu", 4, 0.1)),
+        *(("keras", "gpu:0", 2, 0.02), ("keras", "gpu:0", 4, 0.02)),
+    )
+    (told,) = report_devices.sentences(section)
+    assert "By shape, gpu:0 is: 1 FASTER and 1 SLOWER" in told
+
+
+def test_a_word_on_devices_that_stands_on_invalid_measurements_says_so() -> None:
+    section = on_devices(("keras", "cpu", 2, 0.01), ("keras", "gpu:0", 2, 0.02), doubt=[BUSY])
+    (told,) = report_devices.sentences(section)
+    assert "Do not rely on it: 2 of its 2 measurements are INVALID." in told
+
+
+def test_of_devices_that_share_no_work_nothing_is_told() -> None:
+    section = on_devices(("keras", "cpu", 2, 0.01), ("keras", "gpu:0", 4, 0.02))
+    assert report_devices.sentences(section) == []
 
 
 def test_an_uncertain_winner_says_so() -> None:

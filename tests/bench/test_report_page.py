@@ -306,6 +306,35 @@ def test_the_baseline_can_be_chosen(opened: Opened) -> None:
     assert max(y for trace in opened.plot("across") for y in trace["y"]) == pytest.approx(3)
 
 
+def test_the_answer_names_the_other_devices_with_their_fastest_backend(opened: Opened) -> None:
+    assert "gpu:0 or cpu, inference: gpu:0 is 5.02 times as fast" in (
+        opened.page.locator(".answers").first.inner_text()
+    )
+    assert "On gpu:0: keras, 1.6 ms a step" in opened.answer
+    assert "5.02× as fast" in opened.answer
+    opened.choose("Device", "gpu:0")
+    assert "On cpu: static_unroll, 8.03 ms a step" in opened.answer
+    opened.page.get_by_role("checkbox", name="static_unroll").uncheck()
+    assert "On cpu: keras" in opened.answer
+
+
+def test_lines_tell_modes_and_devices_apart_where_several_are_chosen(opened: Opened) -> None:
+    assert "Lines:" not in opened.says("across")
+    opened.choose("Mode", "all")
+    opened.draw("across")
+    assert "Lines: inference on cpu solid, training on cpu dashed." in opened.says("across")
+    dashes = opened.page.evaluate(
+        "document.querySelector('#across .plot').data.map((trace) => trace.line.dash)"
+    )
+    assert sorted(dashes) == ["dash"] * 6 + ["solid"] * 6
+
+
+def test_memory_is_marked_in_powers_of_two(opened: Opened) -> None:
+    opened.draw("memory")
+    marks = opened.page.locator("#memory .plot .xtick text").all_text_contents()
+    assert marks == ["0", "512 KiB", "1 MiB", "1.5 MiB", "2 MiB"]
+
+
 def test_throughput_goes_against_batch_units_and_shape(opened: Opened) -> None:
     opened.draw("across")
     for axis, expected in (("batch", [8, 32, 128]), ("hidden size", [64, 256])):
@@ -432,6 +461,12 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(new: Any, written: Path) ->
     found = new(written, viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True)
     found.draw(*PLOTS)
     assert found.page.evaluate("document.documentElement.scrollWidth") <= 360
+    # Who and how long can be read without moving the tables.
+    tables = found.page.locator("table:has(th[scope=rowgroup])")
+    for cell in tables.first.locator("td.time").all()[:3]:
+        box = cell.bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] <= 360
     # A finger that drags over a plot scrolls the page.
     assert found.page.evaluate("document.querySelector('#across .plot').layout.dragmode") is False
     assert found.wrong == []
@@ -451,6 +486,11 @@ def test_paper_has_answers_and_plots_in_the_colours_of_light(new: Any, written: 
     assert not found.page.locator("#filters").is_visible()
     assert not found.page.locator("#cases").is_visible()
     assert found.page.locator("#answer").is_visible()
+    # On paper nothing can be opened: the reasons stand there, and are folded again afterwards.
+    reasons = found.page.locator("details li", has_text="the machine was busy").first
+    assert reasons.is_visible()
+    found.page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert not reasons.is_visible()
     assert found.page.pdf(format="A4").startswith(b"%PDF")
     found.page.emulate_media(media="screen", color_scheme="light")
     found.page.wait_for_function(f"{colour.format('ranked')} === '#1b1b1b'")
