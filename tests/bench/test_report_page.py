@@ -588,11 +588,16 @@ def test_the_policy_stops_a_script_that_slipped_through(opened: Opened) -> None:
 # Size
 
 
-def test_ten_thousand_cases_open_in_pages(new: Any, tmp_path: Path, record_property: Any) -> None:
-    path = tmp_path / "large.html"
+@pytest.fixture(scope="module")
+def large_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("large") / "report.html"
     path.write_text(explorable(large()), encoding="utf-8")
-    assert path.stat().st_size < 12_000_000
-    found = new(path, viewport={"width": 1200, "height": 800})
+    return path
+
+
+def test_ten_thousand_cases_open_in_pages(new: Any, large_page: Path) -> None:
+    assert large_page.stat().st_size < 12_000_000
+    found = new(large_page, viewport={"width": 1200, "height": 800})
     assert "of 10,000 cases" in found.shown
     assert found.page.locator("#page-of").inner_text() == "Page 1 of 200"
     first = found.table()
@@ -603,9 +608,16 @@ def test_ten_thousand_cases_open_in_pages(new: Any, tmp_path: Path, record_prope
     found.draw("across")
     marks = sum(len(trace["x"]) for trace in found.plot("across"))
     assert 0 < marks <= 1500
-    usable = found.page.evaluate("performance.getEntriesByName('page usable')[0].startTime")
-    record_property("milliseconds_until_usable", usable)
     assert found.wrong == []
+
+
+@pytest.mark.slow  # of the clock's sort: another program may make it late
+def test_ten_thousand_cases_are_there_within_two_seconds(new: Any, large_page: Path) -> None:
+    """From the click until answers, filters and tables stand; the shortest of three."""
+    usable = "performance.getEntriesByName('page usable')[0].startTime"
+    took = [new(large_page).page.evaluate(usable) for _ in range(3)]
+    print(f"usable after {min(took):.0f} ms")
+    assert min(took) < 2000
 
 
 def large() -> Report:
