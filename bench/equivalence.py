@@ -9,6 +9,7 @@ updates the weights in the same step, what that step adds to them is judged too.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import math
@@ -17,6 +18,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+import threadpoolctl
 
 from lstm_impl import reference
 from lstm_impl.backend import Backend, Model, get_backend
@@ -44,6 +46,12 @@ REFERENCE_OPERATIONS = 2e11
 
 REFERENCE_BYTES = 2 * 2**30
 """The reference keeps every gate and state in float64; above this a framework judges instead."""
+
+SHARED_PRODUCT = 1e8
+"""Operations of a timestep's products, some 5 ms on one core, from which on several threads are
+worth it. Smaller ones are shared out all the same by NumPy's OpenBLAS, whose threads then wait for
+one another in a busy loop: beside a thread pool that keeps the other core, 960 timesteps of 2e6
+operations took 13 s with two threads and 0.5 s with one."""
 
 JUDGES = ("while_loop+hoisted", "torch", "jax_scan")
 """Float64 backends that may judge large cases, the first that is available on the CPU."""
@@ -235,6 +243,16 @@ class Judge:
     ]
 
 
+def few_threads(spec: LSTMSpec, batch: int) -> contextlib.AbstractContextManager[object]:
+    """While it lasts, NumPy's products take one thread if those of a timestep are small."""
+    rows = max(spec.input_size, spec.output_size) + spec.hidden_size
+    if 2.0 * batch * rows * 4 * spec.hidden_size >= SHARED_PRODUCT:
+        return contextlib.nullcontext()
+    one: contextlib.AbstractContextManager[object]
+    one = threadpoolctl.threadpool_limits(1, user_api="blas")
+    return one
+
+
 def reference_cost(spec: LSTMSpec, batch: int, timesteps: int, training: bool) -> tuple[float, int]:
     """Operations, and bytes kept, of the NumPy reference on these sizes."""
     operations = 2.0 * spec.parameter_count * batch * timesteps * (3 if training else 1)
@@ -300,21 +318,22 @@ def numpy_judge(spec: LSTMSpec) -> Judge:
         weights: LSTMWeights, inputs: Inputs, part: slice, state: LSTMState, training: bool
     ) -> tuple[FloatArray, LSTMState, LSTMGradients | None]:
         masks = None if inputs.masks is None else inputs.masks[:, part]
-        if not training:
-            y, final = reference.forward(
-                spec, weights, inputs.x[part], state, inputs.lengths, masks
+        with few_threads(spec, inputs.x.shape[1]):
+            if not training:
+                y, final = reference.forward(
+                    spec, weights, inputs.x[part], state, inputs.lengths, masks
+                )
+                return y, final, None
+            return reference.forward_and_gradients(
+                spec,
+                weights,
+                inputs.x[part],
+                inputs.dy[part],
+                state,
+                final_gradient(state),
+                inputs.lengths,
+                masks,
             )
-            return y, final, None
-        return reference.forward_and_gradients(
-            spec,
-            weights,
-            inputs.x[part],
-            inputs.dy[part],
-            state,
-            final_gradient(state),
-            inputs.lengths,
-            masks,
-        )
 
     return Judge("float64 NumPy reference", run)
 

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import threadpoolctl
 
 from bench import equivalence
 from bench.equivalence import bounds, error, gate
-from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend
+from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend, reference
 from lstm_impl.backend import RawGradients
 from lstm_impl.backends.numpy_loop import NumPyModel
 from lstm_impl.weights import LayerWeights
@@ -348,3 +349,35 @@ def test_a_wrong_conversion_of_the_weights_cannot_judge_itself() -> None:
     result = gate(model, Workload(2, 3))
     assert not result.passed
     assert "weights differs" in result.describe()
+
+
+@pytest.mark.parametrize(("batch", "threads"), [(2, {1}), (400, {2})])
+def test_small_products_of_the_reference_are_not_shared_between_threads(
+    batch: int, threads: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else threads wait for one another in a busy loop; and what was set before is set again."""
+    spec, workload = LSTMSpec(128, 128), Workload(batch, 2)
+    seen: list[int] = []
+    forward = reference.forward
+
+    def watched(*args: Any) -> Any:
+        seen.extend(blas_threads())
+        return forward(*args)
+
+    monkeypatch.setattr(reference, "forward", watched)
+    weights = LSTMWeights.random(spec)
+    inputs = workload.inputs(spec, 0)
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        before = blas_threads()
+        judge = equivalence.numpy_judge(spec)
+        judge.run(weights, inputs, slice(0, 2), inputs.state, False)
+        assert blas_threads() == before
+    assert set(seen) == threads
+
+
+def blas_threads() -> list[int]:
+    return [
+        each["num_threads"]
+        for each in threadpoolctl.threadpool_info()
+        if each["user_api"] == "blas"
+    ]
