@@ -100,12 +100,16 @@ class Choice:
     passed_over: what would have come first, and why it did not.
     fallback: whether it is Keras's own loop because nothing else can serve the arguments (and not
         because nothing else is faster).
+    most_sequences: where the batch is known at run time only, the largest for which it is
+        ``backend``: for a larger one, of which nothing here is faster, the graph takes Keras's own
+        loop instead. None where there is no such branch.
     """
 
     backend: str
     why: str
     passed_over: tuple[str, ...] = ()
     fallback: bool = False
+    most_sequences: int | None = None
 
     def __str__(self) -> str:
         return "; ".join((f"{self.backend}: {self.why}", *self.passed_over))
@@ -131,6 +135,11 @@ class Explanation:
         for call, choice in self.choices:
             lines.append(f"  {call}: {choice.backend}")
             lines.append(f"    because {choice.why}")
+            if choice.most_sequences is not None:
+                lines.append(
+                    f"    for batches of up to {choice.most_sequences:,}; for larger ones, when "
+                    "they come, the graph takes Keras's own loop"
+                )
             lines += [f"    not {reason}" for reason in choice.passed_over]
         return "\n".join(lines + [f"  {note}" for note in self.notes])
 
@@ -336,14 +345,18 @@ def _loop_on_gpu(call: Call, passed_over: tuple[str, ...]) -> Choice:
 def _on_cpu(arguments: Arguments, call: Call) -> Choice:
     units = arguments.units
     widest = max(call.features or 0, units)
-    # of one sequence where the batch is not known
-    work = (call.batch or 1) * ((call.features or 0) + units) * 4 * units
+    each = ((call.features or 0) + units) * 4 * units
+    work = (call.batch or 1) * each
     in_words = f"a timestep has {work:,} multiplications"
-    fused = widest <= FUSED_UNITS and work <= SMALL_STEP and arguments.compute_dtype in FUSED_TYPES
+    # Where the batch is not known, the graph decides when it runs.
+    small = call.batch is None or work <= SMALL_STEP
+    fused = widest <= FUSED_UNITS and small and arguments.compute_dtype in FUSED_TYPES
     compiled = call.static and work <= (SMALL_TRAINING_STEP if call.training else SMALL_STEP)
     if fused and (call.training or not compiled):
         return Choice(
-            "block_lstm", f"with at most {widest} features and units, one op for all steps is best"
+            "block_lstm",
+            f"with at most {widest} features and units, one op for all steps is best",
+            most_sequences=_branch(arguments, call, SMALL_STEP // each),
         )
     if compiled:
         return Choice(
@@ -362,14 +375,32 @@ def _on_cpu(arguments: Arguments, call: Call) -> Choice:
             "partial_unroll@5+preproject",
             "one matrix product for the input of all steps, and a loop with few turns",
             passed_over,
+            most_sequences=_branch(arguments, call, PREPROJECT_BATCH),
         )
-    if call.batch is not None and units < UNITS_PER_SEQUENCE * call.batch:
+    most = units // UNITS_PER_SEQUENCE
+    if call.batch is not None and call.batch > most:
         return Choice(
             KERAS,
             f"for {call.batch} sequences and {units} units nothing here beats Keras's own loop",
             (*passed_over, "while_loop+hoisted: its copies cost more than it saves"),
         )
-    return Choice("while_loop+hoisted", BY_HAND, passed_over)
+    return Choice(
+        "while_loop+hoisted",
+        BY_HAND,
+        passed_over,
+        most_sequences=_branch(arguments, call, most),
+    )
+
+
+def _branch(arguments: Arguments, call: Call, most: int) -> int | None:
+    """The largest batch for a choice, if the graph has to look at it when it runs.
+
+    With dropout there is no branch: Keras's loop keeps its masks in the layer, and what is made
+    inside a branch cannot be used outside it.
+    """
+    if call.batch is not None or not call.traced or arguments.dropout:
+        return None
+    return most
 
 
 BY_HAND = "the gradient written by hand leaves in the backward loop only what is recurrent"

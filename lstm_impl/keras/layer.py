@@ -200,18 +200,42 @@ class LSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no types
         choice = self._choose(call)
         self._remember(call, choice)
         if choice.backend == KERAS:
-            # named, Keras may choose cuDNN as it does; as what auto falls back to, it is the loop
-            keras_layer = keras.layers.RNN if self.backend == AUTO else keras.layers.LSTM
-            result: tuple[Tensor, Tensor, list[Tensor]] = keras_layer.inner_loop(
-                self, sequences, initial_state, mask, training
+            return self._by_keras(sequences, initial_state, mask, training)
+        if choice.most_sequences is not None:
+            # One graph for any batch: it looks at the batch when it runs.
+            last, outputs, h, c = tf.cond(
+                tf.shape(sequences)[0] <= choice.most_sequences,
+                lambda: _flat(self._by(choice.backend, sequences, initial_state, mask, training)),
+                lambda: _flat(self._by_keras(sequences, initial_state, mask, training)),
             )
-            return result
+            return last, outputs, [h, c]
+        return self._by(choice.backend, sequences, initial_state, mask, training)
+
+    def _by_keras(
+        self, sequences: Tensor, initial_state: list[Tensor], mask: Tensor, training: bool
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """By Keras's own code: named, it may choose cuDNN as it does; from auto, it is the loop."""
+        keras_layer = keras.layers.RNN if self.backend == AUTO else keras.layers.LSTM
+        last, outputs, states = keras_layer.inner_loop(
+            self, sequences, initial_state, mask, training
+        )
+        return last, outputs, list(states)
+
+    def _by(
+        self,
+        backend: str,
+        sequences: Tensor,
+        initial_state: list[Tensor],
+        mask: Tensor,
+        training: bool,
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """By a backend of this library."""
         if training and 0.0 < self.dropout < 1.0:
             kept = self.cell.get_dropout_mask(sequences[:, 0, :])
             sequences = sequences * kept[:, None, :]
         # A kept state comes as its variable, which has moved on when the gradient is computed.
         h, c = (tf.convert_to_tensor(keras.ops.convert_to_tensor(part)) for part in initial_state)
-        return self._compute(self._core(choice.backend), sequences, (h, c), mask)
+        return self._compute(self._core(backend), sequences, (h, c), mask)
 
     def _core(self, name: str) -> LayerCore:
         if name not in self._memory.cores:
@@ -256,6 +280,11 @@ class LSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no types
         if not self.use_bias:
             return kernel, recurrent_kernel, tf.zeros([4 * self.units], dtype)
         return kernel, recurrent_kernel, tf.cast(keras.ops.convert_to_tensor(self.cell.bias), dtype)
+
+
+def _flat(found: tuple[Tensor, Tensor, list[Tensor]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    last, outputs, (h, c) = found
+    return last, outputs, h, c
 
 
 def _in_xla() -> bool:

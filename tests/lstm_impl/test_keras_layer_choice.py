@@ -203,6 +203,33 @@ def test_on_the_cpu_auto_takes_what_was_measured_to_be_fastest(
     assert not choice.fallback
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("hidden", [16, 64, 256, 512])
+def test_a_batch_that_is_known_late_takes_what_it_would_take_if_it_were_known(
+    training: bool, hidden: int
+) -> None:
+    def chosen(batch: int | None, timesteps: int | None = None) -> lstm_impl.keras.choice.Choice:
+        call = Call("cpu", training, True, False, batch, timesteps, hidden)
+        return choose(Arguments(hidden), call)
+
+    late = chosen(None)
+    limit = late.most_sequences
+    assert limit is not None
+    # Nothing here beats Keras's loop for more, or a larger batch has no small products any more.
+    assert chosen(limit).backend == late.backend
+    assert chosen(limit + 1).backend != late.backend
+    assert chosen(limit).most_sequences is None
+    explained = lstm_impl.keras.choice.Explanation(
+        "auto", ((Call("cpu", training, True, False, None, None, hidden), late),), True
+    )
+    assert f"for batches of up to {limit:,}; for larger ones" in str(explained)
+
+
+def test_with_dropout_a_batch_that_is_known_late_makes_no_branch() -> None:
+    call = Call("cpu", True, True, False, None, 50, 64)
+    assert choose(Arguments(64, dropout=0.5), call).most_sequences is None
+
+
 def test_a_layer_on_the_cpu_of_a_machine_with_a_gpu_is_known_to_be_there() -> None:
     layer = lstm()
     with mock.patch.object(tf.config, "list_logical_devices", return_value=["GPU:0"]):

@@ -21,6 +21,7 @@ import keras  # noqa: E402
 
 import lstm_impl.keras  # noqa: E402
 from lstm_impl import UnsupportedError  # noqa: E402
+from lstm_impl.keras import choice  # noqa: E402
 
 # Keras's own way of reading a variable for a file
 pytestmark = pytest.mark.filterwarnings(
@@ -211,6 +212,82 @@ def test_fit_does_what_it_does_with_keras(backend: str, jit_compile: bool | str)
     model, reference = both(sequential, by(backend))
     same(fit(model, jit_compile=jit_compile), fit(reference))
     assert {call.training for call, _ in model.layers[0].explain().choices} == {True}
+
+
+BRANCHED = [
+    {"return_sequences": True},
+    {"return_state": True, "go_backwards": True},
+    {"return_sequences": True, "go_backwards": True, "use_bias": False},
+]
+
+
+@pytest.mark.parametrize("limit", [2, 4])
+@pytest.mark.parametrize("arguments", BRANCHED)
+@pytest.mark.parametrize("masked", [False, True])
+def test_one_graph_serves_batches_on_both_sides_of_the_limit(
+    arguments: dict[str, Any], masked: bool, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 3 features and 4 units are 112 multiplications for a sequence.
+    monkeypatch.setattr(choice, "SMALL_STEP", 112 * limit)
+    layer, reference = both(lambda lstm: lstm(**arguments), ours)
+    for each in (layer, reference):
+        each.build(X.shape)
+    layer.set_weights(reference.get_weights())
+    traces = []
+
+    def made(layer: Any) -> Any:
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec([None, 5, 3], tf.float32),
+                tf.TensorSpec([None, 5], tf.bool),
+            ],
+            autograph=False,
+        )
+        def step(x: Any, mask: Any) -> Any:
+            traces.append(layer)
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                outputs = layer(x, mask=mask if masked else None, training=True)
+                loss = tf.add_n([tf.reduce_sum(part**2) for part in tf.nest.flatten(outputs)])
+            return outputs, tape.gradient(loss, [x, *layer.trainable_variables])
+
+        return step
+
+    mine, wanted = made(layer), made(reference)
+    for batch in (1, 2, 3, 4, 5, 8):
+        same(mine(X[:batch], GAPS[:batch]), wanted(X[:batch], GAPS[:batch]))
+    assert traces.count(layer) == 1
+    ((_, chosen),) = layer.explain().choices
+    assert (chosen.backend, chosen.most_sequences) == ("block_lstm", limit)
+
+
+@pytest.mark.parametrize("most", [2, 4])
+def test_fit_with_batches_on_both_sides_of_the_limit_is_keras_fit(
+    most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "FUSED_UNITS", 0)
+    monkeypatch.setattr(choice, "UNITS_PER_SEQUENCE", 4 // most)
+    # 8 series in batches of 3 are two of 3 and one of 2.
+    model, reference = both(sequential)
+    same(fit(model), fit(reference))
+    ((_, chosen),) = model.layers[0].explain().choices
+    assert (chosen.backend, chosen.most_sequences) == ("while_loop+hoisted", most)
+
+
+def test_a_kept_state_goes_through_the_branches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "SMALL_STEP", 112 * 2)
+
+    def make(lstm: MakeLSTM) -> Any:
+        states = [keras.Input((4,)), keras.Input((4,))]
+        sequence = keras.Input((5, 3))
+        outputs = lstm(return_state=True)(sequence, initial_state=states)
+        return keras.Model([sequence, *states], outputs)
+
+    model, reference = both(make)
+    for batch in (2, 3):
+        state = [RNG.standard_normal((batch, 4)).astype(np.float32) for _ in range(2)]
+        given = [X[:batch], *state]
+        same(model.predict(given, verbose=0), reference.predict(given, verbose=0))
 
 
 def test_fit_with_any_number_of_timesteps_compiles_by_xla_too() -> None:
