@@ -147,7 +147,11 @@ class Manager:
         self.session = session
         chosen = session.seconds is not None
         self.schedule = Schedule(
-            session.cases, session.goal, session.seed, None if chosen else seconds
+            session.cases,
+            session.goal,
+            session.seed,
+            None if chosen else seconds,
+            session.memory,
         )
         self._outside: float | None = None
         self._executor = executor

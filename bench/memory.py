@@ -264,13 +264,17 @@ class Server:
             "JAX_PLATFORMS": "cpu",
         }
         command = [sys.executable, "-P", "-W", "ignore", "-m", "bench.memory_server"]
-        self._process = subprocess.Popen(
-            [*command, str(os.getpid()), framework],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environ,
-        )
+        try:
+            self._process = subprocess.Popen(
+                [*command, str(os.getpid()), framework],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environ,
+            )
+        except OSError as error:  # no room for another process, a limit on their number
+            told = f"the process for memory cannot be started: {error.strerror}"
+            raise ServerError(told) from error
         try:
             started = self._receive(limit, "was not ready")
             if "error" in started:
@@ -357,7 +361,14 @@ class ProcessMemory:
         self._servers = {}
 
     def measure(self, case: Case, seed: int, limit: float) -> Figures:
-        """What a case needs, found within ``limit`` seconds; never raises for what goes wrong."""
+        """What a case needs, found within ``limit`` seconds, and how long that took.
+
+        Never raises for what goes wrong: the figures then say what.
+        """
+        begun = time.monotonic()
+        return {**self._measure(case, seed, limit), "seconds": time.monotonic() - begun}
+
+    def _measure(self, case: Case, seed: int, limit: float) -> Figures:
         if sys.platform != "linux":
             return unknown("on a CPU it is read from Linux's /proc")
         if limit < SHORTEST:

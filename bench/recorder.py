@@ -18,6 +18,7 @@ from typing import TypeAlias
 from bench import environment, measure, results
 from bench.cases import Case
 from bench.measure import Bench, Measured, Result, Unmeasured
+from bench.memory import ProcessMemory
 from bench.result_schema import Run
 from bench.result_writer import Journal
 from bench.suites import Suite
@@ -37,9 +38,10 @@ class Settings:
     """How a run measures.
 
     seconds: of measuring for each case, in place of the suite's. share: the part of that time that
-    is measured. session: what runs that are
-    replicates of one another share; by default a run is alone. options: what the user asked for,
-    for the record.
+    is measured. session: what runs that are replicates of one another share; by default a run is
+    alone. memory: whether that of cases on the CPU is measured too, None for what the suite says.
+    case_limit: seconds after which whoever watches from outside ends a case, if anybody does.
+    options: what the user asked for, for the record.
     """
 
     folder: Path
@@ -49,6 +51,8 @@ class Settings:
     precision: float = Plan.precision
     threads: int | None = None
     session: str | None = None
+    memory: bool | None = None
+    case_limit: float | None = None
     options: Information = field(default_factory=dict)
 
 
@@ -66,11 +70,21 @@ class Recorder:
         self.settings = settings
         self.done: dict[str, Result] = {}
         self.path: Path | None = None
-        self._bench = bench or Bench(threads=settings.threads)
+        self._memory = ProcessMemory(settings.threads)
+        self._bench = bench or self._own_bench()
         self._read = read_environment or (lambda: environment.read(threads=settings.threads))
         self._wanted: dict[str, list[Case]] = {}
         self._ready: dict[str, Result] = {}
         self._journal: Journal | None = None
+
+    def _own_bench(self) -> Bench:
+        settings = self.settings
+        wanted = self.suite.memory if settings.memory is None else settings.memory
+        return Bench(
+            threads=settings.threads,
+            resident=self._memory.measure if wanted else None,
+            case_limit=settings.case_limit,
+        )
 
     def want(self, cases: Sequence[Case]) -> None:
         """Say which cases will be asked for: those of one group are measured together."""
@@ -163,6 +177,7 @@ class Recorder:
         Raises ResultWriteError if it cannot be written; the journal then stays, and is read as
         well as the file would be.
         """
+        self._memory.close()
         if self._journal is None:
             return None
         with self._journal as journal:

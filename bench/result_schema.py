@@ -221,7 +221,7 @@ def parse_benchmark(field: Field, run: Run) -> Measurement | Outcome:
         setup=_setup(ours["setup"]),
         gate=gate.free(),
         evidence=ours["evidence"].free(),
-        memory=_figures(ours["memory"]),
+        memory=_memory(ours["memory"]),
         roofs=_figures(ours["roofs"]),
         energy=_figures(ours["energy"]),
         steady=ours["steady"].boolean() if ours["steady"].given else None,
@@ -265,6 +265,18 @@ def _setup(field: Field) -> dict[str, float | None]:
         if value is not None and value < 0 and key != "compile_s":
             raise field[key].error("a number of at least 0")
     return seconds
+
+
+_MEMORY_NUMBERS = ("peak_bytes", "steady_bytes", "seconds")
+
+
+def _memory(field: Field) -> Figures | None:
+    """Figures whose sizes, and the seconds it took to find them, are no words."""
+    found = _figures(field)
+    for key in _MEMORY_NUMBERS:
+        if found is not None and isinstance(found.get(key), str):
+            raise field[key].error("a number of at least 0")
+    return found
 
 
 def _figures(field: Field) -> Figures | None:

@@ -65,7 +65,7 @@ docs/running.md explains how it measures.
 
 _TIME = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
 
-_FIXED = ("suite", "device", "backends", "mode", "seed", "threads", "seconds")
+_FIXED = ("suite", "device", "backends", "mode", "seed", "threads", "seconds", "memory")
 """What a session keeps when it is gone on with."""
 
 
@@ -190,6 +190,7 @@ def _open(options: argparse.Namespace, folder: Path) -> tuple[Session, Suite]:
             modes=options.mode,
             threads=options.threads,
             seconds=options.seconds,
+            memory=suite.memory if options.memory is None else options.memory == "on",
         )
     longest = session.seconds or max(suite.seconds.values())
     if session.case_limit <= longest:
@@ -496,6 +497,12 @@ def _parser() -> argparse.ArgumentParser:
     add("backends", "NAMES", "which implementations, separated by commas, or all", _names)
     add("mode", "MODES", "only inference, or only training", _names)
     add("threads", "N", "threads for every framework", lambda text: _whole(1, 4096, text))
+    parser.add_argument(
+        "--memory",
+        choices=("on", "off"),
+        help="whether the first process measures the peak memory of cases on the CPU too, some "
+        "seconds for each (default: what the suite says)",
+    )
     add(
         "seed",
         "N",

@@ -27,6 +27,10 @@ its process dies of twice is at fault."""
 FINAL = ("not_measured", "refused", "failed", "timed_out")
 """Outcomes that another process would only repeat."""
 
+MEMORY_CASE = 2.0
+"""Seconds that the memory of a case takes to measure, by a guess that is planned with before it has
+been: TensorFlow builds, traces and runs a small case once more, in a process of its own."""
+
 BUDGET_USED = 0.93
 """Part of a budget that is planned with. One process takes some per cent longer than another, and
 the last would not be begun if it did not fit."""
@@ -63,13 +67,14 @@ class Work:
 
     number: how many processes the session had before, and one. order_seed: of the order of the
     groups and of the backends within each. share: part of the suite's measuring time that each
-    case gets.
+    case gets. memory: whether that of its cases is measured, too.
     """
 
     number: int
     cases: tuple[Case, ...]
     order_seed: int
     share: float = 1.0
+    memory: bool = False
 
 
 def share_of_time(left: float, processes: int, outside: float, measuring: float) -> float:
@@ -99,7 +104,8 @@ class Leader:
 class Schedule:
     """What has been found of each case of a session, and what is still to be done.
 
-    seconds: of measuring that each case of a group gets in a process, by ``Case.group``.
+    seconds: of measuring that each case of a group gets in a process, by ``Case.group``. memory:
+    whether that of each case is measured, by the first process that reaches it.
     """
 
     def __init__(
@@ -108,6 +114,7 @@ class Schedule:
         goal: Goal,
         seed: int,
         seconds: Mapping[str, float] | None = None,
+        memory: bool = False,
     ) -> None:
         self.cases = {case.id: case for case in cases}
         self.goal = goal
@@ -117,9 +124,11 @@ class Schedule:
         self.startup = 0.0
         self._seed = seed
         self._seconds = seconds or {}
+        self._memory = memory
         self._crashes: Counter[str] = Counter()
         self._suspects: set[str] = set()
         self._costs: dict[str, float] = {}
+        self._weighed: set[str] = set()
         self._groups: dict[str, list[Case]] = {}
         for case in self.cases.values():
             self._groups.setdefault(case.group, []).append(case)
@@ -135,6 +144,8 @@ class Schedule:
                 median = median_interval(measurement.samples).mid
                 self.medians[measurement.case.id].append(median)
                 self._suspects.discard(measurement.case.id)
+                if measurement.memory is not None:
+                    self._weighed.add(measurement.case.id)
                 settled += 1
         for outcome in file.outcomes:
             if outcome.case.id not in self.cases:
@@ -218,13 +229,23 @@ class Schedule:
                     continue
                 cost = self._costs.get(cases[0].group)
                 # What no process has had yet is tried: how long it takes is not known.
-                cost = 0.0 if cost is None else cost + share * self.measuring(cases)
+                more = share * self.measuring(cases) + self._once(cases)
+                cost = 0.0 if cost is None else cost + more
                 if cost <= left and left > 0:
                     left -= cost
                     chosen += self._behind(cases)
             if chosen:
-                return Work(number, tuple(chosen), order.getrandbits(32), share)
+                memory = bool(self._unweighed(chosen))
+                return Work(number, tuple(chosen), order.getrandbits(32), share, memory)
         return None
+
+    def _unweighed(self, cases: Iterable[Case]) -> list[Case]:
+        """Those whose memory is still to be measured: unlike the time, once is enough."""
+        return [case for case in cases if self._memory and case.id not in self._weighed]
+
+    def _once(self, cases: Iterable[Case]) -> float:
+        """Seconds that it will take, by a guess. On a GPU it comes with the first call."""
+        return MEMORY_CASE * sum(case.device == "cpu" for case in self._unweighed(cases))
 
     def _share(self, seconds: float, outside: float | None, cases: Sequence[Case]) -> float:
         """What part of its measuring time each case gets (see ``share_of_time``)."""
@@ -234,7 +255,7 @@ class Schedule:
             outside = OUTSIDE_PROCESS + OUTSIDE_CASE * len(cases)
         wanted = self.goal.processes or ENOUGH_PROCESSES
         left = wanted - min(len(self.medians[case.id]) for case in cases)
-        return share_of_time(seconds, left, outside, self.measuring(cases))
+        return share_of_time(seconds - self._once(cases), left, outside, self.measuring(cases))
 
     def _open(self) -> list[list[Case]]:
         """The cases of each group that is not done, without those that are given up."""
@@ -297,6 +318,12 @@ class Watch:
         self._started = self._since = now
         self._group: tuple[str, float] | None = None
         self._prepared: dict[str, float] = {}
+        self._once: dict[str, float] = {}
+
+    @property
+    def once(self) -> float:
+        """Seconds for what no later process does again: measuring memory."""
+        return sum(self._once.values())
 
     def see(self, line: Mapping[str, object], now: float) -> None:
         """Take in a line of the journal; what is not understood is passed over."""
@@ -308,6 +335,7 @@ class Watch:
             self.ended, self.busy, self._since = True, (), now
         elif case := _case_id(line):
             self.done.add(case)
+            self._once[case] = _memory_seconds(line)
             self.busy = tuple(each for each in self.busy if each != case)
             if not self.busy:
                 self._since = now
@@ -325,7 +353,8 @@ class Watch:
     def _enter_group(self, group: str | None, now: float) -> None:
         if self._group is not None and self._group[0] != group:
             name, since = self._group
-            self.costs[name] = now - since
+            once = (took for case, took in self._once.items() if self._groups.get(case) == name)
+            self.costs[name] = max(0.0, now - since - sum(once))
             self._group = None
         if group is not None and self._group is None:
             self._group = (group, now)
@@ -344,8 +373,19 @@ def _case_id(line: Mapping[str, object]) -> str:
     """The case of a line that finishes one, or an empty string."""
     found: object = line.get("outcome")
     if found is None:
-        found = line.get("benchmark")
-        for key in ("extra_info", "lstm"):
-            found = found.get(key) if isinstance(found, Mapping) else None
-    case = found.get("case_id") if isinstance(found, Mapping) else None
+        found = _of(line, "benchmark", "extra_info", "lstm")
+    case = _of(found, "case_id")
     return case if isinstance(case, str) else ""
+
+
+def _memory_seconds(line: Mapping[str, object]) -> float:
+    """How long the memory of a line's case took to measure; 0 if it was not."""
+    seconds = _of(line, "benchmark", "extra_info", "lstm", "memory", "seconds")
+    return seconds if isinstance(seconds, float) and 0 < seconds < math.inf else 0.0
+
+
+def _of(value: object, *keys: str) -> object:
+    """What stands under keys within keys, or None."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value

@@ -37,9 +37,10 @@ class Session:
     """What one ``bench.run`` measures.
 
     suite: a name, or the path of a file. devices, backends, modes: chosen, or None. seconds: of
-    measuring for each case in one process, None for the suite's own. budget: seconds for all,
-    None without a limit. spent: seconds that the session has taken, until a process last ended.
-    finished: when it came to its end (UTC, ISO 8601), or None.
+    measuring for each case in one process, None for the suite's own. memory: whether that of cases
+    on the CPU is measured, too. budget: seconds for all, None without a limit. spent: seconds that
+    the session has taken, until a process last ended. finished: when it came to its
+    end (UTC, ISO 8601), or None.
     """
 
     id: str
@@ -56,6 +57,7 @@ class Session:
     modes: tuple[str, ...] | None = None
     threads: int | None = None
     seconds: float | None = None
+    memory: bool = False
     spent: float = 0.0
     finished: str | None = None
 
@@ -148,6 +150,7 @@ def _read(path: Path) -> Session:
             modes=_names(data["modes"]),
             threads=_integer(data["threads"], 1),
             seconds=_number(data["seconds"]),
+            memory=data["memory"].given and data["memory"].boolean(),
             spent=data["spent"].number(0.0),
             finished=data["finished"].time().isoformat() if data["finished"].given else None,
         )

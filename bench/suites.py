@@ -52,7 +52,7 @@ UNTIMED = {
 """What is asked for like a suite and has no cases to time: what it is, and its command."""
 
 _SHARED_KEYS = ("backends", "devices", "modes", "dtypes", "seconds")
-_SUITE_KEYS = ("schema", "name", "summary", "source", *_SHARED_KEYS, "groups")
+_SUITE_KEYS = ("schema", "name", "summary", "source", "memory", *_SHARED_KEYS, "groups")
 _GROUP_KEYS = ("shapes", "windows", *_SHARED_KEYS)
 
 
@@ -77,7 +77,8 @@ class Suite:
     """A named list of cases.
 
     cases: each once, those of one group together. seconds: of measuring for each case, by
-    ``Case.group``. source: where its shapes come from, if they are somebody else's.
+    ``Case.group``. source: where its shapes come from, if they are somebody else's. memory: whether
+    the memory of cases on the CPU is measured too, which takes some seconds for each.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Suite:
     cases: tuple[Case, ...]
     seconds: Mapping[str, float]
     source: str = ""
+    memory: bool = False
 
     def only(self, wanted: Sequence[Case]) -> Suite:
         """The same suite with these cases, which need not be its own."""
@@ -325,6 +327,7 @@ def _suite(root: _Value, choice: Choice) -> Suite:
         cases=tuple(case for group in cases.values() for case in group),
         seconds=seconds,
         source=table["source"].text() if "source" in table else "",
+        memory="memory" in table and table["memory"].boolean(),
     )
 
 

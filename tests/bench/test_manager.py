@@ -23,9 +23,18 @@ from bench import manager, results
 from bench.cases import Case
 from bench.lock import HeldError, LockError, MachineLock
 from bench.manager import Manager, Progress, Stopped, Worker, WorkerError
-from bench.result_schema import Measurement, Outcome, ResultFile, Run
+from bench.result_schema import Figures, Measurement, Outcome, ResultFile, Run
 from bench.result_writer import Journal, ResultWriteError
-from bench.schedule import IDLE_LIMIT, LEAST_SHARE, Goal, Schedule, Watch, Work, share_of_time
+from bench.schedule import (
+    IDLE_LIMIT,
+    LEAST_SHARE,
+    MEMORY_CASE,
+    Goal,
+    Schedule,
+    Watch,
+    Work,
+    share_of_time,
+)
 from bench.session import Session, SessionError, load
 from lstm_impl import LSTMSpec, Workload
 
@@ -45,7 +54,9 @@ def run_of(number: int, session: str = "s") -> Run:
     return Run(f"run{number}", session, "mine", 0, now, now, True, "host", "m", {}, {})
 
 
-def measurement(case: Case, run: Run, seconds: float = 1.0) -> Measurement:
+def measurement(
+    case: Case, run: Run, seconds: float = 1.0, memory: Figures | None = None
+) -> Measurement:
     return Measurement(
         case=case,
         run=run,
@@ -56,7 +67,7 @@ def measurement(case: Case, run: Run, seconds: float = 1.0) -> Measurement:
         setup={},
         gate={},
         evidence={},
-        memory=None,
+        memory=memory,
         roofs=None,
         energy=None,
         steady=True,
@@ -67,13 +78,16 @@ def measurement(case: Case, run: Run, seconds: float = 1.0) -> Measurement:
 
 
 def file_of(
-    number: int, measured: Mapping[Case, float], outcomes: Mapping[Case, str] | None = None
+    number: int,
+    measured: Mapping[Case, float],
+    outcomes: Mapping[Case, str] | None = None,
+    memory: Figures | None = None,
 ) -> ResultFile:
     run, path = run_of(number), Path("x.json")
     return ResultFile(
         path,
         run,
-        tuple(measurement(case, run, seconds) for case, seconds in measured.items()),
+        tuple(measurement(case, run, seconds, memory) for case, seconds in measured.items()),
         tuple(Outcome(case, run, what, "why", "", path) for case, what in (outcomes or {}).items()),
         (),
     )
@@ -206,6 +220,53 @@ def test_only_what_fits_the_time_left_is_begun() -> None:
     assert not schedule.finished
 
 
+WEIGHED: Figures = {"peak_bytes": 10, "steady_bytes": 5, "how": "told", "seconds": 7.0}
+
+
+def test_memory_is_measured_once_a_case_and_only_where_it_is_wanted() -> None:
+    for wanted in (True, False):
+        schedule = Schedule(CASES, Goal(processes=3), 0, memory=wanted)
+        found = []
+        while work := schedule.next():
+            found.append(work.memory)
+            figures = WEIGHED if work.memory else None
+            schedule.add(file_of(work.number, dict.fromkeys(work.cases, 1.0), memory=figures))
+        assert found == [wanted, False, False]
+
+
+def test_memory_that_a_killed_process_did_not_come_to_is_measured_by_the_next() -> None:
+    schedule = Schedule(CASES, Goal(processes=2), 0, memory=True)
+    schedule.add(file_of(1, {A5: 1.0, B5: 1.0, A6: 1.0}, memory=WEIGHED))
+    work = schedule.next()
+    assert work is not None
+    assert (ids(work), work.memory) == ({B6.id}, True)
+    schedule.add(file_of(2, {B6: 1.0}, memory=WEIGHED))
+    work = schedule.next()
+    assert work is not None
+    assert not work.memory
+
+
+def test_memory_that_could_not_be_told_is_not_tried_in_every_process() -> None:
+    schedule = Schedule([A5], Goal(processes=2), 0, memory=True)
+    unknown: Figures = {"peak_bytes": None, "steady_bytes": None, "how": "not known: it died"}
+    schedule.add(file_of(1, {A5: 1.0}, memory=unknown))
+    work = schedule.next()
+    assert work is not None
+    assert not work.memory
+
+
+def test_memory_still_to_be_measured_counts_in_what_fits_the_time_left() -> None:
+    def fits(figures: Figures | None) -> float:
+        """The least time, to half a second, in which everything is begun."""
+        schedule = Schedule(CASES, Goal(processes=9), 0, memory=True)
+        schedule.add(file_of(1, dict.fromkeys(CASES, 1.0), memory=figures))
+        schedule.learn_costs(2.0, {A5.group: 10.0, A6.group: 30.0}, Work(1, CASES, 0))
+        return next(each / 2 for each in range(200) if len(ids(schedule.next(each / 2))) == 4)
+
+    assert fits(WEIGHED) == 42.0
+    assert fits(None) == 42.0 + 4 * MEMORY_CASE
+
+
 def test_the_leader_of_a_group_is_its_fastest_backend() -> None:
     schedule = Schedule(CASES, Goal(), 0)
     schedule.add(file_of(1, {A5: 2.0, B5: 1.0}))
@@ -273,6 +334,47 @@ def test_the_watch_learns_what_starting_and_each_group_cost() -> None:
     assert watch.costs == {A5.group: 6.0, A6.group: 2.0}
 
 
+def weighed(case: Case) -> dict[str, object]:
+    ours = {"case_id": case.id, "memory": dict(WEIGHED)}
+    return {"benchmark": {"extra_info": {"lstm": ours}}}
+
+
+def test_the_time_for_memory_is_no_cost_of_a_later_process() -> None:
+    watch = Watch(CASES, 100.0, 0.0)
+    watch.see({"begun": [A5.id]}, 2.0)
+    watch.see({"begun": [B5.id]}, 3.0)
+    watch.see({"begun": [A5.id, B5.id]}, 4.0)
+    watch.see({"begun": [A5.id]}, 10.0)
+    watch.see({"begun": [B5.id]}, 17.0)
+    watch.see(weighed(A5), 24.0)
+    watch.see(weighed(B5), 24.0)
+    watch.see({"begun": [A6.id]}, 25.0)
+    watch.see({"finished": "now"}, 26.0)
+    assert watch.once == 14.0
+    assert watch.costs == {A5.group: 23.0 - 14.0, A6.group: 1.0}
+
+
+def test_a_case_whose_memory_is_measured_has_what_preparing_it_has_left() -> None:
+    watch = Watch(CASES, 10.0, 0.0)
+    watch.see({"begun": [A5.id]}, 0.0)
+    watch.see({"begun": [B5.id]}, 4.0)
+    watch.see({"begun": [A5.id, B5.id]}, 7.0)
+    watch.see({"begun": [A5.id]}, 18.0)  # timed for 11 s, which the two share
+    assert not watch.overdue(24.0)
+    assert watch.overdue(24.1)
+    watch.see({"begun": [B5.id]}, 20.0)
+    assert not watch.overdue(27.0)
+    assert watch.overdue(27.1)
+
+
+@pytest.mark.parametrize("seconds", [None, "soon", -1.0, math.inf, math.nan])
+def test_a_time_for_memory_that_makes_no_sense_is_none(seconds: object) -> None:
+    watch = Watch(CASES, 10.0, 0.0)
+    ours = {"case_id": A5.id, "memory": {"seconds": seconds}}
+    watch.see({"benchmark": {"extra_info": {"lstm": ours}}}, 1.0)
+    assert watch.once == 0.0
+
+
 @pytest.mark.parametrize(
     "line", [{}, {"begun": 3}, {"begun": []}, {"benchmark": 1}, {"outcome": {"case_id": 3}}]
 )
@@ -291,11 +393,12 @@ HANG, DIE, SEGFAULT = "hang", "die", "segfault"
 class World:
     """behaviour: of a case, what happens while it is prepared, or timed ("timed die").
 
-    seconds: of measuring for each case, by its group.
+    seconds: of measuring for each case, by its group. weighing: seconds for a case's memory.
     """
 
     time: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
+    weighing: float = 7.0
     behaviour: dict[str, str] = field(default_factory=dict)
     started: list[Work] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
@@ -371,11 +474,18 @@ class Told:
             for each in cases:
                 behaviour = self.world.behaviour.get(each.id, "")
                 yield from self.happen(behaviour.removeprefix("timed "), "timed" in behaviour)
+            for each in cases if self.work.memory else ():
+                yield {"begun": [each.id]}
+                self.due += self.world.weighing - 1.0  # the next line comes after a second
             for each in cases:
                 self.measured.append(each)
-                yield {"benchmark": {"extra_info": {"lstm": {"case_id": each.id}}}}
+                ours = {"case_id": each.id, "memory": self.figures()}
+                yield {"benchmark": {"extra_info": {"lstm": ours}}}
         yield {"finished": "now"}
         yield 0
+
+    def figures(self) -> Figures | None:
+        return {**WEIGHED, "seconds": self.world.weighing} if self.work.memory else None
 
     def happen(self, what: str, now: bool = True) -> Iterator[dict[str, object] | int]:
         while now and what == HANG:
@@ -407,7 +517,7 @@ class Told:
             return None
         number = len(self.world.files) + 1
         named = {Case.from_dict(each["case"]): each for each in outcomes}  # type: ignore[arg-type]
-        file = file_of(number, dict.fromkeys(self.measured, 1.0))
+        file = file_of(number, dict.fromkeys(self.measured, 1.0), memory=self.figures())
         more = tuple(
             Outcome(each, file.run, str(said["outcome"]), str(said["reason"]), "", Path("x.json"))
             for each, said in named.items()
@@ -504,6 +614,18 @@ def test_with_time_enough_each_process_measures_for_as_long_as_the_suite_says() 
     assert {work.share for work in world.started} == {1.0}
 
 
+@pytest.mark.parametrize("weighing", [1.0, 20.0])
+def test_a_budget_holds_six_processes_and_the_memory_that_the_first_measures(
+    weighing: float,
+) -> None:
+    world = World(seconds=HOURS, weighing=weighing)
+    world.manager(session(goal=Goal(), budget=600.0, case_limit=1000.0, memory=True)).run()
+    assert min(world.counts.values()) >= 6
+    assert world.outcomes == {}
+    assert [work.memory for work in world.started] == [True, *[False] * (len(world.started) - 1)]
+    assert 0.85 * 600.0 < world.time < 600.0
+
+
 def test_a_time_that_was_chosen_for_each_case_is_not_shortened() -> None:
     world = World(seconds=HOURS)
     world.manager(session(goal=Goal(), budget=300.0, seconds=100.0)).run()
@@ -557,10 +679,22 @@ def test_a_worker_that_cannot_write_says_where() -> None:
 
 
 def test_a_session_is_read_as_it_was_written(tmp_path: Path) -> None:
-    written = session(backends=("a", "b"), budget=3.5, threads=2, seconds=1.5, seed=2**53)
+    written = session(
+        backends=("a", "b"), budget=3.5, threads=2, seconds=1.5, seed=2**53, memory=True
+    )
     written.save(tmp_path)
     assert load(tmp_path) == written
     assert load(tmp_path, "s") == written
+
+
+def test_a_session_of_before_memory_goes_on_without_it(tmp_path: Path) -> None:
+    written = session(memory=True)
+    written.save(tmp_path)
+    (path,) = (tmp_path / ".sessions").iterdir()
+    data = json.loads(path.read_text())
+    del data["memory"]
+    path.write_text(json.dumps(data))
+    assert load(tmp_path, "s") == replace(written, memory=False)
 
 
 def test_the_newest_unfinished_session_is_gone_on_with(tmp_path: Path) -> None:
@@ -594,6 +728,7 @@ def test_no_file_outside_the_sessions_is_taken_for_one(tmp_path: Path) -> None:
         {"seed": -1},
         {"schema": 9},
         {"budget": "x"},
+        {"memory": 1},
     ],
 )
 def test_a_damaged_session_is_told_with_its_field(
@@ -650,6 +785,19 @@ def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(LockError, match="cannot be locked"):
         MachineLock(tmp_path / "lock").acquire("quick")
     assert not (tmp_path / "precious").exists()
+
+
+# -- what a worker is told
+
+
+def test_a_worker_is_told_whether_to_measure_memory_and_the_limit_it_has_for_it(
+    tmp_path: Path,
+) -> None:
+    executor = manager.LocalExecutor(session(case_limit=45.0), tmp_path)
+    for memory, said in ((True, "on"), (False, "off")):
+        command = executor._command(Work(1, CASES, 0, memory=memory), tmp_path / "cases.json")
+        assert f"--lstm-memory={said}" in command
+        assert "--lstm-case-limit=45.0" in command
 
 
 # -- what a killed worker leaves

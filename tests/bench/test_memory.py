@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -416,6 +417,33 @@ def test_the_server_and_its_child_end_with_whoever_started_them(backends: Path) 
         (child,) = children(server)
         starter.kill()
     assert soon(lambda: gone(server) and gone(child))
+
+
+@linux
+def test_a_machine_without_room_for_another_process_costs_the_figure_only(
+    process_memory: ProcessMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object, **more: object) -> None:
+        raise OSError(errno.EAGAIN, "too many processes")
+
+    monkeypatch.setattr(subprocess, "Popen", full)
+    found = process_memory.measure(case("numpy"), 0, ENOUGH)
+    told = "not known: the process for memory cannot be started: too many processes"
+    assert reason(found) == told
+
+
+@linux
+def test_how_long_it_took_is_told_of_what_was_found_and_of_what_was_not(
+    backends: Path, process_memory: ProcessMemory
+) -> None:
+    begun = time.monotonic()
+    slow = process_memory.measure(case("hangs"), 0, 2.0)["seconds"]
+    known(found := process_memory.measure(case("grows"), 0, ENOUGH))
+    took = time.monotonic() - begun
+    assert isinstance(slow, float)
+    assert isinstance(quick := found["seconds"], float)
+    assert slow >= 1.0
+    assert 0 < slow + quick <= took
 
 
 @linux

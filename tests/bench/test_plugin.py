@@ -353,6 +353,8 @@ def test_stopping_at_the_first_failure_leaves_an_incomplete_file(project: Projec
         (("--lstm-seed=-1",), "'-1' is no whole number"),
         (("--lstm-precision=0%",), "'0' is no percentage above 0"),
         (("--lstm-backends=,",), "expected at least one name"),
+        (("--lstm-memory=some",), "invalid choice: 'some'"),
+        (("--lstm-case-limit=0",), "'0' is no number of seconds above 0"),
     ],
 )
 def test_a_wrong_option_is_a_usage_error_in_one_line(
@@ -514,6 +516,30 @@ def test_options_are_recorded(project: Project) -> None:
     assert run.options["precision"] == 0.05
     assert run.options["suite"] == str(project.suite)
     assert {each.stopped for each in done.file.measurements} <= {"precise", "time"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from Linux's /proc")
+def test_memory_is_measured_where_the_suite_or_the_option_says_so(project: Project) -> None:
+    alone = f"--lstm-cases={project.folder / 'cases.json'}"
+    (project.folder / "cases.json").write_text(json.dumps(IDS[:1]))
+
+    def figures(name: str, *arguments: str) -> Any:
+        folder = project.folder / name
+        done = project.measure(alone, f"--lstm-results={folder}", *arguments)
+        assert done.code == 0, done.out
+        (measurement,) = results.collect([folder]).measurements
+        return measurement.memory
+
+    assert figures("plain") is None
+    found = figures("on", "--lstm-memory=on", "--lstm-case-limit=100")
+    assert found["how"].startswith("growth of the resident memory")
+    assert 0 <= found["steady_bytes"] <= found["peak_bytes"] < 2**30
+    assert found["seconds"] > 0
+    project.suite.write_text(f"memory = true\n{SUITE}")
+    assert figures("suite")["peak_bytes"] is not None
+    # What one limit leaves is too short for it, which costs the figure and not the time.
+    assert "no time was left" in figures("short", "--lstm-case-limit=6")["how"]
+    assert figures("off", "--lstm-memory=off") is None
 
 
 def test_threads_are_set_before_numpy_starts(project: Project) -> None:

@@ -162,6 +162,31 @@ def test_a_suite_is_measured_in_fresh_processes_of_one_session(place: Place) -> 
     assert not list(place.results.glob("*.jsonl"))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from Linux's /proc")
+def test_memory_is_measured_by_the_first_process_alone(place: Place) -> None:
+    done = place.run("--processes", "2", "--memory", "on")
+    assert done.code == 0, done.out + done.err
+    ordered = sorted(place.measurements, key=lambda each: each.run.started)
+    first, second = ordered[:3], ordered[3:]
+    assert len({each.run.id for each in first}) == len({each.run.id for each in second}) == 1
+    for each in first:
+        assert each.memory is not None
+        assert isinstance(each.memory["peak_bytes"], int)
+        assert isinstance(each.memory["seconds"], float)
+    assert [each.memory for each in second] == [None] * 3
+    assert [each.run.options["memory"] for each in (first[0], second[0])] == ["on", "off"]
+
+
+@pytest.mark.parametrize(("option", "measured"), [((), 3), (("--memory", "off"), 0)])
+def test_a_suite_that_wants_memory_has_it_unless_it_is_switched_off(
+    place: Place, option: tuple[str, ...], measured: int
+) -> None:
+    place.suite.write_text(f"memory = true\n{SUITE}")
+    done = place.run("--processes", "1", *option)
+    assert done.code == 0, done.out + done.err
+    assert sum(each.memory is not None for each in place.measurements) == measured
+
+
 def test_one_hangs_one_dies_one_is_absent_and_the_rest_is_measured(place: Place) -> None:
     place.backends("hanging", "segfault", "absent", "numpy")
     place.suite.write_text(place.suite.read_text().replace("[2, 3, 4]", "2"))
@@ -350,6 +375,8 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_finished(place: Place) -> No
         (["--resume", "nosuch"], "there is no session nosuch"),
         (["--resume"], "there is no unfinished session"),
         (["--resume", "--seed", "3"], "--seed does not go with --resume"),
+        (["--resume", "--memory", "on"], "--memory does not go with --resume"),
+        (["--memory", "some"], "invalid choice: 'some'"),
         (["smoke", "--resume"], "SUITE does not go with --resume"),
     ],
 )

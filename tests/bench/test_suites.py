@@ -446,6 +446,15 @@ def test_a_peers_suite_has_exactly_its_shapes_and_says_whose_they_are(name: str)
     assert "/" in suite.source
 
 
+def test_a_suite_says_whether_memory_is_measured(tmp_path: Path) -> None:
+    for line, wanted in (("", False), ("memory = true", True), ("memory = false", False)):
+        suite = load(tmp_path, f"{line}\n{GOOD}")
+        assert suite.memory is wanted
+        assert suite.only(suite.cases[:1]).memory is wanted
+    with pytest.raises(SuiteError, match=r"my\.toml: memory is 1; expected true or false"):
+        load(tmp_path, f"memory = 1\n{GOOD}")
+
+
 def test_a_suite_that_tells_no_source_has_none(tmp_path: Path) -> None:
     assert load(tmp_path, GOOD).source == ""
     named = GOOD.replace("schema = 1", 'schema = 1\nsource = "a/b, c.py"')
