@@ -85,6 +85,10 @@ def test_another_drawing_program_may_move_lines_but_no_letters() -> None:
     assert not same_file(old, old.replace(b"d='1'", b"d='2'"), ".svg")
     assert not same_file(old, old.replace(b"3.9.0", b"3.10.8").replace(b"5 ms", b"6 ms"), ".svg")
     assert not same_file(old, old.replace(b"3.9.0", b"3.10.8"), ".png")
+    # Rich does not say which version drew it.
+    terminal = old.replace(b"Matplotlib v3.9.0", b"Rich")
+    assert same_file(terminal, terminal.replace(b"d='1'", b"d='2'"), ".svg")
+    assert not same_file(terminal, terminal.replace(b"5 ms", b"6 ms"), ".svg")
 
 
 @pytest.mark.parametrize(
