@@ -361,6 +361,9 @@ def _cores() -> int:
 
 def _show(found: LearningMap, options: argparse.Namespace) -> None:
     given = vars(options)
+    if not found.cells:
+        print("no cell is trained yet: there is nothing to show")
+        return
     values = given.get("values", "closed")
     if given.get("format", "terminal") == "markdown":
         print(learning_output.markdown(found, values), end="")

@@ -127,12 +127,12 @@ def about(found: LearningMap) -> str:
     by_task = settings.get("by_task")
     for task, given in by_task.items() if isinstance(by_task, dict) else ():
         if isinstance(given, dict):
-            words = " ".join(f"{name} {value}" for name, value in given.items())
+            words = ", ".join(f"{name} {value}" for name, value in given.items())
             parts.append(f"{task}: {words}".replace("_", " "))
     if not found.run.complete:
         parts.append("not complete")
     return report_text.clean(
-        f"backend {found.run.backend} on {found.run.device}; {'; '.join(parts)}"
+        "; ".join([f"backend {found.run.backend} on {found.run.device}", *parts])
     )
 
 
@@ -168,12 +168,7 @@ def terminal(found: LearningMap, values: str = "closed", console: Console | None
 
     console.print(say(about(found)))
     for grid in grids(found, values):
-        table = Table(
-            title=say(grid.title),
-            title_justify="left",
-            min_width=60,
-            box=box.ASCII if plain else None,
-        )
+        table = Table(box=box.ASCII if plain else None)
         table.add_column(say("d \\ k"), justify="right")
         for window in grid.windows:
             table.add_column(str(window), justify="right")
@@ -181,6 +176,7 @@ def terminal(found: LearningMap, values: str = "closed", console: Console | None
             table.add_row(str(distance), *(say(cell) for cell in cells))
         table.add_row("updates", *grid.updates, style="dim")
         console.print()
+        console.print(say(grid.title))
         console.print(table)
     console.print()
     console.print(say(legend(values)))

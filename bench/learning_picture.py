@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ INSTALL = "pip install 'lstm-benchmark-suite[plots]'"
 Figure = Any  # matplotlib has no stubs that are checked here, and is not imported for its types
 
 _INK, _SUBTITLE, _FAINT = "#222222", "#555555", "#B8B8B8"
+_LEFT = 0.9  # inches from the picture's edge to its panels and text
+_LETTERS = 15.0  # of the subtitle that fit into an inch
 _EDGE = "#D55E00"  # Okabe & Ito's vermilion, beside cividis the colour that differs most from it
 
 
@@ -53,8 +56,12 @@ def draw(found: LearningMap) -> Figure:
         for carried in (True, False)
         if any(found.distances(task, carried) for task in tasks)
     )
+    width = 0.6 + 5.6 * len(states)
+    letters = int((width - _LEFT) * _LETTERS)
+    lines = [line for told in _subtitle(found) for line in textwrap.wrap(told, letters)]
+    head = 1.05 + 0.175 * len(lines)  # inches above the panels
     figure = MatplotlibFigure(
-        figsize=(0.6 + 5.6 * len(states), 1.85 + 2.9 * len(tasks)), dpi=150, facecolor="white"
+        figsize=(width, head + 0.25 + 2.9 * len(tasks)), dpi=150, facecolor="white"
     )
     FigureCanvasAgg(figure)
     colours = colormaps["cividis"]
@@ -64,9 +71,9 @@ def draw(found: LearningMap) -> Figure:
         len(states),
         squeeze=False,
         gridspec_kw={
-            "left": 0.9 / figure.get_figwidth(),
+            "left": _LEFT / width,
             "right": 0.985,
-            "top": 1.0 - 1.6 / height,
+            "top": 1.0 - head / height,
             "bottom": 0.6 / height,
             "hspace": 0.4,
             "wspace": 0.14,
@@ -81,9 +88,8 @@ def draw(found: LearningMap) -> Figure:
                 panels[row][column].set_xlabel(
                     "window k (timesteps of back-propagation)", fontsize=10, color=_INK
                 )
-    left = 0.9 / figure.get_figwidth()
     figure.text(
-        left,
+        _LEFT / width,
         1.0 - 0.42 / height,
         "What a truncation window can learn",
         fontsize=15,
@@ -91,17 +97,24 @@ def draw(found: LearningMap) -> Figure:
         color=_INK,
     )
     figure.text(
-        left,
+        _LEFT / width,
         1.0 - 0.52 / height,
-        "Per cent of the way from the memoryless loss to the best possible one, mean over seeds.\n"
-        f"Framed: every seed came {LEARNED:.0%} of the way. Orange line: k = d. Hatched: nothing "
-        f"to learn.\n{about(found)}",
+        "\n".join(lines),
         va="top",
         fontsize=8.5,
         linespacing=1.45,
         color=_SUBTITLE,
     )
     return figure
+
+
+def _subtitle(found: LearningMap) -> tuple[str, str, str]:
+    return (
+        "Per cent of the way from the memoryless loss to the best possible one, mean over seeds.",
+        f"Framed: every seed came {LEARNED:.0%} of the way. Orange line: k = d. Hatched: nothing "
+        "to learn.",
+        about(found),
+    )
 
 
 def _panel(axes: Figure, found: LearningMap, task: str, carried: bool, colours: Any) -> None:

@@ -228,7 +228,7 @@ def train_with(
         updates=windows,
         loss=None,
         accuracy=None,
-        best=float(best[first:].mean()),
+        best=min(float(best[first:].mean()), memoryless),  # a mean may round past what it is of
         memoryless=memoryless,
     )
     try:
