@@ -683,16 +683,18 @@ def cell(value: object) -> object:
 
 
 def warning_lines(report: Report) -> list[str]:
-    """A ``::warning`` line for each SLOWER case, in the form of GitHub's workflow commands.
+    """A line for each SLOWER case, in the form of GitHub's workflow commands.
 
-    Only of new runs against older ones, or where a rule asked: that one backend or device is slower
-    than another is what was asked, and no reason for alarm.
+    An ``::error`` if the case broke the rule, and so fails the step, else a ``::warning``. Only of
+    new runs against older ones, or where a rule asked: that one backend or device is slower than
+    another is what was asked, and no reason for alarm.
 
     https://docs.github.com/en/actions/reference/workflow-commands-for-github-actions
     """
     lines: list[str] = []
     if not report.over_time and report.gate is None:
         return lines
+    broke = {id(row) for row in report.gate.failed} if report.gate is not None else set()
     for row in report.rows:
         found = row.comparison
         if found.verdict is not Verdict.SLOWER:
@@ -705,7 +707,8 @@ def warning_lines(report: Report) -> list[str]:
             told += f"; INVALID: {'; '.join(_clean(reason, 300) for reason in row.reasons)}"
         title = _escaped(f"{_verdict(row)}: {_clean(row.case.backend)}")
         title = title.replace(":", "%3A").replace(",", "%2C")
-        lines.append(f"::warning title={title}::{_escaped(told)}")
+        level = "error" if id(row) in broke else "warning"
+        lines.append(f"::{level} title={title}::{_escaped(told)}")
     return lines
 
 

@@ -42,6 +42,9 @@ CSV_COLUMNS = (
 )
 
 _HEADINGS = ("whose", "implementation", "device", "dtype", "step", "interval", "note")
+# In a terminal of fewer columns these have no column of their own: each stands below another.
+_NARROW = 80
+_BELOW = {"dtype": "device", "interval": "step"}
 
 
 @dataclass(frozen=True)
@@ -263,16 +266,23 @@ def _terminal(report: Report, console: Console) -> None:
         console.print()
         console.print(Text(shape_line(each.shape), style="bold"))
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-        for name in _HEADINGS:
+        narrow = console.width < _NARROW
+        headings = [name for name in _HEADINGS if not (narrow and name in _BELOW)]
+        for name in headings:
             right = name == "step"
             table.add_column(
                 name,
                 justify="right" if right else "left",
                 no_wrap=right or name in ("whose", "note"),
                 overflow="fold",
+                min_width=len(name),
             )
         for is_ours, cells in _rows(each, report.sources):
-            texts = (Text(clean(cell, 120)) for cell in cells)
+            told = dict(zip(_HEADINGS, (clean(cell, 120) for cell in cells), strict=True))
+            if narrow:
+                for name, above in _BELOW.items():
+                    told[above] = f"{told[above]}\n{told[name]}".rstrip()
+            texts = (Text(told[name]) for name in headings)
             table.add_row(*texts, style="bold" if is_ours else "")
         console.print(table)
     console.print()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from bench import compare, compare_published, published
@@ -199,10 +201,15 @@ def test_a_finding_is_told_in_every_format_that_has_words(kind: str, tmp_path: P
 
 
 def test_a_narrow_terminal_loses_no_time() -> None:
-    console = Console(file=io.StringIO(), width=50)
+    console = Console(file=io.StringIO(), width=60)
     compare_published._terminal(full_report(), console)
     assert isinstance(console.file, io.StringIO)
-    assert "10.0 ms" in console.file.getvalue()
+    text = console.file.getvalue()
+    assert "10.0 ms" in text
+    assert re.search(r"^whose +implementation +device +step +note", text, re.MULTILINE)
+    # What has no column here stands below: ours with its precision and its interval.
+    assert re.search(r"^ +.*float32 +\S+–\S+", text, re.MULTILINE)
+    assert all(cell_len(line) <= 60 for line in text.splitlines())
 
 
 def test_github_actions_gets_the_tables(tmp_path: Path) -> None:
