@@ -8,7 +8,6 @@ room knows results and statistics; ``compare_output`` knows how a comparison is 
 from __future__ import annotations
 
 import argparse
-import io
 import math
 import os
 import re
@@ -18,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bench import crossover
+from bench import command_line, crossover
 from bench.cases import Case
 from bench.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder
 from bench.result_fields import printable
@@ -643,10 +642,7 @@ def _either(texts: Mapping[str, None]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
     options = _parser().parse_args(arguments)
-    # Results may hold letters that this terminal has not: better a "?" than no comparison.
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    command_line.write_any_letter()
     try:
         if options.what == "published":
             return _published(options)
@@ -666,8 +662,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
-        # The reader has seen enough (a pager, head); Python's flush at exit must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        command_line.reader_left()
         return 2
     if not whole:
         return 2

@@ -11,7 +11,6 @@ import functools
 import io
 import json
 import math
-import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,7 +24,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from bench import drawing, report_text
+from bench import command_line, drawing, report_text
 from bench.cases import Case
 from bench.compare import Gate, Mean, Report, Row, UsageError
 from bench.crossover import INVALID, Cell, Map
@@ -151,7 +150,7 @@ def deliver(
     if output is None and kind in drawing.FORMATS:
         raise UsageError(f"--format {kind} needs --output FILE.{kind}")
     if output is None and kind == "terminal":
-        terminal(Console(highlight=False, width=None if _is_wide() else WIDTH))
+        terminal(Console(highlight=False, width=None if command_line.width_is_known() else WIDTH))
     else:
         data = _encoded(texts[kind]() if kind in texts else _plain(terminal))
         if output is None:
@@ -166,11 +165,6 @@ def deliver(
         for line in annotations():
             print(line, file=stream)
     sys.stdout.flush()
-
-
-def _is_wide() -> bool:
-    """Whether the width is known: a terminal's own, or one that the user has set."""
-    return sys.stdout.isatty() or "COLUMNS" in os.environ
 
 
 def _encoded(text: str | bytes) -> bytes:

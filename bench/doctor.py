@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench import advice, devices, environment
+from bench import advice, command_line, devices, environment
 from bench.environment import Environment
 from bench.report_text import clean
 from bench.result_schema import Reason
@@ -89,9 +88,7 @@ class Diagnosis:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
     options = _parser().parse_args(arguments)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    command_line.write_any_letter()
     try:
         asked = [devices.parse(name) for name in options.device or ()]
         if sys.stderr.isatty():
@@ -103,8 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.format == "json":
         print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
     else:
-        # Where the width is not known (a pipe, a file) it is not guessed from elsewhere.
-        known = sys.stdout.isatty() or "COLUMNS" in os.environ
+        known = command_line.width_is_known()
         show(found, Console(highlight=False, width=None if known else WIDTH))
     return exit_code(found.survey, every_device=bool(asked))
 

@@ -28,7 +28,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import devices, doctor, matrix, results, stages, suites, survey
+from bench import command_line, devices, doctor, matrix, results, stages, suites, survey
 from bench.doctor import Diagnosis
 from bench.matrix import Checked
 from bench.report_text import clean, count, listed
@@ -150,9 +150,7 @@ class Workplace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
     options = _parser().parse_args(arguments)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    command_line.write_any_letter()
     try:
         device = devices.parse(options.device)
         names = None

@@ -9,8 +9,6 @@ results and statistics; ``history_output`` knows how a history is shown. No fram
 from __future__ import annotations
 
 import argparse
-import io
-import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,9 +17,10 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from bench import command_line
 from bench.cases import Case
 from bench.compare import environment_differences, machine_names, reasons
-from bench.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder
+from bench.folder import default_folder
 from bench.result_fields import printable
 from bench.results import Measurement, Outcome, Results, ResultWriteError, Run, collect, latest
 from bench.stats import CaseInterval, Comparison, RunSamples, case_interval, compare
@@ -259,18 +258,14 @@ def _commit_words(commit: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
     options = _parser().parse_args(arguments)
-    # Results may hold letters that this terminal has not: better a "?" than no history.
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    command_line.write_any_letter()
     try:
         return _show(options)
     except (HistoryError, ResultWriteError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
-        # The reader has seen enough (a pager, head); Python's flush at exit must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        command_line.reader_left()
         return 2
 
 
@@ -302,12 +297,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "paths",
-        nargs="*",
-        metavar="PATH",
-        help=f"result files or folders (default: all in ${RESULTS_VARIABLE} or {DEFAULT_FOLDER}/)",
-    )
+    command_line.add_result_paths(parser, "all")
     parser.add_argument(
         "--case",
         metavar="GLOB",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from bench import drawing
+from bench import command_line, drawing
 from bench.compare_output import WIDTH, cell
 from bench.history import Change, History, HistoryError, Line, Machine, Point, Session
 from bench.report_text import bounds, clean, code, count, ratio, seconds, seconds_range
@@ -67,7 +66,7 @@ def show(history: History, kind: str, output: Path | None) -> None:
 
         data = history_picture.picture(history, kind)
     elif kind == "terminal" and output is None:
-        wide = sys.stdout.isatty() or "COLUMNS" in os.environ
+        wide = command_line.width_is_known()
         _terminal(history, Console(highlight=False, width=None if wide else WIDTH))
         sys.stdout.flush()
         return

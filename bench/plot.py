@@ -8,15 +8,14 @@ draws them. Nothing slow is imported before there is something to draw.
 from __future__ import annotations
 
 import argparse
-import io
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from bench import drawing
-from bench.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder
+from bench import command_line, drawing
+from bench.folder import default_folder
 from bench.report_rows import KINDS, NothingToReportError, Row, Section, build
 from bench.report_text import count
 from bench.result_fields import printable
@@ -143,9 +142,7 @@ def choose(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
     options = _parser().parse_args(arguments)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    command_line.write_any_letter()
     try:
         return _plot(options)
     except (PlotError, NothingToReportError, ResultWriteError) as error:
@@ -196,13 +193,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "paths",
-        nargs="*",
-        metavar="PATH",
-        help=f"result files or folders (default: the latest results in ${RESULTS_VARIABLE} "
-        f"or {DEFAULT_FOLDER}/)",
-    )
+    command_line.add_result_paths(parser)
     parser.add_argument(
         "--what",
         choices=tuple(KIND_OF),

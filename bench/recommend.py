@@ -8,9 +8,7 @@ room knows the command and its words. No framework, and nothing slow to import.
 from __future__ import annotations
 
 import argparse
-import io
 import json
-import os
 import re
 import shlex
 import shutil
@@ -21,7 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
-from bench import devices
+from bench import command_line, devices
 from bench.folder import DEFAULT_FOLDER, LEARNING_PREFIX, RESULTS_VARIABLE, default_folder
 from bench.learning_results import LearningMap
 from bench.recommend_answer import (
@@ -72,17 +70,14 @@ window's length, which is the same work but for the carried state.
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
     options = _parser().parse_args(arguments)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    command_line.write_any_letter()
     try:
         return _recommend(options)
     except (SuiteError, ResultWriteError) as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
     except BrokenPipeError:
-        # The reader has seen enough (a pager, head); Python's flush at exit must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        command_line.reader_left()
         return BAD_INPUT
 
 
@@ -229,7 +224,7 @@ def _show(
 
 def _width() -> int:
     """Letters in a line: of a terminal what it holds, and where that is not known a usual one's."""
-    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    known = command_line.width_is_known()
     return max(50, shutil.get_terminal_size().columns if known else _USUAL_WIDTH)
 
 

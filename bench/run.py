@@ -7,9 +7,7 @@ summary at the end and the exit codes. What is measured next, and how, is the ma
 from __future__ import annotations
 
 import argparse
-import io
 import math
-import os
 import re
 import shlex
 import signal
@@ -23,7 +21,7 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from bench import live, suites
+from bench import command_line, live, suites
 from bench.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder
 from bench.lock import HeldError, LockError, MachineLock
 from bench.manager import LocalExecutor, Manager, Stopped, WorkerError, cases_words, settle_all
@@ -80,10 +78,7 @@ class UsageError(ValueError):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
     options = _parser().parse_args(arguments)
-    # A name may hold letters that this terminal has not: better a "?" than no summary.
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    command_line.write_any_letter()
     console = Console(highlight=False, soft_wrap=True)
     try:
         for number in (signal.SIGTERM, signal.SIGHUP):
@@ -98,8 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except WorkerError as error:
         return _error(error, FAILED)
     except BrokenPipeError:
-        # The reader has seen enough (a pager, head); Python's flush at exit must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        command_line.reader_left()
         return BAD_INPUT
     except KeyboardInterrupt:
         return _error("stopped; nothing was being measured", INTERRUPTED)
