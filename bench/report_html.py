@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from bench.report_machine import details
 from bench.report_rows import KINDS, Report, Row, Section, Table
 from bench.report_summary import Finding, findings, heading, machine, method, name, title
 from bench.report_tables import MARKS, SURE, mark, parts, work_words
@@ -140,7 +141,8 @@ def _numbers(section: Section, number: int, rows: int) -> str:
     tables = [table for table in section.tables if table.groups]
     key = f"<p>{_escaped(MARKS)}.</p>" if any(mark(row) for row in section.rows) else ""
     facts = "".join(
-        f"<dt>{_escaped(label)}</dt><dd>{_escaped(text)}</dd>" for label, text in machine(section)
+        f"<dt>{_escaped(label)}</dt><dd>{_escaped(text)}</dd>"
+        for label, text in (*machine(section), *details(section))
     )
     return "\n".join(
         [
