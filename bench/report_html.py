@@ -52,7 +52,7 @@ th[scope=row] { font-weight: 400; overflow-wrap: anywhere; min-width: 10rem; }
 .bar { display: block; height: .45rem; background: var(--bar); margin-top: .2rem; min-width: 1px; }
 code { font-size: .85em; } dt { font-weight: 600; } dd { margin: 0 0 .4rem; }
 @media (max-width: 40rem) { th, td { padding: .2rem .4rem; font-size: .9rem; }
-  th[scope=rowgroup] { min-width: 5.5rem; } th[scope=row] { min-width: 7rem; } }
+  th[scope=rowgroup] { min-width: 5.5rem; } th[scope=row] { min-width: 8rem; } }
 @media print { body { max-width: none; font-size: 9pt; } .scroll { overflow: visible; }
   tbody { break-inside: avoid; } caption, thead { break-after: avoid; }
   tbody:first-of-type { break-before: avoid; } .bar { print-color-adjust: exact; } }

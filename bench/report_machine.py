@@ -31,7 +31,12 @@ def details(section: Section) -> list[tuple[str, str]]:
     gpus = before.get("gpus")
     for index, gpu in enumerate(gpus[:_MOST] if isinstance(gpus, list) else []):
         found.append((f"GPU {index}, in detail", _gpu(_mapping(gpu))))
-    found.append(("Threads", _pairs(_mapping(after.get("threads")), " ")))
+    # TensorFlow says 0 where it chooses for itself.
+    threads = {
+        name: "of its own choice" if value == 0 else value
+        for name, value in _mapping(after.get("threads")).items()
+    }
+    found.append(("Threads", _pairs(threads, " ")))
     found.append(("TensorFlow", _tensorflow(_mapping(after.get("tensorflow")))))
     found.append(("Variables", _pairs(_mapping(before.get("variables")), "=")))
     return [(label, text) for label, text in found if text]

@@ -47,7 +47,7 @@ BEFORE: dict[str, object] = {
     "variables": {"OMP_NUM_THREADS": "2"},
 }
 AFTER: dict[str, object] = {
-    "threads": {"requested": None, "tensorflow_intra": 2},
+    "threads": {"requested": None, "tensorflow_intra": 2, "tensorflow_inter": 0},
     "tensorflow": {
         "version": "2.21.0",
         "build": {"cuda_version": "12.5", "is_cuda_build": True},
@@ -70,7 +70,7 @@ def test_clocks_memory_threads_and_settings_are_told() -> None:
         "Kernel": "Linux-6.1, in docker",
         "GPU 0, in detail": "CUDA 12.4, compute capability 9.0, 80 GiB, at most 1.98 GHz, "
         "power limit 700 W, MIG off",
-        "Threads": "tensorflow_intra 2",
+        "Threads": "tensorflow_intra 2, tensorflow_inter of its own choice",
         "TensorFlow": "2.21.0, built for CUDA 12.5, TF32 on",
         "Variables": "OMP_NUM_THREADS=2",
     }
@@ -100,6 +100,6 @@ def test_the_page_has_the_machine_in_detail_and_as_text() -> None:
     hostile = {**BEFORE, "kernel": "<script>alert(1)</script>"}
     found = section({"before": hostile, "after": AFTER})
     text = page(Report((replace(found),)))
-    assert "<dt>Threads</dt><dd>tensorflow_intra 2</dd>" in text
+    assert "<dt>Threads</dt><dd>tensorflow_intra 2, tensorflow_inter of its own" in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
     assert "<script>alert" not in text
