@@ -625,6 +625,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _going_on(planned: Plan) -> list[str]:
+    """The command that goes on: the checkpoint has what is trained, the rest was asked for."""
+    again = ["python", "-m", "bench.echo", "--resume", "--checkpoint", str(planned.checkpoint)]
+    if planned.picture not in (None, PICTURE):
+        again += ["--output", str(planned.picture)]
+    if planned.device != "cpu":
+        again += ["--device", planned.device]
+    if planned.live:
+        again.append("--live")
+    if planned.logdir is not None:
+        again += ["--logdir", str(planned.logdir)]
+    if planned.check_curve:
+        again.append("--check-curve")
+    return again
+
+
 def _main(arguments: Sequence[str] | None) -> int:
     planned = plan(_parser().parse_args(arguments))
     backend, note = choose_backend(planned.backend, planned.device, planned.settings)
@@ -662,12 +678,9 @@ def _main(arguments: Sequence[str] | None) -> int:
         print(f"checkpoint: {planned.checkpoint}")
     run.save_pictures()
     if not finished:
-        again = ["python", "-m", "bench.echo", "--resume", "--checkpoint", str(planned.checkpoint)]
-        if planned.picture not in (None, PICTURE):
-            again += ["--output", str(planned.picture)]
         print(
             f"stopped after window {training.windows_done} of {planned.windows}; "
-            f"go on with: {shlex.join(again)}"
+            f"go on with: {shlex.join(_going_on(planned))}"
         )
         return 130
     within = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -265,6 +266,24 @@ def test_ctrl_c_saves_checkpoint_and_picture_and_resume_goes_on_bit_for_bit(
     assert echo.main(["--resume", "--checkpoint", "my echo.npz"]) == 0
     assert "going on from my echo.npz, after window 33" in capsys.readouterr().out
     assert losses(Path("my echo.npz")) == losses(Path("whole.npz"))
+
+
+def test_the_command_that_goes_on_asks_for_the_same_logs_and_pictures(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorflow")
+    monkeypatch.setattr(echo_picture, "has_display", lambda: False)
+    asked = ["--output", "a.png", "--live", "--logdir", "my logs", "--check-curve"]
+    with monkeypatch.context() as patch:
+        interrupted(patch, 10)
+        assert run(*asked) == 130
+    told = capsys.readouterr().out.rpartition("go on with: python -m bench.echo ")[2]
+    assert shlex.split(told) == ["--resume", "--checkpoint", "a.npz", *asked]
+    assert echo.main(shlex.split(told)) == 0
+    out = capsys.readouterr().out
+    assert "within the bound" in out
+    assert "moving picture: a.gif" in out
+    assert len(list(Path("my logs").iterdir())) == 2
 
 
 def test_a_second_ctrl_c_stops_at_once(
