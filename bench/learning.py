@@ -377,7 +377,8 @@ def _show(found: LearningMap, options: argparse.Namespace) -> None:
 
 def _show_newest(options: argparse.Namespace) -> int:
     paths = options.show or [Path(default_folder())]
-    loaded = collect(paths)
+    # The usual folder need not be there yet; one that somebody names must.
+    loaded = collect(paths if options.show or paths[0].is_dir() else [])
     for error in loaded.errors:
         print(f"error: {error}", file=sys.stderr)
     if not loaded.maps:

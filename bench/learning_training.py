@@ -232,18 +232,20 @@ def train_with(
         memoryless=memoryless,
     )
     try:
-        for number in range(windows):
-            if stopped():
-                raise StoppedError
-            window = training.step()
-            if number >= first:
-                targets = window.targets[window.counted]
-                wanted = targets.size
-                if settings.task == "copy":
-                    wanted = int(np.count_nonzero(targets))
-                asked += wanted
-                # What was not asked for counts as right in a window's accuracy, and not here.
-                right += window.accuracy * targets.size - (targets.size - wanted)
+        # Weights beyond all bounds end the training with a reason; no warning is needed beside it.
+        with np.errstate(over="ignore", invalid="ignore"):
+            for number in range(windows):
+                if stopped():
+                    raise StoppedError
+                window = training.step()
+                if number >= first:
+                    targets = window.targets[window.counted]
+                    wanted = targets.size
+                    if settings.task == "copy":
+                        wanted = int(np.count_nonzero(targets))
+                    asked += wanted
+                    # What was not asked for counts as right in a window's accuracy, and not here.
+                    right += window.accuracy * targets.size - (targets.size - wanted)
     except DivergedError as error:
         return replace(blank, problem=str(error), curve=_curve(np.array(training.losses)))
     losses = np.array(training.losses)

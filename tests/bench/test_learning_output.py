@@ -5,6 +5,7 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -14,7 +15,7 @@ from bench.learning_results import LearningMap
 from tests.bench.test_learning_results import a_map, cell
 
 
-def made(**run: object) -> LearningMap:
+def made(**run: Any) -> LearningMap:
     """Two distances, two windows, two seeds; the longer window learns, the reset state in part."""
     cells = [
         cell(
