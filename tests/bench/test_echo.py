@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -268,22 +267,13 @@ def test_ctrl_c_saves_checkpoint_and_picture_and_resume_goes_on_bit_for_bit(
     assert losses(Path("my echo.npz")) == losses(Path("whole.npz"))
 
 
-def test_the_command_that_goes_on_asks_for_the_same_logs_and_pictures(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("tensorflow")
-    monkeypatch.setattr(echo_picture, "has_display", lambda: False)
-    asked = ["--output", "a.png", "--live", "--logdir", "my logs", "--check-curve"]
-    with monkeypatch.context() as patch:
-        interrupted(patch, 10)
-        assert run(*asked) == 130
-    told = capsys.readouterr().out.rpartition("go on with: python -m bench.echo ")[2]
-    assert shlex.split(told) == ["--resume", "--checkpoint", "a.npz", *asked]
-    assert echo.main(shlex.split(told)) == 0
-    out = capsys.readouterr().out
-    assert "within the bound" in out
-    assert "moving picture: a.gif" in out
-    assert len(list(Path("my logs").iterdir())) == 2
+def test_the_command_that_goes_on_asks_for_what_was_asked_for_beside_the_training() -> None:
+    asked = ["--output", "a.png", "--device", "gpu:1", "--live", "--logdir", "my logs"]
+    planned = echo.plan(echo._parser().parse_args([*asked, "--check-curve", "--layers", "2"]))
+    start = ["python", "-m", "bench.echo", "--resume", "--checkpoint", "a.npz"]
+    assert echo._going_on(planned) == [*start, *asked, "--check-curve"]
+    usual = echo.plan(echo._parser().parse_args([]))
+    assert echo._going_on(usual) == [*start[:-1], "results/echo.npz"]
 
 
 def test_a_second_ctrl_c_stops_at_once(
