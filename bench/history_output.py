@@ -38,6 +38,7 @@ MARK = "▲"
 """Before versions that changed."""
 
 _HEADINGS = ("#", "step", "interval", "ratio", "interval", "verdict", "changed since")
+_NARROW = 80
 _BARS = "▁▂▃▄▅▆▇█"
 # A sparkline spans at least this factor, or else the noise of equal sessions would fill it.
 _LEAST_SPAN = 1.25
@@ -219,13 +220,19 @@ def _terminal(history: History, console: Console) -> None:
             if len(machine.sessions) > 1:
                 heading.append_text(text(f"  {sparkline(line, machine)}", "cyan"))
             console.print(heading)
-            table = _table(_HEADINGS, right=(1, 3))
+            # Where there is no room for what changed in a column, it stands below the table.
+            headings = _HEADINGS[:-1] if console.width < _NARROW else _HEADINGS
+            table = _table(headings, right=(1, 3))
+            parts: list[Table | Text] = [table]
             for point in line.points:
                 cells = [text(each) for each in _cells(point)]
                 if point.to_before is not None:
                     cells[5].stylize(_STYLES[point.to_before.verdict])
-                table.add_row(*cells)
-            console.print(Padding(table, (0, 0, 0, 2)))
+                if len(headings) < len(cells) and cells[-1]:
+                    parts.append(text(f"{cells[0].plain} {_HEADINGS[-1]}: {cells[-1].plain}"))
+                table.add_row(*cells[: len(headings)])
+            for part in parts:
+                console.print(Padding(part, (0, 0, 0, 2)))
         for words in _method(machine):
             console.print()
             console.print(text(words, "dim"))

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.cells import cell_len
+from rich.console import Console
 
 from bench import history, history_output, history_picture, results
 from bench.cases import Case
@@ -193,6 +195,20 @@ def test_a_sparkline_shows_a_jump_and_no_noise() -> None:
     assert drawn(1.0, 1.0, 2.0) == "▁▁█"
     assert set(drawn(1.0, 1.01, 1.0)) <= set("▄▅")
     assert drawn(1.0) == "▅"
+
+
+def test_a_narrow_terminal_has_what_changed_below_the_table() -> None:
+    out = io.StringIO()
+    history_output._terminal(history.build(upgrade()), Console(file=out, width=60))
+    lines = out.getvalue().splitlines()
+    assert all(cell_len(line) <= 60 for line in lines)
+    text = " ".join(out.getvalue().split())
+    assert "#2 changed since: ▲ tensorflow 2.20.0 → 2.21.0" in text
+    assert "SLOWER" in text
+    wide = io.StringIO()
+    history_output._terminal(history.build(upgrade()), Console(file=wide, width=120))
+    assert "changed since" in wide.getvalue()
+    assert "#2 changed since" not in wide.getvalue()
 
 
 def test_an_invalid_session_is_marked_and_its_reason_told() -> None:
