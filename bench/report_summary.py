@@ -151,6 +151,11 @@ def method(section: Section) -> list[str]:
         lines.append(
             "A time per timestep is the step's time over its timesteps: of the whole batch at once."
         )
+    if any("peak_bytes" in row.memory for row in rows):
+        lines.append(
+            "Memory is the peak of what a case needs beyond its framework: on a CPU in a process "
+            "of its own, on a GPU what the framework's allocator held."
+        )
     few = sorted(
         {row.interval.processes for row in rows if row.interval and row.interval.allowance}
     )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from bench.report_rows import KINDS, Row, Table
 from bench.report_summary import name
 from bench.report_text import rate, ratio, seconds, seconds_range, shape_words
+from bench.truncation_words import size
 
 SURE, UNSURE = "★", "☆"
 MARKS = f"{SURE} surely the fastest; {UNSURE} the shortest median, but not surely ahead of the next"
@@ -45,6 +46,8 @@ def parts(table: Table) -> list[Part]:
             Part("timesteps/s", _timesteps, 3),
             Part("first result", _first_result, 4),
         ]
+    if any("peak_bytes" in row.memory for row in table.rows):
+        found.append(Part("memory", _memory, 5))
     if any(row.to_baseline for row in table.rows):
         versus = f"vs {name(table.baseline)}"
         found.append(Part(versus, lambda row: _versus(row, table.baseline), right=False))
@@ -102,6 +105,11 @@ def _timesteps(row: Row) -> str:
 
 def _first_result(row: Row) -> str:
     return "" if row.first_result is None else seconds(row.first_result)
+
+
+def _memory(row: Row) -> str:
+    peak = row.memory.get("peak_bytes")
+    return "" if peak is None else size(peak)
 
 
 def _versus(row: Row, baseline: str) -> str:

@@ -32,6 +32,7 @@ from bench.report_markdown import markdown
 from bench.report_rows import NothingToReportError, Report, Row, Section, build
 from bench.report_summary import findings, heading, machine, method
 from bench.report_terminal import as_picture, as_text, show
+from bench.result_schema import Figures
 from bench.results import (
     Journal,
     Measurement,
@@ -94,6 +95,7 @@ def measured(
     spec: LSTMSpec = SPEC,
     device: str = "cpu",
     reasons: Sequence[Reason] = (),
+    memory: Figures | None = None,
 ) -> Measurement:
     """Eleven samples around a median, in alternating rounds."""
     samples = seconds * np.linspace(0.99, 1.01, 11)
@@ -107,7 +109,7 @@ def measured(
         setup={"build_s": 0.5, "trace_s": 0.25, "first_call_s": 1.0, "compile_s": -0.001},
         gate={"passed": True},
         evidence={},
-        memory=None,
+        memory=memory,
         roofs=None,
         energy=None,
         steady=True,
@@ -577,6 +579,18 @@ def test_few_backends_stand_side_by_side(few: Report) -> None:
     assert re.search(r"vs keras +1 baseline +1\.91 SLOWER\n", text)
     assert re.search(r"window 5 +per timestep +4\.14 ms\n", text)
     assert re.search(r"trust +INVALID\n", text)
+
+
+def test_memory_is_told_of_whom_it_is_known_of(many: Report) -> None:
+    sized = measured("keras", 0.01, memory={"peak_bytes": 44.4 * 2**20, "how": "told"})
+    unknown = measured("while_loop", 0.02, memory={"peak_bytes": None, "how": "not known: it died"})
+    found = build(results_of(sized, unknown))
+    assert re.search(r"memory +44\.4 MiB\n", as_text(found))
+    assert "| memory |" in markdown(found)
+    assert markdown(found).count("44.4 MiB") == 1
+    assert "Memory is the peak" in " ".join(method(found.sections[0]))
+    assert "memory" not in as_text(build(results_of(unknown))).lower()
+    assert "memory" not in as_text(many).lower()
 
 
 def test_many_backends_are_ranked_in_lines(many: Report) -> None:

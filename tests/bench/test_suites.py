@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,13 @@ def test_truncation_cuts_one_stream_into_whole_windows_with_an_optimizer() -> No
         *("static_unroll", "while_loop", "while_loop+hoisted", "while_loop+hoisted+xla"),
         *("partial_unroll@10", "block_lstm", "keras"),
     }
+
+
+def test_the_suites_that_ask_for_memory_are_those_that_say_what_it_costs() -> None:
+    asking = {name for name in suites.available() if suites.load(name).memory}
+    assert asking == {"quick", "truncation"}
+    for name in asking:
+        assert re.search(r"memory of each case on the CPU", suites.available()[name].read_text())
 
 
 def test_where_there_is_no_gpu_its_cases_are_listed_all_the_same() -> None:
