@@ -53,6 +53,7 @@ devices = {json.dumps([question.device])}
 modes = ["training"]
 dtypes = {json.dumps([question.dtype])}
 seconds = {SECONDS}
+memory = true
 
 [[groups]]
 windows = {json.dumps(windows)}

@@ -243,6 +243,7 @@ def test_ones_own_results_come_before_the_reference(tmp_path: Path) -> None:
 def test_the_suite_asks_precisely_the_question() -> None:
     question = Question(20, 8, 32, "cpu", 16, 2, "float64")
     suite = recommend_suite.checked(recommend_suite.text(question, need(question, None)), "my.toml")
+    assert suite.memory
     assert {case.workload.window for case in suite.cases} == {21, 42, 84}
     for case in suite.cases:
         assert (case.device, case.workload.mode, case.workload.batch) == ("cpu", "training", 8)
@@ -417,6 +418,16 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert told in error
     assert len(error.splitlines()) == 1
     assert not list(tmp_path.glob("a.*"))
+
+
+def test_a_file_that_is_not_there_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*ASKED, tmp_path / "nothing.json") == 2
+    out = capsys.readouterr()
+    assert out.out == ""
+    assert "nothing.json" in out.err
+    assert len(out.err.splitlines()) == 1
 
 
 def test_a_file_that_cannot_be_read_is_told_and_the_others_answer(
