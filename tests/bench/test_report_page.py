@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
 
 from bench.cases import Case
@@ -455,6 +456,25 @@ def test_every_control_has_a_name_and_can_be_reached_with_a_keyboard(opened: Ope
     )
     assert levels[0] == 1
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1200, 390])
+def test_an_accessibility_checker_finds_nothing_wrong(
+    new: Any, written: Path, scheme: str, width: int
+) -> None:
+    """By axe's rules (names, roles, contrast, headings, tables), with every table open."""
+    found = new(
+        written,
+        color_scheme=scheme,
+        viewport={"width": width, "height": 900},
+        bypass_csp=True,  # the checker is a script, which the page's own policy would not let run
+    )
+    found.draw(*PLOTS)
+    for summary in found.page.locator("summary").all():
+        summary.click()
+    wrong = Axe().run(found.page).response["violations"]
+    assert [(each["id"], each["nodes"][0]["html"][:200]) for each in wrong] == []
 
 
 def test_on_a_phone_nothing_is_wider_than_the_screen(new: Any, written: Path) -> None:
