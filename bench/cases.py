@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 from lstm_impl.spec import LSTMSpec
@@ -51,7 +52,7 @@ class Case:
             parts.append(work.optimizer)
         return "-".join(parts)
 
-    @property
+    @cached_property
     def group(self) -> str:
         """Everything but the backend: cases of one group do the same work on the same device."""
         return f"{self.shape}/{self.spec.dtype}/{self.workload.mode}/{self.device}"

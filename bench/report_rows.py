@@ -8,6 +8,7 @@ statistics, nothing of how a report looks.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -169,6 +170,15 @@ class Table:
             for rows in found.values()
             if any(row.measured for row in rows)
         )
+
+    def begin(self, most: int) -> tuple[Table, int]:
+        """Its first groups, up to this many rows but at least one group, and how many are left."""
+        ends = list(itertools.accumulate(len(group) for group in self.groups))
+        shown = max(1, sum(end <= most for end in ends))
+        if shown >= len(ends):
+            return self, 0
+        rows = tuple(row for group in self.groups[:shown] for row in group)
+        return replace(self, rows=rows), len(ends) - shown
 
     @cached_property
     def backends(self) -> tuple[str, ...]:

@@ -24,11 +24,14 @@ from rich.text import Text
 from bench.report_rows import KINDS, Report, Row, Section, Table
 from bench.report_summary import Finding, findings, heading, machine, method, name, title
 from bench.report_tables import MARKS, SURE, Part, mark, parts, work_words
-from bench.report_text import clean
+from bench.report_text import clean, count
 
 # Wide enough for a whole row, narrow enough for a terminal beside an editor.
 WIDTH = 100
 _NARROWEST_NAME = 16  # of a backend in a line of its own, before columns are left out for it
+# Nobody reads more rows than these, and to lay them out takes longer than to judge them.
+_MOST_ROWS = 1000
+_FEWEST_ROWS = 20  # of each table, however many tables there are
 _LONGEST_HEAD = 20  # of a backend above a column, before it is broken anywhere
 _SHORTEST_BAR, _LONGEST_BAR = 6, 24
 _LESS_THAN_A_BAR = 3  # what is needed as little as this makes room for bars
@@ -68,10 +71,12 @@ def show(report: Report, console: Console) -> None:
         text = text.encode(console.encoding, "replace").decode(console.encoding)
         console.out(text, end="", highlight=False)
         return
+    tables = sum(len(section.tables) for section in report.sections)
+    rows = max(_FEWEST_ROWS, _MOST_ROWS // max(1, tables))
     for number, section in enumerate(report.sections):
         if number:
             console.print()
-        _section(section, console)
+        _section(section, console, rows)
     for note in report.notes:
         console.print(Text(f"note: {clean(note)}", style="dim"))
 
@@ -96,7 +101,7 @@ def as_picture(report: Report, width: int = WIDTH) -> str:
     return re.sub(r"@font-face\s*\{.*?\}\s*", "", svg, flags=re.DOTALL)
 
 
-def _section(section: Section, console: Console) -> None:
+def _section(section: Section, console: Console, rows: int) -> None:
     console.print(Text(heading(section), style="bold"))
     for label, text in machine(section):
         console.print(Text(f"{label}: {text}", style="dim"))
@@ -107,9 +112,13 @@ def _section(section: Section, console: Console) -> None:
         if table.groups:
             console.print()
             console.print(Text(title(table), style="bold"))
-            grid = _side_by_side(table, console.width)
-            for item in [grid] if grid is not None else _ranked(table, console.width):
+            shown, left = table.begin(rows)
+            grid = _side_by_side(shown, console.width)
+            for item in [grid] if grid is not None else _ranked(shown, console.width):
                 console.print(item)
+            if left:
+                more = count(left, "more window" if table.kind == KINDS[1] else "more shape")
+                console.print(Text(f"and {more}; --format csv has every case", style="dim"))
     lines = method(section)
     if any(mark(row) for row in section.rows):
         lines.insert(0, MARKS + ".")

@@ -35,6 +35,8 @@ def error_at(path: Path, told: str, where: str = "") -> ResultError:
 def printable(text: str, limit: int = 300) -> str:
     """Text on one line, with nothing in it that a terminal would act on."""
     text = text if len(text) <= limit else text[:limit] + "..."
+    if text.isprintable():
+        return text  # as nearly all is
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 

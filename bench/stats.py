@@ -867,7 +867,7 @@ def _rounds(name: str, rounds: npt.ArrayLike, samples: FloatArray) -> IntArray:
         raise ValueError(
             f"{name} have the shape {values.shape}; expected {samples.shape}, one a sample"
         )
-    if not np.issubdtype(values.dtype, np.integer):
+    if values.dtype.kind not in "iu":
         raise ValueError(f"{name} are of type {values.dtype}; expected whole numbers")
     return np.asarray(values, dtype=np.int64)
 
