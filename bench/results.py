@@ -9,6 +9,7 @@ is in them, ``result_writer`` how they are written. No framework, no statistics,
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,6 +19,7 @@ from importlib import metadata
 from pathlib import Path
 
 from bench.folder import DEFAULT_FOLDER, LEARNING_PREFIX
+from bench.result_cache import Reader
 from bench.result_fields import Field, ResultError, error_at, printable
 from bench.result_schema import (
     OUTCOMES,
@@ -86,12 +88,14 @@ def collect(paths: Iterable[str | os.PathLike[str]]) -> Results:
     files: dict[str, ResultFile] = {}
     seen: set[Path] = set()
     # JSON first: a journal named beside its JSON then turns out to hold a run that is there.
-    for given in sorted(_expand(paths, errors), key=_is_journal):
+    ordered = sorted(_expand(paths, errors), key=_is_journal)
+    reader = Reader(ordered, read)
+    for given in ordered:
         if given.absolute() in seen:
             continue
         seen.add(given.absolute())
         try:
-            file = read(given)
+            file = reader.read(given)
         except ResultError as error:
             errors.append(error)
             path = _spare(given)
@@ -108,6 +112,8 @@ def collect(paths: Iterable[str | os.PathLike[str]]) -> Results:
         if first is not file and json_path(first.path) != json_path(file.path):
             place, other = printable(str(file.path)), printable(str(first.path))
             notes.append(f"{place} holds the same run as {other}; it is counted once")
+    reader.save()
+    notes.extend(reader.notes)
     for file in files.values():
         notes.extend(file.notes)
     return Results(tuple(files.values()), tuple(errors), tuple(notes))
@@ -122,13 +128,16 @@ def latest(folder: str | os.PathLike[str] = DEFAULT_FOLDER) -> list[Path]:
     """
     newest: dict[str, datetime] = {}
     found: list[tuple[Path, str | None]] = []
-    for path in _in_folder(Path(folder)):
-        run = _run_or_none(path)
+    paths = _in_folder(Path(folder))
+    reader = Reader(paths, read)
+    for path in paths:
+        run = _run_or_none(path, reader)
         if run is None and (spare := _spare(path)):
-            run = _run_or_none(spare)
+            run = _run_or_none(spare, reader)
         found.append((path, None if run is None else run.session))
         if run is not None:
             newest[run.session] = max(run.started, newest.get(run.session, run.started))
+    reader.save()
     wanted = max(newest, key=newest.__getitem__) if newest else None
     return [path for path, session in found if session in (None, wanted)]
 
@@ -239,8 +248,12 @@ def _in_folder(folder: Path) -> list[Path]:
     return []
 
 
-def _run_or_none(path: Path) -> Run | None:
+def _run_or_none(path: Path, reader: Reader) -> Run | None:
     """The run alone, its cases unchecked, or None if that much cannot be read."""
+    with contextlib.suppress(ResultError):
+        # Of a large folder the whole file is read, since then it is kept for the next reader.
+        if (run := reader.run(path)) is not None:
+            return run
     try:
         if _is_journal(path):
             return parse_run(_journal_lines(path)[0][0]["run"])
