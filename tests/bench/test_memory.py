@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -501,6 +502,28 @@ def test_a_real_backends_memory_grows_with_its_window(process_memory: ProcessMem
     # It keeps gates, cells and outputs in float64: six arrays of [batch, hidden] at least.
     kept = 8 * 6 * 16 * 64
     assert kept < slope.mid < 8 * kept
+
+
+@linux
+@pytest.mark.skipif(find_spec("tensorflow") is None, reason="TensorFlow is not installed")
+def test_tensorflows_memory_is_measured_in_a_fork_of_its_server(
+    process_memory: ProcessMemory,
+) -> None:
+    spec, windows = LSTMSpec(16, 64), (30, 240)
+    peaks = [
+        known(
+            process_memory.measure(
+                Case("while_loop", spec, Workload(32, 240, "training", window=window)), 0, ENOUGH
+            )
+        )[0]
+        for window in windows
+    ]
+    assert list(process_memory._servers) == ["tensorflow"]
+    slope = bytes_per_timestep(windows, peaks)
+    assert slope is not None
+    # It keeps gates, cells and outputs in float32 for the backward pass, and makes gradients.
+    kept = 4 * 6 * 32 * 64
+    assert kept < slope.mid < 12 * kept
 
 
 def test_importing_it_imports_no_framework() -> None:
