@@ -22,8 +22,8 @@ from bench.cases import Case
 from bench.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder
 from bench.result_fields import printable
 from bench.results import Measurement, Outcome, Results, Run, collect, latest
-from bench.stats import Comparison, RunSamples, Verdict, compare, geometric_mean, holm
-from bench.validity import together
+from bench.stats import Comparison, RunSamples, Verdict, compare_all, geometric_mean, holm
+from bench.validity import Validity, each_together
 
 FORMATS = ("terminal", "markdown", "csv", "json")
 PICTURES = ("svg", "png")  # of the maps of two devices
@@ -199,9 +199,9 @@ class _Side:
         else:
             self.unmeasured.setdefault(key, []).append(item)
 
-    def reasons(self, key: str) -> list[str]:
-        """Why its measurements of a case are not to be trusted, with what the side is called."""
-        return reasons(self.label, self.measured[key], self.unmeasured.get(key, ()))
+    def processes(self, key: str) -> tuple[list[Measurement], list[Outcome]]:
+        """Those that measured a case, and those in which it got no time."""
+        return self.measured[key], self.unmeasured.get(key, [])
 
     @property
     def runs(self) -> list[Run]:
@@ -286,13 +286,12 @@ def compare_devices(results: Results, baseline: str | None = None) -> Report:
 
 def _timed(side: _Side) -> list[crossover.Timed]:
     """What one device measured, as a map takes it."""
+    validities = each_together([side.processes(key) for key in side.measured])
     return [
         crossover.Timed(
-            items[0].case,
-            tuple(_samples(items, in_turn=False)),
-            bool(side.reasons(key)),
+            items[0].case, tuple(_samples(items, in_turn=False)), bool(validity.invalid)
         )
-        for key, items in side.measured.items()
+        for items, validity in zip(side.measured.values(), validities, strict=True)
     ]
 
 
@@ -317,13 +316,14 @@ def compare_backends(results: Results, baseline: str | None = None) -> Report:
         baseline = usual[0] if usual else max(counts, key=counts.__getitem__, default="")
     elif baseline not in counts:
         raise UsageError(f"--baseline {printable(baseline)}: {_one_of('backend', counts)}")
-    rows: list[Row] = []
+    names = machine_names(machines)
+    pairs: list[_Pair] = []
+    places: list[tuple[int, str]] = []  # of each pair: the number of its group, and where that is
     one_sided: list[OneSided] = []
-    for (machine, group), sides in groups.items():
-        on_machine = f" on {machine_names(machines)[machine]}" if len(machines) > 1 else ""
+    for number, ((machine, group), sides) in enumerate(groups.items()):
+        on_machine = f" on {names[machine]}" if len(machines) > 1 else ""
         # A mean over devices or machines would be nobody's: their sides bear different labels.
         where = f" on {group.rsplit('/', 1)[1]}" * (len(devices) > 1) + on_machine
-        found: list[Row] = []
         base = sides.get(baseline, _Side(baseline))
         for name, side in sides.items():
             if name == baseline or not side.measured:
@@ -333,12 +333,14 @@ def compare_backends(results: Results, baseline: str | None = None) -> Report:
                 case = side.measured[group][0].case
                 one_sided.append(OneSided(name + where, case, why))
             else:
-                joined, _ = _join(base, side, group + on_machine)
-                found.extend(
-                    replace(row, base_label=baseline + where, new_label=name + where)
-                    for row in joined
-                )
-        rows.extend(sorted(found, key=lambda row: row.comparison.log_ratio))
+                pairs.append(_Pair(group + on_machine, base, side, group))
+                places.append((number, where))
+    judged = [
+        (number, replace(row, base_label=row.base_label + where, new_label=row.new_label + where))
+        for row, (number, where) in zip(_rows(pairs), places, strict=True)
+    ]
+    judged.sort(key=lambda item: (item[0], item[1].comparison.log_ratio))
+    rows = [row for _, row in judged]
     finding = ""
     if not rows:
         have = f"Only {baseline} has results" if len(counts) == 1 else "No group has two backends"
@@ -387,30 +389,50 @@ def _entries(results: Results) -> list[Measurement | Outcome]:
 
 
 def _join(base: _Side, new: _Side, heading: str = "") -> tuple[list[Row], list[OneSided]]:
-    rows = []
+    pairs = [_Pair(heading, base, new, key) for key in base.measured if key in new.measured]
     one_sided = []
-    for key in dict.fromkeys([*base.measured, *new.measured]):
-        if key in base.measured and key in new.measured:
-            there, here = base.measured[key], new.measured[key]
-            case = here[0].case
-            # Rounds of different groups are numbered alike but were not taken in turn.
-            in_turn = case.group == there[0].case.group
-            rows.append(
-                Row(
-                    heading,
-                    base.label,
-                    new.label,
-                    there[0].case,
-                    case,
-                    compare(_samples(here, in_turn), _samples(there, in_turn)),
-                    (*base.reasons(key), *new.reasons(key)),
-                )
-            )
-            continue
-        has, lacks = (base, new) if key in base.measured else (new, base)
-        case = has.measured[key][0].case
-        one_sided.append(OneSided(has.label, case, _why(lacks, key)))
-    return rows, one_sided
+    for has, lacks in ((base, new), (new, base)):
+        for key, items in has.measured.items():
+            if key not in lacks.measured:
+                one_sided.append(OneSided(has.label, items[0].case, _why(lacks, key)))
+    return _rows(pairs), one_sided
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A case that two sides have, under the key that both have it by."""
+
+    heading: str
+    base: _Side
+    new: _Side
+    key: str
+
+    @property
+    def samples(self) -> tuple[list[RunSamples], list[RunSamples]]:
+        """Of the new side and of the base."""
+        new, base = self.new.measured[self.key], self.base.measured[self.key]
+        # Rounds of different groups are numbered alike but were not taken in turn.
+        in_turn = new[0].case.group == base[0].case.group
+        return _samples(new, in_turn), _samples(base, in_turn)
+
+
+def _rows(pairs: Sequence[_Pair]) -> list[Row]:
+    """A row for each pair, in this order; all are judged in one go."""
+    comparisons = compare_all([pair.samples for pair in pairs])
+    of_base = each_together([pair.base.processes(pair.key) for pair in pairs])
+    of_new = each_together([pair.new.processes(pair.key) for pair in pairs])
+    return [
+        Row(
+            pair.heading,
+            pair.base.label,
+            pair.new.label,
+            pair.base.measured[pair.key][0].case,
+            pair.new.measured[pair.key][0].case,
+            comparison,
+            (*_told(pair.base.label, there), *_told(pair.new.label, here)),
+        )
+        for pair, comparison, there, here in zip(pairs, comparisons, of_base, of_new, strict=True)
+    ]
 
 
 def _samples(items: Iterable[Measurement], in_turn: bool) -> list[RunSamples]:
@@ -419,16 +441,9 @@ def _samples(items: Iterable[Measurement], in_turn: bool) -> list[RunSamples]:
     ]
 
 
-def reasons(
-    label: str, measured: Sequence[Measurement], outcomes: Sequence[Outcome] = ()
-) -> list[str]:
-    """Why the processes of a case together are not to be trusted, each reason once.
-
-    label: what their side is called, empty where there is only one. outcomes: of processes in which
-    the same case got no time.
-    """
-    found = map(str, together(measured, outcomes).invalid)
-    return [f"{label}: {told}" if label else told for told in found]
+def _told(label: str, validity: Validity) -> list[str]:
+    """Why the processes of a case on one side are not to be trusted, each reason once."""
+    return [f"{label}: {doubt}" for doubt in validity.invalid]
 
 
 def _why(side: _Side, key: str) -> str:

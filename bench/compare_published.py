@@ -21,12 +21,13 @@ from rich.text import Text
 
 from bench import compare_output, published
 from bench.cases import Case
-from bench.compare import Unmeasured, hardware, machine_names, reasons, unmeasured
+from bench.compare import Unmeasured, hardware, machine_names, unmeasured
 from bench.published import PublishedStep, Shape, Source
 from bench.report_text import clean, code, count, seconds, seconds_range
 from bench.report_text import markdown as escaped
 from bench.results import Measurement, Outcome, Results
 from bench.stats import CaseInterval, case_interval
+from bench.validity import together
 
 TITLE = "Our times beside published ones"
 CAUTION = (
@@ -138,7 +139,7 @@ def _ours(
         place,
         hardware(first.run, first.case.device),
         case_interval([item.samples for item in items]),
-        tuple(reasons("", items, outcomes)),
+        tuple(map(str, together(items, outcomes).invalid)),
     )
 
 

@@ -19,11 +19,12 @@ from pathlib import Path
 
 from bench import command_line
 from bench.cases import Case
-from bench.compare import environment_differences, machine_names, reasons
+from bench.compare import environment_differences, machine_names
 from bench.folder import default_folder
 from bench.result_fields import printable
 from bench.results import Measurement, Outcome, Results, ResultWriteError, Run, collect, latest
 from bench.stats import CaseInterval, Comparison, RunSamples, case_interval, compare
+from bench.validity import together
 
 TEXTS = ("terminal", "markdown", "csv")
 PICTURES = ("svg", "png")
@@ -220,7 +221,7 @@ def _line(
                 case_interval([item.samples for item in measured]),
                 None if last is None else compare(_samples(measured), _samples(last[1])),
                 () if last is None else _changes(last[0].runs, session.runs, commits),
-                tuple(reasons("", measured, outcomes)),
+                tuple(map(str, together(measured, outcomes).invalid)),
             )
         )
         last = session, measured

@@ -317,6 +317,7 @@
     const plot = document.createElement("div");
     plot.className = "plot";
     plot.setAttribute("role", "img");
+    plot.setAttribute("aria-label", root.querySelector("h3").textContent);
     const behind = document.createElement("details");
     const summary = document.createElement("summary");
     summary.textContent = "The table behind the plot";

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.result_schema import Measurement, Outcome, Reason
-from bench.stats import ENOUGH_PROCESSES, CaseInterval, case_interval
+from bench.stats import ENOUGH_PROCESSES, CaseInterval, case_intervals
 
 WIDE = 0.05
 """A median whose 95% interval reaches further than this from it says too little: the backends of a
@@ -111,13 +111,24 @@ def together(measured: Sequence[Measurement], outcomes: Sequence[Outcome] = ()) 
     measured: at least one. A comparison has no session to count by: what stands on one of its sides
     may come from several.
     """
-    return pooled(
-        measured,
-        outcomes,
-        case_interval([item.samples for item in measured]),
-        len({item.run.id for item in measured} | {item.run.id for item in outcomes}),
-        replicated=any(item.run.session != item.run.id for item in measured),
-    )
+    return each_together([(measured, outcomes)])[0]
+
+
+def each_together(
+    cases: Sequence[tuple[Sequence[Measurement], Sequence[Outcome]]],
+) -> list[Validity]:
+    """``together`` of many cases at once, which takes a fraction of the time."""
+    intervals = case_intervals([[item.samples for item in measured] for measured, _ in cases])
+    return [
+        pooled(
+            measured,
+            outcomes,
+            interval,
+            len({item.run.id for item in measured} | {item.run.id for item in outcomes}),
+            replicated=any(item.run.session != item.run.id for item in measured),
+        )
+        for (measured, outcomes), interval in zip(cases, intervals, strict=True)
+    ]
 
 
 def _few(processes: int, runs: int) -> Doubt:

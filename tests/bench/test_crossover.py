@@ -278,7 +278,7 @@ def test_a_device_that_loses_is_no_alarm_in_ci_unless_a_rule_asks(
     assert "::warning" not in capsys.readouterr().out
     assert "wins from hidden size" in Path("summary.md").read_text(encoding="utf-8")
     assert compare.main(["devices", folder, "--fail-on", "slower"]) == 1
-    assert capsys.readouterr().out.count("::warning title=SLOWER") == 3
+    assert capsys.readouterr().out.count("::error title=SLOWER") == 3
 
 
 # What differs, beside the map
