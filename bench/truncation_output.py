@@ -177,7 +177,7 @@ def _window_line(stream: Stream, cost: BackendCost, row: Row) -> tuple[Cell, ...
         Cell(rate(row.timesteps_per_s or 0.0)),
         Cell(size(peak_bytes(row)) if "peak_bytes" in row.memory else ""),
         *(
-            Cell("" if (value := setup.get(key)) is None else seconds(value))
+            Cell("" if (value := setup.get(key)) is None else seconds(value) if value else "none")
             for key in ("trace_s", "compile_s")
         ),
         *last,

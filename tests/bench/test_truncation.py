@@ -334,6 +334,13 @@ def test_what_was_learned_stands_beside_the_costs(tmp_path: Path) -> None:
     assert (by_window[15], by_window[30], by_window[60]) == (None, 20, 50)
 
 
+def test_a_first_call_that_took_no_longer_than_the_others_compiled_nothing(tmp_path: Path) -> None:
+    costs = {"while_loop": made.Cost(1e-3, 1e-4, compile_s=0.0)}
+    (found,) = read(made.write_windows(tmp_path, costs, processes=1))
+    sheet = backend_sheet(found, found.backends[0])
+    assert {line[sheet.headings.index("compile")].text for line in sheet.lines} == {"none"}
+
+
 def test_markdown_has_the_same_tables(stream: Stream) -> None:
     text = as_markdown([stream])
     assert "| backend | fixed per step |" in text
