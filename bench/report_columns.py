@@ -7,9 +7,10 @@ room knows the report's rows; pandas is imported only where a frame is asked for
 
 from __future__ import annotations
 
+import functools
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,11 +27,12 @@ Value = str | float | int | bool | None
 
 @dataclass(frozen=True)
 class Column:
-    """A column; unit is empty for what has none."""
+    """A column; unit is empty for what has none. kind: of its values, all of which may be None."""
 
     unit: str
     meaning: str
     value: Callable[[Section, Row], Value]
+    kind: type[str | int | float]
 
 
 def load_frame(
@@ -58,22 +60,34 @@ def load_frame(
 
 def records(report: Report) -> list[dict[str, Value]]:
     """The report as flat rows, ``COLUMNS`` by name; a number that is not finite is None."""
-    return [
-        {name: _finite(column.value(section, row)) for name, column in COLUMNS.items()}
-        for section in report.sections
-        for row in section.rows
-    ]
+    return [dict(zip(COLUMNS, values, strict=True)) for values in cells(report)]
+
+
+def cells(report: Report) -> Iterator[list[Value]]:
+    """The same row by row, each in the order of ``COLUMNS``: a large report is not held twice."""
+    getters = [column.value for column in COLUMNS.values()]
+    for section in report.sections:
+        for row in section.rows:
+            yield [_finite(get(section, row)) for get in getters]
 
 
 def _finite(value: Value) -> Value:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return None if type(value) is float and not math.isfinite(value) else value
 
 
 def _columns() -> dict[str, Column]:
     found: dict[str, Column] = {}
 
-    def add(name: str, unit: str, meaning: str, value: Callable[[Section, Row], Value]) -> None:
-        found[name] = Column(unit, meaning, value)
+    def add(
+        name: str,
+        unit: str,
+        meaning: str,
+        value: Callable[[Section, Row], Value],
+        kind: type[str | int | float] = str,
+    ) -> None:
+        found[name] = Column(unit, meaning, value, kind)
+
+    whole, real, flag = (functools.partial(add, kind=kind) for kind in (int, float, bool))
 
     def of_interval(name: str) -> Callable[[Section, Row], Value]:
         return lambda _, row: None if row.interval is None else getattr(row.interval, name)
@@ -98,22 +112,22 @@ def _columns() -> dict[str, Column]:
     add("kind", "", "throughput, or truncation (cut into windows)", lambda _, r: r.case.kind)
     add("shape", "", "spec and workload in short", lambda _, r: r.case.shape)
     add("dtype", "", "precision of weights and products", lambda _, r: r.case.spec.dtype)
-    add("batch", "sequences", "sequences in a step", lambda _, r: r.case.workload.batch)
-    add("timesteps", "timesteps", "length of a sequence", lambda _, r: r.case.workload.timesteps)
-    add(
+    whole("batch", "sequences", "sequences in a step", lambda _, r: r.case.workload.batch)
+    whole("timesteps", "timesteps", "length of a sequence", lambda _, r: r.case.workload.timesteps)
+    whole(
         "window",
         "timesteps",
         "length of the windows that the sequence is cut into; empty if it is not cut",
         lambda _, r: r.case.workload.window,
     )
-    add(
+    whole(
         "min_length",
         "timesteps",
         "of the shortest sequence; empty if all have the full length",
         lambda _, r: r.case.workload.min_length,
     )
-    add("dropout", "", "rate between layers", lambda _, r: r.case.workload.dropout)
-    add(
+    real("dropout", "", "rate between layers", lambda _, r: r.case.workload.dropout)
+    flag(
         "batch_major",
         "",
         "whether arrays are [batch, time, feature]",
@@ -125,10 +139,12 @@ def _columns() -> dict[str, Column]:
         "that updates the weights in each step or window; empty if none does",
         lambda _, r: r.case.workload.optimizer,
     )
-    add("input_size", "features", "of one timestep", lambda _, r: r.case.spec.input_size)
-    add("hidden_size", "units", "of each layer and direction", lambda _, r: r.case.spec.hidden_size)
-    add("num_layers", "layers", "stacked", lambda _, r: r.case.spec.num_layers)
-    add("bidirectional", "", "whether in both directions", lambda _, r: r.case.spec.bidirectional)
+    whole("input_size", "features", "of one timestep", lambda _, r: r.case.spec.input_size)
+    whole(
+        "hidden_size", "units", "of each layer and direction", lambda _, r: r.case.spec.hidden_size
+    )
+    whole("num_layers", "layers", "stacked", lambda _, r: r.case.spec.num_layers)
+    flag("bidirectional", "", "whether in both directions", lambda _, r: r.case.spec.bidirectional)
     add(
         "outcome",
         "",
@@ -138,56 +154,56 @@ def _columns() -> dict[str, Column]:
     )
     add("reason", "", "of an outcome that is not measured", lambda _, r: r.reason)
     add("advice", "", "what to do about that reason", lambda _, r: r.advice)
-    add(
+    flag(
         "valid",
         "",
         "whether the numbers are to be trusted; empty where there are none",
         lambda _, r: not r.invalid if r.measured else None,
     )
     add("invalid_reasons", "", "why they are not", lambda _, r: "; ".join(map(str, r.invalid)))
-    add("processes", "processes", "that measured the case", of_interval("processes"))
-    add("samples", "samples", "in all processes", lambda _, r: r.samples)
-    add("time_s", "s", "of one step: the median of the processes' medians", of_interval("mid"))
-    add("time_low_s", "s", "lower bound of its interval", of_interval("low"))
-    add("time_high_s", "s", "upper bound of its interval", of_interval("high"))
-    add("confidence", "", "of that interval, 0 to 1", of_interval("confidence"))
-    add(
+    whole("processes", "processes", "that measured the case", of_interval("processes"))
+    whole("samples", "samples", "in all processes", lambda _, r: r.samples)
+    real("time_s", "s", "of one step: the median of the processes' medians", of_interval("mid"))
+    real("time_low_s", "s", "lower bound of its interval", of_interval("low"))
+    real("time_high_s", "s", "upper bound of its interval", of_interval("high"))
+    real("confidence", "", "of that interval, 0 to 1", of_interval("confidence"))
+    real(
         "allowance",
         "",
         "spread between processes (0.29 is 29%) that was assumed in that interval since too few "
         "processes were there to show it; empty where there were enough",
         of_interval("allowance"),
     )
-    add("sequences_per_s", "1/s", "batch / time_s", lambda _, r: r.sequences_per_s)
-    add(
+    real("sequences_per_s", "1/s", "batch / time_s", lambda _, r: r.sequences_per_s)
+    real(
         "timesteps_per_s",
         "1/s",
         "timesteps of all sequences, padding not counted / time_s",
         lambda _, r: r.timesteps_per_s,
     )
-    add(
+    real(
         "time_per_timestep_s",
         "s",
         "time_s / timesteps: one timestep of the whole batch",
         lambda _, r: r.time_per_timestep,
     )
     add("baseline", "", "the backend that ratio refers to", lambda s, _: s.baseline)
-    add(
+    real(
         "ratio",
         "",
         "time over the baseline's for the same work, below 1 is faster: the geometric mean of the "
         "processes' own ratios; empty for the baseline itself and where that was not measured",
         of_ratio(lambda found: found.ratio.mid),
     )
-    add("ratio_low", "", "lower bound of its interval", of_ratio(lambda found: found.ratio.low))
-    add("ratio_high", "", "upper bound of its interval", of_ratio(lambda found: found.ratio.high))
-    add(
+    real("ratio_low", "", "lower bound of its interval", of_ratio(lambda found: found.ratio.low))
+    real("ratio_high", "", "upper bound of its interval", of_ratio(lambda found: found.ratio.high))
+    real(
         "ratio_confidence",
         "",
         "of that interval, 0 to 1",
         of_ratio(lambda found: found.ratio.confidence),
     )
-    add(
+    real(
         "ratio_allowance",
         "",
         "as allowance, for the ratio",
@@ -199,7 +215,7 @@ def _columns() -> dict[str, Column]:
         "FASTER or SLOWER than the baseline, SAME (within 2%), or UNCLEAR",
         of_ratio(lambda found: found.verdict.value),
     )
-    add(
+    whole(
         "rank",
         "",
         "1 for the smallest time_s among the backends of the same work",
@@ -211,11 +227,11 @@ def _columns() -> dict[str, Column]:
         "of rank 1: the verdict against rank 2",
         lambda _, r: None if r.ahead is None else r.ahead.verdict.value,
     )
-    add("build_s", "s", "making the model with its weights on the device", of_setup("build_s"))
-    add("trace_s", "s", "tracing it into a graph", of_setup("trace_s"))
-    add("compile_s", "s", "compiling: the first call less a later one", of_setup("compile_s"))
-    add("first_call_s", "s", "the first call, compiling included", of_setup("first_call_s"))
-    add(
+    real("build_s", "s", "making the model with its weights on the device", of_setup("build_s"))
+    real("trace_s", "s", "tracing it into a graph", of_setup("trace_s"))
+    real("compile_s", "s", "compiling: the first call less a later one", of_setup("compile_s"))
+    real("first_call_s", "s", "the first call, compiling included", of_setup("first_call_s"))
+    real(
         "first_result_s",
         "s",
         "from nothing to the first result: build_s + trace_s + first_call_s",
@@ -229,7 +245,7 @@ def _columns() -> dict[str, Column]:
         found = break_even(row, row.base, ratio)
         return None if found is None else found.steps
 
-    add(
+    real(
         "break_even_steps",
         "steps",
         "after which a later first result has paid back against the baseline, 0 if it is not "
@@ -240,24 +256,24 @@ def _columns() -> dict[str, Column]:
     def of_figures(kind: str, name: str) -> Callable[[Section, Row], Value]:
         return lambda _, row: getattr(row, kind).get(name)
 
-    add(
+    real(
         "peak_memory_bytes",
         "B",
         "peak of what the case needs beyond its loaded framework: on a GPU what the framework's "
         "allocator held, on a CPU the growth of the resident memory of a process of its own",
         of_figures("memory", "peak_bytes"),
     )
-    add("operations", "", "of one step, counted from the spec", of_figures("roofs", "operations"))
-    add("bytes_moved", "B", "least that one step must move", of_figures("roofs", "bytes"))
+    real("operations", "", "of one step, counted from the spec", of_figures("roofs", "operations"))
+    real("bytes_moved", "B", "least that one step must move", of_figures("roofs", "bytes"))
     for name, roof in (
         ("matmul", "the device's rate of matrix products"),
         ("bandwidth", "its bandwidth of copying"),
         ("chain", "its time for the products that must follow one another"),
     ):
         meaning = f"part of {roof} that was reached, 0 to 1"
-        add(f"of_{name}_roof", "", meaning, of_figures("roofs", f"of_{name}"))
-    add("energy_j", "J", "of the GPU, for one step", of_figures("energy", "joules"))
-    add(
+        real(f"of_{name}_roof", "", meaning, of_figures("roofs", f"of_{name}"))
+    real("energy_j", "J", "of the GPU, for one step", of_figures("energy", "joules"))
+    flag(
         "steady",
         "",
         "whether every process reached a steady state; empty where it could not be told",

@@ -10,9 +10,10 @@ import csv
 import io
 import json
 import math
+from typing import TextIO
 
 from bench.payback import pairs
-from bench.report_columns import COLUMNS, Value, records
+from bench.report_columns import COLUMNS, Value, cells, records
 from bench.report_rows import Report, Row, Section
 from bench.report_summary import findings, machine, method
 from bench.result_fields import printable
@@ -27,11 +28,15 @@ def comma_separated(report: Report) -> str:
     apostrophe.
     """
     out = io.StringIO()
-    writer = csv.DictWriter(out, list(COLUMNS), lineterminator="\r\n")
-    writer.writeheader()
-    for record in records(report):
-        writer.writerow({name: cell(value) for name, value in record.items()})
+    write_comma_separated(report, out)
     return out.getvalue()
+
+
+def write_comma_separated(report: Report, out: TextIO) -> None:
+    """Write what ``comma_separated`` returns."""
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([cell(value) for value in values] for values in cells(report))
 
 
 def as_json(report: Report) -> str:
@@ -83,9 +88,7 @@ def break_evens(section: Section) -> list[dict[str, Value]]:
 
 def cell(value: Value) -> Value:
     """A value as it stands in CSV: text on one line, which no spreadsheet takes for a formula."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
     if not isinstance(value, str):
-        return value
+        return ("false", "true")[value] if isinstance(value, bool) else value
     text = printable(value, _LONGEST_CELL)
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
