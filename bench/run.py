@@ -78,6 +78,7 @@ class UsageError(ValueError):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
     options = _parser().parse_args(arguments)
+    options.suite = options.suite or options.named
     command_line.write_any_letter()
     console = Console(highlight=False, soft_wrap=True)
     try:
@@ -453,12 +454,14 @@ def _parser() -> argparse.ArgumentParser:
     def add(name: str, metavar: str, text: str, kind: object = str) -> None:
         parser.add_argument(f"--{name}", metavar=metavar, help=text, type=kind)  # type: ignore[arg-type]
 
-    parser.add_argument(
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
         "suite",
         nargs="?",
         metavar="SUITE",
         help=f"a suite of the package or the path of a TOML file (default: {SUITE})",
     )
+    which.add_argument("--suite", dest="named", metavar="SUITE", help="the same, as an option")
     parser.add_argument("--list", action="store_true", help="list the suites and end")
     add("budget", "TIME", f"time for all (default: {BUDGET / 60:g}m; none with --processes)", _time)
     add(

@@ -378,6 +378,10 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_finished(place: Place) -> No
         (["--resume", "--memory", "on"], "--memory does not go with --resume"),
         (["--memory", "some"], "invalid choice: 'some'"),
         (["smoke", "--resume"], "SUITE does not go with --resume"),
+        (["--suite", "smoke", "--resume"], "SUITE does not go with --resume"),
+        (["--suite", "nosuch"], "there is no suite"),
+        (["--suite", "my.toml"], "my.toml: there is no such file"),
+        (["smoke", "--suite", "quick"], "not allowed with"),
     ],
 )
 def test_bad_input_is_one_line(
