@@ -9,13 +9,12 @@ each and exit code 2. No framework, and nothing slow to import.
 from __future__ import annotations
 
 import argparse
-import io
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from bench import command_line
 from bench.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder
 from bench.learning_results import LearningMap
 from bench.report_rows import KINDS, NothingToReportError, build
@@ -56,18 +55,14 @@ A picture of several streams is a file each, with the stream's shape in its name
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
     options = _parser().parse_args(arguments)
-    # Results may hold letters that this terminal has not: better a "?" than no table.
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    command_line.write_any_letter()
     try:
         return _truncation(options)
     except (NothingToReportError, ResultWriteError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
-        # The reader has seen enough (a pager, head); Python's flush at exit must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        command_line.reader_left()
         return 2
 
 
@@ -103,8 +98,7 @@ def _truncation(options: argparse.Namespace) -> int:
 
         from bench.truncation_output import WIDTH, as_terminal
 
-        # Where the width is not known (a pipe, a file) it is not guessed from elsewhere.
-        known = sys.stdout.isatty() or "COLUMNS" in os.environ
+        known = command_line.width_is_known()
         as_terminal(found, Console(highlight=False, width=None if known else WIDTH))
     else:
         sys.stdout.write(_text(found, kind))
