@@ -199,7 +199,7 @@ def command(
 def table(curves: Sequence[Curve], bound: Float64) -> Table:
     """The curves as a table of the terminal."""
     found = Table(box=None)
-    found.add_column("backend")
+    found.add_column("backend", no_wrap=True)
     for name in ("furthest off", "at window", "bound there", "of its bound at most"):
         found.add_column(name, justify="right")
     found.add_column("leaves the bound")

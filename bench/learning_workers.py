@@ -13,6 +13,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.synchronize import Event
 
 from bench.learning_results import Cell
@@ -104,7 +105,12 @@ def train_all(
                     return False  # out of time
                 ready, flying = wait(flying, timeout=0.2, return_when=FIRST_COMPLETED)
                 for future in ready:
-                    cell = future.result()
+                    try:
+                        cell = future.result()
+                    except BrokenProcessPool:
+                        if wanted():
+                            raise
+                        return False  # the signal that ends this process has ended the workers
                     if cell is not None:
                         done(cell)
         finally:
