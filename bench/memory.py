@@ -17,7 +17,8 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -61,6 +62,15 @@ class UncountedError(RuntimeError):
 def unknown(reason: str) -> Figures:
     """The figures of a case whose memory is not known."""
     return {"peak_bytes": None, "steady_bytes": None, "how": f"not known: {reason}"}
+
+
+def unweighed(figures: Iterable[Figures | None]) -> Counter[str]:
+    """Why the memory of cases is not known, though it was asked for, and of how many."""
+    return Counter(
+        str(each.get("how", "not known"))
+        for each in figures
+        if each is not None and each.get("peak_bytes") is None
+    )
 
 
 # -- on a GPU, in the process that times

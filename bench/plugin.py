@@ -601,6 +601,7 @@ def _duration(seconds: float) -> str:
 
 def _summary(recorder: Recorder) -> Iterator[str]:
     from bench.measure import Measured, Unmeasured, counted_reasons
+    from bench.memory import unweighed
 
     measured = [result for result in recorder.done.values() if isinstance(result, Measured)]
     invalid = [result for result in measured if result.reasons]
@@ -609,6 +610,8 @@ def _summary(recorder: Recorder) -> Iterator[str]:
     for reason, count in counted_reasons(invalid).items():
         more = f" (and {count - 1} more like it)" if count > 1 else ""
         yield f"  {reason.text}{more}; {reason.advice}"
+    for why, count in unweighed(result.memory for result in measured).items():
+        yield f"memory of {_cases(count)} {why}"
     others = [result for result in recorder.done.values() if isinstance(result, Unmeasured)]
     words = {"not_measured": "not measured", "refused": "refused by their backend"}
     for (outcome, why, advice), count in Counter(

@@ -25,6 +25,7 @@ from bench import command_line, live, suites
 from bench.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder
 from bench.lock import HeldError, LockError, MachineLock
 from bench.manager import LocalExecutor, Manager, Stopped, WorkerError, cases_words, settle_all
+from bench.memory import unweighed
 from bench.overhead import Overhead, overhead
 from bench.report_rows import NothingToReportError, Row, build
 from bench.report_text import clean, count
@@ -253,7 +254,8 @@ _MOST_REASONS = 6  # each case that is too large for the machine has its own est
 class Summary:
     """What a session has found.
 
-    skipped: why cases were not even tried, and how many. overhead: where the time went.
+    skipped: why cases were not even tried, and how many. unweighed: why the memory of cases is not
+    known, though it was asked for. overhead: where the time went.
     """
 
     cases: int
@@ -266,6 +268,7 @@ class Summary:
     few: int
     overhead: Overhead
     skipped: Counter[str] = field(default_factory=Counter)
+    unweighed: Counter[str] = field(default_factory=Counter)
 
     @property
     def measured(self) -> int:
@@ -298,6 +301,10 @@ class Summary:
         ]
         if (more := len(self.skipped) - _MOST_REASONS) > 0:
             lines.append(f"  {count(more, 'other reason')}: the report has them")
+        lines += [
+            f"  memory {why} ({count(n, 'case')})"
+            for why, n in self.unweighed.most_common(_MOST_REASONS)
+        ]
         goal = manager.session.goal
         if goal.processes is None:
             told = f"{self.precise} of {self.measured} measured within ±{100 * goal.precision:g}%"
@@ -343,6 +350,8 @@ def summarize(manager: Manager, files: Sequence[ResultFile]) -> Summary:
         # Measured by some processes, and then it ended one: the report has its time.
         if case in times and outcome.outcome in ("failed", "crashed", "timed_out"):
             kinds[outcome.outcome] += 0 if not schedule.given_up(case) else 1
+    measurements = [each for file in files for each in file.measurements]
+    found = {each.case.id: each.memory for each in measurements if each.memory is not None}
     return Summary(
         cases=len(schedule.cases),
         valid=len(measured) - spoilt,
@@ -352,12 +361,13 @@ def summarize(manager: Manager, files: Sequence[ResultFile]) -> Summary:
         processes=len(files),
         precise=sum(schedule.precise(case) for case in times),
         few=sum(len(row.runs) < ENOUGH_PROCESSES for row in measured),
-        overhead=overhead((each for file in files for each in file.measurements), manager.spent),
+        overhead=overhead(measurements, manager.spent),
         skipped=Counter(
             clean("; ".join(text for text in (row.reason, row.advice) if text))
             for row in wanted
             if row.outcome in _UNTRIED
         ),
+        unweighed=Counter(map(clean, unweighed(found.values()).elements())),
     )
 
 

@@ -168,6 +168,15 @@ def test_a_step_that_fails_costs_the_figure_only() -> None:
     assert figures["how"] == "not known: MemoryError: full"
 
 
+def test_what_is_not_known_is_counted_by_its_reason_and_what_was_not_asked_for_is_not() -> None:
+    known: Figures = {"peak_bytes": 1.0, "steady_bytes": None, "how": "told"}
+    died = memory.unknown("it died")
+    assert memory.unweighed([None, known, died, died, {"peak_bytes": None}]) == {
+        "not known: it died": 2,
+        "not known": 1,
+    }
+
+
 def test_a_cpu_has_no_gauge() -> None:
     assert gauge(told("tensorflow"), "cpu", {}) is None
 

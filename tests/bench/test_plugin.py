@@ -523,10 +523,13 @@ def test_memory_is_measured_where_the_suite_or_the_option_says_so(project: Proje
     alone = f"--lstm-cases={project.folder / 'cases.json'}"
     (project.folder / "cases.json").write_text(json.dumps(IDS[:1]))
 
+    told: dict[str, str] = {}
+
     def figures(name: str, *arguments: str) -> Any:
         folder = project.folder / name
         done = project.measure(alone, f"--lstm-results={folder}", *arguments)
         assert done.code == 0, done.out
+        told[name] = done.out
         (measurement,) = results.collect([folder]).measurements
         return measurement.memory
 
@@ -539,6 +542,8 @@ def test_memory_is_measured_where_the_suite_or_the_option_says_so(project: Proje
     assert figures("suite")["peak_bytes"] is not None
     # What one limit leaves is too short for it, which costs the figure and not the time.
     assert "no time was left" in figures("short", "--lstm-case-limit=6")["how"]
+    assert "memory of 1 case not known: no time was left" in told["short"]
+    assert "not known" not in told["suite"]
     assert figures("off", "--lstm-memory=off") is None
 
 

@@ -187,6 +187,14 @@ def test_a_suite_that_wants_memory_has_it_unless_it_is_switched_off(
     assert sum(each.memory is not None for each in place.measurements) == measured
 
 
+def test_memory_that_is_not_known_is_told_with_the_reason(place: Place) -> None:
+    done = place.run("--processes", "1", "--memory", "on", "--case-limit", "4s")
+    assert done.code == 0, done.out + done.err
+    assert len(place.measurements) == 3
+    if sys.platform == "linux":
+        assert re.search(r"^  memory not known: no time was left .* \(3 cases\)$", done.out, re.M)
+
+
 def test_one_hangs_one_dies_one_is_absent_and_the_rest_is_measured(place: Place) -> None:
     place.backends("hanging", "segfault", "absent", "numpy")
     place.suite.write_text(place.suite.read_text().replace("[2, 3, 4]", "2"))
