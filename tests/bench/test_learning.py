@@ -160,8 +160,14 @@ def test_with_no_time_at_all_there_is_an_empty_map_and_no_table(
     assert len(the_map().cells) == CELLS
 
 
-def test_ctrl_c_ends_it_within_a_moment_and_keeps_the_finished_cells() -> None:
-    command = [sys.executable, "-m", "bench.learning", "--jobs", "1", "--distances", "1"]
+@pytest.mark.parametrize(
+    ("jobs", "number"), [("1", signal.SIGINT), ("2", signal.SIGINT), ("2", signal.SIGTERM)]
+)
+def test_a_signal_to_the_group_ends_it_within_a_moment_and_keeps_the_finished_cells(
+    jobs: str, number: int
+) -> None:
+    """As Ctrl-C in a terminal, or timeout, send it: to the command and to its workers."""
+    command = [sys.executable, "-m", "bench.learning", "--jobs", jobs, "--distances", "1"]
     child = subprocess.Popen(
         [*command, "--windows", "30,3", "--carried", "--timesteps", "3000", "--seeds", "500"],
         cwd=ROOT,
@@ -169,10 +175,11 @@ def test_ctrl_c_ends_it_within_a_moment_and_keeps_the_finished_cells() -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
     assert child.stdout is not None
     assert child.stdout.readline().startswith("[1/2000]")
-    child.send_signal(signal.SIGINT)
+    os.killpg(child.pid, number)
     out, err = child.communicate(timeout=120)
     assert child.returncode == 130, err
     assert err == ""
