@@ -8,10 +8,10 @@ room knows the report's rows; pandas is imported only where a frame is asked for
 from __future__ import annotations
 
 import functools
-import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING
 
 from bench.payback import break_even
@@ -68,11 +68,10 @@ def cells(report: Report) -> Iterator[list[Value]]:
     getters = [column.value for column in COLUMNS.values()]
     for section in report.sections:
         for row in section.rows:
-            yield [_finite(get(section, row)) for get in getters]
-
-
-def _finite(value: Value) -> Value:
-    return None if type(value) is float and not math.isfinite(value) else value
+            values = [get(section, row) for get in getters]
+            yield [
+                None if type(value) is float and not isfinite(value) else value for value in values
+            ]
 
 
 def _columns() -> dict[str, Column]:

@@ -36,7 +36,11 @@ def write_comma_separated(report: Report, out: TextIO) -> None:
     """Write what ``comma_separated`` returns."""
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(COLUMNS)
-    writer.writerows([cell(value) for value in values] for values in cells(report))
+    # Most values are numbers or none, which stay what they are.
+    writer.writerows(
+        [value if value is None or type(value) is float else cell(value) for value in values]
+        for values in cells(report)
+    )
 
 
 def as_json(report: Report) -> str:

@@ -276,6 +276,7 @@ class _Store:
         )
 
     def _write(self, rows: pa.Table) -> None:
+        import pyarrow as pa
         from pyarrow import parquet
 
         folder = self.path.parent
@@ -293,6 +294,7 @@ class _Store:
             # hash is wrong, and the next reader makes both anew.
             part.replace(self.path)
             sums.replace(self.path.with_name(DIGEST_NAME))
+            pa.default_memory_pool().release_unused()
         finally:
             for each in (part, sums):
                 with contextlib.suppress(OSError):

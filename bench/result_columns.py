@@ -108,7 +108,15 @@ def table(file: ResultFile) -> pa.Table:
             for item in items
         ],
     }
-    return pa.table(columns, schema=schema())
+    # A file's columns are small, and Arrow's own pools give each of them a page or more.
+    pool = pa.system_memory_pool()
+    arrays = [
+        columns[each.name]
+        if isinstance(columns[each.name], pa.Array)
+        else pa.array(columns[each.name], type=each.type, memory_pool=pool)
+        for each in schema()
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema())
 
 
 def together(tables: Sequence[pa.Table]) -> pa.Table:
