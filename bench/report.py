@@ -10,12 +10,12 @@ from __future__ import annotations
 import argparse
 import gc
 import io
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder
+from bench import command_line
+from bench.folder import default_folder
 from bench.report_columns import load_frame
 from bench.report_rows import KINDS, NothingToReportError, Report, build
 from bench.result_fields import printable
@@ -41,10 +41,7 @@ bench.report.load_frame(paths) gives them as a pandas frame.
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
     options = _parser().parse_args(arguments)
-    # Results may hold letters that this terminal has not: better a "?" than no report.
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    command_line.write_any_letter()
     # A report is millions of small objects that all live to its end: looking among them for cycles
     # that could be freed takes a third of the time and finds none.
     collecting = gc.isenabled()
@@ -55,8 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
-        # The reader has seen enough (a pager, head); Python's flush at exit must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        command_line.reader_left()
         return 2
     finally:
         if collecting:
@@ -94,8 +90,7 @@ def _report(options: argparse.Namespace) -> int:
 
         from bench.report_terminal import WIDTH, show
 
-        # Where the width is not known (a pipe, a file) it is not guessed from elsewhere.
-        known = sys.stdout.isatty() or "COLUMNS" in os.environ
+        known = command_line.width_is_known()
         show(report, Console(highlight=False, width=None if known else WIDTH))
     elif options.output is None and kind == "csv":
         from bench.report_data import write_comma_separated
@@ -158,13 +153,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "paths",
-        nargs="*",
-        metavar="PATH",
-        help=f"result files or folders (default: the latest results in ${RESULTS_VARIABLE} "
-        f"or {DEFAULT_FOLDER}/)",
-    )
+    command_line.add_result_paths(parser)
     parser.add_argument(
         "--format",
         choices=FORMATS,
