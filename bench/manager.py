@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -139,10 +139,12 @@ class Manager:
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         seconds: Mapping[str, float] | None = None,
+        absent: Collection[str] = (),
     ) -> None:
         """seconds: of measuring that the suite gives each case of a group, by ``Case.group``.
 
         Without them, or where the user chose the time, every process measures for the whole.
+        absent: devices that are not here.
         """
         self.session = session
         chosen = session.seconds is not None
@@ -152,6 +154,7 @@ class Manager:
             session.seed,
             None if chosen else seconds,
             session.memory,
+            absent,
         )
         self._outside: float | None = None
         self._executor = executor

@@ -21,7 +21,7 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from bench import command_line, live, suites
+from bench import command_line, devices, live, suites
 from bench.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder
 from bench.lock import HeldError, LockError, MachineLock
 from bench.manager import LocalExecutor, Manager, Stopped, WorkerError, cases_words, settle_all
@@ -209,8 +209,14 @@ def _measure(
     session.save(folder)
     executor = LocalExecutor(session, folder, lock.fd)
     with live.view(console) as view:
+        asked = {case.device for case in session.cases}
         manager = Manager(
-            session, executor, view, lambda changed: changed.save(folder), seconds=suite.seconds
+            session,
+            executor,
+            view,
+            lambda changed: changed.save(folder),
+            seconds=suite.seconds,
+            absent=[device for device in asked if devices.explain_missing(device)],
         )
         if resumed:
             settle_all(session, folder, alone=lock.fd is not None)

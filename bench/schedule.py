@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -105,7 +105,8 @@ class Schedule:
     """What has been found of each case of a session, and what is still to be done.
 
     seconds: of measuring that each case of a group gets in a process, by ``Case.group``. memory:
-    whether that of each case is measured, by the first process that reaches it.
+    whether that of each case is measured, by the first process that reaches it. absent: devices
+    that are not here, whose cases take no time.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class Schedule:
         seed: int,
         seconds: Mapping[str, float] | None = None,
         memory: bool = False,
+        absent: Collection[str] = (),
     ) -> None:
         self.cases = {case.id: case for case in cases}
         self.goal = goal
@@ -125,6 +127,7 @@ class Schedule:
         self._seed = seed
         self._seconds = seconds or {}
         self._memory = memory
+        self._absent = frozenset(absent)
         self._crashes: Counter[str] = Counter()
         self._suspects: set[str] = set()
         self._costs: dict[str, float] = {}
@@ -219,7 +222,8 @@ class Schedule:
         number = len(self.runs) + 1
         order = Random(f"{self._seed}/{number}")
         waiting = self._open()
-        share = self._share(seconds, outside, [case for cases in waiting for case in cases])
+        here = [c for cases in waiting for c in cases if c.device not in self._absent]
+        share = self._share(seconds, outside, here)
         order.shuffle(waiting)
         for level in sorted({self._count(cases) for cases in waiting}):
             chosen: list[Case] = []

@@ -626,6 +626,19 @@ def test_a_budget_holds_six_processes_and_the_memory_that_the_first_measures(
     assert 0.85 * 600.0 < world.time < 600.0
 
 
+def test_the_first_process_is_not_shortened_for_cases_of_a_device_that_is_not_here() -> None:
+    elsewhere = [replace(case, device=f"gpu:{n}") for case in CASES for n in range(9)]
+    every = {case.group: 100.0 for case in (*CASES, *elsewhere)}
+    shares = []
+    for cases, absent in ((CASES, ()), ((*CASES, *elsewhere), tuple(f"gpu:{n}" for n in range(9)))):
+        schedule = Schedule(cases, Goal(), 0, every, memory=True, absent=absent)
+        work = schedule.next(600.0)
+        assert work is not None
+        assert {case.id for case in work.cases} >= {case.id for case in CASES}
+        shares.append(work.share)
+    assert shares[0] == shares[1]
+
+
 def test_a_time_that_was_chosen_for_each_case_is_not_shortened() -> None:
     world = World(seconds=HOURS)
     world.manager(session(goal=Goal(), budget=300.0, seconds=100.0)).run()

@@ -91,11 +91,15 @@ def test_how_little_one_process_knows_does_not_matter_where_their_medians_agree(
     assert codes(judged(processes(5, WIDE, disturbed=5)))[0] == ["wide_interval"]
 
 
-def test_medians_that_differ_by_too_much_are_invalid() -> None:
+def test_medians_that_differ_are_noted_and_by_too_much_invalid() -> None:
     assert codes(judged(processes(6, spread=0.04))) == ([], [])
     found = judged(processes(6, spread=0.2))
+    assert codes(found) == ([], ["wide_interval"])
+    assert "over 6 processes is ±20.0%: the machine's speed changed" in found.noted[0].text
+    assert "inside each process" in found.noted[0].advice
+    found = judged(processes(6, spread=0.3))
     assert codes(found) == (["wide_interval"], [])
-    assert "over 6 processes is ±20.0%" in found.invalid[0].text
+    assert "over 6 processes is ±30.0%, over ±25%" in found.invalid[0].text
 
 
 def test_a_process_that_was_killed_once_is_noted_if_the_others_measured_the_case() -> None:
