@@ -11,7 +11,8 @@ each stands beside its command, in a comment that no reader sees::
     ![what a reader sees](docs/pictures/quick.svg)
     <!-- end -->
 
-This command runs them all again and writes what has changed; with ``--check`` it writes nothing
+What is printed and is no Markdown (no ``--format markdown``) is set as it is, in a fence. This
+command runs them all again and writes what has changed; with ``--check`` it writes nothing
 and says what does not match. Only commands of this package are run, and in this process. Commands
 name files as seen from the project's folder, and are run there; a ``*`` in a name stands for what a
 shell would put there.
@@ -112,14 +113,21 @@ def blocks(document: str, text: str) -> list[Block]:
     return found
 
 
+# What would make a command's output another on another desk.
+_PERSONAL = ("COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "LSTM_RESULTS")
+
+
 @contextlib.contextmanager
 def _at(folder: Path) -> Iterator[None]:
+    """In this folder, and with no wishes of the user's."""
     before = Path.cwd()
+    wishes = {name: os.environ.pop(name) for name in _PERSONAL if name in os.environ}
     os.chdir(folder)
     try:
         yield
     finally:
         os.chdir(before)
+        os.environ.update(wishes)
 
 
 def _expanded(word: str, root: Path) -> list[str]:
@@ -166,7 +174,7 @@ def remake(document: str, root: Path = ROOT, *, write: bool) -> list[str]:
         pieces.append(text[end : match.start("body")])
         end = match.end("body")
         if block.output is None:
-            made = f"\n{run(block, root).strip()}\n\n"
+            made = f"\n{_as_markdown(block, run(block, root))}\n\n"
             if made != block.body:
                 changed.append(f"{document}: `{block.command}`\n{_difference(block.body, made)}")
             pieces.append(made)
@@ -177,6 +185,16 @@ def remake(document: str, root: Path = ROOT, *, write: bool) -> list[str]:
     if write and (new := "".join(pieces)) != text:
         write_bytes(path, new.encode())
     return changed
+
+
+def _as_markdown(block: Block, printed: str) -> str:
+    text = "\n".join(line.rstrip() for line in printed.strip("\n").splitlines())
+    if "markdown" in block.arguments[1]:
+        return text.strip()
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}text\n{text}\n{fence}"
 
 
 def _remake_files(block: Block, output: str, root: Path, *, write: bool) -> list[str]:

@@ -69,7 +69,7 @@ def _sentence(start: str, base: str, new: str, kind: str, pairs: _Pairs) -> str:
     told = f"{start}: {_lead(whole, base, new)}{over}, each with its fastest backend ({who})."
     doubtful = sum(bool(row.invalid) for pair in pairs for row in pair)
     if doubtful:
-        told += f" Do not rely on it: {doubtful} of its {2 * len(pairs)} measurements are INVALID."
+        told += f" Do not rely on it: of its {2 * len(pairs)} measurements, {doubtful} INVALID."
     verdicts = Counter(ratio.verdict for ratio in ratios)
     if len(verdicts) > 1:
         parts = [f"{verdicts[each]} {each}" for each in Verdict if verdicts[each]]

@@ -125,7 +125,7 @@ class Section:
         """The first of its runs, for what all of them share."""
         return self.runs[0]
 
-    @property
+    @cached_property
     def started(self) -> datetime:
         """When its first run began, UTC."""
         return min(run.started for run in self.runs)
@@ -397,24 +397,35 @@ def _judge(places: Sequence[_Place]) -> None:
     distinct = {(id(new), id(base)): (new.runs, base.runs) for new, base in pairs}
     ratios = dict(zip(distinct, compare_all(list(distinct.values())), strict=True))
     for place in places:
-        for number, group in enumerate(place.groups):
+        for group in place.groups:
             base = next(
                 (row for row in group if row.measured and row.case.backend == place.baseline), None
             )
-            place.groups[number] = [
-                replace(
-                    row,
-                    rank=index + 1,
-                    base=None if base is row else base,
-                    to_baseline=ratios.get((id(row), id(base))),
-                    ahead=ratios.get((id(row), id(group[1])))
-                    if index == 0 < len(group) - 1
-                    else None,
-                )
-                if row.measured
-                else row
-                for index, row in enumerate(group)
-            ]
+            for index, row in enumerate(group):
+                if row.measured:
+                    second = group[1] if index == 0 < len(group) - 1 else None
+                    _settle(row, index + 1, base, ratios, second)
+
+
+def _settle(
+    row: Row,
+    rank: int,
+    base: Row | None,
+    ratios: Mapping[tuple[int, int], Comparison],
+    second: Row | None,
+) -> None:
+    """Give a row what only its group could tell.
+
+    Nobody has seen it yet, so that it may still change: to make each row of a large report a second
+    time would take a tenth of the whole.
+    """
+    for name, value in (
+        ("rank", rank),
+        ("base", None if base is row else base),
+        ("to_baseline", ratios.get((id(row), id(base)))),
+        ("ahead", ratios.get((id(row), id(second)))),
+    ):
+        object.__setattr__(row, name, value)
 
 
 def _order(row: Row) -> tuple[object, ...]:

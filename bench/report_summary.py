@@ -38,7 +38,7 @@ from bench.stats import (
 )
 from bench.truncation_cost import cost, streams
 from bench.truncation_words import sentence
-from bench.validity import FEW_PROCESSES, Doubt
+from bench.validity import FEW_PROCESSES, WIDE_INTERVAL, Doubt
 
 # More lines than this are a wall; CSV and JSON have every case.
 _MOST_LINES = 12
@@ -226,7 +226,7 @@ def _answer(table: Table) -> str:
     parts.append(f"{_versus(ahead, second, ', the next')}{over}.")
     if doubtful:
         measured = len(rows[first]) + len(rows[second])
-        parts.append(f" Do not rely on it: {doubtful} of its {measured} measurements are INVALID.")
+        parts.append(f" Do not rely on it: of its {measured} measurements, {doubtful} INVALID.")
     if {group[0].case.backend for group in table.groups} != {first}:
         parts.append(f" {_leaders(table)}")
     return start + "".join(parts) + _windows(table)
@@ -367,21 +367,34 @@ def _invalid(rows: Iterable[Row]) -> list[Finding]:
 def _noted(rows: Iterable[Row]) -> list[Finding]:
     """One line for what happened in a few processes and spoils nothing."""
     by_code: dict[str, list[Doubt]] = {}
+    moved: list[float] = []
     for row in rows:
         for doubt in row.noted:
-            if doubt.code != FEW_PROCESSES:  # ``method`` says what stands in for them
+            if doubt.code == WIDE_INTERVAL and row.interval is not None:
+                moved.append(row.interval.half_width)
+            elif doubt.code != FEW_PROCESSES:  # ``method`` says what stands in for them
                 by_code.setdefault(doubt.code, []).append(doubt)
-    if not by_code:
-        return []
-    told = [
-        f"{clean(doubts[0].text)} ({count(len(doubts), 'case')})" for doubts in by_code.values()
-    ]
-    return [
-        Finding(
-            f"Noted, each in at most a quarter of the processes, which their median does not "
-            f"follow: {_ended('; '.join(told))}"
+    found = []
+    if moved:
+        reach = f"±{min(moved):.0%} to ±{max(moved):.0%}" if len(moved) > 1 else f"±{moved[0]:.0%}"
+        found.append(
+            Finding(
+                f"The machine's speed changed from process to process: the intervals of "
+                f"{count(len(moved), 'time')} reach {reach}. Ratios to other backends are taken "
+                "inside each process, and are surer."
+            )
         )
-    ]
+    if by_code:
+        told = [
+            f"{clean(doubts[0].text)} ({count(len(doubts), 'case')})" for doubts in by_code.values()
+        ]
+        found.append(
+            Finding(
+                "Noted, each in at most a quarter of the processes, which their median does not "
+                f"follow: {_ended('; '.join(told))}"
+            )
+        )
+    return found
 
 
 def _without_time(rows: Iterable[Row]) -> list[Finding]:

@@ -32,7 +32,10 @@ FEW_PROCESSES = "few_processes"
 """The code of a note that a session ended before a case had the processes for an interval of its
 own. ``bench.run`` counts such cases as INVALID: processes are what it is there for."""
 
-_OF_ONE_PROCESS = ("few_samples", "wide_interval")
+WIDE_INTERVAL = "wide_interval"
+"""The code of a median that is known too little, of one process or over several."""
+
+_OF_ONE_PROCESS = ("few_samples", WIDE_INTERVAL)
 """Reasons that say how little one process's own median is known. Over enough processes that shows
 in how their medians differ."""
 
@@ -107,7 +110,7 @@ def pooled(
         else:
             told += ": the machine's speed changed between them"
             advice = "ratios to other backends come from inside each process, and are surer"
-        doubt = Doubt("wide_interval", told, advice, runs, runs)
+        doubt = Doubt(WIDE_INTERVAL, told, advice, runs, runs)
         (invalid if spoils else noted).append(doubt)
     return Validity(tuple(invalid), tuple(noted))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -53,6 +54,25 @@ def test_a_number_that_somebody_changed_is_found_and_nothing_is_written(project:
     assert "437 µs" in number
     assert drawn == f"pictures/a.svg, in a.md: not as `{PLOT}` makes it"
     assert (path.read_bytes(), picture.read_bytes()) == before
+
+
+def test_what_is_no_markdown_is_set_as_it_is_and_the_same_on_every_desk(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "b.md").write_text(
+        "<!-- made by: python -m bench.report a.json --kind throughput -->\n<!-- end -->\n"
+    )
+    remake("b.md", project, write=True)
+    lines = (project / "b.md").read_text().splitlines()
+    assert lines[2] == "```text"
+    assert lines[-3] == "```"
+    assert any(line.startswith("CPU: ") for line in lines)
+    assert not any(line != line.rstrip() for line in lines)
+    monkeypatch.setenv("COLUMNS", "50")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("LSTM_RESULTS", "/elsewhere")
+    assert remake("b.md", project, write=False) == []
+    assert os.environ["COLUMNS"] == "50"
 
 
 def test_a_star_stands_for_the_files_of_that_name(project: Path) -> None:

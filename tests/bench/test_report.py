@@ -384,7 +384,7 @@ def test_a_device_that_wins_at_some_shapes_only_is_told_so() -> None:
 def test_a_word_on_devices_that_stands_on_invalid_measurements_says_so() -> None:
     section = on_devices(("keras", "cpu", 2, 0.01), ("keras", "gpu:0", 2, 0.02), doubt=[BUSY])
     (told,) = report_devices.sentences(section)
-    assert "Do not rely on it: 2 of its 2 measurements are INVALID." in told
+    assert "Do not rely on it: of its 2 measurements, 2 INVALID." in told
 
 
 def test_of_devices_that_share_no_work_nothing_is_told() -> None:
@@ -412,7 +412,7 @@ def test_backends_that_are_the_same_are_not_ranked_in_words() -> None:
 def test_an_answer_that_stands_on_invalid_measurements_says_so() -> None:
     items = [measured("keras", 0.01, reasons=[BUSY]), measured("torch", 0.02)]
     told = sentences(build(results_of(*items)))
-    assert "Do not rely on it: 1 of its 2 measurements are INVALID." in told[0]
+    assert "Do not rely on it: of its 2 measurements, 1 INVALID." in told[0]
     assert told[1] == (
         "INVALID: 1 of 2 measurements: the machine was busy "
         "(keras/b2-t10-i3-h4/float32/inference/cpu). To change that: close other programs."

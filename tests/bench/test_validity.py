@@ -129,3 +129,13 @@ def test_the_report_tells_what_was_noted_and_calls_the_case_valid() -> None:
 def test_a_report_without_anything_noted_does_not_say_so() -> None:
     quiet = build(gather(*[replace(item, valid=True) for item in processes(6)]))
     assert not any(each.text.startswith("Noted") for each in findings(quiet.sections[0]))
+
+
+def test_times_that_moved_are_told_apart_from_what_disturbed_a_few() -> None:
+    report = build(gather(*processes(6, spread=0.2)))
+    (row,) = report.sections[0].rows
+    assert not row.invalid
+    told = [each.text for each in findings(report.sections[0])]
+    (moved,) = [text for text in told if text.startswith("The machine's speed changed")]
+    assert "the intervals of 1 time reach ±20%" in moved
+    assert not any(text.startswith("Noted") for text in told)
