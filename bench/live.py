@@ -48,7 +48,7 @@ class PlainView:
         """Tell that a process has begun."""
         if progress.number != self._number:
             self._number = progress.number
-            self.tell(f"process {progress.number}: {count(progress.of, 'case')}; {state(progress)}")
+            self.tell(f"{_number(progress)}: {count(progress.of, 'case')}; {state(progress)}")
 
     def tell(self, text: str) -> None:
         """One line."""
@@ -104,7 +104,7 @@ def view(console: Console) -> LiveView | PlainView:
 
 def state(progress: Progress) -> str:
     """How far the session is, in words."""
-    goal = "precise" if progress.processes is None else "done"
+    goal = "precise" if progress.processes is None else "in need of no more"
     told = f"{progress.settled} of {count(progress.cases, 'case')} {goal}"
     if progress.budget is None:
         return f"{told}, {duration(progress.spent)} so far"
@@ -113,16 +113,21 @@ def state(progress: Progress) -> str:
 
 def picture(progress: Progress) -> RenderableType:
     """The live view."""
-    number = f"process {progress.number}"
-    if progress.processes is not None:
-        number += f" (each case in {count(progress.processes, 'process')})"
     head = Text.assemble(
-        (number, "bold"), f": {progress.done} of {count(progress.of, 'case')}; {state(progress)}"
+        (_number(progress), "bold"),
+        f": {progress.done} of {count(progress.of, 'case')}; {state(progress)}",
     )
     parts: list[RenderableType] = [head, Text(_busy(progress), style="dim")]
     if progress.leaders:
         parts.append(_table(progress.leaders))
     return Group(*parts)
+
+
+def _number(progress: Progress) -> str:
+    number = f"process {progress.number}"
+    if progress.processes is not None:
+        number += f" (each case in {count(progress.processes, 'process')})"
+    return number
 
 
 def _busy(progress: Progress) -> str:

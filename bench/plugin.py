@@ -531,6 +531,8 @@ def _settings(config: pytest.Config) -> Settings:
     )
     given = {name: get(f"lstm_{name}") for name in names}
     chosen = {name: value for name, value in given.items() if value is not None}
+    # Results are shown around: a file's folder is nobody's business, and no difference of two runs.
+    chosen |= {name: Path(chosen[name]).name for name in ("suite", "cases") if name in chosen}
     folder = get("lstm_results") or default_folder()
     return Settings(
         folder=config.invocation_params.dir / Path(folder).expanduser(),

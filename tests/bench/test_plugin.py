@@ -514,7 +514,7 @@ def test_options_are_recorded(project: Project) -> None:
     run = done.file.run
     assert (run.seed, run.session) == (7, "abc")
     assert run.options["precision"] == 0.05
-    assert run.options["suite"] == str(project.suite)
+    assert run.options["suite"] == project.suite.name
     assert {each.stopped for each in done.file.measurements} <= {"precise", "time"}
 
 
@@ -590,6 +590,8 @@ def test_a_list_of_cases_is_what_is_measured(project: Project) -> None:
     listed.write_text(json.dumps([IDS[2]]))
     done = project.measure(f"--lstm-cases={listed}")
     assert [each.case.id for each in done.file.measurements] == [IDS[2]]
+    assert done.file.run.options["cases"] == listed.name
+    assert str(project.folder) not in done.files[0].read_text()
 
 
 def test_a_benchmark_file_that_is_named_is_measured(project: Project) -> None:

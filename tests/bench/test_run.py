@@ -516,7 +516,8 @@ def test_off_a_terminal_a_process_is_one_plain_line() -> None:
             view.update(progress(budget=None, processes=4))
         view.tell("numpy\x1b[2J failed: [red]so")
     assert shown(console).splitlines() == [
-        "process 3: 4 cases; 2 of 5 cases done, 1 min 05 s so far",
+        "process 3 (each case in 4 processes): 4 cases; 2 of 5 cases in need of no more, "
+        "1 min 05 s so far",
         "numpy?[2J failed: [red]so",
     ]
 
