@@ -34,6 +34,7 @@ from bench.truncation_words import without_time
 
 FORMATS = ("terminal", "markdown", "csv", "json", "svg", "png")
 PICTURES = FORMATS[-2:]
+BRIEF = "brief"
 
 MEASURE = "python -m bench.run truncation"
 
@@ -68,6 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _truncation(options: argparse.Namespace) -> int:
     kind = options.format or _kind_of(options.output)
+    if options.brief:
+        if kind != "markdown":
+            raise NothingToReportError("--brief is a table for Markdown: add --format markdown")
+        kind = BRIEF
     if kind in PICTURES:
         from bench import drawing
 
@@ -195,6 +200,7 @@ def _text(found: Sequence[Stream], kind: str) -> str:
     writers = {
         "terminal": truncation_output.as_text,
         "markdown": truncation_output.as_markdown,
+        BRIEF: truncation_output.as_brief,
         "csv": truncation_data.as_csv,
         "json": truncation_data.as_json,
     }
@@ -237,6 +243,11 @@ def _parser() -> argparse.ArgumentParser:
         help="only these backends, separated by commas",
     )
     parser.add_argument("--device", help="only this device: cpu, gpu:0, ...")
+    parser.add_argument(
+        "--brief",
+        action="store_true",
+        help="with --format markdown: of each stream only the table with a line a backend",
+    )
     return parser
 
 

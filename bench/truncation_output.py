@@ -296,6 +296,18 @@ def as_markdown(streams: Sequence[Stream]) -> str:
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
+def as_brief(streams: Sequence[Stream]) -> str:
+    """Of each stream only the table with a line a backend: for a page that has its own headings."""
+    blocks: list[str] = []
+    drawn = [stream for stream in streams if stream.windows]
+    for stream in drawn:
+        blocks += [f"**{_escaped(title(stream.table))}**", _table(summary_sheet(stream))]
+    for section in {id(stream.section): stream.section for stream in drawn}.values():
+        about = "; ".join([heading(section), *(text for _, text in machine(section))])
+        blocks.append(_escaped(f"{about}."))
+    return "\n\n".join(blocks) + "\n"
+
+
 def _table(sheet: Sheet) -> str:
     named = sheet.headings[0] == "backend"
     lines = [

@@ -18,7 +18,13 @@ from bench.results import collect
 from bench.stats import Interval
 from bench.truncation_cost import Learned, Stream, streams
 from bench.truncation_data import as_csv, as_json, records
-from bench.truncation_output import as_markdown, as_text, backend_sheet, summary_sheet
+from bench.truncation_output import (
+    as_brief,
+    as_markdown,
+    as_text,
+    backend_sheet,
+    summary_sheet,
+)
 from bench.truncation_words import (
     misfit,
     sentence,
@@ -349,6 +355,26 @@ def test_markdown_has_the_same_tables(stream: Stream) -> None:
     assert len({line.count(" | ") for line in table[: len(made.COSTS) + 2]}) == 1
 
 
+def test_in_brief_markdown_has_a_line_a_backend_and_no_headings_of_its_own(stream: Stream) -> None:
+    text = as_brief([stream])
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(table) == len(made.COSTS) + 2
+    assert table == [line for line in as_markdown([stream]).splitlines() if line in table]
+    assert "#" not in text
+    assert text.startswith("**cpu, training")
+    assert "CPU of made-up" in text.splitlines()[-1]
+
+
+def test_brief_is_refused_where_nothing_is_brief(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = made.write_windows(tmp_path)
+    assert run(*paths, "--brief") == 2
+    assert "add --format markdown" in capsys.readouterr().err
+    assert run(*paths, "--brief", "--format", "markdown") == 0
+    assert capsys.readouterr().out.startswith("**")
+
+
 def test_csv_and_json_have_every_window_unscaled(stream: Stream) -> None:
     rows = list(csv.DictReader(io.StringIO(as_csv([stream]))))
     document = json.loads(as_json([stream]))
@@ -365,8 +391,9 @@ def test_a_hostile_name_is_text_in_every_format(tmp_path: Path) -> None:
     hostile = "[red]a|b`<script>$x^2$\x1b[31m"
     paths = made.write_windows(tmp_path, {hostile: made.Cost(1e-3, 1e-4)}, reason="=1+1")
     (found,) = read(paths)
-    for text in (as_text([found]), as_markdown([found]), as_csv([found])):
+    for text in (as_text([found]), as_markdown([found]), as_brief([found]), as_csv([found])):
         assert "\x1b" not in text
+    assert "<script>" not in as_brief([found]).replace(r"\<script\>", "")
     assert "[red]a|b" in as_text([found])
     assert "<script>" not in as_markdown([found]).replace(r"\<script\>", "")
     pytest.importorskip("matplotlib")
