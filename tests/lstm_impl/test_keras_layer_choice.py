@@ -192,6 +192,11 @@ def test_whatever_auto_picks_can_serve_the_layer(call: Call, training: bool) -> 
         (False, 8, 512, "partial_unroll@5+preproject"),
         (False, None, 512, "partial_unroll@5+preproject"),
         (False, 64, 512, "keras"),
+        (False, 32, 128, "partial_unroll@5+preproject"),
+        (False, 16, 256, "partial_unroll@5+preproject"),
+        (False, 32, 256, "keras"),
+        (False, 1, 4096, "partial_unroll@5+preproject"),
+        (False, None, 5000, "keras"),
     ],
 )
 def test_on_the_cpu_auto_takes_what_was_measured_to_be_fastest(
