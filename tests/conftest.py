@@ -1,0 +1,8 @@
+"""What all tests need of the process that runs them."""
+
+import signal
+
+# What a shell sends to the background ignores Ctrl-C, and so does every process started from there.
+# Tests of Ctrl-C would then wait for what never comes.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
