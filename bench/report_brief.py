@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from bench.report_markdown import escaped, line
 from bench.report_rows import KINDS, Report, Row, Section, Table
-from bench.report_summary import heading, machine, name
+from bench.report_summary import caption, name
 from bench.report_tables import MARKS, mark, parts
-from bench.report_text import bounds, code, shape_words, times_as
+from bench.report_text import code, shape_words, times_as, times_bounds
 
 
 def brief(report: Report) -> str:
@@ -33,8 +33,7 @@ def _section(section: Section) -> list[str]:
         for group in table.groups:
             lines.append(_fastest(first, group[0], table))
             first = ""  # it stands only in the first line of its works
-    about = "; ".join([heading(section), *(text for _, text in machine(section))])
-    return ["\n".join(lines), escaped(f"{MARKS}. {about}.")]
+    return ["\n".join(lines), escaped(f"{MARKS}. {caption(section)}")]
 
 
 def _fastest(first: str, row: Row, table: Table) -> str:
@@ -49,9 +48,7 @@ def _fastest(first: str, row: Row, table: Table) -> str:
     if row.to_baseline is not None:
         ratio = row.to_baseline.ratio
         versus = f"{times_as(ratio.mid)}, {row.to_baseline.verdict.value}"
-        # Times as fast is the ratio upside down, and so are its ends.
-        faster = ratio.mid <= 1 and ratio.low > 0
-        around = bounds(1 / ratio.high, 1 / ratio.low) if faster else bounds(ratio.low, ratio.high)
+        around = times_bounds(ratio.mid, ratio.low, ratio.high)
     elif row.case.backend == table.baseline:
         versus = "it is that"
     backend = f"{code(row.case.backend)} {mark(row)}".strip()

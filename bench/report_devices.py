@@ -6,12 +6,11 @@ the map of where one starts to win. This room knows a section's tables and makes
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from bench.report_rows import KINDS, Row, Section
-from bench.report_text import LONGEST_NAME, bounds, clean, count, listed, times_as
+from bench.report_text import LONGEST_NAME, clean, count, listed, times_as, times_bounds
 from bench.stats import Comparison, RunSamples, Verdict, compare_all, geometric_mean
 
 _MOST = 6
@@ -81,11 +80,9 @@ def _sentence(start: str, base: str, new: str, kind: str, pairs: _Pairs) -> str:
 
 
 def _lead(found: Comparison, base: str, new: str) -> str:
-    low, high = found.ratio.low, found.ratio.high
-    if found.ratio.mid <= 1:
-        low, high = (1 / high if high else math.inf), (1 / low if low else math.inf)
-    told = f"{_name(new)} is {times_as(found.ratio.mid)} as {_name(base)}"
-    return f"{told} ({bounds(low, high)}, {found.verdict})"
+    ratio = found.ratio
+    told = f"{_name(new)} is {times_as(ratio.mid)} as {_name(base)}"
+    return f"{told} ({times_bounds(ratio.mid, ratio.low, ratio.high)}, {found.verdict})"
 
 
 def _backends(rows: Sequence[Row]) -> str:

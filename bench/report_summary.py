@@ -23,6 +23,7 @@ from bench.report_text import (
     seconds,
     shape_words,
     times_as,
+    times_bounds,
 )
 from bench.stats import (
     CASE_CONFIDENCE,
@@ -126,6 +127,11 @@ def machine(section: Section) -> list[tuple[str, str]]:
     versions = [f"{each} {_text(libraries[each])}" for each in _LIBRARIES if each in libraries]
     found.append(("Libraries", ", ".join([_text(before.get("python")), *versions]).strip(", ")))
     return [(label, text) for label, text in found if text]
+
+
+def caption(section: Section) -> str:
+    """What stands under a table that has no heading: what was run, and the machine."""
+    return "; ".join([heading(section), *(text for _, text in machine(section))]) + "."
 
 
 def method(section: Section) -> list[str]:
@@ -250,11 +256,8 @@ def _over_all(new: Sequence[Row], base: Sequence[Row]) -> Comparison:
 
 def _versus(found: Comparison, other: str, apposition: str = "") -> str:
     ratio = found.ratio
-    low, high = ratio.low, ratio.high
-    if ratio.mid <= 1:
-        low, high = (1 / ratio.high if ratio.high else math.inf, 1 / low if low else math.inf)
     told = f"{times_as(ratio.mid)} as {name(other)}{apposition}"
-    return f"{told} ({bounds(low, high)}, {found.verdict})"
+    return f"{told} ({times_bounds(ratio.mid, ratio.low, ratio.high)}, {found.verdict})"
 
 
 def _leaders(table: Table) -> str:

@@ -94,6 +94,13 @@ def times_as(time_ratio: float) -> str:
     return f"{_times(1 / time_ratio) if time_ratio else '∞'} times as fast"
 
 
+def times_bounds(mid: float, low: float, high: float) -> str:
+    """The bounds of a ratio of times, put as ``times_as`` puts the ratio itself."""
+    if mid <= 1:  # times as fast is the ratio upside down, and so are its ends
+        low, high = (1 / high if high else math.inf), (1 / low if low else math.inf)
+    return bounds(low, high)
+
+
 def count(number: int, noun: str) -> str:
     """1 case, 2 cases; 1 process, 2 processes."""
     plural = "es" if noun.endswith("s") else "s"

@@ -17,7 +17,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from bench.report_rows import Row
-from bench.report_summary import heading, machine, title
+from bench.report_summary import caption, heading, machine, title
 from bench.report_text import (
     LONGEST_NAME,
     LONGEST_SENTENCE,
@@ -303,8 +303,7 @@ def as_brief(streams: Sequence[Stream]) -> str:
     for stream in drawn:
         blocks += [f"**{_escaped(title(stream.table))}**", _table(summary_sheet(stream))]
     for section in {id(stream.section): stream.section for stream in drawn}.values():
-        about = "; ".join([heading(section), *(text for _, text in machine(section))])
-        blocks.append(_escaped(f"{about}."))
+        blocks.append(_escaped(caption(section)))
     return "\n\n".join(blocks) + "\n"
 
 

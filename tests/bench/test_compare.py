@@ -796,9 +796,13 @@ def test_in_github_actions_the_summary_is_appended_and_slower_cases_are_annotate
     assert text.startswith("before\n## NEW")
     assert "| `keras/b8-t10-i4-h8/float32/inference/cpu` |" in text
     assert "**SLOWER**" in text
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("::")]
-    (line,) = lines
+    (line,) = annotated(capsys)
     assert line.startswith("::warning title=SLOWER%3A keras::keras/b8-t10-i4-h8/float32")
+
+
+def annotated(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What GitHub Actions would take for itself of what was printed."""
+    return [line for line in capsys.readouterr().out.splitlines() if line.startswith("::")]
 
 
 def test_a_case_that_broke_the_rule_is_an_error_not_a_warning(
@@ -810,8 +814,7 @@ def test_a_case_that_broke_the_rule_is_an_error_not_a_warning(
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
     for rule, level in (("slower", "error"), ("slower:50%", "warning")):
         compare.main([*slower, "--fail-on", rule])
-        lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("::")]
-        assert [line.split()[0] for line in lines] == [f"::{level}"]
+        assert [line.split()[0] for line in annotated(capsys)] == [f"::{level}"]
 
 
 def test_annotations_escape_what_ends_a_workflow_command() -> None:

@@ -1,19 +1,17 @@
 """Maps of what was learned: what a file may contain, and what a map answers."""
 
-import copy
 import json
 import math
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench import learning_results
@@ -21,6 +19,7 @@ from bench.learning_results import Cell, LearningMap, LearningRun, file_data, no
 from bench.result_fields import ResultError
 from bench.result_writer import write
 from tests.bench import made_windows as made
+from tests.bench.mutations import mutate, patched
 
 GOLDEN = Path(__file__).parent / "golden"
 WHOLE = GOLDEN / "learning-1.json"
@@ -204,30 +203,6 @@ def test_a_journal_without_its_first_line_is_refused(tmp_path: Path) -> None:
     assert refusal(path) == "holds no whole line"
 
 
-def places(document: object) -> Iterator[tuple[Any, Any]]:
-    """Every place of a document: its container and the key in it."""
-    if isinstance(document, dict):
-        for key, value in document.items():
-            yield document, key
-            yield from places(value)
-    elif isinstance(document, list):
-        for index, value in enumerate(document):
-            yield document, index
-            yield from places(value)
-
-
-ODD_VALUES = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(),
-    st.just(10**400),
-    st.floats(),
-    st.sampled_from([-1, 2**63, 5e-324, 1.7e308, "", "copy", "\ud800", "<script>"]),
-    st.lists(st.integers(), max_size=3),
-    st.dictionaries(st.text(max_size=5), st.integers(), max_size=3),
-)
-
-
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), count=st.integers(1, 3))
 def test_a_golden_file_mutated_gives_a_map_or_a_clear_error(
@@ -235,17 +210,7 @@ def test_a_golden_file_mutated_gives_a_map_or_a_clear_error(
 ) -> None:
     document = json.loads(WHOLE.read_text())
     document["learning"]["cells"] = document["learning"]["cells"][:3]
-    for _ in range(count):
-        all_places = list(places(document))
-        assume(all_places)
-        container, key = data.draw(st.sampled_from(all_places))
-        action = data.draw(st.sampled_from(["replace", "delete", "double"]))
-        if action == "delete":
-            del container[key]
-        elif action == "double" and isinstance(container, list):
-            container.insert(key, copy.deepcopy(container[key]))
-        else:
-            container[key] = data.draw(ODD_VALUES)
+    mutate(document, data, count)
     check_survives(save(tmp_path / "learning-a.json", document))
 
 
@@ -259,11 +224,7 @@ def test_a_golden_file_mutated_gives_a_map_or_a_clear_error(
 def test_a_golden_file_with_other_bytes_gives_a_map_or_a_clear_error(
     tmp_path: Path, source: Path, where: float, length: int, patch: bytes
 ) -> None:
-    whole = source.read_bytes()
-    start = int(where * len(whole))
-    path = tmp_path / source.name
-    path.write_bytes(whole[:start] + patch + whole[start + length :])
-    check_survives(path)
+    check_survives(patched(source, tmp_path, where, length, patch))
 
 
 def check_survives(path: Path) -> None:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -495,17 +495,19 @@ def test_elsewhere_than_on_linux_the_reason_is_kept(
     assert reason(process_memory.measure(case("numpy"), 0, ENOUGH)).endswith("from Linux's /proc")
 
 
+def peaks_of(
+    backend: str, batch: int, windows: Sequence[int], process_memory: ProcessMemory
+) -> list[float]:
+    """The peak at each window of a stream as long as the longest, 16 features and 64 units."""
+    stream, spec = max(windows), LSTMSpec(16, 64)
+    cases = [Case(backend, spec, Workload(batch, stream, "training", window=k)) for k in windows]
+    return [known(process_memory.measure(each, 0, ENOUGH))[0] for each in cases]
+
+
 @linux
 def test_a_real_backends_memory_grows_with_its_window(process_memory: ProcessMemory) -> None:
-    spec, windows = LSTMSpec(16, 64), (25, 100, 400)
-    peaks = [
-        known(
-            process_memory.measure(
-                Case("numpy", spec, Workload(16, 400, "training", window=window)), 0, ENOUGH
-            )
-        )[0]
-        for window in windows
-    ]
+    windows = (25, 100, 400)
+    peaks = peaks_of("numpy", 16, windows, process_memory)
     slope = bytes_per_timestep(windows, peaks)
     assert slope is not None
     # It keeps gates, cells and outputs in float64: six arrays of [batch, hidden] at least.
@@ -518,15 +520,8 @@ def test_a_real_backends_memory_grows_with_its_window(process_memory: ProcessMem
 def test_tensorflows_memory_is_measured_in_a_fork_of_its_server(
     process_memory: ProcessMemory,
 ) -> None:
-    spec, windows = LSTMSpec(16, 64), (30, 240)
-    peaks = [
-        known(
-            process_memory.measure(
-                Case("while_loop", spec, Workload(32, 240, "training", window=window)), 0, ENOUGH
-            )
-        )[0]
-        for window in windows
-    ]
+    windows = (30, 240)
+    peaks = peaks_of("while_loop", 32, windows, process_memory)
     assert list(process_memory._servers) == ["tensorflow"]
     slope = bytes_per_timestep(windows, peaks)
     assert slope is not None

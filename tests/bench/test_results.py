@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from bench import result_writer, results
 from bench.cases import Case
 from bench.results import Journal, Measurement, ResultError, ResultWriteError
+from tests.bench.mutations import mutate, patched
 
 GOLDEN = Path(__file__).parent / "golden"
 REPLICATE = GOLDEN / "replicate-1.json"
@@ -321,31 +322,6 @@ def test_an_unreadable_file_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     assert refusal(REPLICATE) == "cannot be read: Permission denied"
 
 
-def mutations(document: object) -> Iterator[tuple[Any, Any]]:
-    """Every place of a document: its container and the key in it."""
-    if isinstance(document, dict):
-        for key, value in document.items():
-            yield document, key
-            yield from mutations(value)
-    elif isinstance(document, list):
-        for index, value in enumerate(document):
-            yield document, index
-            yield from mutations(value)
-
-
-ODD_VALUES = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(),
-    st.just(10**400),
-    st.floats(),
-    st.sampled_from([-1, 0, 1, 2**63, -0.0, 5e-324, 1.7e308, "", "cpu", "\ud800", "<script>"]),
-    st.text(max_size=20),
-    st.lists(st.integers(), max_size=3),
-    st.dictionaries(st.text(max_size=5), st.integers(), max_size=3),
-)
-
-
 @settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -354,18 +330,7 @@ def test_a_golden_file_mutated_gives_a_result_or_a_clear_error(
     tmp_path: Path, data: st.DataObject, count: int
 ) -> None:
     document = json.loads(REPLICATE.read_text())
-    for _ in range(count):
-        places = list(mutations(document))
-        if not places:
-            break
-        container, key = data.draw(st.sampled_from(places))
-        action = data.draw(st.sampled_from(["replace", "delete", "double"]))
-        if action == "delete":
-            del container[key]
-        elif action == "double" and isinstance(container, list):
-            container.insert(key, copy.deepcopy(container[key]))
-        else:
-            container[key] = data.draw(ODD_VALUES)
+    mutate(document, data, count)
     check_survives(save(tmp_path / "a.json", document))
 
 
@@ -381,11 +346,7 @@ def test_a_golden_file_mutated_gives_a_result_or_a_clear_error(
 def test_a_golden_file_with_other_bytes_gives_a_result_or_a_clear_error(
     tmp_path: Path, source: Path, where: float, length: int, patch: bytes
 ) -> None:
-    whole = source.read_bytes()
-    start = int(where * len(whole))
-    path = tmp_path / source.name
-    path.write_bytes(whole[:start] + patch + whole[start + length :])
-    check_survives(path)
+    check_survives(patched(source, tmp_path, where, length, patch))
 
 
 def check_survives(path: Path) -> None:
