@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from bench import devices
 from bench.devices import Nvml
-from bench.memory_server import one_line
+from bench.raised import one_line
 from bench.result_schema import Figures
 from lstm_impl import Step
 

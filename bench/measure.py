@@ -20,6 +20,8 @@ from bench import devices, energy, environment, equivalence, estimate, memory, r
 from bench.cases import Case
 from bench.environment import Disturbance
 from bench.equivalence import GateResult
+from bench.guard import EscapedError, Guard, Interrupts
+from bench.raised import one_line
 from bench.result_schema import SCHEMA, Figures, Reason
 from bench.timing import Broken, Clock, FirstUse, Plan, Series, Stopped
 from bench.validity import WIDE
@@ -45,6 +47,9 @@ measured in; single readings scatter by some per cent."""
 
 HOT_SHARE = 0.01
 """Part of the time for which a GPU may be slowed down by heat."""
+
+MOST_EVIDENCE = 1_000_000
+"""Letters of a case's evidence as JSON. What says which kernels ran takes some thousands."""
 
 NOT_MEASURED, REFUSED, FAILED = "not_measured", "refused", "failed"
 
@@ -72,7 +77,7 @@ class Measured:
 
     build, judging, looking: seconds to make the model, of the gate, and to ask what it runs.
     timing: its part of the seconds for which its group was warmed up and timed. reasons: empty if
-    it is valid.
+    it is valid. remarks: what its backend's code warned of, and what it changed of the process.
     """
 
     series: Series
@@ -87,6 +92,7 @@ class Measured:
     judging: float | None = None
     looking: float | None = None
     timing: float | None = None
+    remarks: tuple[str, ...] = ()
 
     def to_extra(self, case: Case, seed: int) -> dict[str, object]:
         """What stands beside the samples in a result file."""
@@ -131,6 +137,7 @@ class Measured:
                     for each in self.reasons
                 ],
             },
+            "remarks": list(self.remarks),
         }
 
 
@@ -141,7 +148,8 @@ Result: TypeAlias = Measured | Unmeasured
 class Prepared:
     """A case that may be timed: it has passed the gate.
 
-    build, judging, looking: seconds, as in ``Measured``. memory: what it held on a GPU.
+    build, judging, looking: seconds, as in ``Measured``. memory: what it held on a GPU. guard: to
+    be around whatever more is asked of it.
     """
 
     step: Step
@@ -152,6 +160,7 @@ class Prepared:
     judging: float
     looking: float
     memory: Figures | None = None
+    guard: Guard = field(default_factory=Guard)
 
 
 @dataclass(frozen=True)
@@ -164,6 +173,7 @@ class Bench:
     memory on a GPU, for a backend and a device. resident: measures a case's memory on the CPU with
     a seed and within so many seconds; None measures none. energy: of a step on a device, which
     takes so many seconds. case_limit: seconds after which a case is ended from outside, if it is.
+    interrupts: tells a Ctrl-C from what a backend raises.
     """
 
     clock: Clock = field(default_factory=Clock.system)
@@ -183,6 +193,7 @@ class Bench:
         default_factory=lambda: energy.EnergyMeter().measure
     )
     case_limit: float | None = None
+    interrupts: Interrupts = field(default_factory=Interrupts)
 
     def frameworks(self, device: str) -> set[str]:
         """Those that this process computes with on a device."""
@@ -219,6 +230,11 @@ def measure_group(
     alternating blocks.
     """
     bench = bench or Bench()
+    with bench.interrupts:
+        return _measure_group(cases, plan, seed, bench)
+
+
+def _measure_group(cases: Sequence[Case], plan: Plan, seed: int, bench: Bench) -> dict[str, Result]:
     with ignored_deprecations():
         ready: dict[str, Prepared] = {}
         took: dict[str, float] = {}
@@ -236,7 +252,12 @@ def measure_group(
             bench.announce([case for case in cases if case.id in ready])
         before = bench.activity()
         begun = bench.clock.now()
-        timed = timing.measure({name: each.step for name, each in ready.items()}, plan, bench.clock)
+        timed = timing.measure(
+            {name: each.step for name, each in ready.items()},
+            plan,
+            bench.clock,
+            {name: each.guard for name, each in ready.items()},
+        )
         timing_each = (bench.clock.now() - begun) / max(1, len(ready))
         disturbance = environment.between(before, bench.activity())
     threads = bench.too_many_threads() if ready else ()
@@ -245,7 +266,7 @@ def measure_group(
             continue
         prepared, series = ready[case.id], timed[case.id]
         if isinstance(series, Broken):
-            results[case.id] = _failed(series.error, series.during)
+            results[case.id] = failed(series.error, series.during)
         else:
             results[case.id] = under_roofs(
                 case,
@@ -267,9 +288,8 @@ def measure_group(
         for case in cases:
             found = results[case.id]
             if isinstance(found, Measured):
-                results[case.id] = with_needs(
-                    case, found, ready[case.id], seed, took[case.id], bench
-                )
+                found = with_needs(case, found, ready[case.id], seed, took[case.id], bench)
+                results[case.id] = replace(found, remarks=tuple(ready[case.id].guard.remarks))
     return {case.id: results[case.id] for case in cases}
 
 
@@ -312,7 +332,11 @@ def with_needs(
     bench.announce((case,))  # it is watched for this apart: its time limit begins anew
     if not on_cpu:
         seconds = statistics.median(measured.series.samples)
-        used = bench.energy(prepared.step, case.device, seconds)
+        try:
+            with prepared.guard:
+                used = bench.energy(prepared.step, case.device, seconds)
+        except EscapedError as escaped:
+            used = energy.unknown(f"{type(escaped.error).__name__} while it was measured")
         return replace(measured, memory=prepared.memory, energy=used)
     assert bench.resident is not None
     first = prepared.build + prepared.first_use.trace + prepared.first_use.first_call
@@ -329,14 +353,22 @@ def prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
     """
     if missing := devices.explain_missing(case.device):
         return Unmeasured(NOT_MEASURED, f"no {case.device}: {missing}")
+    with Guard(bench.interrupts) as guard:
+        prepared = _prepare(case, seed, bench)
+    return replace(prepared, guard=guard) if isinstance(prepared, Prepared) else prepared
+
+
+def _prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
+    """``prepare`` within a guard: nothing that the backend's code raises gets out."""
     during = "while it was looked up"
     try:
         backend = get_backend(case.backend)
         available = backend.availability(case.device)
         if not available:
-            return Unmeasured(NOT_MEASURED, available.reason, available.install)
+            reason = _text("reason for being unavailable", available.reason)
+            return Unmeasured(NOT_MEASURED, reason, _text("way to install", available.install))
         if refusal := backend.refusal(case.spec, case.workload):
-            return Unmeasured(REFUSED, refusal)
+            return Unmeasured(REFUSED, _text("refusal", refusal))
         if reason := estimate.too_large(case, bench.free(case.device)):
             return Unmeasured(NOT_MEASURED, reason, estimate.ADVICE)
         during = "while its framework was started"
@@ -369,36 +401,46 @@ def prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
         start = bench.clock.now()
         evidence = model.evidence(case.workload)
         looking = bench.clock.now() - start
-        json.dumps(evidence)  # what is not plain data could not be recorded
+        if not isinstance(evidence, Mapping):
+            raise TypeError(f"its evidence is a {type(evidence).__name__}; expected a dictionary")
+        size = len(json.dumps(evidence))  # what is not plain data could not be recorded
+        if size > MOST_EVIDENCE:
+            raise ValueError(f"its evidence is {size} letters long; at most {MOST_EVIDENCE} fit")
         if missing := backend.missing_evidence(evidence, case.device):
             return Unmeasured(
-                FAILED, missing, "its time would be that of something else; none was taken"
+                FAILED,
+                _text("missing evidence", missing),
+                "its time would be that of something else; none was taken",
             )
         return Prepared(step, build, first_use, result, evidence, judging, looking, held)
     except UnavailableError as error:
         return Unmeasured(NOT_MEASURED, one_line(error))
     except UnsupportedError as error:
         return Unmeasured(REFUSED, one_line(error))
-    except Exception as error:
-        # Whatever a backend raises is the result of its own case.
-        return _failed(error, during)
+    except BaseException as error:
+        # Whatever a backend raises is the result of its own case, SystemExit and a
+        # KeyboardInterrupt of its own making too: the guard lets a real one through.
+        return failed(error, during)
 
 
-def _failed(error: Exception, during: str) -> Unmeasured:
+def _text(what: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"its {what} is a {type(value).__name__}; expected text")
+    return value
+
+
+def failed(error: BaseException, during: str) -> Unmeasured:
+    """What becomes of a case whose backend raised this. during: when, in words."""
+    if isinstance(error, EscapedError):
+        error = error.error
+    told = one_line(error)
+    if isinstance(error, KeyboardInterrupt):
+        told += "; its own code raised it: no Ctrl-C came"
     return Unmeasured(
         FAILED,
-        f"{type(error).__name__} {during}: {one_line(error)}",
+        f"{type(error).__name__} {during}: {told}",
         details="".join(traceback.format_exception(error)),
     )
-
-
-def one_line(error: Exception) -> str:
-    """The first thing that an error says: a framework's goes on for pages."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    # "Graph execution error:" alone says nothing.
-    text = " ".join(lines[:2] if lines and lines[0].endswith(":") else lines[:1])
-    text = text or "it said nothing"
-    return text if len(text) <= 300 else text[:297] + "..."
 
 
 def validity(

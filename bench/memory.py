@@ -26,7 +26,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 from bench import devices, estimate
 from bench.cases import Case
-from bench.memory_server import one_line
+from bench.raised import one_line
 from bench.result_schema import Figures
 from lstm_impl import Backend, Step, get_backend
 

@@ -22,6 +22,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
+from bench.raised import one_line
+
 MODULES: Mapping[str, Sequence[str]] = {
     # What a framework's backends use besides the module of its name; what is not installed is
     # passed over. It is here, before any case, so that it is not counted as the case's.
@@ -206,12 +208,6 @@ def _be_the_child(request: Mapping[str, object], writer: int, server: int) -> No
     with contextlib.suppress(OSError):
         os.write(writer, json.dumps(found).encode())
     os._exit(0)
-
-
-def one_line(error: BaseException) -> str:
-    """The first thing that an error says."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else "it said nothing"
 
 
 def _ending(code: int) -> str:

@@ -176,6 +176,9 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     _refuse_xdist(config)
     # Its fixture is not used where a case has no time, which we say ourselves and better.
+    # What stands in a project's own settings (ours makes tests of warnings) is for its tests: a
+    # backend's warnings are recorded with their case, those of the suite itself are shown.
+    config.addinivalue_line("filterwarnings", "default")
     config.addinivalue_line("filterwarnings", "ignore:Benchmark fixture was not used at all")
     given = [str(argument).partition("=")[0] for argument in config.invocation_params.args]
     if config.option.benchmark_columns is None:
@@ -571,6 +574,8 @@ def _try_once(case: Case, seed: int) -> None:
 
 # -- words
 
+_MOST_REMARKS = 8
+
 
 def _header(suite: Suite, settings: Settings) -> list[str]:
     from bench import devices
@@ -612,6 +617,9 @@ def _summary(recorder: Recorder) -> Iterator[str]:
     for reason, count in counted_reasons(invalid).items():
         more = f" (and {count - 1} more like it)" if count > 1 else ""
         yield f"  {reason.text}{more}; {reason.advice}"
+    remarks = Counter(text for result in measured for text in result.remarks)
+    for text, count in remarks.most_common(_MOST_REMARKS):
+        yield f"said by the code of {_cases(count)}: {text}"
     for why, count in unweighed(result.memory for result in measured).items():
         yield f"memory of {_cases(count)} {why}"
     others = [result for result in recorder.done.values() if isinstance(result, Unmeasured)]

@@ -20,7 +20,7 @@ from bench.cases import Case
 from bench.measure import Bench, Measured, Result, Unmeasured
 from bench.memory import ProcessMemory
 from bench.result_schema import Run
-from bench.result_writer import Journal
+from bench.result_writer import Journal, ResultWriteError
 from bench.suites import Suite
 from bench.timing import Plan
 
@@ -136,10 +136,21 @@ class Recorder:
             # What is ready and not yet on disk would not outlive a crash, so that no more than one
             # group is ever ready.
             self._ready = dict.fromkeys((each.id for each in group), INTERRUPTED)
-            self._ready = measure.measure_group(
-                group, self.plan(case.group), self.settings.seed, self._announcing()
-            )
+            self._ready = self._measure(group)
         return self._ready[case.id]
+
+    def _measure(self, group: Sequence[Case]) -> dict[str, Result]:
+        plan = self.plan(group[0].group)
+        try:
+            return measure.measure_group(group, plan, self.settings.seed, self._announcing())
+        except ResultWriteError:
+            raise
+        except Exception as error:
+            # No backend's doing, since those are caught: the suite's own. It is filed all the same,
+            # or every process to come would try it again.
+            return dict.fromkeys(
+                (each.id for each in group), measure.failed(error, "in the suite itself")
+            )
 
     def keep_time(self, case: Case, measured: Measured, entry: Information) -> None:
         """Put a measured case on disk. ``entry``: as pytest-benchmark makes it, ours within.

@@ -41,7 +41,8 @@ class Row:
     interval: seconds per step. samples: how many in all runs. setup: the runs' medians, seconds.
     memory, roofs, energy: the medians over the runs that have such figures, by name.
     invalid: why the numbers are not to be trusted, each reason once; empty if they are. noted: what
-        happened in a few processes and spoils nothing.
+        happened in a few processes and spoils nothing. remarks: what the backend's code warned of
+        and what it changed of its process, each once.
     rank: 1 for the smallest time among the backends of the group.
     base: the baseline's row, None if that was not measured there or is this one.
     to_baseline: this row's time over the baseline's.
@@ -62,6 +63,7 @@ class Row:
     steady: bool | None = None
     invalid: tuple[Doubt, ...] = ()
     noted: tuple[Doubt, ...] = ()
+    remarks: tuple[str, ...] = ()
     rank: int | None = None
     base: Row | None = None
     to_baseline: Comparison | None = None
@@ -346,6 +348,7 @@ def _row(
         steady=False if False in steady else True if steady == {True} else None,
         invalid=validity.invalid,
         noted=validity.noted,
+        remarks=tuple(dict.fromkeys(text for item in measured for text in item.remarks)),
     )
 
 

@@ -6,6 +6,7 @@ the names in them are cut short and on one line, but each format still has to ma
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -44,6 +45,7 @@ from bench.validity import FEW_PROCESSES, WIDE_INTERVAL, Doubt
 # More lines than this are a wall; CSV and JSON have every case.
 _MOST_LINES = 12
 _MOST_STREAMS = 4
+_MOST_REMARKS = 4
 _MOST_PAYBACKS = 3
 
 _LATER = 0.1
@@ -90,6 +92,7 @@ def findings(section: Section) -> list[Finding]:
         found.append(Finding(told, loud=True))
     found.extend(_invalid(section.rows))
     found.extend(_noted(section.rows))
+    found.extend(_remarks(section.rows))
     found.extend(_without_time(section.rows))
     return found
 
@@ -431,6 +434,22 @@ def _which(rows: Sequence[Row]) -> str:
     backends = sorted({name(row.case.backend) for row in rows})
     devices = sorted({name(row.case.device) for row in rows})
     return f"{listed(backends)} on {listed(devices)}"
+
+
+def _remarks(rows: Iterable[Row]) -> list[Finding]:
+    """One line for what backends' code warned of, and for what it changed of its process."""
+    by_text: dict[str, list[str]] = {}
+    for row in rows:
+        for text in row.remarks:
+            by_text.setdefault(text, []).append(row.case.backend)
+    told = [
+        f"{clean(text)} ({listed(list(map(name, dict.fromkeys(found))), 3)}, "
+        f"{count(len(found), 'case')})"
+        for text, found in itertools.islice(by_text.items(), _MOST_REMARKS)
+    ]
+    if (more := len(by_text) - _MOST_REMARKS) > 0:
+        told.append(f"and {more} more, which the files have")
+    return [Finding(f"Said by the backends' code: {_ended('; '.join(told))}")] if told else []
 
 
 def _not_too_many(found: list[Finding]) -> list[Finding]:

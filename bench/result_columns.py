@@ -31,7 +31,7 @@ _SPEC = tuple(each.name for each in fields(LSTMSpec))
 _WORK = tuple(each.name for each in fields(Workload))
 LISTS = ("samples", "rounds", "warmup")
 """Columns of lists of numbers, of which hardly any is there twice."""
-_BULK = ("setup", "memory", "roofs", "energy", "reasons")
+_BULK = ("setup", "memory", "roofs", "energy", "reasons", "remarks")
 """Columns of JSON of which every row is asked for."""
 RARE = ("gate", "evidence")
 """Columns of JSON of which few rows are: read when the first is."""
@@ -100,7 +100,7 @@ def table(file: ResultFile) -> pa.Table:
         },
         **{
             name: [json.dumps(getattr(item, name)) for item in items]
-            for name in ("setup", "memory", "roofs", "energy")
+            for name in ("setup", "memory", "roofs", "energy", "remarks")
         },
         **{name: [json.dumps(dict(getattr(item, name))) for item in items] for name in RARE},
         "reasons": [
@@ -200,6 +200,7 @@ class Rows:
                 reasons=tuple(Reason(*each) for each in at["reasons"][row]),
                 path=path,
                 stopped=at["stopped"][row],
+                remarks=tuple(at["remarks"][row]),
             )
 
     def _case(self, row: int) -> Case:

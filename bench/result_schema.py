@@ -87,6 +87,7 @@ class Measurement:
     each possibly None or missing. memory, roofs, energy: figures by name (numbers, or words about
     them), None where none were taken. steady: whether the samples showed no trend, None if it could
     not be told. valid, reasons: whether the numbers are to be trusted, and if not why.
+    remarks: what the backend's code warned of, and what it changed of its process.
     """
 
     case: Case
@@ -106,6 +107,7 @@ class Measurement:
     reasons: tuple[Reason, ...]
     path: Path
     stopped: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -211,6 +213,7 @@ def parse_benchmark(field: Field, run: Run) -> Measurement | Outcome:
     if len(rounds) != len(samples):
         raise blocks["round"].error(f"a round for each of the {len(samples)} samples in stats.data")
     valid, reasons = _validity(ours["validity"])
+    remarks = ours["remarks"]
     return Measurement(
         case=case,
         run=run,
@@ -229,6 +232,7 @@ def parse_benchmark(field: Field, run: Run) -> Measurement | Outcome:
         reasons=reasons,
         path=field.path,
         stopped=blocks["stopped"].text() if blocks["stopped"].given else "",
+        remarks=tuple(each.text() for each in remarks.items()) if remarks.given else (),
     )
 
 

@@ -8,6 +8,7 @@ that all of it is tested with a clock of the test's own. It knows no case, no fi
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import math
 import random
@@ -16,9 +17,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
+from typing import TypeAlias
 
 from bench.stats import median_interval
 from lstm_impl.backend import Step
+
+Guard: TypeAlias = contextlib.AbstractContextManager[object]
 
 SYNCHRONIZE_SHARE = 0.01
 """A block is so long that the wait at its end costs at most this part of it: a hundredth is under
@@ -179,16 +183,22 @@ def first_use(step: Step, clock: Clock) -> FirstUse:
     return FirstUse(traced - start, clock.now() - traced)
 
 
-def measure(steps: Mapping[str, Step], plan: Plan, clock: Clock) -> dict[str, Series | Broken]:
+def measure(
+    steps: Mapping[str, Step],
+    plan: Plan,
+    clock: Clock,
+    guards: Mapping[str, Guard] | None = None,
+) -> dict[str, Series | Broken]:
     """Time the members of one group in alternating blocks.
 
     Each step has been called before (``first_use``). A step that raises becomes ``Broken`` and the
     others go on; an interruption (Ctrl-C) is let through. Rounds are made until every member's
     interval is as narrow as ``plan.precision`` or the next one would end after the time is up.
+    guards: entered around each use of a step, outside the clock.
     """
     # Its first call imports what it needs, a third of a second that is not to be the group's.
     median_interval([1.0] * FEWEST_SAMPLES)
-    group = _Group(steps, plan, clock)
+    group = _Group(steps, plan, clock, guards or {})
     group.calibrate()
     group.warm_up()
     reason = group.take_samples()
@@ -223,6 +233,7 @@ class _Member:
     """One step, while it is measured."""
 
     step: Step
+    guard: Guard = field(default_factory=contextlib.nullcontext)
     calls: int = 1
     synchronize: float = 0.0
     shortest: float = 0.0
@@ -335,8 +346,13 @@ class _Member:
 class _Group:
     """The members of one group and the time that is left to them."""
 
-    def __init__(self, steps: Mapping[str, Step], plan: Plan, clock: Clock) -> None:
-        self.members = {name: _Member(step) for name, step in steps.items()}
+    def __init__(
+        self, steps: Mapping[str, Step], plan: Plan, clock: Clock, guards: Mapping[str, Guard]
+    ) -> None:
+        self.members = {
+            name: _Member(step, guards.get(name, contextlib.nullcontext()))
+            for name, step in steps.items()
+        }
         self._plan = plan
         self._clock = clock
         self._order = random.Random(plan.seed)
@@ -349,7 +365,8 @@ class _Group:
 
     def _try(self, member: _Member, during: str, work: Callable[[], None]) -> None:
         try:
-            work()
+            with member.guard:
+                work()
         except Exception as error:
             # Whatever a backend raises is its own result: the others are still to be measured.
             member.broken = Broken(error, during)

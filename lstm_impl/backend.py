@@ -652,10 +652,13 @@ def _load(strategy: str) -> type[Backend]:
     module, _, attribute = strategies()[strategy].partition(":")
     try:
         loaded = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        # Another package's module runs here, and may raise anything: SystemExit, if it is a script.
         raise UnavailableError(
             f"backend {strategy!r} is registered as {module}:{attribute}, "
-            f"which cannot be imported: {error}"
+            f"which cannot be imported: {type(error).__name__}: {error}"
         ) from error
     if not (isinstance(loaded, type) and issubclass(loaded, Backend)):
         raise UnsupportedError(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import signal
 import statistics
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -7,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bench import devices, measure, suites
@@ -14,6 +17,7 @@ from bench.cases import Case
 from bench.environment import Activity, Disturbance
 from bench.equivalence import GateResult
 from bench.measure import Bench, Measured, Unmeasured
+from bench.raised import one_line
 from bench.result_fields import Field
 from bench.result_schema import Figures, Measurement, Reason, parse_benchmark, parse_run
 from bench.roofline import AccountingError, Roofs
@@ -45,6 +49,7 @@ class World:
     log: list[str] = field(default_factory=list)
     backends: dict[str, Backend] = field(default_factory=dict)
     errors: dict[str, BaseException] = field(default_factory=dict)
+    deeds: dict[str, Callable[[], object]] = field(default_factory=dict)
     costs: dict[str, float] = field(default_factory=dict)
     verdicts: dict[str, bool] = field(default_factory=dict)
 
@@ -52,6 +57,7 @@ class World:
         """Something takes place: it is noted, takes its time, and may fail."""
         self.log.append(what)
         self.time += self.costs.get(what, 0.0)
+        self.deeds.get(what, lambda: None)()
         if what in self.errors:
             raise self.errors[what]
 
@@ -67,7 +73,8 @@ class World:
                 return available
 
             def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
-                return str(answers.get("refusal", ""))
+                refusal: str = answers.get("refusal", "")
+                return refusal
 
             def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
                 wanted = answers.get("kernel", name)
@@ -274,17 +281,118 @@ def test_an_error_while_timing_fails_its_case_alone(world: World) -> None:
     assert measured(results[good.id])
 
 
-@pytest.mark.parametrize("what", ["a build", "a gate"])
-def test_an_interruption_is_let_through(world: World, what: str) -> None:
+EVERYWHERE = ("availability", "start", "build", "trace", "run", "gate", "evidence")
+
+
+@pytest.mark.parametrize("what", EVERYWHERE)
+def test_a_real_interruption_is_let_through(world: World, what: str) -> None:
     case = world.add("a")
-    world.errors[what] = KeyboardInterrupt()
+    world.deeds[f"a {what}"] = lambda: signal.raise_signal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         only(world, case)
 
 
+def test_a_real_interruption_that_a_backend_keeps_to_itself_ends_the_run(world: World) -> None:
+    def keep() -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+    case = world.add("a")
+    world.deeds["a run"] = keep
+    with pytest.raises(KeyboardInterrupt):
+        only(world, case)
+
+
+class Panic(BaseException):
+    """What a Rust extension raises when it panics."""
+
+
+class MuteError(Exception):
+    def __str__(self) -> str:
+        raise SystemExit("not even that")
+
+
+@pytest.mark.parametrize("what", EVERYWHERE)
+@pytest.mark.parametrize(
+    "error",
+    [SystemExit(0), KeyboardInterrupt(), GeneratorExit(), Panic("poisoned"), MuteError()],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_a_backend_raises_anywhere_is_its_own(
+    world: World, what: str, error: BaseException
+) -> None:
+    bad, good = world.add("bad"), world.add("good")
+    world.errors[f"bad {what}"] = error
+    results = measure.measure_group([bad, good], Plan(5.0), bench=world.bench())
+    failed = unmeasured(results[bad.id])
+    assert failed.outcome == "failed"
+    assert failed.reason.startswith(f"{type(error).__name__} ")
+    assert ("no Ctrl-C came" in failed.reason) == isinstance(error, KeyboardInterrupt)
+    measured(results[good.id])
+
+
+@pytest.mark.parametrize("error", [SystemExit(0), KeyboardInterrupt(), Panic("poisoned")])
+def test_whatever_a_backend_raises_while_it_is_timed_is_its_own(
+    world: World, error: BaseException
+) -> None:
+    bad, good = world.add("bad"), world.add("good")
+
+    def late() -> None:
+        if world.log.count("bad run") > 5:
+            raise error
+
+    world.deeds["bad run"] = late
+    results = measure.measure_group([bad, good], Plan(5.0), bench=world.bench())
+    assert type(error).__name__ in unmeasured(results[bad.id]).reason
+    measured(results[good.id])
+
+
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [
+        ({"refusal": ["no"]}, "its refusal is a list; expected text"),
+        ({"refusal": 3.5}, "its refusal is a float; expected text"),
+        ({"availability": Availability(False, 3)}, "is a int; expected text"),  # type: ignore[arg-type]
+        ({"evidence": ["a"]}, "its evidence is a list; expected a dictionary"),
+        ({"evidence": {"kernels": ["a"] * 400_000}}, "its evidence is"),
+    ],
+)
+def test_an_answer_of_the_wrong_kind_is_a_failure_in_words(
+    world: World, answers: dict[str, Any], told: str
+) -> None:
+    bad, good = world.add("a", **answers), world.add("good")
+    results = measure.measure_group([bad, good], Plan(5.0), bench=world.bench())
+    failed = unmeasured(results[bad.id])
+    assert failed.outcome == "failed"
+    assert told in failed.reason
+    measured(results[good.id])
+
+
+def test_a_warning_is_recorded_with_its_case_and_fails_none(world: World) -> None:
+    loud, quiet = world.add("loud"), world.add("quiet")
+    world.deeds["loud run"] = lambda: warnings.warn("overflow", RuntimeWarning, stacklevel=1)
+    world.deeds["quiet run"] = lambda: warnings.warn("later", DeprecationWarning, stacklevel=1)
+    results = measure.measure_group([loud, quiet], Plan(5.0), bench=world.bench())
+    assert measured(results[loud.id]).remarks == ("RuntimeWarning: overflow",)
+    assert measured(results[loud.id]).to_extra(loud, 0)["remarks"] == ["RuntimeWarning: overflow"]
+    assert measured(results[quiet.id]).remarks == ()
+
+
+def test_what_one_backend_changes_does_not_reach_the_next(world: World) -> None:
+    bad, good = world.add("bad"), world.add("good")
+    world.deeds["bad build"] = lambda: np.seterr(all="raise")
+    seen: list[str] = []
+    world.deeds["good run"] = lambda: seen.append(np.geterr()["over"])
+    results = measure.measure_group([bad, good], Plan(5.0), bench=world.bench())
+    assert set(seen) == {np.geterr()["over"]} == {"warn"}
+    told = "it changed NumPy's error state, which was put back"
+    assert measured(results[bad.id]).remarks == (told,)
+    assert measured(results[good.id]).remarks == ()
+
+
 def test_an_error_that_says_nothing_or_too_much_is_still_one_line() -> None:
-    assert measure.one_line(ValueError()) == "it said nothing"
-    assert len(measure.one_line(ValueError("x" * 5000))) == 300
+    assert one_line(ValueError()) == "it said nothing"
+    assert len(one_line(ValueError("x" * 5000))) == 300
 
 
 def test_starting_a_framework_is_not_charged_to_the_case(world: World) -> None:

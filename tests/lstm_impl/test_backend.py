@@ -188,7 +188,10 @@ def test_another_package_cannot_take_the_name_of_a_built_in_backend(
 @pytest.mark.parametrize(
     ("target", "says"),
     [
-        ("broken_lstm:Abacus", "which cannot be imported: No module named 'a_package_that_is_not"),
+        (
+            "broken_lstm:Abacus",
+            "cannot be imported: ModuleNotFoundError: No module named 'a_package_that_is",
+        ),
         ("abacus_lstm:Missing", "abacus_lstm:Missing, which cannot be imported"),
         ("abacus_lstm:not_a_class", "abacus_lstm:not_a_class, which is no Backend"),
     ],

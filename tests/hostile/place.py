@@ -1,0 +1,85 @@
+"""A folder with the hostile package installed, a suite of one shape, and a lock of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench import results
+from bench.result_schema import Results
+from tests import hostile
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SUITE = """\
+schema = 1
+name = "mine"
+backends = {backends}
+devices = ["cpu"]
+modes = ["inference"]
+seconds = 0.05
+
+[[groups]]
+shapes = [{{ batch = 1, timesteps = 3, input_size = 1, hidden_size = 2 }}]
+"""
+
+
+class Place:
+    """Where commands are run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.results = folder / "results"
+        self.suite = folder / "mine.toml"
+        hostile.install(folder / "packages")
+        temporary = folder / "tmp"
+        temporary.mkdir()
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "LSTM_"))}
+        path = os.pathsep.join([str(folder / "packages"), str(ROOT)])
+        self.environ = inherited | {"PYTHONPATH": path, "TMPDIR": str(temporary)}
+
+    def measures(self, *backends: str) -> None:
+        """What the suite names."""
+        self.suite.write_text(SUITE.format(backends=json.dumps(backends)), encoding="utf-8")
+
+    def pytest(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Plain pytest, in the clone: our tests' own settings apply."""
+        given = (f"--lstm-suite={self.suite}", f"--lstm-results={self.results}", *arguments)
+        file = "bench/bench_throughput.py"
+        return self.start(["pytest", "-p", "no:cacheprovider", "--benchmark-only", file, *given])
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """``bench.run``, each case in one process."""
+        given = ("--results", str(self.results), "--processes", "1", *arguments)
+        return self.start(["bench.run", str(self.suite), *given])
+
+    def start(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        """A module with its arguments, run to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=ROOT,
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    @property
+    def found(self) -> Results:
+        """What was left in the results folder."""
+        return results.collect([self.results])
+
+    @property
+    def remarks(self) -> dict[str, tuple[str, ...]]:
+        """What is said of each backend that has a time."""
+        return {each.case.backend: each.remarks for each in self.found.measurements}
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why the others have none: outcome and reason."""
+        return {each.case.backend: f"{each.outcome}: {each.reason}" for each in self.found.outcomes}

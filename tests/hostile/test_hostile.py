@@ -1,0 +1,72 @@
+"""Commands as a person runs them, with backends that misbehave beside one that is innocent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.hostile.deeds import DEEDS, PLACES
+from tests.hostile.place import Place
+
+RAISED = {
+    "exits": "SystemExit",
+    "interrupts": "KeyboardInterrupt",
+    "closes": "GeneratorExit",
+    "panics": "Panic",
+    "mutes": "Mute",
+}
+CHANGED = {
+    "changes_streams": "the standard streams",
+    "changes_numpy": "NumPy's error state",
+    "changes_folder": "the working directory",
+    "changes_handlers": "the handler of SIGINT, SIGTERM",
+}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+@pytest.mark.parametrize("where", ["build", "timing"])
+@pytest.mark.parametrize("command", ["pytest", "run"])
+def test_the_culprit_is_named_and_the_innocent_are_measured(
+    place: Place, where: str, command: str
+) -> None:
+    raised, changed = ([f"{deed}_in_{where}" for deed in deeds] for deeds in (RAISED, CHANGED))
+    place.measures(*raised, *changed, f"warns_in_{where}", "numpy")
+    done = place.pytest() if command == "pytest" else place.run()
+    assert done.returncode == 1, done.stdout + done.stderr
+    reasons = place.reasons
+    for name, error in zip(raised, RAISED.values(), strict=True):
+        assert reasons.pop(name).startswith(f"failed: {error} while "), name
+    assert reasons == {}
+    remarks = place.remarks
+    assert remarks.pop("numpy") == ()
+    for name, what in zip(changed, CHANGED.values(), strict=True):
+        assert remarks.pop(name) == (f"it changed {what}, which was put back",)
+    assert remarks == {
+        f"warns_in_{where}": (
+            "RuntimeWarning: a textbook sigmoid overflows",
+            "RuntimeWarning: overflow encountered in exp",
+        )
+    }
+    if command == "run":
+        again = place.start(["bench.run", "--results", str(place.results), "--resume"])
+        assert "there is no unfinished session" in again.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["pytest", "run"])
+@pytest.mark.parametrize("where", PLACES)
+def test_whatever_is_done_anywhere_the_innocent_is_measured(
+    place: Place, where: str, command: str
+) -> None:
+    fatal = ["vanishes", "signals"] if command == "pytest" else []
+    deeds = [name for name in DEEDS if name not in fatal]
+    place.measures(*(f"{name}_in_{where}" for name in deeds), "numpy")
+    done = place.pytest() if command == "pytest" else place.run()
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "numpy" in place.remarks
+    assert len(place.remarks) + len(place.reasons) >= len(deeds) + 1
