@@ -106,7 +106,7 @@ class Row:
     @property
     def timesteps_per_s(self) -> float | None:
         """Timesteps of all sequences together, padding not counted, over the time of a step."""
-        return _valid_timesteps(self.case) / self.time if self.measured else None
+        return self.case.workload.valid_timesteps() / self.time if self.measured else None
 
     @property
     def time_per_timestep(self) -> float | None:
@@ -449,15 +449,3 @@ def _order(row: Row) -> tuple[object, ...]:
         row.rank or math.inf,
         case.backend,
     )
-
-
-# Above this a batch is not listed sequence by sequence to count its padding: a file may say any
-# size, and no device holds so many.
-_MOST_SEQUENCES = 1_000_000
-
-
-def _valid_timesteps(case: Case) -> float:
-    work = case.workload
-    if work.min_length is not None and work.batch > _MOST_SEQUENCES:
-        return work.batch * (work.timesteps + work.min_length) / 2
-    return work.valid_timesteps()

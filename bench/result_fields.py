@@ -243,6 +243,8 @@ def _is_number(value: object, minimum: float, maximum: float) -> bool:
 def _number_words(minimum: float, maximum: float) -> str:
     if (minimum, maximum) == (SHORTEST, LONGEST):
         return f"a time in seconds between {SHORTEST:g} and {LONGEST:g}"
+    if math.isfinite(minimum) and math.isfinite(maximum):
+        return f"a number from {minimum:g} to {maximum:g}"
     if minimum == 0.0:
         return "a number of at least 0"
     return "a finite number"

@@ -7,7 +7,6 @@ and plain data: no files are opened, no statistics are made.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
@@ -271,6 +270,10 @@ def _setup(field: Field) -> dict[str, float | None]:
     return seconds
 
 
+LARGEST_FIGURE = 1e30
+"""Of bytes, operations, joules: beyond what there is, and so far from the largest number that sums
+and squares of it, and the axes of a picture, are still finite."""
+
 _MEMORY_NUMBERS = ("peak_bytes", "steady_bytes", "seconds")
 
 
@@ -292,11 +295,11 @@ def _figures(field: Field) -> Figures | None:
         if (
             value is None
             or isinstance(value, str)
-            or (type(value) is float and 0 <= value < math.inf)
+            or (type(value) is float and 0 <= value <= LARGEST_FIGURE)
         ):
             figures[key] = value
         else:
-            figures[key] = field[key].number(0.0)
+            figures[key] = field[key].number(0.0, LARGEST_FIGURE)
     return figures
 
 

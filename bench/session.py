@@ -25,6 +25,7 @@ SCHEMA = 1
 FOLDER = ".sessions"
 """In the results folder. Readers of results pass over names that begin with a dot."""
 
+_SUFFIX = ".session.json"
 _ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
@@ -105,27 +106,34 @@ def load(folder: Path, session: str = "") -> Session:
     if session:
         path = _path(folder, session) if _ID.fullmatch(session) else None
         if path is None or not path.is_file():
-            known = [each.id for each in _all(folder)]
+            known = [each.id for each in _read_all(folder)[0]]
             told = f"; there are {', '.join(known[-3:])}" if known else ""
             name = printable(session)
             raise SessionError(f"there is no session {name} in {where}{told}")
         return _read(path)
-    open_ = [each for each in _all(folder) if each.finished is None]
+    found, unread = _read_all(folder)
+    open_ = [each for each in found if each.finished is None]
     if not open_:
-        raise SessionError(f"there is no unfinished session in {where}; name one: --resume SESSION")
+        # One that cannot be read may be the one that is meant: better its reason than "none".
+        told = f"; {unread[-1]}" if unread else "; name one: --resume SESSION"
+        raise SessionError(f"there is no unfinished session in {where}{told}")
     return max(open_, key=lambda each: each.started)
 
 
-def _all(folder: Path) -> list[Session]:
-    found = []
-    for path in sorted((folder / FOLDER).glob("*.session.json")):
-        with contextlib.suppress(SessionError):
+def _read_all(folder: Path) -> tuple[list[Session], list[str]]:
+    """The sessions of a results folder by their start, and why others cannot be read."""
+    found: list[Session] = []
+    unread: list[str] = []
+    for path in sorted((folder / FOLDER).glob(f"*{_SUFFIX}")):
+        try:
             found.append(_read(path))
-    return sorted(found, key=lambda each: each.started)
+        except SessionError as error:
+            unread.append(str(error))
+    return sorted(found, key=lambda each: each.started), unread
 
 
 def _path(folder: Path, session: str) -> Path:
-    return folder / FOLDER / f"{session}.session.json"
+    return folder / FOLDER / f"{session}{_SUFFIX}"
 
 
 def _read(path: Path) -> Session:
@@ -135,13 +143,20 @@ def _read(path: Path) -> Session:
             told = f"this version knows session schema {SCHEMA}"
             raise data["schema"].error(f"at most {SCHEMA}: {told}")
         goal = data["goal"]
+        if data["id"].value != path.name.removesuffix(_SUFFIX):
+            # Files are named after it: another would be written elsewhere.
+            raise data["id"].error("what the file is named after")
+        processes, budget = _integer(goal["processes"], 1), _number(data["budget"])
+        precision = goal["precision"].number(0.0)
+        if precision == 0.0 and processes is None and budget is None:
+            raise goal["precision"].error("more than 0 where no budget ends the session")
         return Session(
             id=data["id"].label(),
             suite=data["suite"].text(),
-            suite_name=data["suite_name"].label(),
+            suite_name=_file_name(data["suite_name"]),
             cases=tuple(_cases(data["cases"].items())),
-            goal=Goal(goal["precision"].number(0.0), _integer(goal["processes"], 1)),
-            budget=_number(data["budget"]),
+            goal=Goal(precision, processes),
+            budget=budget,
             case_limit=data["case_limit"].number(0.0),
             started=data["started"].time().isoformat(),
             seed=data["seed"].integer(0, 2**64 - 1),
@@ -169,6 +184,13 @@ def _cases(items: Sequence[Field]) -> Iterator[Case]:
             raise
         except ValueError as error:
             raise error_at(item.path, str(error), item.name) from None
+
+
+def _file_name(field: Field) -> str:
+    """What files are named after, and looked for by: no folder, no pattern."""
+    if not _ID.fullmatch(name := field.label()):
+        raise field.error("letters, digits, - and _")
+    return name
 
 
 def _number(field: Field) -> float | None:

@@ -20,7 +20,7 @@ from typing import TypeVar
 from bench import devices
 from bench.cases import Case
 from lstm_impl.backend import UnavailableError, get_backend, list_backends
-from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
+from lstm_impl.spec import MOST_LAYERS, MOST_SIZE, PRECISIONS, LSTMSpec, UnsupportedError
 from lstm_impl.workload import MODES, OPTIMIZERS, Workload
 
 SCHEMA = 1
@@ -30,6 +30,9 @@ ALL = "all"
 DEFAULT_SECONDS = 3.0
 """Of measuring for each case of a suite that names no time: some 20 blocks of a step that takes
 100 ms, enough for an interval of the median of a few per cent."""
+
+MOST_CASES = 1_000_000
+"""At a second each, a process of them takes twelve days."""
 
 _T = TypeVar("_T")
 
@@ -91,12 +94,12 @@ class Suite:
 
     def only(self, wanted: Sequence[Case]) -> Suite:
         """The same suite with these cases, which need not be its own."""
-        groups = dict.fromkeys(case.group for case in wanted)
+        groups: dict[str, list[Case]] = {}
+        for case in dict.fromkeys(wanted):
+            groups.setdefault(case.group, []).append(case)
         return replace(
             self,
-            cases=tuple(
-                case for group in groups for case in dict.fromkeys(wanted) if case.group == group
-            ),
+            cases=tuple(itertools.chain.from_iterable(groups.values())),
             seconds={group: self.seconds.get(group, DEFAULT_SECONDS) for group in groups},
         )
 
@@ -120,8 +123,10 @@ def load(name: str, choice: Choice | None = None, folder: Path | None = None) ->
         raise SuiteError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise SuiteError(f"{path}: is no UTF-8 text (byte {error.start})") from error
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError is one, a number of 5,000 digits another
         raise SuiteError(f"{path}: is no TOML: {error}") from error
+    except RecursionError as error:
+        raise SuiteError(f"{path}: is nested too deeply to be read") from error
     return _suite(_Value(path, "", data), choice or Choice())
 
 
@@ -214,9 +219,11 @@ class _Value:
             raise self.error(expected)
         return self.value
 
-    def positive_integer(self, expected: str = "a positive integer") -> int:
+    def positive_integer(self, expected: str = "a positive integer", most: int = MOST_SIZE) -> int:
         if isinstance(self.value, bool) or not isinstance(self.value, int) or self.value < 1:
             raise self.error(expected)
+        if self.value > most:
+            raise self.error(f"at most {most}")
         return self.value
 
     def sizes(self, expected: str = "a positive integer or a list of them") -> tuple[int, ...]:
@@ -309,6 +316,7 @@ def _suite(root: _Value, choice: Choice) -> Suite:
     axes = chosen.changed(table, choice)
     seconds: dict[str, float] = {}
     cases: dict[str, dict[Case, None]] = {}
+    count = 0
     for group in table["groups"].items("a list of groups ([[groups]])"):
         entries = group.table(_GROUP_KEYS, ("shapes",))
         own = axes.changed(entries, choice)
@@ -317,6 +325,11 @@ def _suite(root: _Value, choice: Choice) -> Suite:
                 raise SuiteError(f"{root.path}: {key} is missing, and {group.where} names none")
         for case in _cases(entries, own, choice):
             cases.setdefault(case.group, {})[case] = None
+            if (count := count + 1) > MOST_CASES:
+                raise SuiteError(
+                    f"{root.path}: {group.where} brings the suite to over {MOST_CASES:,} cases; "
+                    "expected fewer: split it"
+                )
             seconds[case.group] = max(own.seconds, seconds.get(case.group, 0.0))
     if not cases:
         raise SuiteError(f"{root.path}: no case is left of suite {name}{_chosen_words(choice)}")
@@ -399,7 +412,7 @@ def _shape(
     spec = LSTMSpec(
         input_size=shape.input_size,
         hidden_size=shape.hidden_size,
-        num_layers=table["num_layers"].positive_integer() if "num_layers" in table else 1,
+        num_layers=_layers(table["num_layers"]) if "num_layers" in table else 1,
         bidirectional="bidirectional" in table and table["bidirectional"].boolean(),
         dtype=dtype,
     )
@@ -414,6 +427,10 @@ def _shape(
         optimizer=optimizer,
     )
     return spec, workload
+
+
+def _layers(value: _Value) -> int:
+    return value.positive_integer(most=MOST_LAYERS)
 
 
 def _each(value: _Value, read: Callable[[_Value], str]) -> tuple[str, ...]:

@@ -47,6 +47,12 @@ PRECISIONS: dict[str, Precision] = {
     "mixed_bfloat16": Precision("float32", "bfloat16", "float32", 2.0**-8),
 }
 
+MOST_SIZE = 2**31 - 1
+"""Of any one axis: every framework here counts what lies along an axis in 32 bits somewhere."""
+
+MOST_LAYERS = 1_000
+"""Far deeper than any LSTM that is trained; each is built, and counted, one by one."""
+
 GATES = ("i", "f", "g", "o")
 """Gate order of every canonical array: input, forget, cell candidate, output (Keras, PyTorch)."""
 
@@ -71,8 +77,9 @@ class LSTMSpec:
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        for field in ("input_size", "hidden_size", "num_layers"):
+        for field in ("input_size", "hidden_size"):
             require_positive_integer(f"LSTMSpec.{field}", getattr(self, field))
+        require_positive_integer("LSTMSpec.num_layers", self.num_layers, MOST_LAYERS)
         if not isinstance(self.bidirectional, bool):
             raise ValueError(
                 f"LSTMSpec.bidirectional is {self.bidirectional!r}; expected True or False"
@@ -135,7 +142,10 @@ def round_to_bfloat16(values: npt.ArrayLike) -> npt.NDArray[np.float32]:
     return np.where(np.isfinite(single), rounded.view(np.float32), single).astype(np.float32)
 
 
-def require_positive_integer(name: str, value: object) -> None:
-    """Raise ValueError, naming the field, unless ``value`` is an integer of at least 1."""
+def require_positive_integer(name: str, value: object, most: int = MOST_SIZE) -> None:
+    """Raise ValueError, naming the field, unless ``value`` is an integer from 1 to ``most``."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise ValueError(f"{name} is {value!r}; expected a positive integer")
+    if value > most:
+        shown = value if value < 10**30 else "a number of over 30 digits"
+        raise ValueError(f"{name} is {shown}; expected at most {most}")

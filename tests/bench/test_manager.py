@@ -742,6 +742,10 @@ def test_no_file_outside_the_sessions_is_taken_for_one(tmp_path: Path) -> None:
         {"schema": 9},
         {"budget": "x"},
         {"memory": 1},
+        {"id": "../../elsewhere"},
+        {"id": "another"},
+        {"suite_name": "../*"},
+        {"precision": 0.0},
     ],
 )
 def test_a_damaged_session_is_told_with_its_field(
@@ -749,9 +753,15 @@ def test_a_damaged_session_is_told_with_its_field(
 ) -> None:
     session().save(tmp_path)
     (path,) = (tmp_path / ".sessions").iterdir()
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    data = json.loads(path.read_text())
+    if "precision" in change:  # which no measurement ever reaches, and no budget ends
+        change = {"goal": change | {"processes": None}, "budget": None}
+    path.write_text(json.dumps(data | change))
     with pytest.raises(SessionError, match=next(iter(change)).removesuffix("s")):
         load(tmp_path, "s")
+    # Where no session is named, the one that may be meant is told, not that there is none.
+    with pytest.raises(SessionError, match=rf"no unfinished session in .*; .*{path.name}"):
+        load(tmp_path)
     path.write_text("{")
     with pytest.raises(SessionError, match="no JSON"):
         load(tmp_path, "s")

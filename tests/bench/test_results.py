@@ -201,6 +201,17 @@ TIME = "expected a time in seconds between 1e-12 and 1e+09"
         (f"{OURS}.memory", {"seconds": math.inf}, f"{OURS}.memory.seconds is Infinity; expected"),
         (f"{OURS}.memory", {"peak_bytes": "2 MB"}, f'{OURS}.memory.peak_bytes is "2 MB"; expected'),
         (f"{OURS}.memory", {"steady_bytes": True}, f"{OURS}.memory.steady_bytes is true; expected"),
+        (
+            f"{OURS}.memory",
+            {"peak_bytes": 1.7e308},
+            "peak_bytes is 1.7e+308; expected a number from",
+        ),
+        (f"{OURS}.roofs", {"operations": 1e31}, f"{OURS}.roofs.operations is 1e+31; expected a nu"),
+        (
+            f"{OURS}.case.workload.min_length",
+            2**31,
+            f"{OURS}.case.workload.min_length is 2147483648; expected at most",
+        ),
         (f"{OURS}.steady", "no", f'{OURS}.steady is "no"; expected true or false'),
         (f"{OURS}.validity.valid", False, f"{OURS}.validity.reasons is empty; expected at least"),
         (f"{OURS}.validity.reasons", [{}], f"{OURS}.validity.reasons[0].code is missing;"),

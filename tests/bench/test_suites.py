@@ -200,6 +200,13 @@ def test_what_was_asked_for_does_not_vanish_where_it_cannot_run(tmp_path: Path) 
         (("batch = 2", "batch = 0"), "groups[0].shapes[0].batch is 0; expected a positive integer"),
         (("batch = 2", "batch = 2.0"), "groups[0].shapes[0].batch is 2.0; expected a positive"),
         (("batch = 2, ", ""), "groups[0].shapes[0].batch is missing"),
+        (("batch = 2", f"batch = {10**18}"), f"batch is {10**18}; expected at most 2147483647"),
+        (
+            ("hidden_size = 4", "hidden_size = 4, num_layers = 1000000000"),
+            "num_layers is 1000000000; expected at most 1000",
+        ),
+        (("batch = 2", f"batch = 1{'0' * 5000}"), "is no TOML: "),
+        (("batch = 2", f"batch = {'[' * 900}2{']' * 900}"), "is nested too deeply to be read"),
         (("batch = 2", "bacth = 2"), "bacth is not known (did you mean batch?)"),
         (
             ("hidden_size = 4", "hidden_size = 4, dropout = 1.0"),
@@ -265,6 +272,36 @@ def test_a_mistake_is_told_with_its_file_and_key(
     assert str(raised.value).startswith(f"{tmp_path / 'my.toml'}: ")
     assert told in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_a_list_of_cases_of_a_hundred_thousand_is_put_in_order_in_one_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Comparing each case with each other takes a minute for 10,000 and two hours for 100,000."""
+    grid = f"batch = {list(range(1, 21))}, timesteps = {list(range(1, 26))}"
+    suite = load(tmp_path, GOOD.replace("batch = 2, timesteps = 6", grid))
+    compared = 0
+    equal = Case.__eq__
+
+    def counted(self: Case, other: object) -> bool:
+        nonlocal compared
+        compared += 1
+        return equal(self, other)
+
+    monkeypatch.setattr(Case, "__eq__", counted)
+    assert suite.only(suite.cases[::-1]).cases[0] == suite.cases[-1]
+    assert compared < 2 * len(suite.cases)
+    assert len(suite.cases) == 2 * 20 * 25
+
+
+def test_more_cases_than_anybody_could_measure_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suites, "MOST_CASES", 20)
+    grid = GOOD.replace("batch = 2", "batch = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]")
+    assert len(load(tmp_path, grid).cases) == 20
+    with pytest.raises(SuiteError, match=r"groups\[0\] brings the suite to over 20 cases"):
+        load(tmp_path, grid.replace("timesteps = 6", "timesteps = [6, 7]"))
 
 
 def test_padding_and_windows_do_not_go_together(tmp_path: Path) -> None:

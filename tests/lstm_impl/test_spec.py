@@ -32,6 +32,18 @@ def test_a_size_that_is_no_positive_integer_is_named(field: str, value: Any) -> 
         LSTMSpec(**fields)
 
 
+@pytest.mark.parametrize(
+    ("field", "most"), [("input_size", 2**31 - 1), ("hidden_size", 2**31 - 1), ("num_layers", 1000)]
+)
+def test_a_size_beyond_what_frameworks_can_count_is_named(field: str, most: int) -> None:
+    sizes: dict[str, Any] = {"input_size": 3, "hidden_size": 4}
+    assert getattr(LSTMSpec(**{**sizes, field: most}), field) == most
+    with pytest.raises(
+        ValueError, match=f"LSTMSpec.{field} is {most + 1}; expected at most {most}"
+    ):
+        LSTMSpec(**{**sizes, field: most + 1})
+
+
 def test_numpy_integers_are_sizes() -> None:
     assert LSTMSpec(*np.array([2, 3])).parameter_count == LSTMSpec(2, 3).parameter_count
 

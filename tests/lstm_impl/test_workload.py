@@ -24,6 +24,8 @@ times = st.integers(1, 60)
         ({"batch": 2.0}, "Workload.batch is 2.0"),
         ({"timesteps": 0}, "Workload.timesteps is 0"),
         ({"timesteps": True}, "Workload.timesteps is True"),
+        ({"batch": 2**31}, "Workload.batch is 2147483648; expected at most 2147483647"),
+        ({"batch": 10**5000}, "Workload.batch is a number of over 30 digits; expected at most"),
         ({"mode": "train"}, "'train'; expected one of inference, training"),
         ({"min_length": 0}, "Workload.min_length is 0"),
         ({"min_length": 9}, "Workload.min_length is 9; expected at most the 8 timesteps"),
@@ -159,3 +161,15 @@ def test_masks_differ_between_layers_and_steps() -> None:
 
 def test_one_layer_has_no_masks_at_all() -> None:
     assert dropout_masks(LSTMSpec(3, 5), 4, 6, 0.5, seed=0).shape == (0, 4, 6, 5)
+
+
+@pytest.mark.parametrize(("timesteps", "shortest"), [(100, 1), (7, 2), (5, 5)])
+def test_the_valid_timesteps_of_a_batch_too_large_to_list_are_its_mean_times_it(
+    timesteps: int, shortest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = Workload(50_000, timesteps, min_length=shortest).valid_timesteps()
+    monkeypatch.setattr("lstm_impl.workload.MOST_LISTED", 49_999)
+    told = Workload(50_000, timesteps, min_length=shortest).valid_timesteps()
+    assert told == pytest.approx(listed, rel=1e-4)
+    # Were it listed, this would be 16 GB.
+    assert Workload(2**31 - 1, timesteps, min_length=shortest).valid_timesteps() > 2**31
