@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from bench import devices, environment
+from bench import devices, environment, roof_libraries
 from bench.devices import GpuFacts
 from bench.environment import Disturbance, Environment, Gpu
 from bench.measure import BUSY
@@ -67,6 +67,14 @@ def _cpu(here: Environment) -> Iterator[Reason]:
             "threads",
             f"more threads than the {cpu.usable} usable processors: {', '.join(too_many)}",
             "unset these variables, or set them to the number of processors or fewer",
+        )
+    names = [name for name in here.variables if name in roof_libraries.LIMITING]
+    if limits := [f"{name}={here.variables[name]}" for name in names]:
+        yield Reason(
+            "instructions",
+            f"{', '.join(limits)}: a library may leave instructions of this CPU unused, and "
+            "compute at half its rate",
+            "unset what was not set on purpose",
         )
     if cpu.governor not in (None, "performance"):
         yield Reason(

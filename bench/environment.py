@@ -50,7 +50,7 @@ LIBRARIES = (
 
 _VARIABLES = re.compile(
     r"(TF|TF2|XLA|JAX|TORCH|TORCHINDUCTOR|PYTORCH|ORT|OMP|GOMP|KMP|MKL|OPENBLAS|BLIS|ONEDNN|DNNL"
-    r"|CUDA|CUDNN|CUBLAS|NCCL|KERAS|MALLOC|LSTM)_\w+"
+    r"|CUDA|CUDNN|CUBLAS|NCCL|KERAS|MALLOC|LSTM|NPY|ATEN)_\w+"
     r"|CUDA\w*|NPROC|LD_PRELOAD|NVIDIA_TF32_OVERRIDE|NVIDIA_VISIBLE_DEVICES|PYTHONMALLOC"
 )
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
@@ -272,6 +272,17 @@ def _cpu_name(machine: Machine) -> str:
     )
     # Where the kernel names no model (ARM), the architecture is better than nothing.
     return " ".join(match[1].split()) if match else platform.processor() or platform.machine()
+
+
+def device_name(device: str, machine: Machine | None = None) -> str:
+    """What a device is: a GPU's name, or a CPU's and how many processors may be used of it."""
+    machine = machine or Machine()
+    if device != "cpu":
+        gpus, index = _gpus(machine, _Asker({})), devices.gpu_index(device)
+        return (gpus[index].name if index < len(gpus) else None) or device
+    cpu = _cpu(machine, _Asker({}))
+    shared = "" if cpu.quota is None else f", the time of {cpu.quota:g}"
+    return f"{cpu.name or socket.gethostname()}, {cpu.usable or '?'} processors{shared}"
 
 
 def _flag(machine: Machine, name: str) -> bool:

@@ -186,7 +186,7 @@ class Bench:
     free: Callable[[str], estimate.Free] = estimate.free
     announce: Callable[[Sequence[Case]], None] = lambda cases: None
     threads: int | None = None
-    roofs: roofline.Roofs | None = field(default_factory=roofline.Roofs)
+    roofs: roofline.Roofs | None = field(default_factory=roofline.Roofs.of_machine)
     gauge: Callable[[Backend, str], memory.Gauge | None] = memory.gauge
     resident: Callable[[Case, int, float], Figures] | None = None
     energy: Callable[[Step, str, float], Figures | None] = field(
@@ -303,7 +303,7 @@ def ignored_deprecations() -> Iterator[None]:
 
 
 def under_roofs(case: Case, measured: Measured, bench: Bench) -> Result:
-    """With how near it came to its device's roofs; a failure if it seems to be above one."""
+    """With how near it came to its device's roofs; a failure if it is past all that is possible."""
     if bench.roofs is None:
         return measured
     seconds = statistics.median(measured.series.samples)
@@ -319,7 +319,8 @@ def under_roofs(case: Case, measured: Measured, bench: Bench) -> Result:
             "it was not waited for, did less than it should, or used more threads than it was to; "
             "if none of these, the roof is too low: please report it",
         )
-    return replace(measured, roofs=figures)
+    reasons = (*measured.reasons, *roofline.doubts(figures))
+    return replace(measured, roofs=figures, reasons=reasons)
 
 
 def with_needs(

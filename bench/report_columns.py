@@ -269,7 +269,7 @@ def _columns() -> dict[str, Column]:
         ("bandwidth", "its bandwidth of copying"),
         ("chain", "its time for the products that must follow one another"),
     ):
-        meaning = f"part of {roof} that was reached, 0 to 1"
+        meaning = f"part that was reached of {roof}, the best seen on its machine; may be above 1"
         real(f"of_{name}_roof", "", meaning, of_figures("roofs", f"of_{name}"))
     real("energy_j", "J", "of the GPU, for one step", of_figures("energy", "joules"))
     flag(

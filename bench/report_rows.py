@@ -39,7 +39,8 @@ class Row:
     outcome: ``measured``, or why there is no time (one of ``results.OUTCOMES``), then with reason
         and advice, and everything below empty.
     interval: seconds per step. samples: how many in all runs. setup: the runs' medians, seconds.
-    memory, roofs, energy: the medians over the runs that have such figures, by name.
+    memory, roofs, energy: the medians over the runs that have such figures, by name. roofs_by:
+        whose each roof is, in most of the runs, by the same names (``of_matmul`` and its like).
     invalid: why the numbers are not to be trusted, each reason once; empty if they are. noted: what
         happened in a few processes and spoils nothing. remarks: what the backend's code warned of
         and what it changed of its process, each once.
@@ -59,6 +60,7 @@ class Row:
     setup: Mapping[str, float | None] | None = None
     memory: Mapping[str, float] = field(default_factory=dict)
     roofs: Mapping[str, float] = field(default_factory=dict)
+    roofs_by: Mapping[str, str] = field(default_factory=dict)
     energy: Mapping[str, float] = field(default_factory=dict)
     steady: bool | None = None
     invalid: tuple[Doubt, ...] = ()
@@ -344,6 +346,7 @@ def _row(
         setup=_setup(measured),
         memory=_figures([item.memory for item in measured]),
         roofs=_figures([item.roofs for item in measured]),
+        roofs_by=_roofs_by([item.roofs for item in measured]),
         energy=_figures([item.energy for item in measured]),
         steady=False if False in steady else True if steady == {True} else None,
         invalid=validity.invalid,
@@ -373,6 +376,15 @@ def _figures(items: Sequence[Figures | None]) -> dict[str, float]:
             if isinstance(value, int | float):
                 found.setdefault(key, []).append(value)
     return {key: _median(values) for key, values in found.items()}
+
+
+def _roofs_by(items: Sequence[Figures | None]) -> dict[str, str]:
+    found: dict[str, list[str]] = {}
+    for item in items:
+        for key, value in (item or {}).items():
+            if key.endswith("_by") and isinstance(value, str):
+                found.setdefault(f"of_{key.removesuffix('_by')}", []).append(value)
+    return {key: Counter(values).most_common(1)[0][0] for key, values in found.items()}
 
 
 def _median(values: list[float]) -> float:

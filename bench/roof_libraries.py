@@ -1,22 +1,26 @@
 """The libraries that roofs are measured with: products one after another, and moving memory.
 
-NumPy is always here; TensorFlow, PyTorch and JAX are used where the process computes with them
-already: a roof is not worth the seconds that one takes to start, nor the memory of a GPU, most of
-which TensorFlow and JAX take for themselves. Each library hands out functions to run and to wait
-for; this room has no clock and decides nothing.
+NumPy is always here; TensorFlow, PyTorch, JAX and ONNX Runtime are used where the process computes
+with them already: a roof is not worth the seconds that one takes to start, nor the memory of a GPU,
+most of which TensorFlow and JAX take for themselves. Each library hands out functions to run and to
+wait for; this room has no clock and decides nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from bench import devices
+from lstm_impl.backends import onnxruntime_lstm
 from lstm_impl.spec import FloatArray
 
 Sizes: TypeAlias = tuple[int, int, int]
@@ -32,38 +36,59 @@ MOST_STACKED = 64
 UNROLLED = 8
 """Products in one pass of a compiled loop, so that the loop's own work does not count."""
 
-UNTHREADED = 4 * 65536, 4 * 2304
-"""Multiplications of a product, and of one with a vector, up to which OpenBLAS keeps to one thread
-(GEMM_MULTITHREAD_THRESHOLD, in its interface/gemm.c and interface/gemv.c). Waking and joining
-threads takes longer than many a timestep's product, above all where there are many of them."""
-
 FEWEST_COLUMNS = 8
-"""Of a product in such pieces: narrower ones keep a processor's vectors half empty."""
+"""Of a thread's share of a product: fewer keep a processor's vectors half empty."""
+
+FEWEST_BYTES = 64 * 1024
+"""Of a thread's share of a copy: less is copied sooner than several threads have begun."""
 
 LARGE = 2**24
 """Multiplications of a product that is long enough (0.1 ms and more) to stand alone in a loop."""
+
+SHORTEST, SHORTEST_OF_THREADS = 2e-4, 2e-3
+"""Seconds of a block: a thousand times what reading the clock takes, and short enough to fit
+between two interruptions on a busy machine, since the fastest block is what counts. Threads are
+started anew for each block, which takes tens of microseconds."""
+
+LIMITS = {
+    "NumPy": ("OPENBLAS_CORETYPE", "MKL_ENABLE_INSTRUCTIONS", "NPY_DISABLE_CPU_FEATURES"),
+    "PyTorch": ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY"),
+    "TensorFlow": ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"),
+}
+"""Environment variables by which a library's products leave instructions of the CPU unused: with
+one set for an older CPU, OpenBLAS computes at half its rate."""
+
+LIMITING = tuple(dict.fromkeys(name for names in LIMITS.values() for name in names))
+"""All of them."""
 
 
 @dataclass(frozen=True)
 class Work:
     """Something to time. run(count): does it ``count`` times, one after the other, and waits.
 
-    amount: what is done each time, in products or in bytes. by: who does it, in words.
+    amount: what is done each time, in products or in bytes. by: who does it, in words. shortest:
+    seconds of a block of them that is worth timing.
     """
 
     run: Callable[[int], None]
     amount: float
     by: str
+    shortest: float = SHORTEST
 
 
 class Library(Protocol):
-    """What computes on a device; name: its own, unlike any other's.
+    """What computes on a device.
+
+    name: its own, unlike any other's. version: of what is installed. frameworks: the backends'
+    whose products are this library's.
 
     precision: ``float64``, ``float32``, ``tf32``, ``float16`` or ``bfloat16``. Any method may raise
     whatever its library raises for what it cannot do; an empty sequence says the same.
     """
 
     name: str
+    version: str
+    frameworks: tuple[str, ...]
 
     def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[Work]:
         """Products one after another; compiled: by a loop that takes its time to be compiled."""
@@ -86,90 +111,137 @@ def _unrolled(sizes: Sizes) -> int:
     return 1 if sizes[0] * sizes[1] * sizes[2] > LARGE else UNROLLED
 
 
+def limited() -> dict[str, str]:
+    """Which of ``LIMITING`` are set, with their values."""
+    return {name: os.environ[name] for name in LIMITING if os.environ.get(name)}
+
+
+def _called(name: str) -> str:
+    """A library, with what is set to slow it down."""
+    found = [f"{key}={os.environ[key]}" for key in LIMITS.get(name, ()) if os.environ.get(key)]
+    return f"{name} with {', '.join(found)}" if found else name
+
+
 class NumPyLibrary:
-    """NumPy, which calls a BLAS for each product."""
+    """NumPy, which calls a BLAS for each product. threads: that it may use."""
 
     name = "NumPy"
+    version = np.__version__
+    frameworks: tuple[str, ...] = ("numpy",)
+
+    def __init__(self, threads: int = 1) -> None:
+        self._threads = threads
+        self._blas = ThreadpoolController().select(user_api="blas")
 
     def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[Work]:
-        """A stack of products is one call, whose loop over the stack is NumPy's, in C."""
+        """As the BLAS shares it among its threads; on one; and each thread with its own columns.
+
+        BLAS's threads wait for one another at each product, which takes longer than many a
+        timestep's, and more so on a busy machine. With its own columns, each thread's part of the
+        weights stays in its processor's second cache.
+        """
         if precision not in ("float32", "float64") or compiled:
             return ()  # NumPy's product of halves is no BLAS's, and many times slower
         left, right = (factor.astype(precision) for factor in _factors(sizes))
-        works = [self._stacked(left, right)]
-        m, k, n = sizes
-        columns = UNTHREADED[m == 1] // (m * k)
-        columns = max((each for each in range(1, columns + 1) if n % each == 0), default=0)
-        if FEWEST_COLUMNS <= columns < n:
-            works.append(self._in_pieces(left, right, columns))
+        works = [self._shared(left, right)]
+        parts = min(self._threads, sizes[2] // FEWEST_COLUMNS)
+        if self._blas.lib_controllers and self._threads > 1:
+            if np.prod(sizes) <= LARGE:
+                works.append(self._apart(left, right, 1))
+            if parts > 1:
+                works.append(self._apart(left, right, parts))
         return works
 
-    def _stacked(self, left: FloatArray, right: FloatArray) -> Work:
-        stack = max(1, min(MOST_STACKED, SMALL_STACK // (len(left) * right.shape[1] * 8)))
-        stacked = np.broadcast_to(left, (stack, *left.shape)) if stack > 1 else left
+    def _shared(self, left: FloatArray, right: FloatArray) -> Work:
+        stacked = _stacked(left, right)
         out = np.matmul(stacked, right)
 
         def run(count: int) -> None:
             for _ in range(count):
                 np.matmul(stacked, right, out=out)
 
-        return Work(run, stack, "NumPy")
+        return Work(run, _height(stacked), _called(self.name))
 
-    def _in_pieces(self, left: FloatArray, right: FloatArray, columns: int) -> Work:
-        """One product a call, in pieces of so few columns that a thread does all of it."""
-        pieces = np.ascontiguousarray(right.reshape(len(right), -1, columns).transpose(1, 0, 2))
-        out = np.matmul(left, pieces)
+    def _apart(self, left: FloatArray, right: FloatArray, parts: int) -> Work:
+        """So many threads, each of which makes its columns of all products and waits for none."""
+        shares = [np.ascontiguousarray(each) for each in np.array_split(right, parts, axis=1)]
+        stacked = _stacked(left, right)
+        outs = [np.matmul(stacked, share) for share in shares]
+
+        def one(share: FloatArray, out: FloatArray, count: int) -> None:
+            for _ in range(count):
+                np.matmul(stacked, share, out=out)
+
+        each = _on_threads([partial(one, *pair) for pair in zip(shares, outs, strict=True)])
 
         def run(count: int) -> None:
-            for _ in range(count):
-                np.matmul(left, pieces, out=out)
+            with self._blas.limit(limits=1):
+                each(count)
 
-        return Work(run, 1, "NumPy on one thread")
+        where = "one thread" if parts == 1 else f"{parts} threads, each with its own columns"
+        shortest = SHORTEST if parts == 1 else SHORTEST_OF_THREADS
+        return Work(run, _height(stacked), f"{_called(self.name)} on {where}", shortest)
 
     def traffic(self, size: int, threads: int) -> Sequence[Work]:
         """Copying, and reading alone: a copy may read what it is going to overwrite.
 
-        Both on several threads: one processor does not fill the memory's channels.
+        Both on one thread, and on all: one processor may not fill the memory's channels.
         """
         count = max(1, size // 4)
         source, target = np.ones(count, np.float32), np.ones(count, np.float32)
-        parts = [
-            slice(count * part // threads, count * (part + 1) // threads)
-            for part in range(min(threads, count))
-        ]
-        pool = ThreadPoolExecutor(len(parts))
 
-        def copy(part: slice) -> None:
-            np.copyto(target[part], source[part])
+        def copy(part: slice, times: int) -> None:
+            for _ in range(times):
+                np.copyto(target[part], source[part])
 
-        def read(part: slice) -> None:
-            source[part].max(initial=0.0)
+        def read(part: slice, times: int) -> None:
+            for _ in range(times):
+                source[part].max(initial=0.0)
 
-        def each(work: Callable[[slice], None]) -> Callable[[int], None]:
-            def run(times: int) -> None:
-                for _ in range(times):
-                    if len(parts) == 1:
-                        work(parts[0])
-                    else:
-                        list(pool.map(work, parts))
+        works: list[Work] = []
+        for parts in dict.fromkeys((1, max(1, min(threads, size // FEWEST_BYTES)))):
+            slices = [slice(count * n // parts, count * (n + 1) // parts) for n in range(parts)]
+            where = f"of {_mib(4 * count)} by NumPy on {parts} thread{'s'[: parts > 1]}"
+            shortest = SHORTEST if parts == 1 else SHORTEST_OF_THREADS
+            for work, amount, what in ((copy, 8, "copy"), (read, 4, "reading")):
+                run = _on_threads([partial(work, part) for part in slices])
+                works.append(Work(run, amount * count, f"{what} {where}", shortest))
+        return works
 
-            return run
 
-        where = f"of {_mib(4 * count)} by NumPy on {len(parts)} thread{'s'[: len(parts) > 1]}"
-        return (
-            Work(each(copy), 8 * count, f"copy {where}"),
-            Work(each(read), 4 * count, f"reading {where}"),
-        )
+def _stacked(left: FloatArray, right: FloatArray) -> FloatArray:
+    """The left factor as often as one call of NumPy's is to make the product."""
+    stack = max(1, min(MOST_STACKED, SMALL_STACK // (len(left) * right.shape[1] * 8)))
+    return np.broadcast_to(left, (stack, *left.shape)) if stack > 1 else left
+
+
+def _height(stacked: FloatArray) -> int:
+    return len(stacked) if stacked.ndim > 2 else 1
+
+
+def _on_threads(tasks: Sequence[Callable[[int], None]]) -> Callable[[int], None]:
+    """All tasks side by side, each told how often; one alone needs no thread of its own."""
+    if len(tasks) == 1:
+        return tasks[0]
+    pool = ThreadPoolExecutor(len(tasks))
+
+    def run(count: int) -> None:
+        for done in [pool.submit(task, count) for task in tasks]:
+            done.result()
+
+    return run
 
 
 class TensorFlowLibrary:
     """TensorFlow's operators, and XLA's loop."""
 
     name = "TensorFlow"
+    frameworks: tuple[str, ...] = ("tensorflow",)
 
     def __init__(self, device: str) -> None:
         import tensorflow as tf
 
+        self.version = str(tf.__version__)
         self._tf: Any = tf
         self._gpu = device != "cpu"
         self._device = "/CPU:0"
@@ -209,7 +281,7 @@ class TensorFlowLibrary:
                 tf.test.experimental.sync_devices()
 
         if not compiled:
-            return (Work(call, 1, "TensorFlow"),)
+            return (Work(call, 1, _called(self.name)),)
 
         def body(number: Any, left: Any, out: Any) -> Any:
             for _ in range(unrolled):
@@ -251,10 +323,12 @@ class TorchLibrary:
     """PyTorch's operators."""
 
     name = "PyTorch"
+    frameworks: tuple[str, ...] = ("torch", "flashrnn")
 
     def __init__(self, device: str) -> None:
         import torch
 
+        self.version = str(torch.__version__)
         self._torch: Any = torch
         self._gpu = device != "cpu"
         self._device = f"cuda:{devices.gpu_index(device)}" if self._gpu else "cpu"
@@ -264,7 +338,7 @@ class TorchLibrary:
             self._torch.cuda.synchronize(self._device)
 
     def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[Work]:
-        """Operators called one by one."""
+        """Operators called one by one: its BLAS's, and on a CPU those of oneDNN, as its LSTM's."""
         if compiled:
             return ()
         torch = self._torch
@@ -282,7 +356,26 @@ class TorchLibrary:
                     torch.mm(left, right, out=out)
                 self._wait()
 
-        return (Work(run, 1, "PyTorch"),)
+        works = [Work(run, 1, _called(self.name))]
+        if not self._gpu:
+            with contextlib.suppress(Exception):  # not built with oneDNN, or not for this precision
+                works.append(self._of_onednn(left, right))
+        return works
+
+    def _of_onednn(self, left: Any, right: Any) -> Work:
+        """The operator that PyTorch's own compiler puts in place of a linear layer."""
+        torch = self._torch
+        linear = torch.ops.mkldnn._linear_pointwise
+        with torch.inference_mode():
+            columns = torch.ops.mkldnn._reorder_linear_weight(right.t().contiguous(), len(left))
+            linear(left, columns, None, "none", [], "")
+
+        def run(count: int) -> None:
+            with torch.inference_mode():
+                for _ in range(count):
+                    linear(left, columns, None, "none", [], "")
+
+        return Work(run, 1, f"{_called(self.name)} with oneDNN")
 
     def traffic(self, size: int, threads: int) -> Sequence[Work]:
         """On a GPU: a copy."""
@@ -303,10 +396,12 @@ class JaxLibrary:
     """JAX's operators, and XLA's loop."""
 
     name = "JAX"
+    frameworks: tuple[str, ...] = ("jax", "flax")
 
     def __init__(self, device: str) -> None:
         import jax
 
+        self.version = str(jax.__version__)
         self._jax: Any = jax
         self._gpu = device != "cpu"
         kind, index = ("gpu", devices.gpu_index(device)) if self._gpu else ("cpu", 0)
@@ -377,24 +472,123 @@ class JaxLibrary:
         return (Work(run, 2 * size, f"adding to {_mib(size)} by JAX"),)
 
 
-_BY_FRAMEWORK: dict[str, Callable[[str], Library]] = {
-    "tensorflow": TensorFlowLibrary,
-    "torch": TorchLibrary,
-    "flashrnn": TorchLibrary,
-    "jax": JaxLibrary,
-    "flax": JaxLibrary,
-}
+class OnnxRuntimeLibrary:
+    """ONNX Runtime's MatMul, in sessions of its own. threads: of each session."""
+
+    name = "ONNX Runtime"
+    frameworks: tuple[str, ...] = ("onnxruntime",)
+
+    def __init__(self, device: str, threads: int = 0) -> None:
+        import onnx
+        import onnxruntime
+
+        self.version = str(onnxruntime.__version__)
+        self._onnx: Any = onnx
+        self._ort: Any = onnxruntime
+        self._threads = threads
+        self._place = ("cpu", 0) if device == "cpu" else ("cuda", devices.gpu_index(device))
+
+    def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[Work]:
+        """With weights that it may lay out as it likes; and, where small, several in one call."""
+        on_gpu = self._place[0] != "cpu"
+        if compiled or precision == "bfloat16":
+            return ()
+        works = [self._session(sizes, precision, 1, constant=True)]
+        unrolled = _unrolled(sizes)
+        # On a GPU a call is waited for, and products that do not need one another may overlap.
+        if unrolled > 1 and not on_gpu:
+            works.append(self._session(sizes, precision, unrolled, constant=False))
+        return works
+
+    def _session(self, sizes: Sizes, precision: str, unrolled: int, *, constant: bool) -> Work:
+        m, _, n = sizes
+        dtype = np.dtype("float32" if precision == "tf32" else precision)
+        left, right = (factor.astype(dtype) for factor in _factors(sizes))
+        options = self._ort.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        # Else equal products would be found, and made once.
+        options.graph_optimization_level = self._ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        provider, chosen = "CPUExecutionProvider", {}
+        if self._place[0] == "cuda":
+            provider = "CUDAExecutionProvider"
+            tf32 = "1" if precision == "tf32" else "0"
+            chosen = {"device_id": str(self._place[1]), "use_tf32": tf32}
+        session = self._ort.InferenceSession(
+            self._graph(left, right, unrolled, constant=constant),
+            sess_options=options,
+            providers=[(provider, chosen)],
+        )
+        if session.get_providers()[0] != provider:
+            raise RuntimeError("ONNX Runtime would compute on the CPU without a word")
+        binding = session.io_binding()
+        value = self._ort.OrtValue.ortvalue_from_numpy
+        binding.bind_ortvalue_input("left", value(left, *self._place))
+        if not constant:
+            binding.bind_ortvalue_input("right", value(right, *self._place))
+        for number in range(unrolled):
+            out = value(np.empty((m, n), dtype), *self._place)
+            binding.bind_ortvalue_output(f"out_{number}", out)
+
+        def run(count: int) -> None:
+            for _ in range(count):
+                session.run_with_iobinding(binding)
+
+        return Work(run, unrolled, self.name)
+
+    def _graph(
+        self, left: FloatArray, right: FloatArray, unrolled: int, *, constant: bool
+    ) -> bytes:
+        helper = self._onnx.helper
+        dtype = helper.np_dtype_to_tensor_dtype(left.dtype)
+
+        def value(name: str, shape: tuple[int, ...]) -> Any:
+            return helper.make_tensor_value_info(name, dtype, shape)
+
+        outs = [f"out_{number}" for number in range(unrolled)]
+        inputs, constants = [value("left", left.shape)], []
+        if constant:
+            constants.append(self._onnx.numpy_helper.from_array(right, "right"))
+        else:
+            inputs.append(value("right", right.shape))
+        graph = helper.make_graph(
+            [helper.make_node("MatMul", ["left", "right"], [out]) for out in outs],
+            "products",
+            inputs,
+            [value(out, (len(left), right.shape[1])) for out in outs],
+            constants,
+        )
+        # As old as the backend's own graph: for every ONNX Runtime that it runs on.
+        opset = helper.make_opsetid("", onnxruntime_lstm.OPSET)
+        model = helper.make_model(graph, opset_imports=[opset])
+        model.ir_version = onnxruntime_lstm.IR_VERSION
+        return bytes(model.SerializeToString())
+
+    def traffic(self, size: int, threads: int) -> Sequence[Work]:
+        """None of its own: memory is as fast whoever asks."""
+        return ()
+
+
+_MAKERS: tuple[tuple[tuple[str, ...], Callable[[str, int], Library]], ...] = (
+    (TensorFlowLibrary.frameworks, lambda device, threads: TensorFlowLibrary(device)),
+    (TorchLibrary.frameworks, lambda device, threads: TorchLibrary(device)),
+    (JaxLibrary.frameworks, lambda device, threads: JaxLibrary(device)),
+    (OnnxRuntimeLibrary.frameworks, OnnxRuntimeLibrary),
+)
 """Which library computes for a backend, by its ``framework``; of others no products can be had."""
 
 
-def libraries(device: str, frameworks: Iterable[str]) -> list[Library]:
-    """Those that serve ``device`` in a process that computes with these frameworks there."""
-    found: list[Library] = [NumPyLibrary()] if device == "cpu" else []
-    makers = dict.fromkeys(_BY_FRAMEWORK[each] for each in frameworks if each in _BY_FRAMEWORK)
-    for make in makers:
-        # Whatever it raises, a library that cannot use the device gives no roof for it.
-        with contextlib.suppress(Exception):
-            found.append(make(device))
+def libraries(device: str, frameworks: Collection[str], threads: int = 1) -> list[Library]:
+    """Those that serve ``device`` in a process that computes with these frameworks there.
+
+    threads: that products and copies on a CPU may use.
+    """
+    found: list[Library] = [NumPyLibrary(threads)] if device == "cpu" else []
+    for served, make in _MAKERS:
+        if not set(served).isdisjoint(frameworks):
+            # Whatever it raises, a library that cannot use the device gives no roof for it.
+            with contextlib.suppress(Exception):
+                found.append(make(device, threads))
     return found
 
 

@@ -1,9 +1,10 @@
 """The roofs of a case: what its device could do at best, and how near to that the case came.
 
-Three ceilings, measured in the process that measures the case: the rate of matrix products, the
-bandwidth of memory, and the chain of products that wait for one another, timestep after timestep.
-A case that seems to be faster than one of them was not timed, or not counted, as it should be. This
-room knows cases and a clock; what computes is handed in. ``docs/roofs.md`` tells it all to a user.
+Three ceilings, the best that was seen on this machine: the rate of matrix products, the bandwidth
+of memory, and the chain of products that wait for one another, timestep after timestep. Each is as
+good as the libraries that it was measured with, so that a case above it is no error by itself: far
+above the rate of products it is doubted, and only what is past any doubt fails. This room knows
+cases and a clock; what computes is handed in. ``docs/roofs.md`` tells it all to a user.
 """
 
 from __future__ import annotations
@@ -11,31 +12,39 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeAlias
 
-from bench import devices, estimate, roof_libraries
+from bench import devices, environment, estimate, roof_libraries
 from bench.cases import Case
-from bench.result_schema import Figures
+from bench.result_schema import Figures, Reason
 from bench.roof_libraries import Library, Sizes, Work
+from bench.roofs_seen import Key, RoofsSeen
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 
-ROOM = 0.05
-"""Part by which a case may seem to be above a roof and still counts as at it: a processor's clock
-changes by some per cent from one second to the next, and a roof is no more than a measured time."""
+WELL_ABOVE = 1.5
+"""Times a roof from which on a case is doubted. On one CPU the best products of two libraries
+differ by more, but here each library's own are in the roof; a clock changes by a tenth or two."""
 
-SHORTEST = 2e-4
-"""Seconds of a block: a thousand times what reading the clock takes, and short enough to fit
-between two interruptions on a busy machine, since the fastest block is what counts."""
+IMPOSSIBLE = 3.0
+"""Times the rate of products of every library at hand: no kernel is so much better than all that
+its own library, and the others, do best; half a step's work, or none, would be."""
 
 SECONDS = {"matmul": 0.06, "bandwidth": 0.06, "chain": 0.02}
 """Of measuring, for each library and size."""
 
-AGAIN = 5
-"""Times as long for a roof that a case seems to be above, before that is believed."""
+AGAIN = 3
+"""Times as long for a roof that a case seems to be above."""
+
+ROUNDS = 3
+"""Of measuring it again, at most, in a process: a busy machine is not busy at each moment."""
+
+FEWEST_BLOCKS = 3
+"""On a busy machine one product of microseconds can take 60 ms."""
 
 SQUARES = {"cpu": (64, 256, 512, 1024), "gpu": (1024, 4096, 8192)}
 """Sizes of the square products whose rate is the roof; from the first on each is tried while the
@@ -65,22 +74,30 @@ WORDS = {
     "chain": "the serial chain of products",
 }
 
+THIS_PROCESS = "this process"
+"""Where a roof comes from that no other process on this machine has exceeded."""
 
 _SHIFTS = {"K": 10, "M": 20, "G": 30}
 
-_Key: TypeAlias = tuple[object, ...]
+_UNITS = {"matmul": "matmul_per_s", "bandwidth": "bandwidth_per_s", "chain": "chain_s"}
 
 
 class AccountingError(RuntimeError):
-    """A case seems to be faster than its device can be; the message says by which roof."""
+    """A case seems to be faster than its device can possibly be; the message says by how much."""
 
 
 @dataclass(frozen=True)
 class Roof:
-    """Seconds of one unit (an operation, a byte, a product) at the best, and who was that fast."""
+    """Seconds of one unit (an operation, a byte, a product) at the best, and who was that fast.
+
+    origin: ``THIS_PROCESS``, or when another one on this machine saw it. here: the best of this
+    process; infinite if it measured none.
+    """
 
     seconds: float
     by: str
+    origin: str = THIS_PROCESS
+    here: float = math.inf
 
 
 # What is counted
@@ -124,41 +141,55 @@ def fastest(work: Work, seconds: float, now: Callable[[], float]) -> float:
     """Seconds of one unit in the fastest block.
 
     Blocks of ever more repetitions until they are long enough, then as many as ``seconds`` hold, at
-    least one. The first repetition is not counted: what it compiles and allocates comes once.
+    least ``FEWEST_BLOCKS``. The first repetition is not counted: what it compiles and allocates
+    comes once.
     """
     work.run(1)
-    count, best, end = 1, math.inf, now() + seconds
+    count, blocks, best, end = 1, 0, math.inf, now() + seconds
     while True:
         start = now()
         work.run(count)
         stop = now()
-        if stop - start < SHORTEST:
+        if stop - start < work.shortest:
             count *= 2
             continue
         best = min(best, (stop - start) / count)
-        if stop >= end:
+        blocks += 1
+        if stop >= end and blocks >= FEWEST_BLOCKS:
             return best / work.amount
 
 
 class Roofs:
-    """The roofs of this process, each measured when it is first asked for.
+    """The roofs of this machine, each measured when it is first asked for, if it is not known.
 
     libraries: what can compute on a device, given the frameworks that the process computes with
-    there. now: seconds that never go back. array_bytes: of each array that bandwidth is measured
-    with, by the device.
+    there, and the threads. now: seconds that never go back. array_bytes: of each array that
+    bandwidth is measured with, by the device. seen: what other processes saw; None asks nobody.
     """
 
     def __init__(
         self,
-        libraries: Callable[[str, Collection[str]], Sequence[Library]] = roof_libraries.libraries,
+        libraries: Callable[
+            [str, Collection[str], int], Sequence[Library]
+        ] = roof_libraries.libraries,
         now: Callable[[], float] = time.perf_counter,
         array_bytes: Callable[[str], int] | None = None,
+        seen: RoofsSeen | None = None,
     ) -> None:
         self._libraries = libraries
         self._now = now
         self._array_bytes = array_bytes or _array_bytes
-        self._found: dict[_Key, Roof] = {}
-        self._asked: set[_Key] = set()
+        self._seen = seen or RoofsSeen(None)
+        self._machines: dict[str, str] = {}
+        self._found: dict[Key, Roof] = {}
+        self._asked: set[Key] = set()
+        self._served: dict[Key, set[str]] = {}
+        self._rounds: Counter[Key] = Counter()
+
+    @classmethod
+    def of_machine(cls) -> Roofs:
+        """With what other processes of this user saw on this machine, for which they are kept."""
+        return cls(seen=RoofsSeen.of_user())
 
     def figures(
         self,
@@ -172,127 +203,255 @@ class Roofs:
         threads: that may be used; None is all processors that are usable. frameworks: those of the
         backends that this process has started on the device.
 
-        ``of_matmul`` and its like are the least time under a roof over the case's; figures of a
-        roof that nothing here can measure are missing. A roof that the case seems to be above is
-        measured once more, longer, and the faster of both counts. Raises AccountingError if the
-        case is still above it, save for the chain on a GPU: a kernel that stays on the GPU from one
-        timestep to the next is rightly faster than products that are started one by one.
+        ``of_matmul`` and its like are the least time under a roof over the case's, however far
+        above 1; figures of a roof that nothing here can measure are missing. ``matmul_per_s`` is
+        the roof, ``matmul_by`` whose it is, ``matmul_from`` where it was seen, ``matmul_here`` what
+        this process measured of it. ``matmul_without`` names frameworks in this process whose
+        products are not in it. A roof that the case seems to be above is measured again, longer,
+        and the fastest counts.
+
+        Raises AccountingError if the case is still ``IMPOSSIBLE`` times above the rate of products,
+        and every framework of the process has its products in that.
         """
         operations = estimate.operations(case.spec, case.workload)
         size = estimate.least_bytes(case.spec, case.workload)
         counts = chain(case.spec, case.workload)
-        libraries = self._libraries(case.device, frameworks)
         processors = threads or estimate.processors()
+        libraries = self._libraries(case.device, frameworks, processors)
+        whole = self._array_bytes(case.device)
+        precise = precisions(case.spec, case.device)
+        products: list[Key] = [("matmul", case.device, each, processors) for each in precise]
 
-        def of_matmul(again: bool) -> tuple[float, Roof]:
-            roof = self._matmul(case, libraries, again)
+        def of_matmul(enough: float | None) -> tuple[float, Roof]:
+            limit = None if enough is None else enough / operations
+            roof = self._matmul(products, libraries, limit)
             return operations * roof.seconds, roof
 
-        def of_bandwidth(again: bool) -> tuple[float, Roof]:
-            roof = self._bandwidth(case.device, libraries, processors, size, again)
+        def of_bandwidth(enough: float | None) -> tuple[float, Roof]:
+            limit = None if enough is None else enough / size
+            roof = self._bandwidth(case.device, libraries, processors, size, whole, limit)
             return size * roof.seconds, roof
 
-        def of_chain(again: bool) -> tuple[float, Roof]:
-            roofs = {sizes: self._product(case, libraries, sizes, again) for sizes in counts}
+        def of_chain(enough: float | None) -> tuple[float, Roof]:
+            roofs = {
+                sizes: self._product(
+                    [("chain", case.device, each, sizes, processors) for each in precise],
+                    libraries,
+                    again=enough is not None,
+                )
+                for sizes in counts
+            }
             least = sum(count * roofs[sizes].seconds for sizes, count in counts.items())
-            return least, next(iter(roofs.values()))
+            here = sum(count * roofs[sizes].here for sizes, count in counts.items())
+            return least, replace(next(iter(roofs.values())), here=here)
 
-        found: dict[str, float | str | None] = {"operations": operations, "bytes": float(size)}
+        found: dict[str, float | str | None] = {
+            "operations": operations,
+            "bytes": float(size),
+            "array_bytes": float(whole),
+        }
+        if limits := roof_libraries.limited():
+            found["limits"] = ", ".join(f"{name}={value}" for name, value in limits.items())
         for name, measure in (
             ("matmul", of_matmul),
             ("bandwidth", of_bandwidth),
             ("chain", of_chain),
         ):
-            least, roof = measure(again=False)
+            least, roof = measure(None)
             if seconds < least < math.inf:
-                least, roof = measure(again=True)
+                least, roof = measure(seconds)
+                while least > WELL_ABOVE * seconds and name == "matmul" and self._may(products):
+                    least, roof = measure(WELL_ABOVE * seconds)
             if least == math.inf:
                 continue
-            judged = name != "chain" or case.device == "cpu"
-            part = least / seconds
-            if judged and part > 1 + ROOM:
-                raise AccountingError(
-                    f"accounting error: {seconds:.3g} s a step is {part:.0%} of {WORDS[name]}, "
-                    f"which allows {least:.3g} s at the best ({roof.by})"
-                )
-            if name == "chain":
-                found["chain_s"] = least
-            else:
-                found[f"{name}_per_s"] = 1 / roof.seconds
+            inverse = name != "chain"
+            found[_UNITS[name]] = 1 / roof.seconds if inverse else least
+            if roof.here < math.inf:
+                found[f"{name}_here"] = 1 / roof.here if inverse else roof.here
             found[f"{name}_by"] = roof.by
-            found[f"of_{name}"] = min(part, 1.0) if judged else part
+            found[f"{name}_from"] = roof.origin
+            found[f"of_{name}"] = least / seconds
+        self._seen.save()
+        if missing := sorted(set(frameworks) - self._frameworks(products, libraries)):
+            found["matmul_without"] = ", ".join(missing)
+        part = found.get("of_matmul")
+        if isinstance(part, float) and part > IMPOSSIBLE and not missing:
+            raise AccountingError(
+                f"accounting error: {seconds:.3g} s a step would be {part:.0%} of "
+                f"{WORDS['matmul']}, over {IMPOSSIBLE:.0%} of what every library here reaches "
+                f"at best ({found['matmul_by']})"
+            )
         return found
 
-    def _matmul(self, case: Case, libraries: Sequence[Library], again: bool) -> Roof:
-        """Of one operation, in the fastest of the precisions that the case may be computed in."""
-        kind = devices.kind(case.device)
-        names = precisions(case.spec, case.device)
-        for precision in names:
-            key: _Key = ("matmul", case.device, precision)
-            for library in self._due(key, libraries, again):
-                # A library that cannot compute in this precision gives no roof for it.
-                with contextlib.suppress(Exception):
-                    for size in (*SQUARES[kind], *([LARGER[kind]] if again else [])):
-                        works = library.products((size, size, size), precision, compiled=False)
-                        words = f"{precision}, {size} x {size}"
-                        taken = [
-                            self._keep(key, work, 2.0 * size**3, words, again) for work in works
-                        ]
-                        if not taken or min(taken) > LONG_PRODUCT:
-                            break
-        return min((self._known("matmul", case.device, name) for name in names), key=_seconds)
+    def _matmul(
+        self, keys: Sequence[Key], libraries: Sequence[Library], enough: float | None
+    ) -> Roof:
+        """Of one operation, in the fastest of the precisions that the case may be computed in.
+
+        enough: measure it again, until it is so many seconds or fewer.
+        """
+        again = enough is not None
+        if not again or self._may(keys):
+            self._rounds.update(keys if again else ())
+            for key in keys:
+                for library in self._due(key, libraries, again):
+                    # A library that cannot compute in this precision gives no roof for it.
+                    with contextlib.suppress(Exception):
+                        self._squares(key, library, again)
+                    if enough is not None and self._known(key).seconds <= enough:
+                        return self._best(keys)
+        return self._best(keys)
+
+    def _squares(self, key: Key, library: Library, again: bool) -> None:
+        kind, precision = devices.kind(str(key[1])), str(key[2])
+        for size in (*SQUARES[kind], *([LARGER[kind]] if again else [])):
+            works = library.products((size, size, size), precision, compiled=False)
+            words = f"{precision}, {size} x {size}"
+            taken = [self._keep(key, library, work, 2.0 * size**3, words, again) for work in works]
+            if not taken or min(taken) > LONG_PRODUCT:
+                break
 
     def _bandwidth(
-        self, device: str, libraries: Sequence[Library], threads: int, size: int, again: bool
+        self,
+        device: str,
+        libraries: Sequence[Library],
+        threads: int,
+        size: int,
+        whole: int,
+        enough: float | None,
     ) -> Roof:
         """Of one byte; if asked again for a case that fits into caches, as they may move it."""
-        whole = self._array_bytes(device)
-        key: _Key = ("bandwidth", device, threads)
-        cached: _Key = (*key, size)
-        wanted = [(key, whole)]
-        if again and size < whole:
-            wanted.append((cached, max(SMALLEST_COPY, size // 2)))
-        for each, length in wanted:
-            for library in self._due(each, libraries, again):
+        again = enough is not None
+        keys: list[Key] = [("bandwidth", device, threads, whole)]
+        if size < whole and (again or self._known(("bandwidth", device, threads, size)).by):
+            keys.append(("bandwidth", device, threads, size))
+        for key, length in zip(keys, (whole, max(SMALLEST_COPY, size // 2)), strict=False):
+            if again and not self._may([key]):
+                continue
+            self._rounds.update([key] if again else ())
+            for library in self._due(key, libraries, again):
                 with contextlib.suppress(Exception):
                     for work in library.traffic(length, threads):
-                        self._keep(each, work, 1.0, "", again)
-        return min(self._known(*key), self._known(*cached), key=_seconds)
+                        self._keep(key, library, work, 1.0, "", again)
+        return self._best(keys)
 
-    def _product(self, case: Case, libraries: Sequence[Library], sizes: Sizes, again: bool) -> Roof:
+    def _product(self, keys: Sequence[Key], libraries: Sequence[Library], *, again: bool) -> Roof:
         """Of one product of the chain.
 
         A compiled loop is tried where products called one by one may well be slower: on a GPU, and
-        when asked again. Compiling one takes half a second.
+        when asked again. Compiling one takes half a second. It is asked again once only: a kernel
+        that holds the weights is rightly faster than products that are called one by one.
         """
-        device, names = case.device, precisions(case.spec, case.device)
-        for precision in names:
-            key: _Key = ("chain", device, precision, sizes)
-            for library in self._due(key, libraries, again):
+        for key in keys:
+            _, device, precision, sizes, _ = key
+            assert isinstance(sizes, tuple)
+            if again and self._rounds[key]:
+                continue
+            self._rounds.update([key] if again else ())
+            due = self._due(key, libraries, again)
+            if again:
+                due = [each for each in due if not self._settled(key, each)]
+            for library in due:
                 for compiled in (False, True) if again or device != "cpu" else (False,):
                     with contextlib.suppress(Exception):
-                        for work in library.products(sizes, precision, compiled=compiled):
-                            self._keep(key, work, 1.0, precision, again)
-        return min((self._known("chain", device, name, sizes) for name in names), key=_seconds)
+                        for work in library.products(sizes, str(precision), compiled=compiled):
+                            self._keep(key, library, work, 1.0, str(precision), again)
+        return self._best(keys)
 
-    def _due(self, key: _Key, libraries: Sequence[Library], again: bool) -> list[Library]:
-        """The libraries that a roof has not been measured with yet, or all of them again."""
-        due = [each for each in libraries if again or (*key, each.name) not in self._asked]
+    def _may(self, keys: Sequence[Key]) -> bool:
+        """Whether these may be measured again once more."""
+        return all(self._rounds[key] < ROUNDS for key in keys)
+
+    def _due(self, key: Key, libraries: Sequence[Library], again: bool) -> list[Library]:
+        """The libraries that a roof is not known of yet, or all of them again."""
+        if again:
+            return list(libraries)
+        due = [each for each in libraries if (*key, each.name) not in self._asked]
         self._asked |= {(*key, each.name) for each in due}
-        return due
+        return [each for each in due if not self._settled(key, each)]
 
-    def _keep(self, key: _Key, work: Work, units: float, words: str, again: bool) -> float:
+    def _settled(self, key: Key, library: Library) -> bool:
+        return self._seen.settled(self._machine(key), key, _label(library))
+
+    def _frameworks(self, keys: Sequence[Key], libraries: Sequence[Library]) -> set[str]:
+        """Those whose products are in one of these roofs."""
+        return {
+            framework
+            for library in libraries
+            for key in keys
+            if library.name in self._served.get(key, ()) or self._settled(key, library)
+            for framework in library.frameworks
+        }
+
+    def _keep(
+        self, key: Key, library: Library, work: Work, units: float, words: str, again: bool
+    ) -> float:
         """Time ``work``, keep it if it is the fastest yet, and return its seconds.
 
         units: in each unit of its own, such as operations in a product.
         """
         seconds = fastest(work, SECONDS[str(key[0])] * (AGAIN if again else 1), self._now)
         by = f"{work.by}, {words}" if words else work.by
-        self._found[key] = min(self._known(*key), Roof(seconds / units, by), key=_seconds)
+        here = seconds / units
+        if here < self._found.get(key, Roof(math.inf, "")).seconds:
+            self._found[key] = Roof(here, by, here=here)
+        self._served.setdefault(key, set()).add(library.name)
+        self._seen.add(self._machine(key), key, _label(library), here, by)
         return seconds
 
-    def _known(self, *key: object) -> Roof:
-        return self._found.get(key, Roof(math.inf, ""))
+    def _known(self, key: Key) -> Roof:
+        """The best of this process and of the others on this machine."""
+        here = self._found.get(key, Roof(math.inf, ""))
+        seen = self._seen.best(self._machine(key), key)
+        if seen is None or seen.seconds >= here.seconds:
+            return here
+        day = datetime.fromtimestamp(seen.when, UTC).date().isoformat()
+        return Roof(seen.seconds, seen.by, f"this machine, {day}", here.seconds)
+
+    def _best(self, keys: Sequence[Key]) -> Roof:
+        known = [self._known(key) for key in keys]
+        best = min(known, key=_seconds)
+        return replace(best, here=min(each.here for each in known))
+
+    def _machine(self, key: Key) -> str:
+        device = str(key[1])
+        if device not in self._machines:
+            self._machines[device] = environment.device_name(device)
+        return self._machines[device]
+
+
+def doubts(figures: Figures) -> list[Reason]:
+    """Why a case is not to be trusted whose figures these are: it is well above a roof.
+
+    Never for the chain, which a kernel that holds the weights is rightly above; for the rate of
+    products only if those of every framework in the process are in it; and for the bandwidth only
+    if the case's data is larger than the arrays that it was measured with: what fits into caches
+    is moved by them.
+    """
+    judged = []
+    if not figures.get("matmul_without"):
+        judged.append("matmul")
+    size, whole = figures.get("bytes"), figures.get("array_bytes")
+    if isinstance(size, float) and isinstance(whole, float) and size > whole:
+        judged.append("bandwidth")
+    found = []
+    for name in judged:
+        part = figures.get(f"of_{name}")
+        if isinstance(part, float) and part > WELL_ABOVE:
+            found.append(
+                Reason(
+                    "above_roof",
+                    f"it would be at {part:.0%} of {WORDS[name]}, the best that was seen here "
+                    f"({figures[f'{name}_by']}), which was measured again",
+                    "measure it again on a quiet machine; if it stays, either the step does less "
+                    "than is counted, or the roof is too low: please report it",
+                )
+            )
+    return found
+
+
+def _label(library: Library) -> str:
+    return f"{library.name} {library.version}"
 
 
 def _seconds(roof: Roof) -> float:

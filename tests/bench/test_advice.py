@@ -100,6 +100,8 @@ def test_busy_processors_are_told_of_with_who_keeps_them_busy() -> None:
         (with_cpu(virtual=True), "virtual"),
         (with_cpu(quota=1.5), "quota"),
         (replace(HERE, variables={"OMP_NUM_THREADS": "8"}), "threads"),
+        (replace(HERE, variables={"OPENBLAS_CORETYPE": "Haswell"}), "instructions"),
+        (replace(HERE, variables={"ATEN_CPU_CAPABILITY": "avx2"}), "instructions"),
         (replace(HERE, variables={"CUDA_LAUNCH_BLOCKING": "1"}), "launch_blocking"),
         (replace(HERE, memory=Memory(2**34, 2**30, 0, 0)), "memory"),
         (replace(HERE, libraries={"tensorflow": "2", "tensorflow-cpu": "2"}), "tensorflows"),

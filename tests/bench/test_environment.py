@@ -234,6 +234,18 @@ def test_gpus_are_in_the_order_in_which_cuda_shows_them(tmp_path: Path) -> None:
     assert [gpu.name for gpu in read.gpus] == ["Imaginary B", "Imaginary A"]
 
 
+def test_a_device_has_a_name_that_tells_machines_apart(tmp_path: Path) -> None:
+    asked = machine(tmp_path, load_nvml=FakeNvml)
+    assert environment.device_name("cpu", asked) == "Imaginary CPU 9000, 1 processors"
+    write(tmp_path, "sys/fs/cgroup/cpu.max", "150000 100000")
+    assert environment.device_name("cpu", asked).endswith("processors, the time of 1.5")
+    assert environment.device_name("gpu:1", asked) == "Imaginary B"
+    assert environment.device_name("gpu:7", asked) == "gpu:7"
+    # Where nothing can be read there is a name all the same.
+    nowhere = environment.Machine(tmp_path / "none", psutil=SimpleNamespace())
+    assert environment.device_name("cpu", nowhere)
+
+
 def test_versions_are_of_what_is_installed(tmp_path: Path) -> None:
     def version(name: str) -> str:
         return "2.99" if name == "tensorflow" else no_version(name)
@@ -246,6 +258,7 @@ def test_only_variables_that_change_a_time_are_kept_and_no_secret() -> None:
         "TF_ENABLE_ONEDNN_OPTS": "0",
         "XLA_FLAGS": "--x",
         "OMP_NUM_THREADS": "2",
+        "NPY_DISABLE_CPU_FEATURES": "AVX512F",
         "CUDA_VISIBLE_DEVICES": "0",
         "NVIDIA_TF32_OVERRIDE": "0",
         "HOME": "/home/me",
@@ -255,6 +268,7 @@ def test_only_variables_that_change_a_time_are_kept_and_no_secret() -> None:
     }
     assert environment.variables(environ) == {
         "CUDA_VISIBLE_DEVICES": "0",
+        "NPY_DISABLE_CPU_FEATURES": "AVX512F",
         "NVIDIA_TF32_OVERRIDE": "0",
         "OMP_NUM_THREADS": "2",
         "TF_ENABLE_ONEDNN_OPTS": "0",

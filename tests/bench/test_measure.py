@@ -477,9 +477,10 @@ def read_back(result: Measured, case: Case) -> Measurement:
 class Ceilings(Roofs):
     """Roofs that answer, and remember what they were asked."""
 
-    def __init__(self, above: Sequence[str] = ()) -> None:
+    def __init__(self, above: Sequence[str] = (), part: float = 0.25) -> None:
         super().__init__()
         self.above = above
+        self.part = part
         self.asked: list[tuple[str, float, int | None, Collection[str]]] = []
 
     def figures(
@@ -491,8 +492,8 @@ class Ceilings(Roofs):
     ) -> Figures:
         self.asked.append((case.backend, seconds, threads, frameworks))
         if case.backend in self.above:
-            raise AccountingError("accounting error: it is 200% of it")
-        return {"of_matmul": 0.25, "matmul_by": "an abacus", "chain_s": None}
+            raise AccountingError("accounting error: it is 400% of it")
+        return {"of_matmul": self.part, "matmul_by": "an abacus", "chain_s": None}
 
 
 def test_how_near_a_case_comes_to_the_roofs_is_recorded(world: World) -> None:
@@ -506,12 +507,26 @@ def test_how_near_a_case_comes_to_the_roofs_is_recorded(world: World) -> None:
     assert read.roofs == {"of_matmul": 0.25, "matmul_by": "an abacus", "chain_s": None}
 
 
-def test_a_case_above_a_roof_is_a_failure_and_the_others_stay(world: World) -> None:
+def test_a_case_well_above_a_roof_is_invalid_and_has_its_time(world: World) -> None:
+    case = world.add("a")
+    bench = replace(world.bench(), roofs=Ceilings(part=2.0))
+    result = measured(measure.measure_group([case], Plan(5.0), bench=bench)[case.id])
+    (reason,) = result.reasons
+    assert reason.code == "above_roof"
+    assert "200% of the matrix-product rate" in reason.text
+    assert "an abacus" in reason.text
+    read = read_back(result, case)
+    assert not read.valid
+    assert read.roofs is not None
+    assert read.roofs["of_matmul"] == 2.0
+
+
+def test_a_case_past_all_that_is_possible_is_a_failure_and_the_others_stay(world: World) -> None:
     cases = [world.add("a"), world.add("b")]
     bench = replace(world.bench(), roofs=Ceilings(above=["a"]))
     results = measure.measure_group(cases, Plan(5.0), bench=bench)
     failed = unmeasured(results[cases[0].id])
-    assert (failed.outcome, failed.reason) == ("failed", "accounting error: it is 200% of it")
+    assert (failed.outcome, failed.reason) == ("failed", "accounting error: it is 400% of it")
     assert "the roof is too low" in failed.advice
     assert measured(results[cases[1].id])
 

@@ -40,7 +40,8 @@ def test_the_parts_are_those_that_the_fastest_reaches() -> None:
         found("fast", 1.0, roofs={"of_matmul": 0.412, "of_chain": 0.6, "matmul_by": "NumPy"}),
     )
     assert sentence(made) == (
-        "the fastest reaches 41% of the matrix-product rate and 60% of the serial chain of products"
+        "the fastest reaches 41% of the matrix-product rate (NumPy's) "
+        "and 60% of the serial chain of products"
     )
 
 
@@ -53,6 +54,27 @@ def test_over_several_shapes_the_parts_are_told_from_the_least_to_the_largest() 
         "the fastest at each shape reaches 25 to 50% of the matrix-product rate, "
         "under 1 to 2% of the memory bandwidth and 10% of the serial chain of products"
     )
+
+
+def test_whose_roofs_they_are_is_told() -> None:
+    made = table(
+        found("a", 1.0, 32, {"of_matmul": 0.5, "matmul_by": "ONNX Runtime, float32, 512 x 512"}),
+        found("a", 1.0, 64, {"of_matmul": 0.5, "matmul_by": "NumPy with A_B=c on 2 threads, x"}),
+        found("a", 1.0, 16, {"of_matmul": 0.5, "matmul_by": "copy of 32 MiB by NumPy on 1 thread"}),
+    )
+    assert sentence(made) in {
+        f"the fastest at each shape reaches 50% of the matrix-product rate ({owners})"
+        for owners in ("NumPy's or ONNX Runtime's", "ONNX Runtime's or NumPy's")
+    }
+
+
+def test_what_more_than_all_means_is_told() -> None:
+    made = table(found("a", 1.0, roofs={"of_chain": 1.45}))
+    assert sentence(made) == (
+        "the fastest reaches 145% of the serial chain of products; "
+        "more than 100% is better than what the roof was measured with"
+    )
+    assert "more than" not in sentence(table(found("a", 1.0, roofs={"of_chain": 1.04})))
 
 
 def test_of_a_stream_it_is_the_fastest_at_each_window() -> None:

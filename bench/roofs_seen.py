@@ -1,0 +1,189 @@
+"""The best that was ever seen of a machine's roofs, over the processes that measured there.
+
+What a process reaches depends on the libraries in it: NumPy's BLAS, PyTorch's and ONNX Runtime's
+products differ by a factor of two on one processor. So that the same time is the same part of a
+roof whatever else is installed, what each library reached is kept in a file in the user's cache
+folder, and the best of all counts. Nothing here is a reason to fail: a file that is missing,
+damaged or cannot be written is as good as none. This room knows that file, and no library.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TypeAlias
+
+from platformdirs import user_cache_path
+
+VARIABLE = "LSTM_ROOFS"
+"""The environment variable that names the file, or switches it off where it is ``off``."""
+
+EVERY_CACHE = "LSTM_CACHE"
+"""The one that switches off every cache of this suite where it is ``off``."""
+
+NAME = "roofs.json"
+
+SCHEMA = 1
+
+DAYS = 30
+"""After which what was seen no longer counts: a machine gets another firmware, or other clocks."""
+
+ENOUGH = 3
+"""Processes that have measured a roof with a library: a further one takes what they found. One
+alone may have had a bad moment."""
+
+LARGEST = 4 * 2**20
+"""Bytes. Ten thousand roofs take two; what is larger is no file of ours."""
+
+Key: TypeAlias = tuple[object, ...]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one library reached of one roof: seconds of a unit (an operation, a byte, a product).
+
+    machine, roof, library: whose it is. by: in words. processes: that have measured it. when:
+    seconds since 1970, of the best of them.
+    """
+
+    machine: str
+    roof: str
+    library: str
+    seconds: float
+    by: str
+    processes: int
+    when: float
+
+
+class RoofsSeen:
+    """The file, and what this process adds to it.
+
+    path: None keeps nothing. today: seconds since 1970.
+    """
+
+    def __init__(self, path: Path | None, today: Callable[[], float] = time.time) -> None:
+        self._path = path
+        self._today = today
+        self._seen = self._read()
+        self._new: dict[tuple[str, str, str], Seen] = {}
+        self._told: set[tuple[str, str, str]] = set()
+
+    @classmethod
+    def of_user(cls, environ: Mapping[str, str] = os.environ) -> RoofsSeen:
+        """The user's own, where the environment says or where the system keeps caches."""
+        return cls(default_path(environ))
+
+    def best(self, machine: str, roof: Key) -> Seen | None:
+        """The fastest that any process saw with any library."""
+        words = name_of(roof)
+        found = [
+            each
+            for place, each in self._seen.items()
+            if place[:2] == (machine, words) and self._counts(each)
+        ]
+        return min(found, key=lambda each: each.seconds, default=None)
+
+    def settled(self, machine: str, roof: Key, library: str) -> bool:
+        """Whether so many processes have measured it with this library that no more need to."""
+        found = self._seen.get((machine, name_of(roof), library))
+        return found is not None and self._counts(found) and found.processes >= ENOUGH
+
+    def add(self, machine: str, roof: Key, library: str, seconds: float, by: str) -> None:
+        """What this process has just measured; ``save`` writes it."""
+        if not 0 < seconds < math.inf:
+            return
+        place = (machine, name_of(roof), library)
+        before = self._new.get(place)
+        if before is None or seconds < before.seconds:
+            self._new[place] = Seen(*place, seconds, by, 1, self._today())
+
+    def save(self) -> None:
+        """Write what is new, beside what other processes wrote meanwhile.
+
+        The file is replaced as a whole, so that a reader never sees half of one. Of two processes
+        that write in the same instant one's news may be lost: the next to measure brings them.
+        """
+        if not self._new or self._path is None:
+            self._new.clear()
+            return
+        self._seen = self._read()
+        for place, news in self._new.items():
+            old = self._seen.get(place)
+            if old is not None and self._counts(old):
+                best = min(old, news, key=lambda each: each.seconds)
+                # A process counts once, however often it measures.
+                processes = old.processes + (place not in self._told)
+                news = replace(best, processes=processes)
+            self._seen[place] = news
+        self._told |= self._new.keys()
+        self._new.clear()
+        temporary = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}")
+        kept = [asdict(each) for each in self._seen.values() if self._counts(each)]
+        with contextlib.suppress(OSError):
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                temporary.write_text(json.dumps({"schema": SCHEMA, "seen": kept}, indent=0))
+                temporary.replace(self._path)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    def _counts(self, seen: Seen) -> bool:
+        return 0 <= self._today() - seen.when <= DAYS * 86400
+
+    def _read(self) -> dict[tuple[str, str, str], Seen]:
+        if self._path is None:
+            return {}
+        try:
+            if self._path.stat().st_size > LARGEST:
+                return {}
+            data = json.loads(self._path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+            return {}
+        entries = data.get("seen")
+        found = _valid(entries) if isinstance(entries, list) else ()
+        return {(each.machine, each.roof, each.library): each for each in found}
+
+
+def default_path(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """The file of this user, or None where there is none: switched off, or no home."""
+    named = environ.get(VARIABLE, "")
+    if "off" in (named, environ.get(EVERY_CACHE)):
+        return None
+    try:
+        path = Path(named) if named else user_cache_path("lstm-benchmark-suite") / NAME
+        # Without a home "~" stays as it is, and would become a folder of that name.
+        return path.absolute() if named or path.is_absolute() else None
+    except (OSError, RuntimeError):
+        return None
+
+
+def name_of(roof: Key) -> str:
+    """A roof's key as it stands in the file."""
+    return json.dumps(roof, default=str)
+
+
+def _valid(entries: Iterable[object]) -> Iterable[Seen]:
+    """Those that are whole: whatever else stands there is passed over."""
+    for entry in entries:
+        if not isinstance(entry, dict) or entry.keys() != Seen.__annotations__.keys():
+            continue
+        words = [entry[key] for key in ("machine", "roof", "library", "by")]
+        seconds, processes, when = (entry[key] for key in ("seconds", "processes", "when"))
+        if (
+            all(isinstance(each, str) for each in words)
+            and type(processes) is int
+            and all(isinstance(each, float | int) for each in (seconds, when))
+            and 0 < seconds < math.inf
+            and math.isfinite(when)
+            and processes > 0
+        ):
+            yield Seen(**entry)
