@@ -185,7 +185,13 @@ class OnnxRuntimeModel(Model):
         return self._ort.OrtValue.ortvalue_from_numpy(values, *self._place)
 
     def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
-        return np.array(tensor.numpy())  # a copy: the same call again would overwrite it
+        array = np.array(tensor.numpy())  # a copy: the same call again would overwrite it
+        if array.ndim != 4:
+            return array
+        # The output sequence, whose axes the graph leaves as the operator has them (build_graph).
+        first, second, third, _ = array.shape
+        rows = second if self.spec.bidirectional else third
+        return array.reshape(first, rows, self.spec.output_size)
 
     def _infer(
         self, x: Tensor, h: Tensor, c: Tensor, lengths: Tensor | None, masks: Tensor | None
@@ -286,7 +292,10 @@ def build_graph(
 ) -> bytes:
     """A serialised ONNX model with inputs x, h0, c0 (lengths, masks) and outputs y, h, c.
 
-    Axes as in ``Model``; ONNX's own output is ``[T, D, B, H]``.
+    Axes as in ``Model``, but for y: ONNX's own output is ``[T, D, B, H]``. Bringing it into
+    ``[T, B, D*H]`` on the device would copy it once or twice more, for nodes that no user of the
+    operator needs: one direction is left as it is, ``[T, 1, B, H]`` (``[B, 1, T, H]`` batch-major),
+    and two become ``[T, B, 2, H]`` (``[B, T, 2, H]``).
     """
     from onnx import TensorProto, checker, helper, numpy_helper
 
@@ -314,7 +323,17 @@ def build_graph(
     layers = range(spec.num_layers)
     for name in ("h", "c") if spec.num_layers > 1 else ():
         node("Split", [f"{name}0"], [f"{name}0_{layer}" for layer in layers], axis=0)
-    joined = constant("joined", np.array([0, 0, -1], np.int64))
+    if spec.num_layers > 1:
+        # No axis of directions: the last two in one, or one of length 1 left out. 0 keeps an axis.
+        shape = [0, 0, -1] if spec.bidirectional else [0, -1, spec.hidden_size]
+        joined = constant("joined", np.array(shape, np.int64))
+    # Of the operator's output, where that is not what is wanted already.
+    perm = {
+        (False, False): None,
+        (False, True): [2, 1, 0, 3],
+        (True, False): [0, 2, 1, 3],
+        (True, True): [2, 0, 1, 3],
+    }[spec.bidirectional, batch_major]
     y = node("Transpose", ["x"], ["time_major"], perm=[1, 0, 2]) if batch_major else "x"
     for layer in layers:
         if layer and masks:
@@ -327,20 +346,21 @@ def build_graph(
             for name, array in zip("WRB", arrays, strict=True)
         )
         split = f"_{layer}" if spec.num_layers > 1 else ""
+        last = layer == layers[-1]
         rows = node(
             "LSTM",
             [y, w, r, b, "lengths" if lengths else "", f"h0{split}", f"c0{split}"],
-            [f"rows_{layer}", f"h_{layer}", f"c_{layer}"],
+            ["y" if last and perm is None else f"rows_{layer}", f"h{split}", f"c{split}"],
             hidden_size=spec.hidden_size,
             direction="bidirectional" if spec.bidirectional else "forward",
         )
-        y = node("Transpose", [rows], [f"side_by_side_{layer}"], perm=[0, 2, 1, 3])
-        y = node("Reshape", [y, joined], [f"y_{layer}"])
-    if batch_major:
-        node("Transpose", [y], ["y"], perm=[1, 0, 2])
-    else:
-        node("Identity", [y], ["y"])
-    for name in ("h", "c"):
+        if not last:
+            if spec.bidirectional:
+                rows = node("Transpose", [rows], [f"side_by_side_{layer}"], perm=[0, 2, 1, 3])
+            y = node("Reshape", [rows, joined], [f"y_{layer}"])
+        elif perm is not None:
+            node("Transpose", [rows], ["y"], perm=perm)
+    for name in ("h", "c") if spec.num_layers > 1 else ():
         node("Concat", [f"{name}_{layer}" for layer in layers], [name], axis=0)
 
     inputs = [value("x", sequence(spec.input_size)), value("h0", state), value("c0", state)]
@@ -348,7 +368,13 @@ def build_graph(
         inputs.append(value("lengths", ["batch"], TensorProto.INT32))
     if masks:
         inputs.append(value("masks", [spec.num_layers - 1, "time", "batch", spec.output_size]))
-    outputs = [value("y", sequence(spec.output_size)), value("h", state), value("c", state)]
+    steps, rows = ("batch", "time") if batch_major else ("time", "batch")
+    directions: list[str | int] = [rows, 2] if spec.bidirectional else [1, rows]
+    outputs = [
+        value("y", [steps, *directions, spec.hidden_size]),
+        value("h", state),
+        value("c", state),
+    ]
     graph = helper.make_graph(nodes, "lstm", inputs, outputs, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
     model.ir_version = IR_VERSION

@@ -45,6 +45,44 @@ def test_masks_and_lengths_of_unsorted_sequences_together(batch_major: bool) -> 
     assert error(state.c, final.c) < 1e-5
 
 
+@pytest.mark.parametrize("batch_major", [False, True])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize(("timesteps", "batch"), [(4, 2), (1, 1), (1, 3), (3, 1), (2, 2)])
+def test_outputs_have_the_model_s_axes_though_the_operator_has_others(
+    batch_major: bool, bidirectional: bool, layers: int, timesteps: int, batch: int
+) -> None:
+    spec = LSTMSpec(3, 5, layers, bidirectional)
+    model = build(spec, batch_major)
+    x = np.random.default_rng(0).standard_normal((timesteps, batch, 3))
+    y, state = model.forward(np.swapaxes(x, 0, 1) if batch_major else x)
+    expected, final = get_backend("numpy").build(spec, model.get_weights()).forward(x)
+    y = np.swapaxes(y, 0, 1) if batch_major else y
+    assert y.shape == expected.shape
+    assert error(y, expected) < 1e-5
+    assert error(state.h, final.h) < 1e-5
+    assert error(state.c, final.c) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("spec", "batch_major", "moved"),
+    [
+        (LSTMSpec(3, 5), False, {}),
+        (LSTMSpec(3, 5), True, {"Transpose": 2}),
+        (LSTMSpec(3, 5, bidirectional=True), False, {"Transpose": 1}),
+        (LSTMSpec(3, 5, bidirectional=True), True, {"Transpose": 2}),
+        (LSTMSpec(3, 5, 2), False, {"Split": 2, "Reshape": 1, "Concat": 2}),
+    ],
+)
+def test_nothing_is_copied_that_the_operator_does_not_ask_for(
+    spec: LSTMSpec, batch_major: bool, moved: dict[str, int]
+) -> None:
+    ops = build(spec, batch_major).evidence(Workload(2, 4, batch_major=batch_major))["ops"]
+    found = {name.partition(" ")[0]: count for name, count in ops.items()}
+    assert found.pop("LSTM") == spec.num_layers
+    assert found == moved
+
+
 def test_an_output_is_not_overwritten_by_the_next_call() -> None:
     model = build()
     x = np.random.default_rng(0).standard_normal((4, 2, 3))
