@@ -8,7 +8,10 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import shlex
+import shutil
 import sys
+from pathlib import Path
 
 from bench.folder import DEFAULT_FOLDER, RESULTS_VARIABLE
 
@@ -37,6 +40,18 @@ def width_is_known() -> bool:
     In a pipe or a file it is not guessed from elsewhere.
     """
     return sys.stdout.isatty() or "COLUMNS" in os.environ
+
+
+def python() -> str:
+    """How a user calls this Python from here: ``python``, or its path where that is another.
+
+    tox calls commands with a PATH that its user has not.
+    """
+    here = Path(sys.executable)
+    if shutil.which("python") == str(here) and "TOX_ENV_DIR" not in os.environ:
+        return "python"
+    near = here.is_relative_to(Path.cwd())
+    return shlex.quote(str(here.relative_to(Path.cwd()) if near else here))
 
 
 def add_result_paths(parser: argparse.ArgumentParser, default: str = "the latest results") -> None:

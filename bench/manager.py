@@ -156,7 +156,6 @@ class Manager:
             session.memory,
             absent,
         )
-        self._outside: float | None = None
         self._executor = executor
         self._view = view
         self._save = save
@@ -186,7 +185,7 @@ class Manager:
         """
         self._save(self.session)
         self._take_stock()
-        while work := self.schedule.next(self.left, self._outside):
+        while work := self.schedule.next(self.left):
             self._process(work)
             self._take_stock()
             self.session = replace(self.session, spent=self.spent)
@@ -216,9 +215,9 @@ class Manager:
             raise
         self._conclude(worker, watch, ending, work)
         measuring = work.share * self.schedule.measuring(work.cases)
-        self._outside = max(0.0, self._now() - started - measuring - watch.once)
+        outside = max(0.0, self._now() - started - measuring - watch.once)
         if watch.startup is not None:
-            self.schedule.learn_costs(watch.startup, watch.costs, work)
+            self.schedule.learn_costs(watch.startup, watch.costs, work, outside)
 
     def _follow(self, worker: Worker, watch: Watch, work: Work) -> _Ending:
         """Look at a worker until it has ended, or end it."""
@@ -349,6 +348,8 @@ class LocalExecutor:
         self._session = session
         self._folder = folder
         self._inherit = inherit
+        # Gone with this object. It is of use to no other session, and may be large.
+        self._judged = tempfile.TemporaryDirectory(prefix="lstm-judged-")
 
     def start(self, work: Work) -> Worker:
         """A pytest of its own, in a process group of its own."""
@@ -377,6 +378,7 @@ class LocalExecutor:
             "share": None if work.share == 1.0 else f"{work.share:.4f}",
             "memory": "on" if work.memory else "off",
             "case-limit": session.case_limit,
+            "judged": self._judged.name,
         }
         given = [f"--lstm-{name}={value}" for name, value in options.items() if value is not None]
         return [*command, *files, *given]

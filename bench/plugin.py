@@ -142,6 +142,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "the same though both spoil each other. Default: refuse.",
         choices=("refuse", "wait", "force"),
     )
+    add(
+        "judged",
+        "DIR",
+        "Folder in which the processes of a session share what the reference computed for the "
+        "cases that they check (bench.run).",
+    )
     add("session", "ID", "Name shared by runs that are replicates of one another (bench.run).")
     add(
         "order-seed",
@@ -210,7 +216,7 @@ def _refuse_lone_paths(config: pytest.Config) -> None:
     """
     arguments = config.invocation_params.args
     for option, value in itertools.pairwise(arguments):
-        if option not in ("--lstm-results", "--lstm-suite", "--lstm-cases"):
+        if option not in ("--lstm-results", "--lstm-suite", "--lstm-cases", "--lstm-judged"):
             continue
         path = (config.invocation_params.dir / value).resolve()
         taken = path.exists() and path.is_relative_to(config.rootpath)
@@ -243,6 +249,10 @@ class _Measuring:
             raise pytest.UsageError(str(error)) from None
         self.config = config
         self.recorder: Recorder = Recorder(suite, _settings(config))
+        if judged := config.getoption("lstm_judged"):
+            from bench.equivalence import share_answers
+
+            share_answers(config.invocation_params.dir / judged)
         self.cases: dict[str, Case] = {case.id: case for case in suite.cases}
         self._replays: dict[str, _Replay] = {case: _Replay() for case in self.cases}
         self._interrupted = False

@@ -317,6 +317,11 @@ class Summary:
             if self.few:
                 told += f"; {self.few} have fewer than the {ENOUGH_PROCESSES} processes it takes"
             lines.append(told)
+        elif self.few:
+            lines.append(
+                f"{count(self.few, 'case')} in fewer than the {goal.processes} processes that were "
+                "asked for: the budget held no more"
+            )
         spent, outside = self.overhead.spent, self.overhead.outside
         share = outside / spent if spent else 0.0
         why = "done" if stopped is Stopped.DONE else "the budget is spent"
@@ -347,6 +352,7 @@ def summarize(manager: Manager, files: Sequence[ResultFile]) -> Summary:
     if schedule.goal.processes is not None:
         doubts = {row.case.id: row.invalid for row in measured}  # so many were asked for
     spoilt = sum(map(bool, doubts.values()))
+    wanted_processes = schedule.goal.processes or ENOUGH_PROCESSES
     kinds: Counter[str] = Counter()
     kinds["INVALID"] = spoilt
     kinds.update(row.outcome for row in wanted if not row.measured and row.outcome != "interrupted")
@@ -366,7 +372,7 @@ def summarize(manager: Manager, files: Sequence[ResultFile]) -> Summary:
         unreached=len(schedule.cases) - known,
         processes=len(files),
         precise=sum(schedule.precise(case) for case in times),
-        few=sum(len(row.runs) < ENOUGH_PROCESSES for row in measured),
+        few=sum(len(row.runs) < wanted_processes for row in measured),
         overhead=overhead(measurements, manager.spent),
         skipped=Counter(
             clean("; ".join(text for text in (row.reason, row.advice) if text))
@@ -406,12 +412,12 @@ def _again(folder: Path) -> str:
         if folder == Path(default_folder()).expanduser()
         else f" --results {shlex.quote(str(folder))}"
     )
-    return f"python -m bench.run{where}"
+    return f"{command_line.python()} -m bench.run{where}"
 
 
 def _report(folder: Path) -> str:
     where = "" if folder == Path(default_folder()).expanduser() else f" {shlex.quote(str(folder))}"
-    return f"python -m bench.report{where}"
+    return f"{command_line.python()} -m bench.report{where}"
 
 
 def _short(seconds: float | None) -> str:

@@ -35,8 +35,10 @@ BUDGET_USED = 0.93
 """Part of a budget that is planned with. One process takes some per cent longer than another, and
 the last would not be begun if it did not fit."""
 
-LEAST_SHARE = 0.1
-"""Of the measuring time that a suite gives its cases: less would be warm-up and little else."""
+LEAST_SHARE = 0.2
+"""Of the measuring time that a suite gives its cases: the slowest of the package's suites then have
+four blocks in a process, and with less would have warm-up and little else. A budget that holds not
+even that for every case is spent on fewer cases."""
 
 OUTSIDE_CASE, OUTSIDE_PROCESS = 0.8, 12.0
 """Seconds that preparing a case and starting a process take, by a guess that only the first process
@@ -124,6 +126,7 @@ class Schedule:
         self.outcomes: dict[str, Outcome] = {}
         self.runs: set[str] = set()
         self.startup = 0.0
+        self._fixed: float | None = None
         self._seed = seed
         self._seconds = seconds or {}
         self._memory = memory
@@ -165,13 +168,24 @@ class Schedule:
         """One of these ended its process while they were timed in turn: each goes alone next."""
         self._suspects.update(case_ids)
 
-    def learn_costs(self, startup: float, costs: Mapping[str, float], work: Work) -> None:
-        """How many seconds a worker took to start, and for each group of its work."""
+    def learn_costs(
+        self, startup: float, costs: Mapping[str, float], work: Work, outside: float
+    ) -> None:
+        """How many seconds a worker took to start, for each group of its work, and outside
+        measuring in all.
+
+        A process imports a framework within its first group, which is another each time: the least
+        that a group took is its own, and what is left over is every process's.
+        """
         self.startup = max(self.startup, startup)
         for group, seconds in costs.items():
             cases = [case for case in work.cases if case.group == group]
-            outside = seconds - work.share * self.measuring(cases)
-            self._costs[group] = max(outside, self._costs.get(group, 0.0))
+            beside = max(0.0, seconds - work.share * self.measuring(cases))
+            self._costs[group] = min(beside, self._costs.get(group, math.inf))
+        groups = {case.group for case in work.cases}
+        if groups <= set(costs):
+            known = sum(self._costs[group] for group in groups)
+            self._fixed = max(self.startup, outside - known)
 
     def measuring(self, cases: Iterable[Case]) -> float:
         """Seconds that a process measures these for, each for its whole time."""
@@ -210,24 +224,22 @@ class Schedule:
         """Whether nothing is left to do."""
         return not self._open()
 
-    def next(self, seconds: float = math.inf, outside: float | None = None) -> Work | None:
+    def next(self, seconds: float = math.inf) -> Work | None:
         """Work for one more process that ends within ``seconds``, or None if there is none.
-
-        outside: seconds that the process before took beside measuring, if there was one.
 
         The groups with the fewest processes come first, so that no group gets a second process
         before each had its first. A group is left out as a whole, and only when all of its cases
-        are precise: its backends are compared within a process.
+        are precise: its backends are compared within a process. Groups that would not come to
+        enough processes in the time that is left are put off (see ``_affordable``).
         """
         number = len(self.runs) + 1
         order = Random(f"{self._seed}/{number}")
-        waiting = self._open()
-        here = [c for cases in waiting for c in cases if c.device not in self._absent]
-        share = self._share(seconds, outside, here)
+        waiting = self._affordable(self._open(), seconds)
+        share = self._share(seconds, waiting)
         order.shuffle(waiting)
         for level in sorted({self._count(cases) for cases in waiting}):
             chosen: list[Case] = []
-            left = seconds - self.startup
+            left = seconds - self._each_process
             for cases in waiting:
                 if self._count(cases) != level:
                     continue
@@ -243,6 +255,38 @@ class Schedule:
                 return Work(number, tuple(chosen), order.getrandbits(32), share, memory)
         return None
 
+    @property
+    def _enough(self) -> int:
+        """Processes that a case is to have at the least."""
+        return self.goal.processes or ENOUGH_PROCESSES
+
+    @property
+    def _each_process(self) -> float:
+        """Seconds that any process takes beside its groups; 0 if none is known yet."""
+        return self.startup if self._fixed is None else self._fixed
+
+    def _affordable(self, waiting: list[list[Case]], seconds: float) -> list[list[Case]]:
+        """Those of the open groups that come to enough processes in the time that is left.
+
+        On a slow machine a budget holds fewer groups: some with intervals and verdicts that hold
+        say more than all with none. Those that have come furthest are kept, and of equals those
+        that the suite names first. If not one comes so far, all go on: what they get now is not to
+        be done again (``--resume``). Until every group's costs are known, all are tried.
+        """
+        if seconds == math.inf or any(cases[0].group not in self._costs for cases in waiting):
+            return waiting
+        kept: list[list[Case]] = []
+        spent, processes = 0.0, 0
+        for cases in sorted(waiting, key=lambda cases: -self._count(cases)):
+            missing = max(0, self._enough - self._count(cases))
+            each = self._costs[cases[0].group] + LEAST_SHARE * self.measuring(cases)
+            more = missing * each + self._once(cases)
+            starting = max(processes, missing) * self._each_process
+            if spent + more + starting <= BUDGET_USED * seconds:
+                kept.append(cases)
+                spent, processes = spent + more, max(processes, missing)
+        return kept or waiting
+
     def _unweighed(self, cases: Iterable[Case]) -> list[Case]:
         """Those whose memory is still to be measured: unlike the time, once is enough."""
         return [case for case in cases if self._memory and case.id not in self._weighed]
@@ -251,15 +295,17 @@ class Schedule:
         """Seconds that it will take, by a guess. On a GPU it comes with the first call."""
         return MEMORY_CASE * sum(case.device == "cpu" for case in self._unweighed(cases))
 
-    def _share(self, seconds: float, outside: float | None, cases: Sequence[Case]) -> float:
+    def _share(self, seconds: float, groups: Sequence[Sequence[Case]]) -> float:
         """What part of its measuring time each case gets (see ``share_of_time``)."""
-        if seconds == math.inf or not cases:
+        here = [case for cases in groups for case in cases if case.device not in self._absent]
+        if seconds == math.inf or not here:
             return 1.0
-        if outside is None:
-            outside = OUTSIDE_PROCESS + OUTSIDE_CASE * len(cases)
-        wanted = self.goal.processes or ENOUGH_PROCESSES
-        left = wanted - min(len(self.medians[case.id]) for case in cases)
-        return share_of_time(seconds - self._once(cases), left, outside, self.measuring(cases))
+        outside = OUTSIDE_PROCESS if self._fixed is None else self._fixed
+        for cases in groups:
+            guess = OUTSIDE_CASE * sum(case.device not in self._absent for case in cases)
+            outside += self._costs.get(cases[0].group, guess)
+        left = self._enough - min(len(self.medians[case.id]) for case in here)
+        return share_of_time(seconds - self._once(here), left, outside, self.measuring(here))
 
     def _open(self) -> list[list[Case]]:
         """The cases of each group that is not done, without those that are given up."""

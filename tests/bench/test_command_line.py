@@ -4,6 +4,7 @@ import argparse
 import io
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -54,3 +55,22 @@ def test_the_argument_for_results_says_what_is_read_without_one() -> None:
     assert parser.parse_args(["a.json", "b"]).paths == ["a.json", "b"]
     told = " ".join(parser.format_help().split())
     assert "result files or folders (default: all in $LSTM_RESULTS or results/)" in told
+
+
+def test_python_is_called_as_the_user_can_call_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    binary = tmp_path / "an env" / "bin"
+    binary.mkdir(parents=True)
+    (binary / "python").touch(0o755)
+    monkeypatch.setattr(sys, "executable", str(binary / "python"))
+    monkeypatch.delenv("TOX_ENV_DIR", raising=False)
+    monkeypatch.setenv("PATH", str(binary))
+    assert command_line.python() == "python"
+    monkeypatch.setenv("TOX_ENV_DIR", "x")  # tox set that PATH, and the user has it not
+    assert command_line.python() == f"'{binary}/python'"
+    monkeypatch.chdir(tmp_path)
+    assert command_line.python() == "'an env/bin/python'"
+    monkeypatch.delenv("TOX_ENV_DIR")
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert command_line.python() == "'an env/bin/python'"

@@ -213,7 +213,7 @@ def test_only_what_fits_the_time_left_is_begun() -> None:
     assert ids(schedule.next(1.0)) == {case.id for case in CASES}  # not known yet
     assert schedule.next(0.0) is None
     schedule.add(file_of(1, dict.fromkeys(CASES, 1.0)))
-    schedule.learn_costs(2.0, {A5.group: 10.0, A6.group: 30.0}, Work(1, CASES, 0))
+    schedule.learn_costs(2.0, {A5.group: 10.0, A6.group: 30.0}, Work(1, CASES, 0), 42.0)
     assert ids(schedule.next(42.0)) == {case.id for case in CASES}
     assert ids(schedule.next(20.0)) == {A5.id, B5.id}
     assert schedule.next(11.0) is None
@@ -260,7 +260,7 @@ def test_memory_still_to_be_measured_counts_in_what_fits_the_time_left() -> None
         """The least time, to half a second, in which everything is begun."""
         schedule = Schedule(CASES, Goal(processes=9), 0, memory=True)
         schedule.add(file_of(1, dict.fromkeys(CASES, 1.0), memory=figures))
-        schedule.learn_costs(2.0, {A5.group: 10.0, A6.group: 30.0}, Work(1, CASES, 0))
+        schedule.learn_costs(2.0, {A5.group: 10.0, A6.group: 30.0}, Work(1, CASES, 0), 42.0)
         return next(each / 2 for each in range(200) if len(ids(schedule.next(each / 2))) == 4)
 
     assert fits(WEIGHED) == 42.0
@@ -393,12 +393,14 @@ HANG, DIE, SEGFAULT = "hang", "die", "segfault"
 class World:
     """behaviour: of a case, what happens while it is prepared, or timed ("timed die").
 
-    seconds: of measuring for each case, by its group. weighing: seconds for a case's memory.
+    seconds: of measuring for each case, by its group. weighing: seconds for a case's memory. step:
+    seconds from one line of a journal to the next.
     """
 
     time: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
     weighing: float = 7.0
+    step: float = 1.0
     behaviour: dict[str, str] = field(default_factory=dict)
     started: list[Work] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
@@ -448,14 +450,14 @@ class World:
 
 
 class Told:
-    """Prepares a case in 1 s, and times a group in 1 s or for as long as it is told to."""
+    """Prepares a case in a step, and times a group in one or for as long as it is told to."""
 
     def __init__(self, world: World, work: Work) -> None:
         self.world, self.work = world, work
         self.code: int | None = None
         self.measured: list[Case] = []
         self.events = iter(self.script())
-        self.due = world.time + 1.0
+        self.due = world.time + world.step
         self.killed = False
 
     def script(self) -> Iterator[dict[str, object] | int]:
@@ -476,7 +478,7 @@ class Told:
                 yield from self.happen(behaviour.removeprefix("timed "), "timed" in behaviour)
             for each in cases if self.work.memory else ():
                 yield {"begun": [each.id]}
-                self.due += self.world.weighing - 1.0  # the next line comes after a second
+                self.due += self.world.weighing - self.world.step  # the next line comes after that
             for each in cases:
                 self.measured.append(each)
                 ours = {"case_id": each.id, "memory": self.figures()}
@@ -501,7 +503,7 @@ class Told:
     def lines(self) -> Sequence[Mapping[str, object]]:
         found: list[Mapping[str, object]] = []
         while self.code is None and not self.killed and self.world.time >= self.due:
-            self.due += 1.0
+            self.due += self.world.step
             event = next(self.events)
             if isinstance(event, int):
                 self.code = event
@@ -599,7 +601,7 @@ def test_no_process_is_begun_that_would_not_end_within_the_budget() -> None:
 HOURS = dict.fromkeys((case.group for case in CASES), 100.0)
 
 
-@pytest.mark.parametrize("budget", [360.0, 600.0, 1200.0])
+@pytest.mark.parametrize("budget", [600.0, 900.0, 1200.0])
 def test_a_budget_holds_the_six_processes_that_an_interval_takes(budget: float) -> None:
     world = World(seconds=HOURS)
     world.manager(session(goal=Goal(), budget=budget, case_limit=1000.0)).run()
@@ -619,11 +621,56 @@ def test_a_budget_holds_six_processes_and_the_memory_that_the_first_measures(
     weighing: float,
 ) -> None:
     world = World(seconds=HOURS, weighing=weighing)
-    world.manager(session(goal=Goal(), budget=600.0, case_limit=1000.0, memory=True)).run()
+    world.manager(session(goal=Goal(), budget=800.0, case_limit=1000.0, memory=True)).run()
     assert min(world.counts.values()) >= 6
     assert world.outcomes == {}
     assert [work.memory for work in world.started] == [True, *[False] * (len(world.started) - 1)]
-    assert 0.85 * 600.0 < world.time < 600.0
+    assert 0.85 * 800.0 < world.time < 800.0
+
+
+@pytest.mark.parametrize("slow", [1.0, 2.0, 4.0, 5.0])
+@pytest.mark.parametrize("goal", [Goal(), Goal(processes=6)])
+def test_on_a_slow_machine_a_budget_is_spent_on_fewer_cases_with_six_processes(
+    slow: float, goal: Goal
+) -> None:
+    world = World(seconds=dict.fromkeys(HOURS, 20.0), step=slow)
+    found = world.manager(session(goal=goal, budget=400.0, case_limit=1000.0))
+    stopped = found.run()
+    first, second = {world.counts[A5.id], world.counts[B5.id]}, {world.counts[A6.id]}
+    assert min(first) >= 6
+    assert min(second) >= 6 if slow <= 2.0 else max(second) <= 2
+    assert stopped is (Stopped.DONE if slow <= 2.0 else Stopped.BUDGET)
+    assert world.time <= 401.0
+
+
+def test_what_was_put_off_is_measured_when_there_is_more_time() -> None:
+    world = World(seconds=dict.fromkeys(HOURS, 20.0), step=5.0)
+    found = world.manager(session(goal=Goal(processes=6), budget=400.0, case_limit=1000.0))
+    assert found.run() is Stopped.BUDGET
+    found.session = replace(found.session, budget=2000.0)
+    assert found.run() is Stopped.DONE
+    assert set(world.counts.values()) == {6}
+
+
+def test_of_groups_that_cannot_all_be_done_those_that_have_come_furthest_are_kept() -> None:
+    schedule = Schedule(CASES, Goal(processes=6), 0)
+    for number in (1, 2, 3):
+        schedule.add(file_of(number, {A6: 1.0, B6: 1.0}))
+    schedule.add(file_of(4, {A5: 1.0, B5: 1.0}))
+    schedule.learn_costs(2.0, {A5.group: 10.0, A6.group: 10.0}, Work(1, CASES, 0), 22.0)
+    assert ids(schedule.next(40.0)) == {A6.id, B6.id}
+    assert ids(schedule.next(100.0)) == {A5.id, B5.id}  # both fit: the one behind comes first
+
+
+def test_the_import_that_falls_into_a_processs_first_group_is_no_cost_of_the_group() -> None:
+    schedule = Schedule(CASES, Goal(processes=6), 0)
+    for first, second in ((17.0, 10.0), (10.0, 17.0)):  # 7 s to import, 1 s to end
+        costs = {A5.group: first, A6.group: second}
+        schedule.learn_costs(2.0, costs, Work(1, CASES, 0), 2.0 + 27.0 + 1.0)
+    schedule.add(file_of(1, dict.fromkeys(CASES, 1.0)))
+    assert schedule.next(29.9) is not None
+    work = schedule.next(30.0)  # 10 for itself with each of the groups, 20 for both
+    assert ids(work) == {case.id for case in CASES}
 
 
 def test_the_first_process_is_not_shortened_for_cases_of_a_device_that_is_not_here() -> None:

@@ -291,7 +291,7 @@ def test_the_budget_ends_it_and_what_was_not_reached_is_told(place: Place) -> No
     assert done.code == 5, done.out + done.err
     assert "3 not reached" in done.out
     assert "the budget is spent" in done.out
-    assert re.search(r"go on: python -m bench\.run .*--resume \S+ --budget", done.out)
+    assert re.search(r"go on: \S*python3? -m bench\.run .*--resume \S+ --budget", done.out)
 
 
 def test_the_second_run_on_a_machine_is_refused(place: Place) -> None:

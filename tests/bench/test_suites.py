@@ -93,6 +93,19 @@ def test_truncation_measures_for_about_three_of_its_five_minutes() -> None:
     assert {suite.seconds[group] for group in shortest} == {max(suite.seconds.values())}
 
 
+def test_first_holds_six_processes_in_five_minutes_two_thirds_of_them_measured() -> None:
+    suite = suites.load("first", Choice(devices=["cpu"]))
+    here = [case for case in suite.cases if case.backend != "cudnn"]
+    measuring = 6 * sum(suite.seconds[case.group] for case in here)
+    assert 200 <= measuring <= 0.75 * 300
+    groups = {case.group for case in here}
+    for group in groups:
+        backends = [case.backend for case in here if case.group == group]
+        assert backends[0] == "keras"  # whom everybody asks for is in each
+        assert len(backends) == 3
+    assert {case.workload.mode for case in here} == {"inference", "training"}
+
+
 def test_the_suites_that_ask_for_memory_are_those_that_say_what_it_costs() -> None:
     asking = {name for name in suites.available() if suites.load(name).memory}
     assert asking == {"quick", "truncation"}

@@ -109,6 +109,36 @@ def test_a_long_step_is_a_block_by_itself_and_a_short_one_is_repeated() -> None:
     assert 100 <= series(results["short"]).calls <= 120
 
 
+@pytest.mark.parametrize("cost", [0.0021, 0.004, 0.009])
+def test_the_call_that_is_not_timed_is_a_tenth_of_a_block_while_time_holds_samples(
+    cost: float,
+) -> None:
+    def calls(seconds: float) -> int:
+        machine = Machine()
+        steps = {"a": machine.step("a", noisy(cost, 0.1))}
+        return series(timing.measure(steps, Plan(seconds), machine.clock())["a"]).calls
+
+    assert calls(20.0) == timing.CALLS_FOR_ONE
+    assert (calls(0.1) - 1) * cost * 0.9 <= 1.2 * timing.SHORTEST_BLOCK  # as a block needs
+    assert calls(20.0) >= calls(1.0) >= calls(0.1)
+
+
+def test_a_step_that_is_a_block_by_itself_is_not_repeated_for_it() -> None:
+    machine = Machine()
+    steps = {"a": machine.step("a", noisy(0.02, 0.1))}
+    assert series(timing.measure(steps, Plan(100.0), machine.clock())["a"]).calls == 1
+
+
+def test_warming_up_a_step_that_does_not_settle_takes_its_share_and_no_more() -> None:
+    machine = Machine()
+    slower = iter([0.01 * 1.2**n for n in range(60)])
+    result = series(
+        timing.measure({"a": machine.step("a", slower)}, Plan(10.0), machine.clock())["a"]
+    )
+    assert sum(result.warmup) <= timing.WARMUP_SHARE * 10.0
+    assert result.steady is False
+
+
 def test_a_block_that_warming_up_made_too_short_gets_more_calls() -> None:
     machine = Machine()
     costs = itertools.chain([0.02] * 4, itertools.repeat(0.001))
