@@ -10,9 +10,11 @@ from __future__ import annotations
 import argparse
 import gc
 import io
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench import command_line
 from bench.folder import default_folder
@@ -21,10 +23,13 @@ from bench.report_rows import KINDS, NothingToReportError, Report, build
 from bench.result_fields import printable
 from bench.results import ResultWriteError, collect, latest, write_bytes
 
+if TYPE_CHECKING:
+    from bench.report_terminal import Draw
+
 __all__ = ["load_frame", "main"]
 
 FORMATS = ("terminal", "markdown", "csv", "json", "parquet", "html", "svg")
-BRIEF = "brief"
+BRIEF = ("terminal", "markdown", "svg")
 
 EPILOG = """\
 exit codes:
@@ -81,31 +86,36 @@ def _report(options: argparse.Namespace) -> int:
         print(f"error: {error}", file=sys.stderr)
     if not results.files:
         return 2
-    if options.brief and options.format != "markdown":
-        raise NothingToReportError("--brief is a table for Markdown: add --format markdown")
+    if options.brief and options.format not in BRIEF:
+        raise NothingToReportError(f"--brief goes with --format {', '.join(BRIEF)}")
     report = build(results, baseline=options.baseline, device=options.device, kind=options.kind)
-    kind = BRIEF if options.brief else options.format
+    kind = options.format
     if options.output is None and kind == "terminal":
         from rich.console import Console
 
         from bench.report_terminal import WIDTH, show
 
         known = command_line.width_is_known()
-        show(report, Console(highlight=False, width=None if known else WIDTH))
+        console = Console(highlight=False, width=None if known else WIDTH)
+        show(report, console, _draw(options.brief))
+        if options.brief:
+            paths = "".join(f" {shlex.quote(str(path))}" for path in options.paths)
+            command = f"{command_line.python()} -m bench.report{paths}"
+            console.print(f"all of it: {command}", markup=False, style="bold", soft_wrap=True)
     elif options.output is None and kind == "csv":
         from bench.report_data import write_comma_separated
 
         write_comma_separated(report, sys.stdout)
     elif options.output is None:
-        sys.stdout.write(_text(report, kind))
+        sys.stdout.write(_text(report, kind, options.brief))
     else:
-        write_bytes(options.output, _bytes(report, kind))
+        write_bytes(options.output, _bytes(report, kind, options.brief))
         print(f"written: {printable(str(options.output))}", file=sys.stderr)
     sys.stdout.flush()
     return 2 if results.errors else 0
 
 
-def _bytes(report: Report, kind: str) -> bytes:
+def _bytes(report: Report, kind: str, brief: bool) -> bytes:
     """The report as a file holds it."""
     if kind == "parquet":
         from bench.report_parquet import parquet
@@ -120,19 +130,28 @@ def _bytes(report: Report, kind: str) -> bytes:
         write_comma_separated(report, text)
         text.flush()
         return out.getvalue()
-    return _text(report, kind).encode("utf-8", "replace")
+    return _text(report, kind, brief).encode("utf-8", "replace")
 
 
-def _text(report: Report, kind: str) -> str:
+def _draw(brief: bool) -> Draw | None:
+    """What draws a section in a terminal, if not the whole report does."""
+    if not brief:
+        return None
+    from bench.report_terminal_brief import draw
+
+    return draw
+
+
+def _text(report: Report, kind: str, short: bool) -> str:
     """The report in one of the formats; each is imported only when it is asked for."""
+    if kind == "markdown" and short:
+        from bench.report_brief import brief
+
+        return brief(report)
     if kind == "markdown":
         from bench.report_markdown import markdown
 
         return markdown(report)
-    if kind == BRIEF:
-        from bench.report_brief import brief
-
-        return brief(report)
     if kind == "html":
         from bench.report_html_explorer import page
 
@@ -143,7 +162,7 @@ def _text(report: Report, kind: str) -> str:
         return report_data.comma_separated(report) if kind == "csv" else report_data.as_json(report)
     from bench.report_terminal import as_picture, as_text
 
-    return as_picture(report) if kind == "svg" else as_text(report)
+    return (as_picture if kind == "svg" else as_text)(report, draw=_draw(short))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -171,7 +190,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--brief",
         action="store_true",
-        help="with --format markdown: one table, of each work only the fastest backend",
+        help="a screenful: of each shape who is fastest, by how much and how surely; with --format "
+        "markdown one table, of each shape the fastest backend",
     )
     parser.add_argument("--device", help="only this device: cpu, gpu:0, ...")
     parser.add_argument(

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
 
 from rich import box
 from rich.bar import Bar
@@ -36,7 +37,7 @@ _LONGEST_HEAD = 20  # of a backend above a column, before it is broken anywhere
 _SHORTEST_BAR, _LONGEST_BAR = 6, 24
 _LESS_THAN_A_BAR = 3  # what is needed as little as this makes room for bars
 
-_STYLES = {
+STYLES = {
     "FASTER": "green",
     "SLOWER": "red",
     "SAME": "cyan",
@@ -47,7 +48,10 @@ _STYLES = {
     "timed out": "bold red",
     "baseline": "dim",
 }
-_WINNER = "bold green"
+WINNER = "bold green"
+
+Draw: TypeAlias = Callable[[Section, Console, int], None]
+"""Prints a section, of each of its tables so many rows at the most."""
 
 # For terminals that have no such letters.
 _PLAIN = str.maketrans(
@@ -55,8 +59,9 @@ _PLAIN = str.maketrans(
 )
 
 
-def show(report: Report, console: Console) -> None:
-    """Print the report."""
+def show(report: Report, console: Console, draw: Draw | None = None) -> None:
+    """Print the report: each section by ``draw``, or as a whole."""
+    draw = draw or _section
     if not console.encoding.lower().startswith("utf"):
         plain = Console(
             file=io.StringIO(),
@@ -65,7 +70,7 @@ def show(report: Report, console: Console) -> None:
             force_terminal=console.is_terminal,
             no_color=console.no_color,
         )
-        show(report, plain)
+        show(report, plain, draw)
         assert isinstance(plain.file, io.StringIO)
         text = plain.file.getvalue().translate(_PLAIN)
         text = text.encode(console.encoding, "replace").decode(console.encoding)
@@ -76,26 +81,26 @@ def show(report: Report, console: Console) -> None:
     for number, section in enumerate(report.sections):
         if number:
             console.print()
-        _section(section, console, rows)
+        draw(section, console, rows)
     for note in report.notes:
         console.print(Text(f"note: {clean(note)}", style="dim"))
 
 
-def as_text(report: Report, width: int = WIDTH) -> str:
+def as_text(report: Report, width: int = WIDTH, draw: Draw | None = None) -> str:
     """The report as it stands in a file: without colour."""
     console = Console(file=io.StringIO(), width=width, highlight=False, no_color=True)
-    show(report, console)
+    show(report, console, draw)
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().splitlines()
     return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
-def as_picture(report: Report, width: int = WIDTH) -> str:
+def as_picture(report: Report, width: int = WIDTH, draw: Draw | None = None) -> str:
     """The report as it looks in a terminal, in SVG: the same report gives the same picture."""
     console = Console(
         file=io.StringIO(), width=width, highlight=False, record=True, force_terminal=True
     )
-    show(report, console)
+    show(report, console, draw)
     svg = console.export_svg(title="python -m bench.report", unique_id="report")
     # Rich's own asks a server for a typeface; a picture must not ask anybody.
     return re.sub(r"@font-face\s*\{.*?\}\s*", "", svg, flags=re.DOTALL)
@@ -107,7 +112,7 @@ def _section(section: Section, console: Console, rows: int) -> None:
         console.print(Text(f"{label}: {text}", style="dim"))
     console.print()
     for finding in findings(section):
-        console.print(_finding(finding))
+        console.print(finding_line(finding))
     for table in section.tables:
         if table.groups:
             console.print()
@@ -128,7 +133,8 @@ def _section(section: Section, console: Console, rows: int) -> None:
         console.print(Text(line, style="dim"))
 
 
-def _finding(finding: Finding) -> Padding:
+def finding_line(finding: Finding) -> Padding:
+    """A sentence, which stands out as far as it matters."""
     subject, colon, rest = finding.text.partition(": ")
     style = "bold red" if finding.loud else "bold" if finding.answer else ""
     # A sentence's other lines are set in, so that its beginning is seen.
@@ -177,10 +183,10 @@ def _side_by_side(table: Table, width: int) -> Grid | None:
         ]
         # Under the times; each column sets it to the right, as it does its numbers.
         drawn = [
-            Padding(_bar(_of(group, backend), group, bars), (0, 0, 0, size - bars))
+            Padding(bar(_of(group, backend), group, bars), (0, 0, 0, size - bars))
             for backend, (*_, size) in zip(table.backends, columns, strict=True)
         ]
-        if _compared(group):
+        if compared(group):
             told_here.insert(1, ["", *drawn])
         lines = max(len(work[index]), len(told_here))
         for line in range(lines):
@@ -212,7 +218,7 @@ def _ranked(table: Table, width: int) -> Iterable[Grid | Text]:
 
     while room() < names and (least := max(part.needed for part in told)):
         told = [part for part in told if part.needed != least]
-    drawn = any(map(_compared, table.groups))
+    drawn = any(map(compared, table.groups))
     while (
         drawn
         and room() - longest <= _SHORTEST_BAR
@@ -241,15 +247,15 @@ def _ranked(table: Table, width: int) -> Iterable[Grid | Text]:
         for row in group:
             backend = Text("\n".join(_folded(name(row.case.backend), names)))
             if mark(row) == SURE:
-                backend.stylize(_WINNER)
+                backend.stylize(WINNER)
             cells: list[RenderableType] = [_cell(row, part) for part in told]
             if bars >= _SHORTEST_BAR:
-                cells.append(_bar(row, group, bars))
+                cells.append(bar(row, group, bars))
             grid.add_row(backend, *cells)
         yield grid
 
 
-def _bar(row: Row | None, group: Sequence[Row], width: int) -> Bar | Text:
+def bar(row: Row | None, group: Sequence[Row], width: int) -> Bar | Text:
     """As long as the case takes, against the slowest of its group; its number stands beside it."""
     if row is None or not row.measured:
         return Text("")
@@ -260,7 +266,7 @@ def _bar(row: Row | None, group: Sequence[Row], width: int) -> Bar | Text:
     return Bar(whole, 0, max(1, round(whole * row.time / slowest)), width=width, color=colour)
 
 
-def _compared(group: Sequence[Row]) -> bool:
+def compared(group: Sequence[Row]) -> bool:
     """Whether there are times to hold against each other."""
     return sum(row.measured for row in group) > 1
 
@@ -276,10 +282,10 @@ def _cell(row: Row | None, part: Part) -> Text:
     text = part.text(row)
     sign = mark(row)
     if part.heading in ("median", "per timestep") and sign:
-        return Text(f"{sign} {text}", style=_WINNER if sign == SURE else "bold")
+        return Text(f"{sign} {text}", style=WINNER if sign == SURE else "bold")
     # The last words of a cell are its verdict or its outcome, if it has one.
     last = text.split()[-1:] or [""]
-    return Text(text, style=_STYLES.get(text) or _STYLES.get(last[0], ""))
+    return Text(text, style=STYLES.get(text) or STYLES.get(last[0], ""))
 
 
 def _folded(text: str, width: int) -> list[str]:

@@ -40,10 +40,9 @@ MOST_CALLS = 100_000
 """In one block. It fills ``SHORTEST_BLOCK`` with steps of 100 ns; nothing faster is an LSTM, so a
 step that asks for more does not work, or the clock does not."""
 
-CALLS_FOR_ONE = 10
-"""Where a block is of several calls, one call that is not timed comes before it (``_Member.block``).
-Of 2 calls it would be half as much again, of this many a tenth; while the time still holds
-``BLOCKS``."""
+CALLS_FOR_ONE = 20
+"""Where a block is of several calls, one that is not timed comes before it (``_Member.block``). Of
+2 calls it would be half as much again, of these a twentieth; while the time holds ``BLOCKS``."""
 
 BLOCKS = 40
 """Past so many samples the interval of a median is not what makes a process's figure unsure."""

@@ -687,9 +687,11 @@ def test_in_brief_each_work_has_one_line_with_its_fastest_backend(few: Report) -
     assert "golden on golden-host · 2025-01-31 12:01 UTC · 2 processes" in lines[-1]
 
 
-def test_in_brief_is_for_markdown_only(capsys: pytest.CaptureFixture[str]) -> None:
-    assert report.main([*map(str, REPLICATES), "--brief"]) == 2
-    assert "--brief is a table for Markdown: add --format markdown" in capsys.readouterr().err
+@pytest.mark.parametrize("form", ["csv", "json", "html"])
+def test_in_brief_is_for_people_only(form: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.main([*map(str, REPLICATES), "--brief", "--format", form]) == 2
+    told = capsys.readouterr().err
+    assert "--brief goes with --format terminal, markdown, svg" in told
 
 
 def test_markdown_has_a_line_a_case_and_the_same_sentences(few: Report) -> None:

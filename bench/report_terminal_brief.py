@@ -1,0 +1,153 @@
+"""The report at a glance: each shape's backends in a screenful, the fastest first.
+
+What a run ends with for somebody who has never seen a report: who is fastest, by how much, and how
+surely; the whole report has the rest. This room knows Rich and the report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
+from rich.table import Table as Grid
+from rich.text import Text
+
+from bench.report_rows import KINDS, Row, Section, Table
+from bench.report_summary import findings, heading, machine, name, title
+from bench.report_tables import MARKS, SURE, mark, parts, work_words
+from bench.report_terminal import STYLES, WINNER, bar, compared, finding_line
+from bench.report_text import count, times_as, times_bounds
+from bench.stats import CASE_CONFIDENCE, ENOUGH_PROCESSES, SAME_WITHIN, VERDICT_CONFIDENCE
+
+_GAP = 2
+_SHORTEST_BAR, _LONGEST_BAR = 6, 16
+_SHORTEST_NAME = 8
+
+
+def draw(section: Section, console: Console, rows: int) -> None:
+    """Print a section; of each table at most ``rows`` rows."""
+    console.print(Text(heading(section), style="bold"))
+    for label, text in machine(section):
+        if label != "System":
+            console.print(Text(f"{label}: {text}", style="dim"))
+    for table in section.tables:
+        if table.groups:
+            shown, left = table.begin(rows)
+            console.print()
+            console.print(Text(title(table), style="bold"))
+            for group in map(_worth_a_line, shown.groups):
+                if group:
+                    console.print(Text(", ".join(_work(group[0], table))))
+                    console.print(_group(group, table, console.width))
+            if left:
+                more = count(left, "more window" if table.kind == KINDS[1] else "more shape")
+                console.print(Text(f"and {more}", style="dim"))
+    console.print()
+    for finding in findings(section):
+        if finding.loud:
+            console.print(finding_line(finding))
+    if any(row.measured for row in section.rows):
+        for line in _reading(section):
+            console.print(Text(line, style="dim"))
+
+
+def _worth_a_line(group: Sequence[Row]) -> Sequence[Row]:
+    """Without what cannot run here, which is no news in a screenful: the whole report has why."""
+    return [row for row in group if row.outcome not in ("not_measured", "refused")]
+
+
+def _work(row: Row, table: Table) -> list[str]:
+    words = work_words(row, table)
+    return words if table.kind == KINDS[1] else words[:-1]  # without the shape's id
+
+
+def _group(group: Sequence[Row], table: Table, width: int) -> Grid:
+    """A line for each backend; all groups of a table have the same columns."""
+    time, interval = parts(table)[:2]
+
+    def backend(row: Row) -> Text:
+        return Text(name(row.case.backend), style=_style(row))
+
+    def median(row: Row) -> Text:
+        text = time.text(row)
+        return Text(text, style=_style(row) or STYLES.get(text, ""), justify="right")
+
+    def around(row: Row) -> Text:
+        return Text(interval.text(row), style="dim", justify="right")
+
+    def versus(row: Row) -> Text:
+        return _versus(row, table)
+
+    columns = [_sign, backend, median, around, versus]
+    rows = [row for each in table.groups for row in _worth_a_line(each)]
+
+    def left() -> int:
+        """Cells for a bar, or less than none."""
+        return width - sum(
+            max(cell_len(cell(row).plain) for row in rows) + _GAP for cell in columns
+        )
+
+    if left() < 0:
+        columns.remove(around)
+    bars = min(left(), _LONGEST_BAR) if left() >= _SHORTEST_BAR else 0
+    grid = Grid(box=None, show_header=False, pad_edge=False, padding=(0, _GAP, 0, 0))
+    for cell in columns:
+        size = _size(cell, rows)
+        # Names give way where there is no room: of all that stands here they are the longest.
+        short = left() if cell is backend and left() < 0 else 0
+        grid.add_column(no_wrap=True, width=max(_SHORTEST_NAME, size + short) if short else size)
+    if bars and compared(group):
+        grid.add_column(width=bars)
+    for row in group:
+        cells: list[RenderableType] = [cell(row) for cell in columns]
+        grid.add_row(*cells, *([bar(row, group, bars)] if bars and compared(group) else []))
+    return grid
+
+
+def _size(cell: Callable[[Row], Text], rows: Sequence[Row]) -> int:
+    return max(cell_len(cell(row).plain) for row in rows)
+
+
+def _sign(row: Row) -> Text:
+    return Text(f"  {mark(row)}".ljust(3), style=_style(row))
+
+
+def _style(row: Row) -> str:
+    """The winner's, if it is sure."""
+    return WINNER if mark(row) == SURE else "bold" if mark(row) else ""
+
+
+def _versus(row: Row, table: Table) -> Text:
+    """How it stands to the baseline, in words that can be read aloud."""
+    told = Text()
+    if row.to_baseline is not None:
+        ratio = row.to_baseline.ratio
+        verdict = row.to_baseline.verdict.value
+        told.append(f"{verdict:<8}", style=STYLES.get(verdict, ""))
+        told.append(times_as(ratio.mid))
+        told.append(f" ({times_bounds(ratio.mid, ratio.low, ratio.high)})", style="dim")
+    elif row.measured and row.case.backend == table.baseline:
+        told.append("baseline", style="dim")
+    if row.invalid:
+        told.append(" INVALID", style=STYLES["INVALID"])
+    return told
+
+
+def _reading(section: Section) -> list[str]:
+    """How to read it."""
+    lines = [f"{MARKS}."] if any(mark(row) for row in section.rows) else []
+    told = f"Times are medians, with {100 * CASE_CONFIDENCE:g}% intervals."
+    if any(row.to_baseline for row in section.rows):
+        told += (
+            f" Speeds are against {name(section.baseline)}: FASTER and SLOWER are sure at "
+            f"{100 * VERDICT_CONFIDENCE:g}%, SAME is within ±{100 * SAME_WITHIN:g}%, UNCLEAR is "
+            "anything else."
+        )
+    lines.append(told)
+    if any(row.interval and row.interval.allowance for row in section.rows):
+        lines.append(
+            f"Fewer than {ENOUGH_PROCESSES} processes cannot show how much processes differ: an "
+            "allowance for that is in the intervals."
+        )
+    return lines
