@@ -76,8 +76,10 @@ class Measured:
     """A case that passed the gate and was timed.
 
     build, judging, looking: seconds to make the model, of the gate, and to ask what it runs.
-    timing: its part of the seconds for which its group was warmed up and timed. reasons: empty if
-    it is valid. remarks: what its backend's code warned of, and what it changed of the process.
+    timing: its part of the seconds for which its group was warmed up and timed. starting, roofing:
+    seconds to start its framework, if it was the first to need it, and to find its roofs. reasons:
+    empty if it is valid. remarks: what its backend's code warned of, and what it changed of the
+    process.
     """
 
     series: Series
@@ -92,6 +94,8 @@ class Measured:
     judging: float | None = None
     looking: float | None = None
     timing: float | None = None
+    starting: float | None = None
+    roofing: float | None = None
     remarks: tuple[str, ...] = ()
 
     def to_extra(self, case: Case, seed: int) -> dict[str, object]:
@@ -117,6 +121,8 @@ class Measured:
                 "gate_s": self.judging,
                 "evidence_s": self.looking,
                 "timing_s": self.timing,
+                "start_s": self.starting,
+                "roofs_s": self.roofing,
             },
             "blocks": {
                 "calls": series.calls,
@@ -148,8 +154,8 @@ Result: TypeAlias = Measured | Unmeasured
 class Prepared:
     """A case that may be timed: it has passed the gate.
 
-    build, judging, looking: seconds, as in ``Measured``. memory: what it held on a GPU. guard: to
-    be around whatever more is asked of it.
+    build, judging, looking, starting: seconds, as in ``Measured``. memory: what it held on a GPU.
+    guard: to be around whatever more is asked of it.
     """
 
     step: Step
@@ -159,6 +165,7 @@ class Prepared:
     evidence: Mapping[str, object]
     judging: float
     looking: float
+    starting: float
     memory: Figures | None = None
     guard: Guard = field(default_factory=Guard)
 
@@ -279,6 +286,7 @@ def _measure_group(cases: Sequence[Case], plan: Plan, seed: int, bench: Bench) -
                     judging=prepared.judging,
                     looking=prepared.looking,
                     timing=timing_each,
+                    starting=prepared.starting,
                     reasons=tuple(validity(series, disturbance, threads, case.device)),
                 ),
                 bench,
@@ -307,6 +315,7 @@ def under_roofs(case: Case, measured: Measured, bench: Bench) -> Result:
     if bench.roofs is None:
         return measured
     seconds = statistics.median(measured.series.samples)
+    start = bench.clock.now()
     try:
         with ignored_deprecations():
             figures = bench.roofs.figures(
@@ -320,7 +329,8 @@ def under_roofs(case: Case, measured: Measured, bench: Bench) -> Result:
             "if none of these, the roof is too low: please report it",
         )
     reasons = (*measured.reasons, *roofline.doubts(figures))
-    return replace(measured, roofs=figures, reasons=reasons)
+    roofing = bench.clock.now() - start
+    return replace(measured, roofs=figures, roofing=roofing, reasons=reasons)
 
 
 def with_needs(
@@ -373,7 +383,9 @@ def _prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
         if reason := estimate.too_large(case, bench.free(case.device)):
             return Unmeasured(NOT_MEASURED, reason, estimate.ADVICE)
         during = "while its framework was started"
+        start = bench.clock.now()
         bench.start(backend, case)
+        starting = bench.clock.now() - start
         during = "while it was built"
         gauge = bench.gauge(backend, case.device)
         start = bench.clock.now()
@@ -413,7 +425,7 @@ def _prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
                 _text("missing evidence", missing),
                 "its time would be that of something else; none was taken",
             )
-        return Prepared(step, build, first_use, result, evidence, judging, looking, held)
+        return Prepared(step, build, first_use, result, evidence, judging, looking, starting, held)
     except UnavailableError as error:
         return Unmeasured(NOT_MEASURED, one_line(error))
     except UnsupportedError as error:

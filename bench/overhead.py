@@ -1,8 +1,8 @@
 """What measuring costs besides the blocks that count: where the time of a session went.
 
 Every case's record has the seconds of what was done for it; what is left of the session's time is
-the processes' own: starting Python and the frameworks, the roofs, cases that ended without a time.
-No framework.
+the processes' own: starting and ending Python, reading the machine's state, writing files, cases
+that ended without a time. No framework.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ class Overhead:
     gate: float
     evidence: float
     memory: float
+    starting: float
+    roofs: float
 
     @property
     def outside(self) -> float:
@@ -40,7 +42,7 @@ class Overhead:
     def rest(self) -> float:
         """What no case's record tells."""
         known = self.warm_up + self.first_use + self.gate + self.evidence + self.memory
-        return max(0.0, self.outside - known)
+        return max(0.0, self.outside - known - self.starting - self.roofs)
 
     def parts(self) -> list[tuple[str, float]]:
         """What was outside measured blocks, in words, the longest first."""
@@ -50,14 +52,16 @@ class Overhead:
             ("the gate", self.gate),
             ("evidence", self.evidence),
             ("memory", self.memory),
-            ("starting processes, roofs and cases without a time", self.rest),
+            ("starting frameworks", self.starting),
+            ("roofs", self.roofs),
+            ("processes' start and end, cases without a time", self.rest),
         ]
         return sorted(named, key=lambda part: -part[1])
 
 
 def overhead(measurements: Iterable[Measurement], spent: float) -> Overhead:
     """Where ``spent`` seconds went, of which these measurements came."""
-    measured = warm_up = first_use = gate = evidence = memory = 0.0
+    measured = warm_up = first_use = gate = evidence = memory = starting = roofs = 0.0
     for each in measurements:
         inside = float(each.samples.sum()) * each.calls
         seconds = {key: value or 0.0 for key, value in each.setup.items()}
@@ -68,6 +72,8 @@ def overhead(measurements: Iterable[Measurement], spent: float) -> Overhead:
             first_use += seconds.get(key, 0.0)
         gate += seconds.get("gate_s", 0.0)
         evidence += seconds.get("evidence_s", 0.0)
+        starting += seconds.get("start_s", 0.0)
+        roofs += seconds.get("roofs_s", 0.0)
         took = (each.memory or {}).get("seconds")
         memory += took if isinstance(took, int | float) else 0.0
-    return Overhead(spent, measured, warm_up, first_use, gate, evidence, memory)
+    return Overhead(spent, measured, warm_up, first_use, gate, evidence, memory, starting, roofs)

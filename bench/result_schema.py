@@ -82,10 +82,11 @@ class Measurement:
     alternating round in which it was taken; samples of two cases of one group with the same round
     in the same run are a pair. warmup: seconds per step before them. setup: seconds under
     ``build_s``, ``trace_s``, ``first_call_s``, ``compile_s``, ``gate_s`` (of the gate),
-    ``evidence_s`` (to ask what runs) and ``timing_s`` (its part of its group's warm-up and blocks),
-    each possibly None or missing. memory, roofs, energy: figures by name (numbers, or words about
-    them), None where none were taken. steady: whether the samples showed no trend, None if it could
-    not be told. valid, reasons: whether the numbers are to be trusted, and if not why.
+    ``evidence_s`` (to ask what runs), ``timing_s`` (its part of its group's warm-up and blocks),
+    ``start_s`` (to start its framework) and ``roofs_s``, each possibly None or missing. memory,
+    roofs, energy: figures by name (numbers, or words about them), None where none were taken.
+    steady: whether the samples showed no trend, None if it could not be told. valid, reasons:
+    whether the numbers are to be trusted, and if not why.
     remarks: what the backend's code warned of, and what it changed of its process.
     """
 

@@ -404,6 +404,7 @@ def test_starting_a_framework_is_not_charged_to_the_case(world: World) -> None:
         for each in (case, replace(case, spec=LSTMSpec(2, 4)))
     ]
     assert [result.build for result in results] == pytest.approx([0.5, 0.5])
+    assert [result.starting for result in results] == pytest.approx([7.0, 0.0])
     assert world.log.count("a start") == 1
 
 
@@ -424,6 +425,7 @@ def test_setup_is_told_in_seconds_and_compiling_apart(world: World) -> None:
     setup = extra["setup"]
     assert isinstance(setup, dict)
     timing = setup.pop("timing_s")
+    assert setup.pop("roofs_s") is None  # none were taken
     assert setup == pytest.approx(
         {
             "build_s": 0.5,
@@ -432,6 +434,7 @@ def test_setup_is_told_in_seconds_and_compiling_apart(world: World) -> None:
             "compile_s": 3.0,
             "gate_s": 2.0,
             "evidence_s": 0.125,
+            "start_s": 0.0,
         }
     )
     assert timing == pytest.approx(world.time - 0.5 - 0.25 - 3.1 - 2.0 - 0.125)
@@ -481,6 +484,7 @@ class Ceilings(Roofs):
         super().__init__()
         self.above = above
         self.part = part
+        self.take: Callable[[], None] = lambda: None
         self.asked: list[tuple[str, float, int | None, Collection[str]]] = []
 
     def figures(
@@ -491,6 +495,7 @@ class Ceilings(Roofs):
         frameworks: Collection[str] = (),
     ) -> Figures:
         self.asked.append((case.backend, seconds, threads, frameworks))
+        self.take()
         if case.backend in self.above:
             raise AccountingError("accounting error: it is 400% of it")
         return {"of_matmul": self.part, "matmul_by": "an abacus", "chain_s": None}
@@ -498,6 +503,8 @@ class Ceilings(Roofs):
 
 def test_how_near_a_case_comes_to_the_roofs_is_recorded(world: World) -> None:
     case, roofs = world.add("a"), Ceilings()
+    world.costs["roofs"] = 1.5
+    roofs.take = lambda: world.happen("roofs")
     bench = replace(world.bench(), roofs=roofs, threads=3)
     result = measured(measure.measure_group([case], Plan(5.0), bench=bench)[case.id])
     seconds = statistics.median(result.series.samples)
@@ -505,6 +512,7 @@ def test_how_near_a_case_comes_to_the_roofs_is_recorded(world: World) -> None:
     assert bench.frameworks("gpu:0") == set()
     read = read_back(result, case)
     assert read.roofs == {"of_matmul": 0.25, "matmul_by": "an abacus", "chain_s": None}
+    assert read.setup["roofs_s"] == pytest.approx(1.5)
 
 
 def test_a_case_well_above_a_roof_is_invalid_and_has_its_time(world: World) -> None:

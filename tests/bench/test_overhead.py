@@ -22,6 +22,8 @@ SETUP = {
     "gate_s": 8.0,
     "evidence_s": 16.0,
     "timing_s": 64.0,
+    "start_s": 128.0,
+    "roofs_s": 256.0,
 }
 
 
@@ -40,25 +42,28 @@ def inside(each: Measurement) -> float:
 
 def test_each_second_is_counted_once() -> None:
     one = replace(a_measurement(), setup=SETUP, memory={"seconds": 32.0, "error": "words"})
-    found = overhead([one, one], 300.0)
+    found = overhead([one, one], 2000.0)
     assert found.measured == pytest.approx(2 * inside(one))
     assert found.warm_up == pytest.approx(128 - 2 * inside(one))
     assert (found.first_use, found.gate, found.evidence, found.memory) == (14, 16, 32, 64)
-    assert found.rest == pytest.approx(300 - 128 - 14 - 16 - 32 - 64)
-    assert found.outside == pytest.approx(300 - found.measured)
+    assert (found.starting, found.roofs) == (256, 512)
+    assert found.rest == pytest.approx(2000 - 128 - 14 - 16 - 32 - 64 - 256 - 512)
+    assert found.outside == pytest.approx(2000 - found.measured)
+    assert sum(seconds for _, seconds in found.parts()) == pytest.approx(found.outside)
 
 
 def test_files_of_before_it_was_recorded_have_it_in_the_rest() -> None:
     one = replace(a_measurement(), setup={"build_s": 1.0, "trace_s": None, "first_call_s": 2.0})
     found = overhead([one], 10.0)
     assert (found.warm_up, found.gate, found.evidence, found.memory) == (0, 0, 0, 0)
+    assert (found.starting, found.roofs) == (0, 0)
     assert found.rest == pytest.approx(10 - 3 - inside(one))
 
 
 seconds = st.floats(0, 1e4)
 
 
-@given(st.builds(Overhead, *[seconds] * 7))
+@given(st.builds(Overhead, *[seconds] * 9))
 def test_no_part_is_negative_and_the_longest_comes_first(found: Overhead) -> None:
     values = [value for _, value in found.parts()]
     assert values == sorted(values, reverse=True)

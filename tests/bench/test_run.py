@@ -155,7 +155,7 @@ def test_a_suite_is_measured_in_fresh_processes_of_one_session(place: Place) -> 
     assert re.search(r"^3 cases: \d VALID", done.out, re.MULTILINE)
     assert re.search(
         r"2 processes, \d+ s, of which \d+ s \(\d+%\) outside measured blocks\n"
-        r"  of these: .*starting processes, roofs and cases without a time \d+ s",
+        r"  of these: .*processes' start and end, cases without a time \d+ s",
         done.out,
     )
     assert f"python -m bench.report {place.results}" in done.out
