@@ -25,6 +25,7 @@ from bench.lock import HeldError, LockError, MachineLock
 from bench.manager import Manager, Progress, Stopped, Worker, WorkerError
 from bench.result_schema import Figures, Measurement, Outcome, ResultFile, Run
 from bench.result_writer import Journal, ResultWriteError
+from bench.run import summarize
 from bench.schedule import (
     IDLE_LIMIT,
     LEAST_SHARE,
@@ -1100,3 +1101,22 @@ def wait_for_no(script: str) -> None:
             return
         time.sleep(0.05)
     pytest.fail("a worker outlives its manager")
+
+
+# -- what the command says of it
+
+
+@pytest.mark.parametrize("processes", [2, 6])
+def test_cases_in_fewer_processes_than_were_asked_for_are_told(processes: int) -> None:
+    world = World(seconds=dict.fromkeys(HOURS, 20.0), step=5.0)
+    goal = Goal(processes=processes)
+    found = world.manager(session(goal=goal, budget=400.0, case_limit=1000.0))
+    stopped = found.run()
+    summary = summarize(found, world.files)
+    assert summary.unreached == 0
+    told = "\n".join(summary.lines(stopped, found))
+    if processes == 6:
+        few = "2 cases in fewer than the 6 processes that were asked for: the budget held no more"
+        assert few in told
+    else:
+        assert "fewer than" not in told
