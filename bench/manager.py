@@ -342,14 +342,20 @@ class LocalExecutor:
     """Worker processes on this machine, one at a time.
 
     folder: where results go. inherit: a file that each worker keeps open (the machine's lock).
+    judged: a folder in which workers share what the gate's reference computed.
     """
 
-    def __init__(self, session: Session, folder: Path, inherit: int | None = None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        folder: Path,
+        inherit: int | None = None,
+        judged: Path | None = None,
+    ) -> None:
         self._session = session
         self._folder = folder
         self._inherit = inherit
-        # Gone with this object. It is of use to no other session, and may be large.
-        self._judged = tempfile.TemporaryDirectory(prefix="lstm-judged-")
+        self._judged = judged
 
     def start(self, work: Work) -> Worker:
         """A pytest of its own, in a process group of its own."""
@@ -378,7 +384,7 @@ class LocalExecutor:
             "share": None if work.share == 1.0 else f"{work.share:.4f}",
             "memory": "on" if work.memory else "off",
             "case-limit": session.case_limit,
-            "judged": self._judged.name,
+            "judged": self._judged and self._judged.absolute(),
         }
         given = [f"--lstm-{name}={value}" for name, value in options.items() if value is not None]
         return [*command, *files, *given]

@@ -7,13 +7,15 @@ summary at the end and the exit codes. What is measured next, and how, is the ma
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import re
 import shlex
 import signal
 import sys
+import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -210,8 +212,8 @@ def _measure(
     resumed: bool,
 ) -> int:
     session.save(folder)
-    executor = LocalExecutor(session, folder, lock.fd)
-    with live.view(console) as view:
+    with _shared_folder() as judged, live.view(console) as view:
+        executor = LocalExecutor(session, folder, lock.fd, judged)
         asked = {case.device for case in session.cases}
         manager = Manager(
             session,
@@ -253,6 +255,21 @@ def _measure(
         console.print(told, markup=False)
     console.print(f"read them: {_report(folder)}", markup=False, style="bold")
     return summary.code
+
+
+@contextlib.contextmanager
+def _shared_folder() -> Iterator[Path | None]:
+    """Where workers share what the gate's reference computed, or None where there is no such place.
+
+    It is of use to no other session, and may be large: it goes with this one.
+    """
+    try:
+        shared = tempfile.TemporaryDirectory(prefix="lstm-judged-", ignore_cleanup_errors=True)
+    except OSError:
+        yield None
+        return
+    with shared as name:
+        yield Path(name)
 
 
 _UNTRIED = ("not_measured", "refused")

@@ -871,6 +871,14 @@ def test_a_worker_is_told_whether_to_measure_memory_and_the_limit_it_has_for_it(
         assert "--lstm-case-limit=45.0" in command
 
 
+def test_workers_are_told_where_they_share_what_the_reference_computed(tmp_path: Path) -> None:
+    work = Work(1, CASES, 0)
+    alone = manager.LocalExecutor(session(), tmp_path)._command(work, tmp_path / "cases.json")
+    assert not [part for part in alone if part.startswith("--lstm-judged")]
+    sharing = manager.LocalExecutor(session(), tmp_path, judged=tmp_path / "j")
+    assert f"--lstm-judged={tmp_path / 'j'}" in sharing._command(work, tmp_path / "cases.json")
+
+
 # -- what a killed worker leaves
 
 

@@ -594,6 +594,20 @@ def test_a_list_of_cases_is_what_is_measured(project: Project) -> None:
     assert str(project.folder) not in done.files[0].read_text()
 
 
+def test_what_the_reference_computed_is_shared_in_the_folder_that_is_named(
+    project: Project,
+) -> None:
+    shared = project.folder / "shared"
+    shared.mkdir()
+    first = project.measure(f"--lstm-judged={shared}", "-k", "training")
+    assert first.code == 0
+    answers = {path.name: path.stat().st_mtime_ns for path in shared.iterdir()}
+    assert answers
+    second = project.measure(f"--lstm-judged={shared}", "-k", "training")
+    assert second.code == 0
+    assert {path.name: path.stat().st_mtime_ns for path in shared.iterdir()} == answers
+
+
 def test_a_benchmark_file_that_is_named_is_measured(project: Project) -> None:
     done = project.run(
         "bench/bench_throughput.py",

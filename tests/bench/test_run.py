@@ -160,6 +160,7 @@ def test_a_suite_is_measured_in_fresh_processes_of_one_session(place: Place) -> 
     )
     assert f"python -m bench.report {place.results}" in done.out
     assert not list(place.results.glob("*.jsonl"))
+    assert not list(place.lock.parent.glob("lstm-judged-*"))  # what workers shared is gone
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from Linux's /proc")
