@@ -25,6 +25,7 @@ REFERENCE = "reference"
 """The folder beside a person's own results that holds the committed ones."""
 
 TASKS = ("echo", "copy")
+TASKS_IN_WORDS = {"echo": "the echo", "copy": "copy memory"}
 
 LEARNED = 0.9
 """Share of the way from the memoryless loss to the best possible one that counts as learned."""

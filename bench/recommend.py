@@ -1,4 +1,4 @@
-"""``python -m bench.recommend``: which window and which backend for a dependency, from results.
+"""``python -m bench.recommend``: this window, this backend, for a dependency, from results.
 
 Reads the results at hand, those of every session and the reference ones, asks ``recommend_answer``,
 and tells the answer with its interval, or why there is none and the command that measures it. This
@@ -19,9 +19,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
-from bench import command_line, devices
+from bench import command_line, devices, recommend_suite
 from bench.folder import DEFAULT_FOLDER, LEARNING_PREFIX, RESULTS_VARIABLE, default_folder
-from bench.learning_results import LearningMap
+from bench.learning_results import TASKS, LearningMap
 from bench.recommend_answer import (
     NEAR,
     Answer,
@@ -41,6 +41,7 @@ from bench.truncation_cost import timestep_interval, window
 from bench.truncation_learned import newest, parted, words
 from bench.truncation_words import share, size
 from lstm_impl.spec import PRECISIONS
+from lstm_impl.workload import MODES
 
 ANSWERED, NO_RESULTS, BAD_INPUT = range(3)
 
@@ -55,16 +56,25 @@ exit codes:
   1  there are no results near the question; how to get them is told
   2  bad input: an option, a file that cannot be read, a suite that cannot be written
 
-The window is the shortest measured one that reaches the dependency: as a map of what windows learn
-says (python -m bench.learning), or where there is none by the rule that a gradient has to reach
-back over the dependency, which is named as an assumption. Longer windows that take less time per
-timestep are named.
+The first line says it: this window, this backend, at what cost. The window is the shortest measured
+one of at least what the dependency needs. That is what a map of what windows learn says (python -m
+bench.learning): the next distance that a task learned, from the dependency on, and of several tasks
+the one that needs the longest window. Beyond what any task learned it is a multiple of the
+dependency, twice at the least, which is named as an assumption. A longer dependency never gets a
+shorter window. Longer windows that take less time per timestep are named. Sequences that end
+(--steps) are never cut into windows longer than they are, and inference has no window.
 
 Times are of the same shape, or of one that is near and named as such: batch, hidden and input size
 each within a factor of {NEAR:g}. Nothing is scaled and nothing extrapolated. One's own results come
-before the reference's; streams cut into windows come before training on whole sequences of a
-window's length, which is the same work but for the carried state.
+before the reference's, and steps that ask for the weights' gradients alone before those that ask
+for more; streams cut into windows come before training on whole sequences of a window's length,
+which is the same work but for the carried state. Where nothing near was measured, the nearest is
+named, as what it is.
 """
+
+
+class UsageError(ValueError):
+    """Options that do not go together; the message is one line."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command_line.write_any_letter()
     try:
         return _recommend(options)
-    except (SuiteError, ResultWriteError) as error:
+    except (SuiteError, ResultWriteError, UsageError) as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
     except BrokenPipeError:
@@ -82,15 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _recommend(options: argparse.Namespace) -> int:
-    question = Question(
-        options.dependency,
-        options.batch,
-        options.hidden,
-        options.device,
-        options.input,
-        options.layers,
-        options.dtype,
-    )
+    question = _question(options)
     results, reference, learned, errors = _at_hand(options.paths)
     for error in errors:
         print(f"error: {error}", file=sys.stderr)
@@ -107,7 +109,8 @@ def _recommend(options: argparse.Namespace) -> int:
         _write_suite(suite, question, found, options.backends or ())
     document = (_no_answer_data(found) if isinstance(found, NoAnswer) else _answer_data(found)) | {
         "question": asdict(question),
-        "learned_from": None if learned is None else words(learned),
+        "answer": _in_one_line(question, found),
+        "learned_from": None if learned is None else words(learned, TASKS),
         "measure": _measure(question, options, suite),
     }
     if options.format == "json":
@@ -120,6 +123,31 @@ def _recommend(options: argparse.Namespace) -> int:
     return NO_RESULTS if isinstance(found, NoAnswer) else ANSWERED
 
 
+def _question(options: argparse.Namespace) -> Question:
+    """What the options ask. Raises UsageError where they ask nothing."""
+    training, steps, dependency = options.mode == "training", options.steps, options.dependency
+    if training and dependency is None:
+        raise UsageError("--dependency N is missing: how many timesteps back what matters lies")
+    if not training and steps is None:
+        raise UsageError("--mode inference needs --steps N: how long the sequences are")
+    if training and steps is not None and dependency >= steps:
+        raise UsageError(
+            f"--dependency {dependency}: nothing lies so far back in sequences of {steps} "
+            f"timesteps; expected at most {steps - 1}"
+        )
+    return Question(
+        dependency=dependency or 0,
+        batch=options.batch,
+        hidden_size=options.hidden,
+        device=options.device,
+        input_size=options.input,
+        num_layers=options.layers,
+        dtype=options.dtype,
+        steps=steps,
+        mode=options.mode,
+    )
+
+
 def _at_hand(
     paths: Sequence[str],
 ) -> tuple[Results, list[str], LearningMap | None, list[ResultError]]:
@@ -127,7 +155,7 @@ def _at_hand(
     if paths:
         times, maps = parted(paths)
         results = collect(times)
-        learned, bad = newest(maps)
+        learned, bad = newest(maps, TASKS)
         return results, [], learned, [*results.errors, *bad]
     own = Path(default_folder())
     references = list(dict.fromkeys((own / REFERENCE, CLONE / DEFAULT_FOLDER / REFERENCE)))
@@ -140,7 +168,7 @@ def _at_hand(
     ]
     learned, bad = None, ()
     for place in filter(Path.is_dir, (own, *references)):
-        learned, bad = newest([place])
+        learned, bad = newest([place], TASKS)
         if learned is not None or bad:
             break
     return results, reference, learned, [*results.errors, *bad]
@@ -156,8 +184,6 @@ def _holds_results(folder: Path) -> bool:
 def _write_suite(
     path: Path, question: Question, found: Answer | NoAnswer, backends: Sequence[str]
 ) -> None:
-    from bench import recommend_suite
-
     # Those that are tied are what is left to decide; else the suite asks the question anew.
     if not backends and isinstance(found, Answer) and found.rivals:
         backends = [row.case.backend for row in (found.best, *(each.row for each in found.rivals))]
@@ -173,13 +199,17 @@ def _write_suite(
 
 def _measure(question: Question, options: argparse.Namespace, suite: Path | None) -> list[str]:
     """The commands that measure precisely what was asked."""
-    name = str(suite or f"dependency-{question.dependency}.toml")
+    name = str(suite or f"{recommend_suite.name(question)}.toml")
     found = []
     if suite is None:
-        words = ["python", "-m", "bench.recommend", "--dependency", str(question.dependency)]
+        words = ["python", "-m", "bench.recommend"]
+        if question.training:
+            words += ["--dependency", str(question.dependency)]
         words += ["--batch", str(question.batch), "--hidden", str(question.hidden_size)]
         words += ["--device", question.device]
         for option, value, usual in (
+            ("--steps", question.steps, None),
+            ("--mode", question.mode, "training"),
             ("--input", question.input_size, None),
             ("--layers", question.num_layers, 1),
             ("--dtype", question.dtype, "float32"),
@@ -201,16 +231,22 @@ def _show(
     learned: LearningMap | None,
     commands: Sequence[str],
 ) -> None:
+    print(textwrap.fill(_in_one_line(question, found), _width()))
     layers = f", {question.num_layers} layers" if question.num_layers > 1 else ""
     inputs = f", {question.input_size} in" if question.input_size else ""
+    steps = "" if question.steps is None else f" of {count(question.steps, 'timestep')}"
+    if question.training:
+        what = f"a dependency of {count(question.dependency, 'timestep')}"
+        what += f" in sequences{steps}" if steps else ""
+    else:
+        what = f"sequences{steps}"
     print(
-        f"A dependency of {count(question.dependency, 'timestep')}, batch {question.batch}"
-        f"{inputs}, {question.hidden_size} hidden{layers}, {question.dtype}, "
-        f"training on {question.device}:"
+        f"\nFor {what}, batch {question.batch}{inputs}, {question.hidden_size} hidden{layers}, "
+        f"{question.dtype}, {question.mode} on {question.device}:"
     )
-    lines = _no_answer(found) if isinstance(found, NoAnswer) else _answer(found)
-    if learned is not None:
-        lines.append(("learned from", words(learned)))
+    lines = _no_answer(question, found) if isinstance(found, NoAnswer) else _answer(question, found)
+    if learned is not None and question.training:
+        lines.append(("learned from", words(learned, TASKS)))
     room = max(len(label) for label, _ in lines)
     for label, told in lines:
         start = f"  {label:<{room}}  "
@@ -228,20 +264,67 @@ def _width() -> int:
     return max(50, shutil.get_terminal_size().columns if known else _USUAL_WIDTH)
 
 
-def _no_answer(found: NoAnswer) -> list[tuple[str, str]]:
+def _in_one_line(question: Question, found: Answer | NoAnswer) -> str:
+    """This window, this backend, and what they cost; or what is not known."""
+    if isinstance(found, NoAnswer):
+        if question.training:
+            start = f"Take windows of {found.need.window}"
+            start += "" if found.need.learned else " (assumed)"
+            return f"{start}; with which backend was not measured for this: {_in_short(found)}."
+        return f"Which backend is the fastest here was not measured: {_in_short(found)}."
+    name = clean(found.best.case.backend, LONGEST_NAME)
+    if question.training:
+        # What was measured may be longer than the sequences are: then it is only what they cost.
+        length = min(found.window, question.steps or found.window)
+        start = f"Take windows of {length} and {name}"
+        start += "" if found.need.learned else " (the window is assumed)"
+    else:
+        start = f"Take {name}"
+    peak = found.best.memory.get("peak_bytes")
+    told = f"{start}: {_with_interval(found.step)} a step"
+    told += "" if peak is None else f", {size(peak)}"
+    if found.best.invalid:
+        told += "; the measurement is INVALID"
+    elif found.rivals:
+        told += "; others may be as fast"
+    if not found.exact:
+        near = ", ".join(f"{name} {got} for {asked}" for name, got, asked in found.differences)
+        told += f"; measured at a near shape ({near})"
+    return f"{told}."
+
+
+def _in_short(found: NoAnswer) -> str:
+    """Why there is no answer, in the middle of a sentence."""
+    return clean(found.why[0]).partition("; there are")[0]
+
+
+def _no_answer(question: Question, found: NoAnswer) -> list[tuple[str, str]]:
     first, *rest = found.why
-    return [
-        ("window", f"at least {found.need.window}: {found.need.why}"),
+    lines = [
         ("no results", clean(first)),
         *(("", clean(each)) for each in rest),
     ]
+    if question.training:
+        lines.insert(0, ("window", f"at least {found.need.window}: {found.need.why}"))
+    if (near := found.nearest) is not None:
+        case = near.best.case
+        what = f"windows of {near.window}" if question.training else f"{near.window} timesteps"
+        lines.append(
+            (
+                "the nearest",
+                f"batch {case.workload.batch}, {case.spec.hidden_size} hidden, "
+                f"{case.spec.input_size} in: there, at {what}, {_backend_words(near)}; "
+                f"{_with_interval(near.step)} a step, which says nothing of what it takes here",
+            )
+        )
+    return lines
 
 
-def _answer(found: Answer) -> list[tuple[str, str]]:
+def _answer(question: Question, found: Answer) -> list[tuple[str, str]]:
     best, place = found.best, found.place
     timestep, step = found.timestep, found.step
-    lines = [
-        ("window", _window_words(found)),
+    lines = [("window", _window_words(found))] if question.training else []
+    lines += [
         ("backend", _backend_words(found)),
         ("per step", _with_interval(step)),
         ("per timestep", f"{_with_interval(timestep)}, of the whole batch"),
@@ -287,7 +370,7 @@ def _window_words(found: Answer) -> str:
 def _backend_words(found: Answer) -> str:
     name = clean(found.best.case.backend, LONGEST_NAME)
     if found.ahead is None:
-        return f"{name}, the only one measured at this window"
+        return f"{name}, the only one measured"
     if not found.rivals:
         ratio = found.ahead.ratio.ratio
         next_one = clean(found.ahead.row.case.backend, LONGEST_NAME)
@@ -318,10 +401,19 @@ def _place_words(found: Answer) -> str:
             f"{name} {measured} for {asked}" for name, measured, asked in found.differences
         )
     told = [shape, f"{spec.input_size} in"]
-    told.append(f"{work.optimizer} updates" if work.optimizer else "without updates")
-    if found.place.kind == "throughput":
+    if work.training:
+        told.append(f"{work.optimizer} updates" if work.optimizer else "without updates")
+        told.append(_GRADIENTS[found.place.gradients])
+    if work.training and found.place.kind == "throughput":
         told.append("whole sequences of that length, no state carried")
     return f"{', '.join(told)}; {heading(found.place.section)}"
+
+
+_GRADIENTS = {
+    "weights": "the weights' gradients",
+    "weights+input": "the gradients of weights and input",
+    "all": "the gradients of weights, input and initial state",
+}
 
 
 def _cautions(found: Answer) -> list[str]:
@@ -351,6 +443,7 @@ def _no_answer_data(found: NoAnswer) -> dict[str, object]:
         "answered": False,
         "why": list(found.why),
         "needed_window": _need_data(found),
+        "nearest": None if found.nearest is None else _answer_data(found.nearest),
     }
 
 
@@ -396,6 +489,7 @@ def _answer_data(found: Answer) -> dict[str, object]:
             for name, measured, asked in found.differences
         },
         "kind": found.place.kind,
+        "gradients": found.place.gradients if case.workload.training else None,
         "own": found.place.own,
         "case_id": case.id,
         "case": case.to_dict(),
@@ -454,7 +548,7 @@ def _device(text: str) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m bench.recommend",
-        description="Which truncation window and which backend, at what cost, from the results.",
+        description="This truncation window, this backend, at this cost: from the results.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -465,13 +559,20 @@ def _parser() -> argparse.ArgumentParser:
         help="result files or folders, those of bench.learning too (default: every session in "
         f"${RESULTS_VARIABLE} or {DEFAULT_FOLDER}/, and the reference results)",
     )
-    for name, text, required in (
-        ("dependency", "how many timesteps back what matters lies", True),
-        ("batch", "sequences in a step", True),
-        ("hidden", "units of a layer", True),
-        ("input", "features of a timestep (default: whatever was measured)", False),
+    for names, text, required in (
+        (["--dependency"], "how many timesteps back what matters lies (of training)", False),
+        (["--batch"], "sequences in a step", True),
+        (["--hidden", "--units"], "units of a layer", True),
+        (["--input"], "features of a timestep (default: whatever was measured)", False),
+        (["--steps"], "timesteps of a whole sequence (default: a stream without end)", False),
     ):
-        parser.add_argument(f"--{name}", metavar="N", type=_positive, required=required, help=text)
+        parser.add_argument(*names, metavar="N", type=_positive, required=required, help=text)
+    parser.add_argument(
+        "--mode",
+        choices=MODES,
+        default="training",
+        help="inference has no window, and needs --steps (default: %(default)s)",
+    )
     parser.add_argument(
         "--layers", metavar="N", type=_positive, default=1, help="stacked (default: %(default)s)"
     )

@@ -2,7 +2,7 @@
 
 Only what was measured is told: the same shape, or one that is near (each size within a factor of
 ``NEAR``) and then named as such; nothing is scaled or extrapolated. This room knows the report's
-rows, what windows cost and what they learned; nothing of how an answer is shown.
+rows, what windows cost and what a dependency needs; nothing of how an answer is shown.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from bench.recommend_window import Learned, Need, need
 from bench.report_rows import KINDS, Row, Section
+from bench.report_text import listed
 from bench.stats import Comparison, Interval, RunSamples, Verdict, compare
-from bench.truncation_cost import Learned, step_interval, timestep_interval, window
+from bench.truncation_cost import step_interval, timestep_interval, window
 
 NEAR = 1.5
 """Factor within which batch, hidden and input size are near: within it a step's work differs by
@@ -27,11 +29,17 @@ CLOSE = 0.02
 """Of the longer windows the shortest is told that takes at most this more than the cheapest."""
 
 
+PREFERRED_GRADIENTS = ("weights", "weights+input", "all")
+"""Of training: what a person's step on a window asks for comes first."""
+
+
 @dataclass(frozen=True)
 class Question:
-    """What a person wants to train. dependency: how far back in time what matters lies, timesteps.
+    """What a person wants to run. dependency: how far back in time what matters lies, timesteps.
 
-    input_size: None if any that was measured will do.
+    input_size: None if any that was measured will do. steps: timesteps of a whole sequence, None if
+    it has no end that is known. mode: ``training``, or ``inference``, which goes forward only and
+    has no window: what is asked for are sequences of so many steps.
     """
 
     dependency: int
@@ -41,24 +49,18 @@ class Question:
     input_size: int | None = None
     num_layers: int = 1
     dtype: str = "float32"
+    steps: int | None = None
+    mode: str = "training"
 
-
-@dataclass(frozen=True)
-class Need:
-    """The window that the dependency needs at least, and why.
-
-    learned: whether a map of what was learned says so; else it is the rule that a gradient must
-    reach back over the dependency, which is an assumption. why: in words.
-    """
-
-    window: int
-    learned: bool
-    why: str
+    @property
+    def training(self) -> bool:
+        """Whether there is a window to choose."""
+        return self.mode == "training"
 
 
 @dataclass(frozen=True)
 class Place:
-    """Training of one shape in one session on one machine: its rows by window.
+    """One shape and mode in one session on one machine: its rows by window.
 
     own: not from the reference results. kind: ``truncation``, or ``throughput`` where whole
     sequences were trained on, whose step on so many timesteps is the work of a window's as long.
@@ -83,6 +85,11 @@ class Place:
             if measured:
                 found[window(measured[0])] = measured
         return dict(sorted(found.items()))
+
+    @property
+    def gradients(self) -> str:
+        """What a training step differentiates."""
+        return str(getattr(self.first.case.workload, "gradients", "all"))
 
     def differences(self, question: Question) -> list[tuple[str, int, int]]:
         """What of the shape is not what was asked for: its name, measured, asked."""
@@ -155,43 +162,31 @@ class Answer:
 
 @dataclass(frozen=True)
 class NoAnswer:
-    """Why there is none: in words, one a line."""
+    """Why there is none, in words, one a line.
+
+    nearest: what the nearest shape would say, None where there is none.
+    """
 
     need: Need
     why: tuple[str, ...]
+    nearest: Answer | None = None
 
 
-def need(question: Question, learned: Learned | None) -> Need:
-    """The shortest window for a dependency: what was learned, or else the rule, as assumption."""
-    rule = question.dependency + 1
-    if learned is None:
-        why = "no map of what windows learn is at hand"
-    else:
-        found = learned.smallest_window(question.dependency)
-        if found is not None:
-            return Need(
-                found,
-                True,
-                "the smallest measured window at which every seed learned a dependency of "
-                f"{question.dependency} timesteps or more, the state carried",
-            )
-        why = f"no measured window was seen to learn {question.dependency} timesteps"
-    return Need(
-        rule,
-        False,
-        f"{why}; assumed is that a gradient has to reach back: the dependency and one timestep",
-    )
+def needed(question: Question, learned: Learned | None) -> Need:
+    """The window that a question's dependency needs, or the steps of inference."""
+    if question.training:
+        return need(question.dependency, learned, question.steps)
+    steps = question.steps or question.dependency
+    return Need(steps, True, "inference goes forward only and remembers whatever it was taught")
 
 
 def places(sections: Iterable[Section], reference: Iterable[str] = ()) -> list[Place]:
-    """Where training was measured, whatever its shape. reference: ids of runs that are not own."""
+    """Where anything was measured, whatever its shape. reference: ids of runs that are not own."""
     foreign = set(reference)
     found = []
     for section in sections:
         own = not all(run.id in foreign for run in section.runs)
         for table in section.tables:
-            if table.mode != "training":
-                continue
             shapes: dict[object, list[tuple[Row, ...]]] = {}
             for rows in table.groups:
                 case = rows[0].case
@@ -214,64 +209,103 @@ def answer(
     One's own results come before the reference's, then the exact shape before a near one, streams
     in windows before whole sequences, the nearer shape and the newer session.
     """
-    needed = need(question, learned)
-    fitting = [place for place in found if _near(question, place)]
-    if not fitting:
-        return NoAnswer(needed, tuple(_what_is_there(question, found)))
-    reaching = [
-        place for place in fitting if any(each >= needed.window for each in place.by_window)
-    ]
+    asked = needed(question, learned)
+    alike = [place for place in found if _alike(question, place)]
+    fitting = [place for place in alike if _near(question, place)]
+    reaching = [place for place in fitting if _lengths(question, asked, place)]
     if not reaching:
-        longest = max(max(place.by_window) for place in fitting)
-        return NoAnswer(
-            needed,
-            (
-                f"the longest window that was measured near this shape is {longest}; "
-                f"{needed.window} are needed",
-            ),
-        )
+        why = _what_is_there(question, asked, found, fitting)
+        return NoAnswer(asked, tuple(why), _nearest(question, asked, alike))
     reaching.sort(key=lambda place: place.section.started, reverse=True)
     place = min(
         reaching,
         key=lambda place: (
             not place.own,
-            bool(place.differences(question)),
+            bool(_differences(question, asked, place)),
+            PREFERRED_GRADIENTS.index(place.gradients),
             KINDS.index(place.kind) == 0,
-            _distance(question, place),
+            _distance(_differences(question, asked, place)),
         ),
     )
-    length = min(each for each in place.by_window if each >= needed.window)
+    return _answer_at(question, asked, place, len(reaching) - 1)
+
+
+def _answer_at(question: Question, asked: Need, place: Place, others: int) -> Answer:
+    length = _lengths(question, asked, place)[0]
     best, *rest = _ranked(place.by_window[length])
     against = [Rival(row, compare(row.runs, best.runs)) for row in rest]
     return Answer(
-        need=needed,
+        need=asked,
         place=place,
         window=length,
         best=best,
         ahead=against[0] if against else None,
         rivals=tuple(each for each in against if each.ratio.verdict is not Verdict.SLOWER),
-        differences=tuple(place.differences(question)),
-        longer=_longer(place, length, best),
-        others=len(reaching) - 1,
+        differences=tuple(_differences(question, asked, place)),
+        longer=_longer(place, length, best, question.steps) if question.training else None,
+        others=others,
+    )
+
+
+def _differences(question: Question, asked: Need, place: Place) -> list[tuple[str, int, int]]:
+    """What is not what was asked for, the length of the sequences included."""
+    found = place.differences(question)
+    length = _lengths(question, asked, place)[0]
+    steps = question.steps
+    if steps is not None and (length > steps or (length != steps and not question.training)):
+        found.append(("steps", length, steps))
+    return found
+
+
+def _lengths(question: Question, asked: Need, place: Place) -> list[int]:
+    """The measured windows that answer, the one to take first."""
+    if not question.training:
+        near = [k for k in place.by_window if _factor(k, asked.window) <= NEAR]
+        return sorted(near, key=lambda k: _factor(k, asked.window))
+    most = math.inf if question.steps is None else max(question.steps, NEAR * asked.window)
+    return [k for k in place.by_window if asked.window <= k <= most]
+
+
+def _nearest(question: Question, asked: Need, alike: Sequence[Place]) -> Answer | None:
+    """What the nearest shape says, which is no answer to the question."""
+    some = [place for place in alike if _lengths(question, asked, place)]
+    if not some:
+        return None
+    some.sort(key=lambda place: place.section.started, reverse=True)
+    place = min(
+        some,
+        key=lambda place: (
+            _distance(_differences(question, asked, place)),
+            PREFERRED_GRADIENTS.index(place.gradients),
+            not place.own,
+        ),
+    )
+    return _answer_at(question, asked, place, 0)
+
+
+def _factor(one: float, other: float) -> float:
+    return max(one, other) / min(one, other)
+
+
+def _alike(question: Question, place: Place) -> bool:
+    """Whether it does the same kind of work, at whatever size."""
+    case = place.first.case
+    return (
+        case.device == question.device
+        and case.workload.mode == question.mode
+        and case.spec.num_layers == question.num_layers
+        and case.spec.dtype == question.dtype
+        and (question.training or case.workload.window is None)
+        and bool(place.by_window)
     )
 
 
 def _near(question: Question, place: Place) -> bool:
-    case = place.first.case
-    return (
-        case.device == question.device
-        and case.spec.num_layers == question.num_layers
-        and case.spec.dtype == question.dtype
-        and bool(place.by_window)
-        and all(
-            max(one, other) <= NEAR * min(one, other)
-            for _, one, other in place.differences(question)
-        )
-    )
+    return all(_factor(one, other) <= NEAR for _, one, other in place.differences(question))
 
 
-def _distance(question: Question, place: Place) -> float:
-    return sum(abs(math.log(one / other)) for _, one, other in place.differences(question))
+def _distance(differences: Iterable[tuple[str, int, int]]) -> float:
+    return sum(abs(math.log(one / other)) for _, one, other in differences)
 
 
 def _ranked(rows: Sequence[Row]) -> list[Row]:
@@ -279,12 +313,12 @@ def _ranked(rows: Sequence[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: (bool(row.invalid), row.time, row.case.backend))
 
 
-def _longer(place: Place, length: int, best: Row) -> Longer | None:
+def _longer(place: Place, length: int, best: Row, steps: int | None) -> Longer | None:
     """The shortest longer window that is ``CLOSE`` to the cheapest per timestep."""
     costs = {
         each: (_known(timestep_interval(first)).mid, first)
         for each, rows in place.by_window.items()
-        if each > length
+        if length < each <= (steps or math.inf)
         for first in _ranked(rows)[:1]
     }
     if not costs:
@@ -294,30 +328,52 @@ def _longer(place: Place, length: int, best: Row) -> Longer | None:
     time, row = next(found for found in costs.values() if found[0] <= least * (1 + CLOSE))
     # By the medians of two windows, which were not measured in turn: only what is beyond doubt.
     unpaired = [[RunSamples(run.run, run.samples) for run in each.runs] for each in (row, best)]
-    steps = row.case.workload.timesteps / best.case.workload.timesteps
-    ratio = compare(*unpaired).ratio.high / steps
+    timesteps = row.case.workload.timesteps / best.case.workload.timesteps
+    ratio = compare(*unpaired).ratio.high / timesteps
     saves = 1 - time / now
     return Longer(row, saves) if ratio < 1 and saves > LITTLE else None
 
 
-def _what_is_there(question: Question, found: Sequence[Place]) -> Iterable[str]:
-    """Why nothing fits, by what there is instead."""
-    here = [place for place in found if place.first.case.device == question.device]
-    if not found:
-        yield "there are no results of training"
+def _what_is_there(
+    question: Question, asked: Need, found: Sequence[Place], fitting: Sequence[Place]
+) -> Iterable[str]:
+    """Why nothing answers, by what there is instead."""
+    if fitting:
+        there = sorted({each for place in fitting for each in place.by_window})
+        if question.training and there[-1] < asked.window:
+            yield (
+                f"the longest window that was measured near this shape is {there[-1]}; "
+                f"{asked.window} are needed"
+            )
+        else:
+            what = "windows" if question.training else "sequences"
+            yield (
+                f"{what} of about {asked.window} were not measured near this shape; there are: "
+                f"{listed([str(each) for each in there], most=12)}"
+            )
+        return
+    modes = [place for place in found if place.first.case.workload.mode == question.mode]
+    here = [place for place in modes if place.first.case.device == question.device]
+    if not modes:
+        yield f"there are no results of {question.mode}"
         return
     if not here:
-        there = sorted({place.first.case.device for place in found})
-        yield f"nothing was measured on {question.device}; there are results on {', '.join(there)}"
+        there_on = sorted({place.first.case.device for place in modes})
+        yield (
+            f"nothing was measured on {question.device}; there are results on {', '.join(there_on)}"
+        )
         return
     shapes = dict.fromkeys(
         f"batch {place.first.case.workload.batch}, {place.first.case.spec.hidden_size} hidden, "
         f"{place.first.case.spec.input_size} in, {place.first.case.spec.num_layers} "
         f"layer{'s' if place.first.case.spec.num_layers > 1 else ''}, "
         f"{place.first.case.spec.dtype}"
-        for place in sorted(here, key=lambda place: _distance(question, place))
+        for place in sorted(here, key=lambda place: _distance(place.differences(question)))
     )
-    yield f"no shape within a factor of {NEAR:g} was trained on {question.device}; there are:"
+    yield (
+        f"no shape within a factor of {NEAR:g} was measured in {question.mode} on "
+        f"{question.device}; there are:"
+    )
     yield from list(shapes)[:_MOST_SHAPES]
     if len(shapes) > _MOST_SHAPES:
         yield f"and {len(shapes) - _MOST_SHAPES} more"

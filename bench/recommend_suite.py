@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import devices, suites
-from bench.recommend_answer import Need, Question
+from bench.recommend_answer import Question
+from bench.recommend_window import Need
 from bench.suites import Suite, SuiteError
 
 BACKENDS = ("keras", "while_loop", "while_loop+hoisted", "while_loop+hoisted+xla")
@@ -33,35 +34,53 @@ def text(question: Question, need: Need, backends: Sequence[str] = ()) -> str:
     if not chosen:
         gpu = GPU_BACKENDS if devices.kind(question.device) == "gpu" else ()
         chosen = [*BACKENDS, *gpu, *PEERS]
-    windows = [need.window * each for each in _MULTIPLES]
     size = question.input_size or question.hidden_size
-    about = textwrap.wrap(
-        f"Written by python -m bench.recommend: what a window for a dependency of "
-        f"{question.dependency} timesteps costs. The window needed is {need.window}: {need.why}.",
-        96,
-    )
+    if question.training:
+        windows = [need.window * each for each in _MULTIPLES]
+        if question.steps is not None:
+            windows = [k for k in windows if k <= question.steps]
+        timesteps = windows[-1]
+        what = f"windows for a dependency of {question.dependency} timesteps"
+        cost = (
+            f"what a window for a dependency of {question.dependency} timesteps costs. The window "
+            f"needed is {need.window}: {need.why}."
+        )
+        cut = f"windows = {json.dumps(windows)}\n"
+        optimizer = ', optimizer = "adam"'
+    else:
+        timesteps = need.window
+        what = f"inference on {timesteps} timesteps"
+        cost = f"what {what} costs."
+        cut = optimizer = ""
+    about = textwrap.wrap(f"Written by python -m bench.recommend: {cost}", 96)
     comment = "\n".join(f"# {line}" for line in about)
     layers = f", num_layers = {question.num_layers}" if question.num_layers > 1 else ""
     return f"""\
 {comment}
 
 schema = 1
-name = "dependency-{question.dependency}"
-summary = "windows for a dependency of {question.dependency} timesteps"
+name = "{name(question)}"
+summary = "{what}"
 backends = {json.dumps(chosen)}
 devices = {json.dumps([question.device])}
-modes = ["training"]
+modes = {json.dumps([question.mode])}
 dtypes = {json.dumps([question.dtype])}
 seconds = {SECONDS}
 memory = true
 
 [[groups]]
-windows = {json.dumps(windows)}
-shapes = [
-  {{ batch = {question.batch}, timesteps = {windows[-1]}, input_size = {size}, \
-hidden_size = {question.hidden_size}{layers}, optimizer = "adam" }},
+{cut}shapes = [
+  {{ batch = {question.batch}, timesteps = {timesteps}, input_size = {size}, \
+hidden_size = {question.hidden_size}{layers}{optimizer} }},
 ]
 """
+
+
+def name(question: Question) -> str:
+    """Of the suite, which its file has, too."""
+    if question.training:
+        return f"dependency-{question.dependency}"
+    return f"inference-{question.steps}"
 
 
 def checked(told: str, name: str) -> Suite:

@@ -292,12 +292,12 @@ def _windows(table: Table) -> str:
 
 
 def _costs(section: Section) -> list[Finding]:
-    """What a step and a timestep cost the leader of each stream, as far as there is a line."""
+    """From which window on the leader of each stream is cheap, and what a step costs it."""
     found = []
     cut = [stream for stream in streams([section]) if stream.windows]
     for stream in cut:
         leader = cost(stream.ranked[0], stream.table.rows)
-        if leader.fit is not None:
+        if leader.cheapest is not None:
             start = f"{title(stream.table)}: " if len(cut) > 1 else ""
             found.append(Finding(f"{start}{sentence(leader)}."))
     more = len(found) - _MOST_STREAMS

@@ -1,9 +1,9 @@
 """``python -m bench.truncation``: what a truncation window costs, for each backend, from results.
 
 Reads results, takes the streams that were cut into windows, and writes for each a table a backend,
-one of all backends with the line time(k) = a + b·k, and a picture. This room knows which room does
-what, and what the command promises: the good files are shown beside bad ones, which give one line
-each and exit code 2. No framework, and nothing slow to import.
+one of all backends with the window from which on a timestep is cheap, and a picture. This room
+knows which room does what, and what the command promises: the good files are shown beside bad ones,
+which give one line each and exit code 2. No framework, and nothing slow to import.
 """
 
 from __future__ import annotations
@@ -44,10 +44,12 @@ exit codes:
   2  bad input: an option, a file that cannot be read (the good files beside it are still
      shown), or no results of streams cut into windows
 
-A training step on a window of k timesteps takes a + b·k: a is the fixed cost of a step (launch,
-dispatch, update), b the cost of a timestep. The line is fitted to relative errors in each process
-that measured every window, and its intervals are over the processes; where it misses a window,
-the largest miss is told. Results are measured by {MEASURE}
+Short windows pay the fixed cost of a step (launch, dispatch, update) more often. So of each backend
+the window is told from which on a timestep costs at most 5% more than at its cheapest window, as
+measured, with its interval. The line a + b·k describes a step on k timesteps, a being its fixed
+cost: it is fitted to relative errors in each process that measured every window; where short or
+long windows alone make another line, the bounds of a and b hold that, too. Results are measured by
+{MEASURE}
 
 A picture of several streams is a file each, with the stream's shape in its name.
 """

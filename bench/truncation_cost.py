@@ -1,4 +1,4 @@
-"""What windows cost, from a report's rows: per stream and backend, by window, with the line's fit.
+"""What windows cost, from a report's rows: per stream and backend, by window, and from which on.
 
 A stream is one stretch of time that was cut into windows of several lengths; a step of its cases is
 the whole stream, so that its time over its number of windows is the time of one training step. This
@@ -17,6 +17,7 @@ import numpy as np
 from bench.memory_slope import bytes_per_timestep
 from bench.report_rows import KINDS, Row, Section, Table
 from bench.stats import Interval
+from bench.truncation_cheapest import Cheapest, cheapest
 from bench.truncation_fit import Fit, fit
 
 
@@ -26,20 +27,19 @@ class Learned(Protocol):
     def learnable_distance(self, window: int, carried: bool = True) -> int | None:
         """The largest measured distance that every seed learned at this window."""
 
-    def smallest_window(self, distance: int, carried: bool = True) -> int | None:
-        """The smallest measured window at which every seed learned this distance or more."""
-
 
 @dataclass(frozen=True)
 class BackendCost:
     """What windows cost a backend. rows: of the stream, by window, those without a time too.
 
-    fit: None with fewer than three windows. memory_slope: bytes that each timestep of a window
-    adds to the peak, None with fewer than two windows whose memory was measured.
+    cheapest: None with fewer than two windows; fit: with fewer than three. memory_slope: bytes that
+    each timestep of a window adds to the peak, None with fewer than two windows whose memory was
+    measured.
     """
 
     backend: str
     rows: tuple[Row, ...]
+    cheapest: Cheapest | None
     fit: Fit | None
     memory_slope: Interval | None
 
@@ -111,6 +111,7 @@ def cost(backend: str, rows: Iterable[Row]) -> BackendCost:
     return BackendCost(
         backend,
         tuple(own),
+        cheapest({window(row): _medians(row, row.case.workload.timesteps) for row in measured}),
         _fit(measured),
         bytes_per_timestep([window(row) for row in sized], [peak_bytes(row) for row in sized])
         if sized
@@ -151,10 +152,12 @@ def _divided(row: Row, by: int) -> Interval | None:
 
 
 def _fit(rows: Sequence[Row]) -> Fit | None:
-    times = {
-        window(row): {run.run: float(np.median(run.samples)) / steps(row) for run in row.runs}
-        for row in rows
-    }
+    times = {window(row): _medians(row, steps(row)) for row in rows}
     # The last window may be shorter: what a step does on average is a line in the mean length.
     lengths = {window(row): row.case.workload.timesteps / steps(row) for row in rows}
     return fit(times, lengths)
+
+
+def _medians(row: Row, by: int) -> dict[str, float]:
+    """Seconds of each process, over so many parts of a stream."""
+    return {run.run: float(np.median(run.samples)) / by for run in row.runs}

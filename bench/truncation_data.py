@@ -36,7 +36,14 @@ def records(streams: Sequence[Stream]) -> list[dict[str, Value]]:
     where there is no value.
     """
     return [
-        {name: _finite(value) for name, value in {**_of_row(stream, row), **of_fit}.items()}
+        {
+            name: _finite(value)
+            for name, value in {
+                **_of_row(stream, row),
+                **_of_cheapest(cost, row),
+                **of_fit,
+            }.items()
+        }
         for stream in streams
         for cost in stream.backends
         for of_fit in [_of_fit(cost)]
@@ -88,21 +95,31 @@ def _of_row(stream: Stream, row: Row) -> dict[str, Value]:
     return found
 
 
+def _of_cheapest(cost: BackendCost, row: Row) -> dict[str, Value]:
+    near = cost.cheapest
+    found: dict[str, Value] = {
+        "cheapest_window": near.best if near else None,
+        "near_cheapest_from": near.first if near else None,
+        "near_cheapest_from_low": near.first_low if near else None,
+        "near_cheapest_from_high": near.first_high if near else None,
+        "near_cheapest_to": near.last if near else None,
+    }
+    return found | _bounds("over_cheapest", "", near.over.get(window(row)) if near else None)
+
+
 def _of_fit(cost: BackendCost) -> dict[str, Value]:
     fit = cost.fit
     found: dict[str, Value] = {"fit_processes": fit.processes if fit else None}
     found |= _bounds("fit_fixed", "_s", fit.fixed if fit else None)
     found |= _bounds("fit_per_timestep", "_s", fit.per_timestep if fit else None)
-    found |= _bounds("fit_small_past", "", fit.small_past if fit else None)
-    found |= _bounds("fit_late_slope", "", fit.late if fit else None)
     found |= {
         # Known even where no interval is.
         "fit_fixed_s": fit.line.fixed if fit else None,
         "fit_per_timestep_s": fit.line.per_timestep if fit else None,
-        "fit_small_past": fit.small_past_mid if fit else None,
         "fit_allowance": fit.fixed.allowance if fit and fit.fixed else None,
         "fit_worst_residual": fit.misfit.residual if fit else None,
         "fit_worst_window": fit.misfit.window if fit else None,
+        "fit_is_bent": bool(fit.parts) if fit else None,
     }
     return found | _bounds("memory_per_timestep", "_bytes", cost.memory_slope)
 

@@ -11,11 +11,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bench.folder import LEARNING_PREFIX
-from bench.learning_results import LEARNED, LearningMap, collect
-from bench.report_text import LONGEST_NAME, clean, count, rate
+from bench.learning_results import LEARNED, TASKS_IN_WORDS, LearningMap, collect
+from bench.report_text import LONGEST_NAME, clean, count, listed, rate
 from bench.result_fields import ResultError
 
-TASK = "echo"
+ECHO = ("echo",)
+"""The task whose distances are shown beside what windows cost: its windows differ the most."""
 
 
 def parted(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], list[Path]]:
@@ -30,21 +31,26 @@ def parted(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], list[Pa
     return times, maps
 
 
-def newest(places: Sequence[Path]) -> tuple[LearningMap | None, tuple[ResultError, ...]]:
-    """The newest map of the echo task with the state carried, whole ones first; and what is bad."""
+def newest(
+    places: Sequence[Path], tasks: Sequence[str] = ECHO
+) -> tuple[LearningMap | None, tuple[ResultError, ...]]:
+    """The newest map of any of the tasks with the state carried, whole ones first; what is bad."""
     found = collect(places)
-    fitting = [each for each in found.maps if each.windows(TASK, carried=True)]
+    fitting = [
+        each for each in found.maps if any(each.windows(task, carried=True) for task in tasks)
+    ]
     whole = [each for each in fitting if each.run.complete]
     return next(iter(whole or fitting), None), found.errors
 
 
-def words(learned: LearningMap) -> str:
-    """What a map stands on: its file, the task, by what it was learned and for how long."""
-    cells = [cell for cell in learned.cells if cell.task == TASK and cell.carried]
+def words(learned: LearningMap, tasks: Sequence[str] = ECHO) -> str:
+    """What a map stands on: its file, the tasks, by what they were learned and for how long."""
+    cells = [cell for cell in learned.cells if cell.task in tasks and cell.carried]
+    there = [TASKS_IN_WORDS[task] for task in tasks if any(cell.task == task for cell in cells)]
     longest = max(cell.timesteps for cell in cells)
     seeds = count(len({cell.seed for cell in cells}), "seed")
     return (
-        f"{clean(learned.path.name, LONGEST_NAME)}: the echo task with "
+        f"{clean(learned.path.name, LONGEST_NAME)}: {listed(there)} with "
         f"{clean(learned.run.backend, LONGEST_NAME)}, {seeds}, {rate(float(longest))} timesteps "
         f"seen; learned is {100 * LEARNED:g}% of the way to the best possible loss, by every seed"
         + ("" if learned.run.complete else "; not all of it was measured")

@@ -38,17 +38,16 @@ from bench.truncation_cost import (
     timestep_interval,
     window,
 )
-from bench.truncation_fit import SMALL_SHARE
 from bench.truncation_words import (
+    WITHIN,
     method,
+    near_from,
     notes,
     sentence,
-    share,
     signed,
     signed_range,
     size,
     size_range,
-    small_past,
     without_time,
 )
 
@@ -87,7 +86,7 @@ class Sheet:
 
 
 def summary_sheet(stream: Stream) -> Sheet:
-    """A line a backend: what a step and a timestep cost it, and where the line fits worst.
+    """A line a backend: from which window on a timestep is cheap, the line, and how far that fits.
 
     Under its name stand how far it reaches, if not to the longest window, and how many of its
     windows cannot be trusted.
@@ -104,15 +103,15 @@ def summary_sheet(stream: Stream) -> Sheet:
         if invalid := sum(bool(row.invalid) for row in cost.measured):
             under.append(f"{invalid} INVALID")
         cells = [Cell(cost.backend, ", ".join(under))]
+        cells.append(Cell() if cost.cheapest is None else Cell(*near_from(cost.cheapest)))
         if fit is None or not fit.is_line:
-            cells += [Cell("too few windows" if fit is None else "no line"), Cell(), Cell()]
+            cells += [Cell("too few windows" if fit is None else "no line"), Cell()]
         else:
             for value, interval in (
                 (fit.line.fixed, fit.fixed),
                 (fit.line.per_timestep, fit.per_timestep),
             ):
                 cells.append(Cell(signed(value), signed_range(interval) if interval else ""))
-            cells.append(Cell(*small_past(fit)))
         slope = cost.memory_slope
         cells.append(Cell() if slope is None else Cell(size(slope.mid), _slope_bounds(slope)))
         if fit is None:
@@ -121,13 +120,12 @@ def summary_sheet(stream: Stream) -> Sheet:
             worst = fit.misfit
             cells.append(Cell(f"{100 * worst.residual:+.1f}%", f"at k = {worst.window}"))
         lines.append(tuple(cells))
-    percent = f"{100 * SMALL_SHARE:g}%"
     return Sheet(
         (
             "backend",
+            f"within {WITHIN} from k",
             "fixed per step",
             "a timestep",
-            f"fixed < {percent} past k",
             "memory a timestep",
             "line misses by",
         ),
@@ -142,8 +140,8 @@ def backend_sheet(stream: Stream, cost: BackendCost) -> Sheet:
             "k",
             "steps",
             "per timestep",
+            "over least",
             "per step",
-            "fixed",
             "samples/s",
             "memory",
             "trace",
@@ -167,13 +165,13 @@ def _window_line(stream: Stream, cost: BackendCost, row: Row) -> tuple[Cell, ...
     if timestep is None or step is None:
         return (*first, Cell(row.outcome.replace("_", " ")), *[Cell()] * 6, *last, Cell())
     setup = row.setup or {}
-    line = cost.fit if cost.fit is not None and cost.fit.is_line else None
-    fixed = "" if line is None else share(line.fixed_share(_length(row)))
+    over = cost.cheapest.over[window(row)] if cost.cheapest else None
+    more = "" if over is None else f"{100 * (over.mid - 1):+.0f}%".replace("-", "−")
     return (
         *first,
         _seconds(timestep),
+        Cell(more.replace("+0%", "0%").replace("−0%", "0%")),
         _seconds(step),
-        Cell(fixed),
         Cell(rate(row.timesteps_per_s or 0.0)),
         Cell(size(peak_bytes(row)) if "peak_bytes" in row.memory else ""),
         *(
@@ -183,11 +181,6 @@ def _window_line(stream: Stream, cost: BackendCost, row: Row) -> tuple[Cell, ...
         *last,
         Cell("INVALID" if row.invalid else ""),
     )
-
-
-def _length(row: Row) -> float:
-    """The mean length of the windows, of which the last may be shorter."""
-    return row.case.workload.timesteps / steps(row)
 
 
 def _seconds(interval: Interval) -> Cell:

@@ -7,42 +7,75 @@ written; no format.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 
 from bench.report_rows import Row
 from bench.report_text import LONGEST_NAME, clean, count, listed, seconds, seconds_range
 from bench.stats import CASE_CONFIDENCE, ENOUGH_PROCESSES, Interval
+from bench.truncation_cheapest import NEAR_CHEAPEST, Cheapest
 from bench.truncation_cost import BackendCost, Stream, window
-from bench.truncation_fit import FEWEST_WINDOWS, SMALL_SHARE, Fit
+from bench.truncation_fit import FEWEST_WINDOWS, Fit
 from bench.validity import FEW_PROCESSES, Doubt
 
 LARGE_MISFIT = 0.1
 """From here on a line that misses a window is told beside its numbers."""
 
-_SHARE = f"{100 * SMALL_SHARE:g}%"
+WITHIN = f"{100 * NEAR_CHEAPEST:g}%"
 
 
 def sentence(cost: BackendCost) -> str:
-    """What a step and a timestep cost a backend, and past which window the step's no longer counts.
+    """From which window on a timestep of a backend costs hardly more than the least, and the line.
 
-    ``while_loop: 0.21 ms fixed per step + 0.11 ms a timestep; the fixed part is under 5% past
-    k = 37``, and where the line misses a window by much, which and by how much.
+    ``while_loop: a timestep is within 5% of its least from k = 60 on (30 to 120); 0.21 ms
+    (0.20–0.22) fixed per step + 0.11 ms (0.10–0.12) a timestep``, and where the line misses a
+    window by much, which and by how much.
     """
     name = clean(cost.backend, LONGEST_NAME)
-    fit = cost.fit
+    fit, near = cost.fit, cost.cheapest
+    if near is None:
+        return f"{name}: measured at {count(len(cost.measured), 'window')}; 2 can be compared"
+    told = [f"{name}: {_where_near(near)}"]
     if fit is None:
         number = count(len(cost.measured), "window")
-        return f"{name}: measured at {number}; {FEWEST_WINDOWS} make a line"
-    if not fit.is_line:
-        return f"{name}: no line of its windows: {misfit(fit)}"
-    told = (
-        f"{name}: {signed(fit.line.fixed)} fixed per step + "
-        f"{signed(fit.line.per_timestep)} a timestep; {_where_small(fit)}"
-    )
-    if abs(fit.misfit.residual) >= LARGE_MISFIT:
-        told += f"; {misfit(fit)}"
+        told.append(f"measured at {number}; {FEWEST_WINDOWS} make a line")
+    elif not fit.is_line:
+        told.append(f"no line of its windows: {misfit(fit)}")
+    else:
+        fixed, timestep = (
+            signed(value) + (f" ({signed_range(interval)})" if interval else "")
+            for value, interval in (
+                (fit.line.fixed, fit.fixed),
+                (fit.line.per_timestep, fit.per_timestep),
+            )
+        )
+        told.append(f"{fixed} fixed per step + {timestep} a timestep")
+        if abs(fit.misfit.residual) >= LARGE_MISFIT:
+            told.append(misfit(fit))
+    return "; ".join(told)
+
+
+def _where_near(near: Cheapest) -> str:
+    """Where a timestep is about as cheap as anywhere, in words."""
+    windows = near.windows
+    within = f"a timestep is within {WITHIN} of its least"
+    if near.first == windows[-1]:
+        told = f"{within} at the longest window alone, k = {windows[-1]}"
+    elif near.first == windows[0]:
+        told = f"{within} from the shortest window on, k = {windows[0]}"
+    else:
+        told = f"{within} from k = {near.first} on"
+    if near.first_low != near.first_high:
+        told += f" ({near.first_low} to {near.first_high})"
+    if later := near.dearer_later:
+        worst = max(later, key=lambda k: near.over[k].mid)
+        told += f", and costs {percent_more(near.over[worst])} more at k = {worst}"
     return told
+
+
+def percent_more(over: Interval) -> str:
+    """How much more than the least, with its bounds: ``12% (8–16)``."""
+    low, mid, high = (100 * (each - 1) for each in (over.low, over.mid, over.high))
+    return f"{mid:.0f}% ({low:.0f}–{high:.0f})".replace("-", "−")
 
 
 def without_time(costs: Iterable[BackendCost]) -> list[str]:
@@ -88,6 +121,8 @@ def notes(stream: Stream, cost: BackendCost) -> list[str]:
     fit = cost.fit
     if fit is not None:
         found.append(f"The line's worst miss: {misfit(fit)}.")
+        if fit.parts:
+            found.append(_bent(fit))
         if fit.left_out:
             told = count(fit.left_out, "process")
             found.append(f"{told} without every window: no part of the line.")
@@ -118,22 +153,38 @@ def _doubts(word: str, rows: Iterable[tuple[int, Sequence[Doubt]]]) -> list[str]
     return lines
 
 
+def _bent(fit: Fit) -> str:
+    """The lines of the fewest short windows and of the fewest long ones that have another."""
+    first, last = fit.windows[0], fit.windows[-1]
+    short = [part for part in fit.parts if part.first == first]
+    long = [part for part in fit.parts if part.last == last]
+    told = [
+        f"k = {part.first} to {part.last} alone say {signed(part.fixed)} fixed per step + "
+        f"{signed(part.per_timestep)} a timestep"
+        for part in (*short[:1], *long[:1])
+    ]
+    return f"The times are no line: {', '.join(told)}; the bounds of both numbers hold that, too."
+
+
 def method(streams: Sequence[Stream]) -> list[str]:
     """How the tables are to be read."""
     lines = [
         "A step is one training step on one window of k timesteps, a timestep is one of the whole "
         f"batch. Medians with their {100 * CASE_CONFIDENCE:g}% intervals; samples are sequences × "
         "timesteps.",
-        "fixed per step and a timestep are a and b of the line time(k) = a + b·k, of least squares "
-        "of the relative errors, a line for each process; fixed is a's share of a step; past k "
-        f"= {(1 - SMALL_SHARE) / SMALL_SHARE:.0f}·a/b it is under {100 * SMALL_SHARE:g}%.",
+        "over least: a timestep's time over that at the window where it is least, by ratios inside "
+        f"each process; within {WITHIN} from k: the first window from which on it is at most that "
+        "much over, and in brackets the first that may be and the first that surely is.",
+        "fixed per step and a timestep describe the times by a line, a + b·k, of least squares of "
+        "the relative errors, a line for each process. Their bounds hold what differs between "
+        "processes and, where the short or the long windows alone make another line, that line.",
     ]
     fits = [cost.fit for stream in streams for cost in stream.backends if cost.fit]
     few = sorted({fit.fixed.how for fit in fits if fit.fixed and fit.fixed.allowance})
     if few:
         lines.append(
-            f"Intervals of the lines: {few[-1]} (15% of the window past which the fixed part is "
-            f"small); from {ENOUGH_PROCESSES} processes on they are what was measured."
+            f"Intervals of the lines: {few[-1]} (15% in ratios to the least); from "
+            f"{ENOUGH_PROCESSES} processes on they are what was measured."
         )
     if any(stream.learned for stream in streams):
         told = "learns: the largest measured distance that was learned at that window by every seed"
@@ -145,54 +196,27 @@ def method(streams: Sequence[Stream]) -> list[str]:
     return lines
 
 
-def _where_small(fit: Fit) -> str:
-    first, last = fit.windows[0], fit.windows[-1]
-    past = fit.small_past_mid
-    if past < first:
-        return f"the fixed part is under {_SHARE} at every measured window"
-    if past >= last:
-        return f"the fixed part is over {_SHARE} up to the longest window, k = {last}"
-    return f"the fixed part is under {_SHARE} past k = {math.ceil(past)}"
-
-
 def misfit(fit: Fit) -> str:
-    """Where the line misses most, and what a timestep costs in the longest windows if it is more.
-
-    ``k = 960 costs 12% more than the line``.
-    """
+    """Where the line misses most: ``k = 960 costs 12% more than the line``."""
     worst = fit.misfit
     side = "more" if worst.residual > 0 else "less"
-    told = f"k = {worst.window} costs {abs(100 * worst.residual):.0f}% {side} than the line"
-    if fit.late is not None and fit.late.low > 1 + LARGE_MISFIT:
-        told += (
-            f", and between k = {fit.windows[-2]} and {fit.windows[-1]} a timestep costs "
-            f"{fit.late.mid:.2f} times as much ({fit.late.low:.2f}–{fit.late.high:.2f})"
-        )
-    return told
+    return f"k = {worst.window} costs {abs(100 * worst.residual):.0f}% {side} than the line"
 
 
-def small_past(fit: Fit) -> tuple[str, str]:
-    """The window past which the fixed cost is small, and its interval.
+def near_from(near: Cheapest) -> tuple[str, str]:
+    """The first window near the least, and its bounds: ``60`` and ``30–120``.
 
-    Outside the windows that were measured the line is not believed: ``< 3`` or ``> 960``.
+    At the ends nothing is said of windows that were not measured: ``≤ 3`` or ``≥ 960``.
     """
-    first, last = fit.windows[0], fit.windows[-1]
-    past = fit.small_past_mid
-    interval = ""
-    if fit.small_past is not None:
-        low, high = (_limited(each, first, last) for each in _ends(fit.small_past))
-        interval = f"{low}–{high}" if low != high else ""
-    return _limited(past, first, last), interval
+    low, high = near.first_low, near.first_high
+    interval = f"{_at_the_ends(near, low)}–{_at_the_ends(near, high)}" if low != high else ""
+    return _at_the_ends(near, near.first), interval
 
 
-def _ends(interval: Interval) -> tuple[float, float]:
-    return interval.low, interval.high
-
-
-def _limited(value: float, first: int, last: int) -> str:
-    if value < first:
-        return f"< {first}"
-    return f"> {last}" if value >= last else str(math.ceil(value))
+def _at_the_ends(near: Cheapest, k: int) -> str:
+    if k == near.windows[0]:
+        return f"≤ {k}"
+    return f"≥ {k}" if k == near.windows[-1] else str(k)
 
 
 def signed(value: float) -> str:
@@ -204,8 +228,9 @@ def signed_range(interval: Interval) -> str:
     """The bounds of such a value, in the unit of its middle if they are near it."""
     largest = max(abs(interval.low), abs(interval.high))
     if largest > 100 * abs(interval.mid):
-        return f"{signed(interval.low)}–{signed(interval.high)}"
-    return seconds_range(interval.low, interval.high, abs(interval.mid)).replace("-", "−")
+        return f"{signed(interval.low)} to {signed(interval.high)}"
+    told = seconds_range(interval.low, interval.high, abs(interval.mid))
+    return told.replace("–", " to ").replace("-", "−") if interval.low < 0 else told
 
 
 def share(value: float) -> str:

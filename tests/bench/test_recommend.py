@@ -3,44 +3,38 @@
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench import recommend, recommend_suite, suites
+from bench import learning_results, recommend, recommend_suite, suites
+from bench.learning_results import LearningMap
 from bench.recommend_answer import (
     NEAR,
     Answer,
     NoAnswer,
     Question,
     answer,
-    need,
+    needed,
     places,
 )
+from bench.recommend_window import Learned
 from bench.report_rows import build
 from bench.results import collect
 from bench.suites import SuiteError
-from bench.truncation_cost import Learned
 from lstm_impl.spec import LSTMSpec
 from tests.bench import made_windows as made
 
-QUESTION = Question(20, 64, 256)
+QUESTION = Question(14, 64, 256)
 
 
-@dataclass(frozen=True)
-class Map:
-    """What was learned, by window."""
-
-    distances: Mapping[int, int]
-
-    def learnable_distance(self, window: int, carried: bool = True) -> int | None:
-        return self.distances.get(window)
-
-    def smallest_window(self, distance: int, carried: bool = True) -> int | None:
-        return min((k for k, d in self.distances.items() if d >= distance), default=None)
+def learned_through(furthest: Mapping[int, int]) -> LearningMap:
+    """A map of the echo: of each window the longest distance learned."""
+    with tempfile.TemporaryDirectory() as folder:
+        return learning_results.read(made.write_learning(Path(folder), furthest))
 
 
 def asked(
@@ -69,34 +63,16 @@ def _no_reference_of_this_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(recommend, "CLONE", tmp_path / "clone")
 
 
-ASKED = ("--dependency", 20, "--batch", 64, "--hidden", 256)
+ASKED = ("--dependency", 14, "--batch", 64, "--hidden", 256)
 
 
 # -- which window
 
 
-def test_without_a_map_the_window_is_the_dependency_and_one_as_an_assumption() -> None:
-    found = need(QUESTION, None)
-    assert (found.window, found.learned) == (21, False)
-    assert "assumed is that a gradient has to reach back" in found.why
-
-
-def test_a_map_says_which_window_was_learned() -> None:
-    found = need(QUESTION, Map({10: 8, 15: 20, 30: 50}))
-    assert (found.window, found.learned) == (15, True)
-    assert "every seed learned" in found.why
-
-
-def test_where_no_window_learned_it_the_rule_is_assumed_and_both_is_told() -> None:
-    found = need(QUESTION, Map({10: 8}))
-    assert (found.window, found.learned) == (21, False)
-    assert "no measured window was seen to learn 20 timesteps" in found.why
-
-
 def test_the_window_is_the_shortest_measured_one_that_reaches(tmp_path: Path) -> None:
     paths = made.write_windows(tmp_path)
     assert answered(QUESTION, paths).window == 30
-    assert answered(QUESTION, paths, Map({10: 8, 15: 20})).window == 15
+    assert answered(QUESTION, paths, learned_through({10: 8, 15: 20})).window == 15
 
 
 def test_a_longer_window_is_named_if_it_saves_much(tmp_path: Path) -> None:
@@ -114,7 +90,7 @@ def test_a_window_beyond_all_that_were_measured_is_no_answer(tmp_path: Path) -> 
     found = asked(Question(1000, 64, 256), made.write_windows(tmp_path))
     assert isinstance(found, NoAnswer)
     assert (
-        "longest window that was measured near this shape is 960; 1001 are needed" in found.why[0]
+        "longest window that was measured near this shape is 960; 2001 are needed" in found.why[0]
     )
 
 
@@ -197,11 +173,11 @@ def test_near_is_within_a_factor_and_not_beyond(batch: int, answers: bool, tmp_p
 @pytest.mark.parametrize(
     "question",
     [
-        Question(20, 64, 400),
-        Question(20, 64, 256, "gpu:0"),
-        Question(20, 64, 256, input_size=512),
-        Question(20, 64, 256, num_layers=2),
-        Question(20, 64, 256, dtype="float16"),
+        Question(14, 64, 400),
+        Question(14, 64, 256, "gpu:0"),
+        Question(14, 64, 256, input_size=512),
+        Question(14, 64, 256, num_layers=2),
+        Question(14, 64, 256, dtype="float16"),
     ],
 )
 def test_another_shape_device_or_precision_is_no_answer(question: Question, tmp_path: Path) -> None:
@@ -241,10 +217,12 @@ def test_ones_own_results_come_before_the_reference(tmp_path: Path) -> None:
 
 
 def test_the_suite_asks_precisely_the_question() -> None:
-    question = Question(20, 8, 32, "cpu", 16, 2, "float64")
-    suite = recommend_suite.checked(recommend_suite.text(question, need(question, None)), "my.toml")
+    question = Question(14, 8, 32, "cpu", 16, 2, "float64")
+    suite = recommend_suite.checked(
+        recommend_suite.text(question, needed(question, None)), "my.toml"
+    )
     assert suite.memory
-    assert {case.workload.window for case in suite.cases} == {21, 42, 84}
+    assert {case.workload.window for case in suite.cases} == {29, 58, 116}
     for case in suite.cases:
         assert (case.device, case.workload.mode, case.workload.batch) == ("cpu", "training", 8)
         assert case.workload.optimizer == "adam"
@@ -254,14 +232,18 @@ def test_the_suite_asks_precisely_the_question() -> None:
 
 
 def test_the_suite_of_a_gpu_has_cudnn() -> None:
-    question = Question(20, 8, 32, "gpu:0")
-    suite = recommend_suite.checked(recommend_suite.text(question, need(question, None)), "a.toml")
+    question = Question(14, 8, 32, "gpu:0")
+    suite = recommend_suite.checked(
+        recommend_suite.text(question, needed(question, None)), "a.toml"
+    )
     assert "cudnn" in {case.backend for case in suite.cases}
 
 
 def test_results_of_the_suite_answer_the_question_exactly(tmp_path: Path) -> None:
     question = Question(7, 8, 32)
-    suite = recommend_suite.checked(recommend_suite.text(question, need(question, None)), "a.toml")
+    suite = recommend_suite.checked(
+        recommend_suite.text(question, needed(question, None)), "a.toml"
+    )
     work, spec = suite.cases[0].workload, suite.cases[0].spec
     paths = made.write_windows(
         tmp_path,
@@ -276,7 +258,7 @@ def test_results_of_the_suite_answer_the_question_exactly(tmp_path: Path) -> Non
 
 
 def test_a_backend_that_does_not_exist_is_refused_by_the_suites_own_check() -> None:
-    told = recommend_suite.text(QUESTION, need(QUESTION, None), ["no_such"])
+    told = recommend_suite.text(QUESTION, needed(QUESTION, None), ["no_such"])
     with pytest.raises(SuiteError, match=r"^my\.toml: backends\[0\]"):
         recommend_suite.checked(told, "my.toml")
 
@@ -292,16 +274,16 @@ def test_the_command_answers_with_interval_memory_and_how_to_measure(
     out = capsys.readouterr().out
     text = " ".join(out.split())
     for told in (
-        "window 30 timesteps, the shortest measured one of at least 21",
-        "assumed is that a gradient",
+        "window 30 timesteps, the shortest measured one of at least 29",
+        "assumed is 2 times the dependency and one timestep",
         "while_loop+hoisted, surely the fastest:",
         "per step 7.80 ms (7.80–7.80)",
         "per timestep 260 µs",
         "memory 51.1 MiB",
         "exactly this shape, 128 in, adam updates",
         "6 processes",
-        "--write-suite dependency-20.toml",
-        "python -m bench.run ./dependency-20.toml --processes 6",
+        "--write-suite dependency-14.toml",
+        "python -m bench.run ./dependency-14.toml --processes 6",
     ):
         assert told in text
     lines = [line for line in out.splitlines() if not line.startswith("  python")]
@@ -317,7 +299,7 @@ def test_a_map_beside_the_results_is_found_and_named(
     found = json.loads(capsys.readouterr().out)
     assert found["window"] == 15
     assert found["needed_window"]["assumed"] is False
-    assert found["learned_from"].startswith("learning-made-up.json: the echo task")
+    assert found["learned_from"].startswith("learning-made-up.json: the echo")
     assert run(*ASKED, tmp_path) == 0
     assert "learned from" in capsys.readouterr().out
 
@@ -327,13 +309,13 @@ def test_json_has_the_answer_as_data(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert run(*ASKED, tmp_path, "--format", "json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["answered"] is True
-    assert found["question"]["dependency"] == 20
+    assert found["question"]["dependency"] == 14
     assert found["exact"] is False
     assert found["differences"] == {"batch": {"measured": 96, "asked": 64}}
     interval = found["time_per_step_s"]
     assert interval["low"] <= interval["mid"] <= interval["high"]
     assert found["sure"] is True
-    assert found["measure"][-1].startswith("python -m bench.run ./dependency-20.toml")
+    assert found["measure"][-1].startswith("python -m bench.run ./dependency-14.toml")
 
 
 def test_no_results_near_are_exit_code_1_with_how_to_get_them(
@@ -347,7 +329,7 @@ def test_no_results_near_are_exit_code_1_with_how_to_get_them(
     assert run(*ASKED, tmp_path, "--format", "json") == 1
     found = json.loads(capsys.readouterr().out)
     assert found["answered"] is False
-    assert found["needed_window"]["window"] == 21
+    assert found["needed_window"]["window"] == 29
     monkeypatch.setenv("LSTM_RESULTS", str(tmp_path / "empty"))
     assert run("--dependency", 20, "--batch", 7, "--hidden", 9999) == 1
 
@@ -368,7 +350,7 @@ def test_the_suite_is_written_and_loads(tmp_path: Path, capsys: pytest.CaptureFi
     path = tmp_path / "mine.toml"
     assert run(*ASKED, tmp_path, "--write-suite", path) == 0
     suite = suites.load(str(path))
-    assert {case.workload.window for case in suite.cases} == {21, 42, 84}
+    assert {case.workload.window for case in suite.cases} == {29, 58, 116}
     out = capsys.readouterr()
     assert "written:" in out.err
     assert f"python -m bench.run {path} --processes 6" in out.out
@@ -453,10 +435,10 @@ def test_by_default_all_sessions_and_the_reference_are_asked(
     assert run(*ASKED, "--format", "json") == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["session"], found["own"]) == ("old", True)
-    assert run("--dependency", 20, "--batch", 1024, "--hidden", 256, "--format", "json") == 0
+    assert run("--dependency", 14, "--batch", 1024, "--hidden", 256, "--format", "json") == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["session"], found["own"]) == ("theirs", False)
-    assert run("--dependency", 20, "--batch", 1024, "--hidden", 256) == 0
+    assert run("--dependency", 14, "--batch", 1024, "--hidden", 256) == 0
     assert "reference results of another machine" in " ".join(capsys.readouterr().out.split())
 
 
@@ -487,3 +469,146 @@ def test_no_framework_is_imported_to_answer() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# -- the one line, and what it is asked
+
+
+def first_line(told: str) -> str:
+    """Up to the blank line, which it may need two lines to reach."""
+    return " ".join(told.partition("\n\n")[0].split())
+
+
+def test_the_first_line_is_this_window_this_backend_and_what_they_cost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.write_windows(tmp_path, noise=0.0)
+    made.write_learning(tmp_path, {10: 8, 15: 20, 30: 50})
+    assert run(*ASKED, tmp_path) == 0
+    assert first_line(capsys.readouterr().out) == (
+        "Take windows of 15 and while_loop+hoisted: 4.50 ms (4.50–4.50) a step, 49.4 MiB."
+    )
+    assert run(*ASKED, tmp_path, "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out)["answer"].startswith("Take windows of 15 and")
+
+
+def test_the_first_line_says_what_is_assumed_near_untrusted_or_tied(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.write_windows(tmp_path, batch=96, valid=False)
+    assert run(*ASKED, tmp_path) == 0
+    told = first_line(capsys.readouterr().out)
+    assert "(the window is assumed)" in told
+    assert "the measurement is INVALID" in told
+    assert told.endswith("measured at a near shape (batch 96 for 64).")
+
+
+def test_a_longer_dependency_never_gets_a_shorter_window_from_any_results(tmp_path: Path) -> None:
+    """Also when one's own few windows, of the suite that was written, stand beside others."""
+    learned = learned_through({3: 1, 5: 3, 15: 8, 30: 20})
+    own = made.write_windows(tmp_path, windows=(17, 34, 68), session="own", timesteps=68)
+    theirs = made.write_windows(tmp_path / "b", session="theirs", processes=1)
+    given = places(build(collect([*own, *theirs])).sections, ["theirs-0"])
+    before = 0
+    for dependency in range(1, 480):
+        found = answer(Question(dependency, 64, 256), given, learned)
+        assert isinstance(found, Answer)
+        assert found.window >= max(before, found.need.window)
+        before = found.window
+
+
+def test_what_was_not_measured_is_told_first_and_the_nearest_is_named_as_such(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.write_windows(tmp_path, batch=8)
+    assert run(*ASKED, tmp_path) == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert out.startswith(
+        "Take windows of 29 (assumed); with which backend was not measured for this: no shape "
+        "within a factor of 1.5 was measured in training on cpu."
+    )
+    assert "the nearest batch 8, 256 hidden, 128 in: there, at windows of 30, while_loop+h" in out
+    assert "which says nothing of what it takes here" in out
+    assert run(*ASKED, tmp_path, "--format", "json") == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["answered"], found["nearest"]["window"]) == (False, 30)
+
+
+def test_sequences_that_end_are_never_cut_longer_than_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.write_windows(tmp_path)
+    assert run(*ASKED, "--steps", 100, tmp_path, "--format", "json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["needed_window"]["window"], found["window"]) == (29, 30)
+    assert found["longer"]["window"] == 60
+    assert run(*ASKED, "--steps", 16, tmp_path) == 1  # 30 is too far from 16 to stand for it
+    assert "windows of about 16 were not measured" in " ".join(capsys.readouterr().out.split())
+    assert run(*ASKED, "--steps", 25, tmp_path) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert told.startswith("Take windows of 25 and")
+    assert "(steps 30 for 25)" in told
+    assert "the whole sequence, with nothing cut" in told
+    assert "assumed)" not in told
+
+
+def test_inference_has_no_window_and_asks_for_sequences_of_so_many_steps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for steps in (50, 60):
+        made.write_windows(
+            tmp_path,
+            windows=(None,),
+            timesteps=steps,
+            session=f"s{steps}",
+            mode="inference",
+            optimizer=None,
+        )
+    asked_for = ("--batch", 64, "--units", 256, "--mode", "inference", "--steps", 58)
+    assert run(*asked_for, tmp_path) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert told.startswith(("Take while_loop+hoisted:", "Take static_unroll+xla:"))
+    assert "measured at a near shape (steps 60 for 58)" in told
+    assert "window" not in told.partition("To measure")[0]
+    assert "--steps 58 --mode inference" in told
+    suite = tmp_path / "inference.toml"
+    assert run(*asked_for, tmp_path, "--write-suite", suite) == 0
+    cases = suites.load(str(suite)).cases
+    assert {(c.workload.mode, c.workload.timesteps, c.workload.window) for c in cases} == {
+        ("inference", 58, None)
+    }
+    capsys.readouterr()
+    assert run(*asked_for[:-1], 500, tmp_path) == 1
+    assert "sequences of about 500 were not measured" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((), "--dependency N is missing"),
+        (("--mode", "inference"), "--mode inference needs --steps N"),
+        (("--dependency", 50, "--steps", 50), "nothing lies so far back in sequences of 50"),
+        (("--dependency", 50, "--mode", "serving"), "invalid choice: 'serving'"),
+    ],
+)
+def test_options_that_ask_nothing_are_one_line(
+    arguments: tuple[object, ...],
+    told: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    made.write_windows(tmp_path)
+    try:
+        code = run("--batch", 64, "--hidden", 256, *arguments, tmp_path)
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    assert code == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert len(error.splitlines()) == 1
+
+
+def test_the_suite_of_sequences_that_end_has_no_longer_windows() -> None:
+    question = Question(14, 64, 256, steps=60)
+    suite = recommend_suite.checked(recommend_suite.text(question, needed(question, None)), "a")
+    assert {case.workload.window for case in suite.cases} == {29, 58}
