@@ -3,8 +3,10 @@
 Outputs, final state and every gradient are compared with the float64 reference on the case's own
 shapes, inputs and weights. The error of an array is its largest deviation over the reference's
 largest magnitude. The bound is derived from the precision, the number of timesteps and the sizes
-(see ``bounds``); ``docs/equivalence.md`` has the derivation and what it catches. Where an optimizer
-updates the weights in the same step, what that step adds to them is judged too.
+(see ``bounds``); ``docs/equivalence.md`` has the derivation and what it catches. What these numbers
+cannot show, a saturated network (``saturated.py``) and, in half precision, the look of the errors
+(``structure.py``) do. Where an optimizer updates the weights in the same step, what that step adds
+to them is judged too.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import threadpoolctl
 
+from bench import saturated, structure
 from bench.judged import Judged
 from lstm_impl import reference
 from lstm_impl.backend import Backend, Model, get_backend
@@ -81,11 +84,31 @@ class GateResult:
                 f"{self.bounds[name]:.1e} allowed ({name})"
             )
         return "; ".join(
-            f"{name} differs from the {self.judge} by {self.errors[name]:.2e} of its largest "
-            f"value, {self.bounds[name]:.2e} allowed"
+            _complaint(name, self.judge, self.errors[name], self.bounds[name])
             for name in worst
             if not shares[name] <= 1.0
         )
+
+
+def _complaint(name: str, judge: str, found: float, allowed: float) -> str:
+    """What is wrong, by the kind of check that the name begins with."""
+    kind, _, array = name.partition(" ")
+    numbers = f"{found:.2e}, {allowed:.2e} allowed"
+    if kind == "saturated":
+        return (
+            f"with kernels and inputs 8 times as large {array} differs from the {judge}, relative "
+            f"root mean square {numbers}"
+        )
+    if kind == "whole":
+        return f"{array} as a whole is not as large as that of the {judge}: off by {numbers}"
+    if kind == "unit":
+        return f"a unit of {array} is not as large as that of the {judge}: off by {numbers}"
+    if "bfloat16" in name:
+        return f"it seems to compute in bfloat16: {name} {numbers}"
+    return (
+        f"{name} differs from the {judge} by {found:.2e} of its largest value, "
+        f"{allowed:.2e} allowed"
+    )
 
 
 def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = None) -> GateResult:
@@ -99,6 +122,8 @@ def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = 
     With an optimizer it is the updating step that computes all this, each time from the weights
     that the model was given, which it has again in the end. The update must be the formula's for
     the step's own gradients, which are those of the reference within their bounds.
+
+    Last comes the saturated network, in the first window's number of timesteps.
     """
     spec, weights = model.spec, model.given_weights or model.get_weights()
     inputs = workload.inputs(spec, seed)
@@ -109,11 +134,22 @@ def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = 
     bounds_: Errors = {}
     state = inputs.state
     judge = judge or choose_judge(spec, workload)
+
+    def keep(found: Errors, allowed: Errors) -> None:
+        for name, off in found.items():
+            if name not in errors or not off / allowed[name] <= errors[name] / bounds_[name]:
+                errors[name], bounds_[name] = off, allowed[name]
+
+    def start(these: LSTMWeights) -> None:
+        model.set_weights(these)  # without what the steps before have added
+        if workload.optimizer is not None:
+            model.start_optimizer(workload.optimizer)
+
     for part in parts:
         if workload.optimizer is not None:
-            model.set_weights(weights)  # without what the steps before have added
-            model.start_optimizer(workload.optimizer)
-        ours, theirs = _results(model, judge, weights, inputs, part, state, workload)
+            start(weights)
+        given = replace(inputs, state=state)
+        ours, theirs = _results(model, judge, weights, given, part, workload)
         found = compare(ours, theirs)
         allowed = bounds(spec, workload.batch, part.stop - part.start, list(found))
         if workload.optimizer is not None:
@@ -121,12 +157,20 @@ def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = 
             found["update"], allowed["update"] = update_error(
                 spec, workload.optimizer, weights, model.get_weights(), gradients
             )
-        for name, off in found.items():
-            if name not in errors or off / allowed[name] > errors[name] / bounds_[name]:
-                errors[name], bounds_[name] = off, allowed[name]
+        keep(found, allowed)
+        keep(*structure.gains(spec, ours, theirs))
+        if structure.may_be_coarser(spec, theirs):
+            coarse = _judged(judge, spec, *structure.rounded(weights, given), part, workload)
+            keep(*structure.coarseness(ours, theirs, coarse))
         state = LSTMState(theirs["h"], theirs["c"])
-    if workload.optimizer is not None:
-        model.set_weights(weights)
+    large, given = saturated.saturated(spec, weights, inputs, parts[0])
+    start(large)
+    keep(
+        *saturated.errors(
+            spec, *_results(model, judge, large, given, parts[0], workload), SMALLEST_SCALE
+        )
+    )
+    model.set_weights(weights)
     # A conversion and its inverse could be wrong alike: the weights must come back as they went in.
     read_back = zip(model.get_weights().arrays(), weights.arrays(), strict=True)
     errors["weights"] = max(error(ours, theirs) for ours, theirs in read_back)
@@ -351,14 +395,15 @@ def _results(
     weights: LSTMWeights,
     inputs: Inputs,
     part: slice,
-    state: LSTMState,
     workload: Workload,
 ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
     def swap(array: FloatArray) -> FloatArray:
         return np.swapaxes(array, 0, 1) if model.batch_major else array
 
     # Both get the very same numbers: what the precision can hold of the state.
-    quantized = LSTMState(model.spec.quantize(state.h), model.spec.quantize(state.c))
+    quantize = model.spec.quantize
+    state = LSTMState(quantize(inputs.state.h), quantize(inputs.state.c))
+    inputs = replace(inputs, state=state)
     masks = None if inputs.masks is None else inputs.masks[:, part]
     x = swap(inputs.x[part])
     gradients = None
@@ -366,22 +411,26 @@ def _results(
         y, final, gradients = model.forward_and_gradients(
             x,
             swap(inputs.dy[part]),
-            quantized,
-            final_gradient(quantized),
+            state,
+            final_gradient(state),
             inputs.lengths,
             masks=masks,
             optimizer=workload.optimizer,
         )
         gradients = LSTMGradients(swap(gradients.x), gradients.weights, gradients.state)
     else:
-        y, final = model.forward(x, quantized, inputs.lengths, masks=masks)
-    theirs = _judged(judge, model.spec, weights, inputs, part, quantized, workload.training)
+        y, final = model.forward(x, state, inputs.lengths, masks=masks)
+    theirs = _judged(judge, model.spec, weights, inputs, part, workload)
     return named(swap(y), final, gradients), theirs
 
 
 _remembered: dict[str, dict[str, FloatArray]] = {}
 """What the judge said last, by everything that it depends on: the backends of one group are judged
-one after the other on the same numbers. Two entries: a stream has two windows that are judged."""
+one after the other on the same numbers."""
+
+REMEMBERED_BYTES = 2**29
+"""Of what the judge said. A case asks it three to eight times, which is some megabytes of answers;
+the largest in any suite are 100 MB each, and are judged anew for each backend rather than kept."""
 
 
 def _judged(
@@ -390,24 +439,29 @@ def _judged(
     weights: LSTMWeights,
     inputs: Inputs,
     part: slice,
-    state: LSTMState,
-    training: bool,
+    workload: Workload,
 ) -> dict[str, FloatArray]:
+    training, state = workload.training, inputs.state
     digest = hashlib.sha256(f"{judge.name} {spec} {part} {training}".encode())
     optional = [array for array in (inputs.lengths, inputs.masks) if array is not None]
     for array in (*weights.arrays(), inputs.x, inputs.dy, state.h, state.c, *optional):
         digest.update(np.ascontiguousarray(array).tobytes())
     key = digest.hexdigest()
     if key not in _remembered:
-        while len(_remembered) > 1:
-            del _remembered[next(iter(_remembered))]
         kept = _session.find(key) if _session else None
         if kept is None:
             kept = named(*judge.run(weights, inputs, part, state, training))
             if _session:
                 _session.keep(key, kept)
         _remembered[key] = kept
+        while len(_remembered) > 1 and _size(_remembered) > REMEMBERED_BYTES:
+            del _remembered[next(iter(_remembered))]
+        return kept
     return _remembered[key]
+
+
+def _size(answers: Mapping[str, Mapping[str, FloatArray]]) -> int:
+    return sum(array.nbytes for answer in answers.values() for array in answer.values())
 
 
 _session: Judged | None = None

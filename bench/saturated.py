@@ -1,0 +1,119 @@
+"""The gate's pass over a saturated network: kernels and inputs eight times as large, full cells.
+
+With weights within 1/sqrt(H) and inputs of unit variance no cell grows past 3 and no gate is quite
+open or shut. What is wrong only beyond that (a cell that is clipped, an exponential that overflows,
+a table that ends) shows in this network and in no other. This room knows how such inputs are made
+and how far right results may be apart on them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from lstm_impl.spec import FloatArray, LSTMSpec
+from lstm_impl.state import LSTMState
+from lstm_impl.weights import LSTMWeights
+from lstm_impl.workload import Inputs
+
+FACTOR = 8.0
+"""A power of two, so that each weight is held as exactly as before."""
+
+LARGE_INPUT = 64.0
+"""In the first feature of every timestep: some inputs are over 50, whatever is drawn."""
+
+CELLS = (24.0, 32.0)
+"""Sizes of the initial cell states: one that is cut to 10 is off by over half, after one timestep
+as after many."""
+
+HELD = 64
+"""Timesteps for which an input stays the same. Open gates add up to 1 to a cell in each, so that it
+grows to 64 by itself and, with its start, to 96: bfloat16 adds 1 exactly up to 256."""
+
+ROUNDOFFS = 2.0**18
+"""Relative root mean square error allowed in float32 and float64, in units of roundoff. Sums are
+some hundreds and so is their rounding; a unit whose gate is just then half open passes it on to a
+cell of 32, and its own next steps amplify it. Few units are: the largest that was seen is an eighth
+of this, in a gradient (``docs/equivalence.md``)."""
+
+CELL, OUTPUT = {2.0**-11: 0.3, 2.0**-8: 0.45}, 0.7
+"""The same in half precision and TF32, of cells and of outputs. A sum of some hundreds is off by up
+to 1 there, so single units come out with a gate open that should be shut: the root mean square says
+how many. A cell cut to 10 is off by 0.58 or more, an output of zeros by 1; gradients are compared
+with nothing but must be finite."""
+
+
+def saturated(
+    spec: LSTMSpec, weights: LSTMWeights, inputs: Inputs, part: slice
+) -> tuple[LSTMWeights, Inputs]:
+    """``weights`` and the ``part`` of ``inputs``, made larger; as many timesteps as ``part``.
+
+    The initial cells are full, with the signs they had. The initial hidden state stays, since it
+    cannot be larger than 1; so do the recurrent kernels: eight times as large they would make a
+    network whose steps amplify, in which two right results part.
+    """
+
+    def enlarge(array: FloatArray) -> FloatArray:
+        return spec.quantize(np.asarray(array, np.float64) * FACTOR)
+
+    x = np.asarray(inputs.x[part], np.float64)
+    steps = len(x)
+    # Counted from the end, so that the last stretch, which the final cells show, is a whole one.
+    x = x[[max(0, steps - 1 - HELD * ((steps - 1 - step) // HELD)) for step in range(steps)]]
+    x = x * FACTOR
+    x[..., 0] = np.copysign(LARGE_INPUT, x[..., 0])
+    c = np.asarray(inputs.state.c, np.float64)
+    low, high = CELLS
+    full = np.copysign(low + (high - low) * np.abs(c) / max(np.abs(c).max(), 1e-9), c)
+    masks = None if inputs.masks is None else inputs.masks[:, part]
+    enlarged = LSTMWeights(
+        tuple(
+            tuple(
+                replace(cell, kernel=enlarge(cell.kernel), bias=enlarge(cell.bias))
+                for cell in layer
+            )
+            for layer in weights.layers
+        )
+    )
+    return enlarged, Inputs(
+        spec.quantize(x),
+        inputs.dy[part],
+        LSTMState(inputs.state.h, spec.quantize(full)),
+        inputs.lengths,
+        masks,
+    )
+
+
+def errors(
+    spec: LSTMSpec,
+    ours: Mapping[str, FloatArray],
+    theirs: Mapping[str, FloatArray],
+    smallest: float,
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Each array's error and the largest one allowed, named ``saturated NAME``.
+
+    The root mean square of the deviation over that of the reference, or over ``smallest`` if that
+    is larger; NaN for what is not finite or of another shape, which no bound allows. What is asked
+    for nothing but finite numbers is there only if it has others.
+    """
+    found: dict[str, float] = {}
+    allowed: dict[str, float] = {}
+    u = spec.precision.roundoff
+    for name, right in theirs.items():
+        a, b = np.asarray(ours[name], np.float64), np.asarray(right, np.float64)
+        fine = a.shape == b.shape and bool(np.all(np.isfinite(a)))
+        if u <= 2.0**-24:
+            bound = ROUNDOFFS * u
+        elif name in ("y", "h", "c"):
+            bound = CELL[u] if name == "c" else OUTPUT
+        elif fine:
+            continue
+        else:
+            bound = OUTPUT
+        scale = max(float(np.sqrt(np.mean(b * b))), smallest)
+        off = float(np.sqrt(np.mean((a - b) ** 2))) / scale if fine else math.nan
+        found[f"saturated {name}"], allowed[f"saturated {name}"] = off, bound
+    return found, allowed

@@ -1,0 +1,127 @@
+"""What the errors of half precision look like: checks that an array's largest error cannot make.
+
+Rounding is of both signs: however large single errors are, an array and each of its units come out
+neither too large nor too small. And it is this type's rounding: what computes in a coarser type
+makes that type's errors, the same ones each time. Both are looked for where a type is so coarse
+that its bounds alone would let them through. This room knows arrays, and no backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from lstm_impl.spec import FloatArray, LSTMSpec, round_to_bfloat16
+from lstm_impl.state import LSTMState
+from lstm_impl.weights import LSTMWeights
+from lstm_impl.workload import Inputs
+
+HALF = 2.0**-11
+"""Types of this unit roundoff or a larger one are looked at; the bounds of others are tight."""
+
+WHOLE = 8.0
+"""By how many units of roundoff an array may be too large or too small as a whole: 3% in bfloat16.
+The largest seen is 1.2 for outputs, 3.6 for what flows back and 5.8 for a bias over 150 steps, all
+in float16 (``docs/equivalence.md``)."""
+
+UNIT, GATE_COLUMN = 16.0, 40.0
+"""The same for one unit of the outputs, states and what flows back (6% in bfloat16; 10.1 was seen,
+for one timestep of one sequence in float16), and for one gate of one unit in a weight's gradient
+(27 was seen, of a bias), a sum over steps that cancel."""
+
+SMALL_UNIT = 0.25
+"""A unit with less than this part of the mean square of all is taken as one that has it: a few
+small numbers are off by much relative to themselves."""
+
+SMALLEST = 0.03
+"""Root mean square of an array under which it is taken as one that has it; as ``SMALLEST_SCALE``
+of the maximum, which is some three times as large."""
+
+COARSER = 0.5
+"""Part of the coarser type's error that may be found in ours. A right result has none of it: from
+-0.42 to 0.25 was seen where ``TELLING`` numbers or more are compared. A computation whose weights
+are bfloat16 has all of it, 0.97 to 1.02 if nothing else is."""
+
+AS_LARGE = 0.7
+"""How large errors may be, all together, beside those that rounding the weights and inputs to the
+coarser type makes. Right ones are at most 0.56; 0.76 and more if states are kept in bfloat16."""
+
+TELLING = 256
+"""Numbers in the outputs and final states from which on these two tell anything."""
+
+
+def gains(
+    spec: LSTMSpec, ours: Mapping[str, FloatArray], theirs: Mapping[str, FloatArray]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """By how much each array, and the worst of its units, is too large or too small, and may be.
+
+    The gain of ``a`` over ``b`` is that of the best fit of one to the other, less 1. Units are the
+    last axis. Named ``whole NAME`` and ``unit NAME``; nothing for types finer than half precision.
+    """
+    found: dict[str, float] = {}
+    allowed: dict[str, float] = {}
+    u = spec.precision.roundoff
+    if u < HALF:
+        return found, allowed
+    for name, right in theirs.items():
+        b = np.asarray(right, np.float64)
+        a = np.asarray(ours[name], np.float64)
+        if a.shape != b.shape:
+            continue  # the largest error is infinite then
+        weight = name not in ("y", "h", "c", "dx", "dh", "dc")
+        mean = max(float(np.mean(b * b)), SMALLEST**2)
+        found[f"whole {name}"] = abs(float(np.mean((a - b) * b))) / mean
+        allowed[f"whole {name}"] = WHOLE * u
+        axes = tuple(range(b.ndim - 1))
+        of_unit = np.maximum(np.mean(b * b, axis=axes), SMALL_UNIT * mean)
+        found[f"unit {name}"] = float(np.max(np.abs(np.mean((a - b) * b, axis=axes)) / of_unit))
+        allowed[f"unit {name}"] = (GATE_COLUMN if weight else UNIT) * u
+    return found, allowed
+
+
+def may_be_coarser(spec: LSTMSpec, theirs: Mapping[str, FloatArray]) -> bool:
+    """Whether a coarser type, bfloat16, could be taken for this one, and there is enough to tell
+    them apart."""
+    numbers = sum(theirs[name].size for name in ("y", "h", "c"))
+    return spec.precision.roundoff == HALF and numbers >= TELLING
+
+
+def rounded(weights: LSTMWeights, inputs: Inputs) -> tuple[LSTMWeights, Inputs]:
+    """Weights and inputs as the coarser type holds them."""
+    state = LSTMState(round_to_bfloat16(inputs.state.h), round_to_bfloat16(inputs.state.c))
+    return weights.map(round_to_bfloat16), Inputs(
+        round_to_bfloat16(inputs.x),
+        round_to_bfloat16(inputs.dy),
+        state,
+        inputs.lengths,
+        inputs.masks,
+    )
+
+
+def coarseness(
+    ours: Mapping[str, FloatArray],
+    theirs: Mapping[str, FloatArray],
+    coarse: Mapping[str, FloatArray],
+) -> tuple[dict[str, float], dict[str, float]]:
+    """How much of the coarser type's errors is found in ours, how large ours are beside them, and
+    what is allowed.
+
+    coarse: the reference's results for ``rounded`` weights and inputs.
+    """
+    along = ours_squared = coarse_squared = 0.0
+    for name, right in theirs.items():
+        b = np.asarray(right, np.float64)
+        if np.shape(ours[name]) != b.shape:
+            return {}, {}  # the largest error is infinite then
+        scale = max(float(np.mean(b * b)), SMALLEST**2)
+        error = np.asarray(ours[name], np.float64) - b
+        other = np.asarray(coarse[name], np.float64) - b
+        along += float(np.mean(error * other)) / scale
+        ours_squared += float(np.mean(error * error)) / scale
+        coarse_squared += float(np.mean(other * other)) / scale
+    found = {
+        "bfloat16's errors": along / coarse_squared,
+        "errors beside bfloat16's": float(np.sqrt(ours_squared / coarse_squared)),
+    }
+    return found, dict(zip(found, (COARSER, AS_LARGE), strict=True))

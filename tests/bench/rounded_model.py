@@ -1,0 +1,148 @@
+"""A model that computes in a precision of the test's choice: float32, and each result rounded.
+
+The NumPy loop is exact in every dtype; this one errs as a right backend of a coarse type does, or
+as one that computes in another type than it says. One layer after the other, in both directions; no
+lengths and no dropout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lstm_impl import LSTMSpec, LSTMWeights, get_backend
+from lstm_impl.backend import RawGradients
+from lstm_impl.backends.numpy_loop import NumPyModel
+from lstm_impl.spec import round_to_bfloat16
+from lstm_impl.weights import LayerWeights
+
+Single = npt.NDArray[np.float32]
+Round = Callable[[npt.ArrayLike], Single]
+
+
+def to_single(values: npt.ArrayLike) -> Single:
+    return np.asarray(values, np.float32)
+
+
+def to_float16(values: npt.ArrayLike) -> Single:
+    with np.errstate(over="ignore"):
+        return np.asarray(values, np.float32).astype(np.float16).astype(np.float32)
+
+
+def to_tf32(values: npt.ArrayLike) -> Single:
+    """Rounded to 11 significant bits, the range of float32 kept."""
+    bits = np.asarray(values, np.float32).view(np.uint32)
+    return ((bits + 0xFFF + ((bits >> 13) & 1)) & np.uint32(0xFFFFE000)).view(np.float32)
+
+
+ROUND: dict[str, Round] = {
+    "float32": to_single,
+    "tf32": to_tf32,
+    "float16": to_float16,
+    "mixed_float16": to_float16,
+    "bfloat16": round_to_bfloat16,
+    "mixed_bfloat16": round_to_bfloat16,
+}
+
+
+class RoundedModel(NumPyModel):
+    """factors: what rounds weights and inputs; sums: gates and their sums; states: h, c and what
+    flows back. The spec's own precision for all three if they are not given."""
+
+    def __init__(
+        self,
+        spec: LSTMSpec,
+        weights: LSTMWeights,
+        factors: Round | None = None,
+        sums: Round | None = None,
+        states: Round | None = None,
+    ) -> None:
+        super().__init__(get_backend("numpy"), spec, "cpu", False, weights)
+        own = ROUND[spec.dtype]
+        # TF32 is a type of a product's factors and of nothing else.
+        rest = to_single if spec.dtype == "tf32" else own
+        self._factors = factors or own
+        self._sums, self._states = sums or rest, states or rest
+
+    def _sigmoid(self, z: Any) -> Any:
+        return np.float32(0.5) * (1 + np.tanh(np.float32(0.5) * z))
+
+    def _infer(self, x: Any, h: Any, c: Any, lengths: Any, masks: Any) -> Any:
+        y, h_last, c_last, _ = self._layers(x, h, c)
+        return y, h_last, c_last
+
+    def _train(
+        self, x: Any, h: Any, c: Any, lengths: Any, masks: Any, dy: Any, dh: Any, dc: Any
+    ) -> RawGradients:
+        y, h_last, c_last, traces = self._layers(x, h, c)
+        flow, dh0, dc0 = np.asarray(dy), np.zeros_like(h), np.zeros_like(c)
+        size, layers = self.spec.hidden_size, []
+        for layer in reversed(range(self.spec.num_layers)):
+            below: Any = 0
+            cells = []
+            for direction in range(self.spec.num_directions):
+                row = layer * self.spec.num_directions + direction
+                step = -1 if direction else 1
+                part = flow[::step, :, direction * size : (direction + 1) * size]
+                dx, cell, dh0[row], dc0[row] = self._back(traces[row], part, dh[row], dc[row])
+                below = below + dx[::step]
+                cells.append(cell)
+            layers.append(tuple(cells))
+            flow = below
+        weights = LSTMWeights(tuple(reversed(layers)))
+        return RawGradients(y=y, h=h_last, c=c_last, dx=flow, dh=dh0, dc=dc0, weights=weights)
+
+    def _layers(self, x: Any, h: Any, c: Any) -> tuple[Any, Any, Any, list[Any]]:
+        h_last, c_last, traces = np.zeros_like(h), np.zeros_like(c), []
+        for layer in self._weights.layers:
+            outputs = []
+            for direction, cell in enumerate(layer):
+                step = -1 if direction else 1
+                row = len(traces)
+                trace = self._run(cell, x[::step], h[row], c[row])
+                h_last[row], c_last[row] = trace[2][-1], trace[3][-1]
+                outputs.append(np.stack(trace[2][1:])[::step])
+                traces.append(trace)
+            x = np.concatenate(outputs, axis=-1)
+        return x, h_last, c_last, traces
+
+    def _run(self, cell: LayerWeights, x: Any, h0: Any, c0: Any) -> tuple[Any, ...]:
+        sums, states = self._sums, self._states
+        kernel, recurrent_kernel, bias = (self._factors(array) for array in cell)
+        x = self._factors(x)
+        h, c, gates = [states(h0)], [states(c0)], []
+        for step in x:
+            z = sums(sums(step @ kernel + self._factors(h[-1]) @ recurrent_kernel) + bias)
+            i, f, g, o = np.split(z, 4, axis=-1)
+            i, f, o = (sums(self._sigmoid(each)) for each in (i, f, o))
+            g = sums(np.tanh(g))
+            gates.append((i, f, g, o))
+            c.append(states(states(f * c[-1]) + states(i * g)))
+            h.append(states(o * sums(np.tanh(c[-1]))))
+        return (kernel, recurrent_kernel), x, h, c, gates
+
+    def _back(self, trace: tuple[Any, ...], dy: Any, dh: Any, dc: Any) -> tuple[Any, ...]:
+        (kernel, recurrent_kernel), x, h, c, gates = trace
+        sums, states = self._sums, self._states
+        dz: Any = [None] * len(x)
+        dy, dh, dc = states(dy), states(dh), states(dc)
+        for t in reversed(range(len(x))):
+            i, f, g, o = gates[t]
+            tanh = sums(np.tanh(c[t + 1]))
+            dh = states(dh + dy[t])
+            dc = states(dc + dh * o * (1 - tanh**2))
+            back = (dc * g * i * (1 - i), dc * c[t] * f * (1 - f), dc * i * (1 - g * g))
+            dz[t] = sums(np.concatenate([*back, dh * tanh * o * (1 - o)], axis=-1))
+            dc = states(dc * f)
+            dh = states(self._factors(dz[t]) @ recurrent_kernel.T)
+        flat = self._factors(np.concatenate(dz))
+        before = self._factors(np.concatenate(h[:-1]))
+        cell = LayerWeights(
+            states(x.reshape(len(flat), -1).T @ flat),
+            states(before.T @ flat),
+            states(flat.sum(axis=0)),
+        )
+        return states(np.stack(dz) @ kernel.T), cell, dh, dc
