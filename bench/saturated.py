@@ -35,15 +35,14 @@ grows to 64 by itself and, with its start, to 96: bfloat16 adds 1 exactly up to 
 
 ROUNDOFFS = 2.0**18
 """Relative root mean square error allowed in float32 and float64, in units of roundoff. Sums are
-some hundreds and so is their rounding; a unit whose gate is just then half open passes it on to a
-cell of 32, and its own next steps amplify it. Few units are: the largest that was seen is an eighth
-of this, in a gradient (``docs/equivalence.md``)."""
+some hundreds and so is their rounding, and a unit whose gate is just then half open passes it on
+to a cell of 32. Few units are: right ones use 0.02 of this (``docs/equivalence.md``)."""
 
 CELL, OUTPUT = {2.0**-11: 0.3, 2.0**-8: 0.45}, 0.7
 """The same in half precision and TF32, of cells and of outputs. A sum of some hundreds is off by up
-to 1 there, so single units come out with a gate open that should be shut: the root mean square says
-how many. A cell cut to 10 is off by 0.58 or more, an output of zeros by 1; gradients are compared
-with nothing but must be finite."""
+to 1 in bfloat16, so single units come out with a gate open that should be shut: the root mean
+square says how many. Right ones use 0.6 of this in bfloat16 and 0.04 in float16. A cell cut to 10
+is off by 0.58 or more, an output of zeros by 1; gradients must be finite and no more."""
 
 
 def saturated(
