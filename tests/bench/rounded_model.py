@@ -96,7 +96,8 @@ class RoundedModel(NumPyModel):
         return RawGradients(y=y, h=h_last, c=c_last, dx=flow, dh=dh0, dc=dc0, weights=weights)
 
     def _layers(self, x: Any, h: Any, c: Any) -> tuple[Any, Any, Any, list[Any]]:
-        h_last, c_last, traces = np.zeros_like(h), np.zeros_like(c), []
+        h_last, c_last = np.zeros_like(h), np.zeros_like(c)
+        traces: list[Any] = []
         for layer in self._weights.layers:
             outputs = []
             for direction, cell in enumerate(layer):
