@@ -101,7 +101,8 @@ def as_picture(report: Report, width: int = WIDTH, draw: Draw | None = None) -> 
         file=io.StringIO(), width=width, highlight=False, record=True, force_terminal=True
     )
     show(report, console, draw)
-    svg = console.export_svg(title="python -m bench.report", unique_id="report")
+    command = f"python -m bench.report{' --brief' if draw else ''}"
+    svg = console.export_svg(title=command, unique_id="report")
     # Rich's own asks a server for a typeface; a picture must not ask anybody.
     return re.sub(r"@font-face\s*\{.*?\}\s*", "", svg, flags=re.DOTALL)
 

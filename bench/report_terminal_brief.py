@@ -124,7 +124,7 @@ def _versus(row: Row, table: Table) -> Text:
     if row.to_baseline is not None:
         ratio = row.to_baseline.ratio
         verdict = row.to_baseline.verdict.value
-        told.append(f"{verdict:<8}", style=STYLES.get(verdict, ""))
+        told.append(f"{verdict:<9}", style=STYLES.get(verdict, ""))
         told.append(times_as(ratio.mid))
         told.append(f" ({times_bounds(ratio.mid, ratio.low, ratio.high)})", style="dim")
     elif row.measured and row.case.backend == table.baseline:
