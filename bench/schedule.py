@@ -270,7 +270,7 @@ class Schedule:
 
         On a slow machine a budget holds fewer groups: some with intervals and verdicts that hold
         say more than all with none. Those that have come furthest are kept, and of equals those
-        that the suite names first. If not one comes so far, all go on: what they get now is not to
+        that the suite names first. If no group comes so far, all go on: what they get now is not to
         be done again (``--resume``). Until every group's costs are known, all are tried.
         """
         if seconds == math.inf or any(cases[0].group not in self._costs for cases in waiting):
@@ -285,7 +285,9 @@ class Schedule:
             if spent + more + starting <= BUDGET_USED * seconds:
                 kept.append(cases)
                 spent, processes = spent + more, max(processes, missing)
-        return kept or waiting
+        if kept or any(map(self._has_enough, self._groups.values())):
+            return kept
+        return waiting
 
     def _unweighed(self, cases: Iterable[Case]) -> list[Case]:
         """Those whose memory is still to be measured: unlike the time, once is enough."""
@@ -294,6 +296,10 @@ class Schedule:
     def _once(self, cases: Iterable[Case]) -> float:
         """Seconds that it will take, by a guess. On a GPU it comes with the first call."""
         return MEMORY_CASE * sum(case.device == "cpu" for case in self._unweighed(cases))
+
+    def _has_enough(self, cases: Sequence[Case]) -> bool:
+        living = [case for case in cases if not self.given_up(case.id)]
+        return bool(living) and self._count(living) >= self._enough
 
     def _share(self, seconds: float, groups: Sequence[Sequence[Case]]) -> float:
         """What part of its measuring time each case gets (see ``share_of_time``)."""

@@ -642,6 +642,8 @@ def test_on_a_slow_machine_a_budget_is_spent_on_fewer_cases_with_six_processes(
     assert min(second) >= 6 if slow <= 2.0 else max(second) <= 2
     assert stopped is (Stopped.DONE if slow <= 2.0 else Stopped.BUDGET)
     assert world.time <= 401.0
+    if goal.processes and slow > 2.0:
+        assert len(world.started) == 6  # none for what would be no more than begun
 
 
 def test_what_was_put_off_is_measured_when_there_is_more_time() -> None:
