@@ -30,6 +30,7 @@ from rich.console import Console
 
 from bench import command_line, devices, doctor, matrix, results, stages, suites, survey
 from bench.doctor import Diagnosis
+from bench.lock import HeldError, MachineLock
 from bench.matrix import Checked
 from bench.report_text import clean, count, listed
 from bench.results import Measurement, Outcome, ResultError
@@ -80,7 +81,7 @@ exit codes:
   0    every backend that is available here passed, and the suite was measured
   1    something failed: a backend computes something else, `cudnn` ran without a cuDNN
        kernel, or a process crashed; the lines and the archive say what
-  2    bad input
+  2    bad input, or another run measures on this machine; it is said who
   3    no GPU: this machine has none that CUDA programs may use
   4    there is a GPU, but no backend that is installed can use it; what to install is said
   5    nothing failed, but the time was up before everything was checked and measured
@@ -163,7 +164,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.output.mkdir(parents=True, exist_ok=True)
         budget = Budget(options.seconds, RESERVE * options.seconds)
         proof = Proof(device, options.suite, datetime.now(UTC))
-        return prove(proof, names, options.output, budget)
+        with MachineLock() as lock:
+            lock.acquire(f"gpu_proof {options.suite}")
+            return prove(proof, names, options.output, budget)
+    except HeldError as error:
+        print(f"error: {error}; run this again when it has ended", file=sys.stderr)
     except (devices.DeviceError, UnsupportedError, suites.SuiteError) as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:
@@ -351,6 +356,7 @@ def _measure(proof: Proof, seconds: float, place: Workplace) -> None:
         f"--lstm-device={proof.device}",
         f"--lstm-backends={','.join(names)}",
         f"--lstm-results={folder.absolute()}",
+        "--lstm-busy=force",  # this process holds the machine's lock
     ]
     if planned > allowed:
         command.append(f"--lstm-budget={allowed / len(suite.cases):.3f}")
@@ -367,15 +373,19 @@ def _measure(proof: Proof, seconds: float, place: Workplace) -> None:
             found.errors,
         )
     place.say(f"  {len(proof.measurements)} of {count(proof.wanted, 'case')} measured")
-    _judge_measured(proof, errors, ended)
+    log = (place.folder / "measure.log").read_text(errors="replace")
+    said = next((line for line in log.splitlines() if line.startswith("ERROR")), "")
+    _judge_measured(proof, errors, ended, said)
     (place.folder / "report.md").write_text(
         _output_of(sys.executable, "-m", "bench.report", "--format", "markdown", str(folder)),
         encoding="utf-8",
     )
 
 
-def _judge_measured(proof: Proof, errors: Sequence[ResultError], ended: Ended) -> None:
-    """What of the measuring stage is a failure, and what only unfinished."""
+def _judge_measured(
+    proof: Proof, errors: Sequence[ResultError], ended: Ended, said: str = ""
+) -> None:
+    """What of the measuring stage is a failure, and what only unfinished. said: pytest's error."""
     proof.failures += [f"measured: {error}" for error in errors]
     proof.failures += [
         f"measured: {each.case.id}: {each.reason}"
@@ -389,9 +399,10 @@ def _judge_measured(proof: Proof, errors: Sequence[ResultError], ended: Ended) -
         if missing:
             proof.unfinished.append(f"measured: {missing} of {proof.wanted} cases were not reached")
     elif missing or (ended.code != 0 and not proof.failures):
+        told = f": {said}" if said else ""
         proof.failures.append(
             f"measured: pytest ended with exit code {ended.code} and {missing} of {proof.wanted} "
-            "cases have no result; see measure.log"
+            f"cases have no result{told}; see measure.log"
         )
 
 

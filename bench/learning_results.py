@@ -8,7 +8,6 @@ they are read or refused in one line. This room knows no framework and trains no
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -17,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 
 from bench.folder import LEARNING_PREFIX
+from bench.reading import parse_json, regular_bytes
 from bench.result_fields import Field, ResultError, error_at, printable
 from bench.result_writer import JOURNAL_SUFFIX
 
@@ -297,7 +297,7 @@ def _expand(path: Path) -> list[Path]:
 
 
 def _read_json(path: Path) -> LearningMap:
-    document = Field(path, "", _parse(path, _bytes(path)))
+    document = Field(path, "", parse_json(path, regular_bytes(path)))
     if not isinstance(document.value, dict) or "learning" not in document.value:
         raise error_at(path, "holds no map of what was learned (python -m bench.learning makes it)")
     ours = document["learning"]
@@ -307,7 +307,7 @@ def _read_json(path: Path) -> LearningMap:
 
 
 def _read_journal(path: Path) -> LearningMap:
-    raw = _bytes(path).split(b"\n")
+    raw = regular_bytes(path).split(b"\n")
     notes = []
     # The writer ends a line with its newline: what stands after the last one was being written
     # when the process died.
@@ -317,7 +317,7 @@ def _read_journal(path: Path) -> LearningMap:
     for number, text in enumerate(raw, start=1):
         if text.strip():
             where = f"line {number}:"
-            lines.append(Field(path, where, _parse(path, text, where)))
+            lines.append(Field(path, where, parse_json(path, text, where)))
     if not lines:
         raise error_at(path, "holds no whole line")
     if not isinstance(lines[0].value, dict) or "learning" not in lines[0].value:
@@ -404,24 +404,3 @@ def _parse_cell(field: Field) -> Cell:
         curve=tuple(item.number(0.0, _LARGEST_LOSS) for item in field["curve"].items()),
         problem=problem,
     )
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise error_at(path, "does not exist") from None
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise error_at(path, f"cannot be read: {printable(reason)}") from None
-
-
-def _parse(path: Path, raw: bytes, where: str = "") -> object:
-    try:
-        return json.loads(raw.decode("utf-8"))
-    except UnicodeDecodeError:
-        raise error_at(path, "is no UTF-8 text", where) from None
-    except RecursionError:
-        raise
-    except ValueError as error:
-        raise error_at(path, f"is no JSON: {printable(str(error))}", where) from None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,6 +18,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from bench.reading import parse_json, regular_bytes
+from bench.result_fields import Field, printable
+
+VARIABLE = "LSTM_LOCK"
+"""Of the environment: a path of the lock's file, where not all that measures here should share one,
+as in a container of a shared machine, or in tests."""
+
+LARGEST = 10_000
+"""Bytes of the file that are looked at for its holder, who writes a hundred."""
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at whether the lock is free."""
@@ -32,6 +43,8 @@ class LockError(OSError):
 
 def default_path() -> Path:
     """The user's own: one made by another user could not be opened, nor trusted."""
+    if given := os.environ.get(VARIABLE):
+        return Path(given)
     return Path(tempfile.gettempdir()) / f"lstm-bench-{os.getuid()}.lock"
 
 
@@ -60,6 +73,9 @@ class MachineLock:
             file = os.open(self.path, flags, 0o600)
         except OSError as error:
             raise LockError(f"{self.path} cannot be locked: {error.strerror}") from None
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            os.close(file)
+            raise LockError(f"{self.path} cannot be locked: it is not a regular file; remove it")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -112,11 +128,11 @@ class MachineLock:
 
     def _holder(self) -> str:
         try:
-            data = json.loads(self.path.read_text(encoding="utf-8"))
-            pid, since, what = int(data["pid"]), str(data["since"]), str(data["what"])
-        except (OSError, ValueError, KeyError, TypeError):
+            said = Field(self.path, "", parse_json(self.path, regular_bytes(self.path, LARGEST)))
+            pid, since, what = said["pid"].integer(1), said["since"].text(), said["what"].text()
+        except (ValueError, RecursionError):  # ResultError is a ValueError
             return "it has not said who it is"
-        told = f"process {pid}, since {since[:40]}, {what[:80]}"
+        told = f"process {pid}, since {printable(since, 40)}, {printable(what, 80)}"
         # Its number may have gone to another process meanwhile: a hint, no more.
         return told if _alive(pid) else f"a worker that outlives {told}"
 

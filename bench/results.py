@@ -10,7 +10,6 @@ is in them, ``result_writer`` how they are written. No framework, no statistics,
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -19,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 
 from bench.folder import DEFAULT_FOLDER, LEARNING_PREFIX
+from bench.reading import parse_json, regular_bytes
 from bench.result_cache import Reader
 from bench.result_fields import Field, ResultError, error_at, printable
 from bench.result_schema import (
@@ -283,7 +283,7 @@ def _commit(info: object) -> str:
 
 def _document(path: Path) -> Field:
     """The whole of a JSON file that is one of ours."""
-    document = Field(path, "", _parse(path, _bytes(path)))
+    document = Field(path, "", parse_json(path, _bytes(path)))
     if not isinstance(document.value, dict) or "lstm" not in document.value:
         made = "they are made by pytest --benchmark-only"
         raise error_at(path, f"holds no results of this suite ({made})")
@@ -322,7 +322,7 @@ def _journal_lines(path: Path) -> tuple[list[Field], list[str]]:
     for number, line in enumerate(raw, start=1):
         if line.strip():
             where = f"line {number}:"
-            lines.append(Field(path, where, _parse(path, line, where)))
+            lines.append(Field(path, where, parse_json(path, line, where)))
     if not lines:
         raise error_at(path, "holds no whole line")
     if not isinstance(lines[0].value, dict) or "run" not in lines[0].value:
@@ -360,37 +360,7 @@ def _result_file(
 
 
 def _bytes(path: Path) -> bytes:
-    try:
-        if path.is_dir():
-            raise error_at(path, "is a folder; expected a result file")
-        if not path.exists():
-            raise error_at(path, "does not exist")
-        if not path.is_file():
-            # A pipe or a device may never end.
-            raise error_at(path, "is not a regular file")
-        data = path.read_bytes()
-    except ResultError:
-        raise
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise error_at(path, f"cannot be read: {reason}") from None
-    except MemoryError:
-        raise error_at(path, "does not fit into memory") from None
+    data = regular_bytes(path)
     if not data.strip():
         raise error_at(path, "is empty")
     return data
-
-
-def _parse(path: Path, data: bytes, where: str = "") -> object:
-    try:
-        parsed: object = json.loads(data.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise error_at(path, f"is not UTF-8 text (byte {error.start})", where) from None
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise error_at(path, f"is cut off or not JSON ({error.msg} at {place})", where) from None
-    except ValueError:
-        raise error_at(path, "holds a number of too many digits", where) from None
-    except MemoryError:
-        raise error_at(path, "does not fit into memory", where) from None
-    return parsed

@@ -7,7 +7,6 @@ from the runs' own files and never written twice. This room knows files; it star
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import secrets
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from bench import results
 from bench.cases import Case
+from bench.reading import parse_json, regular_bytes
 from bench.result_fields import Field, ResultError, error_at, printable
 from bench.result_schema import ResultFile
 from bench.schedule import Goal
@@ -138,7 +138,7 @@ def _path(folder: Path, session: str) -> Path:
 
 def _read(path: Path) -> Session:
     try:
-        data = Field(path, "", json.loads(path.read_text(encoding="utf-8")))
+        data = Field(path, "", parse_json(path, regular_bytes(path)))
         if data["schema"].integer(1) > SCHEMA:
             told = f"this version knows session schema {SCHEMA}"
             raise data["schema"].error(f"at most {SCHEMA}: {told}")
@@ -171,9 +171,8 @@ def _read(path: Path) -> Session:
         )
     except ResultError as error:
         raise SessionError(str(error)) from None
-    except (OSError, ValueError, RecursionError) as error:
-        told = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else "is no JSON"
-        raise SessionError(str(error_at(path, told))) from None
+    except RecursionError:
+        raise SessionError(str(error_at(path, "is nested too deeply to be read"))) from None
 
 
 def _cases(items: Sequence[Field]) -> Iterator[Case]:

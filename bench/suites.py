@@ -19,6 +19,8 @@ from typing import TypeVar
 
 from bench import devices
 from bench.cases import Case
+from bench.reading import parse_json, regular_bytes
+from bench.result_fields import ResultError
 from lstm_impl.backend import UnavailableError, get_backend, list_backends
 from lstm_impl.spec import MOST_LAYERS, MOST_SIZE, PRECISIONS, LSTMSpec, UnsupportedError
 from lstm_impl.workload import MODES, OPTIMIZERS, Workload
@@ -30,6 +32,9 @@ ALL = "all"
 DEFAULT_SECONDS = 3.0
 """Of measuring for each case of a suite that names no time: some 20 blocks of a step that takes
 100 ms, enough for an interval of the median of a few per cent."""
+
+LARGEST_SUITE = 2**24
+"""Bytes. Parsing TOML takes a second for each million."""
 
 MOST_CASES = 1_000_000
 """At a second each, a process of them takes twelve days."""
@@ -118,9 +123,9 @@ def load(name: str, choice: Choice | None = None, folder: Path | None = None) ->
     """
     path = _find(name, folder or Path())
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SuiteError(f"{path}: cannot be read: {error.strerror}") from error
+        data = tomllib.loads(regular_bytes(path, LARGEST_SUITE).decode())
+    except ResultError as error:
+        raise SuiteError(str(error)) from error
     except UnicodeDecodeError as error:
         raise SuiteError(f"{path}: is no UTF-8 text (byte {error.start})") from error
     except ValueError as error:  # TOMLDecodeError is one, a number of 5,000 digits another
@@ -136,11 +141,11 @@ def load_cases(path: Path, suite: Suite) -> Suite:
     Raises SuiteError, in one line, for whatever is wrong with the file.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SuiteError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise SuiteError(f"{path}: is no JSON: {error}") from error
+        data = parse_json(path, regular_bytes(path))
+    except ResultError as error:
+        raise SuiteError(str(error)) from error
+    except RecursionError as error:
+        raise SuiteError(f"{path}: is nested too deeply to be read") from error
     by_id = {case.id: case for case in suite.cases}
     found = []
     for item in _Value(path, "", data).items("a list of case ids or cases"):

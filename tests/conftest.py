@@ -3,10 +3,20 @@
 import os
 import signal
 
+import pytest
+
 # What a shell sends to the background ignores Ctrl-C, and so does every process started from there.
 # Tests of Ctrl-C would then wait for what never comes.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# What tests measure is no machine's best, and what the user's own runs measured is none of theirs.
-os.environ["LSTM_ROOFS"] = "off"
+
+@pytest.fixture(scope="session", autouse=True)
+def _apart_from_the_machine(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests pass beside a benchmark, whose lock is the machine's, and beside one another.
+
+    What they measure is no machine's best, and what the user's own runs measured is none of theirs.
+    Not when this file is loaded: ``pytest --benchmark-only`` loads it too.
+    """
+    os.environ["LSTM_LOCK"] = str(tmp_path_factory.mktemp("machine") / "lock")
+    os.environ["LSTM_ROOFS"] = "off"

@@ -15,6 +15,7 @@ from bench import devices, environment, gpu_proof, matrix, results, stages
 from bench.cases import Case
 from bench.doctor import Diagnosis
 from bench.gpu_proof import Proof, Workplace
+from bench.lock import MachineLock
 from bench.matrix import Checked
 from bench.result_schema import Outcome
 from bench.stages import Budget, Ended
@@ -71,6 +72,19 @@ def members(archive: Path) -> dict[str, str]:
 @pytest.fixture
 def no_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_proof, "TESTS", tmp_path / "no-such-folder")
+
+
+def test_beside_another_run_it_says_who_measures_and_proves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(devices, "explain_missing", lambda device: "")
+    monkeypatch.setattr(gpu_proof, "prove", lambda *_: pytest.fail("it began all the same"))
+    with MachineLock() as lock:
+        lock.acquire("another")
+        assert gpu_proof.main(["--output", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: another run measures on this machine: process ")
+    assert "another; run this again when it has ended" in told
 
 
 # -- the whole of it, on the CPU with the reference
@@ -308,11 +322,14 @@ def test_the_suite_is_given_less_time_a_case_where_its_own_would_not_fit(
 
     def run(command: Sequence[str], seconds: float, *rest: object) -> Ended:
         commands.append(command)
+        (tmp_path / "measure.log").write_text("collected\nERROR: the folder is full\n")
         return Ended(1, True, 0.0)
 
     monkeypatch.setattr(stages, "run", run)
     place = Workplace(tmp_path, tmp_path, {}, lambda text: None)
-    gpu_proof._measure(proof_on({"numpy": YES}, "cpu", "smoke"), seconds, place)
+    proof = proof_on({"numpy": YES}, "cpu", "smoke")
+    gpu_proof._measure(proof, seconds, place)
+    assert "ERROR: the folder is full" in words(proof)
     (command,) = commands
     assert "--benchmark-only" in command
     assert "--lstm-device=cpu" in command

@@ -176,7 +176,7 @@ def test_a_cell_twice_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "is no JSON"),
+        ("", "is cut off or not JSON"),
         ("[]", "holds no map of what was learned"),
         ('{"benchmarks": []}', "holds no map of what was learned"),
         ('{"learning": {"schema": 2}}', "learning.schema is 2; expected 1"),
@@ -191,7 +191,7 @@ def test_what_is_no_map_is_refused(text: str, told: str, tmp_path: Path) -> None
 
 def test_what_is_no_text_or_is_not_there_is_refused(tmp_path: Path) -> None:
     (tmp_path / "learning-a.json").write_bytes(b"\xff\xfe")
-    assert refusal(tmp_path / "learning-a.json") == "is no UTF-8 text"
+    assert refusal(tmp_path / "learning-a.json") == "is not UTF-8 text (byte 0)"
     assert refusal(tmp_path / "none.json") == "does not exist"
 
 

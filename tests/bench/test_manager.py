@@ -813,7 +813,7 @@ def test_a_damaged_session_is_told_with_its_field(
     with pytest.raises(SessionError, match=rf"no unfinished session in .*; .*{path.name}"):
         load(tmp_path)
     path.write_text("{")
-    with pytest.raises(SessionError, match="no JSON"):
+    with pytest.raises(SessionError, match="is cut off or not JSON"):
         load(tmp_path, "s")
 
 

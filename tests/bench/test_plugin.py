@@ -346,7 +346,7 @@ def test_stopping_at_the_first_failure_leaves_an_incomplete_file(project: Projec
         (("--lstm-backends=while_lop",), "no backend 'while_lop'; did you mean while_loop"),
         (("--lstm-device=cuda",), "'cuda' is no device; expected cpu or gpu:N"),
         (("--lstm-mode=train",), 'there is no mode "train" (did you mean training?)'),
-        (("--lstm-cases=nowhere.json",), "nowhere.json: cannot be read"),
+        (("--lstm-cases=nowhere.json",), "nowhere.json does not exist"),
         (("--lstm-budget=0",), "'0' is no number of seconds above 0"),
         (("--lstm-budget=soon",), "'soon' is no number of seconds above 0"),
         (("--lstm-threads=0",), "'0' is no number from 1 to 4096"),

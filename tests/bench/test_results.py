@@ -314,22 +314,22 @@ def test_a_file_cut_off_anywhere_is_refused_or_whole(tmp_path: Path) -> None:
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
-    assert refusal(tmp_path) == "is a folder; expected a result file"
+    assert refusal(tmp_path) == "is a folder; expected a file"
     assert refusal(tmp_path / "none.json") == "does not exist"
     os.mkfifo(tmp_path / "pipe.json")
     assert refusal(tmp_path / "pipe.json") == "is not a regular file"
     with pytest.raises(ResultError, match="cannot be read: File name too long"):
         results.read("n" * 5000 + ".json")
-    with pytest.raises(ResultError, match=r"a\?b\.json does not exist"):
+    with pytest.raises(ResultError, match=r"a\?b\.json cannot be read: embedded null"):
         results.read("a\0b.json")
 
 
 def test_an_unreadable_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Permissions do not stop root, as whom tests in containers run.
-    def denied(self: Path) -> bytes:
-        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+    def denied(path: Path, flags: int) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", denied)
+    monkeypatch.setattr("bench.reading.os.open", denied)
     assert refusal(REPLICATE) == "cannot be read: Permission denied"
 
 

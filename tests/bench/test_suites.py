@@ -387,7 +387,7 @@ def test_a_list_of_cases_picks_from_a_suite_and_may_add(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("[", "is no JSON"),
+        ("[", "is cut off or not JSON"),
         ("{}", "it is {}; expected a list of case ids or cases"),
         ('["numpy/x"]', '[0] is "numpy/x"; expected the id of a case of mine'),
         ("[3]", "[0] is 3; expected a table"),
@@ -399,7 +399,7 @@ def test_a_bad_list_of_cases_is_told_with_its_place(tmp_path: Path, text: str, t
     path.write_text(text)
     with pytest.raises(SuiteError) as raised:
         suites.load_cases(path, load(tmp_path, GOOD))
-    assert f"{path}: " in str(raised.value)
+    assert str(raised.value).startswith(str(path))
     assert told in str(raised.value)
 
 
