@@ -185,7 +185,13 @@ class Manager:
         """
         self._save(self.session)
         self._take_stock()
+        put_off: set[str] = set()
         while work := self.schedule.next(self.left):
+            if late := [group for group in self.schedule.put_off if group not in put_off]:
+                put_off.update(late)
+                self._view.tell(
+                    f"put off, since the budget holds too few processes of all: {listed(late, 3)}"
+                )
             self._process(work)
             self._take_stock()
             self.session = replace(self.session, spent=self.spent)

@@ -108,7 +108,8 @@ class Schedule:
 
     seconds: of measuring that each case of a group gets in a process, by ``Case.group``. memory:
     whether that of each case is measured, by the first process that reaches it. absent: devices
-    that are not here, whose cases take no time.
+    that are not here, whose cases take no time. put_off: groups that there is no time for, as of
+    the last look at what is next.
     """
 
     def __init__(
@@ -125,6 +126,7 @@ class Schedule:
         self.medians: dict[str, list[float]] = {case: [] for case in self.cases}
         self.outcomes: dict[str, Outcome] = {}
         self.runs: set[str] = set()
+        self.put_off: tuple[str, ...] = ()
         self.startup = 0.0
         self._fixed: float | None = None
         self._seed = seed
@@ -234,7 +236,9 @@ class Schedule:
         """
         number = len(self.runs) + 1
         order = Random(f"{self._seed}/{number}")
-        waiting = self._affordable(self._open(), seconds)
+        open_ = self._open()
+        waiting = self._affordable(open_, seconds)
+        self.put_off = tuple(cases[0].group for cases in open_ if cases not in waiting)
         share = self._share(seconds, waiting)
         order.shuffle(waiting)
         for level in sorted({self._count(cases) for cases in waiting}):

@@ -644,6 +644,8 @@ def test_on_a_slow_machine_a_budget_is_spent_on_fewer_cases_with_six_processes(
     assert world.time <= 401.0
     if goal.processes and slow > 2.0:
         assert len(world.started) == 6  # none for what would be no more than begun
+    told = [line for line in world.told if line.startswith("put off")]
+    assert [A6.group in line for line in told] == ([] if slow <= 2.0 else [True])  # told once
 
 
 def test_what_was_put_off_is_measured_when_there_is_more_time() -> None:
