@@ -17,6 +17,10 @@ from lstm_impl.workload import Workload
 _T = TypeVar("_T", LSTMSpec, Workload)
 
 
+_GRADIENTS = {"weights": "dw", "weights+input": "dwx"}
+"""What a training step differentiates, short, in an id: the weights W, and the input x."""
+
+
 @dataclass(frozen=True)
 class Case:
     """One thing to measure: backend id × spec × workload × device (``cpu``, ``gpu:0``, ...)."""
@@ -50,6 +54,8 @@ class Case:
             parts.append("bm")
         if work.optimizer is not None:
             parts.append(work.optimizer)
+        if work.gradients != "all":  # as ids were spelled when there was nothing else
+            parts.append(_GRADIENTS[work.gradients])
         return "-".join(parts)
 
     @cached_property

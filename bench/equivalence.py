@@ -1,12 +1,13 @@
 """The gate: a backend is timed only after it has computed what the reference computes.
 
-Outputs, final state and every gradient are compared with the float64 reference on the case's own
-shapes, inputs and weights. The error of an array is its largest deviation over the reference's
-largest magnitude. The bound is derived from the precision, the number of timesteps and the sizes
-(see ``bounds``); ``docs/equivalence.md`` has the derivation and what it catches. What these numbers
-cannot show, a saturated network (``saturated.py``) and, in half precision, the look of the errors
-(``structure.py``) do. Where an optimizer updates the weights in the same step, what that step adds
-to them is judged too.
+Outputs, final state and every gradient of the step are compared with the float64 reference on the
+case's own shapes, inputs and weights. The error of an array is its largest deviation over the
+reference's largest magnitude. The bound is derived from the precision, the number of timesteps and
+the sizes (see ``bounds``); ``docs/equivalence.md`` has the derivation and what it catches. What
+these numbers cannot show, a saturated network (``saturated.py``) and, in half precision, the look
+of the errors (``structure.py``) do. Where an optimizer updates the weights in the same step, what
+that step adds to them is judged too. A step that leaves gradients out is judged by what it
+computes, and its backend once by all of them.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from lstm_impl.optimizer import BETA2, LEARNING_RATE, NumPyOptimizer
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.state import LSTMGradients, LSTMState
 from lstm_impl.weights import LSTMWeights
-from lstm_impl.workload import Inputs, Workload
+from lstm_impl.workload import Inputs, Workload, differentiated
 
 CONSTANT = 4.0
 """Safety over the random-walk model: a maximum over many elements lies about four standard
@@ -124,6 +125,9 @@ def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = 
     the step's own gradients, which are those of the reference within their bounds.
 
     Last comes the saturated network, in the first window's number of timesteps.
+
+    A step that does not differentiate everything is compared in what it computes. That its backend
+    could compute the rest is judged too, once for each spec, on a few timesteps of a few sequences.
     """
     spec, weights = model.spec, model.given_weights or model.get_weights()
     inputs = workload.inputs(spec, seed)
@@ -135,7 +139,7 @@ def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = 
     state = inputs.state
     judge = judge or choose_judge(spec, workload)
 
-    def keep(found: Errors, allowed: Errors) -> None:
+    def keep(found: Mapping[str, float], allowed: Mapping[str, float]) -> None:
         for name, off in found.items():
             if name not in errors or not off / allowed[name] <= errors[name] / bounds_[name]:
                 errors[name], bounds_[name] = off, allowed[name]
@@ -171,12 +175,42 @@ def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = 
         )
     )
     model.set_weights(weights)
+    if workload.training and workload.gradients != "all":
+        keep(*_everything(model, workload))
     # A conversion and its inverse could be wrong alike: the weights must come back as they went in.
     read_back = zip(model.get_weights().arrays(), weights.arrays(), strict=True)
     errors["weights"] = max(error(ours, theirs) for ours, theirs in read_back)
     bounds_["weights"] = CONSTANT * spec.precision.roundoff
     passed = all(errors[name] <= bounds_[name] for name in errors)
     return GateResult(passed, judge.name, errors, bounds_)
+
+
+FEW = 3
+"""Timesteps and sequences on which all gradients of a backend are judged: as few as show an order
+of time and of sequences."""
+
+_all_judged: dict[tuple[object, ...], GateResult] = {}
+"""What the gate said of steps with all gradients, by backend, device, spec and small workload."""
+
+
+def _everything(
+    model: Model, workload: Workload
+) -> tuple[Mapping[str, float], Mapping[str, float]]:
+    """Errors and bounds of a step with all gradients, on a small workload of the same kind."""
+    timesteps = min(FEW, workload.timesteps)
+    small = replace(
+        workload,
+        batch=min(FEW, workload.batch),
+        timesteps=timesteps,
+        min_length=workload.min_length and min(workload.min_length, timesteps),
+        window=None,
+        optimizer=None,
+        gradients="all",
+    )
+    key = (model.backend.name, model.device, model.spec, small)
+    if key not in _all_judged:
+        _all_judged[key] = gate(model, small, judge=numpy_judge(model.spec))
+    return _all_judged[key].errors, _all_judged[key].bounds
 
 
 def bounds(spec: LSTMSpec, batch: int, timesteps: int, names: list[str]) -> Errors:
@@ -265,7 +299,10 @@ def named(
     """All results by the names the gate reports: y, h, c, dx, dh, dc, dlayer0.forward.kernel."""
     arrays: dict[str, FloatArray] = {"y": y, "h": state.h, "c": state.c}
     if gradients is not None:
-        arrays |= {"dx": gradients.x, "dh": gradients.state.h, "dc": gradients.state.c}
+        if gradients.x is not None:
+            arrays["dx"] = gradients.x
+        if gradients.state is not None:
+            arrays |= {"dh": gradients.state.h, "dc": gradients.state.c}
         arrays |= {
             f"d{name}": array
             for name, array in zip(
@@ -416,12 +453,18 @@ def _results(
             inputs.lengths,
             masks=masks,
             optimizer=workload.optimizer,
+            of=workload.gradients,
         )
-        gradients = LSTMGradients(swap(gradients.x), gradients.weights, gradients.state)
+        if gradients.x is not None:
+            gradients = replace(gradients, x=swap(gradients.x))
     else:
         y, final = model.forward(x, state, inputs.lengths, masks=masks)
     theirs = _judged(judge, model.spec, weights, inputs, part, workload)
-    return named(swap(y), final, gradients), theirs
+    ours = named(swap(y), final, gradients)
+    # The judge computes every gradient: of those the step is judged by what it was asked for.
+    flow = ("dx", "dh", "dc")
+    left_out = set(flow) - set(differentiated(workload.gradients, *flow))
+    return ours, {name: array for name, array in theirs.items() if name not in left_out}
 
 
 _remembered: dict[str, dict[str, FloatArray]] = {}

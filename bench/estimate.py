@@ -16,7 +16,7 @@ from pathlib import Path
 from bench import devices
 from bench.cases import Case
 from lstm_impl.spec import LSTMSpec
-from lstm_impl.workload import Workload
+from lstm_impl.workload import Workload, differentiated
 
 _BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 _DOUBLE = 8  # bytes of a number of the judge, which computes in float64
@@ -77,8 +77,7 @@ def estimate(spec: LSTMSpec, workload: Workload) -> Estimate:
     steps = workload.batch * workload.timesteps
     at_once = workload.batch * (workload.window or workload.timesteps)
     kept, computed = _BYTES[spec.precision.variable], _BYTES[spec.precision.compute]
-    # What is given and what comes out: x and y, and in training dy and dx.
-    outside = (spec.input_size + spec.output_size) * (2 if training else 1)
+    outside = _outside(spec, workload)
     between = spec.output_size * (spec.num_layers - 1)
     if training:  # four gates and the cell of each layer, and the outputs between layers
         inside = 5 * spec.output_size * spec.num_layers + between
@@ -92,34 +91,61 @@ def estimate(spec: LSTMSpec, workload: Workload) -> Estimate:
     )
 
 
+def _outside(spec: LSTMSpec, workload: Workload) -> int:
+    """Numbers of a timestep that are given or come out: x and y; in training dy, and maybe dx."""
+    features = spec.input_size * (2 if "x" in _differentiated(workload) else 1)
+    return features + spec.output_size * (2 if workload.training else 1)
+
+
+def _differentiated(workload: Workload) -> tuple[str, ...]:
+    """Those of the input x and the initial state h, c that a step computes gradients of."""
+    return differentiated(workload.gradients, "x", "h", "c") if workload.training else ()
+
+
 def operations(spec: LSTMSpec, workload: Workload) -> float:
     """Multiplications and additions of the matrix products of one step: no backend can do fewer.
 
     Forward, a weight is used in one of each for each sequence and valid timestep; training does so
-    twice more, for the gradients of the input or state and of the weight. Biases, gates and the
-    update of the weights are not products and are not counted.
+    twice more, for the gradients of the input or state and of the weight. What is not asked for is
+    not counted: for the input's gradient the first layer's kernels, for the initial state's each
+    layer's recurrent kernel at a window's first timestep. Biases, gates and the update of the
+    weights are not products and are not counted.
     """
     biases = 4 * spec.output_size * spec.num_layers
     weights = spec.parameter_count - biases
-    return 2.0 * (3 if workload.training else 1) * weights * workload.valid_timesteps()
+    uses = weights * (3 if workload.training else 1) * workload.valid_timesteps()
+    if workload.training and "x" not in _differentiated(workload):
+        uses -= 4 * spec.output_size * spec.input_size * workload.valid_timesteps()
+    if workload.training and "h" not in _differentiated(workload):
+        recurrent = 4 * spec.hidden_size**2 * spec.state_layers
+        windows = -(-workload.timesteps // (workload.window or workload.timesteps))
+        uses -= recurrent * workload.batch * windows
+    return 2.0 * uses
 
 
 def least_bytes(spec: LSTMSpec, workload: Workload) -> int:
     """Bytes that one step must move between memory and the processor, whatever its caches hold.
 
     Each once: the weights, the valid part of the input, the output and the masks, and the state
-    before and after; in training also the gradients of the output (read), the input, the weights
-    and the states. An update takes the place of the weights' gradients, which need then not be
-    written; Adam's reads and writes two more arrays as large as the weights. What a step keeps for
-    itself, and what it reads a second time, may stay in a cache.
+    before and after; in training also the gradients of the output (read), of the weights, and of
+    the input and the initial state where they are asked for (and of the final state, read then).
+    An update takes the place of the weights' gradients, which need then not be written; Adam's
+    reads and writes two more arrays as large as the weights. What a step keeps for itself, and what
+    it reads a second time, may stay in a cache.
     """
     training = workload.training
     kept, computed = _BYTES[spec.precision.variable], _BYTES[spec.precision.compute]
     passes = (2 if training else 1) + (4 if workload.optimizer == "adam" else 0)
-    outside = (spec.input_size + spec.output_size) * (2 if training else 1)
+    outside = _outside(spec, workload)
     if workload.dropout and training:
         outside += (spec.num_layers - 1) * spec.output_size
-    states = 2 * 2 * (2 if training else 1) * spec.state_layers * spec.hidden_size
+    states = (
+        2
+        * 2
+        * (2 if "h" in _differentiated(workload) else 1)
+        * spec.state_layers
+        * spec.hidden_size
+    )
     return kept * passes * spec.parameter_count + computed * (
         outside * workload.valid_timesteps() + states * workload.batch
     )

@@ -221,7 +221,9 @@ class Bench:
             backend.use_threads(self.threads)
         smallest = LSTMSpec(1, 1, dtype=case.spec.dtype)
         model = backend.build(smallest, LSTMWeights.random(smallest), case.device)
-        step = model.prepare(Workload(1, 1, work.mode, optimizer=work.optimizer))
+        step = model.prepare(
+            Workload(1, 1, work.mode, optimizer=work.optimizer, gradients=work.gradients)
+        )
         step.run()
         step.synchronize()
 

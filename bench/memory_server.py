@@ -108,7 +108,7 @@ def measure(request: Mapping[str, object]) -> dict[str, object]:
     smallest = LSTMSpec(1, 1, dtype=case.spec.dtype)
     work = case.workload
     step = backend.build(smallest, LSTMWeights.random(smallest), case.device).prepare(
-        Workload(1, 1, work.mode, optimizer=work.optimizer)
+        Workload(1, 1, work.mode, optimizer=work.optimizer, gradients=work.gradients)
     )
     step.run()
     step.synchronize()

@@ -28,7 +28,7 @@ import numpy.typing as npt
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.state import LSTMGradients, LSTMState
 from lstm_impl.weights import LSTMWeights
-from lstm_impl.workload import Workload
+from lstm_impl.workload import Workload, differentiated
 
 Tensor = Any  # a framework's own tensor; no one type covers all frameworks
 
@@ -65,7 +65,8 @@ AVAILABLE = Availability(True)
 class RawGradients:
     """A training step's results, still on the device, in the backend's own arrays.
 
-    weights is whatever ``Model._host_weights`` turns into canonical weights.
+    dx, dh, dc: None where they were not asked for. weights is whatever ``Model._host_weights``
+    turns into canonical weights.
     """
 
     y: Tensor
@@ -76,12 +77,20 @@ class RawGradients:
     dc: Tensor
     weights: Any
 
+    @classmethod
+    def of(cls, outputs: Sequence[Tensor], inputs: Sequence[Tensor], weights: Any) -> RawGradients:
+        """From y, h and c, and the gradients of what ``differentiated`` gave: the first 0 to 3."""
+        y, h, c = outputs
+        dx, dh, dc = (*inputs, None, None, None)[:3]
+        return cls(y, h, c, dx, dh, dc, weights)
+
 
 @dataclass(frozen=True)
 class Step:
     """One unit of work, ready to be timed: nothing in it crosses between host and device.
 
-    run: does the work once and returns the last output (not waited for).
+    run: does the work once and returns what it computed, of the last window where there are several
+        (not waited for): the outputs in inference, ``RawGradients`` in training.
     synchronize: returns when all work handed to the device is done.
     trace: what can be done before the first call that is not compiling, such as tracing a graph.
     """
@@ -248,6 +257,7 @@ class Model(abc.ABC):
     @abc.abstractmethod
     def _train(
         self,
+        gradients: str,
         x: Tensor,
         h: Tensor,
         c: Tensor,
@@ -257,7 +267,10 @@ class Model(abc.ABC):
         dh: Tensor,
         dc: Tensor,
     ) -> RawGradients:
-        """The outputs and every gradient; dy, dh, dc flow into the output and the final state."""
+        """The outputs, and the gradients that are asked for, no others: one of ``GRADIENTS``.
+
+        dy, dh, dc flow into the output and the final state.
+        """
 
     def _start_optimizer(self, name: str) -> None:
         """Make an optimizer of the weights, or start it anew: no moments, no steps taken."""
@@ -266,6 +279,7 @@ class Model(abc.ABC):
     def _train_and_update(
         self,
         optimizer: str,
+        gradients: str,
         x: Tensor,
         h: Tensor,
         c: Tensor,
@@ -295,9 +309,12 @@ class Model(abc.ABC):
         """Return when all work handed to the device is done."""
 
     def _trace_ahead(  # noqa: B027
-        self, training: bool, *args: Tensor, optimizer: str | None = None
+        self, gradients: str | None, *args: Tensor, optimizer: str | None = None
     ) -> None:
-        """Trace the graph for these arguments without running it, if the framework can."""
+        """Trace the graph for these arguments without running it, if the framework can.
+
+        gradients: as ``_train`` takes it; None traces inference.
+        """
 
     def evidence(self, workload: Workload) -> dict[str, Any]:
         """What really runs for ``workload``: kernels, ops and devices; empty if not known."""
@@ -341,12 +358,14 @@ class Model(abc.ABC):
         lengths: npt.ArrayLike | None = None,
         *,
         masks: npt.ArrayLike | None = None,
+        of: str = "all",
     ) -> LSTMGradients:
         """Gradients of ``sum(y*dy) + sum(h_T*dstate.h) + sum(c_T*dstate.c)``.
 
-        dy as the output; dstate, zeros if None; the rest, and what is raised, as in ``forward``.
+        dy as the output; dstate, zeros if None; of: what is differentiated, one of ``GRADIENTS``,
+        and nothing else is computed; the rest, and what is raised, as in ``forward``.
         """
-        return self.forward_and_gradients(x, dy, state, dstate, lengths, masks=masks)[2]
+        return self.forward_and_gradients(x, dy, state, dstate, lengths, masks=masks, of=of)[2]
 
     def forward_and_gradients(
         self,
@@ -358,25 +377,27 @@ class Model(abc.ABC):
         *,
         masks: npt.ArrayLike | None = None,
         optimizer: str | None = None,
+        of: str = "all",
     ) -> tuple[FloatArray, LSTMState, LSTMGradients]:
         """What ``forward`` and ``gradients`` return, from one training step.
 
         optimizer: the one that ``start_optimizer`` started, to update the weights in the same step.
         """
-        tensors = self._checked(x, state, lengths, masks, training=True, optimizer=optimizer)
+        tensors = self._checked(x, state, lengths, masks, gradients=of, optimizer=optimizer)
         batch, timesteps = self._batch_and_time(np.shape(x))
         shape = (timesteps, batch, self.spec.output_size)
         dy_ = self._checked_array("dy", dy, self._layout(shape))
         dh, dc = self._checked_state("dstate", dstate, batch)
         flowing = (self._to_device(dy_), self._to_device(dh), self._to_device(dc))
         if optimizer is None:
-            raw = self._train(*tensors, *flowing)
+            raw = self._train(of, *tensors, *flowing)
         else:
-            raw = self._train_and_update(optimizer, *tensors, *flowing)
+            raw = self._train_and_update(optimizer, of, *tensors, *flowing)
+        inputs = [self._host_float(each) for each in differentiated(of, raw.dx, raw.dh, raw.dc)]
         gradients = LSTMGradients(
-            x=self._host_float(raw.dx),
+            x=inputs[0] if inputs else None,
             weights=self._host_weights(raw.weights),
-            state=LSTMState(h=self._host_float(raw.dh), c=self._host_float(raw.dc)),
+            state=LSTMState(*inputs[1:]) if inputs[1:] else None,
         )
         state = LSTMState(h=self._host_float(raw.h), c=self._host_float(raw.c))
         return self._host_float(raw.y), state, gradients
@@ -395,7 +416,7 @@ class Model(abc.ABC):
 
         With a window, one step works through the whole stream, window after window, each call
         taking the state that the one before returned. In training, a step computes the outputs
-        and the gradients of every weight, of the input and of the initial state.
+        and the gradients that the workload names, each window's of its own.
 
         With an optimizer, which is started anew here, each window also updates the weights of this
         model, as training does. From one call of the step to the next the sign of the gradient that
@@ -443,7 +464,7 @@ class Model(abc.ABC):
         def train() -> Tensor:
             h, c = h0, c0
             for x, dy, masks in windows:
-                raw = self._train(x, h, c, lengths, masks, dy, zero, zero)
+                raw = self._train(workload.gradients, x, h, c, lengths, masks, dy, zero, zero)
                 h, c = raw.h, raw.c
             return raw
 
@@ -458,7 +479,7 @@ class Model(abc.ABC):
             h, c = h0, c0
             for x, dy, masks in next(signs):
                 raw = self._train_and_update(
-                    str(optimizer), x, h, c, lengths, masks, dy, zero, zero
+                    str(optimizer), workload.gradients, x, h, c, lengths, masks, dy, zero, zero
                 )
                 h, c = raw.h, raw.c
             return raw
@@ -466,14 +487,11 @@ class Model(abc.ABC):
         def trace() -> None:
             # The last window may be shorter than the rest: a graph of its own where shapes count.
             for x, dy, masks in {id(w): w for w in (windows[0], windows[-1])}.values():
-                if optimizer is not None:
-                    self._trace_ahead(
-                        True, x, h0, c0, lengths, masks, dy, zero, zero, optimizer=optimizer
-                    )
-                elif workload.training:
-                    self._trace_ahead(True, x, h0, c0, lengths, masks, dy, zero, zero)
+                if workload.training:
+                    arguments = (x, h0, c0, lengths, masks, dy, zero, zero)
+                    self._trace_ahead(workload.gradients, *arguments, optimizer=optimizer)
                 else:
-                    self._trace_ahead(False, x, h0, c0, lengths, None)
+                    self._trace_ahead(None, x, h0, c0, lengths, None)
 
         run = train if workload.training else infer
         return Step(run if optimizer is None else train_and_update, self.synchronize, trace)
@@ -493,7 +511,7 @@ class Model(abc.ABC):
         state: LSTMState | None,
         lengths: npt.ArrayLike | None,
         masks: npt.ArrayLike | None,
-        training: bool = False,
+        gradients: str | None = None,
         optimizer: str | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
         shape = np.shape(x)
@@ -530,11 +548,12 @@ class Model(abc.ABC):
         workload = Workload(
             batch,
             timesteps,
-            "training" if training else "inference",
+            "inference" if gradients is None else "training",
             min_length=None if lengths_ is None else int(lengths_.min()),
             dropout=0.0 if masks_ is None else 0.5,
             batch_major=self.batch_major,
             optimizer=optimizer,
+            gradients=gradients or "all",
         )
         if reason := self.backend.refusal(self.spec, workload):
             raise UnsupportedError(f"{self.backend.name}: {reason}")

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.state import LSTMGradients, LSTMState
 from lstm_impl.weights import LayerWeights, LSTMWeights
+from lstm_impl.workload import differentiated
 
 Float64 = npt.NDArray[np.float64]
 Lengths = npt.ArrayLike | None
@@ -66,12 +67,15 @@ def gradients(
     dstate: LSTMState | None = None,
     lengths: Lengths = None,
     masks: FloatArray | None = None,
+    *,
+    of: str = "all",
 ) -> LSTMGradients:
     """Gradients of ``sum(y*dy) + sum(h_T*dstate.h) + sum(c_T*dstate.c)``, in float64.
 
-    dy ``[T, B, D*H]``; dstate, zeros if None; the rest as in ``forward``.
+    dy ``[T, B, D*H]``; dstate, zeros if None; of: what is differentiated, one of ``GRADIENTS``;
+    the rest as in ``forward``.
     """
-    return forward_and_gradients(spec, weights, x, dy, state, dstate, lengths, masks)[2]
+    return forward_and_gradients(spec, weights, x, dy, state, dstate, lengths, masks, of=of)[2]
 
 
 def forward_and_gradients(
@@ -83,10 +87,12 @@ def forward_and_gradients(
     dstate: LSTMState | None = None,
     lengths: Lengths = None,
     masks: FloatArray | None = None,
+    *,
+    of: str = "all",
 ) -> tuple[Float64, LSTMState, LSTMGradients]:
     """What ``forward`` and ``gradients`` return, from one forward pass."""
     y, final, traces = _forward(spec, weights, x, state, lengths, masks)
-    return y, final, _backward(spec, traces, dy, dstate, lengths, masks)
+    return y, final, _backward(spec, traces, dy, dstate, lengths, masks, of)
 
 
 def _backward(
@@ -96,7 +102,9 @@ def _backward(
     dstate: LSTMState | None,
     lengths: Lengths,
     masks: FloatArray | None,
+    of: str,
 ) -> LSTMGradients:
+    inputs = differentiated(of, "x", "h", "c")
     d_out = np.asarray(dy, np.float64)
     batch = d_out.shape[1]
     dh_last, dc_last = _state64(spec, dstate, batch)
@@ -113,19 +121,21 @@ def _backward(
             part = d_out[:, :, direction * spec.hidden_size : (direction + 1) * spec.hidden_size]
             if direction:
                 part = _reverse(part, lengths_)
-            dx, cell, dh_first[row], dc_first[row] = _layer_backward(
+            dz, cell, dh_first[row], dc_first[row] = _layer_backward(
                 trace, part, dh_last[row], dc_last[row]
             )
-            d_in = d_in + (_reverse(dx, lengths_) if direction else dx)
+            if layer or "x" in inputs:
+                dx = dz @ trace.weights.kernel.T
+                d_in = d_in + (_reverse(dx, lengths_) if direction else dx)
             cells.append(cell)
         layer_gradients.append(tuple(cells))
         if layer and masks is not None:
             d_in = d_in * np.asarray(masks[layer - 1], np.float64)
         d_out = d_in
     return LSTMGradients(
-        x=d_out,
+        x=d_out if "x" in inputs else None,
         weights=LSTMWeights(tuple(reversed(layer_gradients))),
-        state=LSTMState(h=dh_first, c=dc_first),
+        state=LSTMState(h=dh_first, c=dc_first) if "h" in inputs else None,
     )
 
 
@@ -192,7 +202,10 @@ def _layer_forward(
 def _layer_backward(
     trace: _LayerTrace, dy: Float64, dh: Float64, dc: Float64
 ) -> tuple[Float64, LayerWeights, Float64, Float64]:
-    """dx, the weights' gradients, dh0, dc0 of one direction; dh, dc flow into the last state."""
+    """dz ``[T, B, 4H]`` of the sums before the gates, the weights' gradients, dh0 and dc0.
+
+    Of one direction; dh and dc flow into the last state.
+    """
     dz = np.empty_like(trace.gates)
     for t in reversed(range(len(dz))):
         valid = trace.valid[t]
@@ -213,7 +226,7 @@ def _layer_backward(
         dh = dz[t] @ trace.weights.recurrent_kernel.T + (1.0 - valid) * dh
     flat = dz.reshape(-1, dz.shape[-1])
     return (
-        dz @ trace.weights.kernel.T,
+        dz,
         LayerWeights(
             trace.x.reshape(len(flat), -1).T @ flat,
             trace.h[:-1].reshape(len(flat), -1).T @ flat,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -37,11 +37,12 @@ class LSTMState:
 class LSTMGradients:
     """Gradients of ``sum(y * dy) + sum(h_T * dstate.h) + sum(c_T * dstate.c)``.
 
-    x: as the input, ``[time, batch, input_size]``.
+    x: as the input, ``[time, batch, input_size]``; None where it was not asked for.
     weights: arrays shaped as the weights they belong to.
-    state: with respect to the initial state.
+    state: with respect to the initial state; None where it was not asked for.
     """
 
-    x: FloatArray
+    # None, too, which only who did not ask for it meets: as ``re.Match.group`` is typed.
+    x: FloatArray | Any
     weights: LSTMWeights
-    state: LSTMState
+    state: LSTMState | Any

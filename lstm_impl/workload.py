@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -10,12 +11,29 @@ import numpy.typing as npt
 from lstm_impl.spec import FloatArray, LSTMSpec, require_positive_integer
 from lstm_impl.state import LSTMState
 
+_T = TypeVar("_T")
+
 MODES = ("inference", "training")
 OPTIMIZERS = ("sgd", "adam")
 
 MOST_LISTED = 1_000_000
 """Sequences of a batch whose lengths are added up one by one; of more, their mean is as good: it is
 off by less than one timestep in each million."""
+
+GRADIENTS = ("weights", "weights+input", "all")
+"""What a training step may differentiate. ``weights``: what a first layer's step computes, and each
+window's of truncated back-propagation; ``weights+input``: what a layer above another's does; and
+``all``: the weights, the input and the initial state."""
+
+_INPUTS_DIFFERENTIATED = dict(zip(GRADIENTS, (0, 1, 3), strict=True))
+
+
+def differentiated(gradients: str, x: _T, h: _T, c: _T) -> tuple[_T, ...]:
+    """Those of a step's inputs that are differentiated beside the weights: the first 0, 1 or 3.
+
+    gradients: one of ``GRADIENTS``.
+    """
+    return (x, h, c)[: _INPUTS_DIFFERENTIATED[gradients]]
 
 
 @dataclass(frozen=True)
@@ -39,8 +57,7 @@ class Workload:
     """How much data one step processes, and what is done with it.
 
     batch, timesteps: the sizes B and T.
-    mode: ``inference`` (the forward pass) or ``training`` (forward, and the gradients of every
-        weight, the input and the initial state).
+    mode: ``inference`` (the forward pass) or ``training`` (forward, and gradients).
     min_length: None if every sequence is T long; else lengths spread evenly from it to T,
         right-padded.
     window: None if the step takes the whole sequence at once; else it is cut into windows of this
@@ -49,6 +66,8 @@ class Workload:
     batch_major: the arrays on the device are ``[batch, time, feature]``.
     optimizer: None if the gradients are only computed; else one of ``OPTIMIZERS``, with which each
         training step, or each window of one, updates the weights.
+    gradients: what a training step, or each window of one, differentiates, one of ``GRADIENTS``.
+        Between layers the input's gradient is always computed. Inference has the default.
 
     Raises ValueError where a field is not what it should be.
     """
@@ -61,6 +80,7 @@ class Workload:
     dropout: float = 0.0
     batch_major: bool = False
     optimizer: str | None = None
+    gradients: str = "all"
 
     def __post_init__(self) -> None:
         require_positive_integer("Workload.batch", self.batch)
@@ -94,6 +114,15 @@ class Workload:
             raise ValueError(
                 f"Workload.optimizer is {self.optimizer!r}, but mode is {self.mode!r}; "
                 "expected None: only training updates weights"
+            )
+        if self.gradients not in GRADIENTS:
+            raise ValueError(
+                f"Workload.gradients is {self.gradients!r}; expected one of {', '.join(GRADIENTS)}"
+            )
+        if self.gradients != "all" and not self.training:
+            raise ValueError(
+                f"Workload.gradients is {self.gradients!r}, but mode is {self.mode!r}; "
+                "only training computes gradients: leave it out"
             )
 
     @property

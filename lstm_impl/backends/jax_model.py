@@ -25,7 +25,7 @@ from lstm_impl.backends.hlo import MOST, describe_hlo
 from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMWeights
-from lstm_impl.workload import OPTIMIZERS, Workload
+from lstm_impl.workload import OPTIMIZERS, Workload, differentiated
 
 INSTALL_CPU = "pip install jax"
 INSTALL_GPU = "pip install 'jax[cuda12]'"
@@ -197,8 +197,12 @@ class JaxModel(Model):
         self.parameters: list[Tensor] = []
         self._set_weights(weights)
         self._inference_step = jax.jit(self._inference)
-        self._training_step = jax.jit(self._training)
-        self._updating_steps = {"sgd": jax.jit(self._sgd), "adam": jax.jit(self._adam)}
+        # The first argument, what is differentiated, is part of the program.
+        self._training_step = jax.jit(self._training, static_argnums=0)
+        self._updating_steps = {
+            "sgd": jax.jit(self._sgd, static_argnums=0),
+            "adam": jax.jit(self._adam, static_argnums=0),
+        }
         self._optimizers: dict[str, Any] = {}
         self._last: Tensor = None
 
@@ -242,6 +246,7 @@ class JaxModel(Model):
 
     def _training(
         self,
+        gradients: str,
         parameters: Sequence[Tensor],
         x: Tensor,
         h: Tensor,
@@ -252,27 +257,34 @@ class JaxModel(Model):
         dh: Tensor,
         dc: Tensor,
     ) -> tuple[Any, ...]:
-        def forward(parameters: Sequence[Tensor], x: Tensor, h: Tensor, c: Tensor) -> Any:
-            return self.function(parameters, x, h, c, lengths, masks)
+        inputs = differentiated(gradients, x, h, c)
 
-        outputs, pull_back = self._jax.vjp(forward, parameters, x, h, c)
-        weights, dx, dh0, dc0 = pull_back((dy, dh, dc))
-        return (*outputs, dx, dh0, dc0, weights)
+        def forward(parameters: Sequence[Tensor], *inputs: Tensor) -> Any:
+            taken = [*inputs, *(x, h, c)[len(inputs) :]]
+            return self.function(parameters, taken[0], taken[1], taken[2], lengths, masks)
 
-    def _sgd(self, optimizer: tuple[()], parameters: Sequence[Tensor], *args: Tensor) -> Any:
-        results = self._training(parameters, *args)
+        outputs, pull_back = self._jax.vjp(forward, parameters, *inputs)
+        weights, *of_inputs = pull_back((dy, dh, dc))
+        return outputs, of_inputs, weights
+
+    def _sgd(
+        self, gradients: str, optimizer: tuple[()], parameters: Sequence[Tensor], *args: Tensor
+    ) -> Any:
+        results = self._training(gradients, parameters, *args)
         updated = [
             parameter - LEARNING_RATE * gradient
             for parameter, gradient in zip(parameters, results[-1], strict=True)
         ]
         return results, updated, optimizer
 
-    def _adam(self, optimizer: Any, parameters: Sequence[Tensor], *args: Tensor) -> Any:
+    def _adam(
+        self, gradients: str, optimizer: Any, parameters: Sequence[Tensor], *args: Tensor
+    ) -> Any:
         """What ``optax.adam`` computes, without another package to install."""
         jnp = self._jax.numpy
         step, moments = optimizer
         step = step + 1
-        results = self._training(parameters, *args)
+        results = self._training(gradients, parameters, *args)
         after = [
             (BETA1 * m + (1.0 - BETA1) * gradient, BETA2 * v + (1.0 - BETA2) * gradient**2)
             for (m, v), gradient in zip(moments, results[-1], strict=True)
@@ -321,6 +333,7 @@ class JaxModel(Model):
 
     def _train(
         self,
+        gradients: str,
         x: Tensor,
         h: Tensor,
         c: Tensor,
@@ -331,8 +344,10 @@ class JaxModel(Model):
         dc: Tensor,
     ) -> RawGradients:
         with self._wide():
-            raw = RawGradients(
-                *self._training_step(self.parameters, x, h, c, lengths, masks, dy, dh, dc)
+            raw = RawGradients.of(
+                *self._training_step(
+                    gradients, self.parameters, x, h, c, lengths, masks, dy, dh, dc
+                )
             )
         self._last = raw.c
         return raw
@@ -355,6 +370,7 @@ class JaxModel(Model):
     def _train_and_update(
         self,
         optimizer: str,
+        gradients: str,
         x: Tensor,
         h: Tensor,
         c: Tensor,
@@ -366,26 +382,30 @@ class JaxModel(Model):
     ) -> RawGradients:
         with self._wide():
             results, self.parameters, self._optimizers[optimizer] = self._updating_steps[optimizer](
+                gradients,
                 self._optimizers[optimizer],
                 self.parameters,
                 *(x, h, c, lengths, masks, dy, dh, dc),
             )
-        raw = RawGradients(*results)
+        raw = RawGradients.of(*results)
         self._last = raw.c
         return raw
 
-    def _lowered(self, training: bool, optimizer: str | None, args: Sequence[Tensor]) -> Any:
+    def _lowered(self, gradients: str | None, optimizer: str | None, args: Sequence[Tensor]) -> Any:
         with self._wide():
-            if optimizer is not None:
-                return self._updating_steps[optimizer].lower(
-                    self._optimizers[optimizer], self.parameters, *args
-                )
-            step = self._training_step if training else self._inference_step
-            return step.lower(self.parameters, *args)
+            if gradients is None:
+                return self._inference_step.lower(self.parameters, *args)
+            if optimizer is None:
+                return self._training_step.lower(gradients, self.parameters, *args)
+            return self._updating_steps[optimizer].lower(
+                gradients, self._optimizers[optimizer], self.parameters, *args
+            )
 
-    def _trace_ahead(self, training: bool, *args: Tensor, optimizer: str | None = None) -> None:
+    def _trace_ahead(
+        self, gradients: str | None, *args: Tensor, optimizer: str | None = None
+    ) -> None:
         # JAX keeps what it traced and lowered; the first call has only to compile it.
-        self._lowered(training, optimizer, args)
+        self._lowered(gradients, optimizer, args)
 
     def _host_weights(self, raw: Sequence[Tensor]) -> LSTMWeights:
         arrays = [self._host_float(gradient) for gradient in raw]
@@ -422,12 +442,13 @@ class JaxModel(Model):
         masks = None if inputs.masks is None else inputs.masks[:, part]
         state = (place(inputs.state.h), place(inputs.state.c))
         arguments = [sequence(inputs.x), *state, place(inputs.lengths), place(masks)]
-        if workload.training:
+        gradients = workload.gradients if workload.training else None
+        if gradients is not None:
             arguments += [sequence(inputs.dy), *state]
         if workload.optimizer is not None:
             self._start_optimizer(workload.optimizer)
         with self._wide():
-            compiled = self._lowered(workload.training, workload.optimizer, arguments).compile()
+            compiled = self._lowered(gradients, workload.optimizer, arguments).compile()
         found: dict[str, Any] = {
             "source": "compiled HLO",
             "device": self.device,

@@ -174,7 +174,9 @@ class LiteRTModel(Model):
     def _train(self, *args: Tensor) -> RawGradients:
         raise UnsupportedError(f"{self.backend.name}: LiteRT computes no gradients")
 
-    def _trace_ahead(self, training: bool, *args: Tensor, optimizer: str | None = None) -> None:
+    def _trace_ahead(
+        self, gradients: str | None, *args: Tensor, optimizer: str | None = None
+    ) -> None:
         self._interpreter(named(*args))
 
     def _host_weights(self, raw: Any) -> LSTMWeights:

@@ -79,6 +79,7 @@ class NumPyModel(Model):
 
     def _train(
         self,
+        gradients: str,
         x: Tensor,
         h: Tensor,
         c: Tensor,
@@ -88,7 +89,7 @@ class NumPyModel(Model):
         dh: Tensor,
         dc: Tensor,
     ) -> RawGradients:
-        y, state, gradients = reference.forward_and_gradients(
+        y, state, found = reference.forward_and_gradients(
             self.spec,
             self._weights,
             self._time_major(x),
@@ -97,15 +98,16 @@ class NumPyModel(Model):
             LSTMState(dh, dc),
             lengths,
             masks,
+            of=gradients,
         )
         return RawGradients(
             y=self._time_major(y),
             h=state.h,
             c=state.c,
-            dx=self._time_major(gradients.x),
-            dh=gradients.state.h,
-            dc=gradients.state.c,
-            weights=gradients.weights,
+            dx=None if found.x is None else self._time_major(found.x),
+            dh=None if found.state is None else found.state.h,
+            dc=None if found.state is None else found.state.c,
+            weights=found.weights,
         )
 
     def _start_optimizer(self, name: str) -> None:
@@ -114,6 +116,7 @@ class NumPyModel(Model):
     def _train_and_update(
         self,
         optimizer: str,
+        gradients: str,
         x: Tensor,
         h: Tensor,
         c: Tensor,
@@ -123,7 +126,7 @@ class NumPyModel(Model):
         dh: Tensor,
         dc: Tensor,
     ) -> RawGradients:
-        raw = self._train(x, h, c, lengths, masks, dy, dh, dc)
+        raw = self._train(gradients, x, h, c, lengths, masks, dy, dh, dc)
         changes = self._optimizers[optimizer].changes(raw.weights.arrays())
         self._weights = LSTMWeights.from_arrays(
             self.spec,

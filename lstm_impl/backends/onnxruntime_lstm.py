@@ -226,7 +226,9 @@ class OnnxRuntimeModel(Model):
     def _train(self, *args: Tensor) -> RawGradients:
         raise UnsupportedError(f"{self.backend.name}: ONNX Runtime computes no gradients")
 
-    def _trace_ahead(self, training: bool, *args: Tensor, optimizer: str | None = None) -> None:
+    def _trace_ahead(
+        self, gradients: str | None, *args: Tensor, optimizer: str | None = None
+    ) -> None:
         *_, lengths, masks = args
         self._session(lengths, masks)
 

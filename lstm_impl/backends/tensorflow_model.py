@@ -7,6 +7,7 @@ of how that loops. TensorFlow is imported when a model is built, never before.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import itertools
 import re
@@ -30,7 +31,7 @@ from lstm_impl.backends.hlo import describe_hlo
 from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.weights import LayerWeights, LSTMWeights
-from lstm_impl.workload import OPTIMIZERS, Workload
+from lstm_impl.workload import OPTIMIZERS, Workload, differentiated
 
 INSTALL_CPU = "pip install 'lstm-benchmark-suite[cpu]'"
 INSTALL_GPU = "pip install 'tensorflow[and-cuda]'"
@@ -344,7 +345,7 @@ class TensorFlowModel(Model):
             def backward(
                 dy: Tensor, dh: Tensor, dc: Tensor, variables: Tensors | None = None
             ) -> Any:
-                raw = self._train(x, h, c, lengths, masks, dy, dh, dc)
+                raw = self._train("all", x, h, c, lengths, masks, dy, dh, dc)
                 inputs = [raw.dx, raw.dh, raw.dc]
                 by_variable = {
                     id(variable): gradient
@@ -387,6 +388,7 @@ class TensorFlowModel(Model):
 
     def _training_body(
         self,
+        gradients: str,
         x: Tensor,
         h: Tensor,
         c: Tensor,
@@ -397,20 +399,23 @@ class TensorFlowModel(Model):
         dc: Tensor,
     ) -> tuple[Any, ...]:
         tf = self._tf
+        inputs = differentiated(gradients, x, h, c)
         with tf.device(self._tf_device), tf.GradientTape() as tape:
-            tape.watch([x, h, c])
+            tape.watch(inputs)
             y, h_last, c_last = self._call(x, h, c, lengths, masks, training=True)
-        dx, dh0, dc0, *weights = tape.gradient(
+        # Gradients written by hand, and those of a loop, have ops for every input. Of an input that
+        # is not asked for nothing reads them, and TensorFlow prunes them, in a loop too.
+        of_inputs, of_weights = tape.gradient(
             [y, h_last, c_last],
-            [x, h, c, *self.variables],
+            [inputs, self.variables],
             output_gradients=[dy, dh, dc],
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
-        return y, h_last, c_last, dx, dh0, dc0, weights
+        return (y, h_last, c_last), of_inputs, of_weights
 
     def _updating_body(self, optimizer: Optimizer) -> Callable[..., tuple[Any, ...]]:
-        def body(*args: Tensor) -> tuple[Any, ...]:
-            results = self._training_body(*args)
+        def body(gradients: str, *args: Tensor) -> tuple[Any, ...]:
+            results = self._training_body(gradients, *args)
             with self._tf.device(self._tf_device):
                 optimizer.apply(results[-1])
             return results
@@ -419,23 +424,27 @@ class TensorFlowModel(Model):
 
     def _function(
         self,
-        training: bool,
+        gradients: str | None,
         x: Tensor,
         lengths: Tensor | None,
         masks: Tensor | None,
         optimizer: str | None = None,
     ) -> Any:
-        """The traced step: one for each combination of optional inputs, and of shapes if static."""
-        key: tuple[Any, ...] = (training, lengths is not None, masks is not None, optimizer)
+        """The traced step: one for each combination of optional inputs, and of shapes if static.
+
+        gradients: None for inference.
+        """
+        key: tuple[Any, ...] = (gradients, lengths is not None, masks is not None, optimizer)
         if not self.backend.dynamic:
             key = (*key, *x.shape)
         if key not in self._functions:
             tf = self._tf
             body: Callable[..., tuple[Any, ...]] = self._inference_body
-            if training:
-                body = self._training_body
-            if optimizer is not None:
-                body = self._updating_body(self._optimizers[optimizer])
+            if gradients is not None:
+                training = self._training_body
+                if optimizer is not None:
+                    training = self._updating_body(self._optimizers[optimizer])
+                body = functools.partial(training, gradients)
 
             def step(
                 x: Tensor, h: Tensor, c: Tensor, optional: dict[str, Tensor], *rest: Tensor
@@ -444,12 +453,14 @@ class TensorFlowModel(Model):
 
             # A name of its own shows in profiles; and TensorFlow, which tells functions apart by
             # their code, would else warn of retracing when many models are built.
-            kind = optimizer or ("train" if training else "infer")
+            kind = optimizer or ("infer" if gradients is None else "train")
             name = f"{self.backend.name}_{kind}_{next(_numbers)}"
             step.__code__ = step.__code__.replace(co_name=re.sub(r"\W", "_", name))
             self._functions[key] = tf.function(
                 step,
-                input_signature=self._signature(lengths is not None, masks is not None, training)
+                input_signature=self._signature(
+                    lengths is not None, masks is not None, gradients is not None
+                )
                 if self.backend.dynamic
                 else None,
                 jit_compile=True if self.backend.xla else None,
@@ -500,13 +511,14 @@ class TensorFlowModel(Model):
         self, x: Tensor, h: Tensor, c: Tensor, lengths: Tensor | None, masks: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         with self._tf.device(self._tf_device):
-            y, h, c = self._function(False, x, lengths, masks)(
+            y, h, c = self._function(None, x, lengths, masks)(
                 x, h, c, self._optional(lengths, masks)
             )
         return y, h, c
 
     def _train(
         self,
+        gradients: str,
         x: Tensor,
         h: Tensor,
         c: Tensor,
@@ -517,8 +529,8 @@ class TensorFlowModel(Model):
         dc: Tensor,
     ) -> RawGradients:
         with self._tf.device(self._tf_device):
-            return RawGradients(
-                *self._function(True, x, lengths, masks)(
+            return RawGradients.of(
+                *self._function(gradients, x, lengths, masks)(
                     x, h, c, self._optional(lengths, masks), dy, dh, dc
                 )
             )
@@ -532,6 +544,7 @@ class TensorFlowModel(Model):
     def _train_and_update(
         self,
         optimizer: str,
+        gradients: str,
         x: Tensor,
         h: Tensor,
         c: Tensor,
@@ -542,16 +555,18 @@ class TensorFlowModel(Model):
         dc: Tensor,
     ) -> RawGradients:
         with self._tf.device(self._tf_device):
-            return RawGradients(
-                *self._function(True, x, lengths, masks, optimizer)(
+            return RawGradients.of(
+                *self._function(gradients, x, lengths, masks, optimizer)(
                     x, h, c, self._optional(lengths, masks), dy, dh, dc
                 )
             )
 
-    def _trace_ahead(self, training: bool, *args: Tensor, optimizer: str | None = None) -> None:
+    def _trace_ahead(
+        self, gradients: str | None, *args: Tensor, optimizer: str | None = None
+    ) -> None:
         x, h, c, lengths, masks, *rest = args
         with self._tf.device(self._tf_device):
-            self._function(training, x, lengths, masks, optimizer).get_concrete_function(
+            self._function(gradients, x, lengths, masks, optimizer).get_concrete_function(
                 x, h, c, self._optional(lengths, masks), *rest
             )
 
@@ -577,9 +592,10 @@ class TensorFlowModel(Model):
         lengths = None if inputs.lengths is None else self._to_device(inputs.lengths)
         masks = None if inputs.masks is None else self._to_device(inputs.masks)
         arguments = [x, h, c, self._optional(lengths, masks)]
-        if workload.training:
+        gradients = workload.gradients if workload.training else None
+        if gradients is not None:
             arguments += [place(inputs.dy), h, c]
-        function = self._function(workload.training, x, lengths, masks, workload.optimizer)
+        function = self._function(gradients, x, lengths, masks, workload.optimizer)
         with self._tf.device(self._tf_device):
             text = function.experimental_get_compiler_ir(*arguments)(stage="optimized_hlo")
         return describe_hlo(text)

@@ -22,7 +22,7 @@ from lstm_impl.backend import Availability, Backend, Model, RawGradients, Tensor
 from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.weights import LSTMWeights
-from lstm_impl.workload import OPTIMIZERS, Workload
+from lstm_impl.workload import OPTIMIZERS, Workload, differentiated
 
 INSTALL_CPU = "pip install torch --index-url https://download.pytorch.org/whl/cpu"
 INSTALL_GPU = "pip install torch"
@@ -174,6 +174,7 @@ class TorchModel(Model):
 
     def _train(
         self,
+        gradients: str,
         x: Tensor,
         h: Tensor,
         c: Tensor,
@@ -184,14 +185,17 @@ class TorchModel(Model):
         dc: Tensor,
     ) -> RawGradients:
         # Detached: the state of the window before must bring no gradient along.
-        x, h, c = (tensor.detach().requires_grad_() for tensor in (x, h, c))
+        x, h, c = (tensor.detach() for tensor in (x, h, c))
+        inputs = differentiated(gradients, x, h, c)
+        for tensor in inputs:
+            tensor.requires_grad_()
         with self.precision():
             outputs = self.network(x, h, c, lengths, masks)
-        dx, dh0, dc0, *weights = self._torch.autograd.grad(
-            outputs, [x, h, c, *self.trained(masks)], (dy, dh, dc)
+        found = self._torch.autograd.grad(outputs, [*inputs, *self.trained(masks)], (dy, dh, dc))
+        count = len(inputs)
+        return RawGradients.of(
+            [tensor.detach() for tensor in outputs], found[:count], list(found[count:])
         )
-        y, h_last, c_last = (tensor.detach() for tensor in outputs)
-        return RawGradients(y, h_last, c_last, dx, dh0, dc0, weights)
 
     def _start_optimizer(self, name: str) -> None:
         optim = self._torch.optim
@@ -206,6 +210,7 @@ class TorchModel(Model):
     def _train_and_update(
         self,
         optimizer: str,
+        gradients: str,
         x: Tensor,
         h: Tensor,
         c: Tensor,
@@ -215,7 +220,7 @@ class TorchModel(Model):
         dh: Tensor,
         dc: Tensor,
     ) -> RawGradients:
-        raw = self._train(x, h, c, lengths, masks, dy, dh, dc)
+        raw = self._train(gradients, x, h, c, lengths, masks, dy, dh, dc)
         # What ``backward`` leaves in .grad where there was nothing before.
         for parameter, gradient in zip(self.parameters, raw.weights, strict=True):
             parameter.grad = gradient

@@ -75,7 +75,16 @@ class RoundedModel(NumPyModel):
         return y, h_last, c_last
 
     def _train(
-        self, x: Any, h: Any, c: Any, lengths: Any, masks: Any, dy: Any, dh: Any, dc: Any
+        self,
+        gradients: str,
+        x: Any,
+        h: Any,
+        c: Any,
+        lengths: Any,
+        masks: Any,
+        dy: Any,
+        dh: Any,
+        dc: Any,
     ) -> RawGradients:
         y, h_last, c_last, traces = self._layers(x, h, c)
         flow, dh0, dc0 = np.asarray(dy), np.zeros_like(h), np.zeros_like(c)

@@ -21,7 +21,7 @@ from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend, reference
 from lstm_impl.backend import RawGradients
 from lstm_impl.backends.numpy_loop import NumPyModel
 from lstm_impl.weights import LayerWeights
-from lstm_impl.workload import OPTIMIZERS
+from lstm_impl.workload import GRADIENTS, OPTIMIZERS
 
 PRECISIONS = ("float64", "float32", "tf32", "float16", "bfloat16")
 SPECS = (
@@ -119,7 +119,7 @@ def scale_array(name: str, factor: float) -> Callable[[RawGradients], RawGradien
     return change
 
 
-GRADIENT_MUTATIONS = {
+GRADIENT_MUTATIONS: dict[str, Callable[[RawGradients], RawGradients]] = {
     "bias_step_doubled": scale_array("bias", 2.0),
     "kernel_gradient_dropped": scale_array("kernel", 0.0),
     "recurrent_gradient_negated": scale_array("recurrent_kernel", -1.0),
@@ -238,6 +238,65 @@ def test_a_changed_gradient_fails_in_every_precision(mutation: str, dtype: str) 
     model = GradientMutant(LSTMSpec(6, 8, dtype=dtype), GRADIENT_MUTATIONS[mutation])
     result = gate(model, Workload(5, 15, "training"))
     assert not result.passed, f"{mutation} was not noticed: {result.errors}"
+
+
+@pytest.fixture
+def nothing_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a new process: each mutant has the name of the backend that it was made of."""
+    monkeypatch.setattr(equivalence, "_all_judged", {})
+
+
+@pytest.mark.usefixtures("nothing_judged")
+@pytest.mark.parametrize("window", [None, 4])
+@pytest.mark.parametrize("gradients", ["weights", "weights+input"])
+@pytest.mark.parametrize("mutation", GRADIENT_MUTATIONS)
+def test_what_a_step_leaves_out_is_judged_all_the_same(
+    mutation: str, gradients: str, window: int | None
+) -> None:
+    def changed(raw: RawGradients) -> RawGradients:
+        left_out = raw.dx is None if mutation.startswith("dx") else raw.dh is None
+        of_state = mutation.startswith(("dx", "dh", "state"))
+        return raw if of_state and left_out else GRADIENT_MUTATIONS[mutation](raw)
+
+    workload = Workload(5, 15, "training", gradients=gradients, window=window)
+    assert not gate(GradientMutant(LSTMSpec(6, 8), changed), workload).passed
+
+
+class OnlyThere(NumPyModel):
+    """Wrong only in a step that differentiates what it is told."""
+
+    def __init__(self, spec: LSTMSpec, gradients: str) -> None:
+        super().__init__(get_backend("numpy"), spec, "cpu", False, LSTMWeights.random(spec, seed=3))
+        self._wrong = gradients
+        self.asked: list[tuple[str, int]] = []
+
+    def _train(self, *args: Any) -> RawGradients:
+        gradients, x = args[:2]
+        self.asked.append((gradients, len(x)))
+        raw = super()._train(*args)
+        return scale_array("bias", 1.01)(raw) if gradients == self._wrong else raw
+
+
+@pytest.mark.usefixtures("nothing_judged")
+def test_the_very_step_that_is_timed_is_judged() -> None:
+    spec = LSTMSpec(3, 4)
+    for wrong in GRADIENTS:
+        result = gate(OnlyThere(spec, wrong), Workload(2, 9, "training", gradients=wrong))
+        assert not result.passed
+        assert {"dx", "dh", "dc"} <= result.errors.keys()
+
+
+@pytest.mark.usefixtures("nothing_judged")
+def test_everything_is_judged_once_for_each_spec_and_on_little() -> None:
+    spec, workload = LSTMSpec(3, 4), Workload(64, 9, "training", gradients="weights")
+    first, second = (OnlyThere(spec, "nothing") for _ in range(2))
+    assert gate(first, workload).passed
+    assert first.asked == [*[("weights", 9)] * 2, *[("all", 3)] * 2]  # ordinary, then saturated
+    assert gate(second, replace(workload, timesteps=12, optimizer="sgd")).passed
+    assert set(second.asked) == {("weights", 12)}
+    other = OnlyThere(LSTMSpec(3, 5), "nothing")
+    assert gate(other, workload).passed
+    assert other.asked == first.asked
 
 
 def test_a_failure_names_the_array_its_error_and_its_bound() -> None:

@@ -130,8 +130,8 @@ def test_a_sigmoid_that_overflows_is_stopped() -> None:
 
 def test_a_backward_pass_that_overflows_is_stopped_in_every_precision() -> None:
     class Overflowing(NumPyModel):
-        def _train(self, x: Any, *rest: Any) -> RawGradients:
-            raw = super()._train(x, *rest)
+        def _train(self, gradients: str, x: Any, *rest: Any) -> RawGradients:
+            raw = super()._train(gradients, x, *rest)
             return replace(raw, dx=np.where(np.abs(x) > 50, np.nan, raw.dx))
 
     for dtype in PRECISIONS:

@@ -478,6 +478,34 @@ def test_a_training_step_stops_the_gradient_between_windows() -> None:
     np.testing.assert_allclose(raw.weights.arrays()[0], alone.weights.arrays()[0], atol=1e-5)
 
 
+@pytest.mark.parametrize("optimizer", [None, "adam"])
+def test_a_step_computes_the_gradients_that_its_workload_names(optimizer: str | None) -> None:
+    everything = build(DEEP).prepare(Workload(2, 4, "training", optimizer=optimizer)).run()
+    for gradients, asked in (("weights", ()), ("weights+input", ("dx",))):
+        workload = Workload(2, 4, "training", optimizer=optimizer, gradients=gradients)
+        raw = build(DEEP).prepare(workload).run()
+        for ours, theirs in zip(raw.weights.arrays(), everything.weights.arrays(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        for name in ("dx", "dh", "dc"):
+            if name in asked:
+                np.testing.assert_array_equal(getattr(raw, name), getattr(everything, name))
+            else:
+                assert getattr(raw, name) is None
+
+
+def test_a_user_may_ask_for_fewer_gradients() -> None:
+    inputs = Workload(2, 4, "training").inputs(DEEP)
+    everything = build(DEEP).gradients(inputs.x, inputs.dy, inputs.state)
+    weights = build(DEEP).gradients(inputs.x, inputs.dy, inputs.state, of="weights")
+    assert weights.x is weights.state is None
+    np.testing.assert_array_equal(weights.weights.arrays()[0], everything.weights.arrays()[0])
+    both = build(DEEP).gradients(inputs.x, inputs.dy, inputs.state, of="weights+input")
+    assert both.state is None
+    np.testing.assert_array_equal(both.x, everything.x)
+    with pytest.raises(ValueError, match=r"gradients is 'input'; expected one of weights, "):
+        build(DEEP).gradients(inputs.x, inputs.dy, of="input")
+
+
 def test_a_step_gives_the_model_its_lengths_and_masks() -> None:
     workload = Workload(3, 5, "training", min_length=2, dropout=0.5)
     inputs = workload.inputs(DEEP, seed=1)

@@ -55,6 +55,47 @@ def build(name: str, spec: LSTMSpec, batch_major: bool = False) -> Any:
     )
 
 
+# Products of a step in one layer: forward those of x and h, backward that of h (not in an unrolled
+# graph's first step) and those for the gradients of both kernels; each once a timestep, or once
+# where it is taken out of the loop. With the input's gradient there are as many more as of x.
+@pytest.mark.parametrize(
+    ("name", "products", "more"),
+    [
+        ("keras", 35, 7),
+        ("keras+unroll", 34, 7),
+        ("while_loop", 35, 7),
+        ("while_loop+preproject", 23, 1),
+        ("while_loop+hoisted", 17, 1),
+        ("static_unroll+hoisted", 16, 1),
+        ("keras+xla", 5, 1),
+        ("while_loop+hoisted+xla", 5, 1),
+    ],
+)
+def test_no_product_is_made_for_an_input_whose_gradient_is_not_asked_for(
+    name: str, products: int, more: int
+) -> None:
+    model = build(name, LSTMSpec(3, 4))
+
+    def made(gradients: str) -> int:
+        found = model.evidence(Workload(2, 7, "training", gradients=gradients))
+        if "hlo" in found:
+            return int(found["hlo"]["matrix_products"])
+        return sum(count for op, count in found["ops"].items() if "MatMul" in op)
+
+    assert made("weights") == products
+    assert made("weights+input") == products + more
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_step_of_fewer_gradients_is_the_same_step(name: str) -> None:
+    spec = LSTMSpec(3, 4, num_layers=2, bidirectional=True)
+    if get_backend(name).refusal(spec):
+        pytest.skip(f"{name} does not compute this")
+    for gradients in ("weights", "weights+input"):
+        result = gate(build(name, spec), Workload(2, 3, "training", gradients=gradients))
+        assert result.passed, result.describe()
+
+
 @pytest.mark.parametrize("name", ELSEWHERE)
 def test_a_backend_that_is_not_available_says_why(name: str) -> None:
     available = get_backend(name).availability("cpu")

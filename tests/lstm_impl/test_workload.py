@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_impl import PRECISIONS, LSTMSpec, Workload, dropout_masks
+from lstm_impl.workload import GRADIENTS, differentiated
 
 SPEC = LSTMSpec(3, 5, num_layers=3, bidirectional=True)
 
@@ -41,6 +42,11 @@ times = st.integers(1, 60)
         ),
         ({"mode": "training", "optimizer": 0}, "Workload.optimizer is 0; expected one of sgd"),
         ({"optimizer": "adam"}, "Workload.optimizer is 'adam', but mode is 'inference'"),
+        (
+            {"mode": "training", "gradients": "input"},
+            "Workload.gradients is 'input'; expected one of weights, weights.input, all",
+        ),
+        ({"gradients": "weights"}, "Workload.gradients is 'weights', but mode is 'inference'"),
     ],
 )
 def test_a_field_that_makes_no_sense_is_named(fields: dict[str, Any], says: str) -> None:
@@ -51,6 +57,11 @@ def test_a_field_that_makes_no_sense_is_named(fields: dict[str, Any], says: str)
 def test_training_is_asked_for_by_mode() -> None:
     assert Workload(1, 1, "training").training
     assert not Workload(1, 1).training
+
+
+def test_what_is_differentiated_beside_the_weights_is_the_first_of_the_inputs() -> None:
+    found = {each: differentiated(each, "x", "h", "c") for each in GRADIENTS}
+    assert found == {"weights": (), "weights+input": ("x",), "all": ("x", "h", "c")}
 
 
 # -- lengths
