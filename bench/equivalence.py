@@ -27,7 +27,7 @@ import threadpoolctl
 from bench import saturated, structure
 from bench.judged import Judged
 from lstm_impl import reference
-from lstm_impl.backend import Backend, Model, get_backend
+from lstm_impl.backend import Backend, Model, get_backend, input_seed
 from lstm_impl.optimizer import BETA2, LEARNING_RATE, NumPyOptimizer
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.state import LSTMGradients, LSTMState
@@ -164,7 +164,9 @@ def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = 
         keep(found, allowed)
         keep(*structure.gains(spec, ours, theirs))
         if structure.may_be_coarser(spec, theirs):
-            coarse = _judged(judge, spec, *structure.rounded(weights, given), part, workload)
+            coarse_weights, coarse_inputs = structure.rounded(weights, given)
+            dstate = final_gradient(coarse_inputs.state) if workload.training else None
+            coarse = _judged(judge, spec, coarse_weights, coarse_inputs, part, dstate)
             keep(*structure.coarseness(ours, theirs, coarse))
         state = LSTMState(theirs["h"], theirs["c"])
     large, given = saturated.saturated(spec, weights, inputs, parts[0])
@@ -211,6 +213,77 @@ def _everything(
     if key not in _all_judged:
         _all_judged[key] = gate(model, small, judge=numpy_judge(model.spec))
     return _all_judged[key].errors, _all_judged[key].bounds
+
+
+FOLLOWED = 20 * LEARNING_RATE
+"""More that results may be off after updates of the weights: where a gradient is nearly zero, Adam
+moves a weight by the learning rate in the direction of its sign, which is rounding's."""
+
+MOVED = 0.25
+"""How far what a timed step has added to the weights may be from what the optimizer's formula adds,
+by its root mean square, for the same reason. An update that is not made is off by 1."""
+
+
+def gate_last(
+    model: Model,
+    workload: Workload,
+    seed: int,
+    number: int,
+    ours: Mapping[str, FloatArray],
+    judge: Judge | None = None,
+) -> GateResult:
+    """Compare what a step computed when it was timed with the reference.
+
+    seed: of ``Model.prepare``. number: which set of inputs it worked on. ours: ``Step.results`` of
+    the call. It is compared with all that the step works through, window after window: the last
+    one's results, and the final state. With an optimizer the call must have been the first after
+    ``Step.restart``, and the model's weights be those that it left; the reference makes the same
+    updates by the formula.
+    """
+    spec, weights = model.spec, model.given_weights or model.get_weights()
+    inputs = workload.inputs(spec, input_seed(seed, number))
+    if not workload.training:
+        inputs = replace(inputs, masks=None)
+    judge = judge or choose_judge(spec, workload)
+    zero = LSTMState.zeros(spec, workload.batch)
+    optimizer = NumPyOptimizer(workload.optimizer) if workload.optimizer else None
+    followed = weights
+    parts = workload.windows()
+    for part in parts:
+        needed = workload.training and (optimizer is not None or part == parts[-1])
+        theirs = _judged(judge, spec, followed, inputs, part, zero if needed else None)
+        inputs = replace(inputs, state=LSTMState(theirs["h"], theirs["c"]))
+        if optimizer is not None:
+            changes = optimizer.changes([theirs[f"d{name}"] for name in weights.names()])
+            arrays = zip(followed.arrays(), changes, strict=True)
+            followed = LSTMWeights.from_arrays(spec, [old + change for old, change in arrays])
+    theirs = asked_for(theirs, workload)
+    missing = [name for name in theirs if name not in ours]
+    found = dict.fromkeys(missing, math.inf)
+    theirs = {name: array for name, array in theirs.items() if name not in missing}
+    found |= compare(ours, theirs)
+    allowed = bounds(spec, workload.batch, workload.timesteps, list(found))
+    more, most = structure.gains(spec, ours, theirs)
+    found, allowed = found | more, allowed | most
+    if optimizer is not None:
+        allowed = {name: bound + FOLLOWED for name, bound in allowed.items()}
+        found["update"] = _moved(weights, model.get_weights(), followed)
+        allowed["update"] = MOVED
+    passed = all(found[name] <= allowed[name] for name in found)
+    return GateResult(passed, judge.name, found, allowed)
+
+
+def _moved(before: LSTMWeights, after: LSTMWeights, expected: LSTMWeights) -> float:
+    """How far the weights' way is from the one expected, relative to it: root mean squares."""
+
+    def flat(weights: LSTMWeights) -> FloatArray:
+        return np.concatenate([np.ravel(each).astype(np.float64) for each in weights.arrays()])
+
+    way = flat(expected) - flat(before)
+    off = flat(after) - flat(expected)
+    if not np.all(np.isfinite(off)):
+        return math.inf
+    return float(np.sqrt(np.mean(off**2) / np.mean(way**2)))
 
 
 def bounds(spec: LSTMSpec, batch: int, timesteps: int, names: list[str]) -> Errors:
@@ -317,11 +390,15 @@ def named(
 
 @dataclass(frozen=True)
 class Judge:
-    """Whose results count as right: a name for the record, and how it computes them."""
+    """Whose results count as right: a name for the record, and how it computes them.
+
+    run: from weights, inputs, the part of them that is meant, the initial state, and the gradient
+        that flows into the final state; without one, no gradients.
+    """
 
     name: str
     run: Callable[
-        [LSTMWeights, Inputs, slice, LSTMState, bool],
+        [LSTMWeights, Inputs, slice, LSTMState, LSTMState | None],
         tuple[FloatArray, LSTMState, LSTMGradients | None],
     ]
 
@@ -375,18 +452,22 @@ def prove(name: str, spec: LSTMSpec) -> None:
 
 def _framework_judge(backend: Backend, spec: LSTMSpec) -> Judge:
     def run(
-        weights: LSTMWeights, inputs: Inputs, part: slice, state: LSTMState, training: bool
+        weights: LSTMWeights,
+        inputs: Inputs,
+        part: slice,
+        state: LSTMState,
+        dstate: LSTMState | None,
     ) -> tuple[FloatArray, LSTMState, LSTMGradients | None]:
         model = backend.build(spec, weights, "cpu")
         masks = None if inputs.masks is None else inputs.masks[:, part]
-        if not training:
+        if dstate is None:
             y, final = model.forward(inputs.x[part], state, inputs.lengths, masks=masks)
             return y, final, None
         return model.forward_and_gradients(
             inputs.x[part],
             inputs.dy[part],
             state,
-            final_gradient(state),
+            dstate,
             inputs.lengths,
             masks=masks,
         )
@@ -398,11 +479,15 @@ def numpy_judge(spec: LSTMSpec) -> Judge:
     """The float64 NumPy reference."""
 
     def run(
-        weights: LSTMWeights, inputs: Inputs, part: slice, state: LSTMState, training: bool
+        weights: LSTMWeights,
+        inputs: Inputs,
+        part: slice,
+        state: LSTMState,
+        dstate: LSTMState | None,
     ) -> tuple[FloatArray, LSTMState, LSTMGradients | None]:
         masks = None if inputs.masks is None else inputs.masks[:, part]
         with few_threads(spec, inputs.x.shape[1]):
-            if not training:
+            if dstate is None:
                 y, final = reference.forward(
                     spec, weights, inputs.x[part], state, inputs.lengths, masks
                 )
@@ -413,7 +498,7 @@ def numpy_judge(spec: LSTMSpec) -> Judge:
                 inputs.x[part],
                 inputs.dy[part],
                 state,
-                final_gradient(state),
+                dstate,
                 inputs.lengths,
                 masks,
             )
@@ -459,12 +544,16 @@ def _results(
             gradients = replace(gradients, x=swap(gradients.x))
     else:
         y, final = model.forward(x, state, inputs.lengths, masks=masks)
-    theirs = _judged(judge, model.spec, weights, inputs, part, workload)
-    ours = named(swap(y), final, gradients)
-    # The judge computes every gradient: of those the step is judged by what it was asked for.
+    dstate = final_gradient(state) if workload.training else None
+    theirs = _judged(judge, model.spec, weights, inputs, part, dstate)
+    return named(swap(y), final, gradients), asked_for(theirs, workload)
+
+
+def asked_for(theirs: Mapping[str, FloatArray], workload: Workload) -> dict[str, FloatArray]:
+    """Of all that a judge computes, what the workload's step is asked for."""
     flow = ("dx", "dh", "dc")
     left_out = set(flow) - set(differentiated(workload.gradients, *flow))
-    return ours, {name: array for name, array in theirs.items() if name not in left_out}
+    return {name: array for name, array in theirs.items() if name not in left_out}
 
 
 _remembered: dict[str, dict[str, FloatArray]] = {}
@@ -482,18 +571,20 @@ def _judged(
     weights: LSTMWeights,
     inputs: Inputs,
     part: slice,
-    workload: Workload,
+    dstate: LSTMState | None,
 ) -> dict[str, FloatArray]:
-    training, state = workload.training, inputs.state
-    digest = hashlib.sha256(f"{judge.name} {spec} {part} {training}".encode())
+    state = inputs.state
+    digest = hashlib.sha256(f"{judge.name} {spec} {part} {dstate is not None}".encode())
+    flowing = () if dstate is None else (dstate.h, dstate.c)
     optional = [array for array in (inputs.lengths, inputs.masks) if array is not None]
+    optional += flowing
     for array in (*weights.arrays(), inputs.x, inputs.dy, state.h, state.c, *optional):
         digest.update(np.ascontiguousarray(array).tobytes())
     key = digest.hexdigest()
     if key not in _remembered:
         kept = _session.find(key) if _session else None
         if kept is None:
-            kept = named(*judge.run(weights, inputs, part, state, training))
+            kept = named(*judge.run(weights, inputs, part, state, dstate))
             if _session:
                 _session.keep(key, kept)
         _remembered[key] = kept

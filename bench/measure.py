@@ -36,6 +36,7 @@ from lstm_impl import (
     Workload,
     get_backend,
 )
+from lstm_impl.backend import Results
 
 BUSY = 0.1
 """Part of the machine's processors that others may keep busy. A tenth is what a desktop does at
@@ -54,6 +55,7 @@ MOST_EVIDENCE = 1_000_000
 NOT_MEASURED, REFUSED, FAILED = "not_measured", "refused", "failed"
 
 Gate: TypeAlias = Callable[[Model, Workload, int], GateResult]
+GateLast: TypeAlias = Callable[[Model, Workload, int, int, Results], GateResult]
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ class Prepared:
     """A case that may be timed: it has passed the gate.
 
     build, judging, looking, starting: seconds, as in ``Measured``. memory: what it held on a GPU.
-    guard: to be around whatever more is asked of it.
+    guard: to be around whatever more is asked of it. model: what the step is of.
     """
 
     step: Step
@@ -168,6 +170,7 @@ class Prepared:
     starting: float
     memory: Figures | None = None
     guard: Guard = field(default_factory=Guard)
+    model: Model | None = None
 
 
 @dataclass(frozen=True)
@@ -201,6 +204,7 @@ class Bench:
     )
     case_limit: float | None = None
     interrupts: Interrupts = field(default_factory=Interrupts)
+    gate_last: GateLast = equivalence.gate_last
 
     def frameworks(self, device: str) -> set[str]:
         """Those that this process computes with on a device."""
@@ -276,6 +280,12 @@ def _measure_group(cases: Sequence[Case], plan: Plan, seed: int, bench: Bench) -
         prepared, series = ready[case.id], timed[case.id]
         if isinstance(series, Broken):
             results[case.id] = failed(series.error, series.during)
+            continue
+        begun = bench.clock.now()
+        wrong = judge_last(case, prepared, series, seed, bench)
+        judging = prepared.judging + bench.clock.now() - begun
+        if wrong is not None:
+            results[case.id] = wrong
         else:
             results[case.id] = under_roofs(
                 case,
@@ -285,7 +295,7 @@ def _measure_group(cases: Sequence[Case], plan: Plan, seed: int, bench: Bench) -
                     first_use=prepared.first_use,
                     gate=prepared.gate,
                     evidence=prepared.evidence,
-                    judging=prepared.judging,
+                    judging=judging,
                     looking=prepared.looking,
                     timing=timing_each,
                     starting=prepared.starting,
@@ -301,6 +311,32 @@ def _measure_group(cases: Sequence[Case], plan: Plan, seed: int, bench: Bench) -
                 found = with_needs(case, found, ready[case.id], seed, took[case.id], bench)
                 results[case.id] = replace(found, remarks=tuple(ready[case.id].guard.remarks))
     return {case.id: results[case.id] for case in cases}
+
+
+def judge_last(
+    case: Case, prepared: Prepared, series: Series, seed: int, bench: Bench
+) -> Unmeasured | None:
+    """Why what a case computed while it was timed is wrong; None if it is right.
+
+    The gate has judged the same function before; this is for what it does only when it is timed.
+    """
+    if series.last is None or prepared.model is None:
+        return None
+    during = "while what it computed in the last timed call was judged"
+    try:
+        with ignored_deprecations(), prepared.guard:
+            result = bench.gate_last(
+                prepared.model, case.workload, seed, series.last.inputs, series.last.results
+            )
+    except Exception as error:
+        return failed(error, during)
+    if result.passed:
+        return None
+    return Unmeasured(
+        FAILED,
+        f"what was timed does not compute what the reference computes: {result.describe()}",
+        "it was right before it was timed; its time would be that of another function",
+    )
 
 
 @contextlib.contextmanager
@@ -427,7 +463,18 @@ def _prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
                 _text("missing evidence", missing),
                 "its time would be that of something else; none was taken",
             )
-        return Prepared(step, build, first_use, result, evidence, judging, looking, starting, held)
+        return Prepared(
+            step,
+            build,
+            first_use,
+            result,
+            evidence,
+            judging,
+            looking,
+            starting,
+            held,
+            model=model,
+        )
     except UnavailableError as error:
         return Unmeasured(NOT_MEASURED, one_line(error))
     except UnsupportedError as error:

@@ -20,7 +20,7 @@ from functools import partial
 from typing import TypeAlias
 
 from bench.stats import median_interval
-from lstm_impl.backend import Step
+from lstm_impl.backend import INPUTS, Results, Step
 
 Guard: TypeAlias = contextlib.AbstractContextManager[object]
 
@@ -74,12 +74,22 @@ MOST_ROUNDS = 2000
 """Past this the interval of a median narrows by less than 2% for each hundred rounds more, and the
 result file is all samples."""
 
+_UNGUESSED = random.SystemRandom()
+
+LATE_TRIES = 3
+"""Blocks whose work seems to go on after the wait before a step counts as one that is not waited
+for: a machine that stands still just then may make one of them seem so."""
+
 MOST_CLOCK_READS = 10_000_000
 """In search of its resolution. The coarsest clock in use, 16 ms, moves within a million."""
 
 
 class TimingError(RuntimeError):
     """A step or the clock cannot be timed; the message says why."""
+
+
+class NotWaitedForError(TimingError):
+    """Work went on after the wait that should have ended it: its times are too short."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +155,14 @@ class FirstUse:
 
 
 @dataclass(frozen=True)
+class Last:
+    """What the last call of a block computed, and on which of the step's inputs."""
+
+    inputs: int
+    results: Results
+
+
+@dataclass(frozen=True)
 class Series:
     """What was measured of one step.
 
@@ -156,6 +174,8 @@ class Series:
     stopped: why there are no more blocks.
     steady: whether the two halves of the blocks agree; None if there are too few to tell.
     synchronize: seconds that waiting takes when there is nothing to wait for.
+    last: what the last call in a block computed, for who wants to judge it; None if the step cannot
+        show it.
     """
 
     calls: int
@@ -165,6 +185,7 @@ class Series:
     stopped: Stopped
     steady: bool | None
     synchronize: float
+    last: Last | None = None
 
     @property
     def samples(self) -> tuple[float, ...]:
@@ -205,6 +226,11 @@ def measure(
     others go on; an interruption (Ctrl-C) is let through. Rounds are made until every member's
     interval is as narrow as ``plan.precision`` or the next one would end after the time is up.
     guards: entered around each use of a step, outside the clock.
+
+    Which of a step's inputs a block works on is drawn anew for each, outside the clock. After the
+    samples comes one block more, which is like them but for what its last call computed: that is
+    kept for the judge (``Series.last``). A step that is still at work when it has been waited for
+    is ``Broken``.
     """
     # Its first call imports what it needs, a third of a second that is not to be the group's.
     median_interval([1.0] * FEWEST_SAMPLES)
@@ -212,6 +238,7 @@ def measure(
     group.calibrate()
     group.warm_up()
     reason = group.take_samples()
+    group.look_at_last()
     return {name: member.result(plan, reason) for name, member in group.members.items()}
 
 
@@ -253,27 +280,80 @@ class _Member:
     blocks: list[float] = field(default_factory=list)
     rounds: list[int] = field(default_factory=list)
     broken: Broken | None = None
+    inputs: int = 0
+    last: Last | None = None
+
+    def choose(self, inputs: int) -> None:
+        """The set of inputs that the next block works on."""
+        if self.step.use is not None:
+            self.inputs = inputs
+            self.step.use(inputs)
 
     def block(self, clock: Clock) -> float:
         """Seconds of one block: its calls and one wait at the end."""
+        # From a source that no seed tells a backend.
+        self.choose(_UNGUESSED.randrange(INPUTS))
+        return self._block(clock)[0]
+
+    def _block(self, clock: Clock) -> tuple[float, object]:
+        """The same, and what the last call returned; what the others did is let go at once, as it
+        would be without a judge."""
         if self.calls > 1:
             # Another member ran last and the caches are its own. One call outside the clock brings
             # ours back; where a single call is a whole block, it is too long for that to count.
             self.step.run()
             self.step.synchronize()
-        run, calls = self.step.run, range(self.calls)
+        run, before_last = self.step.run, range(self.calls - 1)
         collecting = gc.isenabled()
         gc.disable()  # a collection inside a block would time the garbage of the whole process
         try:
             start = clock.now()
-            for _ in calls:
+            for _ in before_last:
                 run()
+            returned = run()
             self.step.synchronize()
             self.latest = clock.now() - start
         finally:
             if collecting:
                 gc.enable()
-        return self.latest
+        return self.latest, returned
+
+    def look_at_last(self, clock: Clock) -> None:
+        """One more block, and what its last call computed.
+
+        A step that changes its own weights computes something else in each call; for the judge it
+        begins anew after the block, and the same function is called once. The inputs are not those
+        of the first call, which a step may remember.
+        """
+        step = self.step
+        if step.results is None:
+            return
+        self.choose(INPUTS - 1)
+        for _ in range(LATE_TRIES):
+            elapsed, returned = self._block(clock)
+            start = clock.now()
+            results = step.results(returned)
+            first = clock.now() - start
+            # A result that is there is copied as fast as that of a call by itself; for one that is
+            # not, the copy waits for a whole block.
+            returned = step.run()
+            step.synchronize()
+            start = clock.now()
+            step.results(returned)
+            late = first - (clock.now() - start)
+            if late <= elapsed:
+                break
+        else:
+            raise NotWaitedForError(
+                f"after a block of {elapsed:.3g} s and the wait that should end it, its last "
+                f"result was not there for another {late:.3g} s: it is not waited for"
+            )
+        if step.restart is not None:
+            step.restart()
+            returned = step.run()
+            step.synchronize()
+            results = step.results(returned)
+        self.last = Last(self.inputs, results)
 
     def calibrate(self, clock: Clock, seconds: float) -> None:
         """Find the number of calls that makes a block long enough; ``seconds`` are for all."""
@@ -358,6 +438,7 @@ class _Member:
             stopped=Stopped.PRECISE if precise else reason,
             steady=halves_agree(samples),
             synchronize=self.synchronize,
+            last=self.last,
         )
 
 
@@ -431,3 +512,8 @@ class _Group:
             if not self._round_fits(1.0):
                 return Stopped.TIME
         return Stopped.ROUNDS
+
+    def look_at_last(self) -> None:
+        for member in self._shuffled():
+            during = "when its last result was looked at"
+            self._try(member, during, partial(member.look_at_last, self._clock))

@@ -16,11 +16,10 @@ import abc
 import difflib
 import importlib
 import importlib.metadata
-import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -85,19 +84,61 @@ class RawGradients:
         return cls(y, h, c, dx, dh, dc, weights)
 
 
+class RawOutputs(NamedTuple):
+    """What inference returns, still on the device: the outputs and the final state."""
+
+    y: Tensor
+    h: Tensor
+    c: Tensor
+
+
+Results: TypeAlias = Mapping[str, FloatArray]
+"""Host arrays by name, time-major: y, h, c and, of a training step, dx, dh, dc (where there are
+any) and dlayer0.forward.kernel and its like."""
+
+INPUTS = 2
+"""Sets of inputs that a step can work on: with two, what is remembered of one is wrong for the
+other; each more would hold its place on the device."""
+
+
+def input_seed(seed: int, number: int) -> int:
+    """The seed of the inputs of a step's set ``number``, from the seed of the first."""
+    return seed + 7919 * number  # a prime: neighbouring seeds share no set
+
+
 @dataclass(frozen=True)
 class Step:
     """One unit of work, ready to be timed: nothing in it crosses between host and device.
 
-    run: does the work once and returns what it computed, of the last window where there are several
-        (not waited for): the outputs in inference, ``RawGradients`` in training.
+    run: does the work once and returns what it computed (not waited for), of the last window where
+        there are several: ``RawOutputs`` in inference, ``RawGradients`` in training.
     synchronize: returns when all work handed to the device is done.
     trace: what can be done before the first call that is not compiling, such as tracing a graph.
+    use: choose the set of inputs, under ``INPUTS``, that the next calls work on; the second is
+        placed on the device when it is first chosen. Its seed is ``input_seed``'s.
+    results: what a call returned, on the host.
+    restart: begin anew with the weights that the model was given and a new optimizer; None where
+        calls do not change them.
+
+    Without ``use`` or ``results`` what is timed is not judged.
     """
 
     run: Callable[[], Tensor]
     synchronize: Callable[[], None]
     trace: Callable[[], None]
+    use: Callable[[int], None] | None = None
+    results: Callable[[Tensor], Results] | None = None
+    restart: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """One set of inputs on the device: the initial state; x, dy and masks of each window, as they
+    are and with the other sign of dy (none without an optimizer)."""
+
+    h: Tensor
+    c: Tensor
+    windows: tuple[list[tuple[Tensor, Tensor, Tensor]], list[tuple[Tensor, Tensor, Tensor]]]
 
 
 class Backend(abc.ABC):
@@ -436,7 +477,6 @@ class Model(abc.ABC):
         optimizer = workload.optimizer
         if optimizer is not None:
             self._start_optimizer(optimizer)
-        inputs = workload.inputs(self.spec, seed)
 
         def place(array: npt.NDArray[np.generic] | None) -> Tensor | None:
             return None if array is None else self._to_device(array)
@@ -444,48 +484,76 @@ class Model(abc.ABC):
         def swap(array: FloatArray) -> FloatArray:
             return np.swapaxes(array, 0, 1) if self.batch_major else array
 
-        windows = [
-            (
-                place(swap(inputs.x[part])),
-                place(swap(inputs.dy[part])),
-                place(None if inputs.masks is None else inputs.masks[:, part]),
+        def placed(number: int) -> _Placed:
+            inputs = workload.inputs(self.spec, input_seed(seed, number))
+            windows = [
+                (
+                    place(swap(inputs.x[part])),
+                    place(swap(inputs.dy[part])),
+                    place(None if inputs.masks is None else inputs.masks[:, part]),
+                )
+                for part in workload.windows()
+            ]
+            negated = [
+                (x, place(swap(-inputs.dy[part])), masks)
+                for (x, _, masks), part in zip(windows, workload.windows(), strict=True)
+                if optimizer is not None
+            ]
+            h, c = place(inputs.state.h), place(inputs.state.c)
+            return _Placed(h, c, (windows, negated))
+
+        sets = {0: placed(0)}
+        given = sets[0]
+        turn = 0
+        lengths = place(workload.lengths())
+        zero = place(
+            np.zeros(
+                (self.spec.state_layers, workload.batch, self.spec.hidden_size),
+                self.spec.precision.storage,
             )
-            for part in workload.windows()
-        ]
-        h0, c0, lengths = place(inputs.state.h), place(inputs.state.c), place(inputs.lengths)
-        zero = place(np.zeros_like(inputs.state.h))
+        )
+
+        def use(number: int) -> None:
+            nonlocal given
+            if number not in sets:
+                sets[number] = placed(number)
+            given = sets[number]
 
         def infer() -> Tensor:
-            h, c = h0, c0
-            for x, _, _ in windows:
+            h, c = given.h, given.c
+            for x, _, _ in given.windows[0]:
                 y, h, c = self._infer(x, h, c, lengths, None)
-            return y
+            return RawOutputs(y, h, c)
 
         def train() -> Tensor:
-            h, c = h0, c0
-            for x, dy, masks in windows:
+            h, c = given.h, given.c
+            for x, dy, masks in given.windows[0]:
                 raw = self._train(workload.gradients, x, h, c, lengths, masks, dy, zero, zero)
                 h, c = raw.h, raw.c
             return raw
 
-        negated = [
-            (x, place(swap(-inputs.dy[part])), masks)
-            for (x, _, masks), part in zip(windows, workload.windows(), strict=True)
-            if optimizer is not None
-        ]
-        signs = itertools.cycle((windows, negated))
-
         def train_and_update() -> Tensor:
-            h, c = h0, c0
-            for x, dy, masks in next(signs):
+            nonlocal turn
+            h, c = given.h, given.c
+            for x, dy, masks in given.windows[turn]:
                 raw = self._train_and_update(
                     str(optimizer), workload.gradients, x, h, c, lengths, masks, dy, zero, zero
                 )
                 h, c = raw.h, raw.c
+            turn = 1 - turn
             return raw
+
+        def restart() -> None:
+            nonlocal turn
+            if self.given_weights is not None:
+                self._set_weights(self.given_weights)
+            self._start_optimizer(str(optimizer))
+            turn = 0
 
         def trace() -> None:
             # The last window may be shorter than the rest: a graph of its own where shapes count.
+            windows = given.windows[0]
+            h0, c0 = given.h, given.c
             for x, dy, masks in {id(w): w for w in (windows[0], windows[-1])}.values():
                 if workload.training:
                     arguments = (x, h0, c0, lengths, masks, dy, zero, zero)
@@ -494,7 +562,34 @@ class Model(abc.ABC):
                     self._trace_ahead(None, x, h0, c0, lengths, None)
 
         run = train if workload.training else infer
-        return Step(run if optimizer is None else train_and_update, self.synchronize, trace)
+        return Step(
+            run if optimizer is None else train_and_update,
+            self.synchronize,
+            trace,
+            use,
+            self._host_results,
+            None if optimizer is None else restart,
+        )
+
+    def _host_results(self, raw: RawOutputs | RawGradients) -> Results:
+        """What a step returned, on the host and time-major."""
+
+        def swap(array: FloatArray) -> FloatArray:
+            return np.swapaxes(array, 0, 1) if self.batch_major else array
+
+        found = {"y": swap(self._host_float(raw.y))}
+        found |= {"h": self._host_float(raw.h), "c": self._host_float(raw.c)}
+        if isinstance(raw, RawGradients):
+            flow = {"dx": raw.dx, "dh": raw.dh, "dc": raw.dc}
+            found |= {n: self._host_float(each) for n, each in flow.items() if each is not None}
+            if "dx" in found:
+                found["dx"] = swap(found["dx"])
+            weights = self._host_weights(raw.weights)
+            found |= {
+                f"d{name}": array
+                for name, array in zip(weights.names(), weights.arrays(), strict=True)
+            }
+        return found
 
     # -- checks
 

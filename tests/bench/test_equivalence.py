@@ -429,7 +429,7 @@ def test_small_products_of_the_reference_are_not_shared_between_threads(
     with threadpoolctl.threadpool_limits(2, user_api="blas"):
         before = blas_threads()
         judge = equivalence.numpy_judge(spec)
-        judge.run(weights, inputs, slice(0, 2), inputs.state, False)
+        judge.run(weights, inputs, slice(0, 2), inputs.state, None)
         assert blas_threads() == before
     assert set(seen) == threads
 

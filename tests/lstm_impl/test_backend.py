@@ -461,9 +461,10 @@ def test_a_step_works_through_the_windows_with_the_state_carried() -> None:
     step.trace()
     last = step.run()
     step.synchronize()
-    whole, _ = model.forward(inputs.x, inputs.state)
-    np.testing.assert_allclose(last, whole[6:], atol=1e-6)
-    np.testing.assert_array_equal(step.run(), last)  # and begins again at the next call
+    whole, final = model.forward(inputs.x, inputs.state)
+    np.testing.assert_allclose(last.y, whole[6:], atol=1e-6)
+    np.testing.assert_allclose(last.c, final.c, atol=1e-6)
+    np.testing.assert_array_equal(step.run().y, last.y)  # and begins again at the next call
 
 
 def test_a_training_step_stops_the_gradient_between_windows() -> None:
