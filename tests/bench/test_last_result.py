@@ -29,7 +29,7 @@ SPEC = LSTMSpec(3, 4)
 INFERENCE, TRAINING = Workload(4, 6), Workload(4, 6, "training")
 STREAM = Workload(4, 7, "training", window=3)
 HONEST_CALLS = 4
-"""Few, so that there are more however slow the machine: the first one, the gate's, one that counts."""
+"""Few, so that a slow machine makes more of them: the first, the gate's, and one that counts."""
 
 Change = Callable[[Any], Any]
 
