@@ -241,22 +241,15 @@ def gate_last(
     updates by the formula.
     """
     spec, weights = model.spec, model.given_weights or model.get_weights()
-    inputs = workload.inputs(spec, input_seed(seed, number))
-    if not workload.training:
-        inputs = replace(inputs, masks=None)
     judge = judge or choose_judge(spec, workload)
-    zero = LSTMState.zeros(spec, workload.batch)
-    optimizer = NumPyOptimizer(workload.optimizer) if workload.optimizer else None
-    followed = weights
-    parts = workload.windows()
-    for part in parts:
-        needed = workload.training and (optimizer is not None or part == parts[-1])
-        theirs = _judged(judge, spec, followed, inputs, part, zero if needed else None)
-        inputs = replace(inputs, state=LSTMState(theirs["h"], theirs["c"]))
-        if optimizer is not None:
-            changes = optimizer.changes([theirs[f"d{name}"] for name in weights.names()])
-            arrays = zip(followed.arrays(), changes, strict=True)
-            followed = LSTMWeights.from_arrays(spec, [old + change for old, change in arrays])
+    digest = hashlib.sha256(f"{judge.name} {spec} {workload} {seed} {number}".encode())
+    for array in weights.arrays():
+        digest.update(np.ascontiguousarray(array).tobytes())
+    theirs = _recalled(
+        digest.hexdigest(), lambda: _worked_through(judge, spec, weights, workload, seed, number)
+    )
+    followed = LSTMWeights.from_arrays(spec, [theirs[f"left {name}"] for name in weights.names()])
+    theirs = {name: array for name, array in theirs.items() if not name.startswith("left ")}
     theirs = asked_for(theirs, workload)
     missing = [name for name in theirs if name not in ours]
     found = dict.fromkeys(missing, math.inf)
@@ -265,12 +258,34 @@ def gate_last(
     allowed = bounds(spec, workload.batch, workload.timesteps, list(found))
     more, most = structure.gains(spec, ours, theirs)
     found, allowed = found | more, allowed | most
-    if optimizer is not None:
+    if workload.optimizer is not None:
         allowed = {name: bound + FOLLOWED for name, bound in allowed.items()}
         found["update"] = _moved(weights, model.get_weights(), followed)
         allowed["update"] = MOVED
     passed = all(found[name] <= allowed[name] for name in found)
     return GateResult(passed, judge.name, found, allowed)
+
+
+def _worked_through(
+    judge: Judge, spec: LSTMSpec, weights: LSTMWeights, workload: Workload, seed: int, number: int
+) -> dict[str, FloatArray]:
+    """What a step computes in the end, and the weights that it leaves, as ``left NAME``."""
+    inputs = workload.inputs(spec, input_seed(seed, number))
+    if not workload.training:
+        inputs = replace(inputs, masks=None)
+    optimizer = NumPyOptimizer(workload.optimizer) if workload.optimizer else None
+    parts, state, zero = workload.windows(), inputs.state, LSTMState.zeros(spec, workload.batch)
+    found: dict[str, FloatArray] = {}
+    for part in parts:
+        needed = workload.training and (optimizer is not None or part == parts[-1])
+        found = named(*judge.run(weights, inputs, part, state, zero if needed else None))
+        state = LSTMState(found["h"], found["c"])
+        if optimizer is not None:
+            changes = optimizer.changes([found[f"d{name}"] for name in weights.names()])
+            pairs = zip(weights.arrays(), changes, strict=True)
+            weights = LSTMWeights.from_arrays(spec, [old + change for old, change in pairs])
+    left = zip(weights.names(), weights.arrays(), strict=True)
+    return found | {f"left {name}": array for name, array in left}
 
 
 def _moved(before: LSTMWeights, after: LSTMWeights, expected: LSTMWeights) -> float:
@@ -580,11 +595,17 @@ def _judged(
     optional += flowing
     for array in (*weights.arrays(), inputs.x, inputs.dy, state.h, state.c, *optional):
         digest.update(np.ascontiguousarray(array).tobytes())
-    key = digest.hexdigest()
+    return _recalled(
+        digest.hexdigest(), lambda: named(*judge.run(weights, inputs, part, state, dstate))
+    )
+
+
+def _recalled(key: str, ask: Callable[[], dict[str, FloatArray]]) -> dict[str, FloatArray]:
+    """What the judge said before under this key, here or in the session, or says now."""
     if key not in _remembered:
         kept = _session.find(key) if _session else None
         if kept is None:
-            kept = named(*judge.run(weights, inputs, part, state, dstate))
+            kept = ask()
             if _session:
                 _session.keep(key, kept)
         _remembered[key] = kept
