@@ -93,6 +93,8 @@ class EchoSettings:
     task: "echo" or "copy". With "copy", ``bits`` counts steps and ``echo`` is the distance from a
         symbol to where it is wanted (``draw_copy_series``).
     symbols: how many symbols of copy memory follow one another; at most its distance.
+    blanks: whether copy memory asks for a blank wherever no symbol is wanted, as the paper does,
+        or for nothing there.
     memory: timesteps up to which the units' time constants are spread at the start, by the gates'
         biases (``Parameters.initial``); 0 leaves the biases as ``LSTMWeights.random`` draws them.
 
@@ -115,6 +117,7 @@ class EchoSettings:
     task: str = "echo"
     symbols: int = 1
     memory: int = 0
+    blanks: bool = False
 
     def __post_init__(self) -> None:
         for field in ("bits", "batch", "window", "units", "layers"):
@@ -159,8 +162,9 @@ class EchoSettings:
             raise SettingsError(
                 "dtype", f"is {self.dtype!r}; expected one of {', '.join(PRECISIONS)}"
             )
-        if not isinstance(self.reset_state, bool):
-            raise SettingsError("reset_state", f"is {self.reset_state!r}; expected True or False")
+        for field in ("reset_state", "blanks"):
+            if not isinstance(getattr(self, field), bool):
+                raise SettingsError(field, f"is {getattr(self, field)!r}; expected True or False")
         for field, known in (("optimizer", OPTIMIZERS), ("task", TASKS)):
             if getattr(self, field) not in known:
                 raise SettingsError(
@@ -170,6 +174,8 @@ class EchoSettings:
         _require_integer("memory", self.memory, 0)
         if self.task == "echo" and self.symbols != 1:
             raise SettingsError("symbols", f"is {self.symbols}; only copy memory has more than 1")
+        if self.task == "echo" and self.blanks:
+            raise SettingsError("blanks", "are asked for in copy memory only")
         if self.task == "copy" and self.symbols > self.echo:
             raise SettingsError(
                 "symbols", f"is {self.symbols}; expected at most the distance, {self.echo}"
@@ -188,7 +194,12 @@ class EchoSettings:
     @property
     def classes(self) -> int:
         """How many things may be asked for."""
-        return 2 if self.task == "echo" else ALPHABET
+        return 2 if self.task == "echo" else ALPHABET + self.blanks
+
+    @property
+    def first_class(self) -> int:
+        """The smallest target that is asked for: below it nothing is."""
+        return 0 if self.task == "echo" or self.blanks else 1
 
     @property
     def period(self) -> int:
@@ -220,6 +231,7 @@ class EchoSettings:
         known = {field.name for field in fields(cls)}
         # What came later: a checkpoint from before then is of the one that there was.
         data = {"optimizer": "adagrad", "task": "echo", "symbols": 1, "memory": 0, **data}
+        data = {"blanks": False, **data}
         for name in (*data, *known):
             if (name in data) != (name in known):
                 raise SettingsError(name, "is missing" if name in known else "is unknown")
@@ -251,8 +263,8 @@ def draw_copy_series(settings: EchoSettings, rng: np.random.Generator) -> tuple[
     symbols (1 to ``ALPHABET``), then blanks (0); ``echo`` steps after its start comes a mark
     (``ALPHABET + 1``), and from that step on the symbols are wanted in their order. The next
     episode follows at once. Each series begins at a random place within an episode, so that windows
-    do not keep step with the episodes. Elsewhere the target is 0 and nothing is asked, where the
-    paper asks for a blank: most of a short training would go into learning how often to say it.
+    do not keep step with the episodes. Elsewhere the target is 0: nothing is asked there, or with
+    ``settings.blanks`` a blank, as in the paper.
     """
     episodes = settings.timesteps // settings.period + 2
     shown = rng.integers(1, ALPHABET + 1, (episodes, settings.batch, settings.symbols))
@@ -601,7 +613,7 @@ class Training:
             targets[counted],
             self.parameters.kernel,
             self.parameters.bias,
-            first=0 if settings.task == "echo" else 1,
+            first=settings.first_class,
         )
         if not np.isfinite(head.loss):
             raise self._diverged()

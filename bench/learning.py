@@ -134,6 +134,11 @@ def _parser() -> argparse.ArgumentParser:
         "overlap (the window)",
     )
     plan.add_argument(
+        "--blanks",
+        action="store_true",
+        help="copy memory asks for a blank wherever no symbol is wanted (for nothing)",
+    )
+    plan.add_argument(
         "--backend", metavar="ID", help=f"how the LSTMs are computed ({usual.backend})"
     )
     plan.add_argument("--device", metavar="NAME", help=f"cpu, gpu:0, ... ({usual.device})")
@@ -197,7 +202,7 @@ def _seconds(text: str) -> float:
 
 _PLAN_OPTIONS = (
     *("tasks", "distances", "windows", "seeds", "timesteps", "batch", "hidden"),
-    *("learning_rate", "stride", "backend", "device"),
+    *("learning_rate", "stride", "backend", "device", "blanks"),
 )
 
 

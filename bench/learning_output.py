@@ -124,6 +124,8 @@ def about(found: LearningMap) -> str:
         for name in ("seeds", "timesteps", "stride")
         if settings.get(name) is not None
     ]
+    if settings.get("blanks") is True:
+        parts.append("copy memory asks for blanks")
     by_task = settings.get("by_task")
     for task, given in by_task.items() if isinstance(by_task, dict) else ():
         if isinstance(given, dict):

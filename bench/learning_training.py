@@ -59,7 +59,7 @@ class Plan:
 
     states: whether the state is carried, one or both. stride: timesteps from one window to the
     next, None for the window's own length; windows that are shorter have their own. batch, hidden,
-    learning_rate: None for those of the task.
+    learning_rate: None for those of the task. blanks: whether copy memory asks for them.
 
     Raises SettingsError, which names the field.
     """
@@ -76,6 +76,7 @@ class Plan:
     stride: int | None = None
     backend: str = BACKEND
     device: str = "cpu"
+    blanks: bool = False
 
     def __post_init__(self) -> None:
         for field in ("tasks", "distances", "windows", "states"):
@@ -89,6 +90,8 @@ class Plan:
             value = getattr(self, field)
             if value is not None and (type(value) is not int or value < 1):
                 raise SettingsError(field, f"is {value!r}; expected a positive integer")
+        if type(self.blanks) is not bool:
+            raise SettingsError("blanks", f"is {self.blanks!r}; expected True or False")
         for field in ("distances", "windows"):
             for value in getattr(self, field):
                 if type(value) is not int or value < 1:
@@ -134,6 +137,7 @@ class Plan:
             memory=SPREAD * item.distance,
             seed=item.seed,
             reset_state=not item.carried,
+            blanks=self.blanks and item.task == "copy",
         )
 
     def to_dict(self) -> dict[str, object]:
@@ -161,6 +165,7 @@ class Plan:
         """
         data = dict(data)
         given = data.pop("by_task", None)
+        data = {"blanks": False, **data}  # maps from before there were any
         known = {field.name for field in fields(cls)}
         for name in (*data, *known):
             if (name in data) != (name in known):
@@ -241,7 +246,7 @@ def train_with(
                 if number >= first:
                     targets = window.targets[window.counted]
                     wanted = targets.size
-                    if settings.task == "copy":
+                    if settings.first_class:
                         wanted = int(np.count_nonzero(targets))
                     asked += wanted
                     # What was not asked for counts as right in a window's accuracy, and not here.

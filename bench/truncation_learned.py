@@ -53,5 +53,6 @@ def words(learned: LearningMap, tasks: Sequence[str] = ECHO) -> str:
         f"{clean(learned.path.name, LONGEST_NAME)}: {listed(there)} with "
         f"{clean(learned.run.backend, LONGEST_NAME)}, {seeds}, {rate(float(longest))} timesteps "
         f"seen; learned is {100 * LEARNED:g}% of the way to the best possible loss, by every seed"
+        + ("; copy memory asks for blanks" if learned.run.settings.get("blanks") is True else "")
         + ("" if learned.run.complete else "; not all of it was measured")
     )

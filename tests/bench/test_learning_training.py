@@ -193,6 +193,34 @@ def test_copy_memory_is_learned_and_only_what_is_asked_for_counts_as_right() -> 
     assert blind.closed == pytest.approx(0.0, abs=0.1)
 
 
+def test_with_blanks_each_step_asks_and_the_bounds_stay_what_they_are() -> None:
+    plan = Plan(tasks=("copy",), distances=(3,), windows=(6,), seeds=1, timesteps=1500, blanks=True)
+    item = Item("copy", 3, 6, True, 0)
+    assert plan.settings(item).classes == 5
+    asked, not_asked = train(plan, item), train(replace(plan, blanks=False), item)
+    # To whoever knows the place a blank costs nothing.
+    assert (asked.best, asked.memoryless) == (not_asked.best, not_asked.memoryless)
+    assert asked.curve[0] > not_asked.curve[0]
+    # One who learns nothing guesses one of five at every step; where nothing is asked, of four.
+    blind = train(replace(plan, learning_rate=1e-12), item)
+    assert blind.curve[-1] == pytest.approx(math.log(5), rel=0.15)
+    assert blind.closed is not None
+    assert blind.closed < -2
+    always = train(replace(plan, timesteps=3000), item)
+    assert always.accuracy is not None
+    assert always.accuracy > 0.7  # a blank is the answer in three of four steps
+    echo = replace(plan, tasks=("echo",))
+    assert not echo.settings(Item("echo", 3, 6, True, 0)).blanks
+
+
+def test_a_plan_from_before_blanks_could_be_asked_for_asks_for_none() -> None:
+    data = SMALL.to_dict()
+    del data["blanks"]
+    assert Plan.from_dict(data) == SMALL
+    with pytest.raises(SettingsError, match="blanks is 1; expected True or False"):
+        replace(SMALL, blanks=1)
+
+
 def test_a_training_is_the_same_again_and_another_with_another_seed() -> None:
     item = Item("echo", 1, 3, True, 0)
     assert train(SMALL, item) == train(SMALL, item)
