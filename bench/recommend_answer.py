@@ -17,6 +17,7 @@ from bench.report_rows import KINDS, Row, Section
 from bench.report_text import listed
 from bench.stats import Comparison, Interval, RunSamples, Verdict, compare
 from bench.truncation_cost import step_interval, timestep_interval, window
+from lstm_impl.workload import GRADIENTS
 
 NEAR = 1.5
 """Factor within which batch, hidden and input size are near: within it a step's work differs by
@@ -27,10 +28,6 @@ LITTLE = 0.05
 
 CLOSE = 0.02
 """Of the longer windows the shortest is told that takes at most this more than the cheapest."""
-
-
-PREFERRED_GRADIENTS = ("weights", "weights+input", "all")
-"""Of training: what a person's step on a window asks for comes first."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +86,7 @@ class Place:
     @property
     def gradients(self) -> str:
         """What a training step differentiates."""
-        return str(getattr(self.first.case.workload, "gradients", "all"))
+        return self.first.case.workload.gradients
 
     def differences(self, question: Question) -> list[tuple[str, int, int]]:
         """What of the shape is not what was asked for: its name, measured, asked."""
@@ -206,8 +203,9 @@ def answer(
 ) -> Answer | NoAnswer:
     """The answer from the best of these places, or why there is none.
 
-    One's own results come before the reference's, then the exact shape before a near one, streams
-    in windows before whole sequences, the nearer shape and the newer session.
+    One's own results come before the reference's, then the exact shape before a near one, steps
+    that differentiate the weights alone before those that compute more, streams in windows before
+    whole sequences, the nearer shape and the newer session.
     """
     asked = needed(question, learned)
     alike = [place for place in found if _alike(question, place)]
@@ -222,7 +220,7 @@ def answer(
         key=lambda place: (
             not place.own,
             bool(_differences(question, asked, place)),
-            PREFERRED_GRADIENTS.index(place.gradients),
+            GRADIENTS.index(place.gradients),
             KINDS.index(place.kind) == 0,
             _distance(_differences(question, asked, place)),
         ),
@@ -276,7 +274,7 @@ def _nearest(question: Question, asked: Need, alike: Sequence[Place]) -> Answer 
         some,
         key=lambda place: (
             _distance(_differences(question, asked, place)),
-            PREFERRED_GRADIENTS.index(place.gradients),
+            GRADIENTS.index(place.gradients),
             not place.own,
         ),
     )

@@ -65,6 +65,7 @@ def _of_row(stream: Stream, row: Row) -> dict[str, Value]:
         "device": case.device,
         "mode": work.mode,
         "optimizer": work.optimizer,
+        "gradients": work.gradients if work.training else None,
         "dtype": spec.dtype,
         "batch": work.batch,
         "timesteps": work.timesteps,

@@ -59,9 +59,10 @@ def streamed(
     mode: str = "training",
     optimizer: str | None = "adam",
     device: str = "cpu",
+    gradients: str = "all",
 ) -> Case:
     """A case of a stream in windows, or of one that is not cut (None)."""
-    work = Workload(batch, timesteps, mode, window=window, optimizer=optimizer)
+    work = Workload(batch, timesteps, mode, window=window, optimizer=optimizer, gradients=gradients)
     return Case(backend, spec, work, device)
 
 

@@ -218,7 +218,7 @@ def test_a_plan_from_before_blanks_could_be_asked_for_asks_for_none() -> None:
     del data["blanks"]
     assert Plan.from_dict(data) == SMALL
     with pytest.raises(SettingsError, match="blanks is 1; expected True or False"):
-        replace(SMALL, blanks=1)
+        Plan.from_dict({**data, "blanks": 1})
 
 
 def test_a_training_is_the_same_again_and_another_with_another_seed() -> None:

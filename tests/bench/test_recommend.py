@@ -612,3 +612,31 @@ def test_the_suite_of_sequences_that_end_has_no_longer_windows() -> None:
     question = Question(14, 64, 256, steps=60)
     suite = recommend_suite.checked(recommend_suite.text(question, needed(question, None)), "a")
     assert {case.workload.window for case in suite.cases} == {29, 58}
+
+
+def test_steps_that_ask_for_the_weights_alone_come_before_those_that_ask_for_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    costs = {"keras": made.Cost(1e-3, 2e-4)}
+    made.write_windows(tmp_path, costs, session="a", day=2, gradients="all")
+    made.write_windows(
+        tmp_path, {"keras": made.Cost(1e-3, 1e-4)}, session="b", day=1, gradients="weights"
+    )
+    found = answered(QUESTION, [tmp_path])
+    assert (found.place.gradients, found.others) == ("weights", 1)
+    assert found.step.mid == pytest.approx(1e-3 + 30 * 1e-4, rel=0.03)
+    assert run(*ASKED, tmp_path) == 0
+    assert "adam updates, the weights' gradients;" in " ".join(capsys.readouterr().out.split())
+
+
+def test_what_differentiates_more_is_never_compared_with_what_does_less(tmp_path: Path) -> None:
+    """In one session, of one shape: two places, and each with its own backends."""
+    (path,) = made.write_windows(tmp_path, {"keras": made.Cost(1e-3, 2e-4)}, processes=1)
+    (other,) = made.write_windows(
+        tmp_path / "b", {"torch": made.Cost(1e-3, 1e-4)}, processes=1, gradients="weights"
+    )
+    document = json.loads(path.read_text())
+    document["benchmarks"] += json.loads(other.read_text())["benchmarks"]
+    path.write_text(json.dumps(document))
+    found = answered(QUESTION, [path])
+    assert (found.best.case.backend, found.ahead) == ("torch", None)

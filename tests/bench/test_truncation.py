@@ -100,6 +100,27 @@ def test_streams_of_other_shapes_stand_apart(tmp_path: Path) -> None:
     assert len(read([tmp_path])) == 2
 
 
+def test_streams_that_differentiate_something_else_stand_apart(tmp_path: Path) -> None:
+    """In one session: what only computes the weights' gradients is no window of the other."""
+    for gradients in ("all", "weights"):
+        made.write_windows(tmp_path, session=gradients, gradients=gradients)
+    for process in range(6):
+        path = tmp_path / f"all-{process}.json"
+        document = json.loads(path.read_text())
+        other = json.loads((tmp_path / f"weights-{process}.json").read_text())
+        document["benchmarks"] += other["benchmarks"]
+        document["lstm"]["outcomes"] += other["lstm"]["outcomes"]
+        path.write_text(json.dumps(document))
+        (tmp_path / f"weights-{process}.json").unlink()
+    found = read([tmp_path])
+    of_each = [{row.case.workload.gradients for row in stream.table.rows} for stream in found]
+    assert sorted(of_each, key=str) == [{"all"}, {"weights"}]
+    for stream in found:
+        assert stream.windows == made.WINDOWS
+        assert len(stream.backends) == len(made.COSTS)
+    assert {row["gradients"] for row in records(found)} == {"all", "weights"}
+
+
 def test_a_window_that_was_not_reached_is_there_with_its_reason(stream: Stream) -> None:
     unrolled = next(cost for cost in stream.backends if cost.backend == "static_unroll+xla")
     assert [row.case.workload.window for row in unrolled.unreached] == [120, 240, 480, 960]
