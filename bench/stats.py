@@ -23,18 +23,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from bench.process_means import ALONE, Means, process_means
+from bench.process_means import ENOUGH_PROCESSES as ENOUGH_PROCESSES
+from bench.process_means import VERDICT_CONFIDENCE as VERDICT_CONFIDENCE
+from bench.process_means import FloatArray as FloatArray
+
 IntArray = npt.NDArray[np.int64]
 
-# From 6 values on, minimum to maximum is a 95% interval of the median (1 - 2/2**6 = 0.969), and
-# the t-quantile (4.77) is small enough for the interval to be of use: from here on the processes
-# speak for themselves, with fewer an allowance speaks for them.
-ENOUGH_PROCESSES = 6
-
 CASE_CONFIDENCE = 0.95
-# Two-sided, so that a false FASTER or SLOWER is expected in 0.5% of comparisons of equals: half of
-# the 1% that is promised, which leaves room for what real spreads do that normal ones do not.
-VERDICT_CONFIDENCE = 0.995
 # The one-sided level of the same interval: a gate over one case fails just when the case's
 # interval lies beyond the gate's threshold.
 GATE_LEVEL = (1 - VERDICT_CONFIDENCE) / 2
@@ -42,12 +38,9 @@ GATE_LEVEL = (1 - VERDICT_CONFIDENCE) / 2
 # Two times count as the SAME where the whole interval of their ratio lies within this factor.
 SAME_WITHIN = 0.02
 
-# Allowances for the spread between processes where there are too few to show it: the largest
-# spread that was seen in repeated fresh processes on two shared CPU cores, by how the two sides
-# were measured. Seen were 1.3 to 3.5% between the processes' ratios from alternating blocks, 4 to
-# 15% between their ratios when one side was measured after the other, and 3 to 29% between the
-# medians of a case in separate processes.
-ALTERNATING_ALLOWANCE = 0.035
+# The largest spreads between processes that were seen on two shared CPU cores: of the ratio of two
+# sides that were measured one after the other, and of the medians of a case. They stand in for the
+# spread of *times* where processes are too few to show it.
 SEQUENTIAL_ALLOWANCE = 0.15
 UNPAIRED_ALLOWANCE = 0.29
 
@@ -76,12 +69,14 @@ class Pairing(enum.StrEnum):
 
     @property
     def allowance(self) -> float:
-        """The spread between processes (sd of logs) assumed where too few were measured."""
-        return {
-            Pairing.ALTERNATING: ALTERNATING_ALLOWANCE,
-            Pairing.SEQUENTIAL: SEQUENTIAL_ALLOWANCE,
-            Pairing.UNPAIRED: UNPAIRED_ALLOWANCE,
-        }[self]
+        """The spread between processes (sd of logs) that is assumed beside what too few show.
+
+        The root mean square of the spreads of the reference results' pairs is 5.1%. Where the sides
+        were not measured in turn 4 to 15% were seen, where in separate processes 3 to 29%: the
+        geometric mean of the first, and more than that of the second, since there machines and
+        days may differ too. A single process is given more (``process_means.ALONE``).
+        """
+        return {Pairing.ALTERNATING: 0.05, Pairing.SEQUENTIAL: 0.08, Pairing.UNPAIRED: 0.16}[self]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +139,16 @@ class Comparison:
     """The ratio ``time_new / time_base`` with its interval, and what may be said of it.
 
     processes: how many stand behind it; the smaller side's number where unpaired.
-    allowance: the assumed spread between processes, None where enough were measured.
+    allowance: the spread between processes that was assumed beside what they show, None where
+        enough were measured.
     how: the same in words.
-    log_ratio, standard_error, degrees: the t-interval's parts (infinite degrees: normal).
+    log_ratio, standard_error, degrees: of the t distribution that interval, verdict and p-value
+        are of.
     new_logs, base_logs: each process's log median, by run.
+    spread: the standard deviation between the good processes, of their log ratios or, unpaired, of
+        the log medians of the side where it is larger; None where a side has one process, or for a
+        mean over cases of different processes.
+    aside: how many processes were left out as bad, in parts of processes (both sides together).
     """
 
     ratio: Interval
@@ -161,6 +162,8 @@ class Comparison:
     degrees: float
     new_logs: Mapping[str, float] = field(default_factory=dict, repr=False)
     base_logs: Mapping[str, float] = field(default_factory=dict, repr=False)
+    spread: float | None = None
+    aside: float = 0.0
 
     @property
     def paired(self) -> bool:
@@ -305,10 +308,10 @@ def compare(new: Sequence[RunSamples], base: Sequence[RunSamples]) -> Comparison
     the shared alternating rounds (``ALTERNATING``), or of all samples where rounds are not given
     or not shared (``SEQUENTIAL``). Else the units are each side's log medians (``UNPAIRED``).
 
-    With 6 processes or more (on a side) their spread is taken from them: a t-interval, or Welch's
-    for two sides (Welch 1947). With fewer, the spread is the larger of what they show and the
-    allowance for this pairing, taken as known, and each process's own doubt is added in
-    quadrature.
+    The interval is a t-interval over the processes in which bad ones count for little (see
+    ``process_means``), or Welch's of two such sides (Welch 1947). With fewer than 6 processes (on a
+    side) an allowance for this pairing stands in for what they cannot show, and each process's own
+    doubt is added in quadrature; one process gets a verdict only beyond what one can be off by.
 
     Raises ValueError where a side is empty or has one run twice.
     """
@@ -346,7 +349,6 @@ def geometric_mean(comparisons: Sequence[Comparison]) -> Comparison:
     if len(comparisons) == 0:
         raise ValueError("a geometric mean needs at least one ratio")
     first = comparisons[0]
-    log_ratio = float(np.mean([item.log_ratio for item in comparisons]))
     # The widest allowance, the loosest pairing and the fewest processes stand for all of them.
     order = list(Pairing)
     pairing = max((item.pairing for item in comparisons), key=order.index)
@@ -360,38 +362,24 @@ def geometric_mean(comparisons: Sequence[Comparison]) -> Comparison:
         for item in comparisons
     )
     if not together:
-        return _comparison(
-            log_ratio,
-            float(np.mean([item.standard_error for item in comparisons])),
-            min(item.degrees for item in comparisons),
-            processes=processes,
-            pairing=pairing,
-            allowance=allowance,
-            how=f"{cases}, taken to err together; {_at_least(processes)}"
-            + (f": {_allowance_words(allowance)}" if allowance is not None else ""),
-        )
+        how = f"{cases}, taken to err together; {_at_least(processes)}"
+        if allowance is not None:
+            how += f": {_allowance_words(allowance)}"
+        return _comparisons(
+            np.array([np.mean([item.log_ratio for item in comparisons])]),
+            np.array([np.mean([item.standard_error for item in comparisons])]),
+            np.array([min(item.degrees for item in comparisons)]),
+            [(processes, pairing, allowance, how)],
+        )[0]
     new = {run: float(np.mean([c.new_logs[run] for c in comparisons])) for run in first.new_logs}
     base = {run: float(np.mean([c.base_logs[run] for c in comparisons])) for run in first.base_logs}
     if first.paired:
-        values = [np.array([new[run] - base[run] for run in new])]
+        parts = [_mean_of([new[run] - base[run] for run in new], pairing)]
     else:
-        values = [np.array(list(new.values())), np.array(list(base.values()))]
-    parts = [
-        _Units([], side, np.zeros(side.size), np.array([0, side.size])).variance(pairing.allowance)
-        for side in values
-    ]
-    variance, degrees = parts[0] if first.paired else welch(*parts[0], *parts[1])
-    return _comparison(
-        log_ratio,
-        float(np.sqrt(variance[0])),
-        float(degrees[0]),
-        processes=processes,
-        pairing=pairing,
-        allowance=None,
-        how=f"{cases}: interval on the geometric means of {_processes(processes)}",
-        new_logs=new,
-        base_logs=base,
-    )
+        parts = [_mean_of(list(side.values()), pairing) for side in (new, base)]
+    how = f"{cases}: {_words(pairing)} the geometric means of {_processes(processes)}{_SET_ASIDE}"
+    found = _comparisons(*_difference(*parts), [(processes, pairing, None, how)], parts=parts)[0]
+    return replace(found, new_logs=new, base_logs=base)
 
 
 # The same arithmetic over arrays of cases
@@ -405,7 +393,8 @@ def variance_of_mean(
     sd: the processes' spread (0 for a single one); count: how many they are; within: the
     standard error of the mean that comes from the processes' own samples. From 6 processes on
     the spread holds all of it; with fewer the larger of spread and allowance is taken as known
-    (infinite degrees of freedom) and ``within`` is added.
+    (infinite degrees of freedom) and ``within`` is added. No process is left out: this is for times
+    and what is made of them, not for ratios (``process_means``).
     """
     few = count < ENOUGH_PROCESSES
     assumed = np.maximum(sd, allowance) ** 2 / count + within**2
@@ -520,19 +509,19 @@ class _Units:
     errors: FloatArray
     offsets: IntArray
 
-    def means(self) -> FloatArray:
-        return np.asarray(
-            np.add.reduceat(self.logs, self.offsets[:-1]) / np.diff(self.offsets), dtype=np.float64
-        )
-
-    def variance(self, allowance: float | FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Of each mean, with its degrees of freedom."""
-        return variance_of_mean(
-            _sds(self.logs, self.offsets),
-            np.diff(self.offsets),
-            _mean_errors(self.errors, self.offsets),
-            allowance,
-        )
+    def means(self, allowance: float | FloatArray) -> Means:
+        """Over the processes of each comparison or side; with their own doubt, if few."""
+        counts = np.diff(self.offsets)
+        allowances = np.broadcast_to(np.asarray(allowance, dtype=np.float64), counts.shape)
+        found = np.empty((5, counts.size))
+        for count in np.unique(counts):
+            here = np.flatnonzero(counts == count)
+            logs = self.logs[self.offsets[here][:, None] + np.arange(count)]
+            of = process_means(logs, allowances[here])
+            found[:, here] = (of.middles, of.errors, of.degrees, of.spreads, of.aside)
+        few = counts < ENOUGH_PROCESSES
+        own = np.where(few, _mean_errors(self.errors, self.offsets), 0.0)
+        return Means(found[0], np.hypot(found[1], own), found[2], found[3], found[4])
 
 
 def _compare_part(
@@ -576,8 +565,8 @@ def _compare_paired(
         errors[rest] = np.hypot(errors_new, errors_base)
     runs = [run.run for run in new]
     units = _Units(runs, log_new - log_base, errors, offsets)
-    allowance = np.where(alternating, ALTERNATING_ALLOWANCE, SEQUENTIAL_ALLOWANCE)
-    variance, degrees = units.variance(allowance)
+    allowance = np.where(alternating, Pairing.ALTERNATING.allowance, Pairing.SEQUENTIAL.allowance)
+    means = units.means(allowance)
     bases = [
         _paired_basis(count, Pairing.ALTERNATING if each else Pairing.SEQUENTIAL)
         for count, each in zip(counts.tolist(), alternating.tolist(), strict=True)
@@ -586,7 +575,7 @@ def _compare_paired(
         _Units(runs, log_new, errors, offsets),
         _Units([run.run for run in base], log_base, errors, offsets),
     )
-    return _comparisons(units.means(), np.sqrt(variance), degrees, bases, logs)
+    return _comparisons(*_difference(means), bases, logs, [means])
 
 
 def _compare_unpaired(
@@ -598,41 +587,65 @@ def _compare_unpaired(
         mids, errors = _medians_and_errors([run.samples for run in runs])
         offsets = _offsets(np.array([len(pair[side]) for pair in pairs]))
         sides.append(_Units([run.run for run in runs], np.log(mids), errors, offsets))
-    allowance = Pairing.UNPAIRED.allowance
-    variance, degrees = welch(*sides[0].variance(allowance), *sides[1].variance(allowance))
+    parts = [side.means(Pairing.UNPAIRED.allowance) for side in sides]
     bases = [_unpaired_basis(len(new), len(base)) for new, base in pairs]
-    return _comparisons(
-        sides[0].means() - sides[1].means(),
-        np.sqrt(variance),
-        degrees,
-        bases,
-        (sides[0], sides[1]),
-    )
+    return _comparisons(*_difference(*parts), bases, (sides[0], sides[1]), parts)
+
+
+def _difference(new: Means, base: Means | None = None) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """The middles, errors and degrees of ratios: of paired means as they are, or of two sides."""
+    if base is None:
+        return new.middles, new.errors, new.degrees
+    variance, degrees = welch(new.errors**2, new.degrees, base.errors**2, base.degrees)
+    return new.middles - base.middles, np.sqrt(variance), degrees
+
+
+def _mean_of(values: Sequence[float], pairing: Pairing) -> Means:
+    return process_means(np.array([values]), pairing.allowance)
 
 
 _Basis = tuple[int, Pairing, float | None, str]
 """What a comparison stands on: processes, pairing, allowance, and the same in words."""
 
+_SET_ASIDE = ", bad processes left out"
+
+
+def _words(pairing: Pairing) -> str:
+    return "Welch's interval on" if pairing is Pairing.UNPAIRED else "t-interval on"
+
 
 @functools.cache
 def _paired_basis(count: int, pairing: Pairing) -> _Basis:
-    few = count < ENOUGH_PROCESSES
     what = {
         Pairing.ALTERNATING: "alternating blocks",
         Pairing.SEQUENTIAL: "one side after the other",
     }[pairing]
-    basis = _allowance_words(pairing.allowance) if few else "t-interval on their log ratios"
-    how = f"{_processes(count)}, {what}: {basis}"
-    return count, pairing, pairing.allowance if few else None, how
+    allowance, basis = _allowed(count, pairing)
+    basis = basis or f"{_words(pairing)} their log ratios{_SET_ASIDE}"
+    return count, pairing, allowance, f"{_processes(count)}, {what}: {basis}"
 
 
 @functools.cache
 def _unpaired_basis(new: int, base: int) -> _Basis:
-    few = min(new, base) < ENOUGH_PROCESSES
-    allowance = UNPAIRED_ALLOWANCE
-    basis = _allowance_words(allowance) if few else "Welch's interval on their log medians"
-    how = f"{new} against {_processes(base)}, unpaired: {basis}"
-    return min(new, base), Pairing.UNPAIRED, allowance if few else None, how
+    pairing = Pairing.UNPAIRED
+    allowance, basis = _allowed(min(new, base), pairing)
+    basis = basis or f"{_words(pairing)} their log medians{_SET_ASIDE}"
+    return (
+        min(new, base),
+        pairing,
+        allowance,
+        f"{new} against {_processes(base)}, unpaired: {basis}",
+    )
+
+
+def _allowed(count: int, pairing: Pairing) -> tuple[float | None, str]:
+    """The allowance for so few processes, and what it does; None and nothing where they suffice."""
+    if count >= ENOUGH_PROCESSES:
+        return None, ""
+    if count > 1:
+        return pairing.allowance, _allowance_words(pairing.allowance)
+    alone = ALONE * pairing.allowance
+    return alone, f"allowance of {_percent(alone)} for what one process can be off by"
 
 
 @functools.cache
@@ -650,6 +663,7 @@ def _comparisons(
     degrees: FloatArray,
     bases: Sequence[_Basis],
     logs: tuple[_Units, _Units] | None = None,
+    parts: Sequence[Means] = (),
 ) -> list[Comparison]:
     lows, highs = log_intervals(log_ratios, standard_errors, degrees)
     with np.errstate(over="ignore", under="ignore"):
@@ -662,11 +676,23 @@ def _comparisons(
             dict(zip(units.runs[start:end], values[start:end], strict=True))
             for start, end in itertools.pairwise(ends)
         )
+    if parts:
+        # A side of one process has no spread (not a number), and then neither has the comparison.
+        widest = functools.reduce(np.maximum, [part.spreads for part in parts])
+        spreads = [None if math.isnan(each) else each for each in widest.tolist()]
+        aside = functools.reduce(np.add, [part.aside for part in parts]).tolist()
+    else:
+        spreads, aside = [None] * len(names), [0.0] * len(names)
     return [
         Comparison(
-            Interval(low, mid, high, VERDICT_CONFIDENCE), _VERDICTS[name], *basis, *numbers, *each
+            Interval(low, mid, high, VERDICT_CONFIDENCE),
+            _VERDICTS[name],
+            *basis,
+            *numbers,
+            *each,
+            *shown,
         )
-        for low, mid, high, name, basis, *numbers, each in zip(
+        for low, mid, high, name, basis, *numbers, each, shown in zip(
             *bounds,
             names,
             bases,
@@ -674,33 +700,13 @@ def _comparisons(
             standard_errors.tolist(),
             degrees.tolist(),
             zip(*by_run, strict=True) if logs else [({}, {})] * len(names),
+            zip(spreads, aside, strict=True),
             strict=True,
         )
     ]
 
 
 _VERDICTS = {verdict.value: verdict for verdict in Verdict}
-
-
-def _comparison(
-    log_ratio: float,
-    standard_error: float,
-    degrees: float,
-    *,
-    processes: int,
-    pairing: Pairing,
-    allowance: float | None,
-    how: str,
-    new_logs: Mapping[str, float] | None = None,
-    base_logs: Mapping[str, float] | None = None,
-) -> Comparison:
-    found = _comparisons(
-        np.array([log_ratio]),
-        np.array([standard_error]),
-        np.array([degrees]),
-        [(processes, pairing, allowance, how)],
-    )[0]
-    return replace(found, new_logs=new_logs or {}, base_logs=base_logs or {})
 
 
 def _paired_logs(
@@ -881,4 +887,8 @@ def _at_least(count: int) -> str:
 
 
 def _allowance_words(allowance: float) -> str:
-    return f"allowance of {100 * allowance:g}% for the spread between processes added"
+    return f"allowance of {_percent(allowance)} for the spread between processes added"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g}%"

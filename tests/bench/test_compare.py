@@ -517,8 +517,9 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def slower(tmp_path: Path) -> list[str]:
     """The arguments that compare six runs with six that are slower in one of two cases."""
-    base = save(tmp_path / "old", replicates("b", {case("keras"): 1.0, case("scan"): 1.0}))
-    new = save(tmp_path / "new", replicates("n", {case("keras"): 1.3, case("scan"): 1.0}))
+    old, slow = {case("keras"): 1.0, case("scan"): 1.0}, {case("keras"): 1.3, case("scan"): 1.0}
+    base = save(tmp_path / "old", replicates("b", old, jitter=0.005))
+    new = save(tmp_path / "new", replicates("n", slow, jitter=0.005))
     return ["runs", str(base), str(new)]
 
 
@@ -614,7 +615,9 @@ def test_one_process_says_that_the_allowance_was_added(
     compare.main(["backends"])
     out = capsys.readouterr().out
     assert "1*" in out
-    assert "1 process, alternating blocks: allowance of 3.5% for the spread between" in out
+    assert (
+        "1 process, alternating blocks: allowance of 7% for what one process can be off by" in out
+    )
     assert "* Fewer than 6 processes" in out
     save(tmp_path / "six", replicates("r", {case("keras"): 1.0, case("scan"): 1.0}))
     compare.main(["backends", "six"])
@@ -708,7 +711,7 @@ def test_json_has_the_whole_report(slower: list[str], capsys: pytest.CaptureFixt
 
 
 def test_a_bound_beyond_every_number_is_null_in_json_and_shown_in_a_terminal() -> None:
-    wild = [measured(case(), 1e-300 ** (-1) ** n, run(f"n{n}")) for n in range(3)]
+    wild = [measured(case(), 1e-300 ** (-1) ** n, run(f"n{n}")) for n in range(2)]
     report = compare.compare_runs(gather(measured(case(), 1.0, run("b"))), gather(*wild))
     text = compare_output.as_json(report)
     found = json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))

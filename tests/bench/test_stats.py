@@ -13,9 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import stats, verdict_study
+from bench import stats, verdict_rules
+from bench.process_means import ALONE, TOO_WIDE, process_means
 from bench.stats import Comparison, Pairing, RunSamples, Verdict
-from bench.verdict_study import Verdicts, rate
+from bench.verdict_noises import NOISES, Noise, as_measured, bad_processes
+from bench.verdict_rules import Verdicts, rate
 
 # These tests must pass on a machine that is busy with something else.
 unhurried = settings(deadline=None)
@@ -269,9 +271,9 @@ def test_a_drift_that_both_sides_follow_adds_no_doubt() -> None:
     drift = np.exp(np.linspace(0, 1, 25))
     rounds = np.arange(25)
     found = stats.compare([RunSamples("a", 2 * drift, rounds)], [RunSamples("a", drift, rounds)])
-    assert found.standard_error == pytest.approx(stats.ALTERNATING_ALLOWANCE)
+    assert found.standard_error == pytest.approx(ALONE * Pairing.ALTERNATING.allowance)
     apart = stats.compare([RunSamples("a", 2 * drift)], [RunSamples("a", drift)])
-    assert apart.standard_error > stats.SEQUENTIAL_ALLOWANCE
+    assert apart.standard_error > 1.1 * ALONE * Pairing.SEQUENTIAL.allowance
 
 
 def test_several_samples_of_a_round_are_one_pair() -> None:
@@ -282,7 +284,7 @@ def test_several_samples_of_a_round_are_one_pair() -> None:
         [RunSamples("a", drift[::3], rounds[::3])],
     )
     assert found.ratio.mid == pytest.approx(2)
-    assert found.standard_error == pytest.approx(stats.ALTERNATING_ALLOWANCE)
+    assert found.standard_error == pytest.approx(ALONE * Pairing.ALTERNATING.allowance)
 
 
 # Comparisons
@@ -360,38 +362,59 @@ def test_neither_the_order_of_samples_nor_of_runs_matters(
 
 
 def test_six_paired_processes_get_the_t_interval_on_their_log_ratios() -> None:
-    logs = np.array([0.01, 0.05, 0.03, 0.02, 0.06, 0.04])
+    logs = np.array([-0.40, 0.55, 0.30, 0.15, -0.20, 0.05])  # far beyond what was seen before
     found = paired(logs.tolist())
-    half = 4.773341 * np.std(logs, ddof=1) / math.sqrt(6)  # t with 5 degrees at 0.9975, tabulated
-    assert math.log(found.ratio.high) == pytest.approx(0.035 + half, abs=1e-6)
-    assert math.log(found.ratio.low) == pytest.approx(0.035 - half, abs=1e-6)
+    # t with 5 degrees at 0.9975, tabulated, less what is taken off for counting by likelihood.
+    half = 4.773341 * np.std(logs, ddof=1) / math.sqrt(6) * (1 - TOO_WIDE)
+    assert math.log(found.ratio.mid) == pytest.approx(np.mean(logs), abs=0.002)
+    assert math.log(found.ratio.high / found.ratio.mid) == pytest.approx(half, rel=0.01)
+    assert math.log(found.ratio.mid / found.ratio.low) == pytest.approx(half, rel=0.01)
     assert (found.processes, found.pairing, found.allowance) == (6, Pairing.ALTERNATING, None)
     assert found.paired
-    assert found.how == "6 processes, alternating blocks: t-interval on their log ratios"
+    assert found.spread == pytest.approx(np.std(logs, ddof=1), rel=0.01)
+    assert found.aside == pytest.approx(0, abs=0.01)
+    assert found.how == (
+        "6 processes, alternating blocks: t-interval on their log ratios, bad processes left out"
+    )
+
+
+def test_a_bad_process_is_left_out_and_counted() -> None:
+    good = [0.10, 0.12, 0.11, 0.09, 0.10, 0.08, 0.11]
+    found = paired([*good, 1.5])
+    assert found.aside == pytest.approx(1, abs=0.05)
+    assert found.log_ratio == pytest.approx(np.mean(good), abs=0.01)
+    assert found.spread == pytest.approx(np.std(good, ddof=1), rel=0.05)
+    assert found.verdict is Verdict.SLOWER
+    assert found.standard_error < 1.2 * paired(good).standard_error
 
 
 @pytest.mark.parametrize(
     ("rounds", "allowance", "words"),
-    [(True, 0.035, "3.5%"), (False, 0.15, "15%")],
+    [(True, 0.05, "5%"), (False, 0.08, "8%")],
 )
 def test_few_paired_processes_get_the_allowance_of_how_they_were_measured(
     rounds: bool, allowance: float, words: str
 ) -> None:
     found = paired([0.5, 0.5, 0.5, 0.5], rounds=rounds)
-    within = found.standard_error**2 - allowance**2 / 4
+    own = process_means(np.full((1, 4), 0.5), allowance)
+    within = found.standard_error**2 - float(own.errors[0]) ** 2
     assert 0 <= within < 1e-4
     assert found.allowance == allowance
     assert f"allowance of {words} for the spread between processes added" in found.how
+    one = paired([0.5], rounds=rounds)
+    assert one.allowance == pytest.approx(1.4 * allowance)
+    assert f"allowance of {140 * allowance:.2g}% for what one process can be off by" in one.how
+    assert one.spread is None
 
 
 def test_few_processes_that_spread_beyond_the_allowance_widen_the_interval() -> None:
     assert paired([-0.4, 0.4]).standard_error > 5 * paired([0.0, 0.0]).standard_error
 
 
-def test_a_single_process_finds_a_fifth_but_not_a_twentieth() -> None:
-    assert paired([math.log(1.2)]).verdict is Verdict.SLOWER
-    assert paired([-math.log(1.2)]).verdict is Verdict.FASTER
-    assert paired([math.log(1.05)]).verdict is Verdict.UNCLEAR
+def test_a_single_process_finds_a_double_but_not_a_half_more() -> None:
+    assert paired([math.log(2)]).verdict is Verdict.SLOWER
+    assert paired([-math.log(2)]).verdict is Verdict.FASTER
+    assert paired([math.log(1.5)]).verdict is Verdict.UNCLEAR
     assert paired([0.0]).verdict is Verdict.UNCLEAR  # never SAME: it cannot know
 
 
@@ -404,7 +427,9 @@ def test_separate_single_processes_need_more_than_threefold() -> None:
 def test_the_noise_within_several_processes_averages_out() -> None:
     loud = [runs_of([0.0] * count, spread=1.0, rounds=False) for count in (1, 4)]
     own = [
-        stats.compare(side, side).standard_error ** 2 - stats.SEQUENTIAL_ALLOWANCE**2 / len(side)
+        stats.compare(side, side).standard_error ** 2
+        - float(process_means(np.zeros((1, len(side))), Pairing.SEQUENTIAL.allowance).errors[0])
+        ** 2
         for side in loud
     ]
     assert own[0] > 0.01
@@ -421,21 +446,26 @@ def test_unpaired_processes_get_welch_s_interval() -> None:
     new = np.array([0.30, 0.10, 0.20, 0.25, 0.15, 0.20])
     base = np.array([0.00, 0.01, 0.02, 0.01, 0.00, 0.02, 0.01])
     found = unpaired(new.tolist(), base.tolist())
-    from scipy.stats import ttest_ind
-
-    expected = ttest_ind(new, base, equal_var=False).confidence_interval(0.995)
-    assert math.log(found.ratio.low) == pytest.approx(expected.low, abs=1e-9)
-    assert math.log(found.ratio.high) == pytest.approx(expected.high, abs=1e-9)
+    sides = [process_means(np.array([side]), Pairing.UNPAIRED.allowance) for side in (new, base)]
+    (a, b), (u, v) = ([float(m.errors[0]) for m in sides], [float(m.degrees[0]) for m in sides])
+    assert found.standard_error == pytest.approx(math.hypot(a, b))
+    assert found.degrees == pytest.approx((a**2 + b**2) ** 2 / (a**4 / u + b**4 / v))
+    assert found.log_ratio == pytest.approx(float((sides[0].middles - sides[1].middles)[0]))
     assert (found.processes, found.pairing, found.allowance) == (6, Pairing.UNPAIRED, None)
     assert not found.paired
+    assert found.spread == pytest.approx(np.std(new, ddof=1), rel=0.02)
     assert found.how.startswith("6 against 7 processes, unpaired: Welch")
 
 
 def test_one_side_with_too_few_processes_brings_the_allowance() -> None:
     found = unpaired([0.0] * 9, [0.0])
-    assert found.allowance == stats.UNPAIRED_ALLOWANCE
-    assert found.standard_error == pytest.approx(stats.UNPAIRED_ALLOWANCE, rel=0.01)
-    assert "9 against 1 process, unpaired: allowance of 29%" in found.how
+    alone = ALONE * Pairing.UNPAIRED.allowance
+    assert found.allowance == pytest.approx(alone)
+    assert found.standard_error == pytest.approx(alone, rel=0.01)
+    assert found.how == (
+        "9 against 1 process, unpaired: allowance of 22% for what one process can be off by"
+    )
+    assert found.spread is None
 
 
 def test_only_shared_runs_count_where_there_are_any() -> None:
@@ -459,6 +489,7 @@ def test_a_side_without_runs_is_refused() -> None:
 
 
 def test_processes_that_agree_exactly_give_a_verdict_and_no_warning() -> None:
+    assert paired([0.0] * 5).verdict is Verdict.UNCLEAR  # which may be chance
     assert paired([0.0] * 6).verdict is Verdict.SAME
     assert paired([0.0] * 6).p_slower() == 0.5
     assert paired([0.1] * 6).verdict is Verdict.SLOWER
@@ -467,7 +498,7 @@ def test_processes_that_agree_exactly_give_a_verdict_and_no_warning() -> None:
 
 
 def test_bounds_beyond_every_float_are_infinite_not_an_error() -> None:
-    found = unpaired([600.0, -600.0, 600.0], [0.0])
+    found = unpaired([600.0, -600.0], [0.0])
     assert found.ratio.high == math.inf
     assert found.verdict is Verdict.UNCLEAR
 
@@ -553,22 +584,36 @@ def test_cases_that_err_together_are_no_surer_than_one() -> None:
 def test_luck_that_cancels_between_cases_makes_their_mean_surer() -> None:
     luck = np.array([0.02, -0.03, 0.01, 0.03, -0.02, 0.0])
     found = stats.geometric_mean([paired(luck.tolist()), paired((-luck).tolist())])
-    assert found.standard_error < 1e-9
-    sides = (unpaired((s * luck).tolist(), (-s * luck[::-1]).tolist()) for s in (1.0, -1.0))
-    assert stats.geometric_mean(list(sides)).standard_error < 1e-9
+    assert found.spread == pytest.approx(0, abs=1e-9)
+    assert found.standard_error < 1e-6
+    sides = [unpaired((s * luck).tolist(), (-s * luck[::-1]).tolist()) for s in (1.0, -1.0)]
+    mean = stats.geometric_mean(sides)
+    assert mean.spread == pytest.approx(0, abs=1e-9)
+    assert mean.standard_error < 1e-6
+
+
+def test_a_bad_process_is_left_out_of_the_mean_over_cases() -> None:
+    luck = [0.10, 0.12, 0.11, 0.09, 0.10, 0.08, 1.4]
+    found = stats.geometric_mean([paired(luck), paired(luck)])
+    assert found.aside == pytest.approx(1, abs=0.05)
+    assert found.log_ratio == pytest.approx(0.10, abs=0.01)
+    assert found.how == (
+        "2 cases: t-interval on the geometric means of 7 processes, bad processes left out"
+    )
 
 
 def test_cases_of_different_processes_are_taken_to_err_together() -> None:
     six, seven = paired([0.01, -0.01] * 3), paired([0.02, -0.02] * 3 + [0.0])
     found = stats.geometric_mean([six, seven])
     assert found.standard_error == pytest.approx((six.standard_error + seven.standard_error) / 2)
-    assert found.degrees == 5
+    assert found.degrees == min(six.degrees, seven.degrees)
+    assert found.spread is None
 
 
 def test_a_geometric_mean_with_a_single_process_case_says_that_the_allowance_is_in() -> None:
     found = stats.geometric_mean([paired([0.0] * 6), paired([0.0])])
-    assert found.allowance == stats.ALTERNATING_ALLOWANCE
-    assert "allowance of 3.5%" in found.how
+    assert found.allowance == pytest.approx(0.07)
+    assert "allowance of 7%" in found.how
     assert found.processes == 1
 
 
@@ -583,40 +628,65 @@ def test_a_geometric_mean_of_nothing_is_refused() -> None:
 TRIALS = 20_000
 
 
-def paired_verdicts(effect: float, spread: float, processes: int, seed: int) -> Verdicts:
-    return verdict_study.paired_verdicts([effect], spread, processes, TRIALS, seed)[0]
+def paired_verdicts(effect: float, spread: float | Noise, processes: int, seed: int) -> Verdicts:
+    return verdict_rules.paired_verdicts([effect], spread, processes, TRIALS, seed)[0]
 
 
-@pytest.mark.parametrize("spread", [0.025, 0.035])
-@pytest.mark.parametrize("processes", [1, 2, 3, 4, 5, 6, 8, 10, 20, 50])
-def test_equals_are_called_faster_or_slower_in_at_most_one_percent(
-    spread: float, processes: int
+def false_rate(noise: float | Noise, processes: int) -> float:
+    found = paired_verdicts(0.0, noise, processes, seed=processes)
+    return rate(found, Verdict.FASTER, Verdict.SLOWER)
+
+
+@pytest.mark.parametrize("processes", [6, 10, 20])
+@pytest.mark.parametrize("noise", NOISES)
+def test_equals_are_called_faster_or_slower_in_at_most_one_percent_whatever_the_noise(
+    noise: str, processes: int
 ) -> None:
-    found = paired_verdicts(0.0, spread, processes, seed=processes)
-    assert rate(found, Verdict.FASTER, Verdict.SLOWER) <= 0.01
+    # Six that spread widely, or of two states, agree by chance too often: the page says so.
+    chance = ("spread 15%", "spread 29%", "two states, 8% apart")
+    beyond = 0.004 if processes < 10 and noise in chance else 0.0
+    # What a rate of 1% may show above it in so many comparisons.
+    assert false_rate(NOISES[noise], processes) <= 0.0115 + beyond
 
 
-def test_the_false_rate_with_six_processes_is_the_nominal_half_percent_not_less() -> None:
-    found = paired_verdicts(0.0, 0.035, 6, seed=60)
-    assert 0.0035 <= rate(found, Verdict.FASTER, Verdict.SLOWER) <= 0.0065
+@pytest.mark.parametrize("processes", [1, 2, 3, 4, 5])
+def test_few_processes_are_falsely_sure_in_at_most_one_percent_over_all_noises(
+    processes: int,
+) -> None:
+    rates = [false_rate(noise, processes) for noise in NOISES.values()]
+    assert np.mean(rates) <= 0.01
+    assert false_rate(as_measured, processes) <= 0.003
+    assert false_rate(bad_processes, processes) <= 0.01
 
 
-@pytest.mark.parametrize("spread", [0.025, 0.035])
-@pytest.mark.parametrize("effect", [0.05, -0.05])
-def test_a_true_five_percent_is_found_with_twenty_processes(spread: float, effect: float) -> None:
+def test_the_false_rate_with_twenty_processes_is_about_the_nominal_half_percent() -> None:
+    assert 0.0035 <= false_rate(0.042, 20) <= 0.0085
+
+
+@pytest.mark.parametrize(
+    ("noise", "effect", "processes", "promised"),
+    [
+        (as_measured, 0.05, 20, 0.85),
+        (as_measured, 0.10, 6, 0.70),
+        (bad_processes, 0.05, 20, 0.75),
+        (bad_processes, 0.10, 6, 0.55),
+        (0.025, 0.05, 20, 0.99),
+        (0.05, 0.05, 20, 0.90),
+        (0.04, 0.10, 6, 0.80),
+    ],
+)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_true_effect_is_found_as_often_as_is_promised(
+    noise: float | Noise, effect: float, processes: int, promised: float, sign: int
+) -> None:
+    effect = math.expm1(sign * math.log1p(effect))
     right, wrong = Verdict.SLOWER, Verdict.FASTER
     if effect < 0:
         right, wrong = wrong, right
-    found = paired_verdicts(effect, spread, 20, seed=20)
-    assert rate(found, right) >= 0.90
+    found = paired_verdicts(effect, noise, processes, seed=processes)
+    # Two standard errors of what 20,000 comparisons show.
+    assert rate(found, right) >= promised - 0.007
     assert rate(found, wrong, Verdict.SAME) <= 0.001
-
-
-@pytest.mark.parametrize("spread", [0.025, 0.035])
-@pytest.mark.parametrize("effect", [0.10, -0.10])
-def test_a_true_ten_percent_is_found_with_six_processes(spread: float, effect: float) -> None:
-    right = Verdict.SLOWER if effect > 0 else Verdict.FASTER
-    assert rate(paired_verdicts(effect, spread, 6, seed=6), right) >= 0.80
 
 
 @pytest.mark.parametrize("processes", [1, 6, 20, 60])
@@ -641,21 +711,20 @@ def test_unpaired_equals_are_called_different_in_at_most_one_percent(
     spreads: tuple[float, float], processes: tuple[int, int]
 ) -> None:
     seed = sum(processes)
-    (found,) = verdict_study.unpaired_verdicts([0.0], spreads, processes, TRIALS, seed)
-    assert rate(found, Verdict.FASTER, Verdict.SLOWER) <= 0.01
+    (found,) = verdict_rules.unpaired_verdicts([0.0], spreads, processes, TRIALS, seed)
+    # 1%, and what so many comparisons may show above it.
+    assert rate(found, Verdict.FASTER, Verdict.SLOWER) <= 0.0115
 
 
 def test_holm_keeps_the_gate_s_family_wise_rate_over_many_equal_cases() -> None:
-    rng = np.random.default_rng(5)
-    trials, cases, processes = 4000, 40, 8
-    logs = rng.normal(0, 0.03, (trials * cases, processes))
-    error = logs.std(axis=1, ddof=1) / math.sqrt(processes)
-    p = stats.p_slower(logs.mean(axis=1), error, np.full(len(logs), processes - 1.0))
+    trials, cases, processes = 1000, 40, 8
+    found = verdict_rules.paired_means(as_measured, processes, trials * cases, seed=5)
+    p = stats.p_slower(found.middles, found.errors, found.degrees)
     p = p.reshape(trials, cases)
     corrected = np.mean([stats.holm(row).any() for row in p])
     uncorrected = np.mean((p <= stats.GATE_LEVEL).any(axis=1))
     assert corrected <= 0.005  # the level is 0.25%
-    assert uncorrected > 0.05
+    assert uncorrected > 0.02
 
 
 @settings(unhurried, max_examples=25)
@@ -671,10 +740,8 @@ def test_the_simulated_rule_is_the_one_that_compare_applies(
     ]
     found = stats.compare(new, base)
     assert found.pairing is (Pairing.ALTERNATING if in_turn else Pairing.SEQUENTIAL)
-    sd = logs.std(ddof=1) if processes > 1 else 0.0
-    (simulated,) = verdict_study.verdicts(
-        np.array([logs.mean()]), np.array([sd]), processes, found.pairing.allowance
-    )
+    means = process_means(logs[None], found.pairing.allowance)
+    (simulated,) = verdict_rules.verdicts(means)
     assert found.verdict == simulated
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scipy import special
 
 from bench import stats
+from bench.process_means import process_means
 from bench.stats import Comparison, Pairing, RunSamples
 
 unhurried = settings(deadline=None, max_examples=60)
@@ -64,9 +65,7 @@ def test_each_of_many_comparisons_is_what_its_definition_gives(
         assert each.processes == processes
         assert each.log_ratio == pytest.approx(log_ratio, rel=1e-9, abs=1e-12)
         assert each.standard_error == pytest.approx(error, rel=1e-9, abs=1e-12)
-        # Welch's degrees are a quotient of spreads, which for exact equals are rounding errors.
-        if error > 1e-9:
-            assert each.degrees == pytest.approx(degrees, rel=1e-6)
+        assert each.degrees == pytest.approx(degrees, rel=1e-6)
         for side, expected in zip((each.new_logs, each.base_logs), logs, strict=True):
             assert side == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
@@ -127,16 +126,14 @@ def _defined(
         mids = [[math.log(np.median(run.samples)) for run in side] for side in (new, base)]
         errors = [[_error(np.log(run.samples)) for run in side] for side in (new, base)]
         parts = [
-            _variance(np.array(logs), np.array(own), stats.UNPAIRED_ALLOWANCE)
+            _variance(np.array(logs), np.array(own), Pairing.UNPAIRED.allowance)
             for logs, own in zip(mids, errors, strict=True)
         ]
-        variance = parts[0][0] + parts[1][0]
-        doubt = sum(part[0] ** 2 / part[1] for part in parts)
-        degrees = variance**2 / doubt if doubt else min(parts[0][1], parts[1][1])
+        variance = parts[0][1] + parts[1][1]
         return (
-            float(np.mean(mids[0]) - np.mean(mids[1])),
+            parts[0][0] - parts[1][0],
             math.sqrt(variance),
-            degrees if variance else min(parts[0][1], parts[1][1]),
+            variance**2 / sum(part[1] ** 2 / part[2] for part in parts),
             Pairing.UNPAIRED,
             min(len(new), len(base)),
             (_named(new, mids[0]), _named(base, mids[1])),
@@ -153,10 +150,10 @@ def _defined(
             for one, other in pairs
         ]
     table = np.array(rows, dtype=np.float64)
-    variance, degrees = _variance(table[:, 0] - table[:, 1], table[:, 2], pairing.allowance)
+    middle, variance, degrees = _variance(table[:, 0] - table[:, 1], table[:, 2], pairing.allowance)
     runs = [run for run, _ in pairs]
     return (
-        float(np.mean(table[:, 0] - table[:, 1])),
+        middle,
         math.sqrt(variance),
         degrees,
         pairing,
@@ -204,12 +201,15 @@ def _covered(rank: int, count: int) -> float:
 
 def _variance(
     logs: npt.NDArray[np.float64], own: npt.NDArray[np.float64], allowance: float
-) -> tuple[float, float]:
-    count = logs.size
-    spread = float(np.std(logs, ddof=1)) if count > 1 else 0.0
-    if count >= stats.ENOUGH_PROCESSES:
-        return spread**2 / count, count - 1.0
-    return max(spread, allowance) ** 2 / count + float(np.sum(own**2)) / count**2, math.inf
+) -> tuple[float, float, float]:
+    """The middle, its variance and its degrees: one case alone, with its processes' own doubt."""
+    found = process_means(logs[None], allowance)
+    middle, error, degrees = (
+        float(each[0]) for each in (found.middles, found.errors, found.degrees)
+    )
+    if logs.size >= stats.ENOUGH_PROCESSES:
+        return middle, error**2, degrees
+    return middle, error**2 + float(np.sum(own**2)) / logs.size**2, degrees
 
 
 def _defined_interval(runs: Sequence[npt.NDArray[np.float64]]) -> tuple[float, float, float]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench import verdict_study
+from bench.verdict_rules import RIVAL_TRIALS, TRIALS
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "verdicts.md"
 
@@ -15,7 +16,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "verdicts.md"
 @pytest.mark.slow
 def test_the_tables_in_the_documentation_are_those_that_the_study_prints() -> None:
     document = DOCUMENT.read_text(encoding="utf-8")
-    printed = verdict_study.tables(verdict_study.TRIALS, verdict_study.RIVAL_TRIALS)
+    printed = verdict_study.tables(TRIALS, RIVAL_TRIALS)
     for title, text in printed.items():
         heading = text.splitlines()[0]
         assert heading in document, f"the table {title!r} is not in {DOCUMENT.name}"
