@@ -4,8 +4,8 @@ This room knows arrays of seconds and nothing else: no files, no cases, no frame
 replication is the run (one process), because one process's median is not the truth: samples of
 one process agree with one another far better than the medians of fresh processes do, and a test
 that pools them finds differences that are not there (``docs/verdicts.md`` has the rates). All
-intervals are closed forms over arrays, so that many cases cost little more than one; what is
-named in the singular is the face for one case of the same arithmetic.
+intervals are made over arrays, so that many cases cost little more than one; what is named in the
+singular is the face for one case of the same arithmetic. ``process_means`` knows bad processes.
 
 Ratios are ``time_new / time_base``: below 1, the new side is faster. Spreads are standard
 deviations of log times, which for small values are relative spreads (0.035 is 3.5%).

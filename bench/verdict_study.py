@@ -137,40 +137,41 @@ def powers_by_noise(trials: int) -> str:
 
 
 def powers(trials: int) -> str:
-    """How often a true effect gets the right verdict."""
+    """How often a true effect gets the right verdict where spreads are normal and all alike."""
     counts = (1, 3, 6, 10, 20, 50)
+    # One draw serves all effects.
+    effects = (0.03, 0.05, 0.10, 0.20, 0.50)
+    paired = {
+        spread: [paired_verdicts(effects, spread, count, trials) for count in counts]
+        for spread in PAIRED_SPREADS
+    }
+    apart = {
+        spread: [
+            unpaired_verdicts(effects, (spread, spread), (count, count), trials) for count in counts
+        ]
+        for spread in UNPAIRED_SPREADS
+    }
     rows = []
-    for effect in (0.03, 0.05, 0.10, 0.20):
-        for spread in PAIRED_SPREADS:
-            rates = [
-                rate(paired_verdicts([effect], spread, count, trials)[0], Verdict.SLOWER)
-                for count in counts
-            ]
-            rows.append([f"{effect:.0%} slower, paired, spread {spread:.1%}", *map(percent, rates)])
-    for effect in (0.10, 0.50):
-        for spread in UNPAIRED_SPREADS:
-            rates = [
-                rate(
-                    unpaired_verdicts([effect], (spread, spread), (count, count), trials)[0],
-                    Verdict.SLOWER,
-                )
-                for count in counts
-            ]
-            name = f"{effect:.0%} slower, unpaired, spread {spread:.0%}"
-            rows.append([name, *map(percent, rates)])
+    for kind, found, shown in (("paired", paired, (0, 1, 2, 3)), ("unpaired", apart, (2, 4))):
+        for index in shown:
+            for spread, by_count in found.items():
+                rates = [percent(rate(each[index], Verdict.SLOWER)) for each in by_count]
+                rows.append([f"{effects[index]:.0%} slower, {kind}, spread {spread:.1%}", *rates])
     return table(["SLOWER said, processes:", *map(str, counts)], rows)
 
 
 def same_rates(trials: int) -> str:
     """How often SAME is said, of equals and of what is not the same."""
     counts = (6, 10, 20, 30, 50, 100)
-    rows = []
-    for effect in (0.0, 0.01, 0.02, 0.03):
-        rates = [
-            rate(paired_verdicts([effect], 0.025, count, trials)[0], Verdict.SAME)
-            for count in counts
+    effects = (0.0, 0.01, 0.02, 0.03)
+    found = [paired_verdicts(effects, 0.025, count, trials) for count in counts]
+    rows = [
+        [
+            f"{effect:.0%} slower, spread 2.5%",
+            *(percent(rate(each[index], Verdict.SAME)) for each in found),
         ]
-        rows.append([f"{effect:.0%} slower, spread 2.5%", *map(percent, rates)])
+        for index, effect in enumerate(effects)
+    ]
     return table(["SAME said, processes:", *map(str, counts)], rows)
 
 
