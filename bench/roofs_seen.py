@@ -36,8 +36,11 @@ DAYS = 30
 """After which what was seen no longer counts: a machine gets another firmware, or other clocks."""
 
 ENOUGH = 3
-"""Processes that have measured a roof with a library: a further one takes what they found. One
-alone may have had a bad moment."""
+"""Processes that have measured a roof with a library, none of them much better than the first: a
+further one takes what they found. One alone may have had a bad moment."""
+
+MUCH = 0.1
+"""Part by which a process is much better: a clock changes by less, a busy machine by more."""
 
 LARGEST = 4 * 2**20
 """Bytes. Ten thousand roofs take two; what is larger is no file of ours."""
@@ -49,8 +52,8 @@ Key: TypeAlias = tuple[object, ...]
 class Seen:
     """What one library reached of one roof: seconds of a unit (an operation, a byte, a product).
 
-    machine, roof, library: whose it is. by: in words. processes: that have measured it. when:
-    seconds since 1970, of the best of them.
+    machine, roof, library: whose it is. by: in words. processes: that have measured it since one
+    was last much better than those before. when: seconds since 1970, of the best of them.
     """
 
     machine: str
@@ -120,7 +123,8 @@ class RoofsSeen:
                 best = min(old, news, key=lambda each: each.seconds)
                 # A process counts once, however often it measures.
                 processes = old.processes + (place not in self._told)
-                news = replace(best, processes=processes)
+                better = news.seconds < (1 - MUCH) * old.seconds
+                news = replace(best, processes=1 if better else processes)
             self._seen[place] = news
         self._told |= self._new.keys()
         self._new.clear()

@@ -63,6 +63,15 @@ def test_a_roof_is_settled_once_three_processes_have_measured_it(file: Path) -> 
     assert not RoofsSeen(file, lambda: 31 * DAY).settled("here", ROOF, "a 1")
 
 
+def test_a_roof_of_a_busy_machine_is_not_settled_by_the_first_quiet_process(file: Path) -> None:
+    for seconds in (3.0, 2.5, 1.0, 1.2):
+        saw(file, seconds)
+        assert not RoofsSeen(file, lambda: 0.0).settled("here", ROOF, "a 1")
+    saw(file, 0.95)
+    assert RoofsSeen(file, lambda: 0.0).settled("here", ROOF, "a 1")
+    assert best(file) == 0.95
+
+
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("inf"), float("nan")])
 def test_what_is_no_time_is_not_kept(file: Path, seconds: float) -> None:
     saw(file, seconds)
