@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from rich import box
 from rich.console import Console
@@ -31,6 +30,7 @@ from bench.crossover import INVALID, Cell, Map
 from bench.report_text import clean, code, count, seconds
 from bench.report_text import markdown as escaped
 from bench.result_fields import printable
+from bench.result_writer import ResultWriteError, write_bytes
 from bench.stats import (
     ENOUGH_PROCESSES,
     SAME_WITHIN,
@@ -156,9 +156,9 @@ def deliver(
         if output is None:
             sys.stdout.write(data.decode())
         else:
-            _write(output, data, "wb")
+            _write(output, data)
     if summary := target.environment.get("GITHUB_STEP_SUMMARY"):
-        _write(Path(summary), _encoded(texts["markdown"]()) + b"\n", "ab")
+        _append(Path(summary), _encoded(texts["markdown"]()) + b"\n")
         # Beside output that another program reads, annotations would be in the way on stdout;
         # the runner reads them from stderr as well.
         stream = sys.stdout if output is not None or kind == "terminal" else sys.stderr
@@ -171,9 +171,17 @@ def _encoded(text: str | bytes) -> bytes:
     return text if isinstance(text, bytes) else text.encode("utf-8", "replace")
 
 
-def _write(path: Path, data: bytes, mode: Literal["wb", "ab"]) -> None:
+def _write(path: Path, data: bytes) -> None:
     try:
-        with path.open(mode) as file:
+        write_bytes(path, data)
+    except ResultWriteError as error:
+        raise UsageError(str(error)) from None
+
+
+def _append(path: Path, data: bytes) -> None:
+    """To GitHub's summary, which other steps of the job have written to."""
+    try:
+        with path.open("ab") as file:
             file.write(data)
     except OSError as error:
         raise UsageError(f"{printable(str(path))} cannot be written: {error.strerror}") from None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from pathlib import Path
 
 DEFAULT_FOLDER = "results"
 
@@ -10,9 +12,34 @@ RESULTS_VARIABLE = "LSTM_RESULTS"
 """The environment variable that names another folder."""
 
 LEARNING_PREFIX = "learning-"
-"""How the files of ``bench.learning`` begin; they lie in the same folder and hold no times."""
+"""How the names of ``bench.learning``'s files begin. They lie in the same folder and hold no times;
+which they are stands in them (``holds_learning``): a suite may be called so, too."""
+
+_FIRST_KEY = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"(\w+)"\s*:')
 
 
 def default_folder() -> str:
     """The folder, if nobody names one."""
     return os.environ.get(RESULTS_VARIABLE) or DEFAULT_FOLDER
+
+
+def holds_learning(path: Path) -> bool:
+    """Whether a file, or a journal, is one of what was learned, by how it begins."""
+    return _first_key(path) == "learning"
+
+
+def meant_for_learning(path: Path) -> bool:
+    """Whether it is one of these, or is named so and cannot be told: then its reader says why."""
+    key = _first_key(path)
+    return key == "learning" or (not key and path.name.startswith(LEARNING_PREFIX))
+
+
+def _first_key(path: Path) -> str:
+    try:
+        if not path.is_file():
+            return ""  # a pipe may never end
+        with path.open("rb") as file:
+            found = _FIRST_KEY.match(file.read(256))
+    except (OSError, ValueError):
+        return ""
+    return "" if found is None else found[1].decode()

@@ -33,6 +33,7 @@ from bench.doctor import Diagnosis
 from bench.lock import HeldError, MachineLock
 from bench.matrix import Checked
 from bench.report_text import clean, count, listed
+from bench.result_writer import unfinished_name
 from bench.results import Measurement, Outcome, ResultError
 from bench.stages import Budget, Ended
 from bench.suites import Choice
@@ -468,7 +469,7 @@ def _write_summary(proof: Proof, lines: Sequence[str], budget: Budget, folder: P
 
 def pack(folder: Path, archive: Path) -> Path:
     """Everything in ``folder`` as one archive, whole or not there at all."""
-    part = archive.with_name(archive.name + ".part")
+    part = archive.with_name(unfinished_name(archive.name, ".part"))
     try:
         with tarfile.open(part, "w:gz") as tar:
             tar.add(folder, arcname=folder.name)

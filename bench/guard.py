@@ -153,6 +153,7 @@ class _Process:
 
     folder: str | None
     streams: tuple[TextIO | None, TextIO | None, TextIO | None]
+    files: tuple[_File, ...]
     numpy: dict[str, Any]
     numpy_call: Any
     handlers: tuple[tuple[int, Any], ...]
@@ -169,6 +170,7 @@ class _Process:
         return cls(
             folder=_folder(),
             streams=(sys.stdin, sys.stdout, sys.stderr),
+            files=tuple(map(_File.of, (1, 2))),
             numpy=dict(np.geterr()),
             numpy_call=np.geterrcall(),
             handlers=tuple((n, signal.getsignal(n)) for n in _SIGNALS) if main else (),
@@ -195,8 +197,10 @@ class _Process:
             with contextlib.suppress(OSError):  # it has gone: nobody can be there
                 os.chdir(self.folder)
             changed.append("the working directory")
-        if (sys.stdin, sys.stdout, sys.stderr) != self.streams:
-            sys.stdin, sys.stdout, sys.stderr = self.streams
+        streams = [(sys.stdin, sys.stdout, sys.stderr) != self.streams]
+        sys.stdin, sys.stdout, sys.stderr = self.streams
+        streams += [each.put_back() for each in self.files]
+        if any(streams):
             changed.append("the standard streams")
         if np.geterr() != self.numpy or np.geterrcall() is not self.numpy_call:
             np.seterr(**self.numpy)
@@ -213,6 +217,36 @@ class _Process:
             with contextlib.suppress(RecursionError):
                 sys.setrecursionlimit(self.depth)
             changed.append("the recursion limit")
+        return changed
+
+
+@dataclass(frozen=True)
+class _File:
+    """One of the process's first files. aside: the same once more; -1 if it was closed."""
+
+    number: int
+    aside: int
+
+    @classmethod
+    def of(cls, number: int) -> _File:
+        try:
+            return cls(number, os.dup(number))
+        except OSError:
+            return cls(number, -1)
+
+    def put_back(self) -> bool:
+        """Make it as it was; whether that was needed."""
+        if self.aside < 0:
+            return False
+        try:
+            changed = not os.path.sameopenfile(self.number, self.aside)
+        except OSError:
+            changed = True
+        if changed:
+            with contextlib.suppress(OSError):
+                os.dup2(self.aside, self.number)
+        with contextlib.suppress(OSError):
+            os.close(self.aside)
         return changed
 
 

@@ -48,7 +48,14 @@ from bench.learning_training import (
 )
 from bench.learning_workers import train_all
 from bench.result_fields import ResultError
-from bench.result_writer import JOURNAL_SUFFIX, LineFile, ResultWriteError, write
+from bench.result_writer import (
+    JOURNAL_SUFFIX,
+    LineFile,
+    ResultWriteError,
+    clear_left_over,
+    write,
+)
+from bench.writers import living
 
 DESCRIPTION = """\
 Train LSTMs on tasks that need an input d timesteps later, through truncation windows of k
@@ -252,11 +259,18 @@ def _new_journal(folder: Path, started: datetime, run_id: str) -> Path:
 def _unfinished(folder: Path) -> tuple[Path, LearningMap]:
     """The newest journal that is not complete. Raises UsageError if there is none."""
     found: list[tuple[datetime, Path, LearningMap]] = []
+    alive = ""
     for path in sorted(folder.glob(f"{LEARNING_PREFIX}*{JOURNAL_SUFFIX}")):
         with contextlib.suppress(ResultError):
             each = read(path)
-            if not each.run.complete:
+            if each.run.complete:
+                continue
+            if who := living(path):
+                alive = f"{who} still writes {path}: wait until it has ended, or end it"
+            else:
                 found.append((each.run.started, path, each))
+    if not found and alive:
+        raise UsageError(f"--resume: {alive}")
     if not found:
         raise UsageError(f"--resume: {folder} holds no unfinished map; start one without --resume")
     _, path, newest = max(found, key=lambda entry: entry[0])
@@ -314,6 +328,7 @@ def _train(options: argparse.Namespace) -> int:
     deadline = time.monotonic() + given["budget"] if "budget" in given else None
     begun = time.monotonic()
 
+    clear_left_over(folder)
     with LineFile(journal, again=before is not None) as lines, Interruption() as interruption:
         if before is None:
             lines.append({"learning": {"schema": SCHEMA, "run": run}})

@@ -15,7 +15,7 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
-from bench.folder import LEARNING_PREFIX
+from bench.folder import meant_for_learning
 from bench.reading import parse_json, regular_bytes
 from bench.result_fields import Field, ResultError, error_at, printable
 from bench.result_writer import JOURNAL_SUFFIX
@@ -281,15 +281,18 @@ def _expand(path: Path) -> list[Path]:
             names = {each.name for each in folder.iterdir()}
         except OSError:
             continue
-        ours = sorted(name for name in names if name.startswith(LEARNING_PREFIX))
         found = [
             folder / name
-            for name in ours
-            if name.endswith(".json")
-            or (
-                name.endswith(JOURNAL_SUFFIX)
-                and name.removesuffix(JOURNAL_SUFFIX) + ".json" not in names
+            for name in sorted(names)
+            if not name.startswith(".")
+            and (
+                name.endswith(".json")
+                or (
+                    name.endswith(JOURNAL_SUFFIX)
+                    and name.removesuffix(JOURNAL_SUFFIX) + ".json" not in names
+                )
             )
+            and meant_for_learning(folder / name)
         ]
         if found:
             return found

@@ -32,6 +32,7 @@ from bench.result_schema import ResultFile
 from bench.result_writer import ResultWriteError
 from bench.schedule import Leader, Schedule, Watch, Work
 from bench.session import Session, cases_path, journals
+from bench.writers import Writer, living, writer_of
 
 LOOK_EVERY = 0.2
 """Seconds between two looks at a worker: seldom enough to cost it nothing (a look is the size of a
@@ -478,7 +479,11 @@ class LocalWorker:
     def _find_journal(self) -> Path | None:
         if self._journal is None:
             for path in journals(self._folder, self._session.suite_name):
-                if path not in self._known and _session_of(path) == self._session.id:
+                if (
+                    path not in self._known
+                    and _session_of(path) == self._session.id
+                    and self._may_be_ours(writer_of(path))
+                ):
                     self._journal = path
         return self._journal
 
@@ -490,6 +495,15 @@ class LocalWorker:
                     if results.read(path).run.session == self._session.id:
                         return path
         return None
+
+    def _may_be_ours(self, writer: Writer | None) -> bool:
+        """Another manager may work on the same session, if it was forced to."""
+        here = Writer.this_process()
+        known = writer is not None and (writer.boot, writer.namespace) == (
+            here.boot,
+            here.namespace,
+        )
+        return not known or (writer is not None and writer.pid == self._process.pid)
 
 
 def settle(path: Path, outcomes: Sequence[Mapping[str, object]] = ()) -> ResultFile | None:
@@ -522,12 +536,23 @@ def settle(path: Path, outcomes: Sequence[Mapping[str, object]] = ()) -> ResultF
 def settle_all(session: Session, folder: Path, *, alone: bool) -> None:
     """``settle`` for every journal that killed workers of a session have left.
 
-    alone: whether no other run goes on, so that a journal without a whole line is nobody's.
+    Those whose writer lives are left alone (``being_written``). alone: whether no other run goes
+    on, so that a journal without a whole line is nobody's.
     """
     for path in journals(folder, session.suite_name):
         found = _session_of(path)
-        if found == session.id or (found is None and alone):
+        mine = found == session.id or (found is None and alone)
+        if mine and not living(path):
             settle(path)
+
+
+def being_written(session: Session, folder: Path) -> dict[Path, str]:
+    """The journals of a session that are not to be touched, and in words who writes each."""
+    found = {}
+    for path in journals(folder, session.suite_name):
+        if _session_of(path) == session.id and (who := living(path)):
+            found[path] = who
+    return found
 
 
 def _files(folder: Path, suite: str) -> list[Path]:

@@ -21,6 +21,7 @@ from bench.cases import Case
 from bench.environment import Disturbance
 from bench.equivalence import GateResult
 from bench.guard import EscapedError, Guard, Interrupts
+from bench.output import Output, Printed
 from bench.raised import one_line
 from bench.result_schema import SCHEMA, Figures, Reason
 from bench.timing import Broken, Clock, FirstUse, Plan, Series, Stopped
@@ -51,6 +52,9 @@ HOT_SHARE = 0.01
 
 MOST_EVIDENCE = 1_000_000
 """Letters of a case's evidence as JSON. What says which kernels ran takes some thousands."""
+
+MUCH_PRINTED = 1_000_000
+"""Bytes that a case may print before that is worth a remark: a compiler's log is thousands."""
 
 NOT_MEASURED, REFUSED, FAILED = "not_measured", "refused", "failed"
 
@@ -183,7 +187,8 @@ class Bench:
     memory on a GPU, for a backend and a device. resident: measures a case's memory on the CPU with
     a seed and within so many seconds; None measures none. energy: of a step on a device, which
     takes so many seconds. case_limit: seconds after which a case is ended from outside, if it is.
-    interrupts: tells a Ctrl-C from what a backend raises.
+    interrupts: tells a Ctrl-C from what a backend raises. output: keeps what backends print; None
+    leaves it where it goes.
     """
 
     clock: Clock = field(default_factory=Clock.system)
@@ -205,6 +210,11 @@ class Bench:
     case_limit: float | None = None
     interrupts: Interrupts = field(default_factory=Interrupts)
     gate_last: GateLast = equivalence.gate_last
+    output: Output | None = None
+
+    def printed(self) -> Printed:
+        """What was printed since the last call, if it is kept."""
+        return Printed() if self.output is None else self.output.take()
 
     def frameworks(self, device: str) -> set[str]:
         """Those that this process computes with on a device."""
@@ -243,7 +253,7 @@ def measure_group(
     alternating blocks.
     """
     bench = bench or Bench()
-    with bench.interrupts:
+    with bench.interrupts, bench.output or contextlib.nullcontext():
         return _measure_group(cases, plan, seed, bench)
 
 
@@ -402,9 +412,17 @@ def prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
     """
     if missing := devices.explain_missing(case.device):
         return Unmeasured(NOT_MEASURED, f"no {case.device}: {missing}")
+    bench.printed()  # by others, before
     with Guard(bench.interrupts) as guard:
         prepared = _prepare(case, seed, bench)
-    return replace(prepared, guard=guard) if isinstance(prepared, Prepared) else prepared
+    printed = bench.printed()
+    if isinstance(prepared, Prepared):
+        if printed.size > MUCH_PRINTED:
+            guard.note(f"it printed {printed.size / 1e6:.0f} MB before it was timed")
+        return replace(prepared, guard=guard)
+    if prepared.outcome == FAILED and printed.text.strip():
+        return replace(prepared, details=f"{prepared.details}\nIt printed:\n{printed.text}")
+    return prepared
 
 
 def _prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:

@@ -429,8 +429,15 @@ class _Measuring:
 
     @pytest.hookimpl
     def pytest_report_header(self) -> list[str]:
-        """What is going to be measured."""
-        return _header(self.recorder.suite, self.recorder.settings)
+        """What is going to be measured, and what an earlier run has left unfinished."""
+        from bench import results
+
+        header = _header(self.recorder.suite, self.recorder.settings)
+        left = results.unfinished(self.recorder.settings.folder)
+        header += [f"lstm: {note}" for note in left[:_MOST_LEFT]]
+        if (more := len(left) - _MOST_LEFT) > 0:
+            header.append(f"lstm: and {more} more such journals")
+        return header
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -554,6 +561,8 @@ def _settings(config: pytest.Config) -> Settings:
         session=given["session"],
         memory={"on": True, "off": False}.get(given["memory"]),
         case_limit=given["case_limit"],
+        # With -s, its user wants to see it.
+        output=config.getoption("capture") != "no",
         options=chosen,
         **{name: chosen[name] for name in ("seed", "share", "precision") if name in chosen},
     )
@@ -585,6 +594,7 @@ def _try_once(case: Case, seed: int) -> None:
 # -- words
 
 _MOST_REMARKS = 8
+_MOST_LEFT = 3
 
 
 def _header(suite: Suite, settings: Settings) -> list[str]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from bench import command_line, devices, recommend_suite
-from bench.folder import DEFAULT_FOLDER, LEARNING_PREFIX, RESULTS_VARIABLE, default_folder
+from bench.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder, holds_learning
 from bench.learning_results import TASKS, LearningMap
 from bench.recommend_answer import (
     NEAR,
@@ -176,7 +176,9 @@ def _at_hand(
 
 def _holds_results(folder: Path) -> bool:
     return any(
-        each.name.endswith((".json", ".jsonl")) and not each.name.startswith((".", LEARNING_PREFIX))
+        each.name.endswith((".json", ".jsonl"))
+        and not each.name.startswith(".")
+        and not holds_learning(each)
         for each in (folder.iterdir() if folder.is_dir() else ())
     )
 

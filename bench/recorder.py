@@ -19,8 +19,9 @@ from bench import environment, measure, results
 from bench.cases import Case
 from bench.measure import Bench, Measured, Result, Unmeasured
 from bench.memory import ProcessMemory
+from bench.output import Output
 from bench.result_schema import Run
-from bench.result_writer import Journal, ResultWriteError
+from bench.result_writer import Journal, ResultWriteError, clear_left_over
 from bench.suites import Suite
 from bench.timing import Plan
 
@@ -41,7 +42,8 @@ class Settings:
     is measured. session: what runs that are replicates of one another share; by default a run is
     alone. memory: whether that of cases on the CPU is measured too, None for what the suite says.
     case_limit: seconds after which whoever watches from outside ends a case, if anybody does.
-    options: what the user asked for, for the record.
+    output: whether what backends print is kept out of the way. options: what the user asked for,
+    for the record.
     """
 
     folder: Path
@@ -53,6 +55,7 @@ class Settings:
     session: str | None = None
     memory: bool | None = None
     case_limit: float | None = None
+    output: bool = False
     options: Information = field(default_factory=dict)
 
 
@@ -84,6 +87,7 @@ class Recorder:
             threads=settings.threads,
             resident=self._memory.measure if wanted else None,
             case_limit=settings.case_limit,
+            output=Output() if settings.output else None,
         )
 
     def want(self, cases: Sequence[Case]) -> None:
@@ -103,6 +107,7 @@ class Recorder:
         Raises ResultWriteError if it cannot be written.
         """
         settings = self.settings
+        clear_left_over(settings.folder)
         before = self._read()
         started = datetime.now(UTC)
         identity = uuid.uuid4().hex
@@ -189,6 +194,8 @@ class Recorder:
         well as the file would be.
         """
         self._memory.close()
+        if self._bench.output is not None:
+            self._bench.output.close()
         if self._journal is None:
             return None
         with self._journal as journal:

@@ -17,7 +17,6 @@ import hashlib
 import importlib
 import json
 import os
-import uuid
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from bench.result_columns import LISTS, Rows, table, together, with_rare_in_columns
 from bench.result_fields import Field, printable
 from bench.result_schema import ResultFile, Run, parse_outcome, parse_run
+from bench.result_writer import unfinished_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -284,7 +284,7 @@ class _Store:
             folder.mkdir()
             # As other tools do, so that no version control takes it up.
             (folder / ".gitignore").write_text("*\n", encoding="utf-8")
-        part = folder / f".{uuid.uuid4().hex}.part"
+        part = folder / unfinished_name("results", ".part")
         sums = part.with_suffix(".sum")
         try:
             plain = [name for name in rows.column_names if name not in LISTS]

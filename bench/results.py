@@ -17,7 +17,7 @@ from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 
-from bench.folder import DEFAULT_FOLDER, LEARNING_PREFIX
+from bench.folder import DEFAULT_FOLDER, holds_learning
 from bench.reading import parse_json, regular_bytes
 from bench.result_cache import Reader
 from bench.result_fields import Field, ResultError, error_at, printable
@@ -37,6 +37,7 @@ from bench.result_schema import (
     parse_run,
 )
 from bench.result_writer import JOURNAL_SUFFIX, Journal, ResultWriteError, write, write_bytes
+from bench.writers import living, writer_of
 
 __all__ = [
     "JOURNAL_SUFFIX",
@@ -57,6 +58,7 @@ __all__ = [
     "json_path",
     "latest",
     "read",
+    "unfinished",
     "write",
     "write_bytes",
 ]
@@ -173,6 +175,7 @@ def journal_to_json(
     run = read(journal).run
     lines, _ = _journal_lines(journal)
     path = json_path(journal)
+    writer = writer_of(journal)
     write(
         path,
         {
@@ -184,6 +187,7 @@ def journal_to_json(
             "lstm": {
                 "schema": SCHEMA,
                 "run": run.to_dict(),
+                "writer": None if writer is None else writer.to_dict(),
                 "outcomes": [line["outcome"].value for line in lines if line["outcome"].given],
             },
         },
@@ -237,11 +241,12 @@ def _in_folder(folder: Path) -> list[Path]:
         found = [
             place / name
             for name in sorted(names)
-            if not name.startswith((".", LEARNING_PREFIX))
+            if not name.startswith(".")
             and (
                 name.endswith(".json")
                 or (name.endswith(JOURNAL_SUFFIX) and json_path(name).name not in names)
             )
+            and not holds_learning(place / name)
         ]
         if found:
             return found
@@ -305,9 +310,44 @@ def _read_journal(path: Path) -> ResultFile:
             run = parse_finish(run, line)
         entries[kind].append(line[kind])
     if run.finished is None:
-        told = "holds a run that did not come to its end; its finished cases are read"
+        if who := living(path):
+            told = f"is still being written by {who}; its finished cases are read"
+        else:
+            told = "holds a run that did not come to its end; its finished cases are read"
+            told += _last_words(entries)
         notes.append(f"{printable(str(path))} {told}")
     return _result_file(path, run, entries["benchmark"], entries["outcome"], notes)
+
+
+def _last_words(entries: Mapping[str, list[Field]]) -> str:
+    """What a run that ended without a word was busy with, as far as its journal says so."""
+    begun = entries["begun"][-1].value if entries["begun"] else None
+    done = {field["case_id"].value for field in entries["outcome"]}
+    done |= {field["extra_info"]["lstm"]["case_id"].value for field in entries["benchmark"]}
+    names = [each for each in begun if isinstance(each, str)] if isinstance(begun, list) else []
+    names = [printable(each, 120) for each in names if each not in done]
+    if not names:
+        return ""
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f" (its process ended while it was busy with {names[0]}{more})"
+
+
+def unfinished(folder: str | os.PathLike[str]) -> list[str]:
+    """A note on each journal in a folder whose process ended without a word, the newest first."""
+    found: list[str] = []
+    for path in sorted(Path(folder).glob(f"*{JOURNAL_SUFFIX}"), key=_changed, reverse=True):
+        with contextlib.suppress(ResultError):
+            file = read(path)
+            if file.run.finished is None and not living(path):
+                found.extend(file.notes)
+    return found
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _journal_lines(path: Path) -> tuple[list[Field], list[str]]:

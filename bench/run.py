@@ -14,6 +14,7 @@ import shlex
 import signal
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,14 +26,22 @@ from rich.console import Console
 
 from bench import command_line, devices, live, suites
 from bench.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder
-from bench.lock import HeldError, LockError, MachineLock
-from bench.manager import LocalExecutor, Manager, Stopped, WorkerError, cases_words, settle_all
+from bench.lock import LOOK_EVERY, HeldError, LockError, MachineLock
+from bench.manager import (
+    LocalExecutor,
+    Manager,
+    Stopped,
+    WorkerError,
+    being_written,
+    cases_words,
+    settle_all,
+)
 from bench.memory import unweighed
 from bench.overhead import Overhead, overhead
 from bench.report_rows import NothingToReportError, Row, build
 from bench.report_text import clean, count
 from bench.result_schema import ResultFile, Results
-from bench.results import ResultWriteError
+from bench.result_writer import ResultWriteError, clear_left_over
 from bench.schedule import PRECISION, Goal
 from bench.session import Session, SessionError, load
 from bench.stats import ENOUGH_PROCESSES
@@ -138,10 +147,40 @@ def _run(options: argparse.Namespace, console: Console) -> int:
             if not options.force:
                 raise
             console.print(f"{clean(str(error))}; forced: both spoil each other", markup=False)
-        if options.wait and options.resume is not None:
-            session, suite = _open(options, folder)  # the one waited for may have measured it
+        if options.resume is not None:
+            _leave_to_its_writer(session, folder, options, console)
+            if options.wait:
+                session, suite = _open(options, folder)  # the one waited for may have measured it
         resumed = options.resume is not None
         return _measure(session, suite, folder, lock, console, resumed=resumed)
+
+
+def _leave_to_its_writer(
+    session: Session, folder: Path, options: argparse.Namespace, console: Console
+) -> None:
+    """Wait for a process that measures this session already, or go on beside it if forced to.
+
+    Such a process is on another machine or in another container, whose lock is another, or has been
+    forced too. Raises HeldError.
+    """
+    told = False
+    while found := being_written(session, folder):
+        path, who = next(iter(found.items()))
+        where = clean(str(path))
+        if options.force:
+            console.print(
+                f"{who} still measures session {session.id}: {where} is left alone, and what it "
+                "has not finished by now is measured again",
+                markup=False,
+            )
+            return
+        message = f"{who} still measures session {session.id} ({where})"
+        if not options.wait:
+            raise HeldError(message)
+        if not told:
+            console.print(f"{message}; waiting for it", markup=False)
+            told = True
+        time.sleep(LOOK_EVERY)
 
 
 def _open(options: argparse.Namespace, folder: Path) -> tuple[Session, Suite]:
@@ -166,7 +205,14 @@ def _open(options: argparse.Namespace, folder: Path) -> tuple[Session, Suite]:
             changed = replace(changed, goal=Goal(precision, options.processes))
         session = changed
         choice = Choice(session.backends, session.devices, session.modes)
-        suite = suites.load(session.suite, choice).only(session.cases)
+        suite = suites.load(session.suite, choice)
+        if suite.name != session.suite_name:
+            raise UsageError(
+                f"the suite in {clean(session.suite)} is named {clean(suite.name)} now; it was "
+                f"{clean(session.suite_name)} when session {session.id} began, and its results are "
+                "named after that: name it so again, or start anew without --resume"
+            )
+        suite = suite.only(session.cases)
     else:
         name = options.suite or SUITE
         suite = suites.load(name, Choice(options.backends, options.device, options.mode))
@@ -212,6 +258,7 @@ def _measure(
     resumed: bool,
 ) -> int:
     session.save(folder)
+    clear_left_over(folder)
     with _shared_folder() as judged, live.view(console) as view:
         executor = LocalExecutor(session, folder, lock.fd, judged)
         asked = {case.device for case in session.cases}

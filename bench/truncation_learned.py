@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bench.folder import LEARNING_PREFIX
+from bench.folder import meant_for_learning
 from bench.learning_results import LEARNED, TASKS_IN_WORDS, LearningMap, collect
 from bench.report_text import LONGEST_NAME, clean, count, listed, rate
 from bench.result_fields import ResultError
@@ -23,7 +23,7 @@ def parted(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], list[Pa
     """Where to look for times, and where for maps: a folder may hold both, a file holds one."""
     times, maps = [], []
     for path in map(Path, paths):
-        ours = path.name.startswith(LEARNING_PREFIX)
+        ours = meant_for_learning(path)
         if not ours:
             times.append(path)
         if ours or path.is_dir():

@@ -7,6 +7,7 @@ of the noises of ``verdict_noises``. Matplotlib is asked for only where a pictur
 from __future__ import annotations
 
 import argparse
+import io
 import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +20,7 @@ import numpy.typing as npt
 from bench import stats
 from bench.process_means import process_means
 from bench.result_fields import printable
+from bench.result_writer import ResultWriteError, write_bytes
 from bench.stats import Pairing, Verdict
 from bench.verdict_noises import (
     BEYOND,
@@ -472,10 +474,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.output.mkdir(parents=True, exist_ok=True)
         for name, draw in pictures(options.trials, rival_trials).items():
-            draw().savefig(options.output / name)
+            drawn = io.BytesIO()
+            draw().savefig(drawn, format=Path(name).suffix[1:])
+            write_bytes(options.output / name, drawn.getvalue())
             print(f"wrote {printable(str(options.output / name))}")
     except ImportError:
         print("error: pictures need Matplotlib: pip install matplotlib", file=sys.stderr)
+        return 2
+    except ResultWriteError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
         where = printable(str(error.filename or options.output))

@@ -68,6 +68,11 @@ def forgive_all() -> None:
     warnings.simplefilter("ignore")
 
 
+def close_files() -> None:
+    os.close(1)
+    os.close(2)
+
+
 CHANGES: dict[str, Callable[[], object]] = {
     "the working directory": lambda: os.chdir("/"),
     "the standard streams": change_streams,
@@ -95,6 +100,27 @@ def test_what_is_changed_is_put_back_and_noted(what: str) -> None:
         CHANGES[what]()
     assert state() == before
     assert guard.remarks == [f"it changed {what}, which was put back"]
+
+
+def test_files_that_are_closed_are_open_again() -> None:
+    before = [os.fstat(number) for number in (1, 2)]
+    guard = Guard()
+    for _ in range(3):
+        with guard:
+            close_files()
+    assert [os.fstat(number) for number in (1, 2)] == before
+    assert guard.remarks == ["it changed the standard streams, which was put back"]
+
+
+def test_no_file_is_left_open_by_the_guard_itself() -> None:
+    def count() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = count()
+    for _ in range(5):
+        with Guard():
+            pass
+    assert count() == before
 
 
 def test_it_is_put_back_after_an_error_too() -> None:

@@ -965,6 +965,36 @@ def test_only_the_journals_of_the_session_are_settled(tmp_path: Path) -> None:
     assert sorted(each.name for each in tmp_path.iterdir()) == [names[0], names[2]]
 
 
+def test_a_journal_whose_writer_lives_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "mine-1.journal.jsonl"
+    with Journal(path) as journal:
+        journal.start(replace(run_of(1), id="1", finished=None, complete=False))
+        journal.benchmark(entry_of(A5))
+        found = manager.being_written(session(), tmp_path)
+        assert list(found) == [path]
+        assert f"process {os.getpid()}" in found[path]
+        manager.settle_all(session(), tmp_path, alone=True)
+        assert [each.name for each in tmp_path.iterdir()] == [path.name]
+        journal.benchmark(entry_of(A6))  # it goes on, and nothing of it is lost
+    assert manager.being_written(session(), tmp_path) == {}
+    manager.settle_all(session(), tmp_path, alone=True)
+    (made,) = tmp_path.iterdir()
+    assert [each.case for each in results.read(made).measurements] == [A5, A6]
+
+
+def test_a_worker_does_not_take_the_journal_of_another_process_for_its_own(tmp_path: Path) -> None:
+    worker = manager.LocalWorker([sys.executable, "-c", ""], session(), tmp_path, None)
+    journal_of(tmp_path, [A5])  # of the same session, by this process
+    try:
+        assert worker._find_journal() is None
+        assert worker.lines() == []
+    finally:
+        worker.kill()
+    assert worker.settle([crash(B5)]) is None
+    worker._output.close()
+    assert [each.name for each in tmp_path.iterdir()] == ["mine-1.journal.jsonl"]
+
+
 # -- killed at any moment: real processes, whose worker takes milliseconds a case
 
 DRIVER = """\

@@ -329,6 +329,11 @@ def test_a_kill_leaves_the_finished_cases_in_the_journal(project: Project) -> No
     file = results.read(journal)
     assert [each.case.id for each in file.measurements] == [IDS[0]]
     assert not file.run.complete
+    # The next run and the report say so, and what it died of.
+    died = r"its finished cases are read \(its process ended while it was busy with killed/b2-t4"
+    assert re.search(rf"{re.escape(journal.name)} holds a run .* {died}", str(file.notes))
+    again = project.measure("--collect-only").out.replace("\n", " ")
+    assert re.search(rf"lstm: .*{re.escape(journal.name)} holds a run .* {died}", again)
 
 
 def test_stopping_at_the_first_failure_leaves_an_incomplete_file(project: Project) -> None:

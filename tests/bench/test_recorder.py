@@ -140,7 +140,7 @@ def test_without_settings_the_suite_says_how_long(tmp_path: Path) -> None:
 def test_every_finished_case_is_on_disk_before_the_next(tmp_path: Path, measurer: Measurer) -> None:
     measurer.answers["b"] = MISSING
     found = started(tmp_path)
-    assert [list(line) for line in journal(tmp_path)] == [["schema", "run"]]
+    assert [list(line) for line in journal(tmp_path)] == [["schema", "run", "writer"]]
     keep(found, CASES[0])
     assert journal(tmp_path)[1]["benchmark"]["name"] == CASES[0].id
     keep(found, CASES[1])

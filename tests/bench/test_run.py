@@ -286,6 +286,70 @@ def test_a_worker_that_hangs_is_gone_with_its_killed_manager(place: Place) -> No
     MachineLock(place.lock).acquire("the next one")
 
 
+def session_of(place: Place) -> str:
+    (path,) = (place.results / ".sessions").glob("*.session.json")
+    return path.name.removesuffix(".session.json")
+
+
+def test_a_session_that_is_still_measured_is_left_to_whoever_measures_it(place: Place) -> None:
+    place.backends("hanging", "numpy")
+    place.suite.write_text(place.suite.read_text().replace("[2, 3, 4]", "2"))
+    # Another machine or container, or a run that was forced: its lock is another one.
+    elsewhere = place.folder / "elsewhere"
+    elsewhere.mkdir()
+    with place.start("--processes", "1", "--case-limit", "100s") as process:
+        place.wait_for_journal("hanging")
+        (journal,) = place.results.glob("*.journal.jsonl")
+        before = journal.read_bytes()
+        place.environ["TMPDIR"] = str(elsewhere)
+        done = place.run("--resume", suite=False)
+        assert done.code == 4
+        assert re.fullmatch(
+            rf"error: process \d+ on .* still measures session {session_of(place)} "
+            r"\(.*\.journal\.jsonl\); --wait waits for it, --force goes on all the same\n",
+            done.err,
+        )
+        forced = place.run("--resume", "--force", "--case-limit", "3s", suite=False)
+        assert forced.code == 1, forced.out + forced.err
+        assert re.search(r"^process \d+ on .* is left alone", forced.out, re.MULTILINE)
+        assert journal.read_bytes()[: len(before)] == before
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    measured = [each.case.backend for each in place.measurements]
+    assert "numpy" in measured
+    assert not list(place.results.glob("*.jsonl"))
+
+
+def test_a_suite_that_was_renamed_is_not_gone_on_with(place: Place) -> None:
+    assert place.run("--processes", "1").code == 0
+    place.suite.write_text(SUITE.replace('name = "mine"', 'name = "thine"'))
+    done = place.run("--resume", session_of(place), suite=False)
+    assert done.code == 2
+    assert re.fullmatch(
+        r"error: the suite in .*mine\.toml is named thine now; it was mine when session \S+ "
+        r"began, .* or start anew without --resume\n",
+        done.err,
+    )
+
+
+@pytest.mark.parametrize("name", ["learning", "learning-rate"])
+def test_a_suite_may_be_called_as_the_files_of_what_was_learned(place: Place, name: str) -> None:
+    place.suite.write_text(SUITE.replace('name = "mine"', f'name = "{name}"'))
+    done = place.run("--processes", "1")
+    assert done.code == 0, done.out + done.err
+    assert len(place.measurements) == 3
+    told = subprocess.run(
+        [sys.executable, "-m", "bench.report", str(place.results)],
+        cwd=place.folder,
+        env=place.environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert told.returncode == 0, told.stderr
+    assert f"{name} on " in told.stdout
+
+
 def test_the_budget_ends_it_and_what_was_not_reached_is_told(place: Place) -> None:
     place.backends("hanging")
     done = place.run("--budget", "8s", "--case-limit", "100s")

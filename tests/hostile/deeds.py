@@ -129,6 +129,11 @@ def print_much() -> None:
         print("and a word by print")
 
 
+def print_and_exit() -> None:
+    print_much()
+    raise SystemExit(1)
+
+
 DEEDS: dict[str, Callable[[], object]] = {
     "exits": raising(lambda: SystemExit(0)),
     "interrupts": raising(KeyboardInterrupt),
@@ -149,6 +154,7 @@ DEEDS: dict[str, Callable[[], object]] = {
     "leaves_a_daemon": leave_a_daemon,
     "leaves_a_pool": leave_a_pool,
     "prints_much": print_much,
+    "prints_and_exits": print_and_exit,
     "signals": lambda: os.kill(os.getpid(), signal.SIGINT),
     "vanishes": lambda: os._exit(0),
 }

@@ -57,6 +57,29 @@ def test_the_culprit_is_named_and_the_innocent_are_measured(
         assert "there is no unfinished session" in again.stderr
 
 
+def test_much_output_of_one_spoils_no_other(place: Place) -> None:
+    place.environ["HOSTILE_MEGABYTES"] = "300"
+    place.measures(
+        "prints_much_in_build", "prints_much_in_timing", "closes_files_in_build", "numpy"
+    )
+    done = place.run("--case-limit", "60s")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert place.remarks["prints_much_in_build"] == ("it printed 315 MB before it was timed",)
+    assert place.remarks["numpy"] == ()
+    assert len(place.remarks) == 4
+
+
+def test_what_a_failing_backend_printed_is_told_with_its_failure(place: Place) -> None:
+    place.environ["HOSTILE_MEGABYTES"] = "1"
+    place.measures("prints_and_exits_in_build", "numpy")
+    done = place.pytest()
+    assert done.returncode == 1
+    assert "It printed:" in done.stdout
+    assert "bytes are left out" in done.stdout
+    assert "and a word by print" in done.stdout
+    assert len(done.stdout) < 100_000
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["pytest", "run"])
 @pytest.mark.parametrize("where", PLACES)
