@@ -57,28 +57,30 @@ SOURCES: Mapping[str, Source] = {
         Source(
             "braun",
             "stefbraun/rnn_benchmarks, bar charts of its framework comparison (arXiv 1806.01818)",
-            "TensorFlow 1.8; a whole training batch with its copy from the host, which is no part "
-            "of a step here. Read off the charts' labels",
+            "TensorFlow 1.8; a whole training batch (gradients of the weights) with its copy from "
+            "the host, which is no part of a step here. Read off the charts' labels",
             ("braun",),
         ),
         Source(
             "deepbench",
             "baidu-research/DeepBench, spreadsheets under results/",
             "vendor library; the input product is skipped there (SKIP_INPUT), so that only the "
-            "recurrent product is work: less than a step here. One warm-up, mean of 100",
+            "recurrent product is work: less than a step here. Training has the gradients of "
+            "weights and input. One warm-up, mean of 100",
             ("deepbench-train", "deepbench-inference"),
         ),
         Source(
             "returnn",
             "rwth-i6/returnn, docs/getting_started/tf_lstm_benchmark.rst",
-            "TensorFlow 1.2; one epoch of training over 500 sequences, timed as a whole, "
-            "no repeats",
+            "TensorFlow 1.2; one epoch of training (gradients of the weights) over 500 sequences, "
+            "timed as a whole, no repeats",
             ("returnn",),
         ),
         Source(
             "flashrnn",
             "NX-AI/flashrnn, head_dim--lstm.svg",
-            "the case of one head; nn.LSTM there also pays the input product, the others do not",
+            "the case of one head; nn.LSTM there also pays the input product, the others do not. "
+            "Training has the gradients of weights and input",
             ("flashrnn",),
         ),
     )

@@ -138,6 +138,13 @@ def _columns() -> dict[str, Column]:
         "that updates the weights in each step or window; empty if none does",
         lambda _, r: r.case.workload.optimizer,
     )
+    add(
+        "gradients",
+        "",
+        "what a training step differentiates: weights, weights+input, or all (the initial state "
+        "too); empty in inference",
+        lambda _, r: r.case.workload.gradients if r.case.workload.training else None,
+    )
     whole("input_size", "features", "of one timestep", lambda _, r: r.case.spec.input_size)
     whole(
         "hidden_size", "units", "of each layer and direction", lambda _, r: r.case.spec.hidden_size

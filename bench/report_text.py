@@ -114,6 +114,13 @@ def listed(names: list[str], most: int = 6) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
+GRADIENT_WORDS = {
+    "weights": "gradients of weights",
+    "weights+input": "gradients of weights, input",
+    "all": "gradients of weights, input, state",
+}
+
+
 def shape_words(case: Case) -> list[str]:
     """The shape of a case in words, without its window and dtype: a short line each.
 
@@ -138,6 +145,8 @@ def shape_words(case: Case) -> list[str]:
         extra.append("batch-major")
     if work.optimizer is not None:
         extra.append(f"{work.optimizer} updates")
+    if work.training:
+        extra.append(GRADIENT_WORDS[work.gradients])
     return [*lines, *extra]
 
 

@@ -23,7 +23,7 @@ from bench.reading import parse_json, regular_bytes
 from bench.result_fields import ResultError
 from lstm_impl.backend import UnavailableError, get_backend, list_backends
 from lstm_impl.spec import MOST_LAYERS, MOST_SIZE, PRECISIONS, LSTMSpec, UnsupportedError
-from lstm_impl.workload import MODES, OPTIMIZERS, Workload
+from lstm_impl.workload import GRADIENTS, MODES, OPTIMIZERS, Workload
 
 SCHEMA = 1
 FOLDER = Path(__file__).parent / "suites"
@@ -59,7 +59,7 @@ UNTIMED = {
 }
 """What is asked for like a suite and has no cases to time: what it is, and its command."""
 
-_SHARED_KEYS = ("backends", "devices", "modes", "dtypes", "seconds")
+_SHARED_KEYS = ("backends", "devices", "modes", "gradients", "dtypes", "seconds")
 _SUITE_KEYS = ("schema", "name", "summary", "source", "memory", *_SHARED_KEYS, "groups")
 _GROUP_KEYS = ("shapes", "windows", *_SHARED_KEYS)
 
@@ -274,6 +274,7 @@ class _Axes:
     backends: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
     modes: tuple[str, ...] = MODES
+    gradients: tuple[str, ...] = ("weights",)
     dtypes: tuple[str, ...] = ("float32",)
     seconds: float = DEFAULT_SECONDS
 
@@ -282,6 +283,11 @@ class _Axes:
         found = self
         if "modes" in table:
             found = replace(found, modes=_each(table["modes"], lambda item: item.one_of(MODES)))
+        if "gradients" in table:
+            value = table["gradients"]
+            several = isinstance(value.value, list)
+            named = _each(value, _gradients) if several else (_gradients(value),)
+            found = replace(found, gradients=named)
         if "dtypes" in table:
             known = tuple(PRECISIONS)
             found = replace(found, dtypes=_each(table["dtypes"], lambda item: item.one_of(known)))
@@ -358,15 +364,26 @@ def _cases(entries: Mapping[str, _Value], axes: _Axes, choice: Choice) -> Iterat
     for shape in itertools.chain.from_iterable(map(_grid, shapes)):
         for window in windows:
             for dtype in axes.dtypes:
-                for mode in axes.modes:
+                for mode, gradients in _modes(axes):
                     # Made before any is left out: a mistake in a file should not hide.
-                    spec, workload = _shape(shape, window, dtype, mode)
+                    spec, workload = _shape(shape, window, dtype, mode, gradients)
                     if choice.modes is not None and mode not in choice.modes:
                         continue
                     for device in axes.devices:
                         for backend in axes.backends:
                             if device in places[backend]:
                                 yield Case(backend, spec, workload, device)
+
+
+def _modes(axes: _Axes) -> Iterator[tuple[str, str]]:
+    """Each mode, with what it differentiates; training once for each that is asked for."""
+    for mode in axes.modes:
+        for gradients in axes.gradients if mode == "training" else ("all",):
+            yield mode, gradients
+
+
+def _gradients(value: _Value) -> str:
+    return value.one_of(GRADIENTS)
 
 
 def _places(backend: str, wanted: Sequence[str]) -> Sequence[str]:
@@ -397,7 +414,7 @@ def _grid(shape: _Value) -> Iterator[_Shape]:
 
 
 def _shape(
-    shape: _Shape, window: _Value | None, dtype: str, mode: str
+    shape: _Shape, window: _Value | None, dtype: str, mode: str, gradients: str
 ) -> tuple[LSTMSpec, Workload]:
     table = shape.table
     length = table["min_length"].positive_integer() if "min_length" in table else None
@@ -430,6 +447,7 @@ def _shape(
         dropout=dropout,
         batch_major="batch_major" in table and table["batch_major"].boolean(),
         optimizer=optimizer,
+        gradients=gradients,
     )
     return spec, workload
 

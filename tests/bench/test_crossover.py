@@ -138,8 +138,8 @@ def test_shapes_that_differ_in_more_are_on_maps_of_their_own() -> None:
                 items.append(measured(of, 1.0, run("r0")))
     assert [found.work for found in maps(*items)] == [
         "inference, float32, 10 steps, 4 in",
-        "training, float32, 10 steps, 4 in",
-        "training, float32, 20 steps, 4 in",
+        "training, float32, 10 steps, 4 in, gradients of weights, input, state",
+        "training, float32, 20 steps, 4 in, gradients of weights, input, state",
     ]
 
 

@@ -52,7 +52,9 @@ class _Told(NumPyLoop):
 class _Wrong(NumPyModel):
     def _train(self, *arguments):
         raw = super()._train(*arguments)
-        return type(raw)(raw.y, raw.h, raw.c, raw.dx * 1.01, raw.dh, raw.dc, raw.weights)
+        # None in the step that is timed: the gate finds it where it asks once for everything.
+        dx = None if raw.dx is None else raw.dx * 1.01
+        return type(raw)(raw.y, raw.h, raw.c, dx, raw.dh, raw.dc, raw.weights)
 
 class _Raising(NumPyModel):
     def prepare(self, workload, seed=0):
@@ -166,9 +168,9 @@ def project(tmp_path: Path) -> Project:
 
 
 IDS = (
-    "numpy/b2-t3-i1-h2/float32/training/cpu",
+    "numpy/b2-t3-i1-h2-dw/float32/training/cpu",
     "numpy/b2-t4-i1-h2-w2/float32/inference/cpu",
-    "numpy/b2-t4-i1-h2-w2/float32/training/cpu",
+    "numpy/b2-t4-i1-h2-w2-dw/float32/training/cpu",
 )
 
 

@@ -56,10 +56,15 @@ def test_quick_asks_what_it_promises() -> None:
     cases = suites.load("quick", Choice(devices=["cpu"], backends=["while_loop"])).cases
     throughput = {(case.shape, case.workload.mode) for case in cases if case.kind == "throughput"}
     shapes = ("b32-t100-i128-h128", "b64-t25-i512-h512", "b1-t150-i256-h256", "b5-t15-i1-h4")
-    assert throughput == {(s, mode) for s in shapes for mode in ("inference", "training")}
+    assert throughput == {
+        *((shape, "inference") for shape in shapes),
+        *((f"{shape}-dw", "training") for shape in shapes),
+        ("b32-t100-i128-h128-dwx", "training"),
+    }
     windows = [case.workload.window for case in cases if case.kind == "truncation"]
     assert windows == [5, 15, 30, 60, 120]
     assert {case.workload.timesteps for case in cases if case.kind == "truncation"} == {480}
+    assert {c.workload.gradients for c in cases if c.kind == "truncation"} == {"weights"}
 
 
 def test_truncation_cuts_one_stream_into_whole_windows_with_an_optimizer() -> None:
@@ -129,10 +134,10 @@ def test_cases_come_in_a_stable_order_group_by_group(tmp_path: Path) -> None:
         "[[groups]]", '[[groups]]\ndtypes = ["float64", "float32"]\nwindows = [3, 2]'
     )
     expected = [
-        f"{backend}/b2-t6-i1-h4-w{window}/{dtype}/{mode}/cpu"
+        f"{backend}/b2-t6-i1-h4-w{window}{gradients}/{dtype}/{mode}/cpu"
         for window in (3, 2)
         for dtype in ("float64", "float32")
-        for mode in ("inference", "training")
+        for mode, gradients in (("inference", ""), ("training", "-dw"))
         for backend in ("while_loop", "static_unroll")
     ]
     assert ids(load(tmp_path, text)) == expected
@@ -150,11 +155,11 @@ def test_groups_that_share_a_shape_are_measured_together(tmp_path: Path) -> None
     )
     suite = load(tmp_path, text)
     assert ids(suite)[:2] == [
-        "numpy/b2-t6-i1-h4/float32/training/cpu",
-        "while_loop/b2-t6-i1-h4/float32/training/cpu",
+        "numpy/b2-t6-i1-h4-dw/float32/training/cpu",
+        "while_loop/b2-t6-i1-h4-dw/float32/training/cpu",
     ]
-    assert suite.seconds["b2-t6-i1-h4/float32/training/cpu"] == 9.0
-    assert suite.seconds["b2-t7-i1-h4/float32/training/cpu"] == suites.DEFAULT_SECONDS
+    assert suite.seconds["b2-t6-i1-h4-dw/float32/training/cpu"] == 9.0
+    assert suite.seconds["b2-t7-i1-h4-dw/float32/training/cpu"] == suites.DEFAULT_SECONDS
 
 
 def test_a_shape_may_say_everything_that_a_workload_can(tmp_path: Path) -> None:
@@ -171,10 +176,38 @@ def test_a_shape_may_say_everything_that_a_workload_can(tmp_path: Path) -> None:
 def test_a_shape_may_name_the_optimizer_that_updates_its_weights(tmp_path: Path) -> None:
     with_optimizer = GOOD.replace("hidden_size = 4 }", 'hidden_size = 4, optimizer = "adam" }')
     suite = load(tmp_path, with_optimizer.replace("[[groups]]", '[[groups]]\nmodes = ["training"]'))
-    assert [case.workload for case in suite.cases] == [Workload(2, 6, "training", optimizer="adam")]
-    assert ids(suite) == ["numpy/b2-t6-i1-h4-adam/float32/training/cpu"]
+    (case,) = suite.cases
+    assert case.workload == Workload(2, 6, "training", optimizer="adam", gradients="weights")
+    assert ids(suite) == ["numpy/b2-t6-i1-h4-adam-dw/float32/training/cpu"]
     with pytest.raises(SuiteError, match=r'modes = \["training"\] beside it: inference updates no'):
         load(tmp_path, with_optimizer)
+
+
+@pytest.mark.parametrize(
+    ("of_suite", "of_group", "wanted"),
+    [
+        ("", "", ["", "-dw"]),
+        ('gradients = "all"', "", ["", ""]),
+        ('gradients = "all"', 'gradients = "weights+input"', ["", "-dwx"]),
+        ("", 'gradients = ["weights", "all", "weights"]', ["", "-dw", ""]),
+    ],
+)
+def test_a_suite_or_a_group_says_what_training_differentiates(
+    tmp_path: Path, of_suite: str, of_group: str, wanted: list[str]
+) -> None:
+    text = f"{of_suite}\n" + GOOD.replace("[[groups]]", f"[[groups]]\n{of_group}")
+    shapes = [case.shape for case in load(tmp_path, text).cases]
+    assert shapes == [f"b2-t6-i1-h4{suffix}" for suffix in wanted]
+
+
+def test_gradients_that_are_not_known_are_told_with_their_place(tmp_path: Path) -> None:
+    for wrong, told in (
+        ('"weight"', r'gradients is "weight"; expected one of weights, weights\+input, all'),
+        ('["all", 3]', r"gradients\[1\] is 3; expected one of weights"),
+        ("[]", r"gradients is \[\]; expected a list with at least one name"),
+    ):
+        with pytest.raises(SuiteError, match=told):
+            load(tmp_path, f"gradients = {wrong}\n{GOOD}")
 
 
 def test_backends_are_spelled_in_their_one_way(tmp_path: Path) -> None:
@@ -185,9 +218,9 @@ def test_backends_are_spelled_in_their_one_way(tmp_path: Path) -> None:
 def test_the_user_may_choose_backends_devices_and_modes(tmp_path: Path) -> None:
     choice = Choice(backends=["while_loop", "numpy"], devices=["gpu", "cpu"], modes=["training"])
     assert ids(load(tmp_path, GOOD, choice)) == [
-        "while_loop/b2-t6-i1-h4/float32/training/gpu:0",
-        "while_loop/b2-t6-i1-h4/float32/training/cpu",
-        "numpy/b2-t6-i1-h4/float32/training/cpu",
+        "while_loop/b2-t6-i1-h4-dw/float32/training/gpu:0",
+        "while_loop/b2-t6-i1-h4-dw/float32/training/cpu",
+        "numpy/b2-t6-i1-h4-dw/float32/training/cpu",
     ]
 
 
@@ -502,13 +535,26 @@ PEERS: dict[str, tuple[dict[str, set[str]], int]] = {
 }
 
 
+# Those whose training step has more than the gradients of the weights.
+DIFFERENTIATED = {
+    "benchdnn": "all",
+    "deepbench-train": "weights+input",
+    "flashrnn": "weights+input",
+    "haste": "all",
+}
+
+
 @pytest.mark.parametrize("name", PEERS)
 def test_a_peers_suite_has_exactly_its_shapes_and_says_whose_they_are(name: str) -> None:
     shapes, groups = PEERS[name]
     suite = suites.load(name, Choice(backends=["while_loop"], devices=["cpu"]))
     found: dict[str, set[str]] = {}
     for case in suite.cases:
-        found.setdefault(case.workload.mode, set()).add(case.shape)
+        suffix = ""
+        if case.workload.training:
+            assert case.workload.gradients == DIFFERENTIATED.get(name, "weights")
+            suffix = {"weights": "-dw", "weights+input": "-dwx", "all": ""}[case.workload.gradients]
+        found.setdefault(case.workload.mode, set()).add(case.shape.removesuffix(suffix))
     assert found == shapes
     assert len(suite.cases) == groups
     assert "/" in suite.source
@@ -535,14 +581,14 @@ def test_lists_of_sizes_stand_for_every_combination_once(tmp_path: Path) -> None
     )
     suite = load(tmp_path, text, Choice(modes=["training"]))
     assert [case.shape for case in suite.cases] == [
-        f"b{b}-t6-i{i}-h{h}" for b in (2, 1) for i in (3, 5) for h in (4, 6)
+        f"b{b}-t6-i{i}-h{h}-dw" for b in (2, 1) for i in (3, 5) for h in (4, 6)
     ]
 
 
 def test_an_input_may_be_as_wide_as_each_layer(tmp_path: Path) -> None:
     text = GOOD.replace("input_size = 1, hidden_size = 4", SQUARE.replace("4", "[4, 6]"))
     suite = load(tmp_path, text, Choice(modes=["training"]))
-    assert [case.shape for case in suite.cases] == ["b2-t6-i4-h4", "b2-t6-i6-h6"]
+    assert [case.shape for case in suite.cases] == ["b2-t6-i4-h4-dw", "b2-t6-i6-h6-dw"]
 
 
 SQUARE = 'input_size = "hidden_size", hidden_size = 4'

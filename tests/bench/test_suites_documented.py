@@ -11,7 +11,7 @@ import pytest
 from bench import suites
 from bench.suites import Choice, SuiteError
 from lstm_impl.spec import PRECISIONS
-from lstm_impl.workload import MODES, OPTIMIZERS
+from lstm_impl.workload import GRADIENTS, MODES, OPTIMIZERS
 
 PAGE = (Path(__file__).parents[2] / "docs/suites.md").read_text(encoding="utf-8")
 (EXAMPLE,) = re.findall(r"^```toml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
@@ -63,8 +63,8 @@ def test_the_example_loads_and_uses_what_it_shows(tmp_path: Path) -> None:
     shapes = {case.shape for case in suite.cases}
     assert shapes == {
         *("b1-t60-i256-h512-l2", "b4-t60-i256-h512-l2"),
-        "b128-t60-i256-h512-l2-len10-drop0.2-adam",
-        *(f"b16-t960-i{h}-h{h}-w{w}" for h in (128, 256) for w in (10, 30, 120)),
+        "b128-t60-i256-h512-l2-len10-drop0.2-adam-dw",
+        *(f"b16-t960-i{h}-h{h}-w{w}-dw" for h in (128, 256) for w in (10, 30, 120)),
     }
     assert {case.spec.dtype for case in suite.cases} == {"float32", "mixed_bfloat16"}
     assert set(suite.seconds.values()) == {2.0, 5.0}
@@ -84,9 +84,10 @@ def test_the_reference_has_every_key(heading: str, keys: tuple[str, ...]) -> Non
 
 def test_the_reference_has_every_choice_and_the_default_time() -> None:
     keys = table("Keys of the file")
-    quoted = re.compile('"([a-z0-9_]+)"')
+    quoted = re.compile('"([a-z0-9_+]+)"')
     assert set(quoted.findall(keys["dtypes"][0])) == set(PRECISIONS)
     assert set(quoted.findall(keys["modes"][0])) == set(MODES)
+    assert set(quoted.findall(keys["gradients"][0])) == set(GRADIENTS)
     assert keys["seconds"][1] == str(suites.DEFAULT_SECONDS)
     optimizers = table("Keys of a shape")["optimizer"][0].split(":")[0]
     assert set(quoted.findall(optimizers)) == set(OPTIMIZERS)
