@@ -6,14 +6,67 @@ No results, no framework.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import os
 import shlex
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from bench.folder import DEFAULT_FOLDER, RESULTS_VARIABLE
+from bench.result_fields import printable
+
+BAD_INPUT = 2
+"""The exit code of every command for what cannot be read or written."""
+
+READER_LEFT = 128 + 13
+"""What a shell says of a tool that SIGPIPE ended: whoever read the output has seen enough."""
+
+NARROWEST = 20
+"""Columns. A terminal that claims fewer, as COLUMNS=0 does, does not know its width."""
+
+
+def end(main: Callable[[], int]) -> NoReturn:
+    """Run a command to its end, and this process to its own, with the command's exit code.
+
+    What happens to the output is the same for all of them, and told in a line: its reader left (a
+    pager, ``head``), its disk is full, or it was closed before anything was begun.
+    """
+    if sys.stdout is None:
+        _exit("error: standard output is closed; send it to /dev/null if it is not wanted")
+    if not (width := os.environ.get("COLUMNS", "80")).isdecimal() or int(width[:9]) < NARROWEST:
+        del os.environ["COLUMNS"]
+    code: int | str | None
+    try:
+        try:
+            code = main()
+        except SystemExit as stopped:
+            # argparse ends so, after --help and for what it cannot read; and Rich, with a code of
+            # its own, where it met a broken pipe.
+            code = READER_LEFT if isinstance(stopped.__context__, BrokenPipeError) else stopped.code
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _write_nowhere()
+        code = READER_LEFT
+    except OSError as error:
+        _write_nowhere()
+        what = "standard output" if error.filename is None else str(error.filename)
+        _exit(f"error: {what}: {error.strerror or error}")
+    sys.exit(code)
+
+
+def _exit(line: str) -> NoReturn:
+    with contextlib.suppress(OSError, AttributeError):  # standard error may be closed, too
+        print(printable(line, 1000), file=sys.stderr, flush=True)
+    sys.exit(BAD_INPUT)
+
+
+def _write_nowhere() -> None:
+    """Python's own flush at exit must not complain of the output again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def write_any_letter() -> None:
@@ -24,14 +77,6 @@ def write_any_letter() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-
-
-def reader_left() -> None:
-    """After a BrokenPipeError: whoever read the output has seen enough (a pager, head).
-
-    Python's own flush at exit must not complain of it again.
-    """
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def width_is_known() -> bool:

@@ -676,9 +676,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:
-        command_line.reader_left()
-        return 2
     if not whole:
         return 2
     return 1 if report.gate is not None and report.gate.failed else 0
@@ -820,4 +817,4 @@ if __name__ == "__main__":
     # The rooms that show a comparison raise bench.compare's errors, which __main__'s are not.
     from bench import compare as itself
 
-    sys.exit(itself.main())
+    command_line.end(itself.main)

@@ -34,6 +34,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import command_line
 from bench.results import ResultWriteError, write_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -284,4 +285,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command_line.end(main)

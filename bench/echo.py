@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 import lstm_impl
-from bench import devices, echo_picture
+from bench import command_line, devices, echo_picture
 from bench.echo_task import (
     Checkpoint,
     CheckpointError,
@@ -615,9 +615,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _main(arguments)
     except (UsageError, CheckpointError, lstm_impl.UnsupportedError, OSError) as error:
         if isinstance(error, BrokenPipeError):
-            # The reader has seen enough (head, a pager); Python's flush at exit must not complain.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 2
+            raise  # whoever read the output has seen enough
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -697,4 +695,4 @@ def _main(arguments: Sequence[str] | None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    command_line.end(main)

@@ -43,3 +43,21 @@ def _first_key(path: Path) -> str:
     except (OSError, ValueError):
         return ""
     return "" if found is None else found[1].decode()
+
+
+class FolderError(ValueError):
+    """A path cannot be made out; one line."""
+
+
+def expanded(text: str) -> Path:
+    """A path, with ``~`` at its beginning as the home that it stands for.
+
+    Raises FolderError where nobody knows that home.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        home = text.partition("/")[0]
+        raise FolderError(
+            f"{text}: it is not known where {home} is; write the path in full"
+        ) from None

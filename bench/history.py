@@ -265,9 +265,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (HistoryError, ResultWriteError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:
-        command_line.reader_left()
-        return 2
 
 
 def _show(options: argparse.Namespace) -> int:
@@ -328,4 +325,4 @@ if __name__ == "__main__":
     # The room that shows a history raises bench.history's errors, which __main__'s are not.
     from bench import history as itself
 
-    sys.exit(itself.main())
+    command_line.end(itself.main)

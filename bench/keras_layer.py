@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import equivalence, report_text
+from bench import command_line, equivalence, report_text
 from bench.stats import Comparison, RunSamples, case_interval, compare
 from bench.timing import Broken, Clock, Plan, Series, first_use, measure
 from lstm_impl.backend import Step, get_backend
@@ -415,4 +415,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command_line.end(main)

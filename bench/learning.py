@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import lstm_impl
-from bench import learning_output, learning_picture
+from bench import command_line, learning_output, learning_picture
 from bench.echo import Interruption
 from bench.echo_task import SettingsError
 from bench.folder import LEARNING_PREFIX, default_folder
@@ -453,9 +453,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         OSError,
     ) as error:
         if isinstance(error, BrokenPipeError):
-            # The reader has seen enough (head, a pager); Python's flush at exit must not complain.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 2
+            raise  # whoever read the output has seen enough
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -464,4 +462,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    command_line.end(main)

@@ -238,4 +238,4 @@ if __name__ == "__main__":
     # The rooms that draw a plot take bench.plot's types, which __main__'s are not.
     from bench import plot as itself
 
-    sys.exit(itself.main())
+    command_line.end(itself.main)

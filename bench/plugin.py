@@ -22,7 +22,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder
+from bench.folder import (
+    DEFAULT_FOLDER,
+    RESULTS_VARIABLE,
+    FolderError,
+    default_folder,
+    expanded,
+)
 
 if TYPE_CHECKING:
     from bench.cases import Case
@@ -553,9 +559,12 @@ def _settings(config: pytest.Config) -> Settings:
     chosen = {name: value for name, value in given.items() if value is not None}
     # Results are shown around: a file's folder is nobody's business, and no difference of two runs.
     chosen |= {name: Path(chosen[name]).name for name in ("suite", "cases") if name in chosen}
-    folder = get("lstm_results") or default_folder()
+    try:
+        folder = expanded(get("lstm_results") or default_folder())
+    except FolderError as error:
+        raise pytest.UsageError(f"--lstm-results: {error}") from None
     return Settings(
-        folder=config.invocation_params.dir / Path(folder).expanduser(),
+        folder=config.invocation_params.dir / folder,
         seconds=given["budget"],
         threads=given["threads"],
         session=given["session"],

@@ -86,9 +86,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (SuiteError, ResultWriteError, UsageError) as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
-    except BrokenPipeError:
-        command_line.reader_left()
-        return BAD_INPUT
 
 
 def _recommend(options: argparse.Namespace) -> int:
@@ -603,4 +600,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command_line.end(main)

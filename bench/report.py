@@ -56,9 +56,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (NothingToReportError, ResultWriteError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:
-        command_line.reader_left()
-        return 2
     finally:
         if collecting:
             gc.enable()
@@ -204,4 +201,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command_line.end(main)

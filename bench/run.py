@@ -25,7 +25,13 @@ from typing import NoReturn
 from rich.console import Console
 
 from bench import command_line, devices, live, suites
-from bench.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder
+from bench.folder import (
+    DEFAULT_FOLDER,
+    RESULTS_VARIABLE,
+    FolderError,
+    default_folder,
+    expanded,
+)
 from bench.lock import LOOK_EVERY, HeldError, LockError, MachineLock
 from bench.manager import (
     LocalExecutor,
@@ -100,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _interrupt)
         return _list() if options.list else _run(options, console)
-    except (UsageError, SuiteError, SessionError) as error:
+    except (UsageError, SuiteError, SessionError, FolderError) as error:
         return _error(error, BAD_INPUT)
     except HeldError as error:
         return _error(f"{error}; --wait waits for it, --force goes on all the same", HELD)
@@ -108,9 +114,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _error(error, UNWRITABLE)
     except WorkerError as error:
         return _error(error, FAILED)
-    except BrokenPipeError:
-        command_line.reader_left()
-        return BAD_INPUT
     except KeyboardInterrupt:
         return _error("stopped; nothing was being measured", INTERRUPTED)
 
@@ -135,7 +138,7 @@ def _list() -> int:
 
 
 def _run(options: argparse.Namespace, console: Console) -> int:
-    folder = Path(options.results or default_folder()).expanduser()
+    folder = expanded(options.results or default_folder())
     session, suite = _open(options, folder)
     with MachineLock() as lock:
         try:
@@ -474,16 +477,12 @@ def _rows(files: Sequence[ResultFile]) -> list[Row]:
 
 
 def _again(folder: Path) -> str:
-    where = (
-        ""
-        if folder == Path(default_folder()).expanduser()
-        else f" --results {shlex.quote(str(folder))}"
-    )
+    where = "" if folder == expanded(default_folder()) else f" --results {shlex.quote(str(folder))}"
     return f"{command_line.python()} -m bench.run{where}"
 
 
 def _report(folder: Path) -> str:
-    where = "" if folder == Path(default_folder()).expanduser() else f" {shlex.quote(str(folder))}"
+    where = "" if folder == expanded(default_folder()) else f" {shlex.quote(str(folder))}"
     return f"{command_line.python()} -m bench.report{where}"
 
 
@@ -616,4 +615,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command_line.end(main)

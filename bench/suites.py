@@ -19,8 +19,9 @@ from typing import TypeVar
 
 from bench import devices
 from bench.cases import Case
+from bench.folder import FolderError, expanded
 from bench.reading import parse_json, regular_bytes
-from bench.result_fields import ResultError
+from bench.result_fields import ResultError, printable
 from lstm_impl.backend import UnavailableError, get_backend, list_backends
 from lstm_impl.spec import MOST_LAYERS, MOST_SIZE, PRECISIONS, LSTMSpec, UnsupportedError
 from lstm_impl.workload import GRADIENTS, MODES, OPTIMIZERS, Workload
@@ -163,9 +164,16 @@ def load_cases(path: Path, suite: Suite) -> Suite:
 
 def _find(name: str, folder: Path) -> Path:
     if name.endswith(".toml") or "/" in name or "\\" in name:
-        path = folder / Path(name).expanduser()
-        if not path.is_file():
-            raise SuiteError(f"{name}: there is no such file; expected the path of a suite")
+        try:
+            path = folder / expanded(name)
+            found = path.is_file()
+        except (FolderError, OSError) as error:  # a name of thousands of letters
+            told = error.strerror if isinstance(error, OSError) else str(error)
+            raise SuiteError(f"{printable(name, 60)} cannot be looked for: {told}") from None
+        if not found:
+            raise SuiteError(
+                f"{printable(name, 60)}: there is no such file; expected the path of a suite"
+            )
         return path
     known = available()
     if name in UNTIMED:

@@ -64,9 +64,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (NothingToReportError, ResultWriteError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:
-        command_line.reader_left()
-        return 2
 
 
 def _truncation(options: argparse.Namespace) -> int:
@@ -254,4 +251,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command_line.end(main)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench import command_line
 from bench.cases import Case
 from bench.process_means import process_means
 from bench.results import Measurement, Results, collect
@@ -198,4 +199,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command_line.end(main)

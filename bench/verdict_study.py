@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from bench import stats
+from bench import command_line, stats
 from bench.process_means import process_means
 from bench.result_fields import printable
 from bench.result_writer import ResultWriteError, write_bytes
@@ -498,4 +498,4 @@ def _positive(text: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command_line.end(main)

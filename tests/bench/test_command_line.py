@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench import command_line
+from bench.folder import FolderError, expanded
 
 
 def test_a_letter_that_the_terminal_has_not_becomes_a_question_mark(
@@ -21,14 +23,19 @@ def test_a_letter_that_the_terminal_has_not_becomes_a_question_mark(
     assert kept.getvalue() == b"Z?rich ?\n"
 
 
-def test_a_reader_that_has_left_is_no_error_at_the_end() -> None:
-    program = (
-        "from bench import command_line\n"
-        "try:\n"
-        "    for _ in range(100_000): print('a line')\n"
-        "except BrokenPipeError:\n"
-        "    command_line.reader_left()\n"
-    )
+LINES = (
+    "from bench.command_line import end\n"
+    "end(lambda: [print('a line') for _ in range(100_000)] and 1)"
+)
+RICH = (
+    "from bench.command_line import end\nfrom rich.console import Console\nconsole = Console()\n"
+    "end(lambda: [console.print('a line') for _ in range(20_000)] and 1)"
+)
+
+
+@pytest.mark.parametrize("program", [LINES, RICH])
+def test_a_reader_that_has_left_ends_a_command_as_it_ends_other_tools(program: str) -> None:
+    """In silence, with the shell's code for SIGPIPE, and never with a code that is an answer."""
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -37,7 +44,52 @@ def test_a_reader_that_has_left_is_no_error_at_the_end() -> None:
         process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == ""
-    assert process.returncode == 0
+    assert process.returncode == 141
+
+
+def ended(program: str, redirection: str, **environ: str) -> tuple[int, str, str]:
+    """Code, output and errors of a command whose output a shell redirects."""
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" -c "$1" {redirection}', sys.executable, program],
+        capture_output=True,
+        text=True,
+        env=os.environ | environ,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("program", [LINES, RICH, LINES.replace("100_000", "1")])
+def test_a_full_disk_is_one_line_and_no_answer(program: str) -> None:
+    code, _, errors = ended(program, "> /dev/full")
+    assert (code, errors) == (2, "error: standard output: No space left on device\n")
+
+
+def test_a_closed_output_is_told_before_anything_is_done() -> None:
+    program = "from bench.command_line import end\nend(lambda: 1 / 0)"
+    code, _, errors = ended(program, ">&-")
+    assert code == 2
+    assert errors.startswith("error: standard output is closed; ")
+    assert ended(program, ">&- 2>&-")[0] == 2
+
+
+@pytest.mark.parametrize("width", ["0", "-3", "", "wide", "5"])
+def test_a_terminal_without_a_width_is_one_of_the_usual_width(width: str) -> None:
+    program = (
+        "from bench.command_line import end\nfrom rich.console import Console\n"
+        "end(lambda: Console().print('some words') or 7)"
+    )
+    assert ended(program, "", COLUMNS=width) == (7, "some words\n", "")
+
+
+def test_the_commands_own_code_is_the_process_s() -> None:
+    program = "from bench.command_line import end\nend(lambda: 3)"
+    assert ended(program, "") == (3, "", "")
+
+
+def test_a_home_that_nobody_knows_is_told() -> None:
+    assert expanded("a/b") == Path("a/b")
+    with pytest.raises(FolderError, match="it is not known where ~nosuchuser is"):
+        expanded("~nosuchuser/results")
 
 
 def test_a_width_is_known_where_the_user_says_it(monkeypatch: pytest.MonkeyPatch) -> None:
