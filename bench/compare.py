@@ -234,12 +234,35 @@ def compare_runs(base: Results, new: Results, names: tuple[str, str] = ("BASE", 
         for side in sides
         if len(machines := {run.host for run in side.runs}) > 1
     ]
+    notes += _other_gradients(*sides)
     finding = (
         "" if rows else f"{names[0]} and {names[1]} share no case: there is nothing to compare."
     )
     title = f"{names[1]} against {names[0]}"
     report = _report(title, rows, one_sided, (base, new), sides, notes, finding)
     return replace(report, over_time=True)
+
+
+def _other_gradients(base: _Side, new: _Side) -> list[str]:
+    """That training cases of two sides differ in nothing but what is differentiated, if some do."""
+
+    def by_work(side: _Side) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for case in (items[0].case for items in side.measured.values()):
+            work = replace(case.workload, gradients="all")
+            found.setdefault(replace(case, workload=work).id, set()).add(case.workload.gradients)
+        return found
+
+    ours, theirs = by_work(new), by_work(base)
+    apart = [work for work in ours if work in theirs and not ours[work] & theirs[work]]
+    if not apart:
+        return []
+    asked = [sorted(set().union(*(side[work] for work in apart))) for side in (ours, theirs)]
+    return [
+        f"{len(apart)} training case(s) of {new.label} differ from those of {base.label} in "
+        f"nothing but what is differentiated ({', '.join(asked[0])}; {', '.join(asked[1])}): that "
+        'is other work and is not compared. Results from before suites had the key have "all"'
+    ]
 
 
 def compare_devices(results: Results, baseline: str | None = None) -> Report:

@@ -111,6 +111,8 @@ def chain(spec: LSTMSpec, workload: Workload) -> dict[Sizes, float]:
     layers, each one timestep behind the one below (Appleyard, Kočiský and Blunsom 2016), unless
     there are two directions: the next layer then waits for both ends. Windows follow one another.
     Sequences that have ended take no part: a product counts for the part of its rows that is valid.
+    That for the initial state's gradient, a window's last, is counted whether it is asked for or
+    not: most backends compute it in their loop.
     """
     layers = spec.num_layers
     steps = 0

@@ -43,6 +43,8 @@ def cases(draw: st.DrawFn) -> Case:
         (replace(FULL, batch_major=True), "b2-t10-i3-h4-bm"),
         (replace(FULL, optimizer="sgd"), "b2-t10-i3-h4-sgd"),
         (replace(FULL, window=5, batch_major=True, optimizer="adam"), "b2-t10-i3-h4-w5-bm-adam"),
+        (replace(FULL, gradients="weights+input"), "b2-t10-i3-h4-dwx"),
+        (replace(FULL, optimizer="sgd", gradients="weights"), "b2-t10-i3-h4-sgd-dw"),
     ],
 )
 def test_an_id_spells_what_is_not_the_default_in_a_fixed_order(
@@ -67,3 +69,11 @@ def test_a_case_written_before_there_were_optimizers_is_read_as_one_without() ->
     data = Case("keras", SPEC, FULL).to_dict()
     del data["workload"]["optimizer"]
     assert Case.from_dict(data).workload.optimizer is None
+
+
+def test_a_case_written_before_it_could_be_chosen_has_all_gradients_and_its_old_id() -> None:
+    case = Case("keras", SPEC, FULL)
+    data = case.to_dict()
+    del data["workload"]["gradients"]
+    assert Case.from_dict(data) == case
+    assert case.id == "keras/b2-t10-i3-h4/float32/training/cpu"

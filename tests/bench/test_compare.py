@@ -121,6 +121,20 @@ def test_runs_without_a_shared_case_say_so() -> None:
     assert len(report.one_sided) == 2
 
 
+def test_runs_that_differ_in_what_is_differentiated_are_not_compared_and_it_is_said() -> None:
+    old = replace(case(), workload=replace(case().workload, mode="training", gradients="all"))
+    new = replace(old, workload=replace(old.workload, gradients="weights"))
+    base = gather(measured(old, 1.0, run("b")))
+    report = compare.compare_runs(base, gather(measured(new, 0.5, run("n"))))
+    assert not report.rows
+    assert report.notes == (
+        "1 training case(s) of NEW differ from those of BASE in nothing but what is differentiated "
+        "(weights; all): that is other work and is not compared. Results from before suites had "
+        'the key have "all"',
+    )
+    assert not compare.compare_runs(base, gather(measured(old, 0.5, run("n")))).notes
+
+
 def test_a_side_of_several_machines_is_noted() -> None:
     base = gather(measured(case(), 1.0, run("b")))
     new = gather(measured(case(), 1.0, run("n1")), measured(case(), 1.0, run("n2", host="server")))

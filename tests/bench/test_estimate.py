@@ -67,6 +67,24 @@ def test_of_a_stream_one_window_is_kept_at_a_time() -> None:
     assert cut.judge == whole.judge // 10
 
 
+def test_what_is_not_differentiated_is_not_counted() -> None:
+    spec = LSTMSpec(5, 4, num_layers=2)
+    everything, no_state, no_input = (
+        Workload(3, 8, "training", window=3, gradients=gradients)
+        for gradients in ("all", "weights+input", "weights")
+    )
+    works = (everything, no_state, no_input)
+    counted = [estimate.operations(spec, work) for work in works]
+    recurrent = 3 * 3 * 2 * (4 * 4 * 4)  # in the first step of 3 windows of 3 sequences, 2 layers
+    assert counted[0] - counted[1] == 2 * recurrent
+    assert counted[1] - counted[2] == 2 * 3 * 8 * (4 * 4 * 5)
+    moved = [estimate.least_bytes(spec, work) for work in works]
+    assert moved[0] - moved[1] == 4 * 3 * 2 * 4 * 4  # h and c, read and written, of 2 layers
+    assert moved[1] - moved[2] == 4 * 3 * 8 * 5
+    kept = [estimate.estimate(spec, work).activations for work in works]
+    assert kept[0] - kept[2] == 4 * 3 * 8 * 5
+
+
 def test_padding_is_no_work() -> None:
     spec = LSTMSpec(3, 4)
     padded = estimate.estimate(spec, Workload(2, 10, min_length=2))
