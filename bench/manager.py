@@ -10,6 +10,7 @@ here today, and in the tests one that does as it is told.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import re
@@ -22,7 +23,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
+
+import psutil
 
 from bench import results
 from bench.cases import Case
@@ -43,14 +46,26 @@ LAST_WORDS = 4000
 
 BENCH = Path(__file__).resolve().parent
 
-_DIES_WITH_US = """
-import ctypes, os, sys
-ctypes.CDLL(None).prctl(1, 9)
-if os.getppid() != int(sys.argv[1]): sys.exit("the manager is gone")
+END_LIMIT = 15.0
+"""Seconds that a worker may take to end after it has said that it has finished: it makes its file,
+of megabytes, prints a table, and frameworks tidy up. Past this, as a rule, Python waits for a
+thread that a backend has left."""
+
+_IN_FRONT = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+if sys.platform == "linux":
+    import ctypes
+    ctypes.CDLL(None).prctl(1, 9)
+    if os.getppid() != int(sys.argv[1]): sys.exit("the manager is gone")
 os.execv(sys.argv[2], sys.argv[2:])
 """
-"""Started in front of a worker on Linux: the kernel then kills it if the manager is killed
-(PR_SET_PDEATHSIG is 1, SIGKILL 9), which cannot see to it itself."""
+"""Started in front of a worker. On Linux the kernel then kills it if the manager is killed
+(PR_SET_PDEATHSIG is 1, SIGKILL 9), which cannot see to it itself. And no SIGINT is for a worker,
+which the manager ends: one comes from a backend, and would look like a Ctrl-C."""
+
+_SUBREAPER = 36
+"""PR_SET_CHILD_SUBREAPER: what loses its parent below this process becomes its child."""
 
 _CANNOT_WRITE = re.compile(
     r"^(?:ERROR: |!+ .*?Exit: )(.*? cannot be written: [^;!\n]*)", re.MULTILINE
@@ -228,11 +243,21 @@ class Manager:
 
     def _follow(self, worker: Worker, watch: Watch, work: Work) -> _Ending:
         """Look at a worker until it has ended, or end it."""
+        finished: float | None = None
         while True:
             code = worker.poll()  # before its lines are read, so that none is missed
             self._see(worker, watch)
             if code is not None:
                 return _Ending(code)
+            if watch.ended:
+                finished = self._now() if finished is None else finished
+                if self._now() - finished > END_LIMIT:
+                    worker.kill()
+                    self._view.tell(
+                        f"process {work.number} had finished and did not end: it was ended (as a "
+                        "rule a backend has left a thread that goes on)"
+                    )
+                    return _Ending()
             overdue = watch.overdue(self._now())
             if overdue or self.left <= 0:
                 worker.kill()
@@ -363,6 +388,10 @@ class LocalExecutor:
         self._folder = folder
         self._inherit = inherit
         self._judged = judged
+        if sys.platform == "linux":
+            # A daemon that a backend starts leaves its process group: it is found among our own
+            # children in the end.
+            ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
 
     def start(self, work: Work) -> Worker:
         """A pytest of its own, in a process group of its own."""
@@ -397,6 +426,13 @@ class LocalExecutor:
         return [*command, *files, *given]
 
 
+_GENERATIONS = 100
+"""Times that children are looked for. Each time all are killed; who makes more as fast goes on."""
+
+_REAPED_WITHIN = 1.0
+"""Seconds in which a killed process is gone; one that waits for a disk takes longer: it is left."""
+
+
 class LocalWorker:
     """One of them."""
 
@@ -407,12 +443,11 @@ class LocalWorker:
         self._folder = folder
         self._known = set(_files(folder, session.suite_name))
         self._journal: Path | None = None
-        self._read = 0
+        self._lines: BinaryIO | None = None
+        self._others = {child.pid for child in psutil.Process().children()}
         # A file without a name: it is gone with the process, and takes no room among the results.
         self._output = tempfile.TemporaryFile()  # noqa: SIM115
-        if sys.platform == "linux":
-            before = [sys.executable, "-I", "-S", "-c", _DIES_WITH_US, str(os.getpid())]
-            command = [*before, *command]
+        command = [sys.executable, "-I", "-S", "-c", _IN_FRONT, str(os.getpid()), *command]
         # What a person sets for their own tests must not change what is measured.
         environ = {key: value for key, value in os.environ.items() if key != "PYTEST_ADDOPTS"}
         self._process = subprocess.Popen(
@@ -431,30 +466,41 @@ class LocalWorker:
 
     def lines(self) -> Sequence[Mapping[str, object]]:
         """The whole lines that are new in its journal."""
-        ended = self._process.poll() is not None
-        path = self._find_journal()
         try:
-            if path is None:
-                return self._from_result() if ended else []
-            with path.open("rb") as file:
-                file.seek(self._read)
-                data = file.read()
+            if self._lines is None:
+                path = self._find_journal()
+                if path is None:
+                    return self._from_result()
+                # Kept open: the last line is read also when the journal has become a file.
+                self._lines = path.open("rb")
+            before = self._lines.tell()
+            data = self._lines.read()
+            whole = data[: data.rfind(b"\n") + 1]
+            self._lines.seek(before + len(whole))
         except OSError:
-            return self._from_result() if ended else []
-        whole = data[: data.rfind(b"\n") + 1]
-        self._read += len(whole)
+            return self._from_result()
         return [line for line in map(_parsed, whole.splitlines()) if line is not None]
 
     def kill(self) -> None:
-        """SIGKILL to its whole group."""
+        """SIGKILL to it and to all that it has started, daemons among them."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        # Whose parent is killed becomes ours: there may be new ones, but not for ever.
+        for _ in range(_GENERATIONS):
+            left = [each for each in psutil.Process().children() if each.pid not in self._others]
+            if not left:
+                return
+            for each in left:
+                with contextlib.suppress(psutil.Error):
+                    each.kill()
+            psutil.wait_procs(left, timeout=_REAPED_WITHIN)
 
     def settle(self, outcomes: Sequence[Mapping[str, object]]) -> ResultFile | None:
         """Make the result file that it could not make itself, and read it."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)  # children that outlive it
+        self.kill()  # what outlives it
+        if self._lines is not None:
+            self._lines.close()
         path = self._find_journal() or self._find_result()
         return None if path is None else settle(path, outcomes)
 
@@ -492,7 +538,9 @@ class LocalWorker:
         for path in _files(self._folder, self._session.suite_name):
             if path not in self._known and path.suffix == ".json":
                 with contextlib.suppress(ResultError):
-                    if results.read(path).run.session == self._session.id:
+                    session = results.read(path).run.session
+                    writer = json.loads(path.read_bytes())["lstm"].get("writer")
+                    if session == self._session.id and self._may_be_ours(Writer.from_data(writer)):
                         return path
         return None
 

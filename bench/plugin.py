@@ -458,6 +458,8 @@ class _Measuring:
             write("stopped early: the file holds what was finished and says that it is not all")
         if self._problem:
             write(self._problem, red=True)
+        if threads := _threads_left():
+            write(f"still running: {', '.join(threads)}: Python waits for it; Ctrl-C ends it")
         if self.recorder.path is not None:
             write(f"results: {_from_here(self.recorder.path)}")
             write(f"read them: python -m bench.report{_report_argument(self.recorder)}", bold=True)
@@ -598,6 +600,20 @@ def _try_once(case: Case, seed: int) -> None:
     result = prepare(case, seed, Bench())
     if isinstance(result, Unmeasured):
         _report(result)
+
+
+def _threads_left() -> list[str]:
+    """Names of threads that a backend has left and that Python will wait for at its end."""
+    import threading
+    from concurrent.futures import thread as pools
+
+    return [
+        each.name
+        for each in threading.enumerate()
+        # A pool's are told to end when Python does.
+        if each is not threading.main_thread() and not each.daemon
+        if each not in pools._threads_queues
+    ]
 
 
 # -- words

@@ -83,6 +83,9 @@ def _report(options: argparse.Namespace) -> int:
         print(f"error: {error}", file=sys.stderr)
     if not results.files:
         return 2
+    if not results.measurements and not results.outcomes:
+        for note in results.notes:  # why there is nothing, as far as that is known
+            print(f"note: {note}", file=sys.stderr)
     if options.brief and options.format not in BRIEF:
         raise NothingToReportError(f"--brief goes with --format {', '.join(BRIEF)}")
     report = build(results, baseline=options.baseline, device=options.device, kind=options.kind)

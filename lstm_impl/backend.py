@@ -17,6 +17,7 @@ import difflib
 import importlib
 import importlib.metadata
 import re
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, TypeAlias
@@ -743,7 +744,13 @@ def variants(strategy: str) -> list[str]:
 
     Raises UnsupportedError if it is registered but its class cannot be imported.
     """
-    return list(_load(strategy).variants())
+    kind = _load(strategy)
+    try:
+        return [str(each) for each in kind.variants()]
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise UnavailableError(f"backend {strategy!r} names no variants: {_said(error)}") from error
 
 
 def get_backend(name: str) -> Backend:
@@ -759,7 +766,17 @@ def get_backend(name: str) -> Backend:
         raise UnsupportedError(f"there is no backend {name!r}; {hint}")
     flags = [flag for flag in match["flags"].split("+") if flag]
     number = None if match["number"] is None else int(match["number"])
-    return _load(match["strategy"])(flags, number)
+    try:
+        return _load(match["strategy"])(flags, number)
+    except (UnsupportedError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise UnavailableError(f"backend {name!r} cannot be made: {_said(error)}") from error
+
+
+def _said(error: BaseException) -> str:
+    """Of another package's error, its kind and words, even if asking for these is an error too."""
+    return traceback.format_exception_only(error)[-1].strip()
 
 
 def _load(strategy: str) -> type[Backend]:
@@ -772,7 +789,7 @@ def _load(strategy: str) -> type[Backend]:
         # Another package's module runs here, and may raise anything: SystemExit, if it is a script.
         raise UnavailableError(
             f"backend {strategy!r} is registered as {module}:{attribute}, "
-            f"which cannot be imported: {type(error).__name__}: {error}"
+            f"which cannot be imported: {_said(error)}"
         ) from error
     if not (isinstance(loaded, type) and issubclass(loaded, Backend)):
         raise UnsupportedError(

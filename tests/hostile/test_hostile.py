@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,41 @@ def test_what_a_failing_backend_printed_is_told_with_its_failure(place: Place) -
     assert "bytes are left out" in done.stdout
     assert "and a word by print" in done.stdout
     assert len(done.stdout) < 100_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="daemons are found on Linux alone")
+def test_a_worker_ends_whole_and_soon_whatever_a_backend_leaves_behind(place: Place) -> None:
+    leaves = ("leaves_a_child", "leaves_a_daemon", "leaves_a_pool", "threads", "forks", "signals")
+    backends = [f"{deed}_in_{where}" for deed in leaves for where in ("build", "timing")]
+    place.measures(*backends, "numpy")
+    done = place.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert set(place.remarks) == {*backends, "numpy"}
+    assert len(place.found.measurements) == len(backends) + 1  # no fork has written a second
+    assert "process 1 had finished and did not end: it was ended" in done.stdout
+    folder = str(place.folder).encode()
+    left = [each for each in processes() if folder in each]
+    assert left == []
+
+
+def processes() -> list[bytes]:
+    """The environments of all that can be seen: those of a test name its folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            found.append(path.read_bytes())
+    return found
+
+
+def test_a_process_that_vanishes_under_pytest_is_named_by_the_next_start(place: Place) -> None:
+    place.measures("numpy", "vanishes_in_build")
+    done = place.pytest()
+    assert done.returncode == 0  # nobody was left to say anything else
+    place.measures("numpy")
+    again = place.pytest().stdout.replace("\n", " ")
+    assert "(its process ended while it was busy with vanishes_in_build/" in again
+    told = place.start(["bench.report", *map(str, place.results.glob("*.journal.jsonl"))])
+    assert "busy with vanishes_in_build/" in (told.stdout + told.stderr).replace("\n", " ")
 
 
 @pytest.mark.slow
