@@ -46,15 +46,20 @@ class EscapedError(Exception):
 
 class Interrupts:
     """While it is entered, it is known whether a SIGINT came: the keyboard, or who stands for it.
+    It may be entered within itself.
 
     An exception alone does not tell: a backend's own code may raise KeyboardInterrupt.
     """
 
     def __init__(self) -> None:
         self.received = False
+        self._depth = 0
         self._before: Callable[[int, FrameType | None], Any] | None = None
 
     def __enter__(self) -> Self:
+        self._depth += 1
+        if self._depth > 1:
+            return self
         self.received = False
         if threading.current_thread() is threading.main_thread():
             before = signal.getsignal(signal.SIGINT)
@@ -70,7 +75,8 @@ class Interrupts:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._before is not None:
+        self._depth -= 1
+        if self._depth == 0 and self._before is not None:
             signal.signal(signal.SIGINT, self._before)
             self._before = None
 

@@ -413,7 +413,7 @@ def prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
     if missing := devices.explain_missing(case.device):
         return Unmeasured(NOT_MEASURED, f"no {case.device}: {missing}")
     bench.printed()  # by others, before
-    with Guard(bench.interrupts) as guard:
+    with bench.interrupts, Guard(bench.interrupts) as guard:
         prepared = _prepare(case, seed, bench)
     printed = bench.printed()
     if isinstance(prepared, Prepared):

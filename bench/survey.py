@@ -18,6 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from bench.guard import Interrupts
+from bench.raised import one_line
 from lstm_impl import Availability, Backend, UnsupportedError, get_backend
 from lstm_impl.backend import strategies, variants
 
@@ -174,11 +176,15 @@ def _on(backend: Backend, devices: Sequence[str], answer: Answer | None) -> dict
 
 def availability(backend: Backend, device: str) -> Availability:
     """What a backend says; an error of its own is a reason, too."""
+    interrupts = Interrupts()
     try:
-        return backend.availability(device)
-    except Exception as error:
+        with interrupts:
+            return backend.availability(device)
+    except BaseException as error:
+        if interrupts.received:
+            raise
         # A backend may come from anywhere; the others are asked all the same.
-        return Availability(False, f"asking failed: {type(error).__name__}: {_first_line(error)}")
+        return Availability(False, f"asking failed: {type(error).__name__}: {one_line(error)}")
 
 
 # -- one framework, in a process of its own
@@ -239,7 +245,7 @@ def answer_here(request: Request) -> Answer:
         # An extension module can raise anything at all when its libraries do not fit.
         return Answer(
             error=f"{request.framework} is installed but cannot be imported "
-            f"({type(error).__name__}: {_first_line(error)}); reinstall it"
+            f"({type(error).__name__}: {one_line(error)}); reinstall it"
         )
     version = getattr(loaded, "__version__", None)
     return Answer(
@@ -249,11 +255,6 @@ def answer_here(request: Request) -> Answer:
             for name in request.backends
         },
     )
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:200] if lines else "it said nothing"
 
 
 def _main(question: str, answer: str) -> None:

@@ -44,6 +44,16 @@ def test_a_signal_is_told_from_an_exception_of_the_same_name() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_interrupts_may_be_entered_within_themselves() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with Interrupts() as interrupts:
+        with interrupts, pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert interrupts.received
+        assert signal.getsignal(signal.SIGINT) is not before
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_a_signal_that_becomes_another_error_is_still_a_signal() -> None:
     def become_another() -> None:
         try:

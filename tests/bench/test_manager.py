@@ -411,6 +411,7 @@ class World:
     interrupt_at: float = math.inf
     words: str = ""
     mute: bool = False
+    lingers: bool = False
 
     def sleep(self, seconds: float) -> None:
         self.time += seconds
@@ -485,6 +486,8 @@ class Told:
                 ours = {"case_id": each.id, "memory": self.figures()}
                 yield {"benchmark": {"extra_info": {"lstm": ours}}}
         yield {"finished": "now"}
+        while self.world.lingers:
+            yield {}
         yield 0
 
     def figures(self) -> Figures | None:
@@ -554,6 +557,16 @@ def test_a_session_is_measured_and_ends() -> None:
     assert world.saved[0].finished is None
     assert world.saved[-1].finished is not None
     assert world.saved[-1].spent == pytest.approx(world.time)
+
+
+def test_a_process_that_does_not_end_after_its_work_is_ended_and_nothing_is_blamed() -> None:
+    world = World(lingers=True)
+    assert world.manager(session()).run() is Stopped.DONE
+    assert world.counts == {case.id: 2 for case in CASES}
+    assert world.outcomes == {}
+    ended = [told for told in world.told if "had finished and did not end" in told]
+    assert len(ended) == len(world.started) == 2
+    assert world.time < 2 * (manager.END_LIMIT + 60)
 
 
 def test_a_case_over_its_limit_is_recorded_and_the_others_go_on() -> None:

@@ -292,6 +292,13 @@ def test_a_real_interruption_is_let_through(world: World, what: str) -> None:
         only(world, case)
 
 
+def test_a_real_interruption_is_let_through_where_a_case_is_prepared_alone(world: World) -> None:
+    case = world.add("a")
+    world.deeds["a build"] = lambda: signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        measure.prepare(case, 0, world.bench())
+
+
 def test_a_real_interruption_that_a_backend_keeps_to_itself_ends_the_run(world: World) -> None:
     def keep() -> None:
         with contextlib.suppress(KeyboardInterrupt):

@@ -138,6 +138,16 @@ class Abacus(NumPyLoop):
     summary = "beads"
     flags = ("ivory",)
 
+class Leaving(NumPyLoop):
+    strategy = "leaving"
+
+    def __init__(self, *given):
+        raise SystemExit(3)
+
+    @classmethod
+    def variants(cls):
+        raise GeneratorExit
+
 not_a_class = "beads"
 """
 
@@ -149,6 +159,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
     def install(**points: str) -> None:
         (tmp_path / "abacus_lstm.py").write_text(PLUGIN)
         (tmp_path / "broken_lstm.py").write_text("import a_package_that_is_not_there\n")
+        (tmp_path / "exiting_lstm.py").write_text("raise SystemExit(4)\n")
         information = tmp_path / "abacus_lstm-1.0.dist-info"
         information.mkdir()
         (information / "METADATA").write_text("Metadata-Version: 2.1\nName: abacus-lstm\n")
@@ -159,7 +170,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
         monkeypatch.syspath_prepend(tmp_path)
         importlib.invalidate_caches()
 
-    for module in ("abacus_lstm", "broken_lstm"):
+    for module in ("abacus_lstm", "broken_lstm", "exiting_lstm"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     return install
 
@@ -176,6 +187,18 @@ def test_a_backend_of_another_package_is_listed_and_computes(install: Callable[.
     np.testing.assert_allclose(y, reference.forward(SPEC, weights, x)[0], atol=1e-6)
     with pytest.raises(UnsupportedError, match="did you mean abacus"):
         get_backend("abakus")
+
+
+def test_a_backend_that_cannot_be_made_says_so_and_hides_no_other(
+    install: Callable[..., None],
+) -> None:
+    before = list_backends()
+    install(leaving="abacus_lstm:Leaving", exiting="exiting_lstm:Abacus")
+    with pytest.raises(UnavailableError, match="backend 'leaving' cannot be made: SystemExit: 3"):
+        get_backend("leaving")
+    with pytest.raises(UnavailableError, match="which cannot be imported: SystemExit: 4"):
+        get_backend("exiting")
+    assert list_backends() == [*before, "leaving", "exiting"]
 
 
 def test_another_package_cannot_take_the_name_of_a_built_in_backend(
