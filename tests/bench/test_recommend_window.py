@@ -69,6 +69,7 @@ def windows_of(learned: Learned | None) -> list[int]:
 @example({})
 @example({**ECHO, **COPY})
 @example(of_task("echo", {8: row({15}), 9: row({10})}))
+@example({("echo", 2, 3): False, ("echo", 2, 5): True, ("echo", 8, 60): True})
 @example({**of_task("echo", {8: row({60})}), **of_task("copy", {20: row({30})})})
 def test_a_longer_dependency_never_gets_a_shorter_window(found: Cells) -> None:
     windows = windows_of(Map(found))

@@ -90,6 +90,8 @@ def test_with_few_processes_hardly_any_window_is_surely_near() -> None:
     answer = found(times)
     assert answer.over[30].allowance == SEQUENTIAL_ALLOWANCE
     assert (answer.first_low, answer.first, answer.first_high) == (30, 60, 240)
+    late = found(of(np.array([9, 5, 3, 2, 1.2, 1.0, 1.02, 1.09, 1.12]), processes=1))
+    assert (late.last, late.last_high, late.dearer_later) == (120, 480, ())
     assert answer.over[240].half_width == 0  # of the best over itself
 
 
