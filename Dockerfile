@@ -13,13 +13,13 @@ ENV PIP_BREAK_SYSTEM_PACKAGES=1
 # It needs no rights over the machine, so it has none: what it runs is other packages' code.
 RUN useradd --create-home bench
 WORKDIR /suite
-COPY --chown=bench . .
+COPY . .
 
 # Not the extra `gpu`: it would bring TensorFlow and CUDA a second time. nvidia-ml-py reads the
 # GPU's clocks and heat; `test` is what the tests that need a GPU need.
 RUN python3 -m pip install --no-cache-dir -e ".[test]" nvidia-ml-py && chown -R bench /suite
 
 # Any user that --user names: none of them needs a home or a place in /etc/passwd.
-ENV HOME=/tmp
+ENV HOME=/tmp USER=bench
 USER bench
 ENTRYPOINT ["python3", "-m", "bench.gpu_proof"]

@@ -274,8 +274,19 @@ def test_the_image_is_tensorflows_own_for_a_gpu_and_runs_the_proof() -> None:
         "WORKDIR",
         "COPY",
         "RUN",
+        "USER",
         "ENTRYPOINT",
     }
+
+
+def test_the_image_runs_as_a_user_who_owns_nothing_but_the_suite() -> None:
+    words = [line.split() for line in DOCKERFILE.splitlines()]
+    (user,) = [line[1] for line in words if line[:1] == ["USER"]]
+    assert user not in ("root", "0")
+    assert words.index(["USER", user]) > max(
+        index for index, line in enumerate(words) if line[:1] in (["RUN"], ["COPY"])
+    )
+    assert f"useradd --create-home {user}" in DOCKERFILE
 
 
 def test_the_image_is_given_all_that_installing_needs() -> None:
