@@ -12,6 +12,7 @@ import pytest
 
 from bench import learning, learning_picture, learning_results
 from bench.learning_results import LearningMap
+from bench.result_writer import LineFile
 
 ROOT = Path(__file__).parents[2]
 SMALL = (
@@ -251,6 +252,21 @@ def test_a_file_that_cannot_be_read_is_told_and_the_newest_other_is_shown(
     out = capsys.readouterr()
     assert "learning-bad.json" in out.err
     assert "Echo, state carried" in out.out
+
+
+def test_a_journal_that_is_still_written_is_not_gone_on_with(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    journal = interrupted(1)
+    capsys.readouterr()
+    with LineFile(journal, again=True):
+        before = journal.read_bytes()
+        assert run("--resume") == 2
+    error = capsys.readouterr().err
+    assert f"--resume: process {os.getpid()} on " in error
+    assert f"still writes {journal}: wait until it has ended, or end it" in error
+    assert journal.read_bytes() == before
+    assert run("--resume") == 0
 
 
 def test_a_journal_of_another_version_is_not_gone_on_with(

@@ -174,6 +174,21 @@ IDS = (
 )
 
 
+THREADED = """
+import pytest, threading, time
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish():
+    threading.Thread(target=time.sleep, args=(5,), name="left by a backend").start()
+"""
+
+
+def test_a_thread_that_python_will_wait_for_is_named(project: Project) -> None:
+    (project.folder / "packages" / "threaded.py").write_text(THREADED)
+    done = project.measure("-p", "threaded", "-k", "w2 and inference")
+    assert "still running: left by a backend: Python waits for it; Ctrl-C ends it" in done.out
+    assert "still running" not in project.measure("-k", "w2 and inference").out
+
+
 def test_plain_pytest_collects_tests_and_no_benchmark(project: Project) -> None:
     done = project.run("--collect-only", "-q")
     assert "tests/bench/test_timing.py::" in done.out

@@ -13,9 +13,10 @@ from bench.cases import Case
 from bench.equivalence import GateResult
 from bench.measure import Bench, Measured, Result, Unmeasured
 from bench.recorder import Recorder, Settings
-from bench.result_writer import ResultWriteError
+from bench.result_writer import ResultWriteError, unfinished_name
 from bench.suites import Suite
 from bench.timing import FirstUse, Plan, Series, Stopped
+from bench.writers import Writer
 from lstm_impl import LSTMSpec, Workload
 
 CASES = [
@@ -135,6 +136,37 @@ def test_memory_is_measured_where_the_suite_says_so_unless_chosen_otherwise(
 
 def test_without_settings_the_suite_says_how_long(tmp_path: Path) -> None:
     assert Recorder(SUITE, Settings(tmp_path)).plan(CASES[0].group).seconds == 3.0
+
+
+def test_what_a_killed_run_left_half_written_is_cleared_at_the_start(
+    tmp_path: Path, measurer: Measurer
+) -> None:
+    pid, started_at, *rest = Writer.this_process().token.split("-")
+    ended = "-".join([pid, str(int(started_at) + 1), *rest])
+    folder = tmp_path / "results"
+    for place in (folder, folder / ".sessions", folder / ".cache"):
+        place.mkdir(exist_ok=True)
+        (place / f".a.json.{ended}.0123abcd.tmp").touch()
+    (folder / unfinished_name("b.json")).touch()
+    started(tmp_path)
+    left = [each.name for each in folder.rglob("*.tmp")]
+    assert len(left) == 1
+    assert left[0].startswith(".b.json.")
+
+
+def test_an_error_of_the_suite_itself_is_filed_and_not_tried_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("in the suite")
+
+    monkeypatch.setattr(measure, "measure_group", fail)
+    found = started(tmp_path)
+    for case in CASES[:2]:
+        result = found.result(case)
+        assert isinstance(result, Unmeasured)
+        assert result.outcome == "failed"
+        assert result.reason == "ZeroDivisionError in the suite itself: in the suite"
 
 
 def test_every_finished_case_is_on_disk_before_the_next(tmp_path: Path, measurer: Measurer) -> None:

@@ -336,6 +336,24 @@ def test_the_answer_says_who_wins_by_how_much_and_how_surely() -> None:
     )
 
 
+def test_what_the_code_of_backends_warned_of_is_told_once_for_each_text() -> None:
+    loud, long = "RuntimeWarning: overflow", "it changed the working directory, which was put back"
+    first, other = a_run(), replace(a_run(), id="another")
+    found = build(
+        results_of(
+            replace(measured("keras", 0.1, first), remarks=(loud, long)),
+            replace(measured("keras", 0.1, other), remarks=(loud,)),
+            replace(measured("torch", 0.2, first), remarks=(loud,)),
+            measured("jax", 0.3, first),
+        )
+    )
+    told = sentences(found)
+    (line,) = [text for text in told if text.startswith("Said by the backends' code")]
+    assert line == (
+        f"Said by the backends' code: {loud} (keras and torch, 2 cases); {long} (keras, 1 case)."
+    )
+
+
 def test_the_answer_over_several_shapes_is_a_geometric_mean() -> None:
     items = replicated(6, ("keras", 0.01), ("torch", 0.005))
     items += replicated(6, ("keras", 0.08), ("torch", 0.01), work=Workload(4, 10))

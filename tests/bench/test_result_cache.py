@@ -130,6 +130,8 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
                 max_size=2,
             )
         )
+        if draw(st.booleans()):  # files of before have none
+            ours["remarks"] = draw(st.lists(st.text(max_size=9), max_size=2))
         ours["validity"] = {"valid": draw(st.booleans()) or not reasons, "reasons": reasons}
         entries.append(entry)
     golden["benchmarks"] = entries
