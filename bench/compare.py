@@ -1,4 +1,4 @@
-"""``python -m bench.compare``: which cases became faster or slower, between what, and how surely.
+"""``python -m bench.compare``: which cases became faster or slower, between what.
 
 Joins measurements by case into pairs (two devices, two sets of runs, two backends), has ``stats``
 judge each, and says what else differs between the two sides, since that may be the cause. This
@@ -23,7 +23,7 @@ from bench.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder
 from bench.result_fields import printable
 from bench.results import Measurement, Outcome, Results, Run, collect, latest
 from bench.stats import Comparison, RunSamples, Verdict, compare_all, geometric_mean, holm
-from bench.validity import Validity, each_together
+from bench.validity import Validity, each_together, of_ratio
 
 FORMATS = ("terminal", "markdown", "csv", "json")
 PICTURES = ("svg", "png")  # of the maps of two devices
@@ -37,8 +37,9 @@ exit codes:
 
 verdicts: FASTER and SLOWER where the 99.5% interval of time_new / time_base excludes 1,
 SAME where it lies within 2% of 1, else UNCLEAR. --fail-on corrects for the number of cases
-(Holm): where nothing became slower it fails in at most 1 of 400 runs. It counts cases that
-are marked INVALID too, and says so: else it would pass whenever the machine was busy.
+(Holm): where nothing became slower it fails in at most 1 of 400 runs, from 6 processes on. It
+counts cases that are marked INVALID too, and says so: else it would pass whenever the machine was
+busy.
 docs/verdicts.md has the reasons and the rates.
 """
 
@@ -83,7 +84,8 @@ class Row:
     """One shared case: new against base.
 
     heading: under which it is shown; base_label, new_label: what the two sides are called;
-    reasons: why one of its sides is INVALID, empty if both are valid.
+    reasons: why its ratio is INVALID: what spoils one of its sides, or the ratio alone. What is
+        doubtful in the times alone is no reason.
     """
 
     heading: str
@@ -312,7 +314,7 @@ def _timed(side: _Side) -> list[crossover.Timed]:
     validities = each_together([side.processes(key) for key in side.measured])
     return [
         crossover.Timed(
-            items[0].case, tuple(_samples(items, in_turn=False)), bool(validity.invalid)
+            items[0].case, tuple(_samples(items, in_turn=False)), bool(validity.unpaired)
         )
         for items, validity in zip(side.measured.values(), validities, strict=True)
     ]
@@ -441,7 +443,8 @@ class _Pair:
 
 def _rows(pairs: Sequence[_Pair]) -> list[Row]:
     """A row for each pair, in this order; all are judged in one go."""
-    comparisons = compare_all([pair.samples for pair in pairs])
+    samples = [pair.samples for pair in pairs]
+    comparisons = compare_all(samples)
     of_base = each_together([pair.base.processes(pair.key) for pair in pairs])
     of_new = each_together([pair.new.processes(pair.key) for pair in pairs])
     return [
@@ -452,9 +455,15 @@ def _rows(pairs: Sequence[_Pair]) -> list[Row]:
             pair.base.measured[pair.key][0].case,
             pair.new.measured[pair.key][0].case,
             comparison,
-            (*_told(pair.base.label, there), *_told(pair.new.label, here)),
+            (
+                *_told(pair.base.label, there),
+                *_told(pair.new.label, here),
+                *map(str, of_ratio((here, new), (there, base))),
+            ),
         )
-        for pair, comparison, there, here in zip(pairs, comparisons, of_base, of_new, strict=True)
+        for pair, (new, base), comparison, there, here in zip(
+            pairs, samples, comparisons, of_base, of_new, strict=True
+        )
     ]
 
 
@@ -770,7 +779,7 @@ def _parser() -> argparse.ArgumentParser:
     rule.add_argument(
         "--fail-on",
         metavar="RULE",
-        help="exit with 1 if a case is SLOWER (slower), or surely by more than 5%% (slower:5%%)",
+        help="exit with 1 if a case is SLOWER (slower), or SLOWER by more than 5%% (slower:5%%)",
     )
     parser = argparse.ArgumentParser(
         prog="python -m bench.compare",

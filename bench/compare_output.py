@@ -27,6 +27,7 @@ from bench import command_line, drawing, report_text
 from bench.cases import Case
 from bench.compare import Gate, Mean, Report, Row, UsageError
 from bench.crossover import INVALID, Cell, Map
+from bench.report_tables import RATIO_INTERVAL
 from bench.report_text import clean, code, count, seconds
 from bench.report_text import markdown as escaped
 from bench.result_fields import printable
@@ -39,6 +40,7 @@ from bench.stats import (
     Interval,
     Verdict,
 )
+from bench.verdict_words import compact_verdict, unclear
 
 # Wide enough for a whole row, narrow enough for a terminal beside an editor.
 WIDTH = 100
@@ -65,6 +67,7 @@ CSV_COLUMNS = (
     "ratio_high",
     "confidence",
     "verdict",
+    "spread",
     "valid",
     "processes",
     "pairing",
@@ -85,7 +88,7 @@ _LINE = "┃"
 _MOST_MAPS = 12  # are shown; CSV and JSON have all
 _WINS = "wins from hidden size"
 
-_HEADINGS = ("case", "base", "new", "ratio", "interval", "verdict", "runs")
+_HEADINGS = ("case", "base", "new", "ratio", RATIO_INTERVAL, "verdict", "runs")
 _GAP = 2  # blanks between the columns of a terminal's table
 _NARROWEST = 24  # of a case's name, before columns are left out for it
 
@@ -227,6 +230,7 @@ def method_lines(report: Report) -> list[str]:
     ]
     hows = Counter(row.comparison.how for row in report.rows)
     lines.extend(f"{count(number, 'case')}: {how}." for how, number in hows.items())
+    lines.extend(f"{told}." for told in unclear([row.comparison for row in report.rows]))
     if any(row.comparison.allowance for row in report.rows):
         lines.append(
             f"* Fewer than {ENOUGH_PROCESSES} processes cannot show how much processes differ, so "
@@ -253,9 +257,9 @@ def _gate_line(gate: Gate) -> str:
     beyond = "" if gate.rule.threshold is None else f" by more than {100 * gate.rule.threshold:g}%"
     judged = f"{count(gate.judged, 'case')} judged together (Holm), {gate.unclear} UNCLEAR"
     if not gate.failed:
-        return f"--fail-on {gate.rule.text}: passed, none is surely slower{beyond}; {judged}."
+        return f"--fail-on {gate.rule.text}: passed, none is SLOWER{beyond}; {judged}."
     invalid = sum(bool(row.reasons) for row in gate.failed)
-    marked = f" ({invalid} on INVALID measurements)" if invalid else ""
+    marked = f" ({invalid} of them INVALID)" if invalid else ""
     names = _listed([_clean(row.case.id) for row in gate.failed], LONGEST_LIST)
     return (
         f"--fail-on {gate.rule.text}: FAILED, {len(gate.failed)} slower{beyond}{marked}: {names}; "
@@ -476,7 +480,7 @@ def _table(
         if name == "case":
             table.add_column(name, overflow="fold", min_width=width, max_width=width)
         else:
-            left = name in ("interval", "verdict")
+            left = name in (RATIO_INTERVAL, "verdict")
             table.add_column(
                 name, justify="left" if left else "right", no_wrap=True, min_width=width
             )
@@ -662,6 +666,7 @@ def _numbers(found: Comparison) -> dict[str, object]:
         "ratio_high": _finite(ratio.high),
         "confidence": ratio.confidence,
         "verdict": found.verdict.value,
+        "spread": found.spread,
         "processes": found.processes,
         "pairing": found.pairing.value,
         "allowance": found.allowance,
@@ -731,7 +736,7 @@ def _bounds(ratio: Interval) -> str:
 
 
 def _verdict(row: Row) -> str:
-    return f"{row.comparison.verdict}{' (INVALID)' if row.reasons else ''}"
+    return f"{compact_verdict(row.comparison)}{' (INVALID)' if row.reasons else ''}"
 
 
 def _part(case: Case, part: str) -> str:

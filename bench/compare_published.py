@@ -23,7 +23,8 @@ from bench import compare_output, published
 from bench.cases import Case
 from bench.compare import Unmeasured, hardware, machine_names, unmeasured
 from bench.published import PublishedStep, Shape, Source
-from bench.report_text import clean, code, count, seconds, seconds_range
+from bench.report_tables import DOUBTFUL, TIME_INTERVAL, bounds_of_time
+from bench.report_text import clean, code, count, seconds
 from bench.report_text import markdown as escaped
 from bench.results import Measurement, Outcome, Results
 from bench.stats import CaseInterval, case_interval
@@ -42,17 +43,17 @@ CSV_COLUMNS = (
     *("measured", "how", "note", "reason"),
 )
 
-_HEADINGS = ("whose", "implementation", "device", "dtype", "step", "interval", "note")
+_HEADINGS = ("whose", "implementation", "device", "dtype", "step", TIME_INTERVAL, "note")
 # In a terminal of fewer columns these have no column of their own: each stands below another.
 _NARROW = 80
-_BELOW = {"dtype": "device", "interval": "step"}
+_BELOW = {"dtype": "device", TIME_INTERVAL: "step"}
 
 
 @dataclass(frozen=True)
 class Ours:
     """A case that was measured here. place: device, and host where there are several machines.
 
-    reasons: why it is INVALID, empty if it is valid.
+    reasons: why it is INVALID, empty if it is valid. doubts: why its time is doubtful.
     """
 
     case: Case
@@ -60,6 +61,7 @@ class Ours:
     hardware: str
     time: CaseInterval
     reasons: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ def beside_published(results: Results, theirs: Iterable[PublishedStep]) -> Repor
 def _ours(
     items: Sequence[Measurement], outcomes: Sequence[Outcome], names: Mapping[str, str]
 ) -> Ours:
-    first = items[0]
+    first, validity = items[0], together(items, outcomes)
     place = first.case.device
     if len(names) > 1:
         place += f" on {names[first.run.machine_id]}"
@@ -139,7 +141,8 @@ def _ours(
         place,
         hardware(first.run, first.case.device),
         case_interval([item.samples for item in items]),
-        tuple(map(str, together(items, outcomes).invalid)),
+        tuple(map(str, validity.invalid)),
+        tuple(map(str, validity.of_time)),
     )
 
 
@@ -213,13 +216,14 @@ def _notes(report: Report) -> list[str]:
 
 def _details(report: Report) -> list[tuple[str, list[str]]]:
     found = []
-    invalid: dict[str, list[str]] = {}
-    for ours in (ours for each in report.shared for ours in each.ours):
-        for reason in ours.reasons:
-            invalid.setdefault(clean(reason), []).append(clean(ours.case.id, 120))
-    if invalid:
-        lines = [f"{reason}: {', '.join(cases[:5])}" for reason, cases in invalid.items()]
-        found.append(("INVALID, and where", lines))
+    for heading in ("INVALID, and where", "Doubtful times (~), and where"):
+        where: dict[str, list[str]] = {}
+        for ours in (ours for each in report.shared for ours in each.ours):
+            for reason in ours.reasons if heading.startswith("INVALID") else ours.doubts:
+                where.setdefault(clean(reason), []).append(clean(ours.case.id, 120))
+        if where:
+            lines = [f"{reason}: {', '.join(cases[:5])}" for reason, cases in where.items()]
+            found.append((heading, lines))
     for group in report.unmeasured:
         told = ". ".join(clean(text).rstrip(".") for text in (group.reason, group.advice) if text)
         words = clean(group.outcome.replace("_", " "))
@@ -244,8 +248,8 @@ def _rows(each: Shared, sources: Sequence[Source]) -> list[tuple[bool, list[str]
                     ours.case.backend,
                     on,
                     ours.case.spec.dtype,
-                    seconds(time.mid),
-                    seconds_range(time.low, time.high, time.mid),
+                    f"{DOUBTFUL if ours.doubts else ''}{seconds(time.mid)}",
+                    bounds_of_time(time, time.mid),
                     "",
                 ],
             )

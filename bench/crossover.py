@@ -27,7 +27,7 @@ SUITE = "crossover"
 class Timed:
     """A case as it was measured on one device: a process's samples each.
 
-    invalid: whether its time is not to be trusted.
+    invalid: whether a ratio of its time to that of another device is not to be trusted.
     """
 
     case: Case

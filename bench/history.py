@@ -24,7 +24,7 @@ from bench.folder import default_folder
 from bench.result_fields import printable
 from bench.results import Measurement, Outcome, Results, ResultWriteError, Run, collect, latest
 from bench.stats import CaseInterval, Comparison, RunSamples, case_interval, compare
-from bench.validity import together
+from bench.validity import Validity, together
 
 TEXTS = ("terminal", "markdown", "csv")
 PICTURES = ("svg", "png")
@@ -91,7 +91,8 @@ class Point:
 
     time: seconds per step; None where it was not measured, and ``outcome`` says why. to_before:
     over the last session before this that has a time, None for the first. changes: since then, so
-    those of sessions without this case too. reasons: why it is INVALID, empty if it is valid.
+    those of sessions without this case too. reasons: why what was measured is INVALID, empty if it
+    is not. of_time, of_ratio: why that time, or that ratio, is not to be trusted.
     """
 
     session: Session
@@ -99,6 +100,8 @@ class Point:
     to_before: Comparison | None = None
     changes: tuple[Change, ...] = ()
     reasons: tuple[str, ...] = ()
+    of_time: tuple[str, ...] = ()
+    of_ratio: tuple[str, ...] = ()
     outcome: str = ""
 
 
@@ -203,7 +206,7 @@ def _line(
     commits: Mapping[str, str],
 ) -> Line:
     points: list[Point] = []
-    last: tuple[Session, list[Measurement]] | None = None
+    last: tuple[Session, list[Measurement], Validity] | None = None
     case = next(iter(items.values()))[0].case
     for session in sessions:
         if session.id not in items:
@@ -214,6 +217,8 @@ def _line(
             told = f"{outcomes[0].outcome.replace('_', ' ')}: {outcomes[0].reason}"
             points.append(Point(session, None, outcome=told))
             continue
+        validity = together(measured, outcomes)
+        doubts = validity.unpaired + (() if last is None else last[2].unpaired)
         # Of a session nothing but its own processes count: it is never paired with another's.
         points.append(
             Point(
@@ -221,10 +226,12 @@ def _line(
                 case_interval([item.samples for item in measured]),
                 None if last is None else compare(_samples(measured), _samples(last[1])),
                 () if last is None else _changes(last[0].runs, session.runs, commits),
-                tuple(map(str, together(measured, outcomes).invalid)),
+                tuple(map(str, validity.invalid)),
+                tuple(map(str, validity.of_time)),
+                () if last is None else tuple(dict.fromkeys(map(str, doubts))),
             )
         )
-        last = session, measured
+        last = session, measured, validity
     return Line(case, tuple(points))
 
 

@@ -10,7 +10,7 @@ import csv
 import io
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich import box
@@ -22,22 +22,39 @@ from rich.text import Text
 from bench import command_line, drawing
 from bench.compare_output import WIDTH, cell
 from bench.history import Change, History, HistoryError, Line, Machine, Point, Session
-from bench.report_text import bounds, clean, code, count, ratio, seconds, seconds_range
+from bench.report_tables import (
+    DOUBTFUL,
+    DOUBTFUL_TIME,
+    RATIO_INTERVAL,
+    TIME_INTERVAL,
+    bounds_of_time,
+)
+from bench.report_text import bounds, clean, code, count, ratio, seconds
 from bench.report_text import markdown as escaped
 from bench.results import write_bytes
 from bench.stats import ENOUGH_PROCESSES, VERDICT_CONFIDENCE, Comparison, Verdict
+from bench.verdict_words import compact_verdict
 
 CSV_COLUMNS = (
     *("host", "machine_id", "case_id", "session", "number", "started", "suite", "outcome"),
     *("processes", "time_s", "time_low_s", "time_high_s", "valid", "invalid_reasons"),
-    *("ratio", "ratio_low", "ratio_high", "ratio_confidence", "verdict"),
+    *("time_valid", "time_reasons"),
+    *(
+        "ratio",
+        "ratio_low",
+        "ratio_high",
+        "ratio_confidence",
+        "verdict",
+        "ratio_valid",
+        "ratio_reasons",
+    ),
     *("versions_changed", "also_changed"),
 )
 
 MARK = "▲"
 """Before versions that changed."""
 
-_HEADINGS = ("#", "step", "interval", "ratio", "interval", "verdict", "changed since")
+_HEADINGS = ("#", "step", TIME_INTERVAL, "ratio", RATIO_INTERVAL, "verdict", "changed since")
 _NARROW = 80
 _BARS = "▁▂▃▄▅▆▇█"
 # A sparkline spans at least this factor, or else the noise of equal sessions would fill it.
@@ -155,16 +172,33 @@ def _method(machine: Machine) -> list[str]:
             f"* A session of fewer than {ENOUGH_PROCESSES} processes cannot show how much "
             "processes differ, so an allowance was added to the interval."
         )
+    times = [point.time for line in machine.lines for point in line.points if point.time]
+    if any(time.processes == 1 for time in times):
+        lines.append(
+            "The interval of a time of one process is of its own samples, and says nothing of what "
+            "other processes would have shown."
+        )
+    if any(point.of_time for line in machine.lines for point in line.points):
+        lines.append(f"{DOUBTFUL_TIME}.")
     if len(machine.sessions) == 1:
         lines.append("One session is no history yet: run the suite again to have a second.")
     return lines
 
 
-def _invalid(machine: Machine) -> list[str]:
+def _doubts(machine: Machine) -> list[tuple[str, list[str]]]:
+    """Headings with their lines: what is not to be trusted, why and where."""
+    found = [
+        ("INVALID, and where", _where(machine, lambda point: point.reasons)),
+        ("Doubtful times, and where", _where(machine, lambda point: point.of_time)),
+    ]
+    return [(heading, lines) for heading, lines in found if lines]
+
+
+def _where(machine: Machine, reasons: Callable[[Point], Sequence[str]]) -> list[str]:
     found: dict[str, list[str]] = {}
     for line in machine.lines:
         for point in line.points:
-            for reason in point.reasons:
+            for reason in reasons(point):
                 where = f"{clean(line.case.id, 120)} in #{point.session.number}"
                 found.setdefault(clean(reason), []).append(where)
     return [
@@ -180,9 +214,10 @@ def _cells(point: Point) -> list[str]:
     if point.time is None:
         return [number, "—", "", "", "", clean(point.outcome, 80), ""]
     time, to_before = point.time, point.to_before
-    cells = [number, seconds(time.mid), seconds_range(time.low, time.high, time.mid)]
+    sign = DOUBTFUL if point.of_time else ""
+    cells = [number, f"{sign}{seconds(time.mid)}", bounds_of_time(time, time.mid)]
     cells += ["", "", ""] if to_before is None else _ratio_cells(to_before)
-    if point.reasons:
+    if point.reasons or point.of_ratio:
         cells[-1] = f"{cells[-1]} (INVALID)".strip()
     return [*cells, changed(point.changes, _FEW)]
 
@@ -192,7 +227,7 @@ def _ratio_cells(found: Comparison) -> list[str]:
     return [
         ratio(found.ratio.mid, 3) + star,
         bounds(found.ratio.low, found.ratio.high, 3),
-        str(found.verdict),
+        compact_verdict(found),
     ]
 
 
@@ -236,7 +271,8 @@ def _terminal(history: History, console: Console) -> None:
         for words in _method(machine):
             console.print()
             console.print(text(words, "dim"))
-        _lines(console, "INVALID, and where", [text(each) for each in _invalid(machine)])
+        for title, lines in _doubts(machine):
+            _lines(console, title, [text(each) for each in lines])
     _lines(console, "Notes", [text(clean(note, 500)) for note in history.notes])
 
 
@@ -282,9 +318,9 @@ def markdown(history: History) -> str:
             for point in line.points:
                 out.append(f"| {' | '.join(map(_escaped_cell, _cells(point)))} |")
         out += ["", *(f"- {escaped(each)}" for each in _method(machine))]
-        if invalid := _invalid(machine):
-            out += ["", "#### INVALID, and where", ""]
-            out += [f"- {escaped(each, 1000)}" for each in invalid]
+        for heading, lines in _doubts(machine):
+            out += ["", f"#### {heading}", ""]
+            out += [f"- {escaped(each, 1000)}" for each in lines]
         out.append("")
     if history.notes:
         out += ["#### Notes", "", *(f"- {escaped(note, 500)}" for note in history.notes), ""]
@@ -334,6 +370,8 @@ def _record(machine: Machine, line: Line, point: Point) -> dict[str, object]:
             "time_high_s": point.time.high,
             "valid": not point.reasons,
             "invalid_reasons": "; ".join(point.reasons),
+            "time_valid": not (point.reasons or point.of_time),
+            "time_reasons": "; ".join((*point.reasons, *point.of_time)),
         }
     if (found := point.to_before) is not None:
         record |= {
@@ -342,5 +380,7 @@ def _record(machine: Machine, line: Line, point: Point) -> dict[str, object]:
             "ratio_high": found.ratio.high if math.isfinite(found.ratio.high) else "",
             "ratio_confidence": found.ratio.confidence,
             "verdict": found.verdict.value,
+            "ratio_valid": not point.of_ratio,
+            "ratio_reasons": "; ".join(point.of_ratio),
         }
     return record

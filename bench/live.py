@@ -139,7 +139,7 @@ def _busy(progress: Progress) -> str:
 
 def _table(leaders: tuple[Leader, ...]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("fastest so far")
+    table.add_column("shortest median so far")
     table.add_column("backend")
     table.add_column("time", justify="right")
     table.add_column("processes", justify="right")

@@ -58,7 +58,7 @@ class Pair:
 
 
 def pairs(group: Sequence[Row]) -> list[Pair]:
-    """Of the rows of one group, each that is surely faster than another and starts later."""
+    """Of the rows of one group, each that is FASTER than another and starts later."""
     rows = [row for row in group if row.measured and row.first_result is not None]
     found = [
         (row, other)

@@ -1,8 +1,8 @@
 """How a plot is drawn: panels of bars, one a shape and a line a backend, and the roofline.
 
-What is said is said without colour too: a star is before the name of what is surely the fastest, a
-bar of what is INVALID is hatched and says so, and the number stands beside its bar. This room knows
-matplotlib through ``drawing``, and finished plots.
+What is said is said without colour too: a star is before the name of what is FASTER than all
+others, a bar of what is INVALID is hatched and says so, and the number stands beside its bar. This
+room knows matplotlib through ``drawing``, and finished plots.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from bench.drawing import Axes, Figure
 from bench.plot import SETUP, Plot, setup_parts
 from bench.report_rows import Row
 from bench.report_summary import heading, machine
-from bench.report_tables import SURE
-from bench.report_text import rate, ratio, seconds, shape_words
+from bench.report_tables import DOUBTFUL, FASTEST, RATIO_INTERVAL, TIME_INTERVAL
+from bench.report_text import percent, rate, ratio, seconds, shape_words
 from bench.stats import Verdict
 
 MOST_PANELS = 24
@@ -139,15 +139,18 @@ def _below(plot: Plot, panels: Sequence[dict[str, Row]]) -> str:
     words = []
     if _stars(plot):
         words.append("the longer the faster")
-        confidence = {"throughput": "95%", "speedup": "99.5%"}[plot.what]
-        words.append(f"whiskers: {confidence} interval")
-    if _stars(plot) and any(row.surely_first for row in rows):
-        words.append(f"{SURE} surely the fastest")
+        interval = {"throughput": TIME_INTERVAL, "speedup": RATIO_INTERVAL}[plot.what]
+        alone = plot.what == "throughput" and any(len(row.runs) == 1 for row in rows)
+        words.append(f"whiskers: {interval}{' of one process alone' if alone else ''}")
+    if _stars(plot) and any(row.fastest for row in rows):
+        words.append(f"{FASTEST} FASTER than each of the others")
+    if plot.what == "throughput" and any(row.validity.of_time for row in rows):
+        words.append(f"{DOUBTFUL} doubtful as a time")
     if plot.what != "setup":
-        if any(row.invalid for row in rows):
+        if any(_spoilt(plot, row) for row in rows):
             words.append("hatched: INVALID, not to be trusted")
         words.append(f"grey: {drawing.label(plot.section.baseline, 40)}")
-    elif any(row.invalid for row in rows):
+    elif any(_spoilt(plot, row) for row in rows):
         words.append("INVALID: not to be trusted")
     lines = [""]
     for word in words:
@@ -179,8 +182,8 @@ def _panel(
     # Before a name stands a star where it won in this panel; on inner panels only the star.
     labels = []
     for name in names:
-        won = _stars(plot) and name in panel and panel[name].surely_first
-        star = f"{SURE} " if won else ""
+        won = _stars(plot) and name in panel and panel[name].fastest
+        star = f"{FASTEST} " if won else ""
         labels.append(star + drawing.label(name, _NAME) if named else star)
     axes.set_yticks(range(len(names)), labels, fontsize=7)
     axes.tick_params(axis="y", length=0, pad=2)
@@ -198,7 +201,7 @@ def _value_bars(axes: Axes, plot: Plot, panel: dict[str, Row], places: dict[str,
     most = max((min(bar.high, 2 * longest) for bar in bars.values()), default=1.0)
     for name, bar in bars.items():
         row, place = panel[name], places[name]
-        axes.barh(place, bar.value, **_look(row, plot.section.baseline, _stars(plot)))
+        axes.barh(place, bar.value, **_look(plot, row))
         if bar.high > bar.low:
             # Black on white, so that it is seen on a dark bar too.
             for colour, width in (("white", 2.4), ("black", 0.9)):
@@ -207,7 +210,7 @@ def _value_bars(axes: Axes, plot: Plot, panel: dict[str, Row], places: dict[str,
                     across = [place - 0.18, place + 0.18]
                     axes.plot([end, end], across, color=colour, linewidth=width)
         end = min(max(bar.value, bar.high), most)
-        words = f"{bar.text}{' INVALID' if row.invalid else ''}"
+        words = f"{bar.text}{' INVALID' if _spoilt(plot, row) else ''}"
         axes.text(end + 0.03 * most, place, words, va="center", fontsize=6.5)
     if plot.what == "speedup":
         axes.axvline(1.0, color="black", linewidth=0.9, linestyle=(0, (3, 2)))
@@ -215,13 +218,18 @@ def _value_bars(axes: Axes, plot: Plot, panel: dict[str, Row], places: dict[str,
     return (2.1 if plot.what == "speedup" else 1.75) * most
 
 
-def _look(row: Row, baseline: str, starred: bool) -> dict[str, object]:
+def _spoilt(plot: Plot, row: Row) -> bool:
+    """Whether what this plot shows of a row is not to be trusted: its ratio, or all of it."""
+    return bool(row.invalid) or (plot.what == "speedup" and not row.trusted)
+
+
+def _look(plot: Plot, row: Row) -> dict[str, object]:
     look: dict[str, object] = {"height": 0.72, "edgecolor": drawing.INK, "linewidth": 0.5}
-    if row.invalid:
+    if _spoilt(plot, row):
         return {**look, "facecolor": _HOLLOW, "hatch": "/////"}
-    if row.case.backend == baseline:
+    if row.case.backend == plot.section.baseline:
         return {**look, "facecolor": _BASE}
-    return {**look, "facecolor": _FIRST if starred and row.surely_first else _OTHER}
+    return {**look, "facecolor": _FIRST if _stars(plot) and row.fastest else _OTHER}
 
 
 def _bar(plot: Plot, row: Row) -> _Bar | None:
@@ -230,7 +238,8 @@ def _bar(plot: Plot, row: Row) -> _Bar | None:
         assert row.interval is not None
         batch = row.case.workload.batch
         value = batch / row.time
-        return _Bar(value, batch / row.interval.high, batch / row.interval.low, rate(value))
+        words = f"{DOUBTFUL if row.validity.of_time else ''}{rate(value)}"
+        return _Bar(value, batch / row.interval.high, batch / row.interval.low, words)
     if plot.what == "speedup":
         if row.case.backend == plot.section.baseline:
             return _Bar(1.0, 1.0, 1.0, "")
@@ -242,6 +251,8 @@ def _bar(plot: Plot, row: Row) -> _Bar | None:
         words = f"{ratio(value)}×"
         if found.verdict is not Verdict.FASTER:
             words += f" {found.verdict}"
+            if found.verdict is Verdict.UNCLEAR and found.spread is not None:
+                words += f" ({percent(found.spread)})"
         return _Bar(value, 1 / found.ratio.high, high, words)
     peak = row.memory.get("peak_bytes")
     if peak is None:

@@ -654,10 +654,14 @@ def _duration(seconds: float) -> str:
 def _summary(recorder: Recorder) -> Iterator[str]:
     from bench.measure import Measured, Unmeasured, counted_reasons
     from bench.memory import unweighed
+    from bench.validity import OF_TIME
 
     measured = [result for result in recorder.done.values() if isinstance(result, Measured)]
     invalid = [result for result in measured if result.reasons]
-    tail = f", {len(invalid)} of them INVALID:" if invalid else ""
+    spoilt = sum(any(each.code not in OF_TIME for each in result.reasons) for result in invalid)
+    parts = [f"{spoilt} of them INVALID"] * bool(spoilt)
+    parts += [f"{len(invalid) - spoilt} with a doubtful time"] * (len(invalid) > spoilt)
+    tail = f", {' and '.join(parts)}:" if parts else ""
     yield f"{_cases(len(measured))} measured{tail}"
     for reason, count in counted_reasons(invalid).items():
         more = f" (and {count - 1} more like it)" if count > 1 else ""

@@ -32,14 +32,23 @@ from bench.recommend_answer import (
 )
 from bench.report_rows import NothingToReportError, Row, build
 from bench.report_summary import heading, machine
-from bench.report_text import LONGEST_NAME, bounds, clean, count, listed, seconds, seconds_range
+from bench.report_text import (
+    LONGEST_NAME,
+    bounds,
+    clean,
+    count,
+    listed,
+    percent,
+    seconds,
+    seconds_range,
+)
 from bench.result_fields import printable
 from bench.results import REFERENCE, ResultError, Results, ResultWriteError, collect, write_bytes
 from bench.stats import ENOUGH_PROCESSES, Interval, Verdict
 from bench.suites import SuiteError
 from bench.truncation_cost import timestep_interval, window
 from bench.truncation_learned import newest, parted, words
-from bench.truncation_words import share, size
+from bench.truncation_words import size
 from lstm_impl.spec import PRECISIONS
 from lstm_impl.workload import MODES
 
@@ -343,7 +352,7 @@ def _answer(question: Question, found: Answer) -> list[tuple[str, str]]:
     if found.longer is not None:
         row = found.longer.row
         told = (
-            f"windows of {window(row)} take {share(found.longer.saves)} less time per timestep "
+            f"windows of {window(row)} take {percent(found.longer.saves)} less time per timestep "
             f"({seconds(_mid(timestep_interval(row)))}, {clean(row.case.backend, LONGEST_NAME)})"
         )
         more = row.memory.get("peak_bytes")
@@ -373,7 +382,7 @@ def _backend_words(found: Answer) -> str:
     if not found.rivals:
         ratio = found.ahead.ratio.ratio
         next_one = clean(found.ahead.row.case.backend, LONGEST_NAME)
-        how = "the fastest" if found.best.invalid else "surely the fastest"
+        how = "FASTER than each of the others" if found.sure else "the shortest time"
         return (
             f"{name}, {how}: {next_one}, the next, takes {ratio.mid:.2f} times as long "
             f"({bounds(ratio.low, ratio.high)})"
@@ -386,7 +395,7 @@ def _backend_words(found: Answer) -> str:
     unclear = [each for each in found.rivals if each not in same]
     if unclear:
         names = listed([clean(each.row.case.backend, LONGEST_NAME) for each in unclear])
-        told.append(f"not surely slower: {names} (more processes decide; the commands below)")
+        told.append(f"not known to be slower: {names} (more processes may decide; see below)")
     return f"{name} has the shortest time; {'; '.join(told)}"
 
 
@@ -418,9 +427,10 @@ _GRADIENTS = {
 def _cautions(found: Answer) -> list[str]:
     interval = found.best.interval
     told = []
-    if interval is not None and interval.allowance:
+    if interval is not None and interval.processes < ENOUGH_PROCESSES:
         told.append(f"the interval stands on {interval.how}")
     told += [f"INVALID, do not rely on it: {clean(str(doubt))}" for doubt in found.best.invalid]
+    told += [f"doubtful as a time: {clean(str(doubt))}" for doubt in found.best.validity.of_time]
     return told
 
 
@@ -500,6 +510,8 @@ def _answer_data(found: Answer) -> dict[str, object]:
         "allowance": found.best.interval.allowance if found.best.interval else None,
         "valid": not found.best.invalid,
         "invalid_reasons": [str(doubt) for doubt in found.best.invalid],
+        "time_valid": not found.best.validity.time,
+        "time_reasons": [str(doubt) for doubt in found.best.validity.time],
         "longer": None if found.longer is None else _longer_data(found.longer.row, found),
     }
 

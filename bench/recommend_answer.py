@@ -121,9 +121,9 @@ class Answer:
     """What was found.
 
     best: the row with the shortest time at the window. ahead: the next one's time over its own,
-    None without a next one. rivals: those that are not surely slower. sure: whether no rival is
-    left and the numbers are to be trusted. longer: None where longer windows save little.
-    others: further places that could have answered.
+    None without a next one. rivals: those that are not SLOWER. sure: whether it is FASTER than
+    each of the others, judged together as in the report. longer: None where longer windows save
+    little. others: further places that could have answered.
     """
 
     need: Need
@@ -143,8 +143,8 @@ class Answer:
 
     @property
     def sure(self) -> bool:
-        """Whether the backend is surely the fastest of those measured."""
-        return self.ahead is not None and not self.rivals and not self.best.invalid
+        """Whether the backend is FASTER than each other that was measured (``Row.fastest``)."""
+        return not self.rivals and self.best.fastest
 
     @property
     def step(self) -> Interval:
@@ -324,7 +324,7 @@ def _longer(place: Place, length: int, best: Row, steps: int | None) -> Longer |
     now = _known(timestep_interval(best)).mid
     least = min(time for time, _ in costs.values())
     time, row = next(found for found in costs.values() if found[0] <= least * (1 + CLOSE))
-    # By the medians of two windows, which were not measured in turn: only what is beyond doubt.
+    # By the medians of two windows, which were not measured in turn: by the whole interval.
     unpaired = [[RunSamples(run.run, run.samples) for run in each.runs] for each in (row, best)]
     timesteps = row.case.workload.timesteps / best.case.workload.timesteps
     ratio = compare(*unpaired).ratio.high / timesteps

@@ -1,4 +1,4 @@
-"""``python -m bench.report``: which backend wins, by how much and how surely, from result files.
+"""``python -m bench.report``: which backend wins, by how much, and is that to be trusted?
 
 Reads results, pools replicates, and writes the report in one of the formats. This room knows which
 room does what, and what the command promises: the good files are shown beside bad ones, which give
@@ -168,7 +168,7 @@ def _text(report: Report, kind: str, short: bool) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bench.report",
-        description="Which LSTM backend is fastest, by how much and how surely.",
+        description="Which LSTM backend is fastest, by how much, and can that be trusted?",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -190,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--brief",
         action="store_true",
-        help="a screenful: of each shape who is fastest, by how much and how surely; with --format "
+        help="a screenful: of each shape who is fastest, by how much; with --format "
         "markdown one table, of each shape the fastest backend",
     )
     parser.add_argument("--device", help="only this device: cpu, gpu:0, ...")

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from bench.report_markdown import escaped, line
 from bench.report_rows import KINDS, Report, Row, Section, Table
-from bench.report_summary import caption, name
-from bench.report_tables import MARKS, mark, parts
+from bench.report_summary import caption, few, name
+from bench.report_tables import RATIO_INTERVAL, TIME_INTERVAL, mark, notes, parts
 from bench.report_text import code, shape_words, times_as, times_bounds
+from bench.verdict_words import verdict_words
 
 
 def brief(report: Report) -> str:
@@ -23,20 +24,25 @@ def _section(section: Section) -> list[str]:
     if not tables:
         return []
     baseline = name(section.baseline) if section.baseline else "the baseline"
-    head = ("", "work", "fastest", "time", "interval", f"against {baseline}", "interval", "trust")
-    lines = [
-        line(map(escaped, head)),
-        line(["---", "---", "---", "---:", "---:", "---", "---", "---"]),
-    ]
+    versus = f"against {baseline}"
+    head = ["", "work", "shortest time", "time", TIME_INTERVAL, versus, RATIO_INTERVAL]
+    sides = ["---", "---", "---", "---:", "---:", "---", "---"]
+    rows = [group[0] for table in tables for group in table.groups]
+    trust = not all(row.trusted for row in rows)
+    if trust:
+        head.append("trust")
+        sides.append("---")
+    lines = [line(map(escaped, head)), line(sides)]
     for table in tables:
         first = f"{table.device}, {table.mode}"
         for group in table.groups:
-            lines.append(_fastest(first, group[0], table))
+            lines.append(_first(first, group[0], table, trust))
             first = ""  # it stands only in the first line of its works
-    return ["\n".join(lines), escaped(f"{MARKS}. {caption(section)}")]
+    told = [*notes(rows), *few(rows)]
+    return ["\n".join(lines), escaped(" ".join([*(f"{each}." for each in told), caption(section)]))]
 
 
-def _fastest(first: str, row: Row, table: Table) -> str:
+def _first(first: str, row: Row, table: Table, trust: bool) -> str:
     time, interval = (part.text(row) for part in parts(table)[:2])
     work = shape_words(row.case)
     if table.kind == KINDS[1]:
@@ -47,11 +53,12 @@ def _fastest(first: str, row: Row, table: Table) -> str:
     versus = around = ""
     if row.to_baseline is not None:
         ratio = row.to_baseline.ratio
-        versus = f"{times_as(ratio.mid)}, {row.to_baseline.verdict.value}"
+        versus = f"{times_as(ratio.mid)}, {verdict_words(row.to_baseline)}"
         around = times_bounds(ratio.mid, ratio.low, ratio.high)
     elif row.case.backend == table.baseline:
         versus = "it is that"
     backend = f"{code(row.case.backend)} {mark(row)}".strip()
-    trust = "INVALID" if row.invalid else ""
-    told = [time, interval, versus, around, trust]
+    told = [time, interval, versus, around]
+    if trust:
+        told.append("" if row.trusted else "INVALID")
     return line([escaped(first), escaped(", ".join(work)), backend, *map(escaped, told)])

@@ -163,21 +163,39 @@ def _columns() -> dict[str, Column]:
     flag(
         "valid",
         "",
-        "whether the numbers are to be trusted; empty where there are none",
+        "whether what was measured is to be trusted, times and ratios; empty where nothing was",
         lambda _, r: not r.invalid if r.measured else None,
     )
-    add("invalid_reasons", "", "why they are not", lambda _, r: "; ".join(map(str, r.invalid)))
+    add("invalid_reasons", "", "why it is not", lambda _, r: "; ".join(map(str, r.invalid)))
+    flag(
+        "time_valid",
+        "",
+        "whether the time is to be trusted as one of this machine: valid, steady, and known well "
+        "enough",
+        lambda _, r: not r.validity.time if r.measured else None,
+    )
+    add("time_reasons", "", "why it is not", lambda _, r: "; ".join(map(str, r.validity.time)))
     whole("processes", "processes", "that measured the case", of_interval("processes"))
     whole("samples", "samples", "in all processes", lambda _, r: r.samples)
     real("time_s", "s", "of one step: the median of the processes' medians", of_interval("mid"))
-    real("time_low_s", "s", "lower bound of its interval", of_interval("low"))
-    real("time_high_s", "s", "upper bound of its interval", of_interval("high"))
-    real("confidence", "", "of that interval, 0 to 1", of_interval("confidence"))
+    real(
+        "time_low_s",
+        "s",
+        "lower bound of its 95% interval: over the processes, or with one of its own samples",
+        of_interval("low"),
+    )
+    real("time_high_s", "s", "upper bound of it", of_interval("high"))
+    real(
+        "confidence",
+        "",
+        "of that interval, 0 to 1: under 0.95 where there were fewer than 6 samples",
+        of_interval("confidence"),
+    )
     real(
         "allowance",
         "",
-        "spread between processes (0.29 is 29%) that was assumed in that interval since too few "
-        "processes were there to show it; empty where there were enough",
+        "least spread between processes (0.03 is 3%) that is assumed in that interval where there "
+        "were 2 to 5 of them; empty with more, and with one, which says nothing of others",
         of_interval("allowance"),
     )
     real("sequences_per_s", "1/s", "batch / time_s", lambda _, r: r.sequences_per_s)
@@ -201,8 +219,13 @@ def _columns() -> dict[str, Column]:
         "processes' own ratios; empty for the baseline itself and where that was not measured",
         of_ratio(lambda found: found.ratio.mid),
     )
-    real("ratio_low", "", "lower bound of its interval", of_ratio(lambda found: found.ratio.low))
-    real("ratio_high", "", "upper bound of its interval", of_ratio(lambda found: found.ratio.high))
+    real(
+        "ratio_low",
+        "",
+        "lower bound of its 99.5% interval",
+        of_ratio(lambda found: found.ratio.low),
+    )
+    real("ratio_high", "", "upper bound of it", of_ratio(lambda found: found.ratio.high))
     real(
         "ratio_confidence",
         "",
@@ -212,8 +235,29 @@ def _columns() -> dict[str, Column]:
     real(
         "ratio_allowance",
         "",
-        "as allowance, for the ratio",
+        "spread between processes that was assumed in that interval since too few were there to "
+        "show it; empty where there were enough",
         of_ratio(lambda found: found.allowance),
+    )
+    real(
+        "ratio_spread",
+        "",
+        "how far the processes' ratios spread (standard deviation of their logarithms: 0.06 is "
+        "6%); empty with one process",
+        of_ratio(lambda found: found.spread),
+    )
+    flag(
+        "ratio_valid",
+        "",
+        "whether the ratio is to be trusted, whatever is said of the times; empty where there is "
+        "none",
+        lambda _, r: None if r.to_baseline is None else not r.ratio_doubts,
+    )
+    add(
+        "ratio_reasons",
+        "",
+        "why it is not, those of either side among them",
+        lambda _, r: "; ".join(map(str, r.ratio_doubts)),
     )
     add(
         "verdict",
@@ -232,6 +276,12 @@ def _columns() -> dict[str, Column]:
         "",
         "of rank 1: the verdict against rank 2",
         lambda _, r: None if r.ahead is None else r.ahead.verdict.value,
+    )
+    flag(
+        "fastest",
+        "",
+        "of rank 1: whether it is FASTER than each of the others that are valid, judged together",
+        lambda _, r: r.fastest if r.rank == 1 else None,
     )
     real("build_s", "s", "making the model with its weights on the device", of_setup("build_s"))
     real("trace_s", "s", "tracing it into a graph", of_setup("trace_s"))
@@ -255,7 +305,7 @@ def _columns() -> dict[str, Column]:
         "break_even_steps",
         "steps",
         "after which a later first result has paid back against the baseline, 0 if it is not "
-        "later; empty where the row is not surely faster than the baseline",
+        "later; empty where the row is not FASTER than the baseline",
         paid_back,
     )
 

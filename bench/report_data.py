@@ -68,7 +68,7 @@ def as_json(report: Report) -> str:
 
 
 def break_evens(section: Section) -> list[dict[str, Value]]:
-    """For each case that is surely faster than another of the same work and starts later: when.
+    """For each case that is FASTER than another of the same work and starts later: when.
 
     steps: after which both have taken the same time from nothing on; the bounds are for the ends of
     the ratio's interval, the upper one None where there is none.

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from bench.report_rows import KINDS, Row, Section
 from bench.report_text import LONGEST_NAME, clean, count, listed, times_as, times_bounds
 from bench.stats import Comparison, RunSamples, Verdict, compare_all, geometric_mean
+from bench.verdict_words import verdict_words
 
 _MOST = 6
 """More sentences than this are a wall."""
@@ -28,7 +29,7 @@ def sentences(section: Section) -> list[str]:
         fastest = kinds.setdefault((table.kind, table.mode), {}).setdefault(table.device, {})
         for group in table.groups:
             timed = [row for row in group if row.measured]
-            best = min(timed, key=lambda row: (bool(row.invalid), row.time))
+            best = min(timed, key=lambda row: (bool(row.validity.unpaired), row.time))
             fastest[best.case.on("any").group] = best
     found = [
         _sentence(f"{_name(new)} or {_name(base)}, {_what(kind, mode)}", base, new, kind, pairs)
@@ -66,7 +67,7 @@ def _sentence(start: str, base: str, new: str, kind: str, pairs: _Pairs) -> str:
     over = f" over {count(len(pairs), noun)}" if len(pairs) > 1 else ""
     who = " and ".join(_backends([pair[side] for pair in pairs]) for side in (0, 1))
     told = f"{start}: {_lead(whole, base, new)}{over}, each with its fastest backend ({who})."
-    doubtful = sum(bool(row.invalid) for pair in pairs for row in pair)
+    doubtful = sum(bool(row.validity.unpaired) for pair in pairs for row in pair)
     if doubtful:
         told += f" Do not rely on it: of its {2 * len(pairs)} measurements, {doubtful} INVALID."
     verdicts = Counter(ratio.verdict for ratio in ratios)
@@ -82,7 +83,7 @@ def _sentence(start: str, base: str, new: str, kind: str, pairs: _Pairs) -> str:
 def _lead(found: Comparison, base: str, new: str) -> str:
     ratio = found.ratio
     told = f"{_name(new)} is {times_as(ratio.mid)} as {_name(base)}"
-    return f"{told} ({times_bounds(ratio.mid, ratio.low, ratio.high)}, {found.verdict})"
+    return f"{told} ({times_bounds(ratio.mid, ratio.low, ratio.high)}, {verdict_words(found)})"
 
 
 def _backends(rows: Sequence[Row]) -> str:

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from bench.report_machine import details
 from bench.report_rows import KINDS, Report, Row, Section, Table
 from bench.report_summary import Finding, findings, heading, machine, method, name, title
-from bench.report_tables import MARKS, SURE, mark, parts, work_words
+from bench.report_tables import FASTEST, mark, notes, parts, work_words
 from bench.report_text import LONGEST_SENTENCE, count
 from bench.report_text import markup as inert
+from bench.validity import Doubt
 
 # A page of more rows than these is slow on a phone; CSV has every case.
 _MOST_SKIPPED = 1000
@@ -139,7 +140,7 @@ def _answers(section: Section, number: int) -> str:
 
 def _numbers(section: Section, number: int, rows: int) -> str:
     tables = [table for table in section.tables if table.groups]
-    key = f"<p>{_escaped(MARKS)}.</p>" if any(mark(row) for row in section.rows) else ""
+    key = "".join(f"<p>{_escaped(each)}.</p>" for each in notes(section.rows))
     facts = "".join(
         f"<dt>{_escaped(label)}</dt><dd>{_escaped(text)}</dd>"
         for label, text in (*machine(section), *details(section))
@@ -218,7 +219,7 @@ def _kinds(text: str, right: bool, time: bool) -> str:
 def _sign(sign: str) -> str:
     if not sign:
         return ""
-    meaning = "surely the fastest" if sign == SURE else "the shortest median, not surely first"
+    meaning = "FASTER than each other" if sign == FASTEST else "the shortest median, not more"
     return f'<span role="img" aria-label="{meaning}" title="{meaning}">{sign}</span>'
 
 
@@ -231,17 +232,25 @@ def _bar(row: Row, slowest: float) -> str:
 
 
 def _doubts(section: Section) -> str:
-    rows = [row for row in section.rows if row.invalid]
-    if not rows:
-        return ""
-    items = [
-        f"<li><code>{_escaped(row.case.id)}</code>: {_escaped(reasons)}</li>"
-        for row in rows[:_MOST_SKIPPED]
-        for reasons in ["; ".join(map(str, row.invalid))]
-    ]
-    told = f"{count(len(rows), 'measurement')} INVALID, and why"
-    more = _more(len(rows) - _MOST_SKIPPED)
-    return f"<details><summary>{told}</summary>{_list(items)}{more}</details>"
+    kinds: dict[str, list[tuple[Row, tuple[Doubt, ...]]]] = {
+        "{} INVALID, and why": [(row, row.invalid) for row in section.rows],
+        "{} whose ratio is INVALID, and why": [
+            (row, () if row.invalid else row.ratio_doubts) for row in section.rows
+        ],
+        "{} with a doubtful time, and why": [(row, row.validity.of_time) for row in section.rows],
+    }
+    found = []
+    for what, doubted in kinds.items():
+        if rows := [(row, doubts) for row, doubts in doubted if doubts]:
+            items = [
+                f"<li><code>{_escaped(row.case.id)}</code>: "
+                f"{_escaped('; '.join(map(str, doubts)))}</li>"
+                for row, doubts in rows[:_MOST_SKIPPED]
+            ]
+            told = what.format(count(len(rows), "measurement"))
+            more = _more(len(rows) - _MOST_SKIPPED)
+            found.append(f"<details><summary>{told}</summary>{_list(items)}{more}</details>")
+    return "".join(found)
 
 
 def _skipped(section: Section, key: str) -> str:

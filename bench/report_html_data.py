@@ -37,8 +37,9 @@ _NUMBERS = (
 )
 # Figures of the roofs that no column has: the ceilings themselves.
 _ROOFS = ("matmul_per_s", "bandwidth_per_s")
+_FLAGS = ("bidirectional", "batch_major", "valid", "time_valid", "ratio_valid", "fastest")
 _NAMES = ("backend", "device", "mode", "kind", "dtype", "outcome", "verdict", "ahead")
-_WORDS = ("reason", "advice", "invalid_reasons")
+_WORDS = ("reason", "advice", "invalid_reasons", "time_reasons", "ratio_reasons")
 
 
 @dataclass
@@ -83,7 +84,7 @@ def data(report: Report) -> dict[str, object]:
             found[key] = _short(record[key])
         for key in _ROOFS:
             found[key] = _short(row.roofs.get(key))
-        for key in ("bidirectional", "batch_major", "valid"):
+        for key in _FLAGS:
             value = record[key]
             found[key] = None if value is None else int(bool(value))
         for key in (*_NAMES, *_WORDS):

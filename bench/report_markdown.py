@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from bench.report_rows import KINDS, Report, Section, Table
 from bench.report_summary import findings, heading, machine, method, title
-from bench.report_tables import MARKS, mark, parts, work_words
+from bench.report_tables import mark, notes, parts, work_words
 from bench.report_text import LONGEST_SENTENCE, code
 from bench.report_text import markdown as inert
 
@@ -37,11 +37,10 @@ def _section(section: Section) -> list[str]:
     for table in section.tables:
         if table.groups:
             blocks += [f"### {escaped(title(table))}", _table(table)]
-    notes = [MARKS] if any(mark(row) for row in section.rows) else []
-    notes += method(section)
-    notes += [f"{label}: {text}" for label, text in machine(section)]
-    if notes:
-        blocks.append(_list(escaped(note) for note in notes))
+    told = [*(f"{each}." for each in notes(section.rows)), *method(section)]
+    told += [f"{label}: {text}" for label, text in machine(section)]
+    if told:
+        blocks.append(_list(escaped(each) for each in told))
     return blocks
 
 

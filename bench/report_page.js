@@ -45,7 +45,10 @@
   // ---- what is in the data
 
   const measured = (i) => cases.time_s[i] != null;
-  const invalid = (i) => cases.valid[i] === 0;
+  const flag = (key, i) => cases[key]?.[i] ?? null;
+  const ownInvalid = (i) => cases.valid[i] === 0;
+  const invalid = (i) => ownInvalid(i) || flag("ratio_valid", i) === 0;
+  const doubtful = (i) => !ownInvalid(i) && flag("time_valid", i) === 0;
   const workOf = (i) => words.work[cases.work[i]];
   const byWork = new Map();
   for (const i of all) {
@@ -61,7 +64,7 @@
     if (!byShape.has(key)) byShape.set(key, []);
     byShape.get(key).push(work);
   }
-  const trusted = (i) => (measured(i) ? (invalid(i) ? "INVALID" : "trusted") : word("outcome", i).replace(/_/g, " "));
+  const trusted = (i) => (measured(i) ? (invalid(i) ? "INVALID" : doubtful(i) ? "doubtful time" : "trusted") : word("outcome", i).replace(/_/g, " "));
 
   // ---- colours and symbols of backends: a legend that is also the filter
 
@@ -260,7 +263,7 @@
       plain(`${word("mode", i)} on ${word("device", i)}, ${word("dtype", i)}`),
       measured(i) ? `${seconds(cases.time_s[i])} a step (${range(seconds, cases.time_low_s[i], cases.time_high_s[i])})` : "",
       quick ? `${times(quick[1])} as fast as ${plain(baseName(i), 40)}` : "",
-      invalid(i) ? "INVALID" : "",
+      invalid(i) ? "INVALID" : doubtful(i) ? "doubtful time" : "",
       ...more,
     ].filter(Boolean).join("<br>");
   }
@@ -502,7 +505,8 @@
     told.push(paragraph(sureness(first, second)));
     for (const [i, quick] of elsewhere(first))
       told.push(paragraph(`On ${word("device", i)}: ${word("backend", i)}, ${seconds(cases.time_s[i])} a step${bounds(i)}, ${times(quick[1])} as fast (from the two intervals, ${range(times, quick[0], quick[2])})${invalid(i) || invalid(first) ? "; do not rely on it, INVALID" : ""}.`));
-    if (invalid(first)) told.push(paragraph(`Do not rely on it: INVALID. ${word("invalid_reasons", first)}`, "bad"));
+    if (invalid(first)) told.push(paragraph(`Do not rely on it: INVALID. ${word("invalid_reasons", first) || word("ratio_reasons", first)}`, "bad"));
+    else if (doubtful(first)) told.push(paragraph(`Its time is doubtful, ratios are judged apart: ${word("time_reasons", first)}`, "doubt"));
     $("answer").replaceChildren(...told);
   }
   /** The same work on the other devices of its session: the fastest that is chosen, and how many times as fast. */
@@ -527,10 +531,10 @@
     const next = `${word("backend", second)}, ${digits(cases.time_s[second] / cases.time_s[first])} times its time`;
     if (cases.rank[first] === 1 && cases.rank[second] === 2) {
       const verdict = word("ahead", first);
-      if (verdict === "FASTER" && !invalid(first)) return `How sure: surely the fastest here; the next is ${next} (${from}).`;
+      if (flag("fastest", first)) return `How sure: FASTER than each of the others, judged together; the next is ${next} (${from}).`;
       if (verdict === "SAME") return `How sure: as fast as the next, within 2%: ${next} (${from}).`;
-      if (verdict === "FASTER") return `How sure: ahead of the next, ${next}, but INVALID (${from}).`;
-      return `How sure: not surely the fastest; the next is ${next}${verdict ? ` (${verdict})` : ""} (${from}).`;
+      if (verdict === "FASTER") return `How sure: FASTER than the next, ${next}, but not than each of the others together${invalid(first) ? ", and INVALID" : ""} (${from}).`;
+      return `How sure: the shortest median, no more; the next is ${next}${verdict ? ` (${verdict})` : ""} (${from}).`;
     }
     const apart = cases.time_high_s[first] < cases.time_low_s[second];
     return `How sure: ${apart ? "its interval lies below" : "its interval overlaps with"} that of the next, ${next} (${from}).`;
@@ -559,7 +563,7 @@
     const highs = shown.map((i) => Math.min(cases.time_high_s[i] ?? cases.time_s[i], 4 * cases.time_s[i]));
     const top = highest(highs);
     return {
-      says: `${forShape(order[0])}. Shortest: ${word("backend", order[0])}, ${seconds(cases.time_s[order[0]])}; longest of ${order.length}: ${word("backend", order[order.length - 1])}, ${seconds(cases.time_s[order[order.length - 1]])}. Lines are 95% intervals; what two backends share in a process cancels in their ratio, so a verdict can be sure where these overlap.`,
+      says: `${forShape(order[0])}. Shortest: ${word("backend", order[0])}, ${seconds(cases.time_s[order[0]])}; longest of ${order.length}: ${word("backend", order[order.length - 1])}, ${seconds(cases.time_s[order[order.length - 1]])}. Lines are 95% intervals; what two backends share in a process cancels in their ratio, so that one can be FASTER where these overlap.`,
       traces: [{
         type: "bar", orientation: "h",
         x: shown.map((i) => cases.time_s[i]),
@@ -576,7 +580,7 @@
         height: barHeight(shown.length), yaxis: barAxis(shown, narrow()),
         xaxis: { ...linear(top, seconds), range: [0, 1.05 * top] },
       },
-      headings: ["backend", "time of a step", "95% interval", "sequences/s", "timesteps/s", "speed-up", "its interval", "verdict", "trust"],
+      headings: ["backend", "time of a step", "95% interval", "sequences/s", "timesteps/s", "speed-up", ownRatios(order[0]) ? "99.5% interval" : "from both intervals", "verdict", "trust"],
       rows: order.map((i) => {
         const quick = speedup(i);
         return [word("backend", i), seconds(cases.time_s[i]), range(seconds, cases.time_low_s[i], cases.time_high_s[i]),
@@ -825,7 +829,7 @@
         yaxis: logarithmic(chosen.flatMap((i) => valueOf(i)).concat($("y-axis").value === "speedup" ? [1] : []), format),
         shapes: $("y-axis").value === "speedup" ? [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: 1, y1: 1, line: { color: tone("edge"), dash: "dot", width: 1.5 } }] : [],
       },
-      headings: ["backend", "shape", "mode", "device", title, "its interval", "trust"],
+      headings: ["backend", "shape", "mode", "device", title, $("y-axis").value === "speedup" ? (rough ? "interval" : "99.5% interval") : "95% interval", "trust"],
       rows: every.map((i) => [word("backend", i), workOf(i), word("mode", i), word("device", i), format(valueOf(i)[1]), valueOf(i)[0] === valueOf(i)[1] ? "" : range(format, valueOf(i)[0], valueOf(i)[2]), trusted(i)]),
     };
   });
@@ -845,7 +849,7 @@
       says: `Time of one timestep of the whole batch in training, against the length of the windows that the sequence is cut into (whatever kind, mode and size are chosen above). Lowest: ${word("backend", best)}, ${seconds(valueOf(best)[1])} in windows of ${cases.window[best]}.${lineNote(lineKinds(chosen))}`,
       traces, legend: chosen,
       layout: { height: 420, xaxis: acrossAxis("window", chosen, []), yaxis: logarithmic(chosen.flatMap((i) => valueOf(i)), seconds) },
-      headings: ["backend", "shape", "device", "window", "time per timestep", "its interval", "trust"],
+      headings: ["backend", "shape", "device", "window", "time per timestep", "95% interval", "trust"],
       rows: chosen.map((i) => [word("backend", i), workOf(i), word("device", i), String(cases.window[i]), seconds(valueOf(i)[1]), range(seconds, valueOf(i)[0], valueOf(i)[2]), trusted(i)]),
     };
   });
@@ -927,7 +931,7 @@
       const quick = speedup(i);
       return [word("backend", i), workOf(i), `${word("mode", i)} on ${word("device", i)}`, seconds(cases.time_s[i]),
         range(seconds, cases.time_low_s[i], cases.time_high_s[i]), rate(cases.sequences_per_s[i]), quick ? times(quick[1]) : "", trusted(i),
-        [word("invalid_reasons", i), word("reason", i), word("advice", i)].filter(Boolean).join(" · ")];
+        [word("invalid_reasons", i) || word("ratio_reasons", i), doubtful(i) ? word("time_reasons", i) : "", word("reason", i), word("advice", i)].filter(Boolean).join(" · ")];
     });
     const caption = `${many(found.length, "case")}${found.length ? `: ${from + 1} to ${from + rows.length}` : ""}`;
     $("cases").replaceChildren(table(caption, ["backend", "shape", "what", "time of a step", "95% interval", "sequences/s", "speed-up", "trust", "why, and what to do"], rows));

@@ -21,8 +21,15 @@ from bench.compare import USUAL_BASELINES
 from bench.result_fields import printable
 from bench.result_schema import Figures
 from bench.results import Measurement, Outcome, Results, Run
-from bench.stats import CaseInterval, Comparison, RunSamples, Verdict, case_intervals, compare_all
-from bench.validity import Doubt, pooled
+from bench.stats import (
+    CaseInterval,
+    Comparison,
+    RunSamples,
+    case_intervals,
+    compare_all,
+    faster_than_each,
+)
+from bench.validity import UNDOUBTED, Doubt, Validity, doubts_of_ratio, of_ratio, pooled
 
 MEASURED = "measured"
 KINDS = ("throughput", "truncation")
@@ -41,13 +48,15 @@ class Row:
     interval: seconds per step. samples: how many in all runs. setup: the runs' medians, seconds.
     memory, roofs, energy: the medians over the runs that have such figures, by name. roofs_by:
         whose each roof is, in most of the runs, by the same names (``of_matmul`` and its like).
-    invalid: why the numbers are not to be trusted, each reason once; empty if they are. noted: what
-        happened in a few processes and spoils nothing. remarks: what the backend's code warned of
-        and what it changed of its process, each once.
+    validity: whether its time, and ratios made with it, are to be trusted. remarks: what the
+        backend's code warned of and what it changed of its process, each once.
     rank: 1 for the smallest time among the backends of the group.
     base: the baseline's row, None if that was not measured there or is this one.
     to_baseline: this row's time over the baseline's.
+    ratio_doubts: why that ratio is not to be trusted, those of either side among them.
     ahead: only with rank 1 and if there is a next one: its time over the next one's.
+    fastest: whether it is FASTER than each other of the group, judged together; of the others those
+        that are INVALID do not count, and it is not if a ratio is doubtful.
     """
 
     case: Case
@@ -63,13 +72,14 @@ class Row:
     roofs_by: Mapping[str, str] = field(default_factory=dict)
     energy: Mapping[str, float] = field(default_factory=dict)
     steady: bool | None = None
-    invalid: tuple[Doubt, ...] = ()
-    noted: tuple[Doubt, ...] = ()
+    validity: Validity = UNDOUBTED
     remarks: tuple[str, ...] = ()
     rank: int | None = None
     base: Row | None = None
     to_baseline: Comparison | None = None
+    ratio_doubts: tuple[Doubt, ...] = ()
     ahead: Comparison | None = None
+    fastest: bool = False
 
     @property
     def time(self) -> float:
@@ -83,14 +93,14 @@ class Row:
         return self.interval is not None
 
     @property
-    def surely_first(self) -> bool:
-        """Whether it is the fastest of its group beyond doubt."""
-        return (
-            self.rank == 1
-            and not self.invalid
-            and self.ahead is not None
-            and self.ahead.verdict is Verdict.FASTER
-        )
+    def invalid(self) -> tuple[Doubt, ...]:
+        """Why neither its time nor any ratio of it is to be trusted."""
+        return self.validity.invalid
+
+    @property
+    def trusted(self) -> bool:
+        """Whether neither what was measured nor the ratio to the baseline is INVALID."""
+        return not (self.validity.invalid or self.ratio_doubts)
 
     @property
     def first_result(self) -> float | None:
@@ -349,8 +359,7 @@ def _row(
         roofs_by=_roofs_by([item.roofs for item in measured]),
         energy=_figures([item.energy for item in measured]),
         steady=False if False in steady else True if steady == {True} else None,
-        invalid=validity.invalid,
-        noted=validity.noted,
+        validity=validity,
         remarks=tuple(dict.fromkeys(text for item in measured for text in item.remarks)),
     )
 
@@ -404,22 +413,51 @@ def _judge(places: Sequence[_Place]) -> None:
             ranked = sorted(
                 (row for row in group if row.measured), key=lambda row: (row.time, row.case.backend)
             )
-            base = next((row for row in ranked if row.case.backend == place.baseline), None)
+            base = _base(ranked, place.baseline)
             pairs.extend((row, base) for row in ranked if base is not None and row is not base)
-            pairs.extend([(ranked[0], ranked[1])] if len(ranked) > 1 else [])
+            # If the baseline is first, what it is to the others is there already, the other way.
+            if ranked and ranked[0] is not base:
+                pairs.extend((ranked[0], row) for row in ranked[1:] if row is not base)
             place.groups[number] = [*ranked, *(row for row in group if not row.measured)]
-    # Of two backends, the second ratio is often the first: it is not found twice.
     distinct = {(id(new), id(base)): (new.runs, base.runs) for new, base in pairs}
     ratios = dict(zip(distinct, compare_all(list(distinct.values())), strict=True))
+    firsts: list[Row] = []
+    against: list[list[Comparison]] = []
     for place in places:
         for group in place.groups:
-            base = next(
-                (row for row in group if row.measured and row.case.backend == place.baseline), None
-            )
-            for index, row in enumerate(group):
-                if row.measured:
-                    second = group[1] if index == 0 < len(group) - 1 else None
-                    _settle(row, index + 1, base, ratios, second)
+            base = _base(group, place.baseline)
+            ranked = [row for row in group if row.measured]
+            for index, row in enumerate(ranked):
+                second = ranked[1] if index == 0 < len(ranked) - 1 else None
+                _settle(row, index + 1, base, ratios, second)
+            if ranked:
+                firsts.append(ranked[0])
+                against.append(_against(ranked, ratios))
+    for row, fastest in zip(firsts, faster_than_each(against), strict=True):
+        if fastest:
+            object.__setattr__(row, "fastest", True)
+
+
+def _base(group: Sequence[Row], baseline: str) -> Row | None:
+    return next((row for row in group if row.measured and row.case.backend == baseline), None)
+
+
+def _against(
+    ranked: Sequence[Row], ratios: Mapping[tuple[int, int], Comparison]
+) -> list[Comparison]:
+    """The first of a group against each other that is not INVALID; none if one is doubtful."""
+    first, *others = ranked
+    others = [row for row in others if not row.invalid]
+    side = first.validity, first.runs
+    if first.invalid or any(of_ratio(side, (row.validity, row.runs)) for row in others):
+        return []
+    return [_ratio(first, row, ratios) for row in others]
+
+
+def _ratio(new: Row, base: Row, ratios: Mapping[tuple[int, int], Comparison]) -> Comparison:
+    """Of two rows that were compared, whichever was held against the other."""
+    found = ratios.get((id(new), id(base)))
+    return ratios[(id(base), id(new))].inverse if found is None else found
 
 
 def _settle(
@@ -434,11 +472,18 @@ def _settle(
     Nobody has seen it yet, so that it may still change: to make each row of a large report a second
     time would take a tenth of the whole.
     """
+    to_base = None if base is row else base
+    doubts = (
+        ()
+        if to_base is None
+        else doubts_of_ratio((row.validity, row.runs), (to_base.validity, to_base.runs))
+    )
     for name, value in (
         ("rank", rank),
-        ("base", None if base is row else base),
+        ("base", to_base),
         ("to_baseline", ratios.get((id(row), id(base)))),
-        ("ahead", ratios.get((id(row), id(second)))),
+        ("ratio_doubts", doubts),
+        ("ahead", None if second is None else _ratio(row, second, ratios)),
     ):
         object.__setattr__(row, name, value)
 

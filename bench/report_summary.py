@@ -1,4 +1,4 @@
-"""The report in sentences: which backend wins and how surely, what was not measured and why.
+"""The report in sentences: which backend wins, what is doubtful, what has no time and why.
 
 Every format shows these same sentences. This room knows the report's rows and makes plain strings;
 the names in them are cut short and on one line, but each format still has to make them harmless.
@@ -21,6 +21,7 @@ from bench.report_text import (
     clean,
     count,
     listed,
+    percent,
     seconds,
     shape_words,
     times_as,
@@ -29,6 +30,8 @@ from bench.report_text import (
 from bench.stats import (
     CASE_CONFIDENCE,
     ENOUGH_PROCESSES,
+    LEAST_SPREAD,
+    MOST_SPREAD,
     SAME_WITHIN,
     VERDICT_CONFIDENCE,
     Comparison,
@@ -36,11 +39,13 @@ from bench.stats import (
     Verdict,
     compare,
     compare_all,
+    faster_than_each,
     geometric_mean,
 )
 from bench.truncation_cost import cost, streams
 from bench.truncation_words import sentence
-from bench.validity import FEW_PROCESSES, WIDE_INTERVAL, Doubt
+from bench.validity import FEW_PROCESSES, OF_RATIO, WIDE_INTERVAL, Doubt, doubts_of_ratio
+from bench.verdict_words import unclear, verdict_words
 
 # More lines than this are a wall; CSV and JSON have every case.
 _MOST_LINES = 12
@@ -90,7 +95,7 @@ def findings(section: Section) -> list[Finding]:
     if not section.complete:
         told = "A run did not come to its end: cases may be missing."
         found.append(Finding(told, loud=True))
-    found.extend(_invalid(section.rows))
+    found.extend(_doubtful(section.rows))
     found.extend(_noted(section.rows))
     found.extend(_remarks(section.rows))
     found.extend(_without_time(section.rows))
@@ -152,10 +157,11 @@ def method(section: Section) -> list[str]:
         base = name(section.baseline)
         lines.append(
             f"vs {base}: time over {base}'s time for the same work, so below 1 is faster. FASTER "
-            f"and SLOWER are sure at {100 * VERDICT_CONFIDENCE:g}%, SAME is within "
-            f"±{100 * SAME_WITHIN:g}%, UNCLEAR is anything else. Over several shapes the ratio is "
-            "the geometric mean."
+            f"and SLOWER: the ratio's whole {100 * VERDICT_CONFIDENCE:g}% interval is on that side "
+            f"of 1, SAME: within ±{100 * SAME_WITHIN:g}%, UNCLEAR: anything else. Over several "
+            "shapes the ratio is the geometric mean."
         )
+        lines += [f"{told}." for told in unclear([row.to_baseline for row in rows])]
     if KINDS[1] in kinds:
         lines.append(
             "A time per timestep is the step's time over its timesteps: of the whole batch at once."
@@ -165,22 +171,32 @@ def method(section: Section) -> list[str]:
             "Memory is the peak of what a case needs beyond its framework: on a CPU in a process "
             "of its own, on a GPU what the framework's allocator held."
         )
-    few = sorted(
-        {row.interval.processes for row in rows if row.interval and row.interval.allowance}
-    )
-    if few:
-        of_times = {row.interval.allowance for row in rows if row.interval}
-        of_ratios = {row.to_baseline.allowance for row in rows if row.to_baseline}
-        told = f"times {_allowances(of_times)}"
-        if any(of_ratios):
-            told += f", ratios {_allowances(of_ratios)}"
-        number = count(few[-1], "process")
-        lines.append(
-            f"{number} cannot show how much processes differ, so an allowance is added to the "
-            f"intervals ({told}); with {ENOUGH_PROCESSES} processes or more the intervals are "
-            "what was measured."
+    return lines + [f"{told}." for told in few(rows)]
+
+
+def few(rows: Sequence[Row]) -> list[str]:
+    """What the intervals of fewer processes than six stand on, without a full stop; once a page."""
+    counts = {row.interval.processes for row in rows if row.interval is not None}
+    found = []
+    if 1 in counts:
+        found.append(
+            "1 process: the interval of a time is of its own samples and says how well they fix "
+            "this process's median, nothing of other processes, whose medians were seen to spread "
+            f"by {percent(LEAST_SPREAD)} to {percent(MOST_SPREAD)} on one machine"
         )
-    return lines
+    if some := sorted(each for each in counts if 1 < each < ENOUGH_PROCESSES):
+        found.append(
+            f"{count(some[-1], 'process')}: the interval of a time is a t-interval over the "
+            f"processes' medians, which are taken to spread by {percent(LEAST_SPREAD)} at least"
+        )
+    of_ratios = {row.to_baseline.allowance for row in rows if row.to_baseline}
+    if any(of_ratios):
+        found.append(
+            f"Fewer than {ENOUGH_PROCESSES} processes cannot show how far they differ: the "
+            f"intervals of ratios allow for {_allowances(of_ratios)}, and verdicts are as good as "
+            f"that is; from {ENOUGH_PROCESSES} on they stand on what was measured"
+        )
+    return found
 
 
 def name(text: str) -> str:
@@ -218,27 +234,41 @@ def _answer(table: Table) -> str:
     second = whole[1]
     among = f"of those measured on all {places}, " if len(whole) < len(rows) else ""
     ahead = _over_all(rows[first], rows[second])
-    doubtful = sum(bool(row.invalid) for row in (*rows[first], *rows[second]))
+    pairs = list(zip(rows[first], rows[second], strict=True))
+    doubtful = sum(bool(_pair_doubts(*pair)) for pair in pairs)
+    # Who is not even ahead of the next is not held against the others, which takes its time.
+    judged = {second: ahead}
+    if ahead.verdict is Verdict.FASTER:
+        judged |= {other: _over_all(rows[first], rows[other]) for other in whole[2:]}
+    (fastest,) = faster_than_each([list(judged.values())])
     if ahead.verdict is Verdict.SAME:
-        lead = f"{name(first)} and {name(second)} are the fastest, alike within 2%"
-    elif ahead.verdict is Verdict.UNCLEAR:
-        lead = f"{name(first)} has the shortest times, but not surely"
-    elif doubtful:
-        lead = f"{name(first)} has the shortest times"
-    else:
+        lead = f"{name(first)} and {name(second)} have the shortest times, alike within 2%"
+    elif fastest and not doubtful:
         lead = f"{name(first)} is the fastest"
+    else:
+        lead = f"{name(first)} has the shortest times"
     parts = [f"{among}{lead}: "]
     base = rows.get(table.baseline, [])
     if table.baseline not in (first, second) and len(base) == len(table.groups):
         parts.append(f"{_versus(_over_all(rows[first], base), table.baseline)}, and ")
     over = "" if len(table.groups) == 1 or among else f" over {places}"
     parts.append(f"{_versus(ahead, second, ', the next')}{over}.")
+    behind = [name(other) for other, found in judged.items() if found.verdict is not Verdict.FASTER]
+    if ahead.verdict is Verdict.FASTER and not fastest:
+        parts.append(
+            f" It is not FASTER than {listed(behind) if behind else 'all of them together'}."
+        )
     if doubtful:
-        measured = len(rows[first]) + len(rows[second])
-        parts.append(f" Do not rely on it: of its {measured} measurements, {doubtful} INVALID.")
+        parts.append(
+            f" Do not rely on it: of its {count(len(pairs), 'ratio')}, {doubtful} INVALID."
+        )
     if {group[0].case.backend for group in table.groups} != {first}:
         parts.append(f" {_leaders(table)}")
     return start + "".join(parts) + _windows(table)
+
+
+def _pair_doubts(new: Row, base: Row) -> tuple[Doubt, ...]:
+    return doubts_of_ratio((new.validity, new.runs), (base.validity, base.runs))
 
 
 def _rows(table: Table, backend: str) -> list[Row]:
@@ -260,7 +290,7 @@ def _over_all(new: Sequence[Row], base: Sequence[Row]) -> Comparison:
 def _versus(found: Comparison, other: str, apposition: str = "") -> str:
     ratio = found.ratio
     told = f"{times_as(ratio.mid)} as {name(other)}{apposition}"
-    return f"{told} ({times_bounds(ratio.mid, ratio.low, ratio.high)}, {found.verdict})"
+    return f"{told} ({times_bounds(ratio.mid, ratio.low, ratio.high)}, {verdict_words(found)})"
 
 
 def _leaders(table: Table) -> str:
@@ -330,7 +360,7 @@ def _paybacks(section: Section) -> list[Finding]:
                 Finding(
                     f"{title(table)}: {name(backend)} starts later than {name(section.baseline)}, "
                     f"by up to {seconds(later)}, and has made up for it after {told} steps "
-                    f"({count(len(steps), 'shape')} where it is surely faster)."
+                    f"({count(len(steps), 'shape')} where it is FASTER)."
                 )
             )
     return _not_too_many(found)
@@ -343,19 +373,44 @@ def _unpaired(row: Row) -> list[RunSamples]:
 # What is doubtful, and what has no time
 
 
-def _invalid(rows: Iterable[Row]) -> list[Finding]:
-    """One line a kind of reason, in the words of its first case."""
+def _doubtful(rows: Sequence[Row]) -> list[Finding]:
+    """What is not to be trusted: of measurements, then of ratios alone, then of times alone."""
+    measured = [row for row in rows if row.measured]
+    compared = [row for row in measured if row.to_baseline is not None]
+    found = _by_reason(
+        [(row, doubt) for row in measured for doubt in row.invalid],
+        f"INVALID: {{}} of {count(len(measured), 'measurement')}",
+        len(measured),
+    )
+    found += _by_reason(
+        [(row, doubt) for row in compared for doubt in row.ratio_doubts if doubt.code in OF_RATIO],
+        f"INVALID: {{}} of {count(len(compared), 'ratio')}",
+        len(compared),
+    )
+    found += _by_reason(
+        [(row, doubt) for row in measured for doubt in row.validity.of_time],
+        f"Doubtful times, {{}} of {len(measured):,} (ratios are judged apart)",
+        len(measured),
+        loud=False,
+    )
+    return _not_too_many(found)
+
+
+def _by_reason(
+    doubted: Sequence[tuple[Row, Doubt]], start: str, measured: int, loud: bool = True
+) -> list[Finding]:
+    """One line a kind of reason, in the words of its first case.
+
+    start: with a place for how many there are.
+    """
     by_code: dict[str, list[tuple[Row, Doubt]]] = {}
-    measured = 0
-    for row in rows:
-        measured += row.measured
-        for doubt in row.invalid:
-            by_code.setdefault(doubt.code, []).append((row, doubt))
+    for row, doubt in doubted:
+        by_code.setdefault(doubt.code, []).append((row, doubt))
     found = []
     for doubts in by_code.values():
         row, first = doubts[0]
         which = "all" if len(doubts) == measured else str(len(doubts))
-        told = f"INVALID: {which} of {count(measured, 'measurement')}: {clean(first.text)}"
+        told = f"{start.format(which)}: {clean(first.text)}"
         if len(doubts) > 1 and any(doubt.text != first.text for _, doubt in doubts):
             told += f" ({name(row.case.id)}; the others alike)"
         elif len(doubts) < measured:
@@ -366,8 +421,8 @@ def _invalid(rows: Iterable[Row]) -> list[Finding]:
         told = _ended(told)
         if first.advice:
             told += f" To change that: {_ended(clean(first.advice))}"
-        found.append(Finding(told, loud=True))
-    return _not_too_many(found)
+        found.append(Finding(told, loud=loud))
+    return found
 
 
 def _noted(rows: Iterable[Row]) -> list[Finding]:
@@ -375,7 +430,7 @@ def _noted(rows: Iterable[Row]) -> list[Finding]:
     by_code: dict[str, list[Doubt]] = {}
     moved: list[float] = []
     for row in rows:
-        for doubt in row.noted:
+        for doubt in row.validity.noted:
             if doubt.code == WIDE_INTERVAL and row.interval is not None:
                 moved.append(row.interval.half_width)
             elif doubt.code != FEW_PROCESSES:  # ``method`` says what stands in for them
@@ -387,7 +442,7 @@ def _noted(rows: Iterable[Row]) -> list[Finding]:
             Finding(
                 f"The machine's speed changed from process to process: the intervals of "
                 f"{count(len(moved), 'time')} reach {reach}. Ratios to other backends are taken "
-                "inside each process, and are surer."
+                "inside each process, and do not move with it."
             )
         )
     if by_code:

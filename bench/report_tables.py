@@ -6,16 +6,29 @@ heading under which it stands. This room makes plain strings of rows; formats la
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.report_rows import KINDS, Row, Table
 from bench.report_summary import name
-from bench.report_text import rate, ratio, seconds, seconds_range, shape_words
+from bench.report_text import percent, rate, ratio, seconds, seconds_range, shape_words
+from bench.stats import CASE_CONFIDENCE, VERDICT_CONFIDENCE, Interval, Verdict
 from bench.truncation_words import size
 
-SURE, UNSURE = "★", "☆"
-MARKS = f"{SURE} surely the fastest; {UNSURE} the shortest median, but not surely ahead of the next"
+FASTEST, SHORTEST = "★", "☆"
+MARKS = (
+    f"{FASTEST} FASTER than each of the others, judged together; "
+    f"{SHORTEST} just the shortest median, no more"
+)
+"""What the marks mean, with any number of processes: FASTER is a verdict, and ``method`` says what
+stands behind it."""
+
+DOUBTFUL = "~"
+DOUBTFUL_TIME = f"{DOUBTFUL} a time that is doubtful; ratios are judged apart"
+
+TIME_INTERVAL = f"{100 * CASE_CONFIDENCE:g}% interval"
+RATIO_INTERVAL = f"{100 * VERDICT_CONFIDENCE:g}% interval"
+"""Headings: two intervals that stand beside one another are not of one level."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +49,12 @@ def parts(table: Table) -> list[Part]:
     if table.kind == KINDS[1]:
         found = [
             Part("per timestep", _per_timestep),
-            Part("interval", _per_timestep_interval, 1),
+            Part(TIME_INTERVAL, _per_timestep_interval, 1),
         ]
     else:
         found = [
             Part("median", _median),
-            Part("interval", _interval, 1),
+            Part(TIME_INTERVAL, _interval, 1),
             Part("sequences/s", _sequences, 2),
             Part("timesteps/s", _timesteps, 3),
             Part("first result", _first_result, 4),
@@ -51,16 +64,24 @@ def parts(table: Table) -> list[Part]:
     if any(row.to_baseline for row in table.rows):
         versus = f"vs {name(table.baseline)}"
         found.append(Part(versus, lambda row: _versus(row, table.baseline), right=False))
-    if any(row.invalid for row in table.rows):
-        found.append(Part("trust", lambda row: "INVALID" if row.invalid else "", right=False))
+    if any(_spread(row) for row in table.rows):
+        found.append(Part("processes spread", _spread, 3))
+    if not all(row.trusted for row in table.rows):
+        found.append(Part("trust", lambda row: "" if row.trusted else "INVALID", right=False))
     return found
 
 
+def notes(rows: Sequence[Row]) -> list[str]:
+    """What the marks in the tables of these rows mean, as far as there are any."""
+    found = [MARKS] if any(mark(row) for row in rows) else []
+    return found + [DOUBTFUL_TIME] * any(row.validity.of_time for row in rows)
+
+
 def mark(row: Row) -> str:
-    """How sure it is that this row is the first of its group; empty if it is not the first."""
+    """Whether this row, the first of its group, is FASTER than the others; empty if not first."""
     if row.rank != 1 or row.ahead is None:
         return ""
-    return SURE if row.surely_first else UNSURE
+    return FASTEST if row.fastest else SHORTEST
 
 
 def work_words(row: Row, table: Table) -> list[str]:
@@ -74,25 +95,48 @@ def work_words(row: Row, table: Table) -> list[str]:
 
 
 def _median(row: Row) -> str:
-    return seconds(row.time) if row.measured else row.outcome.replace("_", " ")
+    return _time(row, row.time) if row.measured else row.outcome.replace("_", " ")
+
+
+def _time(row: Row, value: float) -> str:
+    return f"{DOUBTFUL if row.validity.of_time else ''}{seconds(value)}"
 
 
 def _interval(row: Row) -> str:
-    if row.interval is None:
-        return ""
-    return seconds_range(row.interval.low, row.interval.high, row.time)
+    return "" if row.interval is None else bounds_of_time(row.interval, row.time)
 
 
 def _per_timestep(row: Row) -> str:
     time = row.time_per_timestep
-    return row.outcome.replace("_", " ") if time is None else seconds(time)
+    return row.outcome.replace("_", " ") if time is None else _time(row, time)
 
 
 def _per_timestep_interval(row: Row) -> str:
     time, steps = row.time_per_timestep, row.case.workload.timesteps
     if row.interval is None or time is None:
         return ""
-    return seconds_range(row.interval.low / steps, row.interval.high / steps, time)
+    return bounds_of_time(row.interval, time, steps)
+
+
+def bounds_of_time(interval: Interval, time: float, steps: int = 1) -> str:
+    """The bounds of a time, with their level where it is not that of the heading.
+
+    So few samples were taken that they cannot give it; a single one has no interval at all. steps:
+    that ``time`` is a part of.
+    """
+    if interval.confidence <= 0:
+        return ""
+    told = seconds_range(interval.low / steps, interval.high / steps, time)
+    short = interval.confidence < CASE_CONFIDENCE - 1e-9
+    return f"{told} ({percent(interval.confidence)})" if short else told
+
+
+def _spread(row: Row) -> str:
+    """How far the processes' ratios spread, where they leave it UNCLEAR which side is faster."""
+    found = row.to_baseline
+    if found is None or found.verdict is not Verdict.UNCLEAR or found.spread is None:
+        return ""
+    return percent(found.spread)
 
 
 def _sequences(row: Row) -> str:

@@ -24,7 +24,7 @@ from rich.text import Text
 
 from bench.report_rows import KINDS, Report, Row, Section, Table
 from bench.report_summary import Finding, findings, heading, machine, method, name, title
-from bench.report_tables import MARKS, SURE, Part, mark, parts, work_words
+from bench.report_tables import FASTEST, Part, mark, notes, parts, work_words
 from bench.report_text import clean, count
 
 # Wide enough for a whole row, narrow enough for a terminal beside an editor.
@@ -125,9 +125,7 @@ def _section(section: Section, console: Console, rows: int) -> None:
             if left:
                 more = count(left, "more window" if table.kind == KINDS[1] else "more shape")
                 console.print(Text(f"and {more}; --format csv has every case", style="dim"))
-    lines = method(section)
-    if any(mark(row) for row in section.rows):
-        lines.insert(0, MARKS + ".")
+    lines = [*(f"{each}." for each in notes(section.rows)), *method(section)]
     if lines:
         console.print()
     for line in lines:
@@ -247,7 +245,7 @@ def _ranked(table: Table, width: int) -> Iterable[Grid | Text]:
             grid.add_column("", width=bars)
         for row in group:
             backend = Text("\n".join(_folded(name(row.case.backend), names)))
-            if mark(row) == SURE:
+            if mark(row) == FASTEST:
                 backend.stylize(WINNER)
             cells: list[RenderableType] = [_cell(row, part) for part in told]
             if bars >= _SHORTEST_BAR:
@@ -263,7 +261,7 @@ def bar(row: Row | None, group: Sequence[Row], width: int) -> Bar | Text:
     slowest = max(each.time for each in group if each.measured)
     # In whole eighths of a letter, one at least, which is what a terminal can show.
     whole = 8 * width
-    colour = "green" if mark(row) == SURE else "cyan"
+    colour = "green" if mark(row) == FASTEST else "cyan"
     return Bar(whole, 0, max(1, round(whole * row.time / slowest)), width=width, color=colour)
 
 
@@ -283,7 +281,7 @@ def _cell(row: Row | None, part: Part) -> Text:
     text = part.text(row)
     sign = mark(row)
     if part.heading in ("median", "per timestep") and sign:
-        return Text(f"{sign} {text}", style=WINNER if sign == SURE else "bold")
+        return Text(f"{sign} {text}", style=WINNER if sign == FASTEST else "bold")
     # The last words of a cell are its verdict or its outcome, if it has one.
     last = text.split()[-1:] or [""]
     return Text(text, style=STYLES.get(text) or STYLES.get(last[0], ""))

@@ -1,7 +1,8 @@
 """The report at a glance: each shape's backends in a screenful, the fastest first.
 
-What a run ends with for somebody who has never seen a report: who is fastest, by how much, and how
-surely; the whole report has the rest. This room knows Rich and the report.
+What a run ends with for somebody who has never seen a report: who has the shortest times, by how
+much, and whether that is a verdict; the whole report has the rest. This room knows Rich and the
+report.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from bench.report_rows import KINDS, Row, Section, Table
-from bench.report_summary import findings, heading, machine, name, title
-from bench.report_tables import MARKS, SURE, mark, parts, work_words
+from bench.report_summary import few, findings, heading, machine, name, title
+from bench.report_tables import FASTEST, mark, notes, parts, work_words
 from bench.report_terminal import STYLES, WINNER, bar, compared, finding_line
-from bench.report_text import count, times_as, times_bounds
-from bench.stats import CASE_CONFIDENCE, ENOUGH_PROCESSES, SAME_WITHIN, VERDICT_CONFIDENCE
+from bench.report_text import count, percent, times_as, times_bounds
+from bench.stats import CASE_CONFIDENCE, SAME_WITHIN, VERDICT_CONFIDENCE, Verdict
+from bench.verdict_words import unclear
 
 _GAP = 2
 _SHORTEST_BAR, _LONGEST_BAR = 6, 16
@@ -114,40 +116,39 @@ def _sign(row: Row) -> Text:
 
 
 def _style(row: Row) -> str:
-    """The winner's, if it is sure."""
-    return WINNER if mark(row) == SURE else "bold" if mark(row) else ""
+    """The winner's, if it is FASTER than the others."""
+    return WINNER if mark(row) == FASTEST else "bold" if mark(row) else ""
 
 
 def _versus(row: Row, table: Table) -> Text:
     """How it stands to the baseline, in words that can be read aloud."""
     told = Text()
     if row.to_baseline is not None:
-        ratio = row.to_baseline.ratio
-        verdict = row.to_baseline.verdict.value
+        found = row.to_baseline
+        ratio, verdict = found.ratio, found.verdict.value
         told.append(f"{verdict:<9}", style=STYLES.get(verdict, ""))
         told.append(times_as(ratio.mid))
-        told.append(f" ({times_bounds(ratio.mid, ratio.low, ratio.high)})", style="dim")
+        around = times_bounds(ratio.mid, ratio.low, ratio.high)
+        if found.verdict is Verdict.UNCLEAR and found.spread is not None:
+            around += f"; spread {percent(found.spread)}"
+        told.append(f" ({around})", style="dim")
     elif row.measured and row.case.backend == table.baseline:
         told.append("baseline", style="dim")
-    if row.invalid:
+    if not row.trusted:
         told.append(" INVALID", style=STYLES["INVALID"])
     return told
 
 
 def _reading(section: Section) -> list[str]:
     """How to read it."""
-    lines = [f"{MARKS}."] if any(mark(row) for row in section.rows) else []
+    lines = [f"{each}." for each in notes(section.rows)]
     told = f"Times are medians, with {100 * CASE_CONFIDENCE:g}% intervals."
     if any(row.to_baseline for row in section.rows):
         told += (
-            f" Speeds are against {name(section.baseline)}: FASTER and SLOWER are sure at "
-            f"{100 * VERDICT_CONFIDENCE:g}%, SAME is within ±{100 * SAME_WITHIN:g}%, UNCLEAR is "
-            "anything else."
+            f" Speeds are against {name(section.baseline)}, with {100 * VERDICT_CONFIDENCE:g}% "
+            "intervals. FASTER and SLOWER: all of the interval is on that side of 1, SAME: within "
+            f"±{100 * SAME_WITHIN:g}%, UNCLEAR: anything else."
         )
     lines.append(told)
-    if any(row.interval and row.interval.allowance for row in section.rows):
-        lines.append(
-            f"Fewer than {ENOUGH_PROCESSES} processes cannot show how much processes differ: an "
-            "allowance for that is in the intervals."
-        )
-    return lines
+    more = [*unclear([row.to_baseline for row in section.rows]), *few(section.rows)]
+    return [*lines, *(f"{each}." for each in more)]

@@ -101,6 +101,11 @@ def times_bounds(mid: float, low: float, high: float) -> str:
     return bounds(low, high)
 
 
+def percent(part: float) -> str:
+    """6%; what is under 1% with one digit."""
+    return f"{100 * part:.0f}%" if part >= 0.0095 else f"{100 * part:.1g}%"
+
+
 def count(number: int, noun: str) -> str:
     """1 case, 2 cases; 1 process, 2 processes."""
     plural = "es" if noun.endswith("s") else "s"

@@ -1,4 +1,4 @@
-"""``python -m bench.run SUITE``: measure a suite in fresh processes until its numbers are sure.
+"""``python -m bench.run SUITE``: measure a suite in fresh processes until its intervals are narrow.
 
 This room knows the command: its options and what of them goes together, the lock, the folder, the
 summary at the end and the exit codes. What is measured next, and how, is the manager's work.
@@ -330,8 +330,9 @@ _MOST_REASONS = 6  # each case that is too large for the machine has its own est
 class Summary:
     """What a session has found.
 
-    skipped: why cases were not even tried, and how many. unweighed: why the memory of cases is not
-    known, though it was asked for. overhead: where the time went.
+    invalid: why measurements or their ratios are not to be trusted, and how many; doubtful: why
+    times alone are not. skipped: why cases were not even tried, and how many. unweighed: why the
+    memory of cases is not known, though it was asked for. overhead: where the time went.
     """
 
     cases: int
@@ -343,6 +344,7 @@ class Summary:
     precise: int
     few: int
     overhead: Overhead
+    doubtful: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     unweighed: Counter[str] = field(default_factory=Counter)
 
@@ -372,6 +374,10 @@ class Summary:
             parts.append(f"{self.unreached} not reached")
         lines = [f"{count(self.cases, 'case')}: {', '.join(parts)}"]
         lines += [f"  {why} ({count(n, 'case')})" for why, n in self.invalid.items()]
+        lines += [
+            f"  doubtful as a time, ratios are judged apart: {why} ({count(n, 'case')})"
+            for why, n in self.doubtful.items()
+        ]
         lines += [
             f"  {why} ({count(n, 'case')})" for why, n in self.skipped.most_common(_MOST_REASONS)
         ]
@@ -414,13 +420,13 @@ def summarize(manager: Manager, files: Sequence[ResultFile]) -> Summary:
     # Processes are what this command is there for: too few of them is no good end here.
     doubts = {
         row.case.id: (
-            *row.invalid,
-            *(doubt for doubt in row.noted if doubt.code == FEW_PROCESSES),
+            *_spoilt(row),
+            *(doubt for doubt in row.validity.noted if doubt.code == FEW_PROCESSES),
         )
         for row in measured
     }
     if schedule.goal.processes is not None:
-        doubts = {row.case.id: row.invalid for row in measured}  # so many were asked for
+        doubts = {row.case.id: _spoilt(row) for row in measured}  # so many were asked for
     spoilt = sum(map(bool, doubts.values()))
     wanted_processes = schedule.goal.processes or ENOUGH_PROCESSES
     kinds: Counter[str] = Counter()
@@ -438,6 +444,7 @@ def summarize(manager: Manager, files: Sequence[ResultFile]) -> Summary:
         cases=len(schedule.cases),
         valid=len(measured) - spoilt,
         invalid=_counted_doubts(doubts.values()),
+        doubtful=_counted_doubts(row.validity.of_time for row in measured),
         outcomes=+kinds,
         unreached=len(schedule.cases) - known,
         processes=len(files),
@@ -451,6 +458,12 @@ def summarize(manager: Manager, files: Sequence[ResultFile]) -> Summary:
         ),
         unweighed=Counter(map(clean, unweighed(found.values()).elements())),
     )
+
+
+def _spoilt(row: Row) -> tuple[Doubt, ...]:
+    """Why a row is INVALID, or the ratio that the report has of it; a time alone is told apart."""
+    own = {doubt.code for doubt in row.invalid}
+    return (*row.invalid, *(doubt for doubt in row.ratio_doubts if doubt.code not in own))
 
 
 def _counted_doubts(cases: Iterable[Sequence[Doubt]]) -> Counter[str]:
@@ -534,7 +547,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m bench.run",
-        description="Measure a suite in fresh processes until its numbers are sure.",
+        description="Measure a suite in fresh processes until its intervals are narrow.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -80,6 +80,8 @@ def _of_row(stream: Stream, row: Row) -> dict[str, Value]:
         "advice": row.advice,
         "valid": not row.invalid if row.measured else None,
         "invalid_reasons": "; ".join(map(str, row.invalid)),
+        "time_valid": not row.validity.time if row.measured else None,
+        "time_reasons": "; ".join(map(str, row.validity.time)),
         "processes": row.interval.processes if row.interval else None,
     }
     for name, interval in (

@@ -100,8 +100,12 @@ def summary_sheet(stream: Stream) -> Sheet:
         fit = cost.fit
         longest = window(cost.measured[-1])
         under = [f"up to k = {longest}"] if longest < stream.windows[-1] else []
-        if invalid := sum(bool(row.invalid) for row in cost.measured):
-            under.append(f"{invalid} INVALID")
+        for word, doubtful in (
+            ("INVALID", [row for row in cost.measured if row.invalid]),
+            ("doubtful", [row for row in cost.measured if not row.invalid and row.validity.time]),
+        ):
+            if doubtful:
+                under.append(f"{len(doubtful)} {word}")
         cells = [Cell(cost.backend, ", ".join(under))]
         cells.append(Cell() if cost.cheapest is None else Cell(*near_from(cost.cheapest)))
         if fit is None or not fit.is_line:
@@ -179,7 +183,7 @@ def _window_line(stream: Stream, cost: BackendCost, row: Row) -> tuple[Cell, ...
             for key in ("trace_s", "compile_s")
         ),
         *last,
-        Cell("INVALID" if row.invalid else ""),
+        Cell("INVALID" if row.invalid else "doubtful" if row.validity.of_time else ""),
     )
 
 

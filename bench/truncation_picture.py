@@ -82,8 +82,8 @@ def _caption(stream: Stream, costs: Sequence[BackendCost], others: Sequence[Back
     parts = [f"{heading(stream.section)}. Bands: {100 * CASE_CONFIDENCE:g}% intervals"]
     if any(_ends_early(cost, stream) for cost in costs):
         parts.append("×: the longest window that was reached")
-    if any(row.invalid for cost in costs for row in cost.measured):
-        parts.append("hollow: INVALID, not to be trusted")
+    if any(row.validity.time for cost in costs for row in cost.measured):
+        parts.append("hollow: doubtful times")
     if nowhere := [drawing.label(cost.backend) for cost in stream.backends if not cost.measured]:
         parts.append(f"without a time: {listed(nowhere)}")
     if others:
@@ -187,7 +187,7 @@ def _line(axes: Axes, cost: BackendCost, look: _Look, x: Sequence[int], y: Seque
         linewidth=1.4,
         zorder=3,
     )
-    doubtful = {window(row) for row in cost.measured if row.invalid}
+    doubtful = {window(row) for row in cost.measured if row.validity.time}
     if hollow := [(k, value) for k, value in zip(x, y, strict=True) if k in doubtful]:
         axes.plot(
             [k for k, _ in hollow],

@@ -112,9 +112,10 @@ def notes(stream: Stream, cost: BackendCost) -> list[str]:
     if left := [k for k in stream.windows if k not in asked]:
         found.append(f"{_at(left)} not asked of it: not in the suite, or the run ended first")
     found += _doubts("INVALID", [(window(row), row.invalid) for row in cost.measured])
+    found += _doubts("doubtful", [(window(row), row.validity.of_time) for row in cost.measured])
     # That there are few processes is told once for all of them, with the intervals.
     few = [
-        (window(row), [each for each in row.noted if each.code != FEW_PROCESSES])
+        (window(row), [each for each in row.validity.noted if each.code != FEW_PROCESSES])
         for row in cost.measured
     ]
     found += _doubts("noted", few)
@@ -231,11 +232,6 @@ def signed_range(interval: Interval) -> str:
         return f"{signed(interval.low)} to {signed(interval.high)}"
     told = seconds_range(interval.low, interval.high, abs(interval.mid))
     return told.replace("–", " to ").replace("-", "−") if interval.low < 0 else told
-
-
-def share(value: float) -> str:
-    """A part of a whole: 12%, and 0.4% where it is small."""
-    return f"{100 * value:.0f}%" if value >= 0.0095 else f"{100 * value:.1g}%"
 
 
 def size(value: float) -> str:

@@ -278,12 +278,12 @@ def test_device_and_kind_choose_cases() -> None:
 def test_the_first_is_sure_only_if_the_next_is_surely_slower() -> None:
     near = build(results_of(*replicated(6, ("keras", 0.0100), ("torch", 0.0101))))
     assert the_row(near, "keras").rank == 1
-    assert not the_row(near, "keras").surely_first
+    assert not the_row(near, "keras").fastest
     far = build(results_of(*replicated(6, ("keras", 0.010), ("torch", 0.012))))
-    assert the_row(far, "keras").surely_first
-    assert not the_row(far, "torch").surely_first
+    assert the_row(far, "keras").fastest
+    assert not the_row(far, "torch").fastest
     alone = build(results_of(*replicated(6, ("keras", 0.010))))
-    assert not the_row(alone, "keras").surely_first
+    assert not the_row(alone, "keras").fastest
 
 
 def test_an_invalid_measurement_is_never_surely_the_first() -> None:
@@ -292,7 +292,7 @@ def test_an_invalid_measurement_is_never_surely_the_first() -> None:
         items[index] = replace(items[index], valid=False, reasons=(BUSY,))
     row = the_row(build(results_of(*items)), "keras")
     assert row.rank == 1
-    assert not row.surely_first
+    assert not row.fastest
     assert str(row.invalid[0]) == "the machine was busy (close other programs) [in 2 of 6 runs]"
 
 
@@ -416,7 +416,7 @@ def test_an_uncertain_winner_says_so() -> None:
     assert ahead is not None
     low, high = 1 / ahead.ratio.high, 1 / ahead.ratio.low
     assert sentences(found) == [
-        "cpu, inference: keras has the shortest times, but not surely: 1.04 times as fast as "
+        "cpu, inference: keras has the shortest times: 1.04 times as fast as "
         f"torch, the next ({low:.2f}–{high:.2f}, UNCLEAR)."
     ]
 
@@ -424,13 +424,14 @@ def test_an_uncertain_winner_says_so() -> None:
 def test_backends_that_are_the_same_are_not_ranked_in_words() -> None:
     items = replicated(6, ("keras", 0.0100), ("torch", 0.01005))
     (told,) = sentences(build(results_of(*items)))
-    assert "keras and torch are the fastest, alike within 2%" in told
+    assert "keras and torch have the shortest times, alike within 2%" in told
 
 
 def test_an_answer_that_stands_on_invalid_measurements_says_so() -> None:
     items = [measured("keras", 0.01, reasons=[BUSY]), measured("torch", 0.02)]
     told = sentences(build(results_of(*items)))
-    assert "Do not rely on it: of its 2 measurements, 1 INVALID." in told[0]
+    assert "keras has the shortest times" in told[0]
+    assert "Do not rely on it: of its 1 ratio, 1 INVALID." in told[0]
     assert told[1] == (
         "INVALID: 1 of 2 measurements: the machine was busy "
         "(keras/b2-t10-i3-h4/float32/inference/cpu). To change that: close other programs."
@@ -539,10 +540,17 @@ def test_the_machine_and_the_method_are_told() -> None:
     assert machine(section) == [("CPU", "A CPU, 2 cores"), ("Libraries", "keras 3")]
     told = " ".join(method(section))
     assert "vs keras: time over keras's time" in told
-    assert "1 process cannot show how much processes differ" in told
-    assert "(times 29%, ratios 7%)" in told
+    assert "1 process: the interval of a time is of its own samples" in told
+    assert "nothing of other processes, whose medians were seen to spread by 3% to 29%" in told
+    assert "the intervals of ratios allow for" in told
+    few = replicated(3, ("keras", 0.01), ("torch", 0.02))
+    told = " ".join(method(build(results_of(*few)).sections[0]))
+    assert "3 processes: the interval of a time is a t-interval" in told
+    assert "its own samples" not in told
     enough = replicated(6, ("keras", 0.01), ("torch", 0.02))
-    assert "allowance" not in " ".join(method(build(results_of(*enough)).sections[0]))
+    told = " ".join(method(build(results_of(*enough)).sections[0]))
+    assert "allow for" not in told
+    assert "its own samples" not in told
 
 
 @pytest.mark.parametrize(
@@ -594,7 +602,7 @@ def test_few_backends_stand_side_by_side(few: Report) -> None:
     text = as_text(few)
     assert re.search(r"shape +keras +while_loop\n", text)
     assert re.search(r"median +★ 11\.1 ms +21\.2 ms\n", text)
-    assert re.search(r"interval +7\.39–16\.7 +14\.2–31\.8\n", text)
+    assert re.search(r"95% interval +8\.48–14\.5 +16\.2–27\.8\n", text)
     assert re.search(r"sequences/s +180 +94\.3\n", text)
     assert re.search(r"timesteps/s +1,800 +943\n", text)
     assert re.search(r"first result +1\.75 s +1\.75 s\n", text)
@@ -652,7 +660,7 @@ def test_bars_give_way_to_numbers_where_there_is_no_room(few: Report) -> None:
 def test_a_narrow_terminal_keeps_time_ratio_and_verdict(few: Report) -> None:
     text = as_text(few, 44)
     assert re.search(r"while_loop +21\.2 ms +1\.91 SLOWER +█+\n", text)
-    assert "sequences/s" not in text.split("cpu, inference\n")[1].split("★ surely")[0]
+    assert "sequences/s" not in text.split("cpu, inference\n")[1].split("★ FASTER")[0]
 
 
 def test_the_sentences_come_before_the_tables(few: Report) -> None:
@@ -698,9 +706,11 @@ def test_a_terminal_without_these_letters_gets_others(few: Report) -> None:
 
 def test_in_brief_each_work_has_one_line_with_its_fastest_backend(few: Report) -> None:
     lines = brief(few).splitlines()
-    assert lines[0].startswith("|  | work | fastest | time | interval | against keras | interval |")
+    assert lines[0] == (
+        "|  | work | shortest time | time | 95% interval | against keras | 99.5% interval | trust |"
+    )
     assert lines[2] == (
-        "| cpu, inference | batch 2 × 10 steps, 3 in, 4 hidden | `keras` ★ | 11.1 ms | 7.39–16.7 | "
+        "| cpu, inference | batch 2 × 10 steps, 3 in, 4 hidden | `keras` ★ | 11.1 ms | 8.48–14.5 | "
         "it is that |  |  |"
     )
     assert sum(line.startswith("|") for line in lines) == 2 + sum(
@@ -726,10 +736,10 @@ def test_markdown_has_a_line_a_case_and_the_same_sentences(few: Report) -> None:
     assert lines[head].startswith("| shape | backend | median |")
     assert lines[head + 2] == (
         "| batch 2 × 10 steps, 3 in, 4 hidden `b2-t10-i3-h4` | **`keras`** ★ | **11.1 ms** | "
-        "7.39–16.7 | 180 | 1,800 | 1.75 s | 1 baseline |"
+        "8.48–14.5 | 180 | 1,800 | 1.75 s | 1 baseline |"
     )
     assert lines[head + 3] == (
-        "|  | `while_loop` | 21.2 ms | 14.2–31.8 | 94.3 | 943 | 1.75 s | 1.91 SLOWER |"
+        "|  | `while_loop` | 21.2 ms | 16.2–27.8 | 94.3 | 943 | 1.75 s | 1.91 SLOWER |"
     )
 
 
@@ -966,7 +976,7 @@ def test_hostile_text_is_harmless_in_markdown(form: Callable[[Report], str], tex
     assert not re.search(r"(?<![\w\\])@\w", re.sub(r"`[^`\n]*`", "", shown))
     columns = 0
     for line in shown.splitlines():
-        assert line == "" or line.startswith(("## ", "### ", "- ", "| ", "★ surely"))
+        assert line == "" or line.startswith(("## ", "### ", "- ", "| ", "★ FASTER"))
         assert not re.match(r"- ([-+*#>]|\d+[.)]) ", line)
         if line.startswith("|"):
             # A backslash escapes the next letter, a bar or another backslash alike.

@@ -82,7 +82,7 @@ def test_each_of_many_intervals_is_what_its_definition_gives(
         assert each == stats.case_interval(runs)
         assert (each.low, each.mid, each.high) == pytest.approx(_defined_interval(runs), rel=1e-9)
         assert each.processes == len(runs)
-        assert (each.allowance is None) == (len(runs) >= stats.ENOUGH_PROCESSES)
+        assert (each.allowance is None) == (not 1 < len(runs) < stats.ENOUGH_PROCESSES)
 
 
 def test_nothing_to_judge_gives_nothing() -> None:
@@ -218,11 +218,14 @@ def _defined_interval(runs: Sequence[npt.NDArray[np.float64]]) -> tuple[float, f
     if count >= stats.ENOUGH_PROCESSES:
         found = stats.median_interval(medians)
         return found.low, float(np.median(medians)), found.high
-    spread = float(np.std(np.log(medians), ddof=1)) if count > 1 else 0.0
-    spread = max(spread, stats.UNPAIRED_ALLOWANCE)
-    if count > 2:
-        spread *= math.sqrt(math.pi / 2)
-    own = math.sqrt(sum(_error(np.log(run)) ** 2 for run in runs)) / count
-    factor = math.exp(special.ndtri(0.975) * math.hypot(spread / math.sqrt(count), own))
-    mid = float(np.median(medians))
-    return mid / factor, mid, mid * factor
+    if count == 1:
+        found = stats.median_interval(runs[0])
+        return found.low, found.mid, found.high
+    logs = np.log(medians)
+    spread = float(np.std(logs, ddof=1))
+    half = min(
+        special.stdtrit(count - 1, 0.975) * max(spread, 0.03),
+        special.ndtri(0.995) * max(spread, 0.29),
+    ) / math.sqrt(count)
+    middle = float(np.mean(logs))
+    return math.exp(middle - half), float(np.median(medians)), math.exp(middle + half)

@@ -14,6 +14,7 @@ import pytest
 
 from bench import truncation
 from bench.report_rows import build
+from bench.report_text import percent
 from bench.results import collect
 from bench.stats import Interval
 from bench.truncation_cost import Learned, Stream, streams
@@ -28,7 +29,6 @@ from bench.truncation_output import (
 from bench.truncation_words import (
     near_from,
     sentence,
-    share,
     signed,
     signed_range,
     size,
@@ -336,8 +336,8 @@ def test_quantities_of_either_sign_are_readable() -> None:
     assert size(12.5 * 1024) == "12.5 KiB"
     assert size(-1.5 * 2**20) == "−1.50 MiB"
     assert size(0) == "0 B"
-    assert share(0.004) == "0.4%"
-    assert share(0.12) == "12%"
+    assert percent(0.004) == "0.4%"
+    assert percent(0.12) == "12%"
 
 
 # -- the formats
@@ -452,7 +452,7 @@ def test_the_picture_says_who_has_no_time_and_what_cannot_be_trusted(tmp_path: P
     (found,) = read(made.write_windows(tmp_path / "a", refused("cudnn"), valid=False))
     svg = picture(found, "svg").decode()
     assert "without a time: cudnn" in svg
-    assert "hollow: INVALID" in svg
+    assert "hollow: doubtful times" in svg
     (found,) = read(made.write_windows(tmp_path / "b", {"while_loop": made.Cost(1e-3, 1e-4)}))
     trusted = picture(found, "svg").decode()
     assert "hollow" not in trusted
