@@ -292,7 +292,7 @@ def test_the_report_tells_a_doubtful_time_apart_from_an_invalid_ratio() -> None:
     assert any(text.startswith("Doubtful times, all of 2") for text in told)
     text = as_text(build(gather(*together)))
     assert "★ ~1.1" in text
-    assert "~ before a time" in text
+    assert "~ a time that is doubtful" in text
     assert "INVALID" not in text
 
     apart = [timed("keras", drift, 0), timed("scan", [3.0] * 20, 0)]
