@@ -33,6 +33,7 @@ from bench.recommend_answer import (
 from bench.report_rows import NothingToReportError, Row, build
 from bench.report_summary import heading, machine
 from bench.report_text import (
+    GRADIENT_WORDS,
     LONGEST_NAME,
     bounds,
     clean,
@@ -411,17 +412,10 @@ def _place_words(found: Answer) -> str:
     told = [shape, f"{spec.input_size} in"]
     if work.training:
         told.append(f"{work.optimizer} updates" if work.optimizer else "without updates")
-        told.append(_GRADIENTS[found.place.gradients])
+        told.append(GRADIENT_WORDS[found.place.gradients])
     if work.training and found.place.kind == "throughput":
         told.append("whole sequences of that length, no state carried")
     return f"{', '.join(told)}; {heading(found.place.section)}"
-
-
-_GRADIENTS = {
-    "weights": "the weights' gradients",
-    "weights+input": "the gradients of weights and input",
-    "all": "the gradients of weights, input and initial state",
-}
 
 
 def _cautions(found: Answer) -> list[str]:

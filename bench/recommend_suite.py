@@ -45,7 +45,7 @@ def text(question: Question, need: Need, backends: Sequence[str] = ()) -> str:
             f"what a window for a dependency of {question.dependency} timesteps costs. The window "
             f"needed is {need.window}: {need.why}."
         )
-        cut = f"windows = {json.dumps(windows)}\n"
+        cut = f'gradients = "weights"\nwindows = {json.dumps(windows)}\n'
         optimizer = ', optimizer = "adam"'
     else:
         timesteps = need.window

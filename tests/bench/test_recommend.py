@@ -225,7 +225,7 @@ def test_the_suite_asks_precisely_the_question() -> None:
     assert {case.workload.window for case in suite.cases} == {29, 58, 116}
     for case in suite.cases:
         assert (case.device, case.workload.mode, case.workload.batch) == ("cpu", "training", 8)
-        assert case.workload.optimizer == "adam"
+        assert (case.workload.optimizer, case.workload.gradients) == ("adam", "weights")
         assert case.spec == LSTMSpec(16, 32, num_layers=2, dtype="float64")
     assert {case.backend for case in suite.cases} >= {"keras", "while_loop+hoisted"}
     assert "cudnn" not in {case.backend for case in suite.cases}
@@ -627,7 +627,7 @@ def test_steps_that_ask_for_the_weights_alone_come_before_those_that_ask_for_mor
     assert (found.place.gradients, found.others) == ("weights", 1)
     assert found.step.mid == pytest.approx(1e-3 + 30 * 1e-4, rel=0.03)
     assert run(*ASKED, tmp_path) == 0
-    assert "adam updates, the weights' gradients;" in " ".join(capsys.readouterr().out.split())
+    assert "adam updates, gradients of weights;" in " ".join(capsys.readouterr().out.split())
 
 
 def test_what_differentiates_more_is_never_compared_with_what_does_less(tmp_path: Path) -> None:
