@@ -187,11 +187,16 @@ def _with_errors(apart: FloatArray, centre: FloatArray, found: _Fit, model: _Mod
     own = np.sqrt(squares / free)
     degrees = _drawn(squares, kept, model)[1]
     errors = 1 / np.sqrt(np.sum(weights, axis=1))
+    plain = own / np.sqrt(kept)
     floor = FLOOR_CONFIDENCE.get(count, VERDICT_CONFIDENCE)
-    quantile = special.stdtrit(degrees, (1 + VERDICT_CONFIDENCE) / 2)
-    least = own / np.sqrt(kept) * special.stdtrit(free, (1 + floor) / 2) / quantile
-    errors = np.maximum(errors, least)
-    if count >= ENOUGH_PROCESSES:
+    asked = special.stdtrit(degrees, (1 + VERDICT_CONFIDENCE) / 2)
+    least = plain * special.stdtrit(free, (1 + floor) / 2) / asked
+    if count < ENOUGH_PROCESSES:
+        errors = np.maximum(errors, least)
+    else:
+        # It then is the plain t-interval, with its own tails, which stricter levels look into.
+        floored = least > errors
+        errors, degrees = np.where(floored, plain, errors), np.where(floored, free, degrees)
         errors = errors * (1 - TOO_WIDE * min(1.0, TOO_WIDE_UNTIL / count))
     return Means(centre + found.middle, errors, degrees, own, count - kept)
 

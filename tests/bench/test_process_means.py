@@ -144,6 +144,16 @@ def test_processes_that_spread_widely_are_all_good(spread: float) -> None:
     assert found.spreads[0] == pytest.approx(np.std(values, ddof=1), rel=0.1)
 
 
+def test_processes_that_spread_more_than_seen_before_have_the_tails_of_the_plain_t_interval() -> (
+    None
+):
+    values = 0.3 * np.array([-1.3, -0.6, -0.2, 0.2, 0.6, 1.3])
+    found = of(values)
+    assert found.degrees[0] == pytest.approx(5, abs=0.1)
+    plain = (1 - TOO_WIDE) * np.std(values, ddof=1) / math.sqrt(6)
+    assert found.errors[0] == pytest.approx(plain, rel=0.01)
+
+
 def test_two_that_disagree_are_not_settled_by_leaving_one_out() -> None:
     found = of([0.0, 0.5])
     assert found.middles[0] == pytest.approx(0.25)

@@ -746,19 +746,30 @@ def test_unpaired_equals_are_called_different_in_at_most_one_percent(
 ) -> None:
     seed = sum(processes)
     (found,) = verdict_rules.unpaired_verdicts([0.0], spreads, processes, TRIALS, seed)
-    # 1%, and what so many comparisons may show above it.
-    assert rate(found, Verdict.FASTER, Verdict.SLOWER) <= 0.0115
+    # 1%, and 1.2% where six stand on a side that spreads by 29%: the page says so.
+    assert rate(found, Verdict.FASTER, Verdict.SLOWER) <= 0.0125
 
 
-def test_holm_keeps_the_gate_s_family_wise_rate_over_many_equal_cases() -> None:
-    trials, cases, processes = 1000, 40, 8
-    found = verdict_rules.paired_means(as_measured, processes, trials * cases, seed=5)
-    p = stats.p_slower(found.middles, found.errors, found.degrees)
-    p = p.reshape(trials, cases)
+@pytest.mark.parametrize(
+    ("noise", "processes", "most"),
+    [
+        # The level is 0.25%, and 2,000 runs of equals show it to 0.2%.
+        ("as measured", 6, 0.005),
+        ("a bad process in ten", 6, 0.006),
+        ("as measured", 20, 0.008),
+        ("spread 15%", 20, 0.013),  # the page has the rates
+    ],
+)
+def test_holm_keeps_the_gate_s_family_wise_rate_over_many_equal_cases(
+    noise: str, processes: int, most: float
+) -> None:
+    runs, cases = 2000, 20
+    found = verdict_rules.paired_means(NOISES[noise], processes, runs * cases, seed=5)
+    p = stats.p_slower(found.middles, found.errors, found.degrees).reshape(runs, cases)
     corrected = np.mean([stats.holm(row).any() for row in p])
     uncorrected = np.mean((p <= stats.GATE_LEVEL).any(axis=1))
-    assert corrected <= 0.005  # the level is 0.25%
-    assert uncorrected > 0.02
+    assert corrected <= most
+    assert uncorrected > 2 * most
 
 
 @settings(unhurried, max_examples=25)
