@@ -219,7 +219,8 @@ class _Process:
             sys.settrace(self.trace)
             sys.setprofile(self.profile)
             changed.append("Python's tracing")
-        if sys.getrecursionlimit() != self.depth:
+        # A compiler of PyTorch's raises it for itself, which harms nobody.
+        if sys.getrecursionlimit() < self.depth:
             with contextlib.suppress(RecursionError):
                 sys.setrecursionlimit(self.depth)
             changed.append("the recursion limit")

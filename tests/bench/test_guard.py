@@ -90,7 +90,7 @@ CHANGES: dict[str, Callable[[], object]] = {
     "the handler of SIGINT": ignore_interrupts,
     "the alarm clock": lambda: signal.alarm(1000),
     "garbage collection": gc.disable,
-    "the recursion limit": lambda: sys.setrecursionlimit(sys.getrecursionlimit() + 7),
+    "the recursion limit": lambda: sys.setrecursionlimit(sys.getrecursionlimit() - 7),
     "Python's tracing": lambda: sys.setprofile(lambda *_: None),
 }
 
