@@ -28,7 +28,7 @@ from bench.cases import Case
 from bench.compare import Gate, Mean, Report, Row, UsageError
 from bench.crossover import INVALID, Cell, Map
 from bench.report_tables import RATIO_INTERVAL
-from bench.report_text import clean, code, count, seconds
+from bench.report_text import clean, code, count, seconds, spreadsheet
 from bench.report_text import markdown as escaped
 from bench.result_fields import printable
 from bench.result_writer import ResultWriteError, write_bytes
@@ -40,6 +40,7 @@ from bench.stats import (
     Interval,
     Verdict,
 )
+from bench.terminal import text_console
 from bench.verdict_words import compact_verdict, unclear
 
 # Wide enough for a whole row, narrow enough for a terminal beside an editor.
@@ -153,7 +154,7 @@ def deliver(
     if output is None and kind in drawing.FORMATS:
         raise UsageError(f"--format {kind} needs --output FILE.{kind}")
     if output is None and kind == "terminal":
-        terminal(Console(highlight=False, width=None if command_line.width_is_known() else WIDTH))
+        terminal(text_console(width=None if command_line.width_is_known() else WIDTH))
     else:
         data = _encoded(texts[kind]() if kind in texts else _plain(terminal))
         if output is None:
@@ -191,7 +192,7 @@ def _append(path: Path, data: bytes) -> None:
 
 
 def _plain(terminal: Callable[[Console], None]) -> str:
-    console = Console(file=io.StringIO(), width=WIDTH, highlight=False, no_color=True)
+    console = text_console(file=io.StringIO(), width=WIDTH, no_color=True)
     terminal(console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
@@ -680,10 +681,7 @@ def _finite(value: float) -> float | None:
 
 def cell(value: object) -> object:
     """A value for a CSV file that a spreadsheet may open: no text becomes a formula."""
-    if not isinstance(value, str):
-        return value
-    text = printable(value, 2000)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    return spreadsheet(value) if isinstance(value, str) else value
 
 
 # GitHub Actions

@@ -24,6 +24,7 @@ from bench.environment import Environment
 from bench.report_text import clean
 from bench.result_schema import Reason
 from bench.survey import Ask, Survey, survey
+from bench.terminal import text_console
 from lstm_impl import Availability, UnsupportedError
 
 SCHEMA = 1
@@ -101,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
     else:
         known = command_line.width_is_known()
-        show(found, Console(highlight=False, width=None if known else WIDTH))
+        show(found, text_console(width=None if known else WIDTH))
     return exit_code(found.survey, every_device=bool(asked))
 
 
@@ -143,7 +144,7 @@ def _usual_devices() -> list[str]:
 def show(found: Diagnosis, console: Console) -> None:
     """Print the diagnosis."""
     if not console.encoding.lower().startswith("utf"):
-        plain = Console(file=io.StringIO(), width=console.width, highlight=False, no_color=True)
+        plain = text_console(file=io.StringIO(), width=console.width, no_color=True)
         show(found, plain)
         assert isinstance(plain.file, io.StringIO)
         console.out(plain.file.getvalue().translate(_PLAIN), end="", highlight=False)

@@ -40,6 +40,7 @@ from bench.echo_task import (
     curve_bound,
     reference_curve,
 )
+from bench.terminal import text_console
 
 USUAL_BACKEND = "while_loop"  # what the tutorial's dynamic_rnn did
 FALLBACK_BACKEND = "numpy"  # what needs no framework
@@ -368,9 +369,9 @@ def _progress(console: Console, windows: int, done: int) -> Iterator[Progressing
         yield Lines(windows)
         return
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
-        TextColumn("{task.fields[reached]}"),
+        TextColumn("{task.fields[reached]}", markup=False),
         TimeRemainingColumn(),
         console=console,
     ) as progress:
@@ -655,7 +656,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     else:
         training = Training.load(planned.resume, build)
         print(f"going on from {planned.checkpoint}, after window {training.windows_done}")
-    run = Run(planned, training, backend.name, Console())
+    run = Run(planned, training, backend.name, text_console())
     started = time.perf_counter()
     try:
         finished = run.train()

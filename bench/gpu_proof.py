@@ -26,8 +26,6 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-
 from bench import command_line, devices, doctor, matrix, results, stages, suites, survey
 from bench.doctor import Diagnosis
 from bench.lock import HeldError, MachineLock
@@ -38,6 +36,7 @@ from bench.results import Measurement, Outcome, ResultError
 from bench.stages import Budget, Ended
 from bench.suites import Choice
 from bench.survey import Survey
+from bench.terminal import text_console
 from lstm_impl import UnsupportedError, get_backend
 
 SECONDS = 480.0
@@ -226,7 +225,7 @@ def _survey(proof: Proof, names: Sequence[str] | None, seconds: float, place: Wo
         json.dumps(found.to_dict(), indent=2, ensure_ascii=False), encoding="utf-8"
     )
     shown = io.StringIO()
-    doctor.show(found, Console(file=shown, width=doctor.WIDTH, highlight=False))
+    doctor.show(found, text_console(file=shown, width=doctor.WIDTH))
     (folder / "doctor.txt").write_text(shown.getvalue(), encoding="utf-8")
     (folder / "nvidia-smi.txt").write_text(_output_of("nvidia-smi", "-q"), encoding="utf-8")
     (folder / "packages.txt").write_text(

@@ -33,6 +33,7 @@ from bench.report_text import bounds, clean, code, count, ratio, seconds
 from bench.report_text import markdown as escaped
 from bench.results import write_bytes
 from bench.stats import ENOUGH_PROCESSES, VERDICT_CONFIDENCE, Comparison, Verdict
+from bench.terminal import text_console
 from bench.verdict_words import compact_verdict
 
 CSV_COLUMNS = (
@@ -85,7 +86,7 @@ def show(history: History, kind: str, output: Path | None) -> None:
         data = history_picture.picture(history, kind)
     elif kind == "terminal" and output is None:
         wide = command_line.width_is_known()
-        _terminal(history, Console(highlight=False, width=None if wide else WIDTH))
+        _terminal(history, text_console(width=None if wide else WIDTH))
         sys.stdout.flush()
         return
     else:
@@ -100,7 +101,7 @@ def show(history: History, kind: str, output: Path | None) -> None:
 
 
 def _plain(history: History) -> str:
-    console = Console(file=io.StringIO(), width=WIDTH, highlight=False, no_color=True)
+    console = text_console(file=io.StringIO(), width=WIDTH, no_color=True)
     _terminal(history, console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()

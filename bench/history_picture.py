@@ -83,7 +83,7 @@ def _notes(marks: dict[int, tuple[Change, ...]]) -> list[str]:
 
 def _panel(axes: Axes, line: Line, machine: Machine, marks: list[int]) -> None:
     case = line.case
-    work = f"{case.spec.dtype} {case.workload.mode} {case.device}"
+    work = f"{case.spec.dtype} {case.workload.mode} {drawing.label(case.device, 12)}"
     title = f"{drawing.label(case.backend, 34)}\n{drawing.label(case.shape, 34)}\n{work}"
     axes.set_title(title, loc="left", fontsize=7.5)
     points = [(point, point.time) for point in line.points if point.time is not None]

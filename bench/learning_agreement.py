@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -31,6 +30,7 @@ from bench.echo_task import (
     reference_curve,
 )
 from bench.report_text import clean
+from bench.terminal import text_console
 from lstm_impl import LSTMWeights, Workload, get_backend, list_backends
 
 SETTINGS = EchoSettings()
@@ -181,9 +181,9 @@ def command(
         curve = judge(name, losses_of(settings, model, windows), reference, bound)
         curves.append(curve)
         print(f"  {name}: {curve.agreement}", flush=True)
-    console = Console(highlight=False)
+    console = text_console()
     if not console.is_terminal:
-        console = Console(highlight=False, width=120)
+        console = text_console(width=120)
     console.print()
     console.print(table(curves, bound))
     for name, reason in unable.items():

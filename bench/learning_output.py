@@ -17,6 +17,7 @@ from rich.text import Text
 
 from bench import report_text
 from bench.learning_results import LEARNED, Cell, LearningMap, nothing_to_learn
+from bench.terminal import text_console
 
 FORMATS = ("terminal", "markdown")
 VALUES = ("closed", "loss", "accuracy")
@@ -160,9 +161,9 @@ def summary(found: LearningMap) -> list[str]:
 def terminal(found: LearningMap, values: str = "closed", console: Console | None = None) -> None:
     """Print the tables."""
     if console is None:
-        console = Console(highlight=False)
+        console = text_console()
         if not console.is_terminal:
-            console = Console(highlight=False, width=max(WIDTH, console.width))
+            console = text_console(width=max(WIDTH, console.width))
     plain = not _can_say("✓", console.encoding)
 
     def say(line: str) -> Text:

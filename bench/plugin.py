@@ -29,6 +29,7 @@ from bench.folder import (
     default_folder,
     expanded,
 )
+from bench.result_fields import printable
 
 if TYPE_CHECKING:
     from bench.cases import Case
@@ -192,12 +193,26 @@ def pytest_configure(config: pytest.Config) -> None:
     # backend's warnings are recorded with their case, those of the suite itself are shown.
     config.addinivalue_line("filterwarnings", "default")
     config.addinivalue_line("filterwarnings", "ignore:Benchmark fixture was not used at all")
+    # A project that this is installed into has other names for files of tests; those of its own
+    # that bear ours are not meant.
+    config.addinivalue_line("python_files", str(BENCH / "bench_*.py"))
     given = [str(argument).partition("=")[0] for argument in config.invocation_params.args]
     if config.option.benchmark_columns is None:
         config.option.benchmark_columns = list(COLUMNS)
     if "--benchmark-sort" not in given:
         config.option.benchmark_sort = SORT
     config.pluginmanager.register(_Measuring(config), "lstm-measuring")
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
+) -> None:
+    """Where there was no benchmark to run, say what runs those of this suite."""
+    if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and _only(config) and not _measures(config):
+        terminalreporter.write_line(
+            "no benchmarks here; those of the LSTM suite: "
+            f"pytest --benchmark-only --pyargs {BENCH.name}"
+        )
 
 
 def _only(config: pytest.Config) -> bool:
@@ -208,12 +223,19 @@ def _measures(config: pytest.Config) -> bool:
     """Whether this pytest was asked to run our benchmarks: by --benchmark-only, or by name."""
     if config.getoption("benchmark_skip", None) is None:  # pytest-benchmark is switched off
         return False
-    folder = config.invocation_params.dir
-    places = [(folder / argument.partition("::")[0]).resolve() for argument in config.args]
+    places = [_place(argument.partition("::")[0], config) for argument in config.args]
     if _only(config):
         return any(BENCH.is_relative_to(place) or place.parent == BENCH for place in places)
     named = any(place.parent == BENCH and place.name.startswith("bench_") for place in places)
     return named and not config.getoption("benchmark_skip")
+
+
+def _place(argument: str, config: pytest.Config) -> Path:
+    """What an argument of pytest names: a path, or with --pyargs a module of ours."""
+    if config.getoption("pyargs", False) and argument.partition(".")[0] == BENCH.name:
+        names = argument.split(".")[1:]
+        return BENCH.joinpath(*names[:-1], f"{names[-1]}.py") if names else BENCH
+    return (config.invocation_params.dir / argument).resolve()
 
 
 def _refuse_lone_paths(config: pytest.Config) -> None:
@@ -229,8 +251,8 @@ def _refuse_lone_paths(config: pytest.Config) -> None:
         # A root above the project is as bad: its settings are not found from there.
         if taken and config.rootpath != BENCH.parent:
             raise pytest.UsageError(
-                f"write {option}={value}, with =: pytest takes a path that stands alone for the "
-                "place of the tests"
+                f"write {option}={printable(value)}, with =: pytest takes a path that stands alone "
+                "for the place of the tests"
             )
 
 
@@ -373,7 +395,7 @@ class _Measuring:
         except ResultWriteError as error:
             benchmark.has_error = True
             self._problem = str(error)
-            pytest.exit(f"{error}; what was measured before is kept", returncode=1)
+            pytest.exit(f"{_plain(str(error))}; what was measured before is kept", returncode=1)
         _report(result)
 
     def _replay(self, case: Case, measured: Measured, benchmark: Any) -> None:
@@ -443,15 +465,18 @@ class _Measuring:
         header += [f"lstm: {note}" for note in left[:_MOST_LEFT]]
         if (more := len(left) - _MOST_LEFT) > 0:
             header.append(f"lstm: and {more} more such journals")
-        return header
+        return [_plain(line) for line in header]
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """What was found, where it is, and what to do next."""
         if not self.recorder.done and not self._problem and not self._interrupted:
             return
-        write = terminalreporter.write_line
-        terminalreporter.section(f"LSTM suite {self.recorder.suite.name}")
+
+        def write(line: str, **markup: bool) -> None:
+            terminalreporter.write_line(_plain(line), **markup)
+
+        terminalreporter.section(f"LSTM suite {_plain(self.recorder.suite.name)}")
         for line in _summary(self.recorder):
             write(line)
         if self._interrupted:
@@ -589,8 +614,8 @@ def _report(result: Unmeasured) -> None:
     advice = f"; {result.advice}" if result.advice else ""
     if result.outcome == FAILED:
         details = f"\n\n{result.details}" if result.details else ""
-        pytest.fail(f"{result.reason}{advice}{details}", pytrace=False)
-    pytest.skip(f"{result.reason}{advice}")
+        pytest.fail(_plain(f"{result.reason}{advice}{details}"), pytrace=False)
+    pytest.skip(_plain(f"{result.reason}{advice}"))
 
 
 def _try_once(case: Case, seed: int) -> None:
@@ -620,6 +645,7 @@ def _threads_left() -> list[str]:
 
 _MOST_REMARKS = 8
 _MOST_LEFT = 3
+_LONGEST_LINE = 10_000  # letters: all of a long reason, and not a gigabyte
 
 
 def _header(suite: Suite, settings: Settings) -> list[str]:
@@ -678,6 +704,11 @@ def _summary(recorder: Recorder) -> Iterator[str]:
     ).items():
         told = f"{why}; {advice}" if advice else why
         yield f"{_cases(count)} {words.get(outcome, outcome)}: {told}"
+
+
+def _plain(text: str) -> str:
+    """Text for a terminal: a backend's reasons and a suite's names may hold what one acts on."""
+    return "\n".join(printable(line, _LONGEST_LINE) for line in text.split("\n"))
 
 
 def _cases(count: int) -> str:

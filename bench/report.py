@@ -91,17 +91,16 @@ def _report(options: argparse.Namespace) -> int:
     report = build(results, baseline=options.baseline, device=options.device, kind=options.kind)
     kind = options.format
     if options.output is None and kind == "terminal":
-        from rich.console import Console
-
         from bench.report_terminal import WIDTH, show
+        from bench.terminal import text_console
 
         known = command_line.width_is_known()
-        console = Console(highlight=False, width=None if known else WIDTH)
+        console = text_console(width=None if known else WIDTH)
         show(report, console, _draw(options.brief))
         if options.brief:
             paths = "".join(f" {shlex.quote(str(path))}" for path in options.paths)
             command = f"{command_line.python()} -m bench.report{paths}"
-            console.print(f"all of it: {command}", markup=False, style="bold", soft_wrap=True)
+            console.print(f"all of it: {command}", style="bold", soft_wrap=True)
     elif options.output is None and kind == "csv":
         from bench.report_data import write_comma_separated
 

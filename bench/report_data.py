@@ -16,9 +16,7 @@ from bench.payback import pairs
 from bench.report_columns import COLUMNS, Value, cells, records
 from bench.report_rows import Report, Row, Section
 from bench.report_summary import findings, machine, method
-from bench.result_fields import printable
-
-_LONGEST_CELL = 2000
+from bench.report_text import spreadsheet
 
 
 def comma_separated(report: Report) -> str:
@@ -94,5 +92,4 @@ def cell(value: Value) -> Value:
     """A value as it stands in CSV: text on one line, which no spreadsheet takes for a formula."""
     if not isinstance(value, str):
         return ("false", "true")[value] if isinstance(value, bool) else value
-    text = printable(value, _LONGEST_CELL)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    return spreadsheet(value)

@@ -26,6 +26,7 @@ from bench.report_rows import KINDS, Report, Row, Section, Table
 from bench.report_summary import Finding, findings, heading, machine, method, name, title
 from bench.report_tables import FASTEST, Part, mark, notes, parts, work_words
 from bench.report_text import clean, count
+from bench.terminal import text_console
 
 # Wide enough for a whole row, narrow enough for a terminal beside an editor.
 WIDTH = 100
@@ -63,10 +64,9 @@ def show(report: Report, console: Console, draw: Draw | None = None) -> None:
     """Print the report: each section by ``draw``, or as a whole."""
     draw = draw or _section
     if not console.encoding.lower().startswith("utf"):
-        plain = Console(
+        plain = text_console(
             file=io.StringIO(),
             width=console.width,
-            highlight=False,
             force_terminal=console.is_terminal,
             no_color=console.no_color,
         )
@@ -88,7 +88,7 @@ def show(report: Report, console: Console, draw: Draw | None = None) -> None:
 
 def as_text(report: Report, width: int = WIDTH, draw: Draw | None = None) -> str:
     """The report as it stands in a file: without colour."""
-    console = Console(file=io.StringIO(), width=width, highlight=False, no_color=True)
+    console = text_console(file=io.StringIO(), width=width, no_color=True)
     show(report, console, draw)
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().splitlines()
@@ -97,9 +97,7 @@ def as_text(report: Report, width: int = WIDTH, draw: Draw | None = None) -> str
 
 def as_picture(report: Report, width: int = WIDTH, draw: Draw | None = None) -> str:
     """The report as it looks in a terminal, in SVG: the same report gives the same picture."""
-    console = Console(
-        file=io.StringIO(), width=width, highlight=False, record=True, force_terminal=True
-    )
+    console = text_console(file=io.StringIO(), width=width, record=True, force_terminal=True)
     show(report, console, draw)
     command = f"python -m bench.report{' --brief' if draw else ''}"
     svg = console.export_svg(title=command, unique_id="report")
@@ -235,7 +233,7 @@ def _ranked(table: Table, width: int) -> Iterable[Grid | Text]:
         grid.add_column("", width=names)
         for part in told:
             grid.add_column(
-                part.heading,
+                Text(part.heading),
                 justify="right" if part.right else "left",
                 no_wrap=True,
                 min_width=sizes[part.heading],

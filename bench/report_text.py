@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import math
 import re
+import unicodedata
 
 from bench.cases import Case
 from bench.result_fields import printable
@@ -53,6 +54,17 @@ def code(text: str, limit: int = LONGEST_NAME) -> str:
 def markup(text: str, limit: int = LONGEST_REASON) -> str:
     """Text for HTML, in an element or in a quoted attribute."""
     return html.escape(clean(text, limit))
+
+
+def spreadsheet(text: str, limit: int = 2000) -> str:
+    """Text for a CSV file that a spreadsheet may open: on one line, and never a formula.
+
+    What begins one is taken as such after blanks too, and some read the full-width signs of a
+    Chinese or Japanese keyboard as the plain ones: before all of them stands an apostrophe.
+    """
+    found = printable(text, limit)
+    first = unicodedata.normalize("NFKC", found.lstrip()[:1])
+    return f"'{found}" if first in ("=", "+", "-", "@") else found
 
 
 def seconds(value: float) -> str:

@@ -52,6 +52,7 @@ from bench.schedule import PRECISION, Goal
 from bench.session import Session, SessionError, load
 from bench.stats import ENOUGH_PROCESSES
 from bench.suites import Choice, Suite, SuiteError
+from bench.terminal import text_console
 from bench.validity import FEW_PROCESSES, Doubt
 
 SUITE = "quick"
@@ -101,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     options.suite = options.suite or options.named
     command_line.write_any_letter()
-    console = Console(highlight=False, soft_wrap=True)
+    console = text_console(soft_wrap=True)
     try:
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _interrupt)
@@ -143,13 +144,13 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     with MachineLock() as lock:
         try:
             if options.wait:
-                lock.wait(suite.name, lambda text: console.print(clean(text), markup=False))
+                lock.wait(suite.name, lambda text: console.print(clean(text)))
             else:
                 lock.acquire(suite.name)
         except HeldError as error:
             if not options.force:
                 raise
-            console.print(f"{clean(str(error))}; forced: both spoil each other", markup=False)
+            console.print(f"{clean(str(error))}; forced: both spoil each other")
         if options.resume is not None:
             _leave_to_its_writer(session, folder, options, console)
             if options.wait:
@@ -181,7 +182,7 @@ def _leave_to_its_writer(
         if not options.wait:
             raise HeldError(message)
         if not told:
-            console.print(f"{message}; waiting for it", markup=False)
+            console.print(f"{message}; waiting for it")
             told = True
         time.sleep(LOOK_EVERY)
 
@@ -295,15 +296,15 @@ def _measure(
     again = _again(folder)
     if interrupted:
         kept = count(summary.measured, "case")
-        console.print(f"stopped: {kept} measured and kept; go on: {again} --resume", markup=False)
+        console.print(f"stopped: {kept} measured and kept; go on: {again} --resume")
         return INTERRUPTED
     for line in summary.lines(stopped, manager):
-        console.print(line, markup=False)
-    console.print(f"results: {clean(str(folder / session.suite_name))}-*.json", markup=False)
+        console.print(line)
+    console.print(f"results: {clean(str(folder / session.suite_name))}-*.json")
     if stopped is Stopped.BUDGET:
         told = f"go on: {again} --resume {session.id} --budget {_short(session.budget)}"
-        console.print(told, markup=False)
-    console.print(f"read them: {_report(folder)}", markup=False, style="bold")
+        console.print(told)
+    console.print(f"read them: {_report(folder)}", style="bold")
     return summary.code
 
 

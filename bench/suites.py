@@ -62,11 +62,19 @@ UNTIMED = {
 
 _SHARED_KEYS = ("backends", "devices", "modes", "gradients", "dtypes", "seconds")
 _SUITE_KEYS = ("schema", "name", "summary", "source", "memory", *_SHARED_KEYS, "groups")
+_LONGEST_ERROR = 2000  # letters; a list of the backends there are is a thousand
+
 _GROUP_KEYS = ("shapes", "windows", *_SHARED_KEYS)
 
 
 class SuiteError(ValueError):
-    """A suite, or what was chosen from it, cannot be used; one line that says where and why."""
+    """A suite, or what was chosen from it, cannot be used; one line that says where and why.
+
+    What it quotes may hold anything, and is shown in a terminal.
+    """
+
+    def __init__(self, told: str) -> None:
+        super().__init__(printable(told, _LONGEST_ERROR))
 
 
 @dataclass(frozen=True)

@@ -98,12 +98,11 @@ def _truncation(options: argparse.Namespace) -> int:
         write_bytes(options.output, _text(found, kind).encode("utf-8", "replace"))
         print(f"written: {printable(str(options.output))}", file=sys.stderr)
     elif kind == "terminal":
-        from rich.console import Console
-
+        from bench.terminal import text_console
         from bench.truncation_output import WIDTH, as_terminal
 
         known = command_line.width_is_known()
-        as_terminal(found, Console(highlight=False, width=None if known else WIDTH))
+        as_terminal(found, text_console(width=None if known else WIDTH))
     else:
         sys.stdout.write(_text(found, kind))
     sys.stdout.flush()

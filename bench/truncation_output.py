@@ -29,6 +29,7 @@ from bench.report_text import (
 )
 from bench.report_text import markdown as inert
 from bench.stats import Interval
+from bench.terminal import text_console
 from bench.truncation_cost import (
     BackendCost,
     Stream,
@@ -243,7 +244,7 @@ def _item(text: str) -> Grid:
 def as_text(streams: Sequence[Stream], width: int = WIDTH) -> str:
     """The tables as they stand in a file: without colour."""
     file = io.StringIO()
-    as_terminal(streams, Console(file=file, width=width, highlight=False, no_color=True))
+    as_terminal(streams, text_console(file=file, width=width, no_color=True))
     return "".join(f"{line.rstrip()}\n" for line in file.getvalue().splitlines())
 
 

@@ -316,7 +316,7 @@ def test_bad_input_is_one_line_and_code_2(
 
 def test_text_from_a_file_stays_text(tmp_path: Path) -> None:
     name = "[red]x[/] $\\frac{$ <b>|`a`\x1b[31m"
-    hostile = Case(name, LSTMSpec(4, 8), Workload(8, 10), "cpu")
+    hostile = Case(name, LSTMSpec(4, 8), Workload(8, 10), "cpu:\x1b]52;\x07\ud800")
     items = [*session(1, {hostile: 1.0}), *session(2, {hostile: 1.0}, tensorflow="<i>|$x$")]
     found = history.build(gather(*items))
     plain = history_output._plain(found)
@@ -326,6 +326,7 @@ def test_text_from_a_file_stays_text(tmp_path: Path) -> None:
     assert "<b>" not in text.replace("\\<b\\>", "")
     assert text.count("\\<i\\>\\|\\$x\\$") == 2
     with_name = history_picture.picture(found, "svg").decode()
+    ET.fromstring(with_name)
     assert "$\\frac{$ &lt;b&gt;" in with_name
     assert "tensorflow 2.20.0 → &lt;i&gt;|$x$" in with_name
 

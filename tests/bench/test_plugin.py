@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
+import tomllib
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -628,6 +630,91 @@ def test_what_the_reference_computed_is_shared_in_the_folder_that_is_named(
     second = project.measure(f"--lstm-judged={shared}", "-k", "training")
     assert second.code == 0
     assert {path.name: path.stat().st_mtime_ns for path in shared.iterdir()} == answers
+
+
+OSC_52 = "\x1b]52;c;cm0gLXJmIH4=\x07"
+"""It would put a command into the clipboard of whoever looks at it."""
+
+
+def test_nothing_in_an_option_or_a_reason_reaches_the_terminal_as_an_escape_code(
+    project: Project,
+) -> None:
+    done = project.run("--benchmark-only", f"--lstm-suite={OSC_52}\u202e", where=ROOT)
+    assert done.code == 4
+    assert "there is no suite" in done.out
+    assert not {"\x1b", "\x07", "\u202e"} & set(done.out)
+    backends = f"""\
+from lstm_impl import Availability
+from lstm_impl.backends.numpy_loop import NumPyLoop
+
+class Rude(NumPyLoop):
+    strategy = "rude"
+    def refusal(self, spec, workload=None):
+        if workload and workload.window:
+            raise ValueError({OSC_52!r})
+        return {"no: " + OSC_52!r}
+"""
+    other_package.install(project.folder / "packages", "rudeness", backends, {"rude": "Rude"})
+    project.with_backends("rude")
+    done = project.measure("--lstm-budget=0.05", "-ra", "-v")
+    assert "no: ?]52" in done.out
+    assert not {"\x1b", "\x07"} & set(done.out)
+
+
+# Outside a clone
+
+
+@pytest.fixture
+def installed(project: Project, tmp_path: Path) -> dict[str, str]:
+    """The environment of a person who has installed the package, and no clone."""
+    site = tmp_path / "site"
+    for package in ("bench", "lstm_impl"):
+        shutil.copytree(
+            ROOT / package, site / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    info = site / "lstm_benchmark_suite-1.dist-info"
+    info.mkdir()
+    points = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: lstm-benchmark-suite\nVersion: 1\n"
+    )
+    (info / "entry_points.txt").write_text(
+        "".join(
+            f"[{group}]\n" + "".join(f"{name} = {what}\n" for name, what in each.items())
+            for group, each in points.items()
+        )
+    )
+    (tmp_path / "elsewhere").mkdir()
+    return {"PYTHONPATH": str(site)}
+
+
+@pytest.mark.parametrize("named", ["bench", "bench.bench_throughput"])
+def test_an_installed_suite_is_measured_from_any_folder(
+    project: Project, installed: dict[str, str], named: str
+) -> None:
+    done = project.measure("--pyargs", named, where=project.folder / "elsewhere", environ=installed)
+    assert done.code == 0, done.out
+    ids = [each.case.id for each in done.file.measurements]
+    assert ids == list(IDS if named == "bench" else IDS[:1])
+
+
+def test_where_there_is_no_benchmark_it_is_said_what_runs_the_suite(
+    project: Project, installed: dict[str, str]
+) -> None:
+    elsewhere = project.folder / "elsewhere"
+    done = project.run("--benchmark-only", where=elsewhere, environ=installed)
+    assert done.code == 5
+    (line,) = (line for line in done.out.splitlines() if "--pyargs" in line)
+    command = line.partition("pytest ")[2].split()
+    assert "--pyargs bench" in line
+    done = project.measure(*command, where=elsewhere, environ=installed)
+    assert done.code == 0, done.out
+    # Another project's own benchmarks are measured, and nothing is added to what it is told.
+    (elsewhere / "test_own.py").write_text("def test_own(benchmark):\n    benchmark(list)\n")
+    (elsewhere / "bench_own.py").write_text("def test_never():\n    assert False\n")
+    done = project.run("--benchmark-only", where=elsewhere, environ=installed)
+    assert done.code == 0, done.out
+    assert "LSTM" not in done.out
 
 
 def test_a_benchmark_file_that_is_named_is_measured(project: Project) -> None:
