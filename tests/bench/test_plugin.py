@@ -688,7 +688,7 @@ def installed(project: Project, tmp_path: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(site)}
 
 
-@pytest.mark.parametrize("named", ["bench", "bench.bench_throughput"])
+@pytest.mark.parametrize("named", ["bench", "bench.bench_throughput"], ids=["all", "one"])
 def test_an_installed_suite_is_measured_from_any_folder(
     project: Project, installed: dict[str, str], named: str
 ) -> None:
