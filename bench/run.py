@@ -11,6 +11,7 @@ import contextlib
 import math
 import re
 import shlex
+import shutil
 import signal
 import sys
 import tempfile
@@ -54,6 +55,7 @@ from bench.stats import ENOUGH_PROCESSES
 from bench.suites import Choice, Suite, SuiteError
 from bench.terminal import text_console
 from bench.validity import FEW_PROCESSES, Doubt
+from bench.writers import Writer, token_lives
 
 SUITE = "quick"
 BUDGET = 900.0
@@ -308,14 +310,22 @@ def _measure(
     return summary.code
 
 
+_SHARED = "lstm-judged-"
+
+
 @contextlib.contextmanager
 def _shared_folder() -> Iterator[Path | None]:
     """Where workers share what the gate's reference computed, or None where there is no such place.
 
-    It is of use to no other session, and may be large: it goes with this one.
+    It is of use to no other session, and may be large: it goes with this one, or if that was killed
+    with the next.
     """
     try:
-        shared = tempfile.TemporaryDirectory(prefix="lstm-judged-", ignore_cleanup_errors=True)
+        for left in Path(tempfile.gettempdir()).glob(f"{_SHARED}*"):
+            if token_lives(left.name) is False:
+                shutil.rmtree(left, ignore_errors=True)
+        prefix = f"{_SHARED}{Writer.this_process().token}-"
+        shared = tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True)
     except OSError:
         yield None
         return

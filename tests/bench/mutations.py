@@ -1,27 +1,36 @@
-"""Golden files made wrong, for the tests that a reader survives any bytes."""
+"""Files made wrong, for the tests and the attack that a reader survives any bytes.
+
+Everything is drawn from a ``random.Random``: from a seed, or from Hypothesis's own.
+"""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+import json
+import random
+import struct
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from hypothesis import strategies as st
+_FIXED = [
+    *(None, True, False, -1, 0, 1, 2**31, 2**63, 2**64, 10**18, 10**400),
+    *(0.0, -0.0, 5e-324, 1e-308, 1.7e308, float("inf"), float("-inf"), float("nan")),
+    *("", " ", "cpu", "gpu:0", "copy", "\ud800", "<script>", "[/]", "\x1b[31m", "\0", "../x", "~"),
+    *([], {}, [[]], [None], {"": None}, "x" * 5000, "9" * 500),
+]
 
-ODD_VALUES = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(),
-    st.just(10**400),
-    st.floats(),
-    st.sampled_from(
-        [-1, 0, 1, 2**63, -0.0, 5e-324, 1.7e308, "", "cpu", "copy", "\ud800", "<script>"]
-    ),
-    st.text(max_size=20),
-    st.lists(st.integers(), max_size=3),
-    st.dictionaries(st.text(max_size=5), st.integers(), max_size=3),
-)
+
+def odd_value(draw: random.Random) -> Any:
+    """What no writer would have put there."""
+    kind = draw.randrange(6)
+    if kind == 0:
+        return draw.randint(-(2**70), 2**70)
+    if kind == 1:
+        return struct.unpack("d", draw.randbytes(8))[0]
+    if kind == 2:
+        return "".join(chr(draw.randrange(0x11000)) for _ in range(draw.randrange(20)))
+    return copy.deepcopy(draw.choice(_FIXED))
 
 
 def _places(document: object) -> Iterator[tuple[Any, Any]]:
@@ -36,20 +45,25 @@ def _places(document: object) -> Iterator[tuple[Any, Any]]:
             yield from _places(value)
 
 
-def mutate(document: object, data: st.DataObject, count: int) -> None:
-    """Replace, delete or double what stands in ``count`` places of a document, drawn from data."""
+def mutate(document: object, draw: random.Random, count: int) -> None:
+    """Replace, delete, double, rename or exchange what stands in ``count`` places of a document."""
     for _ in range(count):
         places = list(_places(document))
         if not places:
             break
-        container, key = data.draw(st.sampled_from(places))
-        action = data.draw(st.sampled_from(["replace", "delete", "double"]))
+        container, key = draw.choice(places)
+        action = draw.choice(["replace", "replace", "delete", "double", "rename", "exchange"])
         if action == "delete":
             del container[key]
         elif action == "double" and isinstance(container, list):
             container.insert(key, copy.deepcopy(container[key]))
+        elif action == "rename" and isinstance(container, dict):
+            container[str(odd_value(draw))] = container.pop(key)
+        elif action == "exchange":
+            other, place = draw.choice(places)
+            container[key] = copy.deepcopy(other[place])
         else:
-            container[key] = data.draw(ODD_VALUES)
+            container[key] = odd_value(draw)
 
 
 def patched(source: Path, folder: Path, where: float, length: int, patch: bytes) -> Path:
@@ -59,3 +73,94 @@ def patched(source: Path, folder: Path, where: float, length: int, patch: bytes)
     path = folder / source.name
     path.write_bytes(whole[:start] + patch + whole[start + length :])
     return path
+
+
+def _cut(data: bytes, draw: random.Random) -> bytes:
+    return data[: draw.randrange(len(data) + 1)]
+
+
+def _flipped(data: bytes, draw: random.Random) -> bytes:
+    changed = bytearray(data)
+    for _ in range(draw.choice([1, 1, 2, 10])):
+        if changed:
+            changed[draw.randrange(len(changed))] ^= 1 << draw.randrange(8)
+    return bytes(changed)
+
+
+def _strewn(data: bytes, draw: random.Random) -> bytes:
+    start = draw.randrange(len(data) + 1)
+    kept = start + draw.choice([0, 0, 1, 30, len(data)])
+    return data[:start] + draw.randbytes(draw.randrange(30)) + data[kept:]
+
+
+def _spliced(data: bytes, draw: random.Random) -> bytes:
+    one, other = draw.randrange(len(data) + 1), draw.randrange(len(data) + 1)
+    return data[:one] + data[other:]
+
+
+def _with_a_number(data: bytes, draw: random.Random) -> bytes:
+    """One digit becomes a number that no field has room for."""
+    digits = [place for place, byte in enumerate(data) if 48 <= byte <= 57]
+    if not digits:
+        return data
+    place = draw.choice(digits)
+    huge = [
+        b"1e999",
+        b"-1e308",
+        b"9" * 400,
+        b"9" * 5000,
+        b"1e-999",
+        b"0x10",
+        b"00",
+        b"1" + b"0" * 18,
+    ]
+    return data[:place] + draw.choice(huge) + data[place + 1 :]
+
+
+def _nested(data: bytes, draw: random.Random) -> bytes:
+    """Somewhere there are more levels than Python's stack has."""
+    depth = draw.choice([10, 900, 1100, 100_000])
+    opening, closing = draw.choice([(b"[", b"]"), (b'{"a":', b"}")])
+    place = draw.randrange(len(data) + 1)
+    inner = b"1" if draw.random() < 0.7 else data
+    after = data[place:] if draw.random() < 0.5 else b""
+    return data[:place] + opening * depth + inner + closing * depth + after
+
+
+_BYTES: dict[str, Callable[[bytes, random.Random], bytes]] = {
+    "cut": _cut,
+    "flipped": _flipped,
+    "strewn": _strewn,
+    "spliced": _spliced,
+    "with a huge number": _with_a_number,
+    "nested": _nested,
+    "with a byte order mark": lambda data, draw: b"\xef\xbb\xbf" * draw.choice([1, 2]) + data,
+    "with CRLF": lambda data, draw: data.replace(b"\n", b"\r\n"),
+    "in UTF-16": lambda data, draw: data.decode("utf-8", "replace").encode("utf-16"),
+    "twice": lambda data, draw: data + draw.choice([b"", b"\n"]) + data,
+    "with a null": lambda data, draw: _strewn_with(data, b"\0", draw),
+    "empty": lambda data, draw: draw.choice([b"", b" ", b"\n", b"null", b"0", b"[]", b"{}", b'""']),
+}
+BYTES = tuple(_BYTES)
+"""What can be done to bytes, whatever they mean."""
+
+
+def _strewn_with(data: bytes, what: bytes, draw: random.Random) -> bytes:
+    place = draw.randrange(len(data) + 1)
+    return data[:place] + what + data[place:]
+
+
+def changed_bytes(data: bytes, how: str, draw: random.Random) -> bytes:
+    """``data`` in one of the ways of ``BYTES``."""
+    return _BYTES[how](data, draw)
+
+
+def changed_json(data: bytes, draw: random.Random) -> bytes:
+    """A JSON document, or a document a line, with one to three places changed."""
+    lines = data.splitlines() if data.count(b"\n{") else [data]
+    # The last line of a journal may be cut off.
+    place = draw.randrange(max(1, len(lines) - 1))
+    document = json.loads(lines[place])
+    mutate(document, draw, draw.randint(1, 3))
+    lines[place] = json.dumps(document).encode()
+    return b"\n".join(lines) + b"\n"

@@ -341,7 +341,7 @@ def test_a_golden_file_mutated_gives_a_result_or_a_clear_error(
     tmp_path: Path, data: st.DataObject, count: int
 ) -> None:
     document = json.loads(REPLICATE.read_text())
-    mutate(document, data, count)
+    mutate(document, data.draw(st.randoms(use_true_random=False)), count)
     check_survives(save(tmp_path / "a.json", document))
 
 

@@ -23,6 +23,7 @@ from bench.lock import MachineLock
 from bench.manager import Progress
 from bench.result_schema import Measurement, Outcome
 from bench.schedule import Leader
+from bench.writers import Writer
 from tests.bench import other_package
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -284,6 +285,22 @@ def test_a_worker_that_hangs_is_gone_with_its_killed_manager(place: Place) -> No
             if worker.is_running():  # or it would outlive this test by minutes
                 worker.kill()
     MachineLock(place.lock).acquire("the next one")
+
+
+def test_what_killed_managers_shared_with_their_workers_is_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    pid, started, boot, space = Writer.this_process().token.split("-")
+    dead = tmp_path / f"lstm-judged-{pid}-{int(started) + 1}-{boot}-{space}-abc"
+    living = tmp_path / f"lstm-judged-{pid}-{started}-{boot}-{space}-abc"
+    elsewhere = tmp_path / f"lstm-judged-{pid}-{started}-00000000-{space}-abc"
+    for each in (dead, living, elsewhere):
+        (each / "a").mkdir(parents=True)
+    with run._shared_folder() as shared:
+        assert shared is not None
+        assert set(tmp_path.iterdir()) == {shared, living, elsewhere}
+    assert set(tmp_path.iterdir()) == {living, elsewhere}
 
 
 def session_of(place: Place) -> str:

@@ -1,0 +1,228 @@
+"""Every kind of file that is read, with other contents: it is read, or refused in one line.
+
+No other exception, no warning, no hang; the line names the file. What was read is then reported,
+since a value that a reader lets through must not fail later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import learning_results, results, session, suites
+from bench.report_data import as_json
+from bench.report_rows import NothingToReportError, build
+from bench.report_terminal import as_text
+from bench.result_writer import Journal
+from bench.schedule import Goal
+from tests.attack.trials import PATIENCE, Attack
+from tests.bench.mutations import BYTES, changed_bytes, changed_json
+
+KIND = "mutations"
+TRIALS = 6_000
+GOLDEN = Path(__file__).resolve().parents[1] / "bench" / "golden"
+
+
+class Hang(BaseException):
+    """A reader that takes longer than any machine could need."""
+
+
+@contextlib.contextmanager
+def limited(seconds: float = PATIENCE) -> Iterator[None]:
+    """Raises Hang within. Only in the main thread: elsewhere nothing could be interrupted."""
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError("only in the main thread")
+
+    def ring(number: int, frame: object) -> None:
+        raise Hang(f"did not end within {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@dataclass(frozen=True)
+class Source:
+    """what: for the counts. name: of the file, below the folder. data: what is changed. read: reads
+    the changed file, given the folder and its path; the lines of what it refused."""
+
+    what: str
+    name: str
+    data: bytes
+    read: Callable[[Path, Path], list[str]]
+
+
+def _refused(read: Callable[[], object], *errors: type[Exception]) -> list[str]:
+    try:
+        read()
+    except errors as error:
+        return [str(error)]
+    return []
+
+
+def read_results(folder: Path, path: Path) -> list[str]:
+    with contextlib.suppress(results.ResultError):
+        results.read(path)
+    found = results.collect([path])
+    results.latest(folder)
+    results.unfinished(folder)
+    if found.files:
+        with contextlib.suppress(NothingToReportError):
+            report = build(found)
+            as_text(report)
+            json.loads(as_json(report))
+    return list(map(str, found.errors))
+
+
+def read_map(folder: Path, path: Path) -> list[str]:
+    learning_results.collect([path])
+    return _refused(lambda: learning_results.read(path), results.ResultError)
+
+
+def read_session(folder: Path, path: Path) -> list[str]:
+    def read() -> None:
+        list(session.load(folder).files(folder))
+
+    return _refused(read, session.SessionError)
+
+
+def read_suite(folder: Path, path: Path) -> list[str]:
+    return _refused(lambda: suites.load(str(path)), suites.SuiteError)
+
+
+def read_cases(folder: Path, path: Path) -> list[str]:
+    smoke = suites.load("smoke")
+    return _refused(lambda: suites.load_cases(path, smoke), suites.SuiteError)
+
+
+def sources(folder: Path) -> list[Source]:
+    """A file of every kind, as it is written today and as it was."""
+    smoke = suites.load("smoke")
+    of_session = session.Session(
+        id="s-1",
+        suite="smoke",
+        suite_name="smoke",
+        cases=smoke.cases,
+        goal=Goal(0.02, None),
+        budget=900.0,
+        case_limit=120.0,
+        started="2025-01-31T12:00:00+00:00",
+    )
+    of_session.save(folder)
+    written = (folder / session.FOLDER / "s-1.session.json").read_bytes()
+    with Journal(folder / "j.journal.jsonl") as journal:
+        journal.start(results.read(GOLDEN / "replicate-1.json").run)
+    lines = (GOLDEN / "cut.journal.jsonl").read_bytes()
+    made = [Source("sessions", f"{session.FOLDER}/s-1.session.json", written, read_session)]
+    for path in sorted(GOLDEN.iterdir()):
+        learned = path.name.startswith("learning")
+        journal_file = path.name.endswith(".jsonl")
+        what = "maps" if learned else "journals" if journal_file else "results"
+        made.append(
+            Source(what, path.name, path.read_bytes(), read_map if learned else read_results)
+        )
+    made.append(
+        Source(
+            "journals", "a.journal.jsonl", (folder / "j.journal.jsonl").read_bytes(), read_results
+        )
+    )
+    made.append(Source("journals", "cut.journal.jsonl", lines, read_results))
+    for path in suites.available().values():
+        made.append(Source("suites", path.name, path.read_bytes(), read_suite))
+    listed = json.dumps([case.to_dict() for case in smoke.cases]).encode()
+    ids = json.dumps([case.id for case in smoke.cases]).encode()
+    made += [Source("lists of cases", "c.cases.json", each, read_cases) for each in (listed, ids)]
+    return made
+
+
+_WORDS = [
+    "0",
+    "-1",
+    "1e400",
+    "nan",
+    "true",
+    '""',
+    "[]",
+    "[[]]",
+    "{ }",
+    '"x"',
+    '"[link=x]y"',
+    "10" * 9,
+]
+
+
+def changed_toml(data: bytes, draw: random.Random) -> bytes:
+    """What stands behind an equals sign becomes another value, or a line is moved or doubled."""
+    lines = data.split(b"\n")
+    at = draw.randrange(len(lines))
+    key, equals, _ = lines[at].partition(b"=")
+    if equals and draw.random() < 0.7:
+        lines[at] = key + b"= " + draw.choice(_WORDS).encode()
+    elif draw.random() < 0.5:
+        lines.insert(draw.randrange(len(lines) + 1), lines[at])
+    else:
+        del lines[at]
+    return b"\n".join(lines)
+
+
+def changed(source: Source, draw: random.Random) -> tuple[str, bytes]:
+    """How it was changed, and what it is now."""
+    if draw.random() < 0.5:
+        how = draw.choice(BYTES)
+        return how, changed_bytes(source.data, how, draw)
+    if source.name.endswith(".toml"):
+        return "other values", changed_toml(source.data, draw)
+    return "other values", changed_json(source.data, draw)
+
+
+def wrong_with(source: Source, folder: Path, data: bytes) -> Iterator[str]:
+    """Read it; what should not have happened."""
+    path = folder / source.name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(data)
+    try:
+        with limited(), warnings.catch_warnings():
+            warnings.simplefilter("error")
+            told = source.read(folder, path)
+    except (Exception, Hang) as error:
+        yield f"{type(error).__name__}: {str(error)[:200]!r}"
+        return
+    finally:
+        path.unlink(missing_ok=True)
+    for line in told:
+        if not line.isprintable():
+            yield f"its refusal is no plain line: {line[:200]!r}"
+        if path.name not in line:
+            yield f"its refusal does not name the file: {line[:200]!r}"
+
+
+def test_a_file_with_other_contents_is_read_or_refused_in_a_line(
+    attack: Attack, tmp_path: Path
+) -> None:
+    found = sources(tmp_path / "made")
+    kinds = sorted({each.what for each in found})
+    folder, draw = tmp_path / "changed", attack.random(KIND)
+    folder.mkdir()
+
+    def attempt(number: int) -> Iterator[str]:
+        kind = draw.choice(kinds)
+        source = draw.choice([each for each in found if each.what == kind])
+        how, data = changed(source, draw)
+        attack.count(KIND, source.what)
+        for line in wrong_with(source, folder, data):
+            kept = tmp_path / f"kept-{number}-{Path(source.name).name}"
+            kept.write_bytes(data)
+            yield f"{source.name}, {how}, kept as {kept}: {line}"
+
+    attack.run(KIND, range(attack.times(TRIALS)), attempt, side_by_side=1)

@@ -1,0 +1,94 @@
+"""Put before a command's own code as ``sitecustomize``: it sends a signal at the n-th file change.
+
+A change is a call that makes, writes, syncs, cuts, renames or removes a file in the results folder.
+Changes are counted over all processes of one role: the manager, or the workers. Beside that it
+writes down what was promised: the cases whose line in a journal was on the disk (``fsync`` had
+returned), before anything else happens. It imports little and knows nothing of the suite.
+"""
+
+import json
+import os
+import sys
+
+FOLDER = os.environ["ATTACK_FOLDER"]
+NOTES = os.environ["ATTACK_NOTES"]
+ROLE = "worker" if "pytest" in sys.orig_argv else "manager"
+PLAN = json.loads(os.environ.get("ATTACK_PLAN", "null"))
+
+_write, _open, _close, _fstat = os.write, os.open, os.close, os.fstat
+
+
+def note(name, text):
+    """Append a line to a file of notes; its size is returned."""
+    file = _open(f"{NOTES}/{name}", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        _write(file, text.encode())
+        return _fstat(file).st_size
+    finally:
+        _close(file)
+
+
+def place(what):
+    """The path of a file or of an open one, or "" where it cannot be told."""
+    try:
+        if isinstance(what, int):
+            return os.readlink(f"/proc/self/fd/{what}")
+        return os.path.abspath(os.fsdecode(what))
+    except (OSError, TypeError, ValueError):
+        return ""
+
+
+def strike(count, when):
+    if PLAN is None or (ROLE, count, when) != (PLAN["role"], PLAN["at"], PLAN["when"]):
+        return
+    note("struck", f"{ROLE} {count} {when}\n")
+    if PLAN["group"]:
+        os.killpg(os.getpgid(0), PLAN["signal"])
+    else:
+        os.kill(os.getpid(), PLAN["signal"])
+
+
+def promise(path):
+    """Write down every case of which the journal holds a whole line."""
+    if not path.endswith(".journal.jsonl"):
+        return
+    with open(path, "rb") as file:
+        whole = file.read().rpartition(b"\n")[0].splitlines()
+    found = []
+    for line in whole:
+        entry = json.loads(line)
+        if "benchmark" in entry:
+            found.append(entry["benchmark"]["extra_info"]["lstm"]["case_id"])
+    if found:
+        note("promised", json.dumps([os.path.basename(path), found]) + "\n")
+
+
+def wrap(name, changes=lambda arguments, named: True):
+    plain = getattr(os, name)
+
+    def counted(*arguments, **named):
+        path = place(arguments[0]) if arguments else ""
+        if not path.startswith(FOLDER) or not changes(arguments, named):
+            return plain(*arguments, **named)
+        # One byte a change: the size counts them over processes.
+        count = note(f"changes-{ROLE}", ".")
+        note("told", f"{ROLE} {count} {name} {os.path.basename(path)}\n")
+        strike(count, "before")
+        result = plain(*arguments, **named)
+        if name == "fsync":
+            promise(path)
+        strike(count, "after")
+        return result
+
+    setattr(os, name, counted)
+
+
+def makes(arguments, named):
+    flags = arguments[1] if len(arguments) > 1 else named.get("flags", 0)
+    return bool(flags & os.O_CREAT)
+
+
+if "bench.run" in sys.orig_argv or ROLE == "worker":
+    for each in ("write", "fsync", "ftruncate", "replace", "rename", "unlink", "remove", "mkdir"):
+        wrap(each)
+    wrap("open", makes)

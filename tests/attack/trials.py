@@ -1,0 +1,76 @@
+"""Many trials of one kind: drawn from a seed, counted, run side by side, told when they fail."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+T = TypeVar("T")
+
+SIDE_BY_SIDE = 2
+"""Trials that wait for processes of their own: as many as the cores of a small machine."""
+
+MOST_SHOWN = 20
+"""Failures that are printed of a kind; the others are counted."""
+
+PATIENCE = 300.0
+"""Seconds after which a process counts as stuck. None of them works for more than a few, but the
+machine may be busy."""
+
+
+@dataclass
+class Attack:
+    """seed: of all that is drawn. size: of the numbers of trials, 1 being a release's. counts: of
+    each kind, how many trials there were, and of what."""
+
+    seed: int
+    size: float = 1.0
+    counts: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def random(self, kind: str) -> random.Random:
+        """Of one kind: what it draws does not depend on which others are run."""
+        return random.Random(f"{self.seed} {kind}")
+
+    def times(self, number: int) -> int:
+        """How many trials, where a release makes ``number``."""
+        return max(1, round(number * self.size))
+
+    def count(self, kind: str, what: str, number: int = 1) -> None:
+        """So many more of these."""
+        self.counts.setdefault(kind, Counter())[what] += number
+
+    def run(
+        self,
+        kind: str,
+        trials: Sequence[T],
+        attempt: Callable[[T], Iterable[str]],
+        side_by_side: int = SIDE_BY_SIDE,
+    ) -> None:
+        """All trials; ``attempt`` gives what it found wrong, a line each.
+
+        Raises AssertionError that names what was tried and what went wrong.
+        """
+
+        def one(trial: T) -> list[str]:
+            try:
+                return [f"{trial}: {wrong}" for wrong in attempt(trial)]
+            except subprocess.TimeoutExpired as error:
+                return [f"{trial}: did not end within {error.timeout:g} s"]
+
+        if side_by_side == 1:
+            found = list(map(one, trials))
+        else:
+            with ThreadPoolExecutor(side_by_side) as pool:
+                found = list(pool.map(one, trials))
+        self.count(kind, "trials", len(trials))
+        self.count(kind, "failed", sum(map(bool, found)))
+        wrong = [line for lines in found for line in lines]
+        if wrong:
+            more = [f"and {len(wrong) - MOST_SHOWN} more"] if len(wrong) > MOST_SHOWN else []
+            again = f"again: --attack-seed {self.seed}"
+            raise AssertionError("\n".join([f"{kind}:", *wrong[:MOST_SHOWN], *more, again]))
