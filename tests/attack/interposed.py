@@ -9,6 +9,8 @@ returned), before anything else happens. It imports little and knows nothing of 
 import json
 import os
 import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 FOLDER = os.environ["ATTACK_FOLDER"]
 NOTES = os.environ["ATTACK_NOTES"]
@@ -18,7 +20,7 @@ PLAN = json.loads(os.environ.get("ATTACK_PLAN", "null"))
 _write, _open, _close, _fstat = os.write, os.open, os.close, os.fstat
 
 
-def note(name, text):
+def note(name: str, text: str) -> int:
     """Append a line to a file of notes; its size is returned."""
     file = _open(f"{NOTES}/{name}", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
@@ -28,7 +30,7 @@ def note(name, text):
         _close(file)
 
 
-def place(what):
+def place(what: Any) -> str:
     """The path of a file or of an open one, or "" where it cannot be told."""
     try:
         if isinstance(what, int):
@@ -38,7 +40,7 @@ def place(what):
         return ""
 
 
-def strike(count, when):
+def strike(count: int, when: str) -> None:
     if PLAN is None or (ROLE, count, when) != (PLAN["role"], PLAN["at"], PLAN["when"]):
         return
     note("struck", f"{ROLE} {count} {when}\n")
@@ -48,7 +50,7 @@ def strike(count, when):
         os.kill(os.getpid(), PLAN["signal"])
 
 
-def promise(path):
+def promise(path: str) -> None:
     """Write down every case of which the journal holds a whole line."""
     if not path.endswith(".journal.jsonl"):
         return
@@ -63,10 +65,19 @@ def promise(path):
         note("promised", json.dumps([os.path.basename(path), found]) + "\n")
 
 
-def wrap(name, changes=lambda arguments, named: True):
+def always(arguments: Sequence[Any], named: Mapping[str, Any]) -> bool:
+    return True
+
+
+def makes(arguments: Sequence[Any], named: Mapping[str, Any]) -> bool:
+    flags = arguments[1] if len(arguments) > 1 else named.get("flags", 0)
+    return bool(flags & os.O_CREAT)
+
+
+def wrap(name: str, changes: Callable[[Sequence[Any], Mapping[str, Any]], bool] = always) -> None:
     plain = getattr(os, name)
 
-    def counted(*arguments, **named):
+    def counted(*arguments: Any, **named: Any) -> Any:
         path = place(arguments[0]) if arguments else ""
         if not path.startswith(FOLDER) or not changes(arguments, named):
             return plain(*arguments, **named)
@@ -81,11 +92,6 @@ def wrap(name, changes=lambda arguments, named: True):
         return result
 
     setattr(os, name, counted)
-
-
-def makes(arguments, named):
-    flags = arguments[1] if len(arguments) > 1 else named.get("flags", 0)
-    return bool(flags & os.O_CREAT)
 
 
 if "bench.run" in sys.orig_argv or ROLE == "worker":

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-_FIXED = [
+_FIXED: list[Any] = [
     *(None, True, False, -1, 0, 1, 2**31, 2**63, 2**64, 10**18, 10**400),
     *(0.0, -0.0, 5e-324, 1e-308, 1.7e308, float("inf"), float("-inf"), float("nan")),
     *("", " ", "cpu", "gpu:0", "copy", "\ud800", "<script>", "[/]", "\x1b[31m", "\0", "../x", "~"),

@@ -624,3 +624,12 @@ def test_a_mistake_in_a_grid_is_told_with_its_file_and_key(
         load(tmp_path, GOOD.replace(*change))
     assert str(raised.value).startswith(f"{tmp_path / 'my.toml'}: ")
     assert told in str(raised.value)
+
+
+def test_no_text_of_a_file_reaches_a_terminal_by_a_refusal(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('["\\u009b31m\\ud800 \\u202e"]', encoding="utf-8")
+    with pytest.raises(SuiteError) as told:
+        suites.load_cases(path, load(tmp_path, GOOD))
+    assert str(told.value).isprintable()
+    assert "[0] is " in str(told.value)

@@ -1,0 +1,141 @@
+"""The commands that read, with every format they write, and what each promises at its end."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.attack.trials import PATIENCE
+
+ROOT = Path(__file__).resolve().parents[2]
+
+READER_LEFT = 141
+"""Of every command, as docs/running.md says."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """arguments: of ``python -m``. FILES in them stands for the results that are read, OUT for a
+    file that is written, whose name ends in ``suffix``."""
+
+    arguments: tuple[str, ...]
+    suffix: str = ""
+
+    def __str__(self) -> str:
+        return " ".join(self.arguments)
+
+    @property
+    def module(self) -> str:
+        return self.arguments[0]
+
+    @property
+    def writes_a_file(self) -> bool:
+        return "OUT" in self.arguments
+
+    def with_paths(self, files: Path, out: Path) -> list[str]:
+        """The arguments for these results and this output file."""
+        paths = {"FILES": str(files), "OUT": str(out)}
+        return [paths.get(each, each) for each in self.arguments]
+
+
+def _formats(arguments: str, texts: Sequence[str], files: Sequence[str] = ()) -> Iterator[Command]:
+    given = tuple(arguments.split())
+    for kind in texts:
+        yield Command((*given, "--format", kind))
+    for kind in (*texts, *files):
+        yield Command((*given, "--format", kind, "--output", "OUT"), f".{kind}")
+
+
+def _all() -> Iterator[Command]:
+    every = ("terminal", "markdown", "csv", "json", "html", "svg")
+    yield from _formats("bench.report FILES", every, ["parquet"])
+    yield from _formats("bench.report --brief FILES", ("terminal", "markdown", "svg"))
+    yield from _formats("bench.history FILES", ("terminal", "markdown", "csv"), ["svg", "png"])
+    texts = ("terminal", "markdown", "csv", "json")
+    yield from _formats("bench.compare runs FILES FILES", texts)
+    yield from _formats("bench.compare backends FILES", texts)
+    yield from _formats("bench.compare published FILES", texts)
+    yield from _formats("bench.compare devices FILES", texts, ["svg", "png"])
+    yield from _formats("bench.truncation FILES", texts, ["svg", "png"])
+    question = "bench.recommend --batch 2 --hidden 4 --dependency 3 FILES"
+    for kind in ("text", "json"):
+        yield Command((*question.split(), "--format", kind))
+    for kind in ("terminal", "markdown"):
+        yield Command(("bench.learning", "--show", "FILES", "--format", kind))
+    yield Command(("bench.learning", "--show", "FILES", "--picture", "OUT"), ".svg")
+    for what in ("throughput", "speedup", "setup", "memory", "roofline"):
+        for suffix in (".svg", ".png", ".pdf"):
+            yield Command(("bench.plot", "FILES", "--what", what, "--output", "OUT"), suffix)
+    yield Command(("bench.run", "--list"))
+    yield Command(("bench.run", "--results", "FILES", "--resume"))
+    for kind in ("terminal", "json"):
+        yield Command(("bench.doctor", "--backends", "numpy", "--device", "cpu", "--format", kind))
+
+
+COMMANDS = tuple(_all())
+
+
+@functools.cache
+def documented(module: str) -> frozenset[int]:
+    """The exit codes that a command's own help names, and 141, which all have."""
+    told = subprocess.run(
+        [sys.executable, "-m", module, "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        env=os.environ | {"COLUMNS": "100"},
+    ).stdout
+    _, found, rest = told.partition("exit codes:")
+    if not found:
+        raise AssertionError(f"{module} --help names no exit codes")
+    return frozenset(map(int, re.findall(r"^  (\d+)\s{2,}\S", rest, re.MULTILINE))) | {READER_LEFT}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended; what it printed, where that could be read."""
+
+    code: int
+    out: bytes
+    err: bytes
+
+
+def start(
+    arguments: Sequence[str], environ: Mapping[str, str], cwd: Path | str = ROOT, **more: Any
+) -> Ended:
+    """A command run to its end. more: for ``subprocess.run``."""
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        **{
+            "cwd": cwd,
+            "env": environ,
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "timeout": PATIENCE,
+            **more,
+        },
+    )
+    return Ended(done.returncode, done.stdout or b"", done.stderr or b"")
+
+
+def wrong_end(module: str, ended: Ended, *, err_is_seen: bool = True) -> Iterator[str]:
+    """What of a command's end it has not promised: its code, a line for what went wrong."""
+    if ended.code not in documented(module):
+        yield f"exit code {ended.code}, which its help does not name: {ended.err[-300:]!r}"
+    for stream in (ended.out, ended.err):
+        if b"Traceback (most recent call last)" in stream or b"Exception ignored" in stream:
+            yield f"a traceback: {stream[-700:]!r}"
+    if b"Warning" in ended.err:
+        yield f"a warning: {ended.err[-300:]!r}"
+    said = ended.err.strip() or ended.out.strip()
+    if ended.code == 2 and err_is_seen and not said:
+        yield "it failed without a word"
