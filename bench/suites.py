@@ -60,9 +60,6 @@ UNTIMED = {
 }
 """What is asked for like a suite and has no cases to time: what it is, and its command."""
 
-LONGEST_ERROR = 1000
-"""Letters: a path may have 4,000, but of the hints that stand in it no more is read."""
-
 _SHARED_KEYS = ("backends", "devices", "modes", "gradients", "dtypes", "seconds")
 _SUITE_KEYS = ("schema", "name", "summary", "source", "memory", *_SHARED_KEYS, "groups")
 _LONGEST_ERROR = 2000  # letters; a list of the backends there are is a thousand
@@ -78,10 +75,6 @@ class SuiteError(ValueError):
 
     def __init__(self, told: str) -> None:
         super().__init__(printable(told, _LONGEST_ERROR))
-
-    def __init__(self, told: str) -> None:
-        # Names and values of the file stand in it.
-        super().__init__(printable(told, LONGEST_ERROR))
 
 
 @dataclass(frozen=True)
