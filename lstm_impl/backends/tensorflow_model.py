@@ -97,7 +97,9 @@ def _look() -> cuda.View:
 class TensorFlowBackend(Backend):
     """A backend whose layer is made of TensorFlow ops.
 
-    dynamic: one trace serves every batch and number of timesteps; else each shape has its own.
+    dynamic: one trace serves every number of timesteps; else each has its own. Each batch has its
+        own in any case: a user's function that is traced with tensors knows its batch, and a graph
+        that has to ask for it at run time takes longer, a small one much longer.
     """
 
     framework = "tensorflow"
@@ -435,8 +437,8 @@ class TensorFlowModel(Model):
         gradients: None for inference.
         """
         key: tuple[Any, ...] = (gradients, lengths is not None, masks is not None, optimizer)
-        if not self.backend.dynamic:
-            key = (*key, *x.shape)
+        batch = x.shape[0 if self.batch_major else 1]
+        key = (*key, batch) if self.backend.dynamic else (*key, *x.shape)
         if key not in self._functions:
             tf = self._tf
             body: Callable[..., tuple[Any, ...]] = self._inference_body
@@ -459,7 +461,7 @@ class TensorFlowModel(Model):
             self._functions[key] = tf.function(
                 step,
                 input_signature=self._signature(
-                    lengths is not None, masks is not None, gradients is not None
+                    batch, lengths is not None, masks is not None, gradients is not None
                 )
                 if self.backend.dynamic
                 else None,
@@ -468,19 +470,20 @@ class TensorFlowModel(Model):
             )
         return self._functions[key]
 
-    def _signature(self, lengths: bool, masks: bool, training: bool) -> list[Any]:
+    def _signature(self, batch: int, lengths: bool, masks: bool, training: bool) -> list[Any]:
         tf, spec = self._tf, self.spec
+        outer = [batch, None] if self.batch_major else [None, batch]
 
         def sequence(features: int) -> Any:
-            return tf.TensorSpec([None, None, features], self.compute_dtype)
+            return tf.TensorSpec([*outer, features], self.compute_dtype)
 
-        state = tf.TensorSpec([spec.state_layers, None, spec.hidden_size], self.compute_dtype)
+        state = tf.TensorSpec([spec.state_layers, batch, spec.hidden_size], self.compute_dtype)
         optional = {}
         if lengths:
-            optional["lengths"] = tf.TensorSpec([None], tf.int32)
+            optional["lengths"] = tf.TensorSpec([batch], tf.int32)
         if masks:
             optional["masks"] = tf.TensorSpec(
-                [spec.num_layers - 1, None, None, spec.output_size], self.compute_dtype
+                [spec.num_layers - 1, None, batch, spec.output_size], self.compute_dtype
             )
         signature = [sequence(spec.input_size), state, state, optional]
         return signature + ([sequence(spec.output_size), state, state] if training else [])

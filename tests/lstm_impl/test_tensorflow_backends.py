@@ -209,11 +209,18 @@ def test_the_gradient_stops_at_the_edge_of_a_window(name: str) -> None:
     "name",
     ["while_loop", "while_loop+hoisted", "partial_unroll@3", "scan", "block_lstm", "keras"],
 )
-def test_another_batch_or_number_of_timesteps_is_not_traced_again(name: str) -> None:
-    model = build(name, LSTMSpec(3, 4))
-    for batch, timesteps in ((2, 3), (5, 3), (2, 8), (1, 1)):
-        model.forward(np.zeros((timesteps, batch, 3)))
-    assert model.trace_count() == 1
+@pytest.mark.parametrize("batch_major", [False, True])
+def test_another_number_of_timesteps_is_not_traced_again_and_another_batch_is(
+    name: str, batch_major: bool
+) -> None:
+    spec = LSTMSpec(3, 4)
+    model: Any = get_backend(name).build(spec, LSTMWeights.random(spec), batch_major=batch_major)
+    traces = []
+    for batch, timesteps in ((2, 3), (2, 8), (2, 1), (5, 3), (2, 4), (5, 9)):
+        shape = (batch, timesteps, 3) if batch_major else (timesteps, batch, 3)
+        model.forward(np.zeros(shape))
+        traces.append(model.trace_count())
+    assert traces == [1, 1, 1, 2, 2, 2]
 
 
 def compilations(run: Any) -> int:
