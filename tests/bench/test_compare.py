@@ -744,8 +744,10 @@ def test_output_goes_to_a_file_and_one_that_cannot_be_written_is_an_error(
     told = Path("out.txt").read_text()
     assert "SLOWER" in told
     assert "\x1b" not in told
-    assert compare.main([*slower, "--output", "no/such/folder.txt"]) == 2
-    assert "no/such/folder.txt cannot be written" in capsys.readouterr().err
+    assert compare.main([*slower, "--output", "a/new/folder.txt"]) == 0  # as of every command
+    assert Path("a/new/folder.txt").read_text() == told
+    assert compare.main([*slower, "--output", "out.txt/folder.txt"]) == 2
+    assert "out.txt/folder.txt cannot be written" in capsys.readouterr().err
 
 
 HOSTILE = "a|b`c\n<script>@you [x](y) \x1b[31m::error::##[add-path] \u202e " + "z" * 300
