@@ -25,9 +25,9 @@ from bench.stats import (
     CaseInterval,
     Comparison,
     RunSamples,
+    all_slower,
     case_intervals,
     compare_all,
-    faster_than_each,
 )
 from bench.validity import UNDOUBTED, Doubt, Validity, doubts_of_ratio, of_ratio, pooled
 
@@ -54,7 +54,8 @@ class Row:
     base: the baseline's row, None if that was not measured there or is this one.
     to_baseline: this row's time over the baseline's.
     ratio_doubts: why that ratio is not to be trusted, those of either side among them.
-    ahead: only with rank 1 and if there is a next one: its time over the next one's.
+    ahead: only with rank 1 and if there is a next one: its time over the next one's. behind: only
+        with rank 1: what each other takes over it, by backend.
     fastest: whether it is FASTER than each other of the group, judged together; of the others those
         that are INVALID do not count, and it is not if a ratio is doubtful.
     """
@@ -79,6 +80,7 @@ class Row:
     to_baseline: Comparison | None = None
     ratio_doubts: tuple[Doubt, ...] = ()
     ahead: Comparison | None = None
+    behind: Mapping[str, Comparison] = field(default_factory=dict, repr=False)
     fastest: bool = False
 
     @property
@@ -415,14 +417,14 @@ def _judge(places: Sequence[_Place]) -> None:
             )
             base = _base(ranked, place.baseline)
             pairs.extend((row, base) for row in ranked if base is not None and row is not base)
-            # If the baseline is first, what it is to the others is there already, the other way.
+            # Of the baseline they are there already; what is first over it is turned around.
             if ranked and ranked[0] is not base:
-                pairs.extend((ranked[0], row) for row in ranked[1:] if row is not base)
+                pairs.extend((row, ranked[0]) for row in ranked[1:] if row is not base)
             place.groups[number] = [*ranked, *(row for row in group if not row.measured)]
     distinct = {(id(new), id(base)): (new.runs, base.runs) for new, base in pairs}
     ratios = dict(zip(distinct, compare_all(list(distinct.values())), strict=True))
     firsts: list[Row] = []
-    against: list[list[Comparison]] = []
+    others: list[list[Comparison]] = []
     for place in places:
         for group in place.groups:
             base = _base(group, place.baseline)
@@ -432,8 +434,8 @@ def _judge(places: Sequence[_Place]) -> None:
                 _settle(row, index + 1, base, ratios, second)
             if ranked:
                 firsts.append(ranked[0])
-                against.append(_against(ranked, ratios))
-    for row, fastest in zip(firsts, faster_than_each(against), strict=True):
+                others.append(_behind(ranked, ratios))
+    for row, fastest in zip(firsts, all_slower(others), strict=True):
         if fastest:
             object.__setattr__(row, "fastest", True)
 
@@ -442,16 +444,18 @@ def _base(group: Sequence[Row], baseline: str) -> Row | None:
     return next((row for row in group if row.measured and row.case.backend == baseline), None)
 
 
-def _against(
+def _behind(
     ranked: Sequence[Row], ratios: Mapping[tuple[int, int], Comparison]
 ) -> list[Comparison]:
-    """The first of a group against each other that is not INVALID; none if one is doubtful."""
+    """What each other that is not INVALID takes over the first; none if a ratio is doubtful."""
     first, *others = ranked
-    others = [row for row in others if not row.invalid]
+    found = {row.case.backend: _ratio(row, first, ratios) for row in others}
+    object.__setattr__(first, "behind", found)
+    valid = [row for row in others if not row.invalid]
     side = first.validity, first.runs
-    if first.invalid or any(of_ratio(side, (row.validity, row.runs)) for row in others):
+    if first.invalid or any(of_ratio((row.validity, row.runs), side) for row in valid):
         return []
-    return [_ratio(first, row, ratios) for row in others]
+    return [found[row.case.backend] for row in valid]
 
 
 def _ratio(new: Row, base: Row, ratios: Mapping[tuple[int, int], Comparison]) -> Comparison:

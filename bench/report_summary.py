@@ -37,9 +37,9 @@ from bench.stats import (
     Comparison,
     RunSamples,
     Verdict,
+    all_slower,
     compare,
     compare_all,
-    faster_than_each,
     geometric_mean,
 )
 from bench.truncation_cost import cost, streams
@@ -240,7 +240,7 @@ def _answer(table: Table) -> str:
     judged = {second: ahead}
     if ahead.verdict is Verdict.FASTER:
         judged |= {other: _over_all(rows[first], rows[other]) for other in whole[2:]}
-    (fastest,) = faster_than_each([list(judged.values())])
+    (fastest,) = all_slower([[found.inverse for found in judged.values()]])
     if ahead.verdict is Verdict.SAME:
         lead = f"{name(first)} and {name(second)} have the shortest times, alike within 2%"
     elif fastest and not doubtful:
@@ -282,8 +282,16 @@ def _rows(table: Table, backend: str) -> list[Row]:
 
 def _over_all(new: Sequence[Row], base: Sequence[Row]) -> Comparison:
     """The ratio over all groups, in which both sides stand in the same order."""
-    pairs = [(one.runs, other.runs) for one, other in zip(new, base, strict=True)]
-    found = compare_all(pairs)
+    found = [one.behind.get(other.case.backend) for one, other in zip(new, base, strict=True)]
+    known = [each for each in found if each is not None]
+    if len(known) == len(found):  # what leads everywhere was held against all others already
+        return _together(known).inverse
+    return _together(
+        compare_all([(one.runs, other.runs) for one, other in zip(new, base, strict=True)])
+    )
+
+
+def _together(found: Sequence[Comparison]) -> Comparison:
     return found[0] if len(found) == 1 else geometric_mean(found)
 
 

@@ -429,8 +429,8 @@ def geometric_mean(comparisons: Sequence[Comparison]) -> Comparison:
     return replace(found, new_logs=new, base_logs=base)
 
 
-def faster_than_each(groups: Sequence[Sequence[Comparison]]) -> list[bool]:
-    """Of each group of comparisons of one new side, whether it is FASTER than every base.
+def all_slower(groups: Sequence[Sequence[Comparison]]) -> list[bool]:
+    """Of each group of comparisons with one base, whether all are SLOWER: it is the fastest.
 
     They are judged together: each p-value must stand at the level over their number (Bonferroni).
     Holm's method is no help where all must stand: it would leave the weakest, which is the one that
@@ -442,13 +442,13 @@ def faster_than_each(groups: Sequence[Sequence[Comparison]]) -> list[bool]:
     if not every:
         return [False] * len(groups)
     numbers = np.array([(each.log_ratio, each.standard_error, each.degrees) for each in every])
-    p_values = p_slower(-numbers[:, 0], numbers[:, 1], numbers[:, 2]).tolist()
+    p_values = p_slower(numbers[:, 0], numbers[:, 1], numbers[:, 2]).tolist()
     told, start = [], 0
     for group in groups:
         p, start = p_values[start : start + len(group)], start + len(group)
         told.append(
             bool(group)
-            and all(found.verdict is Verdict.FASTER for found in group)
+            and all(found.verdict is Verdict.SLOWER for found in group)
             and max(p) <= GATE_LEVEL / len(p)
         )
     return told
