@@ -29,8 +29,9 @@ def few() -> Report:
 def test_a_shapes_backends_are_told_the_fastest_first_with_ratio_and_verdict(few: Report) -> None:
     lines = as_text(few, draw=draw).splitlines()
     start = lines.index("cpu, training")
-    shape = "batch 2 × 10 steps, 3 in, 4 hidden, gradients of weights, input, state"
-    assert lines[start + 1] == shape
+    assert (
+        lines[start + 1] == "batch 2 × 10 steps, 3 in, 4 hidden, gradients of weights, input, state"
+    )
     first = r"  ★  while_loop\+xla +21\.2 ms +16\.2–27\.8 +FASTER +1\.95 times as fast"
     assert re.match(first + r" \(1\.63–2\.33\) +█", lines[start + 2])
     assert re.match(r"     keras +41\.4 ms +31\.6–54\.2 +baseline +█", lines[start + 3])
