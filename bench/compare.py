@@ -33,7 +33,8 @@ exit codes:
   0  the comparison was made, and no --fail-on rule was broken
   1  a case broke the --fail-on rule
   2  bad input, whatever else was found: an option, a file that cannot be read (the good
-     files beside it are still shown), nothing that --fail-on could have judged
+     files beside it are still shown), nothing that --fail-on could have judged; or the
+     output cannot be written
 
 verdicts: FASTER and SLOWER where the 99.5% interval of time_new / time_base excludes 1,
 SAME where it lies within 2% of 1, else UNCLEAR. --fail-on corrects for the number of cases

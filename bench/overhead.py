@@ -66,8 +66,9 @@ def overhead(measurements: Iterable[Measurement], spent: float) -> Overhead:
         inside = float(each.samples.sum()) * each.calls
         seconds = {key: value or 0.0 for key, value in each.setup.items()}
         measured += inside
-        # Files of before it was recorded have no ``timing_s``.
-        warm_up += max(0.0, seconds.get("timing_s", inside) - inside)
+        # Each has an even part of its group's time: what one had less of, another had more. Files
+        # of before it was recorded have no ``timing_s``.
+        warm_up += seconds.get("timing_s", inside) - inside
         for key in ("build_s", "trace_s", "first_call_s"):
             first_use += seconds.get(key, 0.0)
         gate += seconds.get("gate_s", 0.0)
@@ -76,4 +77,5 @@ def overhead(measurements: Iterable[Measurement], spent: float) -> Overhead:
         roofs += seconds.get("roofs_s", 0.0)
         took = (each.memory or {}).get("seconds")
         memory += took if isinstance(took, int | float) else 0.0
+    warm_up = max(0.0, warm_up)
     return Overhead(spent, measured, warm_up, first_use, gate, evidence, memory, starting, roofs)

@@ -55,7 +55,7 @@ WARMUP_BLOCKS = 6
 """Blocks that the steady state is looked for in, during warm-up: two halves of three, which fall
 apart by chance in one of ten cases, and one more round settles it."""
 
-WARMUP_SHARE = 0.15
+WARMUP_SHARE = 0.1
 """Part of the time that warm-up may take; a step that has not settled by then is measured as it is
 and marked by ``Series.steady``. It was called several times before, by first use and the gate: over
 600 series of the reference results the first block took 1.5 to 4% longer than the samples' median,

@@ -248,7 +248,7 @@ def test_a_file_that_cannot_be_written_is_told_in_one_line_by_the_command_itself
     done = subprocess.run(
         [
             *(sys.executable, "-m", "bench.compare", "published", str(tmp_path / "a.json")),
-            *("--output", str(tmp_path / "none" / "x")),
+            *("--output", str(tmp_path / "a.json" / "x")),
         ],
         capture_output=True,
         text=True,
@@ -257,4 +257,4 @@ def test_a_file_that_cannot_be_written_is_told_in_one_line_by_the_command_itself
     )
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
-    assert "cannot be written: No such file" in done.stderr
+    assert "cannot be written: Not a directory" in done.stderr

@@ -342,7 +342,7 @@ def test_on_a_terminal_the_line_moves(monkeypatch: pytest.MonkeyPatch) -> None:
 
     shown = io.StringIO()
     console = Console(file=shown, force_terminal=True, width=100, color_system=None)
-    monkeypatch.setattr(echo, "Console", lambda: console)
+    monkeypatch.setattr(echo, "text_console", lambda: console)
     assert run("--epochs", "1") == 0
     assert "epoch 1/1  window 20/20" in shown.getvalue()
     assert "loss 0.6" in shown.getvalue()

@@ -52,6 +52,15 @@ def test_each_second_is_counted_once() -> None:
     assert sum(seconds for _, seconds in found.parts()) == pytest.approx(found.outside)
 
 
+def test_what_one_of_a_group_had_more_of_than_its_even_part_another_had_less_of() -> None:
+    one = replace(a_measurement(), setup={"timing_s": 100.0})
+    other = replace(one, calls=2 * one.calls)
+    even = 1.2 * (inside(one) + inside(other)) / 2
+    pair = [replace(each, setup={"timing_s": even}) for each in (one, other)]
+    assert inside(one) < even < inside(other)
+    assert overhead(pair, 1000.0).warm_up == pytest.approx(2 * even - inside(one) - inside(other))
+
+
 def test_files_of_before_it_was_recorded_have_it_in_the_rest() -> None:
     one = replace(a_measurement(), setup={"build_s": 1.0, "trace_s": None, "first_call_s": 2.0})
     found = overhead([one], 10.0)

@@ -504,7 +504,9 @@ def test_the_header_and_the_end_tell_what_a_person_needs(project: Project) -> No
     (path,) = done.files
     assert f"results: {path}" in done.out
     assert f"read them: python -m bench.report {path}" in done.out
-    assert re.search(r"3 cases measured, 3 of them INVALID:\n  .+; .+--lstm-budget", done.out)
+    # So few samples leave a time doubtful; a busy machine may make it INVALID besides.
+    told = r"3 cases measured, .*(doubtful time|INVALID).*:\n(  .+\n)*  .+; .+--lstm-budget"
+    assert re.search(told, done.out)
 
 
 def test_in_the_usual_folder_the_next_command_needs_no_argument(project: Project) -> None:

@@ -282,8 +282,8 @@ def test_filters_change_what_is_shown(opened: Opened) -> None:
 
     opened.choose("Batch", "128")
     assert {row[1] for row in opened.table()} == {
-        "batch 128 × 100 steps, 64 in, 64 hidden",
-        "batch 128 × 100 steps, 256 in, 256 hidden",
+        "batch 128 × 100 steps, 64 in, 64 hidden, gradients of weights, input, state",
+        "batch 128 × 100 steps, 256 in, 256 hidden, gradients of weights, input, state",
     }
     opened.choose("Device", "gpu:0")
     assert "training on gpu:0" in opened.answer
