@@ -4,9 +4,11 @@ Checking a hundred thousand measurements again each time they are looked at take
 judging them. So a file that was read, and with that checked in full, is kept in one Parquet file in
 ``.cache`` beside it, from where it comes back as the same objects in a fraction of the time; SQL
 can be asked of that file too (``docs/sql.md``). What is kept stands for a result file of the same
-name and content, by its hash, and for rules of checking that are exactly those of now. Where
-pyarrow is missing, the folder is small or cannot be written, or what is kept is damaged, files are
-read as if this room were not there. It opens no JSON of results and makes no statistics.
+name and content, by its hash, and for rules of checking that are exactly those of now; all of it
+is sealed with a secret of the user's, since a folder of results may come from anywhere, and its
+cache with it. Where pyarrow is missing, the folder is small or cannot be written, or what is kept
+is damaged or somebody else's, files are read as if this room were not there. It opens no JSON of
+results and makes no statistics.
 """
 
 from __future__ import annotations
@@ -14,9 +16,11 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import hmac
 import importlib
 import json
 import os
+import secrets
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -25,8 +29,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from platformdirs import user_cache_path
+
+from bench.reading import regular_bytes
 from bench.result_columns import LISTS, Rows, table, together, with_rare_in_columns
-from bench.result_fields import Field, printable
+from bench.result_fields import Field, ResultError, printable
 from bench.result_schema import ResultFile, Run, parse_outcome, parse_run
 from bench.result_writer import unfinished_name
 
@@ -38,8 +45,13 @@ Read: TypeAlias = Callable[[Path], ResultFile]
 
 FOLDER = ".cache"
 NAME = "measurements.parquet"
-DIGEST_NAME = "measurements.sha256"
-"""Beside it, its hash in the form of ``sha256sum``: a bit that has changed is noticed."""
+SEAL_NAME = "measurements.seal"
+"""Beside it, its hash under the user's secret: neither a bit that has changed nor a whole cache
+that somebody else has made is believed over the results."""
+
+SECRET_NAME = "results-cache.secret"
+"""In the user's own cache folder."""
+_SECRET_SIZE = 32
 
 SWITCH = "LSTM_CACHE"
 """The environment variable that switches caches off where it is ``off``."""
@@ -74,9 +86,9 @@ class Reader:
         for path in paths:
             with contextlib.suppress(OSError, ValueError):
                 sizes.setdefault(path.parent, {})[path.name] = path.stat().st_size
-        for folder, found in sizes.items():
-            if sum(found.values()) >= WORTH_KEEPING:
-                self._stores[folder] = _Store(folder, found)
+        large = [each for each, found in sizes.items() if sum(found.values()) >= WORTH_KEEPING]
+        if large and (secret := _secret()) is not None:
+            self._stores = {folder: _Store(folder, sizes[folder], secret) for folder in large}
 
     def run(self, path: Path) -> Run | None:
         """The run of a file in a large folder, None of one in another.
@@ -154,6 +166,7 @@ class _Store:
 
     folder: Path
     sizes: dict[str, int]
+    secret: bytes = field(repr=False)
     new: dict[str, tuple[_Kept, pa.Table]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -172,9 +185,9 @@ class _Store:
 
         # In one go: what another process writes in the meantime must not be mixed into it.
         content = self.path.read_bytes()
-        stored = self.path.with_name(DIGEST_NAME).read_text("ascii").split()
-        if stored[0] != hashlib.sha256(content).hexdigest():
-            return
+        stored = self.path.with_name(SEAL_NAME).read_text("ascii").strip()
+        if not hmac.compare_digest(stored, _seal(content, self.secret)):
+            return  # damaged, or somebody else's
         file = parquet.ParquetFile(pa.BufferReader(content))
         data = file.schema_arrow.metadata or {}
         if data.get(b"lstm.rules") != _fingerprint().encode():
@@ -285,18 +298,18 @@ class _Store:
             # As other tools do, so that no version control takes it up.
             (folder / ".gitignore").write_text("*\n", encoding="utf-8")
         part = folder / unfinished_name("results", ".part")
-        sums = part.with_suffix(".sum")
+        seal = part.with_suffix(".sum")
         try:
             plain = [name for name in rows.column_names if name not in LISTS]
             parquet.write_table(rows, part, use_dictionary=plain, compression="zstd")
-            sums.write_text(f"{_digest(part)}  {NAME}\n", encoding="ascii")
+            seal.write_text(f"{_seal(part.read_bytes(), self.secret)}\n", encoding="ascii")
             # Of two processes that do this at once one may win here and the other there: then the
-            # hash is wrong, and the next reader makes both anew.
+            # seal is wrong, and the next reader makes both anew.
             part.replace(self.path)
-            sums.replace(self.path.with_name(DIGEST_NAME))
+            seal.replace(self.path.with_name(SEAL_NAME))
             pa.default_memory_pool().release_unused()
         finally:
-            for each in (part, sums):
+            for each in (part, seal):
                 with contextlib.suppress(OSError):
                     each.unlink(missing_ok=True)
 
@@ -329,6 +342,37 @@ def _digest(path: Path) -> str | None:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ValueError):
         return None
+
+
+def _seal(content: bytes, secret: bytes) -> str:
+    """A hash that nobody makes without the secret (BLAKE2 with a key, RFC 7693)."""
+    return hashlib.blake2b(content, key=secret, digest_size=32).hexdigest()
+
+
+def _secret() -> bytes | None:
+    """The user's, made when it is first asked for; None where there is no place to keep one."""
+    try:
+        path = user_cache_path("lstm-benchmark-suite") / SECRET_NAME
+        if not path.is_absolute():
+            return None  # without a home "~" stays as it is
+        if not path.exists():
+            _make_secret(path)
+        # Read again: of two processes that make one at once, both go by the later one's.
+        found = regular_bytes(path, _SECRET_SIZE)
+    except (OSError, RuntimeError, ResultError):
+        return None
+    return found if len(found) == _SECRET_SIZE else None
+
+
+def _make_secret(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(unfinished_name("results-cache"))
+    try:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(_SECRET_SIZE))
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 @cache

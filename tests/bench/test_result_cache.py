@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-import hashlib
 import io
 import json
 import os
 import random
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,13 +25,25 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench import report, result_cache, results
-from bench.result_cache import DIGEST_NAME, FOLDER, NAME, SWITCH
+from bench.result_cache import FOLDER, NAME, SEAL_NAME, SWITCH
 from bench.result_fields import LONGEST, SHORTEST
 from bench.results import OUTCOMES, ResultFile, Results
 from tests.bench.made_store import SHAPES, make_store
 
 GOLDEN = Path(__file__).parent / "golden"
 GIBIBYTE = 2**30
+
+
+@pytest.fixture(autouse=True)
+def _secret_of_its_own(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The user's own is none of the tests'."""
+    be_another_user(monkeypatch, tmp_path_factory.mktemp("home"))
+
+
+def be_another_user(patch: pytest.MonkeyPatch, home: Path) -> None:
+    patch.setattr(result_cache, "user_cache_path", lambda name: home / ".cache" / name)
 
 
 @pytest.fixture
@@ -84,7 +96,7 @@ def read_without(folder: Path) -> Results:
 labels = st.text(min_size=1, max_size=8).filter(str.strip)
 times = st.floats(SHORTEST, LONGEST)
 figures = st.none() | st.dictionaries(
-    labels, st.none() | st.text(max_size=5) | st.floats(0, 1e300), max_size=3
+    labels, st.none() | st.text(max_size=5) | st.just(0.0) | st.floats(1e-30, 1e30), max_size=3
 )
 free = st.dictionaries(
     st.text(max_size=5),
@@ -267,29 +279,29 @@ def test_a_file_that_is_gone_goes_from_it_and_a_new_one_comes(
 
 def damages(folder: Path) -> Iterator[None]:
     """One damage after the other, each to a whole cache."""
-    table, digest = folder / FOLDER / NAME, folder / FOLDER / DIGEST_NAME
+    table, seal = folder / FOLDER / NAME, folder / FOLDER / SEAL_NAME
     rng = random.Random(0)
-    whole, hashed = table.read_bytes(), digest.read_bytes()
+    whole, sealed = table.read_bytes(), seal.read_bytes()
+    secret = result_cache._secret()
+    assert secret is not None
 
-    def put(content: bytes, sums: bytes | None = None) -> None:
+    def put(content: bytes, told: bytes | None = None) -> None:
         table.write_bytes(content)
-        digest.write_bytes(
-            f"{hashlib.sha256(content).hexdigest()}  {NAME}\n".encode() if sums is None else sums
-        )
+        seal.write_bytes(result_cache._seal(content, secret).encode() if told is None else told)
 
     for _ in range(20):
         damaged = bytearray(whole)
         damaged[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
-        put(bytes(damaged), hashed)
+        put(bytes(damaged), sealed)
         yield
     for content in (b"", b"PAR1", whole[:-100], b"not Parquet at all"):
-        put(content)  # with its right hash
+        put(content)  # with its right seal
         yield
-    for sums in (b"", b"\xff\xfe", b"0" * 64):
-        put(whole, sums)
+    for told in (b"", b"\xff\xfe", b"0" * 64):
+        put(whole, told)
         yield
     put(whole)
-    digest.unlink()
+    seal.unlink()
     yield
     put(whole)
     table.unlink()
@@ -331,6 +343,64 @@ def test_a_damaged_cache_is_made_anew(folder: Path, monkeypatch: pytest.MonkeyPa
     assert len(read) == 4
 
 
+def forge(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Put a cache beside the results whose every hash is right and whose times are not theirs."""
+    with tempfile.TemporaryDirectory() as place:
+        for path in folder.glob("*.json"):
+            document = json.loads(path.read_text())
+            for entry in document["benchmarks"]:
+                entry["stats"]["data"] = [0.5 * each for each in entry["stats"]["data"]]
+            (Path(place) / path.name).write_text(json.dumps(document))
+        real = result_cache._digest
+        with patch.context() as claims:
+            claims.setattr(result_cache, "_digest", lambda path: real(folder / path.name))
+            results.collect([place])
+        shutil.rmtree(folder / FOLDER, ignore_errors=True)
+        shutil.copytree(Path(place) / FOLDER, folder / FOLDER)
+
+
+def test_a_cache_that_somebody_else_has_made_is_not_believed_over_the_results(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without = plain(read_without(folder))
+    with monkeypatch.context() as patch:
+        be_another_user(patch, tmp_path / "forger")
+        forge(folder, patch)
+        # Whoever made it is shown what stands in it: the forgery is a whole one.
+        assert plain(results.collect([folder])) != without
+    with counted(monkeypatch) as read:
+        assert plain(results.collect([folder])) == without
+        assert len(read) == 4
+        assert plain(results.collect([folder])) == without
+    assert len(read) == 4  # it was made anew
+
+
+def test_the_secret_is_the_users_alone_and_stays_the_same(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    be_another_user(monkeypatch, tmp_path / "home")
+    results.collect([folder])
+    first = result_cache._secret()
+    assert first is not None
+    assert first == result_cache._secret()
+    (path,) = (each for each in (tmp_path / "home").rglob("*") if each.is_file())
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert first not in b"".join(
+        each.read_bytes() for each in folder.parent.rglob("*") if each.is_file() and each != path
+    )
+
+
+def test_without_a_place_for_the_secret_files_are_read_as_without_a_cache(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    for home in (tmp_path / "file", Path("~")):
+        be_another_user(monkeypatch, home)
+        assert plain(results.collect([folder])) == plain(read_without(folder))
+    assert not (folder / FOLDER).exists()
+    assert not Path("~").exists()
+
+
 def test_where_no_cache_can_be_written_a_note_says_so(folder: Path) -> None:
     (folder / FOLDER).write_text("a file, not a folder")
     found = results.collect([folder])
@@ -353,7 +423,7 @@ def test_nothing_is_made_where_it_is_off_or_pyarrow_is_missing_or_the_folder_is_
     assert not (folder / FOLDER).exists()
     results.collect([folder])
     assert (folder / FOLDER / ".gitignore").read_text() == "*\n"
-    assert {each.name for each in (folder / FOLDER).iterdir()} == {".gitignore", NAME, DIGEST_NAME}
+    assert {each.name for each in (folder / FOLDER).iterdir()} == {".gitignore", NAME, SEAL_NAME}
 
 
 # -- at scale
