@@ -25,6 +25,9 @@ BAD_INPUT = 2
 READER_LEFT = 128 + 13
 """What a shell says of a tool that SIGPIPE ended: whoever read the output has seen enough."""
 
+_LONGEST_COMMAND = 10_000
+"""Letters. A path has 4,096 at most, and few commands name many."""
+
 NARROWEST = 20
 """Columns. A terminal that claims fewer, as COLUMNS=0 does, does not know its width."""
 
@@ -97,6 +100,11 @@ def python() -> str:
         return "python"
     near = here.is_relative_to(Path.cwd())
     return shlex.quote(str(here.relative_to(Path.cwd()) if near else here))
+
+
+def told(command: str) -> str:
+    """A command that a person is told to type: a folder's name in it may hold anything."""
+    return printable(command, _LONGEST_COMMAND)
 
 
 def add_result_paths(parser: argparse.ArgumentParser, default: str = "the latest results") -> None:

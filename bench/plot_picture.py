@@ -198,7 +198,7 @@ def _value_bars(axes: Axes, plot: Plot, panel: dict[str, Row], places: dict[str,
     bars = {name: bar for name, row in panel.items() if (bar := _bar(plot, row)) is not None}
     longest = max((bar.value for bar in bars.values()), default=1.0)
     # A whisker of one process reaches far: beyond twice the longest bar it leaves the panel.
-    most = max((min(bar.high, 2 * longest) for bar in bars.values()), default=1.0)
+    most = max((min(bar.high, 2 * longest) for bar in bars.values()), default=1.0) or 1.0
     for name, bar in bars.items():
         row, place = panel[name], places[name]
         axes.barh(place, bar.value, **_look(plot, row))

@@ -264,7 +264,7 @@ def _show(
         )
     print("To measure precisely this:")
     for command in commands:
-        print(f"  {command}")
+        print(f"  {command_line.told(command)}")
 
 
 def _width() -> int:

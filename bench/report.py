@@ -100,7 +100,8 @@ def _report(options: argparse.Namespace) -> int:
         if options.brief:
             paths = "".join(f" {shlex.quote(str(path))}" for path in options.paths)
             command = f"{command_line.python()} -m bench.report{paths}"
-            console.print(f"all of it: {command}", style="bold", soft_wrap=True)
+            told = f"all of it: {command_line.told(command)}"
+            console.print(told, style="bold", soft_wrap=True)
     elif options.output is None and kind == "csv":
         from bench.report_data import write_comma_separated
 

@@ -268,12 +268,17 @@ def _setup(field: Field) -> dict[str, float | None]:
         # compile_s is a difference of two measured times, and noise can turn it under zero.
         if value is not None and value < 0 and key != "compile_s":
             raise field[key].error("a number of at least 0")
+        if value is not None and 0 < abs(value) < SMALLEST_FIGURE:
+            raise field[key].error(f"0 or a time of at least {SMALLEST_FIGURE:g}")
     return seconds
 
 
 LARGEST_FIGURE = 1e30
 """Of bytes, operations, joules: beyond what there is, and so far from the largest number that sums
 and squares of it, and the axes of a picture, are still finite."""
+
+SMALLEST_FIGURE = 1e-30
+"""But for 0: so that one over it is finite, too."""
 
 _MEMORY_NUMBERS = ("peak_bytes", "steady_bytes", "seconds")
 
@@ -296,11 +301,13 @@ def _figures(field: Field) -> Figures | None:
         if (
             value is None
             or isinstance(value, str)
-            or (type(value) is float and 0 <= value <= LARGEST_FIGURE)
+            or (type(value) is float and SMALLEST_FIGURE <= value <= LARGEST_FIGURE)
         ):
             figures[key] = value
-        else:
-            figures[key] = field[key].number(0.0, LARGEST_FIGURE)
+            continue
+        figures[key] = number = field[key].number(0.0, LARGEST_FIGURE)
+        if 0 < number < SMALLEST_FIGURE:
+            raise field[key].error(f"0 or a number from {SMALLEST_FIGURE:g} to {LARGEST_FIGURE:g}")
     return figures
 
 

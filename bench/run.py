@@ -502,12 +502,12 @@ def _rows(files: Sequence[ResultFile]) -> list[Row]:
 
 def _again(folder: Path) -> str:
     where = "" if folder == expanded(default_folder()) else f" --results {shlex.quote(str(folder))}"
-    return f"{command_line.python()} -m bench.run{where}"
+    return command_line.told(f"{command_line.python()} -m bench.run{where}")
 
 
 def _report(folder: Path) -> str:
     where = "" if folder == expanded(default_folder()) else f" {shlex.quote(str(folder))}"
-    return f"{command_line.python()} -m bench.report{where}"
+    return command_line.told(f"{command_line.python()} -m bench.report{where}")
 
 
 def _short(seconds: float | None) -> str:

@@ -1,0 +1,407 @@
+"""Every command that shows result files, with whatever a file may hold.
+
+A file may come from anywhere: its texts stay text in every format, and no figure that its reader
+lets through makes a table or a picture fail.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import warnings
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from markdown_it import MarkdownIt
+
+from bench import (
+    compare,
+    doctor,
+    environment,
+    history,
+    learning,
+    plot,
+    recommend,
+    report,
+    result_fields,
+    result_schema,
+    truncation,
+)
+from bench.doctor import Diagnosis
+from bench.result_schema import Reason
+from bench.survey import Entry, Survey
+from bench.terminal import text_console
+from lstm_impl import Availability
+from tests.bench.made_texts import CLOSING, LINK, PAYLOADS, Store, Texts, write_store
+
+WIDTHS = (40, 58, 80, 120, 200)
+
+
+@dataclass(frozen=True)
+class Command:
+    """module: whose ``main`` is called. kind: of what it writes. arguments: OUT is its file."""
+
+    module: ModuleType
+    kind: str
+    arguments: Callable[[Store], list[object]]
+
+
+OUT = "OUT"
+
+
+def _commands() -> Iterator[tuple[str, Command]]:
+    def named(
+        name: str,
+        module: ModuleType,
+        kinds: tuple[str, ...],
+        arguments: Callable[[Store], list[object]],
+    ) -> Iterator[tuple[str, Command]]:
+        for kind in kinds:
+
+            def every(store: Store, kind: str = kind) -> list[object]:
+                found = [*arguments(store), "--format", kind]
+                return [*found, "--output", OUT] if kind == "svg" else found
+
+            yield f"{name} {kind}", Command(module, kind, every)
+
+    def based(store: Store) -> list[object]:
+        return ["--baseline", store.baseline]
+
+    texts = ("terminal", "markdown", "csv")
+    yield from named(
+        "report", report, (*texts, "html", "svg"), lambda s: [s.old, s.windows, *based(s)]
+    )
+    brief = ("terminal", "markdown", "svg")
+    yield from named("report --brief", report, brief, lambda s: [s.old, "--brief", *based(s)])
+    yield from named("compare backends", compare, texts, lambda s: ["backends", s.old, *based(s)])
+    yield from named("compare devices", compare, (*texts, "svg"), lambda s: ["devices", s.old])
+    yield from named("compare runs", compare, texts, lambda s: ["runs", s.old, s.new])
+    yield from named("compare published", compare, texts, lambda s: ["published", s.old])
+    yield from named("history", history, (*texts, "svg"), lambda s: [s.old, s.new])
+    windows = (*texts, "svg")
+    yield from named("truncation", truncation, windows, lambda s: [s.windows, s.learning])
+    yield from named("learning", learning, texts[:2], lambda s: ["--show", s.learning])
+    yield (
+        "learning svg",
+        Command(learning, "svg", lambda s: ["--show", s.learning, "--picture", OUT]),
+    )
+    asked = ["--dependency", 3, "--batch", 64, "--hidden", 256]
+    yield "recommend", Command(recommend, "terminal", lambda s: [*asked, s.windows, s.learning])
+    for what in plot.KIND_OF:
+
+        def drawn(store: Store, what: str = what) -> list[object]:
+            return [store.old, "--what", what, "--output", OUT, *based(store)]
+
+        yield f"plot {what}", Command(plot, "svg", drawn)
+
+
+COMMANDS = dict(_commands())
+
+
+class Shown:
+    """Runs a command in this process, and has what it wrote."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+        self._capsys = capsys
+        self._out = folder / "out.svg"
+
+    def __call__(self, command: Command, store: Store, codes: tuple[int, ...] = (0,)) -> str:
+        given = command.arguments(store)
+        arguments = [str(self._out if each is OUT else each) for each in given]
+        code = command.module.main(arguments)
+        written, errors = self._capsys.readouterr()
+        assert code in codes, errors
+        assert_plain(errors)
+        return self._out.read_text(encoding="utf-8") if OUT in given else written
+
+
+@pytest.fixture
+def shown(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Shown:
+    monkeypatch.chdir(tmp_path)
+    for name in ("LSTM_RESULTS", "GITHUB_STEP_SUMMARY", "NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    pytest.importorskip("matplotlib")
+    return Shown(capsys, tmp_path)
+
+
+# -- what is harmless
+
+
+def assert_plain(text: str) -> None:
+    """Nothing in it is acted upon by a terminal, or turns the order of its letters around."""
+    odd = {letter for letter in text if not letter.isprintable()} - {"\n"}
+    assert not odd, text[:2000]
+
+
+def assert_styled(text: str) -> None:
+    """As ``assert_plain``, but for colours: no link, above all."""
+    assert_plain(re.sub(r"\x1b\[[0-9;]*m", "", text))
+
+
+def assert_markdown(text: str) -> None:
+    assert_plain(text)
+    parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+    for token in parser.parse(text):
+        for each in (token, *(token.children or ())):
+            assert each.type not in ("html_block", "html_inline", "image"), each
+            assert "evil" not in str(each.attrs), each
+    outside = re.sub(r"`[^`\n]*`", "", text)
+    assert not re.search(r"https?://evil|(?<!\w)www\.evil", outside)
+    columns = 0
+    for line in text.splitlines():
+        bars = re.sub(r"\\.", "", line).count("|") if line.startswith("|") else 0
+        assert columns in (0, bars) or not bars, line
+        columns = bars
+
+
+def assert_sheet(text: str) -> None:
+    assert_plain(text.replace("\r\n", "\n"))
+    rows = list(csv.reader(io.StringIO(text, newline="")))
+    assert {len(row) for row in rows} == {len(rows[0])}
+    for cell in (each for row in rows for each in row):
+        if re.match(r"\s*[-=+@＝＋－＠]", cell):
+            float(cell)
+
+
+class _Page(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: Counter[str] = Counter()
+        self.acting: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        self.acting += [name for name, value in attrs if name.startswith("on")]
+        self.acting += [value for _, value in attrs if value and "javascript:" in value]
+
+
+def assert_page(text: str, plain: str) -> None:
+    """plain: the same page of files that hold no such text."""
+    found, usual = _Page(text), _Page(plain)
+    assert found.acting == usual.acting
+    for tag in ("script", "img", "svg", "style", "a", "iframe"):
+        assert found.tags[tag] == usual.tags[tag], tag
+    text.encode("utf-8")
+
+
+def assert_svg(text: str) -> None:
+    assert_plain(text.replace("\t", " "))
+    for element in ET.fromstring(text).iter():
+        assert element.tag.rpartition("}")[2] not in ("script", "a", "foreignObject"), element.tag
+        for name, value in element.attrib.items():
+            assert not name.rpartition("}")[2].startswith("on"), name
+            if name.endswith("href"):
+                assert value.startswith(("#", "data:image/png;base64,")), value
+
+
+# -- texts
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return write_store(tmp_path_factory.mktemp("plain"), lambda document: document)
+
+
+def texts(*payloads: str) -> Texts:
+    """Both of the baselines bear what Rich would act on; the CPU is asked for by its name."""
+    said = {
+        ("backend", "keras"): f"{LINK}keras",
+        ("backend", "while_loop"): f"{CLOSING}while_loop",
+        ("backend", "numpy"): f"{CLOSING}numpy",
+        ("device", "cpu"): "cpu",
+    }
+    return Texts(payloads, said)
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Files that hold all payloads, each in some of their texts."""
+    change = texts(*PAYLOADS)
+    store = write_store(tmp_path_factory.mktemp("hostile"), change.document)
+    assert change.used == set(PAYLOADS)
+    return store
+
+
+def assert_harmless(
+    command: Command, store: Store, plain: Store, shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if command.kind != "terminal":
+        text = shown(command, store)
+        if command.kind == "html":
+            assert_page(text, shown(command, plain))
+        else:
+            check = {"markdown": assert_markdown, "csv": assert_sheet, "svg": assert_svg}
+            check[command.kind](text)
+        return
+    for width in WIDTHS:
+        monkeypatch.setenv("COLUMNS", str(width))
+        monkeypatch.delenv("FORCE_COLOR", raising=False)
+        text = shown(command, store)
+        assert_plain(text)
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        assert_styled(shown(command, store))
+    # What was read as markup would not be there to see.
+    assert LINK in text or CLOSING in text
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_text_from_a_file_is_text_in_every_command_and_format(
+    name: str, hostile: Store, plain: Store, shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert_harmless(COMMANDS[name], hostile, plain, shown, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("payload", PAYLOADS, ids=ascii)
+def test_every_payload_in_every_text_is_text_in_every_command_and_format(
+    payload: str, plain: Store, shown: Shown, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = write_store(tmp_path / "store", texts(payload).document)
+    for command in COMMANDS.values():
+        assert_harmless(command, store, plain, shown, monkeypatch)
+
+
+@pytest.mark.parametrize("payload", PAYLOADS, ids=ascii)
+def test_what_a_backend_says_of_itself_is_text_in_the_doctors_answer(payload: str) -> None:
+    no = Availability(False, f"{payload}no", f"{payload}pip install it")
+    survey = Survey(
+        devices=("cpu", f"{payload}gpu:0"),
+        entries=(
+            Entry(f"{payload}x", f"{payload}f", f"{payload}s", {"cpu": no, f"{payload}gpu:0": no}),
+        ),
+        frameworks={f"{payload}f": f"{payload}1"},
+        problems=(f"{payload}problem",),
+    )
+    found = Diagnosis(survey, environment.read(), (Reason(payload, f"{payload}t", f"{payload}a"),))
+    for width in WIDTHS:
+        for forced, check in ((False, assert_plain), (True, assert_styled)):
+            file = io.StringIO()
+            doctor.show(found, text_console(file=file, width=width, force_terminal=forced))
+            check(file.getvalue())
+
+
+@pytest.mark.parametrize("module", [report, compare, history, truncation, recommend, plot])
+def test_a_files_own_name_is_text_in_errors(
+    module: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / f"{LINK.replace('/', '')}\x1b]52;c;cm0=\x07\u202e.json"
+    path.write_text("{")
+    before = {
+        compare: ["backends"],
+        recommend: ["--dependency", "5", "--batch", "64", "--hidden", "256"],
+        plot: ["--output", str(tmp_path / "x.svg")],
+    }
+    assert module.main([*before.get(module, []), str(path)]) == 2
+    written, errors = capsys.readouterr()
+    assert_plain(written + errors)
+    assert "[link=" in errors
+
+
+def test_a_folders_own_name_is_text_in_the_commands_that_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path("[red]\x1b]52;c;cm0=\x07\u202e")
+    write_store(folder, lambda document: document)
+    store = str(folder / "windows")
+    assert report.main([store, "--brief"]) == 0
+    asked = ["--dependency", "3", "--batch", "64", "--hidden", "256"]
+    assert recommend.main([*asked, store]) in (recommend.ANSWERED, recommend.NO_RESULTS)
+    written, errors = capsys.readouterr()
+    assert_plain(written + errors)
+    assert written.count("[red]?]52;") >= 2
+
+
+# -- figures
+
+_SMALL, _LARGE = result_schema.SMALLEST_FIGURE, result_schema.LARGEST_FIGURE
+BOUNDS: dict[str, tuple[float | None, float | None]] = {
+    "smallest": (result_fields.SHORTEST, _SMALL),
+    "largest": (result_fields.LONGEST, _LARGE),
+    "zero": (result_fields.SHORTEST, 0.0),
+    "smallest beside largest": (None, None),
+}
+
+
+def at_bounds(name: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """A change of files: every time, size and figure is at a bound."""
+    time, figure = BOUNDS[name]
+    places = iter(range(10**9))
+
+    def chosen(value: float | None, low: float, high: float) -> float:
+        return (low, high)[next(places) % 2] if value is None else value
+
+    def change(document: dict[str, Any]) -> dict[str, Any]:
+        for entry in document.get("benchmarks", ()):
+            ours = entry["extra_info"]["lstm"]
+            level = chosen(time, result_fields.SHORTEST, result_fields.LONGEST)
+            entry["stats"]["data"] = [level for _ in entry["stats"]["data"]]
+            ours["setup"] = dict.fromkeys(ours["setup"], min(chosen(figure, 0.0, 1e9), 1e9))
+            for kind in ("memory", "roofs", "energy"):
+                if ours[kind] is not None:
+                    ours[kind] = {
+                        key: each if isinstance(each, str) else chosen(figure, _SMALL, _LARGE)
+                        for key, each in ours[kind].items()
+                    }
+        for cell in document.get("learning", {"cells": ()})["cells"]:
+            if not cell["problem"]:
+                cell["loss"] = chosen(time, 0.0, 1e9)
+                cell["memoryless"], cell["best"] = (1e9, 0.0) if time is None else (1e-8, 0.0)
+                cell["curve"] = [cell["loss"]] * len(cell["curve"])
+                cell["updates"] = 2**53
+        return document
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "bound",
+    [
+        *("largest", "smallest beside largest"),
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("smallest", "zero")),
+    ],
+)
+def test_figures_at_their_bounds_are_shown_and_drawn_by_every_command(
+    bound: str, shown: Shown, tmp_path: Path
+) -> None:
+    store = write_store(tmp_path / "store", at_bounds(bound))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name, command in COMMANDS.items():
+            if name == "plot roofline" and bound == "zero":
+                continue  # nothing to draw: it has no operations
+            # Where nothing was learned, there is no window to recommend.
+            codes = (0, recommend.NO_RESULTS) if name == "recommend" else (0,)
+            text = shown(command, store, codes)
+            assert text, name
+            assert not re.search(r"\bnan\b", text) or command.kind == "html", name
+
+
+@pytest.mark.parametrize("value", [5e-324, 1e-31, 1e31, 1.7e308])
+@pytest.mark.parametrize("kind", ["memory", "roofs", "energy"])
+def test_figures_past_their_bounds_are_refused_in_words(
+    value: float, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def change(document: dict[str, Any]) -> dict[str, Any]:
+        for entry in document.get("benchmarks", ()):
+            entry["extra_info"]["lstm"][kind] = {"peak_bytes": value}
+        return document
+
+    store = write_store(tmp_path / "store", change)
+    assert report.main([str(store.old)]) == 2
+    errors = capsys.readouterr().err
+    assert f"{kind}.peak_bytes is {value}; expected" in errors
