@@ -187,7 +187,7 @@ def _table(found: Survey, notes: _Notes) -> Table:
     grid = Table(box=box.SIMPLE, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     grid.add_column("backend", no_wrap=True)
     for device in found.devices:
-        grid.add_column(device, no_wrap=True)
+        grid.add_column(Text(clean(device)), no_wrap=True)
     grid.add_column("what it is", style="dim")
     for framework in dict.fromkeys(entry.framework for entry in found.entries):
         version = found.frameworks.get(framework)
