@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from bench.report_rows import KINDS, Table
-from bench.report_text import listed
+from bench.report_text import LONGEST_NAME, clean, listed
 
 ROOFS = {
     "of_matmul": "the matrix-product rate",
@@ -54,7 +54,7 @@ def sentence(table: Table) -> str:
 
 def _owner(by: str) -> str:
     """The library alone: ``NumPy`` of ``copy of 32 MiB by NumPy on 2 threads``."""
-    return re.split(r",| on | with ", by.rpartition(" by ")[2])[0]
+    return clean(re.split(r",| on | with ", by.rpartition(" by ")[2])[0], LONGEST_NAME)
 
 
 def _parts(values: Sequence[float]) -> str:

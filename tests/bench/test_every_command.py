@@ -224,6 +224,8 @@ def texts(*payloads: str) -> Texts:
         ("backend", "while_loop"): f"{CLOSING}while_loop",
         ("backend", "numpy"): f"{CLOSING}numpy",
         ("device", "cpu"): "cpu",
+        # Words beside a figure, which stand in the middle of a sentence.
+        ("matmul_by", "NumPy, float32"): "\x1b]52;c;cm0=\x07\u202eNumPy, float32",
     }
     return Texts(payloads, said)
 
