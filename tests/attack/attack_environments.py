@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.attack import made_results
 from tests.attack.commands import COMMANDS, ROOT, Command, start, wrong_end
 from tests.attack.trials import Attack
 
 KIND = "environments"
-TRIALS = 240
-GOLDEN = ROOT / "tests" / "bench" / "golden"
+TRIALS = 200
 
 
 @dataclass(frozen=True)
@@ -79,35 +78,29 @@ def _worlds() -> Iterator[World]:
 WORLDS = tuple(_worlds())
 
 
-def _prepare(world: World, folder: Path) -> dict[str, Any]:
-    """For ``subprocess``: what is done in the new process before the command."""
-    closed = [
-        n
-        for n, name in enumerate(("stdin", "stdout", "stderr"))
-        if world.streams.get(name) == "closed"
-    ]
-    gone = folder / "gone"
+def _before(world: World, folder: Path) -> dict[str, object]:
+    """What the command's process does first, as ``start`` takes it."""
+    streams = enumerate(("stdin", "stdout", "stderr"))
+    found: dict[str, object] = {
+        "closed": [number for number, name in streams if world.streams.get(name) == "closed"]
+    }
+    if world.cwd:
+        found["folder"] = world.cwd
     if world.cwd == "gone":
-        gone.mkdir(exist_ok=True)
-
-    def within() -> None:
-        if world.cwd:
-            os.chdir(gone if world.cwd == "gone" else world.cwd)
-        if world.cwd == "gone":
-            gone.rmdir()
-        if world.files:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (world.files, world.files))
-        for number in closed:
-            os.close(number)
-
-    return {"preexec_fn": within}
+        (folder / "gone").mkdir()
+        found |= {"folder": str(folder / "gone"), "gone": True}
+    if world.files:
+        found["limits"] = {"RLIMIT_NOFILE": world.files}
+    return found
 
 
-def attempt(command: Command, world: World, folder: Path) -> Iterator[str]:
-    """One command in one environment."""
+def attempt(
+    command: Command, world: World, made: Path, folder: Path, attack: Attack
+) -> Iterator[str]:
+    """One command in one environment. made: the results that it reads."""
     folder.mkdir()
     files, out = folder / "files", folder / f"out{command.suffix}"
-    shutil.copytree(GOLDEN, files)
+    shutil.copytree(made, files)
     environ = dict(os.environ) | {
         "PYTHONPATH": str(ROOT),
         "LSTM_LOCK": str(folder / "lock"),
@@ -129,10 +122,11 @@ def attempt(command: Command, world: World, folder: Path) -> Iterator[str]:
         else:
             opened[name] = os.open(where, os.O_WRONLY)
     try:
-        ended = start(command.with_paths(files, out), environ, **opened, **_prepare(world, folder))
+        ended = start(command.with_paths(files, out), environ, _before(world, folder), **opened)
     finally:
         for file in opened.values():
             os.close(file)
+    attack.count(KIND, f"ended with {ended.code}")
     yield from wrong_end(command.module, ended, err_is_seen="stderr" not in world.streams)
     if ended.code == 0 and command.writes_a_file and not out.exists():
         yield "it ended with 0, and its file is not there"
@@ -155,4 +149,10 @@ def test_every_command_ends_as_documented_in_every_environment(
         trials.append((number, draw.choice(COMMANDS), worlds[number % len(worlds)]))
     attack.count(KIND, "environments", len({str(world) for _, _, world in trials}))
     attack.count(KIND, "commands", len({command for _, command, _ in trials}))
-    attack.run(KIND, trials, lambda each: attempt(each[1], each[2], tmp_path / str(each[0])))
+    made = tmp_path / "made"
+    made_results.make(made)
+    attack.run(
+        KIND,
+        trials,
+        lambda each: attempt(each[1], each[2], made, tmp_path / str(each[0]), attack),
+    )

@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import random
-import signal
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,34 +20,12 @@ from bench.report_rows import NothingToReportError, build
 from bench.report_terminal import as_text
 from bench.result_writer import Journal
 from bench.schedule import Goal
-from tests.attack.trials import PATIENCE, Attack
+from tests.attack.trials import Attack, Hang, limited
 from tests.bench.mutations import BYTES, changed_bytes, changed_json
 
 KIND = "mutations"
-TRIALS = 6_000
+TRIALS = 5_000
 GOLDEN = Path(__file__).resolve().parents[1] / "bench" / "golden"
-
-
-class Hang(BaseException):
-    """A reader that takes longer than any machine could need."""
-
-
-@contextlib.contextmanager
-def limited(seconds: float = PATIENCE) -> Iterator[None]:
-    """Raises Hang within. Only in the main thread: elsewhere nothing could be interrupted."""
-    if threading.current_thread() is not threading.main_thread():
-        raise RuntimeError("only in the main thread")
-
-    def ring(number: int, frame: object) -> None:
-        raise Hang(f"did not end within {seconds:g} s")
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 @dataclass(frozen=True)

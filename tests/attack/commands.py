@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import re
 import subprocess
@@ -20,10 +21,14 @@ READER_LEFT = 141
 """Of every command, as docs/running.md says."""
 
 
+OLDER = "older"
+"""The folder, in that of the results, with those of an older session."""
+
+
 @dataclass(frozen=True)
 class Command:
-    """arguments: of ``python -m``. FILES in them stands for the results that are read, OUT for a
-    file that is written, whose name ends in ``suffix``."""
+    """arguments: of ``python -m``. FILES in them stands for the results that are read, OLDER for
+    those they are compared with, OUT for a file that is written, whose name ends in ``suffix``."""
 
     arguments: tuple[str, ...]
     suffix: str = ""
@@ -36,12 +41,19 @@ class Command:
         return self.arguments[0]
 
     @property
+    def format(self) -> str:
+        """The name of the format that is written."""
+        if "--format" in self.arguments:
+            return self.arguments[self.arguments.index("--format") + 1]
+        return self.suffix.removeprefix(".") or "text"
+
+    @property
     def writes_a_file(self) -> bool:
         return "OUT" in self.arguments
 
     def with_paths(self, files: Path, out: Path) -> list[str]:
         """The arguments for these results and this output file."""
-        paths = {"FILES": str(files), "OUT": str(out)}
+        paths = {"FILES": str(files), "OLDER": str(files / OLDER), "OUT": str(out)}
         return [paths.get(each, each) for each in self.arguments]
 
 
@@ -59,7 +71,7 @@ def _all() -> Iterator[Command]:
     yield from _formats("bench.report --brief FILES", ("terminal", "markdown", "svg"))
     yield from _formats("bench.history FILES", ("terminal", "markdown", "csv"), ["svg", "png"])
     texts = ("terminal", "markdown", "csv", "json")
-    yield from _formats("bench.compare runs FILES FILES", texts)
+    yield from _formats("bench.compare runs OLDER FILES", texts)
     yield from _formats("bench.compare backends FILES", texts)
     yield from _formats("bench.compare published FILES", texts)
     yield from _formats("bench.compare devices FILES", texts, ["svg", "png"])
@@ -108,22 +120,46 @@ class Ended:
     err: bytes
 
 
+_LAUNCH = """\
+import json, os, resource, sys
+asked = json.loads(sys.argv[1])
+if "folder" in asked:
+    os.chdir(asked["folder"])
+    if asked.get("gone"):
+        os.rmdir(asked["folder"])
+for name, most in asked.get("limits", {}).items():
+    # Python ignores SIGXFSZ: a write that goes too far fails as on a full disk.
+    resource.setrlimit(getattr(resource, name), (most, most))
+for number in asked.get("closed", []):
+    os.close(number)
+os.execv(sys.executable, [sys.executable, "-m", *sys.argv[2:]])
+"""
+
+
 def start(
-    arguments: Sequence[str], environ: Mapping[str, str], cwd: Path | str = ROOT, **more: Any
+    arguments: Sequence[str],
+    environ: Mapping[str, str],
+    before: Mapping[str, object] | None = None,
+    **more: Any,
 ) -> Ended:
-    """A command run to its end. more: for ``subprocess.run``."""
-    done = subprocess.run(
-        [sys.executable, "-m", *arguments],
-        **{
-            "cwd": cwd,
-            "env": environ,
-            "stdin": subprocess.DEVNULL,
-            "stdout": subprocess.PIPE,
-            "stderr": subprocess.PIPE,
-            "timeout": PATIENCE,
-            **more,
-        },
-    )
+    """A command run to its end, from the clone.
+
+    before: what its process does first: ``folder``, where it starts, and whether that is then
+    ``gone``; ``limits`` by their names in ``resource``; numbers of files that are ``closed``. more:
+    for ``subprocess.run``.
+    """
+    command = [sys.executable, "-m", *arguments]
+    if before:
+        command = [sys.executable, "-I", "-S", "-c", _LAUNCH, json.dumps(before), *arguments]
+    settings: dict[str, Any] = {
+        "cwd": ROOT,
+        "env": environ,
+        "stdin": subprocess.DEVNULL,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "timeout": PATIENCE,
+    }
+    done = subprocess.run(command, **(settings | more))
     return Ended(done.returncode, done.stdout or b"", done.stderr or b"")
 
 

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import tomllib
 import warnings
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from bench import results
-from tests.attack import attack_kills, attack_mutations, commands
+from tests import payloads
+from tests.attack import attack_disks, attack_hostile, attack_kills, attack_mutations, commands
 from tests.attack.attack_mutations import Source, wrong_with
 from tests.attack.commands import Ended, wrong_end
+from tests.attack.outputs import JUDGES
 from tests.attack.trials import Attack
 from tests.bench.mutations import BYTES, changed_bytes, changed_json
+from tests.hostile.place import Place
 
 GOLDEN = attack_mutations.GOLDEN
 
@@ -47,6 +53,16 @@ def test_a_seed_draws_the_same_trials_again() -> None:
     assert Attack(3).random("a").random() == Attack(3).random("a").random()
     assert Attack(3).random("a").random() != Attack(4).random("a").random()
     assert Attack(3).random("a").random() != Attack(3).random("b").random()
+
+
+def test_only_its_own_environment_of_tox_finds_the_attack() -> None:
+    root = commands.ROOT
+    settings = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    files = [path.name for path in Path(__file__).parent.glob("attack_*.py")]
+    assert len(files) == 6
+    for pattern in settings["python_files"]:
+        assert not fnmatch.filter(files, pattern)
+    assert "-o python_files=attack_*.py tests/attack" in (root / "tox.ini").read_text()
 
 
 # Kills
@@ -199,3 +215,148 @@ def test_a_module_that_fails_is_seen_to(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("raise KeyError('HOME')")
     ended = commands.start(["broken"], os.environ | {"PYTHONPATH": str(tmp_path)})
     assert any("a traceback" in wrong for wrong in wrong_end("bench.report", ended))
+
+
+# Payloads
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "told"),
+    [
+        ("terminal", b"a\x1b[31mb", "it holds"),
+        ("terminal", "a\u202eb".encode(), "it holds"),
+        ("terminal", b"a\xffb", "no UTF-8"),
+        ("markdown", b"[x](https://pwned.example)", "a link to"),
+        ("markdown", b"| a |\n|---|\n| <img src=//pwned.example> |", "a live html_inline"),
+        ("markdown", b"![](x)", "a live image"),
+        ("markdown", b"| a | b |\n|---|---|\n| 1 | 2 | 3 |\n", "a table's row"),
+        ("csv", b"a,b\r\n1\r\n", "rows of [1, 2] cells"),
+        ("csv", b"a\r\n =1+1\r\n", "a formula"),
+        ("csv", "a\r\n＝1+1\r\n".encode(), "a formula"),
+        ("json", b"[NaN]", "no JSON"),
+        ("json", b'["\x80"]', "no UTF-8"),
+        ("svg", b"<svg><text>a</svg>", "no XML"),
+        ("svg", b"<svg><script>1</script></svg>", "a live <script>"),
+        ("svg", b"<svg onload='1'/>", "a live onload"),
+        ("svg", b"<svg><style>a{b:url(https://c)}</style></svg>", "a style that asks"),
+        ("svg", b"<svg xmlns:l='l'><use l:href='https://c'/></svg>", "a live href"),
+        ("html", b"<p onclick='1'>", "a live onclick"),
+        ("html", b"<img src='//pwned.example'>", "a live src"),
+        ("html", b"<p>a\x1bb</p>", "it holds"),
+        ("html", b"<script>'<!-- pwned'</script>", "an end in a <script>"),
+        ("pdf", b"%PDF-1.4 /URI %%EOF", "a live /URI"),
+        ("pdf", b"%PDF-1.4", "no whole PDF"),
+        ("png", b"\x89PNG", "no whole PNG"),
+        ("parquet", b"PAR1", "no Parquet"),
+    ],
+)
+def test_an_output_that_acts_on_its_reader_is_reported(kind: str, data: bytes, told: str) -> None:
+    found = list(JUDGES[kind](data))
+    assert any(told in wrong for wrong in found), found
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        ("terminal", "a ★ 漢\n".encode()),
+        ("markdown", b"[a](https://github.com) | `b|c` \n\n| a \\| b |\n|---|\n| `x` |\n"),
+        ("csv", b"a,b\r\n-1.5,'=1\r\n"),
+        ("json", b'{"a": [1.5, null]}'),
+        ("svg", b"<svg xmlns='s' xmlns:l='l'><use l:href='#a'/><text>&lt;script></text></svg>"),
+        ("html", b"<p title='&lt;a href=x'>pwned <a href='#a'>b</a></p><script>'<b>'</script>"),
+    ],
+)
+def test_an_output_that_does_not_is_not(kind: str, data: bytes) -> None:
+    assert list(JUDGES[kind](data)) == []
+
+
+def test_free_texts_are_what_a_reader_accepts_in_the_place_of() -> None:
+    documents = {"a": {"kind": "fixed", "name": "n", "inside": ["n", "m"]}}
+    free = payloads.free_texts(documents, lambda _, made: made.get("kind") == "fixed")
+    assert free == ["name", "n", "inside", "m"]
+    made = [
+        payloads.poisoned(documents, ["n", "m"], random.Random(seed), ["=1"])["a"]
+        for seed in range(300)
+    ]
+    assert {tuple(each["inside"]) for each in made} == {
+        ("n", "m"),
+        ("=1", "m"),
+        ("n", "=1"),
+        ("=1", "=1m"),
+    }
+    assert all(each["name"] == each["inside"][0] for each in made)
+
+
+def test_ids_of_cases_follow_their_backends() -> None:
+    document = json.loads((GOLDEN / "replicate-1.json").read_text())
+    made = payloads.replaced(document, {"keras": "\x1b[31m"})
+    (entry, *_) = made["benchmarks"]
+    ours = entry["extra_info"]["lstm"]
+    assert ours["case"]["backend"] == "\x1b[31m"
+    assert ours["case_id"].startswith("\x1b[31m/")
+
+
+# Hostile backends
+
+
+def test_a_culprit_that_is_not_named_and_an_innocent_that_is_are_reported() -> None:
+    place = mock.Mock(spec=Place)
+    place.remarks, place.reasons = {"numpy": ("it did",)}, {}
+    place.found.measurements, place.found.errors = [1, 2], ["a.json is cut off"]
+    trial = attack_hostile.Trial("exits", "build", "run")
+    told = list(attack_hostile.wrong_with(trial, place))
+    assert [each.split(":")[0] for each in told] == [
+        "the innocent is blamed",
+        "the culprit is not named",
+        "of the culprit it is said",
+        "a case stands there twice",
+        "unreadable",
+    ]
+    place.remarks = {}
+    assert "the innocent has no time" in next(attack_hostile.wrong_with(trial, place))
+
+
+# Disks
+
+
+def test_what_is_half_written_or_left_over_is_reported(tmp_path: Path) -> None:
+    out = tmp_path / "out.svg"
+    out.write_bytes(b"<svg")
+    (tmp_path / ".out.svg.1.tmp").touch()
+    told = list(attack_disks.wrong_on(out, Ended(2, b"", b"error: a")))
+    assert [each.split(":")[0] for each in told] == [
+        "it failed, and what stood there is gone",
+        "left over",
+    ]
+    out.write_bytes(attack_disks.OLD)
+    (told_of_old, _) = attack_disks.wrong_on(out, Ended(0, b"", b""))
+    assert told_of_old == "it ended with 0, and has written nothing"
+
+
+def test_what_a_commands_process_does_first_is_done(tmp_path: Path) -> None:
+    big = "import pathlib, sys; pathlib.Path(sys.argv[1]).write_bytes(b'x' * 1000)"
+    (tmp_path / "big.py").write_text(big)
+    environ, out = os.environ | {"PYTHONPATH": str(tmp_path)}, str(tmp_path / "out")
+    assert commands.start(["big", out], environ).code == 0
+    assert b"File too large" in commands.start(["big", out], environ, attack_disks.limit(100)).err
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    (tmp_path / "where.py").write_text(WHERE)
+    before = {"folder": str(folder), "gone": True, "closed": [0], "limits": {"RLIMIT_NOFILE": 30}}
+    assert commands.start(["where"], environ, before).out == b"gone None 30\n"
+    assert not folder.exists()
+
+
+WHERE = """
+import os, resource, sys
+try:
+    where = os.getcwd()
+except FileNotFoundError:
+    where = "gone"
+print(where, sys.stdin, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+"""
+
+
+@pytest.mark.parametrize("what", attack_disks.PLACES)
+def test_places_can_be_made(tmp_path: Path, what: str) -> None:
+    attack_disks.PLACES[what](tmp_path / "a")

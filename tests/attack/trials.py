@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import signal
 import subprocess
+import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -74,3 +77,25 @@ class Attack:
             more = [f"and {len(wrong) - MOST_SHOWN} more"] if len(wrong) > MOST_SHOWN else []
             again = f"again: --attack-seed {self.seed}"
             raise AssertionError("\n".join([f"{kind}:", *wrong[:MOST_SHOWN], *more, again]))
+
+
+class Hang(BaseException):
+    """A reader that takes longer than any machine could need."""
+
+
+@contextlib.contextmanager
+def limited(seconds: float = PATIENCE) -> Iterator[None]:
+    """Raises Hang within. Only in the main thread: elsewhere nothing could be interrupted."""
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError("only in the main thread")
+
+    def ring(number: int, frame: object) -> None:
+        raise Hang(f"did not end within {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -1,0 +1,109 @@
+"""Backends that misbehave, each alone with an innocent one: that one keeps its time and its name.
+
+The package of them is ``tests/hostile``, whose own tests measure many at once.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.attack.trials import Attack
+from tests.hostile.deeds import DEEDS, PLACES
+from tests.hostile.place import Place
+from tests.hostile.test_hostile import RAISED, processes
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="daemons are found on Linux alone")
+
+KIND = "hostile backends"
+TRIALS = 32
+
+FATAL = ("vanishes", "signals", "threads")
+"""What ends plain pytest, or keeps it from ending: it is its user's own process."""
+
+DURING = ("build", "prepare", "call", "gate", "timing")
+"""Where what is raised is a failure of the case."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """deed: what is done; where: in a case's life; command: ``pytest`` or ``run``."""
+
+    deed: str
+    where: str
+    command: str
+
+    @property
+    def backend(self) -> str:
+        return f"{self.deed}_in_{self.where}"
+
+    def __str__(self) -> str:
+        return f"{self.backend} under {self.command}"
+
+
+def wrong_with(trial: Trial, place: Place) -> Iterator[str]:
+    """What the results say of the culprit and of the innocent, and should not."""
+    remarks, reasons = place.remarks, place.reasons
+    if "numpy" not in remarks:
+        yield f"the innocent has no time: {reasons.get('numpy', 'it is not named')}"
+    elif remarks["numpy"]:
+        yield f"the innocent is blamed: {remarks['numpy']}"
+    told = reasons.get(trial.backend)
+    if told is None and trial.backend not in remarks:
+        yield "the culprit is not named"
+    if trial.deed in RAISED and trial.where in DURING:
+        expected = f"failed: {RAISED[trial.deed]} while "
+        if told is None or not told.startswith(expected):
+            yield f"of the culprit it is said: {told}; expected: {expected}..."
+    if len(place.found.measurements) != len(remarks):
+        yield "a case stands there twice"
+    for error in place.found.errors:
+        yield f"unreadable: {error}"
+
+
+def attempt(folder: Path, trial: Trial) -> Iterator[str]:
+    """One backend beside ``numpy``."""
+    folder.mkdir()
+    place = Place(folder)
+    place.environ |= {"LSTM_ROOFS": "off", "HOSTILE_MEGABYTES": "16"}
+    # The culprit first, so that there is somebody left to be harmed.
+    place.measures(trial.backend, "numpy")
+    try:
+        done = place.pytest() if trial.command == "pytest" else place.run()
+        if done.returncode not in (0, 1):
+            yield f"ended with code {done.returncode}: {(done.stdout + done.stderr)[-300:]!r}"
+        yield from wrong_with(trial, place)
+        if trial.command == "run":
+            if left := processes(place):
+                yield f"{len(left)} of its processes live on"
+            again = place.start(["bench.run", "--results", str(place.results), "--resume"])
+            over = "there is no unfinished session" in again.stderr
+            if not over and again.returncode not in (0, 1):
+                yield f"--resume ended with code {again.returncode}: {again.stderr[-300:]!r}"
+    finally:
+        for number in processes(place):
+            os.kill(number, signal.SIGKILL)
+    shutil.rmtree(folder)
+
+
+def test_the_innocent_keeps_its_time_whatever_another_does(attack: Attack, tmp_path: Path) -> None:
+    every = [
+        Trial(deed, where, command)
+        for deed in DEEDS
+        for where in PLACES
+        for command in ("run", "pytest")
+        if command == "run" or deed not in FATAL
+    ]
+    trials = attack.random(KIND).sample(every, min(attack.times(TRIALS), len(every)))
+    attack.count(KIND, "that there are", len(every))
+    # Processes are found by their folder: none may begin like another.
+    attack.run(
+        KIND, list(enumerate(trials)), lambda each: attempt(tmp_path / f"{each[0]:04}", each[1])
+    )

@@ -1,0 +1,146 @@
+"""Texts that act on whoever shows them unguarded, and how they get into the files that are read.
+
+A name, a reason or a version in a result file is free text, and its writer may be anybody. What is
+free is not listed here but found: whatever a reader accepts in the place of a text.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from bench.cases import Case
+
+MARK = "pwned"
+"""What a script of a payload would set, or a link lead to: nothing else has this name."""
+
+_ADDRESS = f"https://{MARK}.example/x"
+
+TERMINAL = (
+    "\x1b[31mred",
+    "\x1b[2J\x1b[H",
+    "\x1b]52;c;cHduZWQ=\x07",
+    "\x1b]0;title\x07",
+    f"\x1b]8;;{_ADDRESS}\x1b\\x\x1b]8;;\x1b\\",
+    "\x9b31mred",
+    "\x90q#0\x9c",
+    "\x9d52;c;cHduZWQ=\x9c",
+    *(
+        "a\rb",
+        "a\nb",
+        "a\r\nb",
+        "a\tb",
+        "a\x08\x08b",
+        "a\x00b",
+        "a\x7fb",
+        "a\x0b\x0cb",
+        "a\x85b",
+    ),
+    *("a\u2028b\u2029c", "\u202eabc\u202c", "\u2066abc\u2069", "a\u200b\u200d\ufeffb"),
+    *("\ud800", "a\udc9bb", "z" + "\u0301" * 60, "漢字" * 20, "👩\u200d👩\u200d👧", "\U000e0041"),
+    *("x" * 3000, "word " * 300, "a" + " " * 300 + "b", " ", "..."),
+)
+RICH = (
+    f"[link={_ADDRESS}]x[/link]",
+    *("[/x]", "[/]", "[red]x", "[bold", "[[", "\\[red]x", ":smile:", "[@click=app.quit]x[/]"),
+)
+MARKDOWN = (
+    f"[x]({_ADDRESS})",
+    f"![x]({_ADDRESS})",
+    f"<{_ADDRESS}>",
+    f"[x]\n\n[x]: {_ADDRESS}",
+    f"[x](javascript:{MARK})",
+    *("a|b|c", "`a`", "```", "# a", "\n\n# a", "- a", "1. a", "*a* _a_ ~~a~~", "$a$", "&lt;a"),
+    *("a  \nb", "    a", "> a", "@a #1", "<details><summary>", "|-|-|", "\\", "\\|"),
+)
+HTML = (
+    f"<script>window.{MARK}=1</script>",
+    f"</script><script>window.{MARK}=1</script>",
+    f"</style><style>@import '{_ADDRESS}'</style>",
+    f"<img src={_ADDRESS} onerror=window.{MARK}=1>",
+    f'"><svg onload=window.{MARK}=1>',
+    f"' onmouseover='window.{MARK}=1",
+    f"<a href=javascript:window.{MARK}=1>x</a>",
+    f'<iframe srcdoc="<script>parent.{MARK}=1</script>">',
+    f"<a xlink:href='{_ADDRESS}'>x</a>",
+    *("<!--", "-->", "<![CDATA[", "]]>", "<?xml?>", "&#x41;&amp;&bogus;", "</svg>", "</text>"),
+    *("{{7*7}}", "${7*7}", "%s %n %{x} {0} {x}", "__proto__", "constructor", "\\u003cb\\u003e"),
+)
+SPREADSHEET = (
+    f'=HYPERLINK("{_ADDRESS}")',
+    *("=1+1", "+1+1", "-1+1", "@SUM(1)", " =1+1", "\t=1+1", "\u00a0=1+1", "\u200b=1+1", "\n=1+1"),
+    *("＝1+1", "＋1+1", "－1+1", "＠SUM(1)", ";=1+1", '"', '""', 'a","=1+1', "a,b", "'=1+1"),
+)
+ELSEWHERE = (
+    *("../../" + MARK, "/etc/passwd", "~nosuchuser/x", "$(id)", "; id", "%TEMP%", "con", "-rf"),
+    *("$x$", "$\\frac{1$", "$$", "x_1^2", "\\text{a}", "\\n", "%(a)s", "null", "nan", "1e999"),
+)
+PAYLOADS = (*TERMINAL, *RICH, *MARKDOWN, *HTML, *SPREADSHEET, *ELSEWHERE)
+
+Documents = dict[str, Any]
+"""Result files and maps as JSON, by their names."""
+
+
+def replaced(document: Any, texts: Mapping[str, str]) -> Any:
+    """A copy in which some texts are others, keys and values alike; ids of cases follow."""
+    if isinstance(document, str):
+        return texts.get(document, document)
+    if isinstance(document, list):
+        return [replaced(each, texts) for each in document]
+    if not isinstance(document, dict):
+        return copy.deepcopy(document)
+    made = {texts.get(key, key): replaced(value, texts) for key, value in document.items()}
+    if isinstance(made.get("case"), dict) and "case_id" in made:
+        # Where the case is none any more, the reader says so.
+        try:
+            made["case_id"] = Case.from_dict(made["case"]).id
+        except (ValueError, TypeError):
+            return made
+    return made
+
+
+def _texts(document: Any) -> Iterator[str]:
+    if isinstance(document, str):
+        yield document
+    elif isinstance(document, list):
+        for each in document:
+            yield from _texts(each)
+    elif isinstance(document, dict):
+        for key, value in document.items():
+            yield key
+            yield from _texts(value)
+
+
+def free_texts(documents: Documents, accepts: Callable[[str, Any], bool]) -> list[str]:
+    """The texts in whose place any other may stand. accepts: a name and a document's content."""
+    found: dict[str, bool] = {}
+    for name, document in documents.items():
+        for text in dict.fromkeys(_texts(document)):
+            if found.get(text, True):
+                found[text] = accepts(name, replaced(document, {text: "<\x1b[1m>"}))
+    return [text for text, free in found.items() if free]
+
+
+def poisoned(
+    documents: Documents,
+    free: Sequence[str],
+    draw: random.Random,
+    payloads: Sequence[str] = PAYLOADS,
+) -> Documents:
+    """The documents with a payload in the place of most free texts, the same for the same text.
+
+    Of two texts none becomes the other: where a payload has been used, the text stands behind it.
+    """
+    texts: dict[str, str] = {}
+    used: set[str] = set()
+    for text in free:
+        if draw.random() < 0.2:
+            continue
+        payload = draw.choice(payloads)
+        if payload in used or not payload.strip():
+            payload += text
+        used.add(payload)
+        texts[text] = payload
+    return {name: replaced(document, texts) for name, document in documents.items()}
