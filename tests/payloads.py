@@ -6,9 +6,10 @@ free is not listed here but found: whatever a reader accepts in the place of a t
 
 from __future__ import annotations
 
-import copy
+import contextlib
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from bench.cases import Case
@@ -83,64 +84,80 @@ Documents = dict[str, Any]
 """Result files and maps as JSON, by their names."""
 
 
-def replaced(document: Any, texts: Mapping[str, str]) -> Any:
-    """A copy in which some texts are others, keys and values alike; ids of cases follow."""
+@dataclass(frozen=True)
+class Texts:
+    """Texts of documents, or what stands in their place: values and keys, each by what it was."""
+
+    values: Mapping[str, str]
+    keys: Mapping[str, str] = field(default_factory=dict)
+
+
+def replaced(document: Any, texts: Texts) -> Any:
+    """A copy in which some texts are others; ids of cases follow."""
     if isinstance(document, str):
-        return texts.get(document, document)
+        return texts.values.get(document, document)
     if isinstance(document, list):
         return [replaced(each, texts) for each in document]
     if not isinstance(document, dict):
-        return copy.deepcopy(document)
-    made = {texts.get(key, key): replaced(value, texts) for key, value in document.items()}
-    if isinstance(made.get("case"), dict) and "case_id" in made:
+        return document
+    made = {texts.keys.get(key, key): replaced(each, texts) for key, each in document.items()}
+    if "case" in made and "case_id" in made:
         # Where the case is none any more, the reader says so.
-        try:
+        with contextlib.suppress(ValueError, TypeError, AttributeError):
             made["case_id"] = Case.from_dict(made["case"]).id
-        except (ValueError, TypeError):
-            return made
     return made
 
 
-def _texts(document: Any) -> Iterator[str]:
+def _texts(document: Any) -> Iterator[tuple[str, bool]]:
+    """Every text, and whether it is a key."""
     if isinstance(document, str):
-        yield document
+        yield document, False
     elif isinstance(document, list):
         for each in document:
             yield from _texts(each)
     elif isinstance(document, dict):
         for key, value in document.items():
-            yield key
+            yield key, True
             yield from _texts(value)
 
 
-def free_texts(documents: Documents, accepts: Callable[[str, Any], bool]) -> list[str]:
+def free_texts(documents: Documents, accepts: Callable[[str, Any], bool]) -> Texts:
     """The texts in whose place any other may stand. accepts: a name and a document's content."""
-    found: dict[str, bool] = {}
+    free: dict[tuple[str, bool], bool] = {}
     for name, document in documents.items():
-        for text in dict.fromkeys(_texts(document)):
-            if found.get(text, True):
-                found[text] = accepts(name, replaced(document, {text: "<\x1b[1m>"}))
-    return [text for text, free in found.items() if free]
+        for text, is_key in dict.fromkeys(_texts(document)):
+            if free.get((text, is_key), True):
+                other = {text: "<\x1b[1m>"}
+                texts = Texts({}, other) if is_key else Texts(other)
+                free[text, is_key] = accepts(name, replaced(document, texts))
+    return Texts(
+        {text: text for (text, is_key), may in free.items() if may and not is_key},
+        {text: text for (text, is_key), may in free.items() if may and is_key},
+    )
+
+
+VALUES, KEYS = 0.8, 0.1
+"""The parts of free texts that are replaced. Without the keys of its figures a file has little to
+show."""
 
 
 def poisoned(
-    documents: Documents,
-    free: Sequence[str],
-    draw: random.Random,
-    payloads: Sequence[str] = PAYLOADS,
+    documents: Documents, free: Texts, draw: random.Random, payloads: Sequence[str] = PAYLOADS
 ) -> Documents:
-    """The documents with a payload in the place of most free texts, the same for the same text.
+    """The documents with payloads in the place of free texts, the same for the same text.
 
     Of two texts none becomes the other: where a payload has been used, the text stands behind it.
     """
-    texts: dict[str, str] = {}
     used: set[str] = set()
-    for text in free:
-        if draw.random() < 0.2:
-            continue
-        payload = draw.choice(payloads)
-        if payload in used or not payload.strip():
-            payload += text
-        used.add(payload)
-        texts[text] = payload
-    return {name: replaced(document, texts) for name, document in documents.items()}
+
+    def drawn(texts: Mapping[str, str], part: float) -> dict[str, str]:
+        made = {}
+        for text in texts:
+            if draw.random() < part:
+                payload = draw.choice(payloads)
+                made[text] = payload if payload.strip() and payload not in used else payload + text
+                used.add(payload)
+        return made
+
+    others = Texts(drawn(free.values, VALUES), drawn(free.keys, KEYS))
+    return {name: replaced(document, others) for name, document in documents.items()}

@@ -29,7 +29,7 @@ from tests.attack.commands import COMMANDS, Command, Ended, wrong_end
 from tests.attack.outputs import JUDGES, wrong_text
 from tests.attack.trials import Attack, Hang, limited
 from tests.bench.test_report_page import PLOTS, Opened, browser
-from tests.payloads import MARK, PAYLOADS, Documents, free_texts, poisoned
+from tests.payloads import MARK, PAYLOADS, Documents, Texts, free_texts, poisoned
 
 __all__ = ["browser"]  # pytest takes a fixture from where it stands
 
@@ -94,7 +94,7 @@ def hostile_name(draw: random.Random) -> str | None:
         return None
 
 
-def poison(documents: Documents, free: Sequence[str], folder: Path, draw: random.Random) -> None:
+def poison(documents: Documents, free: Texts, folder: Path, draw: random.Random) -> None:
     """Write the files, most of their free texts hostile, and in part their names too."""
     made_results.save(folder, poisoned(documents, free, draw))
     for path in sorted(folder.glob("*.json")):
@@ -104,7 +104,7 @@ def poison(documents: Documents, free: Sequence[str], folder: Path, draw: random
 
 
 @pytest.fixture(scope="module")
-def originals(tmp_path_factory: pytest.TempPathFactory) -> tuple[Documents, list[str]]:
+def originals(tmp_path_factory: pytest.TempPathFactory) -> tuple[Documents, Texts]:
     folder = tmp_path_factory.mktemp("originals")
     made_results.make(folder / "made")
     documents = made_results.load(folder / "made")
@@ -114,18 +114,20 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> tuple[Documents, list
 
 
 def test_no_text_of_a_file_acts_on_whoever_reads_the_output(
-    attack: Attack, originals: tuple[Documents, list[str]], tmp_path: Path
+    attack: Attack, originals: tuple[Documents, Texts], tmp_path: Path
 ) -> None:
     documents, free = originals
     draw = attack.random(KIND)
     attack.count(KIND, "payloads", len(PAYLOADS))
-    attack.count(KIND, "free texts", len(free))
+    attack.count(KIND, "free texts", len(free.values) + len(free.keys))
     commands = list(READING)
     draw.shuffle(commands)
 
     def attempt(number: int) -> Iterator[str]:
         command, width = commands[number % len(commands)], draw.randint(NARROWEST, WIDEST)
-        folder, out = tmp_path / f"files-{number}", tmp_path / "out" / f"out{command.suffix}"
+        called = hostile_name(draw) if draw.random() < 0.3 else None
+        folder = tmp_path / f"{number}-{called or 'files'}"
+        out = tmp_path / "out" / f"out{command.suffix}"
         out.parent.mkdir()
         poison(documents, free, folder, draw)
         kept = False
@@ -141,7 +143,7 @@ def test_no_text_of_a_file_acts_on_whoever_reads_the_output(
 
 def test_no_text_of_a_file_runs_or_asks_in_a_browser(
     attack: Attack,
-    originals: tuple[Documents, list[str]],
+    originals: tuple[Documents, Texts],
     tmp_path: Path,
     browser: Browser,
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from bench import learning_results, results
 from tests.attack.commands import OLDER, ROOT
 from tests.bench.made_windows import Cost, write_learning, write_windows
-from tests.payloads import Documents, replaced
+from tests.payloads import Documents, Texts, replaced
 
 GOLDEN = ROOT / "tests" / "bench" / "golden"
 
@@ -44,12 +44,14 @@ def _a_year_before(document: Any) -> Any:
     run = document["lstm"]["run"]
     return replaced(
         document,
-        {
-            run["id"]: f"{run['id']}-older",
-            run["session"]: f"{run['session']}-older",
-            run["started"]: run["started"].replace("2025", "2024", 1),
-            run["finished"]: run["finished"].replace("2025", "2024", 1),
-        },
+        Texts(
+            {
+                run["id"]: f"{run['id']}-older",
+                run["session"]: f"{run['session']}-older",
+                run["started"]: run["started"].replace("2025", "2024", 1),
+                run["finished"]: run["finished"].replace("2025", "2024", 1),
+            }
+        ),
     )
 
 

@@ -273,10 +273,11 @@ def test_an_output_that_does_not_is_not(kind: str, data: bytes) -> None:
 def test_free_texts_are_what_a_reader_accepts_in_the_place_of() -> None:
     documents = {"a": {"kind": "fixed", "name": "n", "inside": ["n", "m"]}}
     free = payloads.free_texts(documents, lambda _, made: made.get("kind") == "fixed")
-    assert free == ["name", "n", "inside", "m"]
+    assert list(free.values) == ["n", "m"]
+    assert list(free.keys) == ["name", "inside"]
+    texts = payloads.Texts(free.values)
     made = [
-        payloads.poisoned(documents, ["n", "m"], random.Random(seed), ["=1"])["a"]
-        for seed in range(300)
+        payloads.poisoned(documents, texts, random.Random(seed), ["=1"])["a"] for seed in range(300)
     ]
     assert {tuple(each["inside"]) for each in made} == {
         ("n", "m"),
@@ -285,11 +286,16 @@ def test_free_texts_are_what_a_reader_accepts_in_the_place_of() -> None:
         ("=1", "=1m"),
     }
     assert all(each["name"] == each["inside"][0] for each in made)
+    made = [
+        payloads.poisoned(documents, free, random.Random(seed), ["=1"])["a"] for seed in range(99)
+    ]
+    assert all("kind" in each for each in made)
+    assert any("inside" not in each for each in made)
 
 
 def test_ids_of_cases_follow_their_backends() -> None:
     document = json.loads((GOLDEN / "replicate-1.json").read_text())
-    made = payloads.replaced(document, {"keras": "\x1b[31m"})
+    made = payloads.replaced(document, payloads.Texts({"keras": "\x1b[31m"}))
     (entry, *_) = made["benchmarks"]
     ours = entry["extra_info"]["lstm"]
     assert ours["case"]["backend"] == "\x1b[31m"
