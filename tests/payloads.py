@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,9 @@ from bench.cases import Case
 
 MARK = "pwned"
 """What a script of a payload would set, or a link lead to: nothing else has this name."""
+
+LIVE = re.compile(rf"{MARK}|javascript:|alert\(|evil\.example")
+"""What stands in a place that acts only if a payload has come there."""
 
 _ADDRESS = f"https://{MARK}.example/x"
 

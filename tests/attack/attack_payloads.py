@@ -158,6 +158,7 @@ def test_no_text_of_a_file_runs_or_asks_in_a_browser(
         context = browser.new_context()
         try:
             opened = Opened(context, path)
+            opened.page.on("dialog", lambda dialog: opened.wrong.append(dialog.message))
             # Some plots have nothing to show in some files.
             for view in PLOTS:
                 if opened.page.locator(f"#{view} h3").is_visible():
