@@ -52,6 +52,16 @@ def _sparse(path: Path) -> None:
         file.truncate(2**40)
 
 
+def within(deed: Callable[[Path], object], name: str = "a.json") -> Callable[[Path], None]:
+    """Makes a folder, and that in it."""
+
+    def made(path: Path) -> None:
+        path.mkdir()
+        deed(path / name)
+
+    return made
+
+
 PLACES: dict[str, Callable[[Path], object]] = {
     "nothing": lambda path: None,
     "an empty folder": lambda path: path.mkdir(),
@@ -60,17 +70,14 @@ PLACES: dict[str, Callable[[Path], object]] = {
     "a link to nothing": lambda path: path.symlink_to("nowhere"),
     "a link to itself": lambda path: path.symlink_to(path.name),
     "a pipe": os.mkfifo,
-    "a pipe in a folder": lambda path: (path.mkdir(), os.mkfifo(path / "a.json")),
-    "a link that goes round in a folder": lambda path: (
-        path.mkdir(),
-        (path / "a.json").symlink_to("a.json"),
-    ),
+    "a pipe in a folder": within(os.mkfifo),
+    "a link that goes round in a folder": within(lambda path: path.symlink_to(path.name)),
     "a socket": _socket,
     "a terabyte of nothing": _sparse,
     "an endless device": lambda path: path.symlink_to("/dev/zero"),
     "an empty device": lambda path: path.symlink_to("/dev/null"),
     "a device that fails": lambda path: path.symlink_to("/proc/self/mem"),
-    "a folder without end": lambda path: (path.mkdir(), (path / "down").symlink_to(".")),
+    "a folder without end": within(lambda path: path.symlink_to("."), "down"),
     "a program": lambda path: path.write_bytes(Path(sys.executable).read_bytes()[:100_000]),
 }
 NAMES = ("files", "files.json", "files.journal.jsonl", "learning-x.json", "a b.json", "\udcff.json")
@@ -267,8 +274,8 @@ FOLDERS = (
     Folder("a link that goes round", lambda path: path.symlink_to(path.name)),
     Folder("a link to nothing", lambda path: path.symlink_to("nowhere/x")),
     Folder("a pipe", os.mkfifo),
-    Folder("its sessions are a file", lambda path: (path.mkdir(), (path / ".sessions").touch())),
-    Folder("its cache is a file", lambda path: (path.mkdir(), (path / ".cache").touch())),
+    Folder("its sessions are a file", within(Path.touch, ".sessions")),
+    Folder("its cache is a file", within(Path.touch, ".cache")),
     Folder("on a read-only file system", lambda path: path.symlink_to("/proc/nowhere")),
     Folder("files of no byte", most=0),
     Folder("files of 2 kB", most=2_000),
