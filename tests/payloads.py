@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.cases import Case
+from tests.bench import made_texts
 
 MARK = "pwned"
 """What a script of a payload would set, or a link lead to: nothing else has this name."""
@@ -82,7 +83,9 @@ ELSEWHERE = (
     *("../../" + MARK, "/etc/passwd", "~nosuchuser/x", "$(id)", "; id", "%TEMP%", "con", "-rf"),
     *("$x$", "$\\frac{1$", "$$", "x_1^2", "\\text{a}", "\\n", "%(a)s", "null", "nan", "1e999"),
 )
-PAYLOADS = (*TERMINAL, *RICH, *MARKDOWN, *HTML, *SPREADSHEET, *ELSEWHERE)
+_OWN = (*TERMINAL, *RICH, *MARKDOWN, *HTML, *SPREADSHEET, *ELSEWHERE)
+PAYLOADS = tuple(dict.fromkeys((*made_texts.PAYLOADS, *_OWN)))
+"""Those of the quick tests, and more."""
 
 Documents = dict[str, Any]
 """Result files and maps as JSON, by their names."""
