@@ -29,9 +29,11 @@ def regular_bytes(path: Path, largest: int = LARGEST_FILE) -> bytes:
         # be another thing when it is opened.
         file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         with os.fdopen(file, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(file).st_mode):
+            status = os.fstat(file)
+            if not stat.S_ISREG(status.st_mode):
                 raise error_at(path, "is not a regular file")
-            data = stream.read(largest + 1)
+            # Some say that they are empty and are not (/proc); others grow meanwhile.
+            data = stream.read(largest + 1) if status.st_size <= largest else None
     except ResultError:
         raise
     except FileNotFoundError:
@@ -43,7 +45,7 @@ def regular_bytes(path: Path, largest: int = LARGEST_FILE) -> bytes:
         raise error_at(path, f"cannot be read: {printable(reason)}") from None
     except MemoryError:
         raise error_at(path, "does not fit into memory") from None
-    if len(data) > largest:
+    if data is None or len(data) > largest:
         raise error_at(path, f"is larger than {largest:,} bytes, the most that is read")
     return data
 

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from platformdirs import user_cache_path
 
-from bench.reading import regular_bytes
+from bench.reading import LARGEST_FILE, regular_bytes
 from bench.result_columns import LISTS, Rows, table, together, with_rare_in_columns
 from bench.result_fields import Field, ResultError, printable
 from bench.result_schema import ResultFile, Run, parse_outcome, parse_run
@@ -334,10 +334,11 @@ def _kept(file: ResultFile, digest: str) -> _Kept | None:
 
 
 def _digest(path: Path) -> str | None:
-    """The hash of a file's content, None if it cannot be read or is no regular file."""
+    """The hash of a file's content, None for what its reader would refuse unread."""
     try:
-        if not path.is_file():
-            return None  # a pipe may never end
+        # A pipe may never end, and a terabyte of nothing takes half an hour.
+        if not path.is_file() or path.stat().st_size > LARGEST_FILE:
+            return None
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ValueError):

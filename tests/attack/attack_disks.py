@@ -188,7 +188,9 @@ class Writing:
 
 def wrong_on(out: Path, ended: Ended) -> Iterator[str]:
     """What stands where a command wrote: what was there before, or all of the new."""
-    found = out.read_bytes() if out.is_file() and not out.is_symlink() else None
+    found = None
+    with contextlib.suppress(OSError):  # a name may be too long to be asked for
+        found = out.read_bytes() if out.is_file() and not out.is_symlink() else None
     if ended.code != 0 and found not in (OLD, None):
         yield f"it failed, and what stood there is gone: {found[:60]!r}"
     if ended.code == 0 and found in (OLD, b"") and not parts_of(out):

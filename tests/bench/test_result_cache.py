@@ -481,3 +481,12 @@ def test_a_million_samples_in_a_thousand_files_are_reported_within_a_gibibyte(
         assert isinstance(used, resource.struct_rusage)
     # The last one read from the cache; ru_maxrss is in KiB on Linux.
     assert sys.platform != "linux" or peak < GIBIBYTE
+
+
+def test_a_file_that_is_too_large_to_be_read_is_not_looked_through(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    with path.open("wb") as file:
+        file.truncate(2**40)
+    assert result_cache._digest(path) is None
+    (error,) = results.collect([path]).errors
+    assert "a.json is larger than" in str(error)
