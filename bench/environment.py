@@ -53,6 +53,8 @@ _VARIABLES = re.compile(
     r"|CUDA|CUDNN|CUBLAS|NCCL|KERAS|MALLOC|LSTM|NPY|ATEN)_\w+"
     r"|CUDA\w*|NPROC|LD_PRELOAD|NVIDIA_TF32_OVERRIDE|NVIDIA_VISIBLE_DEVICES|PYTHONMALLOC"
 )
+# Where files lie changes no time, and often holds a user's name.
+_PLACES = re.compile(r"\w+_CACHE_DIR|LSTM_(LOCK|ROOFS)")
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
 
 # Bits of NVML's reasons why a clock is below its highest (nvml.h, nvmlClocksEventReason*).
@@ -382,7 +384,7 @@ def variables(environ: Mapping[str, str]) -> dict[str, str]:
     return {
         name: "(hidden)" if _SECRET.search(name) else value
         for name, value in sorted(environ.items())
-        if _VARIABLES.fullmatch(name)
+        if _VARIABLES.fullmatch(name) and not _PLACES.fullmatch(name)
     }
 
 

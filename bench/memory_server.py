@@ -128,7 +128,9 @@ def measure(request: Mapping[str, object]) -> dict[str, object]:
     resident.release()
     step.run()
     step.synchronize()
-    return {"peak_bytes": max(peaks), "steady_bytes": resident.peak()}
+    steady = resident.peak()
+    # A later step is as much a part of the case as the first, and may hold a page more.
+    return {"peak_bytes": max(*peaks, steady), "steady_bytes": steady}
 
 
 def serve(framework: str, requests: BinaryIO, answers: int) -> None:

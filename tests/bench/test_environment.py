@@ -253,7 +253,7 @@ def test_versions_are_of_what_is_installed(tmp_path: Path) -> None:
     assert environment.read(machine(tmp_path, version=version)).libraries == {"tensorflow": "2.99"}
 
 
-def test_only_variables_that_change_a_time_are_kept_and_no_secret() -> None:
+def test_only_variables_that_change_a_time_are_kept_and_no_secret_and_no_place() -> None:
     environ = {
         "TF_ENABLE_ONEDNN_OPTS": "0",
         "XLA_FLAGS": "--x",
@@ -265,6 +265,8 @@ def test_only_variables_that_change_a_time_are_kept_and_no_secret() -> None:
         "MY_TF_THING": "no",
         "TORCH_HUB_TOKEN": "abc",
         "NVIDIA_API_KEY": "abc",
+        "TORCHINDUCTOR_CACHE_DIR": "/tmp/torchinductor_me",
+        "LSTM_LOCK": "/home/me/lock",
     }
     assert environment.variables(environ) == {
         "CUDA_VISIBLE_DEVICES": "0",

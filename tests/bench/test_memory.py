@@ -221,6 +221,10 @@ class ToldModel(NumPyModel):
         KEPT.append(np.ones(8 << 20, np.uint8))          # 8 MiB more each time, kept
         np.ones((64 if call == 1 else 16) << 20, np.uint8)  # and freed
 
+    def swells(self, call):
+        if call == 3:
+            KEPT.append(np.ones(32 << 20, np.uint8))
+
     def reads(self, call):
         with open(__file__ + ".large", "rb") as file:    # the pages of a file, as of a library
             KEPT.append(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
@@ -243,12 +247,23 @@ class ToldModel(NumPyModel):
         os.write(1, b"loud")
         os.write(2, b"loud")
 
-for name in ("grows", "reads", "dies", "leaves", "raises", "hangs", "talks"):
+for name in ("grows", "swells", "reads", "dies", "leaves", "raises", "hangs", "talks"):
     globals()[name] = type(name, (Told,), {"strategy": name, "framework": "told"})
 for name in ("broken", "crashing"):
     globals()[name] = type(name, (Told,), {"strategy": name, "framework": name})
 '''
-NAMES = ("grows", "reads", "dies", "leaves", "raises", "hangs", "talks", "broken", "crashing")
+NAMES = (
+    "grows",
+    "swells",
+    "reads",
+    "dies",
+    "leaves",
+    "raises",
+    "hangs",
+    "talks",
+    "broken",
+    "crashing",
+)
 
 
 @pytest.fixture
@@ -298,6 +313,14 @@ def test_the_peak_is_that_of_the_first_calls_and_steady_that_of_a_later_one(
     peak, steady = known(process_memory.measure(case("grows"), 0, ENOUGH))
     assert peak == pytest.approx((8 + 64) * MIB, abs=2 * MIB)
     assert steady == pytest.approx((3 * 8 + 16) * MIB, abs=2 * MIB)
+
+
+@linux
+def test_the_peak_is_never_less_than_what_a_later_step_holds(
+    backends: Path, process_memory: ProcessMemory
+) -> None:
+    peak, steady = known(process_memory.measure(case("swells"), 0, ENOUGH))
+    assert peak == steady == pytest.approx(32 * MIB, abs=2 * MIB)
 
 
 @linux
