@@ -10,7 +10,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from bench import devices
+from bench.machine import devices
 
 SIZES = {"cpu": "about 250 MB", "gpu": "about 3 GB, CUDA libraries included"}
 

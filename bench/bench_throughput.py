@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.cases import Case
+from bench.suites.cases import Case
 
 
 @pytest.mark.lstm_cases("throughput")

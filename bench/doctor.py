@@ -1,39 +1,24 @@
 """``python -m bench.doctor``: which backends run on which devices here, and is this a good moment.
 
-Shows what ``survey`` found of the backends and what ``advice`` says of the machine. This room knows
-the command and how it is shown; it works with no framework installed.
+The command; what it finds and how that is shown is ``running.diagnosis``'s. It works with no
+framework installed.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import sys
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from bench.machine import devices
+from bench.running.diagnosis import WIDTH, diagnose, exit_code, show
+from bench.telling import command_line
+from bench.telling.terminal import text_console
+from lstm_impl import UnsupportedError
 
-from bench import advice, command_line, devices, environment
-from bench.environment import Environment
-from bench.report_text import clean
-from bench.result_schema import Reason
-from bench.survey import Ask, Survey, survey
-from bench.terminal import text_console
-from lstm_impl import Availability, UnsupportedError
-
-SCHEMA = 1
 FORMATS = ("terminal", "json")
-WIDTH = 100  # where the terminal's own is not known
 
-LISTEN = 1.0
-"""Seconds for which the machine is watched while this process sleeps: enough for counters that
-tick every hundredth of a second."""
 
 EPILOG = """\
 exit codes:
@@ -45,45 +30,6 @@ exit codes:
 Asking every framework takes as long as starting each: about 10 seconds for TensorFlow. Nothing is
 measured and nothing is changed.
 """
-
-# For terminals that have no such letters.
-_PLAIN = str.maketrans({"✓": "+", "─": "-", "°": " "})
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """All that was found."""
-
-    survey: Survey
-    environment: Environment
-    findings: tuple[Reason, ...]
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain data, as ``--format json`` shows it."""
-        return {
-            "schema": SCHEMA,
-            "devices": {name: devices.explain_missing(name) for name in self.survey.devices},
-            "frameworks": dict(self.survey.frameworks),
-            "backends": [
-                {
-                    "name": entry.name,
-                    "framework": entry.framework,
-                    "summary": entry.summary,
-                    "devices": {
-                        device: {
-                            "available": each.ok,
-                            "reason": each.reason,
-                            "install": each.install,
-                        }
-                        for device, each in entry.on.items()
-                    },
-                }
-                for entry in self.survey.entries
-            ],
-            "problems": list(self.survey.problems),
-            "findings": [asdict(finding) for finding in self.findings],
-            "environment": self.environment.to_dict(),
-        }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -106,161 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return exit_code(found.survey, every_device=bool(asked))
 
 
-def diagnose(
-    names: Sequence[str], backends: Sequence[str] | None = None, ask: Ask | None = None
-) -> Diagnosis:
-    """Look at this machine; ``names`` are devices.
-
-    Raises UnsupportedError for a backend that does not exist.
-    """
-    facts = devices.gpu_facts()
-    # Before the frameworks start: they are no disturbance.
-    before = environment.activity()
-    time.sleep(LISTEN)
-    disturbance = environment.between(before, environment.activity())
-    here = environment.read()
-    return Diagnosis(
-        survey(tuple(dict.fromkeys(names)), backends, ask),
-        here,
-        tuple(advice.findings(here, disturbance, facts)),
-    )
-
-
-def exit_code(found: Survey, *, every_device: bool) -> int:
-    """0 if there is something to choose on every device, or on one of them; else 1."""
-    choices = [bool(found.choices(device)) for device in found.devices]
-    return 0 if (all(choices) if every_device else any(choices)) else 1
-
-
 def _usual_devices() -> list[str]:
     here = devices.available()
     # Where there is no GPU, why there is none is part of the answer.
     return here if len(here) > 1 else [*here, "gpu:0"]
-
-
-# -- for people
-
-
-def show(found: Diagnosis, console: Console) -> None:
-    """Print the diagnosis."""
-    if not console.encoding.lower().startswith("utf"):
-        plain = text_console(file=io.StringIO(), width=console.width, no_color=True)
-        show(found, plain)
-        assert isinstance(plain.file, io.StringIO)
-        console.out(plain.file.getvalue().translate(_PLAIN), end="", highlight=False)
-        return
-    notes = _Notes()
-    console.print(_table(found.survey, notes))
-    for number, (text, install) in enumerate(notes.texts, start=1):
-        console.print(_indented(f"[{number}]", clean(text)))
-        if install:
-            console.print(Text(f"    {clean(install)}", style="bold"))
-    for problem in found.survey.problems:
-        console.print(_indented("!", clean(problem), "red"))
-    console.print()
-    console.print(Text("The machine", style="bold"))
-    for label, text in machine_lines(found):
-        console.print(_indented(f"  {label}:", clean(text, 600)))
-    console.print()
-    console.print(Text("Before you measure", style="bold"))
-    if not found.findings:
-        console.print(Text("  nothing to change was found"))
-    for finding in found.findings:
-        console.print(_indented("  -", clean(finding.text, 600)))
-        console.print(_indented("    do:", clean(finding.advice)), style="dim")
-
-
-class _Notes:
-    """Why something is not available: each reason once, with a number that cells refer to."""
-
-    def __init__(self) -> None:
-        self.texts: list[tuple[str, str]] = []
-
-    def number(self, why: Availability) -> int:
-        note = (why.reason, why.install)
-        if note not in self.texts:
-            self.texts.append(note)
-        return self.texts.index(note) + 1
-
-
-def _table(found: Survey, notes: _Notes) -> Table:
-    grid = Table(box=box.SIMPLE, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-    grid.add_column("backend", no_wrap=True)
-    for device in found.devices:
-        grid.add_column(Text(clean(device)), no_wrap=True)
-    grid.add_column("what it is", style="dim")
-    for framework in dict.fromkeys(entry.framework for entry in found.entries):
-        version = found.frameworks.get(framework)
-        title = f"{framework} {version}" if version else framework
-        grid.add_row(Text(clean(title), style="bold"), *("" for _ in found.devices), "")
-        said = ""
-        for entry in (each for each in found.entries if each.framework == framework):
-            cells = [
-                Text("✓", style="green")
-                if entry.on[device]
-                else Text(f"no [{notes.number(entry.on[device])}]", style="yellow")
-                for device in found.devices
-            ]
-            # The options of one strategy share its summary: told once, they read as one.
-            summary = "" if entry.summary == said else clean(entry.summary)
-            said = entry.summary
-            grid.add_row(Text(f"  {clean(entry.name)}"), *cells, Text(summary))
-    return grid
-
-
-def _indented(head: str, text: str, style: str = "") -> Table:
-    """A line whose continuation stands below its text, not below its head."""
-    grid = Table.grid(padding=(0, 1, 0, 0))
-    grid.add_column(no_wrap=True)
-    grid.add_column()
-    grid.add_row(Text(head, style=style), Text(text, style=style))
-    return grid
-
-
-def machine_lines(found: Diagnosis) -> list[tuple[str, str]]:
-    """The machine in words: what is looked at first when a time surprises."""
-    here, cpu = found.environment, found.environment.cpu
-    lines = [("system", _joined(here.system, here.container and f"in {here.container}"))]
-    count = f"{cpu.usable} of {cpu.logical} processors usable" if cpu.usable else None
-    clock = f"{cpu.clock_hz / 1e9:.2f} GHz now" if cpu.clock_hz else None
-    lines.append(
-        ("CPU", _joined(cpu.name, count, clock, cpu.governor and f"governor {cpu.governor}"))
-    )
-    if here.load is not None:
-        lines.append(("load", f"{here.load[0]:.2f} processes wanted to run in the last minute"))
-    if here.memory.total_bytes and here.memory.available_bytes is not None:
-        free, total = here.memory.available_bytes / 2**30, here.memory.total_bytes / 2**30
-        lines.append(("memory", f"{free:.1f} of {total:.1f} GiB free"))
-    for index, gpu in enumerate(here.gpus):
-        lines.append(
-            (
-                f"gpu:{index}",
-                _joined(
-                    gpu.name or "unknown",
-                    gpu.driver and f"driver {gpu.driver}",
-                    gpu.cuda_version and f"CUDA up to {gpu.cuda_version}",
-                    None if gpu.temperature_c is None else f"{gpu.temperature_c:.0f} °C",
-                    gpu.memory_used_bytes is not None
-                    and gpu.memory_total_bytes
-                    and f"{gpu.memory_used_bytes / 2**30:.1f} of "
-                    f"{gpu.memory_total_bytes / 2**30:.1f} GiB used",
-                ),
-            )
-        )
-    lines.append(("Python", here.python))
-    if here.libraries:
-        lines.append(("libraries", _pairs(here.libraries, " ")))
-    if here.variables:
-        lines.append(("variables", _pairs(here.variables, "=")))
-    return lines
-
-
-def _pairs(values: Mapping[str, str], between: str) -> str:
-    return ", ".join(f"{name}{between}{value}" for name, value in values.items())
-
-
-def _joined(*parts: str | bool | int | None) -> str:
-    return ", ".join(str(part) for part in parts if part)
 
 
 # -- the command line

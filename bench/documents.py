@@ -34,8 +34,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import command_line
-from bench.results import ResultWriteError, write_bytes
+from bench.disk.writing import ResultWriteError, write_bytes
+from bench.telling import command_line
 
 ROOT = Path(__file__).resolve().parent.parent
 SAME, DIFFERENT, BAD_INPUT = range(3)

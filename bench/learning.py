@@ -1,9 +1,7 @@
 """``python -m bench.learning``: what can be learned through a truncation window, as a map d x k.
 
-The command: options, the journal, and what is shown. What is trained is ``learning_training``'s, in
-which processes ``learning_workers``'s, the files are ``learning_results``'s, tables and pictures
-``learning_output``'s and ``learning_picture``'s, and whether all backends train the same is
-``learning_agreement``'s.
+The command: options, the journal, and what is shown. Trainings, processes, tables and pictures are
+in ``windows.learning``, the files in ``results.maps``.
 """
 
 from __future__ import annotations
@@ -23,19 +21,16 @@ from pathlib import Path
 from typing import NoReturn
 
 import lstm_impl
-from bench import command_line, learning_output, learning_picture
-from bench.echo import Interruption
-from bench.echo_task import SettingsError
-from bench.folder import LEARNING_PREFIX, default_folder
-from bench.learning_results import (
-    SCHEMA,
-    Cell,
-    LearningMap,
-    collect,
-    file_data,
-    read,
-)
-from bench.learning_training import (
+from bench.disk.fields import ResultError
+from bench.disk.folder import LEARNING_PREFIX, default_folder
+from bench.disk.writers import living
+from bench.disk.writing import JOURNAL_SUFFIX, LineFile, ResultWriteError, clear_left_over, write
+from bench.results.maps import SCHEMA, Cell, LearningMap, collect, file_data, read
+from bench.telling import command_line
+from bench.telling.command_line import UsageError
+from bench.windows.learning import map_picture, words
+from bench.windows.learning.interruption import Interruption
+from bench.windows.learning.plan import (
     BATCH,
     DISTANCES,
     HIDDEN,
@@ -46,22 +41,15 @@ from bench.learning_training import (
     Plan,
     missing,
 )
-from bench.learning_workers import train_all
-from bench.result_fields import ResultError
-from bench.result_writer import (
-    JOURNAL_SUFFIX,
-    LineFile,
-    ResultWriteError,
-    clear_left_over,
-    write,
-)
-from bench.writers import living
+from bench.windows.learning.settings import SettingsError
+from bench.windows.learning.workers import train_all
 
 DESCRIPTION = """\
 Train LSTMs on tasks that need an input d timesteps later, through truncation windows of k
 timesteps, and map which are learned: near k = d it stops. Two tasks with a known optimum: the
 echo of a stream of bits, and copy memory (a symbol now and then, asked for d steps later).
 """
+
 
 EPILOG = """\
 Every cell sees the same number of timesteps, so a smaller window makes more updates; the
@@ -75,10 +63,6 @@ exit codes:
   2    an option or a file that makes no sense; one line says which
   130  stopped by Ctrl-C
 """
-
-
-class UsageError(ValueError):
-    """What was asked cannot be done; one line that says why and what to do."""
 
 
 # -- options
@@ -164,10 +148,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="the newest map in these files and folders (the results folder)",
     )
-    shown.add_argument("--format", choices=learning_output.FORMATS, help="of the tables (terminal)")
+    shown.add_argument("--format", choices=words.FORMATS, help="of the tables (terminal)")
     shown.add_argument(
         "--values",
-        choices=learning_output.VALUES,
+        choices=words.VALUES,
         help="closed: per cent of the way from the memoryless loss to the best possible; loss: "
         "beside the best possible; accuracy (closed)",
     )
@@ -336,7 +320,7 @@ def _train(options: argparse.Namespace) -> int:
         def done(cell: Cell) -> None:
             lines.append({"cell": cell.to_dict()})
             cells.append(cell)
-            print(learning_output.progress(cell, len(cells), total), flush=True)
+            print(words.progress(cell, len(cells), total), flush=True)
 
         complete = train_all(
             plan,
@@ -386,12 +370,12 @@ def _show(found: LearningMap, options: argparse.Namespace) -> None:
         return
     values = given.get("values", "closed")
     if given.get("format", "terminal") == "markdown":
-        print(learning_output.markdown(found, values), end="")
+        print(words.markdown(found, values), end="")
     else:
-        learning_output.terminal(found, values)
+        words.terminal(found, values)
     picture = given.get("picture")
     if picture is not None:
-        learning_picture.save(found, picture)
+        map_picture.save(found, picture)
         print(f"picture: {picture}")
 
 
@@ -417,13 +401,13 @@ def _check_options(options: argparse.Namespace) -> None:
     given = vars(options)
     picture = given.get("picture")
     if picture is not None:
-        if picture.suffix.lower() not in learning_picture.SUFFIXES:
+        if picture.suffix.lower() not in map_picture.SUFFIXES:
             raise UsageError(
                 f"--picture {picture}: expected a name that ends in "
-                f"{', '.join(learning_picture.SUFFIXES)}"
+                f"{', '.join(map_picture.SUFFIXES)}"
             )
-        if not learning_picture.available():
-            raise UsageError(f"a picture needs matplotlib: {learning_picture.INSTALL}")
+        if not map_picture.available():
+            raise UsageError(f"a picture needs matplotlib: {map_picture.INSTALL}")
     if "backends" in given and not given.get("agree"):
         raise UsageError("--backends goes with --agree; --backend is for the map")
     kinds = [f"--{name}" for name in ("show", "agree", "resume") if name in given]
@@ -439,9 +423,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "show" in options:
             return _show_newest(options)
         if "agree" in options:
-            from bench import learning_agreement
+            from bench.windows.learning import agreement
 
-            return learning_agreement.command(getattr(options, "backends", None))
+            return agreement.command(getattr(options, "backends", None))
         return _train(options)
     except (
         UsageError,

@@ -1,25 +1,26 @@
 """``python -m bench.plot``: a picture of results for a slide or a paper, as PNG, SVG or PDF.
 
 Throughput, speed-up over a baseline, what comes before the first result, memory, or the roofline of
-one session. This room knows the report's rows and which of them a picture is of; ``plot_picture``
-draws them. Nothing slow is imported before there is something to draw.
+one session. The command: ``reporting.plot`` chooses what is shown, ``reporting.bars`` and
+``reporting.roofline_picture`` draw it. Nothing slow is imported before there is something to draw.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from collections.abc import Sequence
 from pathlib import Path
 
-from bench import command_line, drawing
-from bench.folder import default_folder
-from bench.report_rows import KINDS, NothingToReportError, Row, Section, build
-from bench.report_text import count
-from bench.result_fields import printable
-from bench.results import ResultWriteError, collect, latest, write_bytes
+from bench.disk.fields import printable
+from bench.disk.folder import default_folder
+from bench.disk.writing import ResultWriteError, write_bytes
+from bench.judging.ranking import build
+from bench.judging.rows import KINDS, NothingToReportError
+from bench.reporting.plot import KIND_OF, NARROWEST, WIDEST, Plot, PlotError, choose
+from bench.results.files import collect, latest
+from bench.telling import command_line, drawing
+from bench.telling.quantities import count
 
 EPILOG = """\
 exit codes:
@@ -30,110 +31,6 @@ exit codes:
 One picture is of one session: of several the newest is drawn. `python -m bench.history` draws
 several over time, and `python -m bench.compare devices` the map of two devices.
 """
-
-# A picture that is wider than this is no picture of a page, and one narrower has no room for bars.
-NARROWEST, WIDEST = 3.0, 30.0
-
-
-class PlotError(ValueError):
-    """There is nothing to draw, or nothing to draw with; one line that says what to do."""
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What a picture can be of.
-
-    title: over it. has: whether a row has what is drawn. lacking: said where no row has.
-    """
-
-    title: str
-    has: Callable[[Row], bool]
-    lacking: str
-
-
-def _has_setup(row: Row) -> bool:
-    return bool(setup_parts(row))
-
-
-KIND_OF = {
-    "throughput": Kind("Sequences per second", lambda row: row.measured, "no case was measured"),
-    "speedup": Kind(
-        "Speed-up", lambda row: row.to_baseline is not None, "no case has a baseline beside it"
-    ),
-    "setup": Kind(
-        "Time to the first result",
-        _has_setup,
-        "no case says what building, tracing and the first call took",
-    ),
-    "memory": Kind(
-        "Peak memory",
-        lambda row: "peak_bytes" in row.memory,
-        "no case has figures of memory: they are of a version that did not measure it",
-    ),
-    "roofline": Kind(
-        "Roofline",
-        lambda row: row.measured and all(row.roofs.get(key) for key in ("operations", "bytes")),
-        "no case has figures of roofs: they are of a version that did not measure them",
-    ),
-}
-
-SETUP = {"build_s": "build", "trace_s": "trace", "first_call_s": "first call, compiling included"}
-"""What comes before the first result, in its order, and how it is called."""
-
-
-def setup_parts(row: Row) -> dict[str, float]:
-    """Seconds of each part of ``SETUP`` that is known, by its key."""
-    setup = row.setup or {}
-    return {key: value for key in SETUP if (value := setup.get(key)) is not None}
-
-
-@dataclass(frozen=True)
-class Plot:
-    """What is drawn: which figure of which rows of a session, on so many inches of width.
-
-    skipped: how many sessions are not drawn.
-    """
-
-    what: str
-    section: Section
-    rows: tuple[Row, ...]
-    width: float = 7.0
-    skipped: int = 0
-
-    @property
-    def kind(self) -> Kind:
-        """Of what it is."""
-        return KIND_OF[self.what]
-
-
-def choose(
-    section: Section, what: str, *, mode: str | None = None, pattern: str = "*"
-) -> tuple[Row, ...]:
-    """The rows of a section that a picture is of, in the report's order.
-
-    mode: only this one. pattern: of the ids of the cases, as a shell's. With a row come the rows of
-    its group that were measured: a picture of a figure that some of them lack leaves them blank.
-
-    Raises PlotError if there is none.
-    """
-    rows = [
-        row
-        for row in section.rows
-        if row.measured
-        and mode in (None, row.case.workload.mode)
-        and fnmatchcase(row.case.id, pattern)
-    ]
-    if not rows:
-        there = next((row.case.id for row in section.rows if row.measured), "")
-        if not there:
-            raise PlotError(KIND_OF["throughput"].lacking)
-        raise PlotError(
-            f"no measured case fits what was chosen; a case is named like {printable(there, 120)}"
-        )
-    groups = {row.case.group for row in rows if KIND_OF[what].has(row)}
-    if not groups:
-        raise PlotError(f"--what {what}: {KIND_OF[what].lacking}")
-    return tuple(row for row in rows if row.case.group in groups)
 
 
 # The command
@@ -177,9 +74,9 @@ def _plot(options: argparse.Namespace) -> int:
     section = report.sections[0]
     rows = choose(section, options.what, mode=options.mode, pattern=options.case)
     skipped = len(report.sections) - 1
-    from bench import plot_picture
+    from bench.reporting import bars
 
-    data = plot_picture.picture(Plot(options.what, section, rows, options.width, skipped), kind)
+    data = bars.picture(Plot(options.what, section, rows, options.width, skipped), kind)
     write_bytes(options.output, data)
     more = f" (of the newest session; not of {count(skipped, 'other')})" if skipped else ""
     print(f"written: {printable(str(options.output))}{more}", file=sys.stderr)
@@ -235,7 +132,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    # The rooms that draw a plot take bench.plot's types, which __main__'s are not.
-    from bench import plot as itself
-
-    command_line.end(itself.main)
+    command_line.end(main)

@@ -22,21 +22,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.folder import (
+from bench.disk.fields import printable
+from bench.disk.folder import (
     DEFAULT_FOLDER,
     RESULTS_VARIABLE,
     FolderError,
     default_folder,
     expanded,
 )
-from bench.result_fields import printable
 
 if TYPE_CHECKING:
-    from bench.cases import Case
-    from bench.lock import MachineLock
-    from bench.measure import Measured, Unmeasured
-    from bench.recorder import Recorder, Settings
-    from bench.suites import Suite
+    from bench.machine.lock import MachineLock
+    from bench.measuring.outcomes import Measured, Unmeasured
+    from bench.measuring.recorder import Recorder, Settings
+    from bench.suites.cases import Case
+    from bench.suites.loading import Suite
 
 BENCH = Path(__file__).resolve().parent
 TESTS = BENCH.parent / "tests"
@@ -268,8 +268,8 @@ class _Measuring:
     """What pytest calls while a suite is measured."""
 
     def __init__(self, config: pytest.Config) -> None:
-        from bench.recorder import Recorder
-        from bench.suites import SuiteError
+        from bench.measuring.recorder import Recorder
+        from bench.suites.values import SuiteError
 
         try:
             suite = _suite(config)
@@ -278,7 +278,7 @@ class _Measuring:
         self.config = config
         self.recorder: Recorder = Recorder(suite, _settings(config))
         if judged := config.getoption("lstm_judged"):
-            from bench.equivalence import share_answers
+            from bench.measuring.equivalence import share_answers
 
             share_answers(config.invocation_params.dir / judged)
         self.cases: dict[str, Case] = {case.id: case for case in suite.cases}
@@ -345,7 +345,7 @@ class _Measuring:
             return
         if session.config._benchmarksession.disabled:  # type: ignore[attr-defined]
             return  # --benchmark-disable: everything runs once and nothing is kept
-        from bench.result_writer import ResultWriteError
+        from bench.disk.writing import ResultWriteError
 
         self._take_the_machine()
         try:
@@ -355,7 +355,7 @@ class _Measuring:
 
     def _take_the_machine(self) -> None:
         """Hold the lock of the machine until this process ends (a worker's manager holds it)."""
-        from bench.lock import HeldError, LockError, MachineLock
+        from bench.machine.lock import HeldError, LockError, MachineLock
 
         busy, self._lock = self.config.getoption("lstm_busy"), MachineLock()
         try:
@@ -372,9 +372,9 @@ class _Measuring:
 
     def publish(self, case: Case, benchmark: Any) -> None:
         """Measure a case, or say why not, and keep what was found."""
-        from bench.measure import FAILED, Measured, Unmeasured
-        from bench.result_writer import ResultWriteError
-        from bench.results import ResultError
+        from bench.disk.fields import ResultError
+        from bench.disk.writing import ResultWriteError
+        from bench.measuring.outcomes import FAILED, Measured, Unmeasured
 
         if benchmark.disabled:
             _try_once(case, self.recorder.settings.seed)
@@ -435,8 +435,8 @@ class _Measuring:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Make the result file from the journal."""
-        from bench.result_writer import ResultWriteError
-        from bench.results import ResultError
+        from bench.disk.fields import ResultError
+        from bench.disk.writing import ResultWriteError
 
         if self._lock is not None:
             self._lock.release()
@@ -575,7 +575,7 @@ def _suite(config: pytest.Config) -> Suite:
 
 
 def _settings(config: pytest.Config) -> Settings:
-    from bench.recorder import Settings
+    from bench.measuring.recorder import Settings
 
     get = config.getoption
     names = (
@@ -609,7 +609,7 @@ def _settings(config: pytest.Config) -> Settings:
 
 def _report(result: Unmeasured) -> None:
     """Tell pytest about a case that has no time."""
-    from bench.measure import FAILED
+    from bench.measuring.outcomes import FAILED
 
     advice = f"; {result.advice}" if result.advice else ""
     if result.outcome == FAILED:
@@ -620,7 +620,8 @@ def _report(result: Unmeasured) -> None:
 
 def _try_once(case: Case, seed: int) -> None:
     """Under --benchmark-disable: the case is built, called and judged, and nothing is timed."""
-    from bench.measure import Bench, Unmeasured, prepare
+    from bench.measuring.outcomes import Unmeasured
+    from bench.measuring.preparing import Bench, prepare
 
     result = prepare(case, seed, Bench())
     if isinstance(result, Unmeasured):
@@ -649,7 +650,7 @@ _LONGEST_LINE = 10_000  # letters: all of a long reason, and not a gigabyte
 
 
 def _header(suite: Suite, settings: Settings) -> list[str]:
-    from bench import devices
+    from bench.machine import devices
 
     missing = {
         name: reason
@@ -678,9 +679,9 @@ def _duration(seconds: float) -> str:
 
 
 def _summary(recorder: Recorder) -> Iterator[str]:
-    from bench.measure import Measured, Unmeasured, counted_reasons
-    from bench.memory import unweighed
-    from bench.validity import OF_TIME
+    from bench.judging.trust import OF_TIME
+    from bench.measuring.gauges import unweighed
+    from bench.measuring.outcomes import Measured, Unmeasured, counted_reasons
 
     measured = [result for result in recorder.done.values() if isinstance(result, Measured)]
     invalid = [result for result in measured if result.reasons]

@@ -1,6 +1,6 @@
 """``python -m bench.recommend``: this window, this backend, for a dependency, from results.
 
-Reads the results at hand, those of every session and the reference ones, asks ``recommend_answer``,
+Reads the results at hand, those of every session and the reference ones, asks ``windows.answer``,
 and tells the answer with its interval, or why there is none and the command that measures it. This
 room knows the command and its words. No framework, and nothing slow to import.
 """
@@ -19,46 +19,38 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
-from bench import command_line, devices, recommend_suite
-from bench.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder, holds_learning
-from bench.learning_results import TASKS, LearningMap
-from bench.recommend_answer import (
-    NEAR,
-    Answer,
-    NoAnswer,
-    Question,
-    answer,
-    places,
-)
-from bench.report_rows import NothingToReportError, Row, build
-from bench.report_summary import heading, machine
-from bench.report_text import (
-    GRADIENT_WORDS,
-    LONGEST_NAME,
-    bounds,
-    clean,
-    count,
-    listed,
-    percent,
-    seconds,
-    seconds_range,
-)
-from bench.result_fields import printable
-from bench.results import REFERENCE, ResultError, Results, ResultWriteError, collect, write_bytes
-from bench.stats import ENOUGH_PROCESSES, Interval, Verdict
-from bench.suites import SuiteError
-from bench.truncation_cost import timestep_interval, window
-from bench.truncation_learned import newest, parted, words
-from bench.truncation_words import size
+from bench.disk.fields import ResultError, printable
+from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder, holds_learning
+from bench.disk.writing import ResultWriteError, write_bytes
+from bench.judging.process_means import ENOUGH_PROCESSES
+from bench.judging.ranking import build
+from bench.judging.rows import NothingToReportError
+from bench.machine import devices
+from bench.results.files import REFERENCE, collect
+from bench.results.maps import TASKS, LearningMap
+from bench.results.schema import Results
+from bench.suites.values import SuiteError
+from bench.telling import command_line
+from bench.telling.command_line import UsageError
+from bench.telling.inert import clean
+from bench.telling.quantities import count
+from bench.windows import suite_text
+from bench.windows.answer import NEAR, Answer, NoAnswer, Question, answer, places
+from bench.windows.answer_data import answer_data, no_answer_data
+from bench.windows.answer_words import full_answer, in_one_line, no_answer
+from bench.windows.learned import newest, parted, words
 from lstm_impl.spec import PRECISIONS
 from lstm_impl.workload import MODES
 
 ANSWERED, NO_RESULTS, BAD_INPUT = range(3)
 
+
 CLONE = Path(__file__).resolve().parent.parent
 """Where the reference results are, if this is a clone and not an installed copy."""
 
+
 _USUAL_WIDTH = 100
+
 
 EPILOG = f"""\
 exit codes:
@@ -81,10 +73,6 @@ for more; streams cut into windows come before training on whole sequences of a 
 which is the same work but for the carried state. Where nothing near was measured, the nearest is
 named, as what it is.
 """
-
-
-class UsageError(ValueError):
-    """Options that do not go together; the message is one line."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -114,9 +102,9 @@ def _recommend(options: argparse.Namespace) -> int:
     if options.write_suite is not None:
         suite = options.write_suite
         _write_suite(suite, question, found, options.backends or ())
-    document = (_no_answer_data(found) if isinstance(found, NoAnswer) else _answer_data(found)) | {
+    document = (no_answer_data(found) if isinstance(found, NoAnswer) else answer_data(found)) | {
         "question": asdict(question),
-        "answer": _in_one_line(question, found),
+        "answer": in_one_line(question, found),
         "learned_from": None if learned is None else words(learned, TASKS),
         "measure": _measure(question, options, suite),
     }
@@ -200,15 +188,15 @@ def _write_suite(
         raise SuiteError(f"--write-suite {printable(str(path))}: expected a name ending in .toml")
     if path.exists():
         raise SuiteError(f"--write-suite {printable(str(path))}: there is such a file already")
-    told = recommend_suite.text(question, found.need, backends)
-    recommend_suite.checked(told, printable(str(path)))
+    told = suite_text.text(question, found.need, backends)
+    suite_text.checked(told, printable(str(path)))
     write_bytes(path, told.encode())
     print(f"written: {printable(str(path))}", file=sys.stderr)
 
 
 def _measure(question: Question, options: argparse.Namespace, suite: Path | None) -> list[str]:
     """The commands that measure precisely what was asked."""
-    name = str(suite or f"{recommend_suite.name(question)}.toml")
+    name = str(suite or f"{suite_text.name(question)}.toml")
     found = []
     if suite is None:
         words = ["python", "-m", "bench.recommend"]
@@ -240,7 +228,7 @@ def _show(
     learned: LearningMap | None,
     commands: Sequence[str],
 ) -> None:
-    print(textwrap.fill(_in_one_line(question, found), _width()))
+    print(textwrap.fill(in_one_line(question, found), _width()))
     layers = f", {question.num_layers} layers" if question.num_layers > 1 else ""
     inputs = f", {question.input_size} in" if question.input_size else ""
     steps = "" if question.steps is None else f" of {count(question.steps, 'timestep')}"
@@ -253,7 +241,9 @@ def _show(
         f"\nFor {what}, batch {question.batch}{inputs}, {question.hidden_size} hidden{layers}, "
         f"{question.dtype}, {question.mode} on {question.device}:"
     )
-    lines = _no_answer(question, found) if isinstance(found, NoAnswer) else _answer(question, found)
+    lines = (
+        no_answer(question, found) if isinstance(found, NoAnswer) else full_answer(question, found)
+    )
     if learned is not None and question.training:
         lines.append(("learned from", words(learned, TASKS)))
     room = max(len(label) for label, _ in lines)
@@ -271,261 +261,6 @@ def _width() -> int:
     """Letters in a line: of a terminal what it holds, and where that is not known a usual one's."""
     known = command_line.width_is_known()
     return max(50, shutil.get_terminal_size().columns if known else _USUAL_WIDTH)
-
-
-def _in_one_line(question: Question, found: Answer | NoAnswer) -> str:
-    """This window, this backend, and what they cost; or what is not known."""
-    if isinstance(found, NoAnswer):
-        if question.training:
-            start = f"Take windows of {found.need.window}"
-            start += "" if found.need.learned else " (assumed)"
-            return f"{start}; with which backend was not measured for this: {_in_short(found)}."
-        return f"Which backend is the fastest here was not measured: {_in_short(found)}."
-    name = clean(found.best.case.backend, LONGEST_NAME)
-    if question.training:
-        # What was measured may be longer than the sequences are: then it is only what they cost.
-        length = min(found.window, question.steps or found.window)
-        start = f"Take windows of {length} and {name}"
-        start += "" if found.need.learned else " (the window is assumed)"
-    else:
-        start = f"Take {name}"
-    peak = found.best.memory.get("peak_bytes")
-    told = f"{start}: {_with_interval(found.step)} a step"
-    told += "" if peak is None else f", {size(peak)}"
-    if found.best.invalid:
-        told += "; the measurement is INVALID"
-    elif found.rivals:
-        told += "; others may be as fast"
-    if not found.exact:
-        near = ", ".join(f"{name} {got} for {asked}" for name, got, asked in found.differences)
-        told += f"; measured at a near shape ({near})"
-    return f"{told}."
-
-
-def _in_short(found: NoAnswer) -> str:
-    """Why there is no answer, in the middle of a sentence."""
-    return clean(found.why[0]).partition("; there are")[0]
-
-
-def _no_answer(question: Question, found: NoAnswer) -> list[tuple[str, str]]:
-    first, *rest = found.why
-    lines = [
-        ("no results", clean(first)),
-        *(("", clean(each)) for each in rest),
-    ]
-    if question.training:
-        lines.insert(0, ("window", f"at least {found.need.window}: {found.need.why}"))
-    if (near := found.nearest) is not None:
-        case = near.best.case
-        what = f"windows of {near.window}" if question.training else f"{near.window} timesteps"
-        lines.append(
-            (
-                "the nearest",
-                f"batch {case.workload.batch}, {case.spec.hidden_size} hidden, "
-                f"{case.spec.input_size} in: there, at {what}, {_backend_words(near)}; "
-                f"{_with_interval(near.step)} a step, which says nothing of what it takes here",
-            )
-        )
-    return lines
-
-
-def _answer(question: Question, found: Answer) -> list[tuple[str, str]]:
-    best, place = found.best, found.place
-    timestep, step = found.timestep, found.step
-    lines = [("window", _window_words(found))] if question.training else []
-    lines += [
-        ("backend", _backend_words(found)),
-        ("per step", _with_interval(step)),
-        ("per timestep", f"{_with_interval(timestep)}, of the whole batch"),
-    ]
-    peak = best.memory.get("peak_bytes")
-    lines.append(("memory", "was not measured" if peak is None else f"{size(peak)} at its peak"))
-    setup = best.setup or {}
-    starts = [
-        f"{word} {seconds(value)}"
-        for word, key in (("trace", "trace_s"), ("compile", "compile_s"))
-        if (value := setup.get(key)) is not None
-    ]
-    if starts:
-        lines.append(("before it", " and ".join(starts)))
-    lines.append(("measured", _place_words(found)))
-    lines += [("", each) for each in _cautions(found)]
-    if found.longer is not None:
-        row = found.longer.row
-        told = (
-            f"windows of {window(row)} take {percent(found.longer.saves)} less time per timestep "
-            f"({seconds(_mid(timestep_interval(row)))}, {clean(row.case.backend, LONGEST_NAME)})"
-        )
-        more = row.memory.get("peak_bytes")
-        if more is not None and peak is not None and more > peak:
-            told += f" and {size(more - peak)} more memory"
-        lines.append(("longer", told))
-    if found.others:
-        told = count(found.others, "other measurement")
-        lines.append(("also", f"{told} at hand could have answered; this one comes first"))
-    if not place.own:
-        machines = "; ".join(f"{label}: {text}" for label, text in machine(place.section)[:2])
-        lines.append(("reference", f"these are reference results of another machine: {machines}"))
-    return lines
-
-
-def _window_words(found: Answer) -> str:
-    told = f"{count(found.window, 'timestep')}"
-    if found.window != found.need.window:
-        told += f", the shortest measured one of at least {found.need.window}"
-    return f"{told}: {found.need.why}"
-
-
-def _backend_words(found: Answer) -> str:
-    name = clean(found.best.case.backend, LONGEST_NAME)
-    if found.ahead is None:
-        return f"{name}, the only one measured"
-    if not found.rivals:
-        ratio = found.ahead.ratio.ratio
-        next_one = clean(found.ahead.row.case.backend, LONGEST_NAME)
-        how = "FASTER than each of the others" if found.sure else "the shortest time"
-        return (
-            f"{name}, {how}: {next_one}, the next, takes {ratio.mid:.2f} times as long "
-            f"({bounds(ratio.low, ratio.high)})"
-        )
-    same = [each for each in found.rivals if each.ratio.verdict is Verdict.SAME]
-    told = []
-    if same:
-        names = listed([clean(each.row.case.backend, LONGEST_NAME) for each in same])
-        told.append(f"the same within 2%: {names} (take the one of less memory or compiling)")
-    unclear = [each for each in found.rivals if each not in same]
-    if unclear:
-        names = listed([clean(each.row.case.backend, LONGEST_NAME) for each in unclear])
-        told.append(f"not known to be slower: {names} (more processes may decide; see below)")
-    return f"{name} has the shortest time; {'; '.join(told)}"
-
-
-def _place_words(found: Answer) -> str:
-    case = found.best.case
-    spec, work = case.spec, case.workload
-    if found.exact:
-        shape = "exactly this shape"
-    else:
-        shape = "a near shape, not scaled: " + ", ".join(
-            f"{name} {measured} for {asked}" for name, measured, asked in found.differences
-        )
-    told = [shape, f"{spec.input_size} in"]
-    if work.training:
-        told.append(f"{work.optimizer} updates" if work.optimizer else "without updates")
-        told.append(GRADIENT_WORDS[found.place.gradients])
-    if work.training and found.place.kind == "throughput":
-        told.append("whole sequences of that length, no state carried")
-    return f"{', '.join(told)}; {heading(found.place.section)}"
-
-
-def _cautions(found: Answer) -> list[str]:
-    interval = found.best.interval
-    told = []
-    if interval is not None and interval.processes < ENOUGH_PROCESSES:
-        told.append(f"the interval stands on {interval.how}")
-    told += [f"INVALID, do not rely on it: {clean(str(doubt))}" for doubt in found.best.invalid]
-    told += [f"doubtful as a time: {clean(str(doubt))}" for doubt in found.best.validity.of_time]
-    return told
-
-
-def _with_interval(interval: Interval) -> str:
-    low_high = seconds_range(interval.low, interval.high, interval.mid)
-    return f"{seconds(interval.mid)} ({low_high})"
-
-
-def _mid(interval: Interval | None) -> float:
-    assert interval is not None, "of a row that was measured"
-    return interval.mid
-
-
-# As data
-
-
-def _no_answer_data(found: NoAnswer) -> dict[str, object]:
-    return {
-        "answered": False,
-        "why": list(found.why),
-        "needed_window": _need_data(found),
-        "nearest": None if found.nearest is None else _answer_data(found.nearest),
-    }
-
-
-def _need_data(found: Answer | NoAnswer) -> dict[str, object]:
-    return {
-        "window": found.need.window,
-        "assumed": not found.need.learned,
-        "why": found.need.why,
-    }
-
-
-def _answer_data(found: Answer) -> dict[str, object]:
-    case, setup = found.best.case, found.best.setup or {}
-    return {
-        "answered": True,
-        "needed_window": _need_data(found),
-        "window": found.window,
-        "backend": case.backend,
-        "sure": found.sure,
-        "rivals": [
-            {
-                "backend": each.row.case.backend,
-                "verdict": each.ratio.verdict.value,
-                "ratio": _data(each.ratio.ratio),
-            }
-            for each in found.rivals
-        ],
-        "next": None
-        if found.ahead is None
-        else {
-            "backend": found.ahead.row.case.backend,
-            "verdict": found.ahead.ratio.verdict.value,
-            "ratio": _data(found.ahead.ratio.ratio),
-        },
-        "time_per_step_s": _data(found.step),
-        "time_per_timestep_s": _data(found.timestep),
-        "peak_memory_bytes": found.best.memory.get("peak_bytes"),
-        "trace_s": setup.get("trace_s"),
-        "compile_s": setup.get("compile_s"),
-        "exact": found.exact,
-        "differences": {
-            name: {"measured": measured, "asked": asked}
-            for name, measured, asked in found.differences
-        },
-        "kind": found.place.kind,
-        "gradients": found.place.gradients if case.workload.training else None,
-        "own": found.place.own,
-        "case_id": case.id,
-        "case": case.to_dict(),
-        "session": found.place.section.run.session,
-        "host": found.place.section.run.host,
-        "machine": dict(machine(found.place.section)),
-        "started": found.place.section.started.isoformat(),
-        "processes": found.best.interval.processes if found.best.interval else None,
-        "allowance": found.best.interval.allowance if found.best.interval else None,
-        "valid": not found.best.invalid,
-        "invalid_reasons": [str(doubt) for doubt in found.best.invalid],
-        "time_valid": not found.best.validity.time,
-        "time_reasons": [str(doubt) for doubt in found.best.validity.time],
-        "longer": None if found.longer is None else _longer_data(found.longer.row, found),
-    }
-
-
-def _longer_data(row: Row, found: Answer) -> dict[str, object]:
-    return {
-        "window": window(row),
-        "backend": row.case.backend,
-        "time_per_timestep_s": _data(timestep_interval(row)),
-        "saves": found.longer.saves if found.longer else None,
-        "peak_memory_bytes": row.memory.get("peak_bytes"),
-    }
-
-
-def _data(interval: Interval | None) -> dict[str, float | None] | None:
-    if interval is None:
-        return None
-    parts = {"mid": interval.mid, "low": interval.low, "high": interval.high}
-    finite = {name: value if abs(value) < float("inf") else None for name, value in parts.items()}
-    return {**finite, "confidence": interval.confidence}
 
 
 # The options

@@ -16,15 +16,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import command_line
-from bench.folder import default_folder
-from bench.report_columns import load_frame
-from bench.report_rows import KINDS, NothingToReportError, Report, build
-from bench.result_fields import printable
-from bench.results import ResultWriteError, collect, latest, write_bytes
+from bench.disk.fields import printable
+from bench.disk.folder import default_folder
+from bench.disk.writing import ResultWriteError, write_bytes
+from bench.judging.ranking import build
+from bench.judging.rows import KINDS, NothingToReportError, Report
+from bench.judging.table import load_frame
+from bench.results.files import collect, latest
+from bench.telling import command_line
 
 if TYPE_CHECKING:
-    from bench.report_terminal import Draw
+    from bench.reporting.terminal import Draw
 
 __all__ = ["load_frame", "main"]
 
@@ -64,9 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _report(options: argparse.Namespace) -> int:
     if options.format == "parquet":
         # Before a large folder is read for nothing.
-        from bench import report_parquet
+        from bench.reporting.parquet import check
 
-        report_parquet.check()
+        check()
         if options.output is None:
             raise NothingToReportError(
                 "--format parquet is no text; name a file for it: --output report.parquet"
@@ -91,8 +93,8 @@ def _report(options: argparse.Namespace) -> int:
     report = build(results, baseline=options.baseline, device=options.device, kind=options.kind)
     kind = options.format
     if options.output is None and kind == "terminal":
-        from bench.report_terminal import WIDTH, show
-        from bench.terminal import text_console
+        from bench.reporting.terminal import WIDTH, show
+        from bench.telling.terminal import text_console
 
         known = command_line.width_is_known()
         console = text_console(width=None if known else WIDTH)
@@ -103,7 +105,7 @@ def _report(options: argparse.Namespace) -> int:
             told = f"all of it: {command_line.told(command)}"
             console.print(told, style="bold", soft_wrap=True)
     elif options.output is None and kind == "csv":
-        from bench.report_data import write_comma_separated
+        from bench.reporting.data import write_comma_separated
 
         write_comma_separated(report, sys.stdout)
     elif options.output is None:
@@ -118,11 +120,11 @@ def _report(options: argparse.Namespace) -> int:
 def _bytes(report: Report, kind: str, brief: bool) -> bytes:
     """The report as a file holds it."""
     if kind == "parquet":
-        from bench.report_parquet import parquet
+        from bench.reporting.parquet import parquet
 
         return parquet(report)
     if kind == "csv":
-        from bench.report_data import write_comma_separated
+        from bench.reporting.data import write_comma_separated
 
         # Line by line: as one text, a large report would be in memory several times.
         out = io.BytesIO()
@@ -137,7 +139,7 @@ def _draw(brief: bool) -> Draw | None:
     """What draws a section in a terminal, if not the whole report does."""
     if not brief:
         return None
-    from bench.report_terminal_brief import draw
+    from bench.reporting.terminal_brief import draw
 
     return draw
 
@@ -145,22 +147,22 @@ def _draw(brief: bool) -> Draw | None:
 def _text(report: Report, kind: str, short: bool) -> str:
     """The report in one of the formats; each is imported only when it is asked for."""
     if kind == "markdown" and short:
-        from bench.report_brief import brief
+        from bench.reporting.brief import brief
 
         return brief(report)
     if kind == "markdown":
-        from bench.report_markdown import markdown
+        from bench.reporting.markdown import markdown
 
         return markdown(report)
     if kind == "html":
-        from bench.report_html_explorer import page
+        from bench.reporting.page.explorer import page
 
         return page(report)
     if kind in ("csv", "json"):
-        from bench import report_data
+        from bench.reporting import data
 
-        return report_data.comma_separated(report) if kind == "csv" else report_data.as_json(report)
-    from bench.report_terminal import as_picture, as_text
+        return data.comma_separated(report) if kind == "csv" else data.as_json(report)
+    from bench.reporting.terminal import as_picture, as_text
 
     return (as_picture if kind == "svg" else as_text)(report, draw=_draw(short))
 

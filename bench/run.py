@@ -16,56 +16,60 @@ import signal
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
 from rich.console import Console
 
-from bench import command_line, devices, live, suites
-from bench.folder import (
+from bench import suites
+from bench.disk.folder import (
     DEFAULT_FOLDER,
     RESULTS_VARIABLE,
     FolderError,
     default_folder,
     expanded,
 )
-from bench.lock import LOOK_EVERY, HeldError, LockError, MachineLock
-from bench.manager import (
-    LocalExecutor,
-    Manager,
-    Stopped,
-    WorkerError,
-    being_written,
-    cases_words,
-    settle_all,
+from bench.disk.writers import Writer, token_lives
+from bench.disk.writing import ResultWriteError, clear_left_over
+from bench.judging.process_means import ENOUGH_PROCESSES
+from bench.machine import devices
+from bench.machine.lock import LOOK_EVERY, HeldError, LockError, MachineLock
+from bench.running import live
+from bench.running.manager import Manager, Stopped, WorkerError, cases_words
+from bench.running.schedule import PRECISION, Goal
+from bench.running.session import Session, SessionError, load
+from bench.running.summary import (
+    BAD_INPUT,
+    FAILED,
+    HELD,
+    INTERRUPTED,
+    MEASURED,
+    UNWRITABLE,
+    summarize,
 )
-from bench.memory import unweighed
-from bench.overhead import Overhead, overhead
-from bench.report_rows import NothingToReportError, Row, build
-from bench.report_text import clean, count
-from bench.result_schema import ResultFile, Results
-from bench.result_writer import ResultWriteError, clear_left_over
-from bench.schedule import PRECISION, Goal
-from bench.session import Session, SessionError, load
-from bench.stats import ENOUGH_PROCESSES
-from bench.suites import Choice, Suite, SuiteError
-from bench.terminal import text_console
-from bench.validity import FEW_PROCESSES, Doubt
-from bench.writers import Writer, token_lives
+from bench.running.workers import LocalExecutor, being_written, settle_all
+from bench.suites import loading
+from bench.suites.loading import Choice, Suite
+from bench.suites.values import SuiteError
+from bench.telling import command_line
+from bench.telling.command_line import UsageError
+from bench.telling.inert import clean
+from bench.telling.quantities import count
+from bench.telling.terminal import text_console
 
 SUITE = "quick"
+
+
 BUDGET = 900.0
 """Seconds. Ten minutes held six processes of `quick` on two cores, but three quarters of them went
 into starting, tracing and checking; what is added is measured."""
 
+
 CASE_LIMIT = 120.0
 
-MEASURED, FAILED, BAD_INPUT, UNWRITABLE, HELD, INCOMPLETE = range(6)
-INTERRUPTED = 130
 
 EPILOG = f"""\
 It ends when the interval of every case is narrow enough (judged at {ENOUGH_PROCESSES} processes
@@ -85,18 +89,12 @@ exit codes:
 docs/running.md explains how it measures.
 """
 
+
 _TIME = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
+
 
 _FIXED = ("suite", "device", "backends", "mode", "seed", "threads", "seconds", "memory")
 """What a session keeps when it is gone on with."""
-
-
-_OPTIONS = {"--lstm-budget SECONDS": "--seconds TIME", "--lstm-threads": "--threads"}
-"""What the advice of a worker calls an option, and what it is called here."""
-
-
-class UsageError(ValueError):
-    """Options that do not go together; one line."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -132,10 +130,10 @@ def _error(told: object, code: int) -> int:
 
 def _list() -> int:
     found = {name: suites.load(name) for name in suites.available()}
-    width = max(map(len, (*found, *suites.UNTIMED)))
+    width = max(map(len, (*found, *loading.UNTIMED)))
     for name, suite in found.items():
         print(f"{name:{width}}  {count(len(suite.cases), 'case'):>11}  {suite.summary}")
-    for name, told in suites.UNTIMED.items():
+    for name, told in loading.UNTIMED.items():
         print(f"{name:{width}}  {'no cases':>11}  {told}")
     return MEASURED
 
@@ -228,7 +226,7 @@ def _open(options: argparse.Namespace, folder: Path) -> tuple[Session, Suite]:
         session = Session(
             id=Session.new_id(),
             # A path is kept whole: it may be gone on with from elsewhere.
-            suite=str(suite.path.absolute()) if suite.path.parent != suites.FOLDER else name,
+            suite=str(suite.path.absolute()) if suite.path.parent != loading.FOLDER else name,
             suite_name=suite.name,
             cases=suite.cases,
             goal=Goal(
@@ -331,173 +329,6 @@ def _shared_folder() -> Iterator[Path | None]:
         return
     with shared as name:
         yield Path(name)
-
-
-_UNTRIED = ("not_measured", "refused")
-_MOST_REASONS = 6  # each case that is too large for the machine has its own estimate
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What a session has found.
-
-    invalid: why measurements or their ratios are not to be trusted, and how many; doubtful: why
-    times alone are not. skipped: why cases were not even tried, and how many. unweighed: why the
-    memory of cases is not known, though it was asked for. overhead: where the time went.
-    """
-
-    cases: int
-    valid: int
-    invalid: Counter[str]
-    outcomes: Counter[str]
-    unreached: int
-    processes: int
-    precise: int
-    few: int
-    overhead: Overhead
-    doubtful: Counter[str] = field(default_factory=Counter)
-    skipped: Counter[str] = field(default_factory=Counter)
-    unweighed: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def measured(self) -> int:
-        """Cases that have a time."""
-        return self.valid + self.outcomes["INVALID"]
-
-    @property
-    def code(self) -> int:
-        """The command's exit code."""
-        if any(self.outcomes[kind] for kind in ("failed", "crashed", "timed_out")):
-            return FAILED
-        return INCOMPLETE if self.unreached else MEASURED
-
-    def lines(self, stopped: Stopped, manager: Manager) -> list[str]:
-        """In words."""
-        words = {
-            "not_measured": "not measured (not possible here)",
-            "refused": "refused by their backend",
-            "timed_out": "over their time limit",
-            "INVALID": "INVALID",
-        }
-        parts = [f"{self.valid} VALID"]
-        parts += [f"{number} {words.get(kind, kind)}" for kind, number in self.outcomes.items()]
-        if self.unreached:
-            parts.append(f"{self.unreached} not reached")
-        lines = [f"{count(self.cases, 'case')}: {', '.join(parts)}"]
-        lines += [f"  {why} ({count(n, 'case')})" for why, n in self.invalid.items()]
-        lines += [
-            f"  doubtful as a time, ratios are judged apart: {why} ({count(n, 'case')})"
-            for why, n in self.doubtful.items()
-        ]
-        lines += [
-            f"  {why} ({count(n, 'case')})" for why, n in self.skipped.most_common(_MOST_REASONS)
-        ]
-        if (more := len(self.skipped) - _MOST_REASONS) > 0:
-            lines.append(f"  {count(more, 'other reason')}: the report has them")
-        lines += [
-            f"  memory {why} ({count(n, 'case')})"
-            for why, n in self.unweighed.most_common(_MOST_REASONS)
-        ]
-        goal = manager.session.goal
-        if goal.processes is None:
-            told = f"{self.precise} of {self.measured} measured within ±{100 * goal.precision:g}%"
-            if self.few:
-                told += f"; {self.few} have fewer than the {ENOUGH_PROCESSES} processes it takes"
-            lines.append(told)
-        elif self.few:
-            lines.append(
-                f"{count(self.few, 'case')} in fewer than the {goal.processes} processes that were "
-                "asked for: the budget held no more"
-            )
-        spent, outside = self.overhead.spent, self.overhead.outside
-        share = outside / spent if spent else 0.0
-        why = "done" if stopped is Stopped.DONE else "the budget is spent"
-        lines.append(
-            f"{why}: {count(self.processes, 'process')}, {live.duration(spent)}, of which "
-            f"{live.duration(outside)} ({share:.0%}) outside measured blocks"
-        )
-        largest = [(name, seconds) for name, seconds in self.overhead.parts() if seconds >= 0.5]
-        if largest:
-            told = ", ".join(f"{name} {live.duration(seconds)}" for name, seconds in largest)
-            lines.append(f"  of these: {told}")
-        return lines
-
-
-def summarize(manager: Manager, files: Sequence[ResultFile]) -> Summary:
-    """What a session's files hold; VALID and INVALID as the report has them."""
-    schedule, rows = manager.schedule, _rows(files)
-    wanted = [row for row in rows if row.case.id in schedule.cases]
-    measured = [row for row in wanted if row.measured]
-    # Processes are what this command is there for: too few of them is no good end here.
-    doubts = {
-        row.case.id: (
-            *_spoilt(row),
-            *(doubt for doubt in row.validity.noted if doubt.code == FEW_PROCESSES),
-        )
-        for row in measured
-    }
-    if schedule.goal.processes is not None:
-        doubts = {row.case.id: _spoilt(row) for row in measured}  # so many were asked for
-    spoilt = sum(map(bool, doubts.values()))
-    wanted_processes = schedule.goal.processes or ENOUGH_PROCESSES
-    kinds: Counter[str] = Counter()
-    kinds["INVALID"] = spoilt
-    kinds.update(row.outcome for row in wanted if not row.measured and row.outcome != "interrupted")
-    known = sum(kinds.values()) + len(measured) - spoilt
-    times = {row.case.id: row for row in measured}
-    for case, outcome in schedule.outcomes.items():
-        # Measured by some processes, and then it ended one: the report has its time.
-        if case in times and outcome.outcome in ("failed", "crashed", "timed_out"):
-            kinds[outcome.outcome] += 0 if not schedule.given_up(case) else 1
-    measurements = [each for file in files for each in file.measurements]
-    found = {each.case.id: each.memory for each in measurements if each.memory is not None}
-    return Summary(
-        cases=len(schedule.cases),
-        valid=len(measured) - spoilt,
-        invalid=_counted_doubts(doubts.values()),
-        doubtful=_counted_doubts(row.validity.of_time for row in measured),
-        outcomes=+kinds,
-        unreached=len(schedule.cases) - known,
-        processes=len(files),
-        precise=sum(schedule.precise(case) for case in times),
-        few=sum(len(row.runs) < wanted_processes for row in measured),
-        overhead=overhead(measurements, manager.spent),
-        skipped=Counter(
-            clean("; ".join(text for text in (row.reason, row.advice) if text))
-            for row in wanted
-            if row.outcome in _UNTRIED
-        ),
-        unweighed=Counter(map(clean, unweighed(found.values()).elements())),
-    )
-
-
-def _spoilt(row: Row) -> tuple[Doubt, ...]:
-    """Why a row is INVALID, or the ratio that the report has of it; a time alone is told apart."""
-    own = {doubt.code for doubt in row.invalid}
-    return (*row.invalid, *(doubt for doubt in row.ratio_doubts if doubt.code not in own))
-
-
-def _counted_doubts(cases: Iterable[Sequence[Doubt]]) -> Counter[str]:
-    """How many cases each kind of reason spoils, in the words of the first."""
-    words: dict[str, str] = {}
-    counts: Counter[str] = Counter()
-    for doubts in cases:
-        for doubt in doubts:
-            advice = f"; {doubt.advice}" if doubt.advice else ""
-            for theirs, ours in _OPTIONS.items():
-                advice = advice.replace(theirs, ours)
-            counts[words.setdefault(doubt.code, clean(f"{doubt.text}{advice}"))] += 1
-    return counts
-
-
-def _rows(files: Sequence[ResultFile]) -> list[Row]:
-    if not files:
-        return []
-    try:
-        report = build(Results(tuple(files), ()))
-    except NothingToReportError:
-        return []
-    return [row for section in report.sections for row in section.rows]
 
 
 def _again(folder: Path) -> str:

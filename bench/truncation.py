@@ -14,23 +14,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench import command_line
-from bench.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder
-from bench.learning_results import LearningMap
-from bench.report_rows import KINDS, NothingToReportError, build
-from bench.result_fields import printable
-from bench.results import (
-    REFERENCE,
-    Measurement,
-    Outcome,
-    Results,
-    ResultWriteError,
-    collect,
-    write_bytes,
-)
-from bench.truncation_cost import Stream, streams
-from bench.truncation_learned import newest, parted, words
-from bench.truncation_words import without_time
+from bench.disk.fields import printable
+from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder
+from bench.disk.writing import ResultWriteError, write_bytes
+from bench.judging.ranking import build
+from bench.judging.rows import KINDS, NothingToReportError
+from bench.results.files import REFERENCE, collect
+from bench.results.maps import LearningMap
+from bench.results.schema import Measurement, Outcome, Results
+from bench.telling import command_line
+from bench.windows.cost import Stream, streams
+from bench.windows.learned import newest, parted, words
+from bench.windows.words import without_time
 
 FORMATS = ("terminal", "markdown", "csv", "json", "svg", "png")
 PICTURES = FORMATS[-2:]
@@ -73,7 +68,7 @@ def _truncation(options: argparse.Namespace) -> int:
             raise NothingToReportError("--brief is a table for Markdown: add --format markdown")
         kind = BRIEF
     if kind in PICTURES:
-        from bench import drawing
+        from bench.telling import drawing
 
         if options.output is None:
             raise NothingToReportError(f"--format {kind}: --output FILE is missing")
@@ -88,7 +83,7 @@ def _truncation(options: argparse.Namespace) -> int:
         return 2
     found = _chosen(results, options, learned)
     if kind in PICTURES:
-        from bench.truncation_picture import picture
+        from bench.windows.picture import picture
 
         drawn = [stream for stream in found if stream.windows]
         for path, stream in _named(options.output, drawn):
@@ -98,8 +93,8 @@ def _truncation(options: argparse.Namespace) -> int:
         write_bytes(options.output, _text(found, kind).encode("utf-8", "replace"))
         print(f"written: {printable(str(options.output))}", file=sys.stderr)
     elif kind == "terminal":
-        from bench.terminal import text_console
-        from bench.truncation_output import WIDTH, as_terminal
+        from bench.telling.terminal import text_console
+        from bench.windows.sheets import WIDTH, as_terminal
 
         known = command_line.width_is_known()
         as_terminal(found, text_console(width=None if known else WIDTH))
@@ -193,14 +188,14 @@ def _named(output: Path, found: Sequence[Stream]) -> list[tuple[Path, Stream]]:
 
 
 def _text(found: Sequence[Stream], kind: str) -> str:
-    from bench import truncation_data, truncation_output
+    from bench.windows import data, sheets
 
     writers = {
-        "terminal": truncation_output.as_text,
-        "markdown": truncation_output.as_markdown,
-        BRIEF: truncation_output.as_brief,
-        "csv": truncation_data.as_csv,
-        "json": truncation_data.as_json,
+        "terminal": sheets.as_text,
+        "markdown": sheets.as_markdown,
+        BRIEF: sheets.as_brief,
+        "csv": data.as_csv,
+        "json": data.as_json,
     }
     return writers[kind](found)
 

@@ -1,177 +1,19 @@
 """``python -m bench.verdict_pairs``: how far the ratios of real pairs spread between processes.
 
-Every two backends that the files hold of the same work, measured in turn in the same processes:
-how far their ratio spreads from process to process, by kind of case; how often one process alone
-would have called two sides different that others of the pair do not; and for how many of the pairs
-the promises of ``docs/verdicts.md`` hold. From these files the noise of ``verdict_noises`` has its
-numbers. This room reads results and knows statistics; no framework.
+The command; ``judging.pairs`` finds it out, from result files. No framework.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
-import math
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from bench import command_line
-from bench.cases import Case
-from bench.process_means import process_means
-from bench.results import Measurement, Results, collect
-from bench.stats import (
-    ENOUGH_PROCESSES,
-    FloatArray,
-    Pairing,
-    RunSamples,
-    Verdict,
-    compare_all,
-    log_intervals,
-    verdicts,
-)
-from bench.verdict_noises import normal
-from bench.verdict_rules import RIVAL_TRIALS, bounds, paired_means
-from bench.verdict_study import percent, table
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two backends of the same work. logs ``[processes]``: of their ratio in each process."""
-
-    case: Case
-    logs: FloatArray
-    seconds: float
-
-    @property
-    def spread(self) -> float:
-        """The standard deviation between processes."""
-        return float(np.std(self.logs, ddof=1))
-
-
-def pairs_of(results: Results) -> list[Pair]:
-    """Every two cases that did the same work in turn in the same 6 processes or more."""
-    groups: dict[tuple[str, str, str], dict[str, list[Measurement]]] = {}
-    for item in results.measurements:
-        group = groups.setdefault((item.run.session, item.run.machine_id, item.case.group), {})
-        group.setdefault(item.case.id, []).append(item)
-    sides = [
-        (cases[new], cases[base])
-        for cases in groups.values()
-        for new, base in itertools.combinations(cases, 2)
-    ]
-    compared = compare_all([(_runs(new), _runs(base)) for new, base in sides])
-    return [
-        Pair(
-            new[0].case,
-            np.array([found.new_logs[run] - found.base_logs[run] for run in found.new_logs]),
-            math.exp(
-                min(np.mean([*found.new_logs.values()]), np.mean([*found.base_logs.values()]))
-            ),
-        )
-        for (new, base), found in zip(sides, compared, strict=True)
-        if found.pairing is Pairing.ALTERNATING and found.processes >= ENOUGH_PROCESSES
-    ]
-
-
-def _runs(items: Iterable[Measurement]) -> list[RunSamples]:
-    return [RunSamples(item.run.id, item.samples, item.rounds) for item in items]
-
-
-KINDS: dict[str, Callable[[Pair], bool]] = {
-    "all": lambda pair: True,
-    "inference, batch 1": lambda pair: _is(pair, "inference") and _batch(pair) == 1,
-    "inference, larger batches": lambda pair: _is(pair, "inference") and _batch(pair) > 1,
-    "training, batch 1": lambda pair: _is(pair, "training") and _batch(pair) == 1,
-    "training, larger batches": lambda pair: _is(pair, "training") and _batch(pair) > 1,
-    "truncated training": lambda pair: pair.case.kind == "truncation",
-    "the shorter step under 3 ms": lambda pair: pair.seconds < 0.003,
-    "the shorter step 3 to 30 ms": lambda pair: 0.003 <= pair.seconds < 0.03,
-    "the shorter step over 30 ms": lambda pair: pair.seconds >= 0.03,
-}
-
-
-def _is(pair: Pair, mode: str) -> bool:
-    return pair.case.kind == "throughput" and pair.case.workload.mode == mode
-
-
-def _batch(pair: Pair) -> int:
-    return pair.case.workload.batch
-
-
-def spreads(pairs: Sequence[Pair]) -> str:
-    """The table of the spreads, by kind of case."""
-    rows = []
-    for name, belongs in KINDS.items():
-        some = [pair for pair in pairs if belongs(pair)]
-        if some:
-            found = np.array([pair.spread for pair in some])
-            quartiles = (percent(each) for each in np.quantile(found, (0.25, 0.5, 0.75, 0.9, 1)))
-            alone = percent(_falsely_alone(some))
-            rows.append([name, str(len(some)), *quartiles, alone])
-    headings = ("pairs", "a quarter", "half", "three quarters", "nine tenths", "all", "one process")
-    return table(["spread of the ratio up to, in:", *headings], rows)
-
-
-def _falsely_alone(pairs: Sequence[Pair]) -> float:
-    """How often one process alone would say FASTER or SLOWER of a pair whose mean is equality."""
-    apart = np.concatenate([pair.logs - _others(pair.logs) for pair in pairs])
-    means = process_means(apart[:, None], Pairing.ALTERNATING.allowance)
-    said = verdicts(*log_intervals(means.middles, means.errors, means.degrees))
-    return float(np.mean(np.isin(said, [Verdict.FASTER, Verdict.SLOWER])))
-
-
-def _others(logs: FloatArray) -> FloatArray:
-    """The mean of the other processes, for each."""
-    return np.asarray((logs.sum() - logs) / (logs.size - 1), dtype=np.float64)
-
-
-def shape(pairs: Sequence[Pair]) -> str:
-    """One line on what the processes' ratios look like: neighbours and tails."""
-    neighbours, far = [], []
-    for pair in pairs:
-        apart = pair.logs - np.mean(pair.logs)
-        neighbours.append(float(np.sum(apart[1:] * apart[:-1]) / np.sum(apart**2)))
-        # What independent ones show, since the mean is of the same processes.
-        neighbours[-1] += 1 / pair.logs.size
-        far.append(np.abs(apart).max())
-    return (
-        f"{len(pairs)} pairs of {ENOUGH_PROCESSES} processes or more. "
-        f"Correlation of a process with the one before: {np.mean(neighbours):.2f} in the mean. "
-        f"The ratio furthest from its pair's mean: {percent(math.expm1(max(far)))}."
-    )
-
-
-def coverage(pairs: Sequence[Pair]) -> str:
-    """Up to which spread effects are found how often, and how many pairs spread no further."""
-    found = np.array([pair.spread for pair in pairs])
-    rows = []
-    for effect, count in ((0.05, 20), (0.10, 6)):
-        for power in (0.9, 0.8, 0.7):
-            most = largest_spread(effect, count, power)
-            rows.append(
-                [
-                    f"{effect:.0%} with {count} processes, in {power:.0%}",
-                    percent(most),
-                    f"{np.mean(found <= most):.0%}",
-                ]
-            )
-    return table(["an effect of:", "found up to a spread of", "pairs within"], rows)
-
-
-def largest_spread(effect: float, processes: int, power: float) -> float:
-    """The largest spread of normal processes at which the effect is found with this power."""
-    low, high = 0.001, 0.5
-    while high / low > 1.01:
-        middle = math.sqrt(low * high)
-        found, _ = bounds(paired_means(normal(middle), processes, RIVAL_TRIALS))
-        low, high = (
-            (middle, high) if np.mean(found + math.log1p(effect) > 0) >= power else (low, middle)
-        )
-    return low
+from bench.judging.pairs import coverage, pairs_of, shape, spreads
+from bench.judging.process_means import ENOUGH_PROCESSES
+from bench.results.files import collect
+from bench.telling import command_line
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from bench import plugin, results, suites
-from bench.equivalence import gate
+from bench.measuring.equivalence import gate
 from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, Workload, get_backend, list_backends
 
 ROOT = Path(__file__).resolve().parent.parent

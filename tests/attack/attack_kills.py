@@ -24,12 +24,12 @@ from pathlib import Path
 import pytest
 
 from bench import results
-from bench.lock import HeldError, MachineLock
+from bench.machine.lock import HeldError, MachineLock
 from tests.attack.trials import PATIENCE, Attack
+from tests.places import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it asks /proc which file is open")
 
-ROOT = Path(__file__).resolve().parents[2]
 KIND = "kills"
 STRIKES = 48
 

@@ -14,12 +14,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import learning_results, results, session, suites
-from bench.report_data import as_json
-from bench.report_rows import NothingToReportError, build
-from bench.report_terminal import as_text
-from bench.result_writer import Journal
-from bench.schedule import Goal
+from bench import results, suites
+from bench.judging.ranking import build
+from bench.judging.rows import NothingToReportError
+from bench.reporting.data import as_json
+from bench.reporting.terminal import as_text
+from bench.results import maps
+from bench.results.journal import Journal
+from bench.running import session
+from bench.running.schedule import Goal
 from tests.attack.trials import Attack, Hang, limited
 from tests.bench.mutations import BYTES, changed_bytes, changed_json
 
@@ -62,8 +65,8 @@ def read_results(folder: Path, path: Path) -> list[str]:
 
 
 def read_map(folder: Path, path: Path) -> list[str]:
-    learning_results.collect([path])
-    return _refused(lambda: learning_results.read(path), results.ResultError)
+    maps.collect([path])
+    return _refused(lambda: maps.read(path), results.ResultError)
 
 
 def read_session(folder: Path, path: Path) -> list[str]:

@@ -21,14 +21,14 @@ from unittest import mock
 import pytest
 from playwright.sync_api import Browser
 
-from bench.report_html_explorer import page as explorable
-from bench.report_rows import build
-from bench.results import collect
+from bench.judging.ranking import build
+from bench.reporting.page.explorer import page as explorable
+from bench.results.files import collect
 from tests.attack import made_results
 from tests.attack.commands import COMMANDS, Command, Ended, wrong_end
 from tests.attack.outputs import JUDGES, wrong_text
 from tests.attack.trials import Attack, Hang, limited
-from tests.bench.test_report_page import PLOTS, Opened, browser
+from tests.bench.reporting.page.test_in_browser import PLOTS, Opened, browser
 from tests.payloads import MARK, PAYLOADS, Documents, Texts, free_texts, poisoned
 
 __all__ = ["browser"]  # pytest takes a fixture from where it stands

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.attack.trials import PATIENCE
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.places import ROOT
 
 READER_LEFT = 141
 """Of every command, as docs/running.md says."""

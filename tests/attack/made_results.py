@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bench import learning_results, results
+from bench import results
+from bench.results import maps
 from tests.attack.commands import OLDER, ROOT
 from tests.bench.made_windows import Cost, write_learning, write_windows
 from tests.payloads import Documents, Texts, replaced
@@ -80,7 +81,7 @@ def accepts(folder: Path, name: str, document: Any) -> bool:
     _save(path, document)
     try:
         if "learning" in document:
-            learning_results.read(path)
+            maps.read(path)
         else:
             results.read(path)
     except results.ResultError:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.cases import Case
-from bench.results import Measurement, Outcome, Reason, ResultFile, Results, Run
+from bench.results.schema import Measurement, Outcome, Reason, ResultFile, Results, Run
+from bench.suites.cases import Case
 
 
 def measured(of: Case, seconds: float, during: Run, reasons: Sequence[Reason] = ()) -> Measurement:

@@ -16,10 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.cases import Case
+from bench.suites.cases import Case
 from tests.bench import made_windows
-
-GOLDEN = Path(__file__).parent / "golden"
+from tests.places import GOLDEN
 
 LINK, CLOSING = "[link=https://evil.example]x", "[/x]"
 
@@ -186,7 +185,7 @@ def _times(document: dict[str, Any]) -> dict[str, Any]:
         for each in entries
         if each["extra_info"]["lstm"]["case"]["workload"]["mode"] == "training"
     )
-    # As stefbraun/rnn_benchmarks has it (bench/published.csv).
+    # As stefbraun/rnn_benchmarks has it (bench/suites/published.csv).
     shape = {"input_size": 123, "hidden_size": 320}
     entries.append(_entry(training, "cpu", shape, {"batch": 64, "timesteps": 100}))
     for number, entry in enumerate(entries):

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from bench.cases import Case
-from bench.learning_results import Cell, file_data
-from bench.result_writer import write
+from bench.disk.writing import write
+from bench.results.maps import Cell, file_data
+from bench.suites.cases import Case
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 

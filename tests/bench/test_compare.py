@@ -15,11 +15,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import compare, compare_output, results
-from bench.cases import Case
-from bench.compare import UsageError
-from bench.results import Measurement, Outcome, Reason, Results, Run
-from bench.stats import Pairing, Verdict
+from bench import compare, results
+from bench.comparing import (
+    backends,
+    comparison,
+    data,
+    devices,
+    environments,
+    github,
+    output,
+    rules,
+    runs,
+)
+from bench.judging.basis import Pairing
+from bench.judging.verdict import Verdict
+from bench.results import files
+from bench.results.schema import Measurement, Outcome, Reason, Results, Run
+from bench.suites.cases import Case
+from bench.telling.command_line import UsageError
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench.made_results import gather, measured
@@ -82,7 +95,7 @@ def test_runs_are_joined_by_case_and_sorted_by_the_size_of_the_change() -> None:
     small, large, gone = case(batch=1), case(batch=2), case(batch=3)
     base = replicates("b", {small: 1.0, large: 1.0, gone: 1.0})
     new = replicates("n", {small: 1.1, large: 0.5})
-    report = compare.compare_runs(base, new)
+    report = runs.compare_runs(base, new)
     assert [row.case for row in report.rows] == [large, small]
     assert [row.comparison.verdict for row in report.rows] == [Verdict.FASTER, Verdict.SLOWER]
     assert report.rows[0].comparison.ratio.mid == pytest.approx(0.5)
@@ -91,7 +104,7 @@ def test_runs_are_joined_by_case_and_sorted_by_the_size_of_the_change() -> None:
 
 
 def test_runs_of_different_processes_are_unpaired_whatever_their_round_numbers() -> None:
-    report = compare.compare_runs(replicates("b", {case(): 1.0}), replicates("n", {case(): 1.0}))
+    report = runs.compare_runs(replicates("b", {case(): 1.0}), replicates("n", {case(): 1.0}))
     assert report.rows[0].comparison.pairing is Pairing.UNPAIRED
     assert report.rows[0].comparison.processes == 6
 
@@ -100,7 +113,7 @@ def test_a_case_that_only_one_side_has_is_named_with_what_became_of_it() -> None
     base = gather(measured(case(batch=1), 1.0, run("b")), measured(case(batch=2), 1.0, run("b")))
     crash = unmeasured(case(batch=2), run("n"), "crashed", "out of memory")
     new = gather(measured(case(batch=1), 1.0, run("n")), crash)
-    report = compare.compare_runs(base, new)
+    report = runs.compare_runs(base, new)
     (only,) = report.one_sided
     assert (only.label, only.case) == ("BASE", case(batch=2))
     assert only.why == "NEW: crashed: out of memory"
@@ -111,12 +124,12 @@ def test_a_case_that_only_one_side_has_is_named_with_what_became_of_it() -> None
 def test_one_run_on_both_sides_is_refused() -> None:
     side = gather(measured(case(), 1.0, run("same")))
     with pytest.raises(UsageError, match=r"same\.json holds the same run as same\.json"):
-        compare.compare_runs(side, side)
+        runs.compare_runs(side, side)
 
 
 def test_runs_without_a_shared_case_say_so() -> None:
     base = gather(measured(case(batch=1), 1.0, run("b")))
-    report = compare.compare_runs(base, gather(measured(case(batch=2), 1.0, run("n"))))
+    report = runs.compare_runs(base, gather(measured(case(batch=2), 1.0, run("n"))))
     assert report.finding == "BASE and NEW share no case: there is nothing to compare."
     assert len(report.one_sided) == 2
 
@@ -125,34 +138,34 @@ def test_runs_that_differ_in_what_is_differentiated_are_not_compared_and_it_is_s
     old = replace(case(), workload=replace(case().workload, mode="training", gradients="all"))
     new = replace(old, workload=replace(old.workload, gradients="weights"))
     base = gather(measured(old, 1.0, run("b")))
-    report = compare.compare_runs(base, gather(measured(new, 0.5, run("n"))))
+    report = runs.compare_runs(base, gather(measured(new, 0.5, run("n"))))
     assert not report.rows
     assert report.notes == (
         "1 training case(s) of NEW differ from those of BASE in nothing but what is differentiated "
         "(weights; all): that is other work and is not compared. Results from before suites had "
         'the key have "all"',
     )
-    assert not compare.compare_runs(base, gather(measured(old, 0.5, run("n")))).notes
+    assert not runs.compare_runs(base, gather(measured(old, 0.5, run("n")))).notes
 
 
 def test_a_side_of_several_machines_is_noted() -> None:
     base = gather(measured(case(), 1.0, run("b")))
     new = gather(measured(case(), 1.0, run("n1")), measured(case(), 1.0, run("n2", host="server")))
-    report = compare.compare_runs(base, new)
+    report = runs.compare_runs(base, new)
     assert report.notes == ("NEW holds runs of 2 machines (laptop, server)",)
 
 
 def test_the_geometric_mean_is_over_shared_cases_only() -> None:
     one, two, gone = case(batch=1), case(batch=2), case(batch=3)
     base = replicates("b", {one: 1.0, two: 1.0, gone: 1.0})
-    report = compare.compare_runs(base, replicates("n", {one: 2.0, two: 8.0}))
+    report = runs.compare_runs(base, replicates("n", {one: 2.0, two: 8.0}))
     (mean,) = report.means
     assert (mean.base_label, mean.new_label, mean.cases) == ("BASE", "NEW", 2)
     assert mean.comparison.ratio.mid == pytest.approx(4.0)
 
 
 def test_a_geometric_mean_of_one_case_is_not_said_twice() -> None:
-    report = compare.compare_runs(replicates("b", {case(): 1.0}), replicates("n", {case(): 1.0}))
+    report = runs.compare_runs(replicates("b", {case(): 1.0}), replicates("n", {case(): 1.0}))
     assert report.means == ()
 
 
@@ -160,7 +173,7 @@ def test_of_few_processes_one_that_is_invalid_marks_the_row_and_the_mean() -> No
     base = replicates("b", {case(batch=1): 1.0, case(batch=2): 1.0})
     spoilt = measured(case(batch=1), 3.0, run("n0"), [BUSY])
     fine = [measured(case(batch=n), 3.0, run(r)) for n, r in ((2, "n0"), (1, "n1"), (2, "n1"))]
-    report = compare.compare_runs(base, gather(spoilt, *fine))
+    report = runs.compare_runs(base, gather(spoilt, *fine))
     reasons = {row.case: row.reasons for row in report.rows}
     told = "NEW: the cores were busy (close what runs) [in 1 of 2 runs]"
     assert reasons[case(batch=1)] == (told,)
@@ -172,10 +185,10 @@ def disturbed(results: Results, number: int) -> Results:
     """The same, but the machine was busy in so many of the processes."""
     spoilt = {
         run: replace(item, valid=False, reasons=(BUSY,))
-        for run, item in enumerate(results.measurements)
+        for run, item in enumerate(files.measurements)
         if run < number
     }
-    return gather(*(spoilt.get(n, item) for n, item in enumerate(results.measurements)))
+    return gather(*(spoilt.get(n, item) for n, item in enumerate(files.measurements)))
 
 
 @pytest.mark.parametrize(("number", "invalid"), [(1, False), (2, True)])
@@ -183,7 +196,7 @@ def test_of_six_processes_one_that_was_disturbed_spoils_nothing_and_two_do(
     number: int, invalid: bool
 ) -> None:
     base = replicates("b", {case(): 1.0})
-    (row,) = compare.compare_runs(base, disturbed(replicates("n", {case(): 1.5}), number)).rows
+    (row,) = runs.compare_runs(base, disturbed(replicates("n", {case(): 1.5}), number)).rows
     told = f"NEW: the cores were busy (close what runs) [in {number} of 6 runs]"
     assert row.reasons == ((told,) if invalid else ())
 
@@ -191,13 +204,13 @@ def test_of_six_processes_one_that_was_disturbed_spoils_nothing_and_two_do(
 def test_a_process_in_which_the_case_failed_spoils_it_however_many_have_a_time() -> None:
     failed = Outcome(case(), run("n9"), "failed", "the outputs differ", "", Path("a.json"))
     new = gather(*replicates("n", {case(): 1.5}).measurements, failed)
-    (row,) = compare.compare_runs(replicates("b", {case(): 1.0}), new).rows
+    (row,) = runs.compare_runs(replicates("b", {case(): 1.0}), new).rows
     assert row.reasons == ("NEW: failed: the outputs differ [in 1 of 7 runs]",)
 
 
 def test_medians_that_are_far_apart_are_told_by_the_ratio_s_interval_and_leave_it_valid() -> None:
     wide = gather(*(measured(case(), 1.0 + 0.2 * n, run(f"n{n}")) for n in range(6)))
-    (row,) = compare.compare_runs(replicates("b", {case(): 1.0}), wide).rows
+    (row,) = runs.compare_runs(replicates("b", {case(): 1.0}), wide).rows
     assert row.reasons == ()
     assert row.comparison.ratio.high > 1.5 * row.comparison.ratio.low
     assert row.comparison.spread == pytest.approx(0.26, abs=0.02)
@@ -216,7 +229,7 @@ def test_versions_hardware_and_threads_that_differ_are_named_and_passing_states_
         "load": [5.0, 5.0],
         "governor": "performance",
     }
-    found = compare.environment_differences([run("a")], [run("b", environment=other)])
+    found = environments.environment_differences([run("a")], [run("b", environment=other)])
     assert {name: (base, new) for name, base, new in found} == {
         "cpu.name": ("Test CPU", "Other CPU"),
         "cpu.clock_max_hz": ("3 GHz", "3.5 GHz"),
@@ -231,7 +244,7 @@ def test_runs_of_a_side_that_differ_among_themselves_are_each_named() -> None:
     other = {"libraries": {"tensorflow": "2.20.0"}}
     same = {"libraries": {"tensorflow": "2.21.0"}}
     mixed = [run("a", environment=other), run("b", environment=same)]
-    (found,) = compare.environment_differences([run("c", environment=same)], mixed)
+    (found,) = environments.environment_differences([run("c", environment=same)], mixed)
     assert found == ("libraries.tensorflow", "2.21.0", "2.20.0 or 2.21.0")
 
 
@@ -242,7 +255,7 @@ def test_an_environment_of_any_shape_is_read_without_an_error() -> None:
         level["a"] = {}
         level = level["a"]  # type: ignore[assignment]
     wide: dict[str, object] = {"x": list(range(100_000)), "gpus": "none", "cpu": 3, "deep": deep}
-    found = compare.environment_differences([run("a", environment=wide)], [run("b")])
+    found = environments.environment_differences([run("a", environment=wide)], [run("b")])
     assert len(found) <= 5000
 
 
@@ -251,7 +264,7 @@ def test_an_environment_of_any_shape_is_read_without_an_error() -> None:
 
 def test_the_devices_of_a_machine_are_compared_with_its_cpu() -> None:
     during = run("a")
-    report = compare.compare_devices(
+    report = devices.compare_devices(
         gather(
             measured(case(device="gpu:0"), 0.01, during),
             measured(case(), 1.0, during),
@@ -266,11 +279,11 @@ def test_the_devices_of_a_machine_are_compared_with_its_cpu() -> None:
 def test_devices_of_one_run_are_paired_by_process_but_not_by_round() -> None:
     during = run("a")
     items = [measured(case(device=device), 1.0, during) for device in ("cpu", "gpu:0")]
-    assert compare.compare_devices(gather(*items)).rows[0].comparison.pairing is Pairing.SEQUENTIAL
+    assert devices.compare_devices(gather(*items)).rows[0].comparison.pairing is Pairing.SEQUENTIAL
 
 
 def test_the_same_device_of_two_machines_is_compared_across_them() -> None:
-    report = compare.compare_devices(
+    report = devices.compare_devices(
         gather(
             measured(case(), 1.0, run("a")),
             measured(case(device="gpu:0"), 1.0, run("a")),
@@ -287,7 +300,7 @@ def test_the_same_device_of_two_machines_is_compared_across_them() -> None:
 
 
 def test_a_cpu_here_and_a_gpu_elsewhere_are_compared_too() -> None:
-    report = compare.compare_devices(
+    report = devices.compare_devices(
         gather(
             measured(case(), 1.0, run("a")),
             measured(case(device="gpu:0"), 0.01, run("b", host="server")),
@@ -301,7 +314,7 @@ def test_a_cpu_here_and_a_gpu_elsewhere_are_compared_too() -> None:
 def test_machines_with_one_host_name_are_told_apart() -> None:
     first = run("a")
     second = replace(run("b"), machine_id="other")
-    report = compare.compare_devices(
+    report = devices.compare_devices(
         gather(measured(case(), 1.0, first), measured(case(), 1.0, second))
     )
     (row,) = report.rows
@@ -311,18 +324,18 @@ def test_machines_with_one_host_name_are_told_apart() -> None:
 def test_a_baseline_device_is_compared_with_all_others() -> None:
     during = run("a")
     items = [measured(case(device=name), 1.0, during) for name in ("cpu", "gpu:0", "gpu:1")]
-    report = compare.compare_devices(gather(*items), baseline="gpu:1")
+    report = devices.compare_devices(gather(*items), baseline="gpu:1")
     assert [(row.base_label, row.new_label) for row in report.rows] == [
         ("gpu:1", "cpu"),
         ("gpu:1", "gpu:0"),
     ]
     with pytest.raises(UsageError, match="there are: cpu, gpu:0, gpu:1"):
-        compare.compare_devices(gather(*items), baseline="tpu")
+        devices.compare_devices(gather(*items), baseline="tpu")
 
 
 def test_a_single_device_says_so_and_how_to_add_another() -> None:
     no_gpu = unmeasured(case(device="gpu:0"), run("a"), "not_measured", "no GPU was seen")
-    report = compare.compare_devices(gather(measured(case(), 1.0, run("a")), no_gpu))
+    report = devices.compare_devices(gather(measured(case(), 1.0, run("a")), no_gpu))
     assert report.finding.startswith("Only one device has results (cpu)")
     assert "pytest --benchmark-only --lstm-device gpu:0" in report.finding
     assert report.rows == ()
@@ -334,7 +347,7 @@ def test_a_single_device_says_so_and_how_to_add_another() -> None:
 
 def test_backends_are_compared_with_the_baseline_in_their_rounds() -> None:
     during = run("a")
-    report = compare.compare_backends(
+    report = backends.compare_backends(
         gather(
             measured(case("while_loop"), 2.0, during),
             measured(case("static_unroll"), 0.5, during),
@@ -353,14 +366,14 @@ def test_backends_are_compared_with_the_baseline_in_their_rounds() -> None:
 def test_the_baseline_can_be_chosen_and_an_unknown_one_lists_the_known() -> None:
     during = run("a")
     items = [measured(case(name), 1.0, during) for name in ("keras", "scan")]
-    assert compare.compare_backends(gather(*items), baseline="scan").rows[0].new_label == "keras"
+    assert backends.compare_backends(gather(*items), baseline="scan").rows[0].new_label == "keras"
     with pytest.raises(UsageError, match=r"no backend of that name has results.*keras, scan"):
-        compare.compare_backends(gather(*items), baseline="keras2")
+        backends.compare_backends(gather(*items), baseline="keras2")
 
 
 def test_without_the_usual_baselines_the_commonest_backend_is_taken() -> None:
     during = run("a")
-    report = compare.compare_backends(
+    report = backends.compare_backends(
         gather(
             measured(case("rare"), 1.0, during),
             measured(case("common"), 1.0, during),
@@ -372,7 +385,7 @@ def test_without_the_usual_baselines_the_commonest_backend_is_taken() -> None:
 
 def test_a_group_without_the_baseline_is_named_with_the_reason() -> None:
     during = run("a")
-    report = compare.compare_backends(
+    report = backends.compare_backends(
         gather(
             measured(case("keras"), 1.0, during),
             measured(case("scan"), 1.0, during),
@@ -393,7 +406,7 @@ def test_backends_of_two_machines_or_devices_are_not_averaged_together() -> None
         for batch in (1, 2)
         for device, during in (("cpu", here), ("gpu:0", here), ("cpu", there))
     ]
-    report = compare.compare_backends(gather(*items))
+    report = backends.compare_backends(gather(*items))
     assert [(mean.new_label, mean.cases) for mean in report.means] == [
         ("scan on cpu on laptop", 2),
         ("scan on gpu:0 on laptop", 2),
@@ -402,18 +415,18 @@ def test_backends_of_two_machines_or_devices_are_not_averaged_together() -> None
 
 
 def test_a_single_backend_says_that_there_is_nothing_to_compare() -> None:
-    report = compare.compare_backends(gather(measured(case(), 1.0, run("a"))))
+    report = backends.compare_backends(gather(measured(case(), 1.0, run("a"))))
     assert report.finding.startswith("Only keras has results")
-    assert compare.compare_backends(gather()).finding.startswith("No backend has results")
+    assert backends.compare_backends(gather()).finding.startswith("No backend has results")
 
 
 # The gate
 
 
-def gate_of(rule: str, times: Mapping[Case, float], **options: float) -> compare.Gate:
+def gate_of(rule: str, times: Mapping[Case, float], **options: float) -> comparison.Gate:
     base = replicates("b", dict.fromkeys(times, 1.0), **options)  # type: ignore[arg-type]
     new = replicates("n", times, **options)  # type: ignore[arg-type]
-    return compare.judge(compare.parse_rule(rule), compare.compare_runs(base, new).rows)
+    return rules.judge(rules.parse_rule(rule), runs.compare_runs(base, new).rows)
 
 
 def test_the_gate_fails_for_a_slower_case_and_names_it() -> None:
@@ -449,7 +462,7 @@ def test_what_is_slower_by_less_than_two_percent_for_certain_does_not_fail_the_p
 @pytest.mark.parametrize("rule", ["", "faster", "slower:", "slower:5", "slower:-5%", "slower:x%"])
 def test_a_rule_of_another_form_is_refused(rule: str) -> None:
     with pytest.raises(UsageError, match="expected slower, or slower:5%"):
-        compare.parse_rule(rule)
+        rules.parse_rule(rule)
 
 
 # The command, with files
@@ -729,11 +742,11 @@ def test_json_has_the_whole_report(slower: list[str], capsys: pytest.CaptureFixt
 
 def test_a_bound_beyond_every_number_is_null_in_json_and_shown_in_a_terminal() -> None:
     wild = [measured(case(), 1e-300 ** (-1) ** n, run(f"n{n}")) for n in range(2)]
-    report = compare.compare_runs(gather(measured(case(), 1.0, run("b"))), gather(*wild))
-    text = compare_output.as_json(report)
+    report = runs.compare_runs(gather(measured(case(), 1.0, run("b"))), gather(*wild))
+    text = data.as_json(report)
     found = json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
     assert found["cases"][0]["ratio_high"] is None
-    assert "0–∞" in compare_output.markdown(report)
+    assert "0–∞" in output.markdown(report)
 
 
 def test_output_goes_to_a_file_and_one_that_cannot_be_written_is_an_error(
@@ -842,10 +855,10 @@ def test_a_case_that_broke_the_rule_is_an_error_not_a_warning(
 def test_annotations_escape_what_ends_a_workflow_command() -> None:
     during = run("a")
     odd = case("50%,a:b")
-    report = compare.compare_backends(
+    report = backends.compare_backends(
         gather(measured(case("keras"), 1.0, during), measured(odd, 9.0, during))
     )
-    (line,) = compare_output.warning_lines(replace(report, over_time=True))
+    (line,) = github.warning_lines(replace(report, over_time=True))
     assert line.startswith("::warning title=SLOWER%3A 50%25%2Ca%3Ab::50%25,a:b/b8")
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 
 from bench import compare
+from bench.comparing import rules
+from tests.places import ROOT
 
-PAGE = (Path(__file__).parents[2] / "docs/comparing.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/comparing.md").read_text(encoding="utf-8")
 
 
 def test_the_exit_codes_are_those_of_the_command() -> None:
@@ -32,4 +33,4 @@ def test_every_command_shown_is_one_that_the_parser_takes(command: str) -> None:
     options = compare._parser().parse_args(words)
     assert options.what == words[0]
     if getattr(options, "fail_on", None):
-        assert compare.parse_rule(options.fail_on).threshold == 0.05
+        assert rules.parse_rule(options.fail_on).threshold == 0.05

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from bench import doctor, environment
-from bench.doctor import Diagnosis
-from bench.result_schema import Reason
-from bench.survey import Entry, Survey
+from bench import doctor
+from bench.machine import environment
+from bench.machine.survey import Entry, Survey
+from bench.results.schema import Reason
+from bench.running.diagnosis import Diagnosis, exit_code, show
 from lstm_impl import Availability
 
 YES = Availability(True)
@@ -54,7 +55,7 @@ def diagnosis(*findings: Reason) -> Diagnosis:
 
 def shown(found: Diagnosis, *, terminal: bool = False, encoding: str = "utf-8") -> str:
     file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
-    doctor.show(found, Console(file=file, width=100, force_terminal=terminal, highlight=False))
+    show(found, Console(file=file, width=100, force_terminal=terminal, highlight=False))
     file.flush()
     assert isinstance(file.buffer, io.BytesIO)
     return file.buffer.getvalue().decode(encoding)
@@ -114,12 +115,12 @@ def test_no_line_is_wider_than_a_hundred_columns() -> None:
 def test_exit_code_tells_whether_there_is_something_to_choose(
     devices: tuple[str, ...], every: bool, code: int
 ) -> None:
-    assert doctor.exit_code(replace(SURVEY, devices=devices), every_device=every) == code
+    assert exit_code(replace(SURVEY, devices=devices), every_device=every) == code
 
 
 def test_the_reference_alone_is_nothing_to_choose() -> None:
     alone = replace(SURVEY, devices=("cpu",), entries=SURVEY.entries[:1])
-    assert doctor.exit_code(alone, every_device=False) == 1
+    assert exit_code(alone, every_device=False) == 1
 
 
 @pytest.mark.parametrize(

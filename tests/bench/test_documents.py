@@ -11,8 +11,8 @@ import pytest
 from bench import documents
 from bench.documents import Block, DocumentError, blocks, remake, same_file
 from tests.bench import made_windows
+from tests.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 REPORT = "python -m bench.report a.json --format markdown --brief"
 PLOT = "python -m bench.plot a.json --output pictures/a.svg"
 

@@ -16,16 +16,15 @@ import pytest
 from rich.console import Console
 
 import lstm_impl
-from bench import echo, echo_picture
-from bench.echo_task import (
-    Checkpoint,
-    EchoSettings,
-    Training,
-    Window,
-    best_possible_loss,
-)
+from bench import echo
+from bench.windows.learning import echo_animation, echo_picture, echo_run, progress
+from bench.windows.learning import logs as logs_module
+from bench.windows.learning.checkpoint import Checkpoint
+from bench.windows.learning.settings import EchoSettings
+from bench.windows.learning.task import Window, best_possible_loss
+from bench.windows.learning.training import Training
+from tests.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 SMALL = ["--backend", "numpy", "--bits", "1500"]  # 20 windows an epoch
 
 
@@ -70,7 +69,7 @@ def test_each_option_reaches_the_training() -> None:
         "--seed", "7", "--dtype", "float64", "--reset-state", "--epochs", "2",
         "--backend", "numpy", "--device", "cpu:0", "--output", "a/b.svg",
     ]  # fmt: skip
-    plan = echo.plan(echo._parser().parse_args(options))
+    plan = echo_run.plan(echo._parser().parse_args(options))
     assert plan.settings == EchoSettings(
         bits=3000, echo=2, batch=4, window=10, stride=5, units=3, layers=2, dropout=0.25,
         learning_rate=0.2, seed=7, dtype="float64", reset_state=True,
@@ -80,7 +79,7 @@ def test_each_option_reaches_the_training() -> None:
 
 
 def test_without_options_it_is_the_tutorial() -> None:
-    plan = echo.plan(echo._parser().parse_args([]))
+    plan = echo_run.plan(echo._parser().parse_args([]))
     assert plan.settings == EchoSettings()
     assert plan.epochs == 4
     assert plan.picture == Path("results/echo.png")
@@ -245,7 +244,9 @@ class InterruptedAt:
 def interrupted(monkeypatch: pytest.MonkeyPatch, windows: int, times: int = 1) -> None:
     from contextlib import nullcontext
 
-    monkeypatch.setattr(echo, "_progress", lambda *_: nullcontext(InterruptedAt(windows, times)))
+    monkeypatch.setattr(
+        progress, "_progress", lambda *_: nullcontext(InterruptedAt(windows, times))
+    )
 
 
 def test_ctrl_c_saves_checkpoint_and_picture_and_resume_goes_on_bit_for_bit(
@@ -269,10 +270,10 @@ def test_ctrl_c_saves_checkpoint_and_picture_and_resume_goes_on_bit_for_bit(
 
 def test_the_command_that_goes_on_asks_for_what_was_asked_for_beside_the_training() -> None:
     asked = ["--output", "a.png", "--device", "gpu:1", "--live", "--logdir", "my logs"]
-    planned = echo.plan(echo._parser().parse_args([*asked, "--check-curve", "--layers", "2"]))
+    planned = echo_run.plan(echo._parser().parse_args([*asked, "--check-curve", "--layers", "2"]))
     start = ["python", "-m", "bench.echo", "--resume", "--checkpoint", "a.npz"]
     assert echo._going_on(planned) == [*start, *asked, "--check-curve"]
-    usual = echo.plan(echo._parser().parse_args([]))
+    usual = echo_run.plan(echo._parser().parse_args([]))
     assert echo._going_on(usual) == [*start[:-1], "results/echo.npz"]
 
 
@@ -342,7 +343,7 @@ def test_on_a_terminal_the_line_moves(monkeypatch: pytest.MonkeyPatch) -> None:
 
     shown = io.StringIO()
     console = Console(file=shown, force_terminal=True, width=100, color_system=None)
-    monkeypatch.setattr(echo, "text_console", lambda: console)
+    monkeypatch.setattr(echo_run, "text_console", lambda: console)
     assert run("--epochs", "1") == 0
     assert "epoch 1/1  window 20/20" in shown.getvalue()
     assert "loss 0.6" in shown.getvalue()
@@ -351,7 +352,7 @@ def test_on_a_terminal_the_line_moves(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_live_without_a_display_writes_an_animation(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(echo_picture, "has_display", lambda: False)
+    monkeypatch.setattr(echo_animation, "has_display", lambda: False)
     assert run("--epochs", "1", "--live", "--output", "echo.png") == 0
     assert "moving picture: echo.gif" in capsys.readouterr().out
     assert Path("echo.gif").read_bytes().startswith(b"GIF89a")
@@ -373,8 +374,8 @@ def test_live_with_a_display_draws_while_training_and_waits_at_the_end(
             scenes.append(-1)
             raise KeyboardInterrupt  # a user who closes it so loses nothing
 
-    monkeypatch.setattr(echo_picture, "has_display", lambda: True)
-    monkeypatch.setattr(echo_picture, "Screen", Screen)
+    monkeypatch.setattr(echo_animation, "has_display", lambda: True)
+    monkeypatch.setattr(echo_animation, "Screen", Screen)
     assert run("--epochs", "1", "--live") == 0
     assert scenes == [*range(1, 21), 20, -1]
     assert not Path("results/echo.gif").exists()
@@ -402,7 +403,7 @@ def test_logs_hold_a_point_for_each_window(monkeypatch: pytest.MonkeyPatch) -> N
             self.closed = True
 
     logs = Logs()
-    monkeypatch.setattr(echo, "open_logs", lambda folder: logs)
+    monkeypatch.setattr(logs_module, "open_logs", lambda folder: logs)
     assert run("--epochs", "1", "--logdir", "logs", "--checkpoint", "echo.npz") == 0
     assert logs.closed
     of_loss = [(value, step) for name, value, step in points if name == "loss"]
@@ -430,7 +431,7 @@ def test_check_curve_fails_on_a_wrong_curve_with_code_1(
             self.losses[-1] += 1e-3
             return window
 
-    monkeypatch.setattr(echo, "Training", Off)
+    monkeypatch.setattr(echo_run, "Training", Off)
     assert run("--epochs", "1", "--check-curve") == 1
     assert "OUTSIDE the bound" in capsys.readouterr().out
 

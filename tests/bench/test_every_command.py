@@ -22,23 +22,16 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
-from bench import (
-    compare,
-    doctor,
-    environment,
-    history,
-    learning,
-    plot,
-    recommend,
-    report,
-    result_fields,
-    result_schema,
-    truncation,
-)
-from bench.doctor import Diagnosis
-from bench.result_schema import Reason
-from bench.survey import Entry, Survey
-from bench.terminal import text_console
+from bench import compare, history, learning, plot, recommend, report, truncation
+from bench.disk import fields
+from bench.machine import environment
+from bench.machine.survey import Entry, Survey
+from bench.reporting.plot import KIND_OF
+from bench.results import schema
+from bench.results.schema import Reason
+from bench.running import diagnosis
+from bench.running.diagnosis import Diagnosis
+from bench.telling.terminal import text_console
 from lstm_impl import Availability
 from tests.bench.made_texts import CLOSING, LINK, PAYLOADS, Store, Texts, write_store
 
@@ -95,7 +88,7 @@ def _commands() -> Iterator[tuple[str, Command]]:
     )
     asked = ["--dependency", 3, "--batch", 64, "--hidden", 256]
     yield "recommend", Command(recommend, "terminal", lambda s: [*asked, s.windows, s.learning])
-    for what in plot.KIND_OF:
+    for what in KIND_OF:
 
         def drawn(store: Store, what: str = what) -> list[object]:
             return [store.old, "--what", what, "--output", OUT, *based(store)]
@@ -294,7 +287,7 @@ def test_what_a_backend_says_of_itself_is_text_in_the_doctors_answer(payload: st
     for width in WIDTHS:
         for forced, check in ((False, assert_plain), (True, assert_styled)):
             file = io.StringIO()
-            doctor.show(found, text_console(file=file, width=width, force_terminal=forced))
+            diagnosis.show(found, text_console(file=file, width=width, force_terminal=forced))
             check(file.getvalue())
 
 
@@ -332,11 +325,11 @@ def test_a_folders_own_name_is_text_in_the_commands_that_are_told(
 
 # -- figures
 
-_SMALL, _LARGE = result_schema.SMALLEST_FIGURE, result_schema.LARGEST_FIGURE
+_SMALL, _LARGE = schema.SMALLEST_FIGURE, schema.LARGEST_FIGURE
 BOUNDS: dict[str, tuple[float | None, float | None]] = {
-    "smallest": (result_fields.SHORTEST, _SMALL),
-    "largest": (result_fields.LONGEST, _LARGE),
-    "zero": (result_fields.SHORTEST, 0.0),
+    "smallest": (fields.SHORTEST, _SMALL),
+    "largest": (fields.LONGEST, _LARGE),
+    "zero": (fields.SHORTEST, 0.0),
     "smallest beside largest": (None, None),
 }
 
@@ -352,7 +345,7 @@ def at_bounds(name: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     def change(document: dict[str, Any]) -> dict[str, Any]:
         for entry in document.get("benchmarks", ()):
             ours = entry["extra_info"]["lstm"]
-            level = chosen(time, result_fields.SHORTEST, result_fields.LONGEST)
+            level = chosen(time, fields.SHORTEST, fields.LONGEST)
             entry["stats"]["data"] = [level for _ in entry["stats"]["data"]]
             ours["setup"] = dict.fromkeys(ours["setup"], min(chosen(figure, 0.0, 1e9), 1e9))
             for kind in ("memory", "roofs", "energy"):

@@ -11,15 +11,31 @@ from typing import Any
 
 import pytest
 
-from bench import devices, environment, gpu_proof, matrix, results, stages
-from bench.cases import Case
-from bench.doctor import Diagnosis
-from bench.gpu_proof import Proof, Workplace
-from bench.lock import MachineLock
-from bench.matrix import Checked
-from bench.result_schema import Outcome
-from bench.stages import Budget, Ended
-from bench.survey import Entry, Survey
+from bench import gpu_proof, results
+from bench.machine import devices, environment, processes
+from bench.machine.lock import MachineLock
+from bench.machine.processes import Ended
+from bench.machine.survey import Entry, Survey
+from bench.results.schema import Outcome
+from bench.running import matrix, proven
+from bench.running import proof as proof_module
+from bench.running.budget import Budget
+from bench.running.diagnosis import Diagnosis
+from bench.running.matrix import Checked
+from bench.running.proof import (
+    RESERVE,
+    TESTS,
+    Workplace,
+    _judge_matrix,
+    _judge_measured,
+    _measure,
+    _tests,
+    gpu_tests,
+    measured_backends,
+    prove,
+)
+from bench.running.proven import Proof
+from bench.suites.cases import Case
 from lstm_impl import Availability, LSTMSpec, Workload
 
 YES, NO = Availability(True), Availability(False, "CUDA libraries are not found", "pip install x")
@@ -52,7 +68,7 @@ def outcome(kind: str, case: Case = CASE) -> Outcome:
 
 
 def words(proof: Proof) -> str:
-    return "\n".join(gpu_proof.conclusion(proof))
+    return "\n".join(proven.conclusion(proof))
 
 
 def members(archive: Path) -> dict[str, str]:
@@ -71,14 +87,14 @@ def members(archive: Path) -> dict[str, str]:
 
 @pytest.fixture
 def no_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_proof, "TESTS", tmp_path / "no-such-folder")
+    monkeypatch.setattr(proof_module, "TESTS", tmp_path / "no-such-folder")
 
 
 def test_beside_another_run_it_says_who_measures_and_proves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(devices, "explain_missing", lambda device: "")
-    monkeypatch.setattr(gpu_proof, "prove", lambda *_: pytest.fail("it began all the same"))
+    monkeypatch.setattr(proof_module, "prove", lambda *_: pytest.fail("it began all the same"))
     with MachineLock() as lock:
         lock.acquire("another")
         assert gpu_proof.main(["--output", str(tmp_path)]) == 2
@@ -217,7 +233,7 @@ def test_a_case_of_the_matrix_that_fails_is_a_failure(kind: str) -> None:
         Checked("a", "cudnn", matrix.PASSED),
         Checked("b", "cudnn", kind, "no cuDNN kernel ran on gpu:0; the profiler saw sgemm"),
     ]
-    gpu_proof._judge_matrix(proof)
+    _judge_matrix(proof)
     assert proof.code == 1
     assert "failed: matrix: b: no cuDNN kernel ran on gpu:0" in words(proof)
 
@@ -225,21 +241,21 @@ def test_a_case_of_the_matrix_that_fails_is_a_failure(kind: str) -> None:
 def test_a_case_that_its_backend_refuses_is_no_failure() -> None:
     proof = proof_on()
     proof.checked = [Checked("a", "cudnn", "passed"), Checked("b", "cudnn", "refused", "no bf16")]
-    gpu_proof._judge_matrix(proof)
+    _judge_matrix(proof)
     assert proof.code == 0
 
 
 def test_a_backend_that_computes_nothing_of_the_matrix_is_not_proven() -> None:
     proof = proof_on({"cudnn": YES, "keras": YES})
     proof.checked = [Checked("a", "cudnn", "passed"), Checked("b", "keras", "refused", "no")]
-    gpu_proof._judge_matrix(proof)
+    _judge_matrix(proof)
     assert proof.failures == ["matrix: keras computed no case of it"]
 
 
 def test_cases_that_were_not_reached_make_it_incomplete_not_failed() -> None:
     proof = proof_on()
     proof.checked = [Checked("a", "cudnn", "passed"), Checked("b", "cudnn", "not_reached")]
-    gpu_proof._judge_matrix(proof)
+    _judge_matrix(proof)
     assert proof.code == 5
     assert "not done: matrix: 1 of 2 cases were not reached" in words(proof)
 
@@ -248,14 +264,14 @@ def test_cases_that_were_not_reached_make_it_incomplete_not_failed() -> None:
 def test_a_case_of_the_suite_that_has_no_time_is_a_failure(kind: str) -> None:
     proof = proof_on()
     proof.wanted, proof.outcomes = 1, [outcome(kind)]
-    gpu_proof._judge_measured(proof, [], IN_TIME)
+    _judge_measured(proof, [], IN_TIME)
     assert proof.failures == [f"measured: {CASE.id}: for a reason"]
 
 
 def test_a_suite_that_its_time_was_too_short_for_is_incomplete() -> None:
     proof = proof_on()
     proof.wanted, proof.outcomes = 3, [outcome("refused"), outcome("interrupted")]
-    gpu_proof._judge_measured(proof, [], LATE)
+    _judge_measured(proof, [], LATE)
     assert proof.code == 5
     assert proof.unfinished == ["measured: 2 of 3 cases were not reached"]
 
@@ -263,21 +279,21 @@ def test_a_suite_that_its_time_was_too_short_for_is_incomplete() -> None:
 def test_a_suite_that_was_late_but_has_all_its_results_is_done() -> None:
     proof = proof_on()
     proof.wanted, proof.outcomes = 1, [outcome("refused")]
-    gpu_proof._judge_measured(proof, [], LATE)
+    _judge_measured(proof, [], LATE)
     assert proof.code == 0
 
 
 def test_a_pytest_that_fails_where_every_case_has_a_result_is_a_failure() -> None:
     proof = proof_on()
     proof.wanted, proof.outcomes = 1, [outcome("refused")]
-    gpu_proof._judge_measured(proof, [], Ended(3, True, 1.0))
+    _judge_measured(proof, [], Ended(3, True, 1.0))
     assert proof.code == 1
 
 
 def test_a_pytest_that_dies_is_a_failure() -> None:
     proof = proof_on()
     proof.wanted = 3
-    gpu_proof._judge_measured(proof, [], Ended(-11, True, 1.0))
+    _judge_measured(proof, [], Ended(-11, True, 1.0))
     assert "pytest ended with exit code -11 and 3 of 3 cases have no result" in proof.failures[0]
 
 
@@ -288,7 +304,7 @@ def test_the_kernels_that_cudnn_ran_are_named() -> None:
         Checked("a", "cudnn", "passed", evidence=dict(kernels)),
         Checked("b", "keras", "passed", evidence={"kernels": {"sgemm": 1}}),
     ]
-    assert gpu_proof.cudnn_kernels(proof.checked) == ["RNN_blockPersist_fp_LSTM"]
+    assert proven.cudnn_kernels(proof.checked) == ["RNN_blockPersist_fp_LSTM"]
     assert "cuDNN's kernels were seen: RNN_blockPersist_fp_LSTM" in words(proof)
 
 
@@ -306,12 +322,12 @@ def test_many_failures_are_cut_and_counted() -> None:
 
 def test_the_suites_backends_are_measured_and_what_users_have_beside_them() -> None:
     here = ["numpy", "while_loop", "cudnn", "scan", "keras", "torch"]
-    found = gpu_proof.measured_backends("quick", "gpu:0", here)
+    found = measured_backends("quick", "gpu:0", here)
     assert sorted(found) == ["cudnn", "keras", "torch", "while_loop"]
 
 
 def test_a_machine_with_none_of_them_measures_what_it_has() -> None:
-    assert gpu_proof.measured_backends("quick", "gpu:0", ["scan"]) == ["scan"]
+    assert measured_backends("quick", "gpu:0", ["scan"]) == ["scan"]
 
 
 @pytest.mark.parametrize(("seconds", "options"), [(1000.0, 0), (1.0, 1)])
@@ -325,10 +341,10 @@ def test_the_suite_is_given_less_time_a_case_where_its_own_would_not_fit(
         (tmp_path / "measure.log").write_text("collected\nERROR: the folder is full\n")
         return Ended(1, True, 0.0)
 
-    monkeypatch.setattr(stages, "run", run)
+    monkeypatch.setattr(processes, "run", run)
     place = Workplace(tmp_path, tmp_path, {}, lambda text: None)
     proof = proof_on({"numpy": YES}, "cpu", "smoke")
-    gpu_proof._measure(proof, seconds, place)
+    _measure(proof, seconds, place)
     assert "ERROR: the folder is full" in words(proof)
     (command,) = commands
     assert "--benchmark-only" in command
@@ -354,11 +370,11 @@ def test_all_stages_together_stay_within_the_time(
 
     for name in ("_survey", "_matrix", "_tests", "_measure"):
         monkeypatch.setattr(gpu_proof, name, stage)
-    budget = Budget(gpu_proof.SECONDS, gpu_proof.RESERVE * gpu_proof.SECONDS, lambda: time[0])
+    budget = Budget(gpu_proof.SECONDS, RESERVE * gpu_proof.SECONDS, lambda: time[0])
     proof = Proof("gpu:0", "quick", datetime.now(UTC))
-    assert gpu_proof.prove(proof, None, tmp_path, budget) == 0
+    assert prove(proof, None, tmp_path, budget) == 0
     assert len(given) == 4
-    assert sum(given) == pytest.approx((1 - gpu_proof.RESERVE) * 480)
+    assert sum(given) == pytest.approx((1 - RESERVE) * 480)
     # What the suite is left with in the worst case; quick takes about that on a CPU's one device.
     assert given[3] > 140
 
@@ -369,10 +385,10 @@ def test_stages_after_a_survey_that_finds_no_backend_are_left_out(
     def survey(proof: Proof, *rest: Any) -> None:
         proof.diagnosis = proof_on({"cudnn": NO}).diagnosis
 
-    monkeypatch.setattr(gpu_proof, "_survey", survey)
-    monkeypatch.setattr(gpu_proof, "_matrix", lambda *rest: pytest.fail("it was run"))
+    monkeypatch.setattr(proof_module, "_survey", survey)
+    monkeypatch.setattr(proof_module, "_matrix", lambda *rest: pytest.fail("it was run"))
     proof = Proof("gpu:0", "quick", datetime.now(UTC))
-    assert gpu_proof.prove(proof, None, tmp_path, Budget(60.0, 5.0)) == 4
+    assert prove(proof, None, tmp_path, Budget(60.0, 5.0)) == 4
     assert "NO BACKEND can use gpu:0" in capsys.readouterr().out
     assert len(list(tmp_path.glob("gpu-proof-*.tar.gz"))) == 1
 
@@ -387,10 +403,10 @@ def test_ctrl_c_leaves_an_archive_of_what_was_found(
     def interrupted(*rest: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(gpu_proof, "_survey", survey)
-    monkeypatch.setattr(gpu_proof, "_matrix", interrupted)
+    monkeypatch.setattr(proof_module, "_survey", survey)
+    monkeypatch.setattr(proof_module, "_matrix", interrupted)
     proof = Proof("gpu:0", "quick", datetime.now(UTC))
-    assert gpu_proof.prove(proof, None, tmp_path, Budget(60.0, 5.0)) == 130
+    assert prove(proof, None, tmp_path, Budget(60.0, 5.0)) == 130
     assert "INTERRUPTED" in capsys.readouterr().out
     (archive,) = tmp_path.glob("gpu-proof-*.tar.gz")
     files = members(archive)
@@ -400,7 +416,7 @@ def test_ctrl_c_leaves_an_archive_of_what_was_found(
 
 def test_an_archive_is_whole_or_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        gpu_proof.pack(tmp_path / "no-such-folder", tmp_path / "a.tar.gz")
+        proven.pack(tmp_path / "no-such-folder", tmp_path / "a.tar.gz")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -412,9 +428,9 @@ def run_tests(folder: Path, code: str, monkeypatch: pytest.MonkeyPatch) -> Proof
     tests.mkdir()
     (tests / "test_imaginary.py").write_text(code)
     (tests / "test_other.py").write_text("def test_other(): raise SystemError\n")
-    monkeypatch.setattr(gpu_proof, "TESTS", tests)
+    monkeypatch.setattr(proof_module, "TESTS", tests)
     proof = proof_on()
-    gpu_proof._tests(proof, 60.0, Workplace(folder, folder, {}, lambda text: None))
+    _tests(proof, 60.0, Workplace(folder, folder, {}, lambda text: None))
     return proof
 
 
@@ -441,9 +457,9 @@ def test_the_projects_own_tests_for_a_gpu_are_run_and_count(
 
 def test_an_installed_copy_without_tests_leaves_them_out(tmp_path: Path, no_tests: None) -> None:
     proof = proof_on()
-    gpu_proof._tests(proof, 60.0, Workplace(tmp_path, tmp_path, {}, pytest.fail))
+    _tests(proof, 60.0, Workplace(tmp_path, tmp_path, {}, pytest.fail))
     assert proof.code == 0
 
 
 def test_the_project_has_tests_for_a_gpu() -> None:
-    assert gpu_proof.gpu_tests(gpu_proof.TESTS)
+    assert gpu_tests(TESTS)

@@ -17,16 +17,17 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from bench import history, history_output, history_picture, results
-from bench.cases import Case
-from bench.history import HistoryError
-from bench.results import Measurement, Outcome, Reason, Results, Run
-from bench.stats import Verdict
+from bench import history, results
+from bench.comparing import history_picture, history_words
+from bench.comparing.history import HistoryError, build
+from bench.judging.verdict import Verdict
+from bench.results.schema import Measurement, Outcome, Reason, Results, Run
+from bench.suites.cases import Case
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench.made_results import gather, measured
+from tests.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "docs/examples/quick.json"
 BUSY = Reason("busy", "the cores were busy", "close what runs")
 
@@ -79,7 +80,7 @@ def upgrade() -> Results:
 
 
 def test_sessions_stand_in_the_order_of_time_each_against_the_one_before() -> None:
-    (machine,) = history.build(upgrade()).machines
+    (machine,) = build(upgrade()).machines
     assert [(each.number, each.id) for each in machine.sessions] == [
         *((1, "slaptop1"), (2, "slaptop2"), (3, "slaptop3"))
     ]
@@ -97,14 +98,14 @@ def test_sessions_stand_in_the_order_of_time_each_against_the_one_before() -> No
 
 
 def test_what_changed_is_marked_where_it_changed_versions_first() -> None:
-    (machine,) = history.build(upgrade()).machines
+    (machine,) = build(upgrade()).machines
     first, second, third = machine.sessions
     assert first.changes == third.changes == ()
     assert [(each.name, each.version) for each in second.changes] == [
         ("libraries.tensorflow", True),
         ("memory.swap_total_bytes", False),
     ]
-    words = history_output.changed(second.changes, 2)
+    words = history_words.changed(second.changes, 2)
     assert words == "▲ tensorflow 2.20.0 → 2.21.0; 1 other"
 
 
@@ -112,7 +113,7 @@ def test_a_commit_that_changed_is_marked(tmp_path: Path) -> None:
     found = upgrade()
     commits = {"slaptop1": "a" * 40, "slaptop2": "a" * 40, "slaptop3": "b" * 40 + " with changes"}
     files = tuple(replace(file, commit=commits[file.run.session]) for file in found.files)
-    (machine,) = history.build(replace(found, files=files)).machines
+    (machine,) = build(replace(found, files=files)).machines
     changes = [[(c.name, c.before, c.after) for c in s.changes] for s in machine.sessions]
     assert changes[2] == [("commit", "a" * 10, "b" * 10 + " with changes")]
     assert "commit" not in {name for name, _, _ in changes[1]}
@@ -145,20 +146,20 @@ def test_a_session_without_the_case_is_passed_over_and_its_changes_still_count()
         *session(2, {other: 1.0}, tensorflow="2.21.0"),
         *session(3, {case(): 1.3, other: 1.0}, tensorflow="2.21.0"),
     )
-    line = history.build(found).machines[0].lines[0]
+    line = build(found).machines[0].lines[0]
     assert [point.session.number for point in line.points] == [1, 3]
     assert line.points[1].changes[0].name == "libraries.tensorflow"
-    assert history.build(found).machines[0].sessions[2].changes == ()
+    assert build(found).machines[0].sessions[2].changes == ()
 
 
 def test_a_case_that_crashed_is_in_its_line_without_a_time() -> None:
     crash = Outcome(case(), run(2), "crashed", "out of memory", "", Path("a.json"))
     found = gather(*session(1, {case(): 1.0}), crash, *session(3, {case(): 1.0}))
-    (line,) = history.build(found).machines[0].lines
+    (line,) = build(found).machines[0].lines
     assert [point.outcome for point in line.points] == ["", "crashed: out of memory", ""]
     assert line.points[2].to_before is not None
     assert line.points[2].to_before.ratio.mid == pytest.approx(1.0)
-    text = history_output.markdown(history.build(found))
+    text = history_words.markdown(build(found))
     assert "crashed: out of memory" in text
 
 
@@ -167,7 +168,7 @@ def test_machines_are_never_compared_with_each_other() -> None:
         measured(case(), 1.0, run(1)),
         measured(case(), 0.1, run(2, host="server")),
     )
-    machines = history.build(found).machines
+    machines = build(found).machines
     assert [machine.name for machine in machines] == ["server", "laptop"]
     assert all(p.to_before is None for m in machines for line in m.lines for p in line.points)
 
@@ -176,7 +177,7 @@ def test_cases_and_backends_are_chosen_and_what_fits_nothing_is_told() -> None:
     found = gather(*session(1, {case(): 1.0, case("scan"): 1.0, case(batch=16): 1.0}))
 
     def ids(**choice: object) -> list[str]:
-        lines = history.build(found, **choice).machines[0].lines  # type: ignore[arg-type]
+        lines = build(found, **choice).machines[0].lines  # type: ignore[arg-type]
         return [line.case.id for line in lines]
 
     assert len(ids()) == 3
@@ -189,8 +190,8 @@ def test_cases_and_backends_are_chosen_and_what_fits_nothing_is_told() -> None:
 def test_a_sparkline_shows_a_jump_and_no_noise() -> None:
     def drawn(*times: float) -> str:
         items = [item for n, s in enumerate(times, 1) for item in session(n, {case(): s})]
-        machine = history.build(gather(*items)).machines[0]
-        return history_output.sparkline(machine.lines[0], machine)
+        machine = build(gather(*items)).machines[0]
+        return history_words.sparkline(machine.lines[0], machine)
 
     assert drawn(1.0, 1.0, 2.0) == "▁▁█"
     assert set(drawn(1.0, 1.01, 1.0)) <= set("▄▅")
@@ -199,21 +200,21 @@ def test_a_sparkline_shows_a_jump_and_no_noise() -> None:
 
 def test_a_narrow_terminal_has_what_changed_below_the_table() -> None:
     out = io.StringIO()
-    history_output._terminal(history.build(upgrade()), Console(file=out, width=60))
+    history_words._terminal(build(upgrade()), Console(file=out, width=60))
     lines = out.getvalue().splitlines()
     assert all(cell_len(line) <= 60 for line in lines)
     text = " ".join(out.getvalue().split())
     assert "#2 changed since: ▲ tensorflow 2.20.0 → 2.21.0" in text
     assert "SLOWER" in text
     wide = io.StringIO()
-    history_output._terminal(history.build(upgrade()), Console(file=wide, width=120))
+    history_words._terminal(build(upgrade()), Console(file=wide, width=120))
     assert "changed since" in wide.getvalue()
     assert "#2 changed since" not in wide.getvalue()
 
 
 def test_an_invalid_session_is_marked_and_its_reason_told() -> None:
     found = gather(measured(case(), 1.0, run(1)), measured(case(), 1.0, run(2), [BUSY]))
-    text = history_output.markdown(history.build(found))
+    text = history_words.markdown(build(found))
     assert "UNCLEAR (INVALID)" in text
     assert f"the cores were busy (close what runs): {case().id} in \\#2" in text
 
@@ -223,7 +224,7 @@ def test_of_six_processes_of_a_session_one_that_was_disturbed_spoils_nothing_and
     number: int, invalid: bool
 ) -> None:
     items = [measured(case(), 1.0, run(1, n), [BUSY] if n < number else []) for n in range(6)]
-    (machine,) = history.build(gather(*items)).machines
+    (machine,) = build(gather(*items)).machines
     (point,) = machine.lines[0].points
     told = f"the cores were busy (close what runs) [in {number} of 6 runs]"
     assert point.reasons == ((told,) if invalid else ())
@@ -231,12 +232,12 @@ def test_of_six_processes_of_a_session_one_that_was_disturbed_spoils_nothing_and
 
 def test_one_crash_among_many_processes_spoils_nothing_and_a_failure_does() -> None:
     crashed = Outcome(case(), run(1, 6), "crashed", "killed by SIGSEGV", "", Path("a.json"))
-    (machine,) = history.build(gather(*session(1, {case(): 1.0}), crashed)).machines
+    (machine,) = build(gather(*session(1, {case(): 1.0}), crashed)).machines
     (point,) = machine.lines[0].points
     assert point.time is not None
     assert point.reasons == ()  # one of seven, and the median over the others does not follow it
     failed = replace(crashed, outcome="failed", reason="the outputs differ")
-    (machine,) = history.build(gather(*session(1, {case(): 1.0}), failed)).machines
+    (machine,) = build(gather(*session(1, {case(): 1.0}), failed)).machines
     assert machine.lines[0].points[0].reasons == ("failed: the outputs differ [in 1 of 7 runs]",)
 
 
@@ -318,11 +319,11 @@ def test_text_from_a_file_stays_text(tmp_path: Path) -> None:
     name = "[red]x[/] $\\frac{$ <b>|`a`\x1b[31m"
     hostile = Case(name, LSTMSpec(4, 8), Workload(8, 10), "cpu:\x1b]52;\x07\ud800")
     items = [*session(1, {hostile: 1.0}), *session(2, {hostile: 1.0}, tensorflow="<i>|$x$")]
-    found = history.build(gather(*items))
-    plain = history_output._plain(found)
+    found = build(gather(*items))
+    plain = history_words._plain(found)
     assert "[red]x[/]" in plain
     assert "\x1b" not in plain
-    text = history_output.markdown(found)
+    text = history_words.markdown(found)
     assert "<b>" not in text.replace("\\<b\\>", "")
     assert text.count("\\<i\\>\\|\\$x\\$") == 2
     with_name = history_picture.picture(found, "svg").decode()

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from bench import learning, learning_picture, learning_results
-from bench.learning_results import LearningMap
-from bench.result_writer import LineFile
+from bench import learning
+from bench.disk.writing import LineFile
+from bench.results import maps
+from bench.results.maps import LearningMap
+from bench.windows.learning import map_picture
+from tests.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 SMALL = (
     *("--tasks", "echo", "--distances", "1", "--windows", "3,6", "--seeds", "2"),
     *("--timesteps", "60", "--batch", "4", "--jobs", "1"),
@@ -37,7 +39,7 @@ def run(*options: str) -> int:
 
 def the_map() -> LearningMap:
     (path,) = Path("results").glob("learning-*.json")
-    return learning_results.read(path)
+    return maps.read(path)
 
 
 def interrupted(cells: int) -> Path:
@@ -100,7 +102,7 @@ def test_the_newest_map_is_shown_in_either_format(capsys: pytest.CaptureFixture[
 
 
 def test_a_picture_is_drawn_on_request(capsys: pytest.CaptureFixture[str]) -> None:
-    if not learning_picture.available():
+    if not map_picture.available():
         pytest.skip("matplotlib is not installed")
     assert run(*SMALL, "--picture", "map.svg") == 0
     assert "picture: map.svg" in capsys.readouterr().out
@@ -115,7 +117,7 @@ def test_gone_on_with_it_gives_the_map_of_an_uninterrupted_run(
 ) -> None:
     assert run(*SMALL, "--results", "whole") == 0
     (path,) = Path("whole").glob("learning-*.json")
-    whole = learning_results.read(path)
+    whole = maps.read(path)
     interrupted(3)
     capsys.readouterr()
     assert run("--resume", "--jobs", "1") == 0
@@ -146,7 +148,7 @@ def test_out_of_its_budget_it_keeps_what_is_done_and_says_how_to_go_on(
         assert run(*SMALL, "--budget", "4s") == 0
     out = capsys.readouterr().out
     assert "the budget is spent; go on with: python -m bench.learning --resume" in out
-    found = learning_results.read(next(Path.cwd().glob("results/learning-*.json")))
+    found = maps.read(next(Path.cwd().glob("results/learning-*.json")))
     assert not found.run.complete
     assert 0 < len(found.cells) < CELLS
 
@@ -185,7 +187,7 @@ def test_a_signal_to_the_group_ends_it_within_a_moment_and_keeps_the_finished_ce
     assert child.returncode == 130, err
     assert err == ""
     assert "go on with: python -m bench.learning --resume" in out
-    (found,) = learning_results.load(["results"])
+    (found,) = maps.load(["results"])
     assert not found.run.complete
     assert len(found.cells) >= 1
     assert f"stopped after {len(found.cells)} of 2000 cells" in out
@@ -237,7 +239,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
 def test_a_picture_without_matplotlib_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(learning_picture, "available", lambda: False)
+    monkeypatch.setattr(map_picture, "available", lambda: False)
     assert run(*SMALL, "--picture", "map.svg") == 2
     assert "lstm-benchmark-suite[plots]" in capsys.readouterr().err
 

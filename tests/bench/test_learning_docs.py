@@ -1,22 +1,22 @@
 """The page about what windows learn says what its reference map says."""
 
 import re
-from pathlib import Path
 
 import pytest
 
-from bench import learning_output, learning_picture, learning_results
-from bench.learning_results import LearningMap
-from bench.learning_training import Plan, missing
+from bench.results import maps
+from bench.results.maps import LearningMap
+from bench.windows.learning import map_picture, words
+from bench.windows.learning.plan import Plan, missing
+from tests.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/learning.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
 def reference() -> LearningMap:
     """The one map that comes with the project."""
-    (found,) = learning_results.load([ROOT / "results/reference"])
+    (found,) = maps.load([ROOT / "results/reference"])
     return found
 
 
@@ -28,7 +28,7 @@ def test_the_reference_map_is_that_of_the_command_without_options(reference: Lea
 
 
 def test_the_tables_of_the_page_are_those_that_are_printed(reference: LearningMap) -> None:
-    printed = learning_output.markdown(reference)
+    printed = words.markdown(reference)
     blocks = [block for block in printed.split("\n\n") if block.startswith(("|", "**", "- "))]
     assert len(blocks) == 9  # a title and a table each for two tasks and two states; a summary
     for block in blocks:
@@ -38,10 +38,10 @@ def test_the_tables_of_the_page_are_those_that_are_printed(reference: LearningMa
 def test_the_picture_of_the_page_is_that_of_the_map(reference: LearningMap) -> None:
     drawn = (ROOT / "docs/pictures/learning.svg").read_text(encoding="utf-8")
     assert "(pictures/learning.svg)" in PAGE
-    if not learning_picture.available():
+    if not map_picture.available():
         pytest.skip("matplotlib is not installed")
     # Letters are shapes in it, but each has a comment that says what it spells.
-    figure = learning_picture.draw(reference)
+    figure = map_picture.draw(reference)
     texts = [text.get_text() for axes in figure.axes for text in axes.texts]
     found = [each.strip() for each in re.findall(r"<!-- (.*?) -->", drawn)]
     assert set(texts) <= set(found)

@@ -13,16 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from bench import drawing, plot, plot_picture
-from bench.cases import Case
-from bench.plot import Plot, PlotError, choose
-from bench.report_rows import Section, build
-from bench.results import Measurement, Reason, Results, Run
+from bench import plot
+from bench.judging.ranking import build
+from bench.judging.rows import Section
+from bench.reporting import bars
+from bench.reporting.plot import Plot, PlotError, choose
+from bench.results.schema import Measurement, Reason, Results, Run
+from bench.suites.cases import Case
+from bench.telling import drawing
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench.made_results import gather, measured
+from tests.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 EXAMPLE = str(ROOT / "docs/examples/quick.json")
 BUSY = Reason("busy", "the cores were busy", "close what runs")
 
@@ -76,7 +79,7 @@ def section(results: Results) -> Section:
 def words(results: Results, what: str, width: float = 7.0) -> list[str]:
     """All letters of the picture, a text each."""
     found = section(results)
-    data = plot_picture.picture(Plot(what, found, choose(found, what), width), "svg")
+    data = bars.picture(Plot(what, found, choose(found, what), width), "svg")
     texts = ET.fromstring(data).iter("{http://www.w3.org/2000/svg}text")
     return ["".join(each.itertext()).strip() for each in texts]
 
@@ -155,7 +158,7 @@ def test_no_letter_is_smaller_than_6_points_and_no_text_leaves_the_page() -> Non
     for width in (3.5, 7.0):
         plan = Plot("speedup", found, choose(found, "speedup", mode="training"), width)
         with drawing.style():
-            figure = plot_picture._bars(plan)
+            figure = bars._bars(plan)
             figure.canvas.draw()
             page = figure.bbox
             for text in figure.findobj(lambda each: hasattr(each, "get_fontsize")):
@@ -169,7 +172,7 @@ def test_no_letter_is_smaller_than_6_points_and_no_text_leaves_the_page() -> Non
 
 
 def build_example() -> Results:
-    from bench.results import collect
+    from bench.results.files import collect
 
     return collect([EXAMPLE])
 

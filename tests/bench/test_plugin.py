@@ -18,11 +18,10 @@ from typing import Any
 import pytest
 
 from bench import results
-from bench.lock import MachineLock
-from bench.result_schema import ResultFile
+from bench.machine.lock import MachineLock
+from bench.results.schema import ResultFile
 from tests.bench import other_package
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.places import ROOT
 
 SUITE = """\
 schema = 1
@@ -193,7 +192,7 @@ def test_a_thread_that_python_will_wait_for_is_named(project: Project) -> None:
 
 def test_plain_pytest_collects_tests_and_no_benchmark(project: Project) -> None:
     done = project.run("--collect-only", "-q")
-    assert "tests/bench/test_timing.py::" in done.out
+    assert "tests/bench/measuring/test_timing.py::" in done.out
     assert "bench_throughput" not in done.out
     assert "bench_truncation" not in done.out
 

@@ -10,21 +10,15 @@ from typing import Any
 
 import pytest
 
-from bench import learning_results, recommend, recommend_suite, suites
-from bench.learning_results import LearningMap
-from bench.recommend_answer import (
-    NEAR,
-    Answer,
-    NoAnswer,
-    Question,
-    answer,
-    needed,
-    places,
-)
-from bench.recommend_window import Learned
-from bench.report_rows import build
-from bench.results import collect
-from bench.suites import SuiteError
+from bench import recommend, suites
+from bench.judging.ranking import build
+from bench.results import maps
+from bench.results.files import collect
+from bench.results.maps import LearningMap
+from bench.suites.values import SuiteError
+from bench.windows import suite_text
+from bench.windows.answer import NEAR, Answer, NoAnswer, Question, answer, needed, places
+from bench.windows.needed import Learned
 from lstm_impl.spec import LSTMSpec
 from tests.bench import made_windows as made
 
@@ -34,7 +28,7 @@ QUESTION = Question(14, 64, 256)
 def learned_through(furthest: Mapping[int, int]) -> LearningMap:
     """A map of the echo: of each window the longest distance learned."""
     with tempfile.TemporaryDirectory() as folder:
-        return learning_results.read(made.write_learning(Path(folder), furthest))
+        return maps.read(made.write_learning(Path(folder), furthest))
 
 
 def asked(
@@ -218,9 +212,7 @@ def test_ones_own_results_come_before_the_reference(tmp_path: Path) -> None:
 
 def test_the_suite_asks_precisely_the_question() -> None:
     question = Question(14, 8, 32, "cpu", 16, 2, "float64")
-    suite = recommend_suite.checked(
-        recommend_suite.text(question, needed(question, None)), "my.toml"
-    )
+    suite = suite_text.checked(suite_text.text(question, needed(question, None)), "my.toml")
     assert suite.memory
     assert {case.workload.window for case in suite.cases} == {29, 58, 116}
     for case in suite.cases:
@@ -233,17 +225,13 @@ def test_the_suite_asks_precisely_the_question() -> None:
 
 def test_the_suite_of_a_gpu_has_cudnn() -> None:
     question = Question(14, 8, 32, "gpu:0")
-    suite = recommend_suite.checked(
-        recommend_suite.text(question, needed(question, None)), "a.toml"
-    )
+    suite = suite_text.checked(suite_text.text(question, needed(question, None)), "a.toml")
     assert "cudnn" in {case.backend for case in suite.cases}
 
 
 def test_results_of_the_suite_answer_the_question_exactly(tmp_path: Path) -> None:
     question = Question(7, 8, 32)
-    suite = recommend_suite.checked(
-        recommend_suite.text(question, needed(question, None)), "a.toml"
-    )
+    suite = suite_text.checked(suite_text.text(question, needed(question, None)), "a.toml")
     work, spec = suite.cases[0].workload, suite.cases[0].spec
     paths = made.write_windows(
         tmp_path,
@@ -258,9 +246,9 @@ def test_results_of_the_suite_answer_the_question_exactly(tmp_path: Path) -> Non
 
 
 def test_a_backend_that_does_not_exist_is_refused_by_the_suites_own_check() -> None:
-    told = recommend_suite.text(QUESTION, needed(QUESTION, None), ["no_such"])
+    told = suite_text.text(QUESTION, needed(QUESTION, None), ["no_such"])
     with pytest.raises(SuiteError, match=r"^my\.toml: backends\[0\]"):
-        recommend_suite.checked(told, "my.toml")
+        suite_text.checked(told, "my.toml")
 
 
 # -- the command
@@ -611,7 +599,7 @@ def test_options_that_ask_nothing_are_one_line(
 
 def test_the_suite_of_sequences_that_end_has_no_longer_windows() -> None:
     question = Question(14, 64, 256, steps=60)
-    suite = recommend_suite.checked(recommend_suite.text(question, needed(question, None)), "a")
+    suite = suite_text.checked(suite_text.text(question, needed(question, None)), "a")
     assert {case.workload.window for case in suite.cases} == {29, 58}
 
 

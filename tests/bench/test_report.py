@@ -21,35 +21,30 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from bench import report, report_devices
-from bench.cases import Case
-from bench.report_brief import brief
-from bench.report_columns import COLUMNS, load_frame, records
-from bench.report_data import as_json, comma_separated
-from bench.report_html import page
-from bench.report_html_explorer import page as explorable
-from bench.report_markdown import markdown
-from bench.report_rows import NothingToReportError, Report, Row, Section, build
-from bench.report_summary import findings, heading, machine, method
-from bench.report_terminal import as_picture, as_text, show
-from bench.result_schema import Figures
-from bench.results import (
-    Journal,
-    Measurement,
-    Outcome,
-    Reason,
-    ResultError,
-    ResultFile,
-    Results,
-    Run,
-    collect,
-)
-from bench.stats import Verdict
+from bench import report
+from bench.disk.fields import ResultError
+from bench.judging import table as table_module
+from bench.judging.ranking import build
+from bench.judging.rows import NothingToReportError, Report, Row, Section
+from bench.judging.table import COLUMNS, load_frame, records
+from bench.judging.verdict import Verdict
+from bench.reporting import devices
+from bench.reporting.brief import brief
+from bench.reporting.data import as_json, comma_separated
+from bench.reporting.markdown import markdown
+from bench.reporting.page.explorer import page as explorable
+from bench.reporting.page.static import page
+from bench.reporting.sentences import findings
+from bench.reporting.terminal import as_picture, as_text, show
+from bench.results.files import collect
+from bench.results.journal import Journal
+from bench.results.schema import Figures, Measurement, Outcome, Reason, ResultFile, Results, Run
+from bench.suites.cases import Case
+from bench.telling.headings import heading, machine, method
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
+from tests.places import GOLDEN, ROOT
 
-ROOT = Path(__file__).parents[2]
-GOLDEN = Path(__file__).parent / "golden"
 REPLICATES = [GOLDEN / "replicate-1.json", GOLDEN / "replicate-2.json"]
 
 SPEC = LSTMSpec(3, 4)
@@ -381,7 +376,7 @@ def test_which_device_is_faster_is_told_with_the_fastest_backend_of_each() -> No
         *(("cudnn", "gpu:0", batch, 0.004) for batch in (2, 4)),
         *(("keras", "gpu:0", batch, 0.03) for batch in (2, 4, 8)),
     ]
-    (told,) = report_devices.sentences(on_devices(*times))
+    (told,) = devices.sentences(on_devices(*times))
     assert told == (
         "gpu:0 or cpu, inference: gpu:0 is 5.00 times as fast as cpu (5.00–5.00, FASTER) over 2 "
         "shapes, each with its fastest backend (cudnn on gpu:0 and keras on cpu)."
@@ -395,19 +390,19 @@ def test_a_device_that_wins_at_some_shapes_only_is_told_so() -> None:
         *(("keras", "cpu", 2, 0.01), ("keras", "cpu", 4, 0.1)),
         *(("keras", "gpu:0", 2, 0.02), ("keras", "gpu:0", 4, 0.02)),
     )
-    (told,) = report_devices.sentences(section)
+    (told,) = devices.sentences(section)
     assert "By shape, gpu:0 is: 1 FASTER and 1 SLOWER" in told
 
 
 def test_a_word_on_devices_that_stands_on_invalid_measurements_says_so() -> None:
     section = on_devices(("keras", "cpu", 2, 0.01), ("keras", "gpu:0", 2, 0.02), doubt=[BUSY])
-    (told,) = report_devices.sentences(section)
+    (told,) = devices.sentences(section)
     assert "Do not rely on it: of its 2 measurements, 2 INVALID." in told
 
 
 def test_of_devices_that_share_no_work_nothing_is_told() -> None:
     section = on_devices(("keras", "cpu", 2, 0.01), ("keras", "gpu:0", 4, 0.02))
-    assert report_devices.sentences(section) == []
+    assert devices.sentences(section) == []
 
 
 def test_an_uncertain_winner_says_so() -> None:
@@ -786,7 +781,7 @@ def test_a_frame_is_one_call_away() -> None:
     first = frame.set_index("case_id").loc["while_loop/b2-t10-i3-h4/float32/inference/cpu"]
     assert first["time_s"] == pytest.approx(0.02121)
     assert first["ratio"] == pytest.approx(0.021 / 0.011)
-    assert report.load_frame is load_frame
+    assert table_module.load_frame is load_frame
     with pytest.raises(ResultError, match="foreign-pytest-benchmark"):
         load_frame([*REPLICATES, GOLDEN / "foreign-pytest-benchmark.json"])
 

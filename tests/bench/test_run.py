@@ -18,15 +18,24 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench import live, results, run
-from bench.lock import MachineLock
-from bench.manager import Progress
-from bench.result_schema import Measurement, Outcome
-from bench.schedule import Leader
-from bench.writers import Writer
+from bench import results, run
+from bench.disk.writers import Writer
+from bench.machine.lock import MachineLock
+from bench.results.schema import Measurement, Outcome
+from bench.running import live
+from bench.running.manager import Progress
+from bench.running.schedule import Leader
+from bench.running.summary import (
+    BAD_INPUT,
+    FAILED,
+    HELD,
+    INCOMPLETE,
+    INTERRUPTED,
+    MEASURED,
+    UNWRITABLE,
+)
 from tests.bench import other_package
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.places import ROOT
 
 SUITE = """\
 schema = 1
@@ -527,9 +536,9 @@ def test_times_are_read_as_they_are_written(text: str, seconds: float) -> None:
 
 
 def test_every_exit_code_is_in_the_help_and_in_the_docs() -> None:
-    codes = [run.MEASURED, run.FAILED, run.BAD_INPUT, run.UNWRITABLE, run.HELD, run.INCOMPLETE]
+    codes = [MEASURED, FAILED, BAD_INPUT, UNWRITABLE, HELD, INCOMPLETE]
     docs = (ROOT / "docs" / "running.md").read_text()
-    for code in [*codes, run.INTERRUPTED]:
+    for code in [*codes, INTERRUPTED]:
         assert re.search(rf"^  {code} ", run.EPILOG, re.MULTILINE)
         assert re.search(rf"^\| {code} ", docs, re.MULTILINE)
 

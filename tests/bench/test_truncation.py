@@ -13,27 +13,14 @@ from pathlib import Path
 import pytest
 
 from bench import truncation
-from bench.report_rows import build
-from bench.report_text import percent
-from bench.results import collect
-from bench.stats import Interval
-from bench.truncation_cost import Learned, Stream, streams
-from bench.truncation_data import as_csv, as_json, records
-from bench.truncation_output import (
-    as_brief,
-    as_markdown,
-    as_text,
-    backend_sheet,
-    summary_sheet,
-)
-from bench.truncation_words import (
-    near_from,
-    sentence,
-    signed,
-    signed_range,
-    size,
-    without_time,
-)
+from bench.judging.intervals import Interval
+from bench.judging.ranking import build
+from bench.results.files import collect
+from bench.telling.quantities import percent, size
+from bench.windows.cost import Learned, Stream, streams
+from bench.windows.data import as_csv, as_json, records
+from bench.windows.sheets import as_brief, as_markdown, as_text, backend_sheet, summary_sheet
+from bench.windows.words import near_from, sentence, signed, signed_range, without_time
 from lstm_impl.spec import LSTMSpec
 from tests.bench import made_windows as made
 
@@ -424,7 +411,7 @@ def test_a_hostile_name_is_text_in_every_format(tmp_path: Path) -> None:
     assert "[red]a|b" in as_text([found])
     assert "<script>" not in as_markdown([found]).replace(r"\<script\>", "")
     pytest.importorskip("matplotlib")
-    from bench.truncation_picture import picture
+    from bench.windows.picture import picture
 
     ET.fromstring(picture(found, "svg"))
 
@@ -434,7 +421,7 @@ def test_a_hostile_name_is_text_in_every_format(tmp_path: Path) -> None:
 
 def test_the_picture_shows_every_backend_both_panels_and_what_is_learned(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    from bench.truncation_picture import picture
+    from bench.windows.picture import picture
 
     (found,) = read(made.write_windows(tmp_path), Map({30: 20, 60: 50}))
     svg = picture(found, "svg").decode()
@@ -447,7 +434,7 @@ def test_the_picture_shows_every_backend_both_panels_and_what_is_learned(tmp_pat
 
 def test_the_picture_says_who_has_no_time_and_what_cannot_be_trusted(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    from bench.truncation_picture import picture
+    from bench.windows.picture import picture
 
     (found,) = read(made.write_windows(tmp_path / "a", refused("cudnn"), valid=False))
     svg = picture(found, "svg").decode()
@@ -461,7 +448,7 @@ def test_the_picture_says_who_has_no_time_and_what_cannot_be_trusted(tmp_path: P
 
 def test_without_memory_or_learning_the_picture_has_neither(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    from bench.truncation_picture import picture
+    from bench.windows.picture import picture
 
     (found,) = read(made.write_windows(tmp_path, memory=False))
     svg = picture(found, "svg").decode()
@@ -471,7 +458,7 @@ def test_without_memory_or_learning_the_picture_has_neither(tmp_path: Path) -> N
 
 def test_many_backends_are_named_as_far_as_there_are_colours(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    from bench.truncation_picture import picture
+    from bench.windows.picture import picture
 
     costs = {f"backend_{number}": made.Cost(1e-3, 1e-4 * (1 + number)) for number in range(10)}
     (found,) = read(made.write_windows(tmp_path, costs, (3, 30, 300)))
@@ -483,7 +470,7 @@ def test_many_backends_are_named_as_far_as_there_are_colours(tmp_path: Path) -> 
 
 def test_one_window_and_one_backend_are_a_picture_too(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    from bench.truncation_picture import picture
+    from bench.windows.picture import picture
 
     costs = {"while_loop": made.Cost(1e-3, 1e-4)}
     (found,) = read(made.write_windows(tmp_path, costs, (30,), processes=1))

@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import other_package
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.places import ROOT
 
 SOURCE = """\
 import time

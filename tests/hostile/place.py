@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import results
-from bench.result_schema import Results
+from bench.results.schema import Results
 from tests import hostile
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.places import ROOT
 
 SUITE = """\
 schema = 1

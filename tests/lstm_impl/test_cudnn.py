@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import lstm_impl
-from bench.equivalence import gate
+from bench.measuring.equivalence import gate
 from lstm_impl import (
     LSTMSpec,
     LSTMWeights,

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.equivalence import gate
+from bench.measuring.equivalence import gate
 from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload
 from lstm_impl.backend import get_backend
 from lstm_impl.backends import flashrnn

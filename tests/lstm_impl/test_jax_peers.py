@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.equivalence import error, gate
+from bench.measuring.equivalence import error, gate
 from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload, cuda, dropout_masks
 from lstm_impl.backend import get_backend
 from lstm_impl.backends import jax_model

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import keras_layer
-from bench.keras_layer import BASELINE, Question, Shape, answer, main, rows
-from bench.stats import Verdict
+from bench.judging.verdict import Verdict
+from bench.keras_layer import main
+from bench.measuring.layer import BASELINE, Question, Shape, _Subject, answer, rows
 
 
 @pytest.mark.parametrize(
@@ -91,9 +91,7 @@ def test_a_layer_that_does_not_compute_what_keras_does_is_not_timed() -> None:
     question = Question(
         ("b2-t3-i2-h2",), ("training",), ("scan",), "step", "float32", False, 1e-3, 0
     )
-    ours, theirs = (
-        keras_layer._Subject(question, Shape(2, 3, 2, 2), name) for name in ("scan", None)
-    )
+    ours, theirs = (_Subject(question, Shape(2, 3, 2, 2), name) for name in ("scan", None))
     assert "differs from Keras's" in ours.difference(theirs)  # their weights are not the same
     ours.layer.set_weights(theirs.layer.get_weights())
     assert not ours.difference(theirs)

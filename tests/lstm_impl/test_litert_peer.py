@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from bench.equivalence import error
+from bench.measuring.equivalence import error
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, dropout_masks
 from lstm_impl.backend import get_backend
 from lstm_impl.backends import litert

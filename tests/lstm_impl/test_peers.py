@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.equivalence import error, gate
+from bench.measuring.equivalence import error, gate
 from lstm_impl import LSTMSpec, LSTMWeights, UnavailableError, UnsupportedError, Workload
 from lstm_impl.backend import Backend, get_backend, list_backends
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from allpairspy import AllPairs
 
-from bench.equivalence import error, final_gradient, gate, named
+from bench.measuring.equivalence import error, final_gradient, gate, named
 from lstm_impl import (
     LSTMSpec,
     LSTMState,

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.equivalence import error, gate
+from bench.measuring.equivalence import error, gate
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, cuda, dropout_masks
 from lstm_impl.backend import Model, get_backend
 from lstm_impl.backends import torch_compile, torch_lstm

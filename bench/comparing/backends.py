@@ -1,0 +1,71 @@
+"""Two backends on the same shapes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from bench.comparing.comparison import OneSided, Report
+from bench.comparing.environments import machine_names
+from bench.comparing.sides import Pair, Side, entries, one_of, report_of, rows_of_pairs, why_missing
+from bench.disk.fields import printable
+from bench.judging.rows import USUAL_BASELINES
+from bench.results.schema import Results
+from bench.telling.command_line import UsageError
+
+
+def compare_backends(results: Results, baseline: str | None = None) -> Report:
+    """Each backend against the baseline, on each shape, mode and device, paired within the runs.
+
+    Without a baseline: ``keras`` if it was measured, or else ``while_loop``, or else the backend
+    that is in most groups.
+
+    Raises UsageError for a baseline that was not measured.
+    """
+    groups: dict[tuple[str, str], dict[str, Side]] = {}
+    machines = {item.run.machine_id: item.run for item in results.measurements}
+    devices = {item.case.device for item in results.measurements}
+    for item in entries(results):
+        sides = groups.setdefault((item.run.machine_id, item.case.group), {})
+        name = item.case.backend
+        sides.setdefault(name, Side(name)).add(item.case.group, item)
+    counts = Counter(item.case.backend for item in results.measurements)
+    if baseline is None:
+        usual = [name for name in USUAL_BASELINES if name in counts]
+        baseline = usual[0] if usual else max(counts, key=counts.__getitem__, default="")
+    elif baseline not in counts:
+        raise UsageError(f"--baseline {printable(baseline)}: {one_of('backend', counts)}")
+    names = machine_names(machines)
+    pairs: list[Pair] = []
+    places: list[tuple[int, str]] = []  # of each pair: the number of its group, and where that is
+    one_sided: list[OneSided] = []
+    for number, ((machine, group), sides) in enumerate(groups.items()):
+        on_machine = f" on {names[machine]}" if len(machines) > 1 else ""
+        # A mean over devices or machines would be nobody's: their sides bear different labels.
+        where = f" on {group.rsplit('/', 1)[1]}" * (len(devices) > 1) + on_machine
+        base = sides.get(baseline, Side(baseline))
+        for name, side in sides.items():
+            if name == baseline or not side.measured:
+                continue
+            if not base.measured:
+                why = why_missing(base, group) or f"{baseline} was not measured there"
+                case = side.measured[group][0].case
+                one_sided.append(OneSided(name + where, case, why))
+            else:
+                pairs.append(Pair(group + on_machine, base, side, group))
+                places.append((number, where))
+    judged = [
+        (number, replace(row, base_label=row.base_label + where, new_label=row.new_label + where))
+        for row, (number, where) in zip(rows_of_pairs(pairs), places, strict=True)
+    ]
+    judged.sort(key=lambda item: (item[0], item[1].comparison.log_ratio))
+    rows = [row for _, row in judged]
+    finding = ""
+    if not rows:
+        have = f"Only {baseline} has results" if len(counts) == 1 else "No group has two backends"
+        finding = (
+            f"{have if counts else 'No backend has results'}: there is nothing to compare. "
+            "To add backends, run `pytest --benchmark-only --lstm-backends all`."
+        )
+    title = f"Backends against {baseline}" if baseline else "Backends"
+    return report_of(title, rows, one_sided, (results,), finding=finding)

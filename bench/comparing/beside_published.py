@@ -1,0 +1,132 @@
+"""``python -m bench.compare published``: our times beside what others published for a shape.
+
+Theirs are shown as published, with source, device and what was measured; no ratio, interval or
+verdict is made of them, since neither machine nor work is the same. This room joins the two and
+shows them; ``published`` knows the figures. No framework.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.comparing.comparison import Unmeasured
+from bench.comparing.environments import hardware, machine_names
+from bench.comparing.sides import unmeasured
+from bench.judging.intervals import CaseInterval, case_interval
+from bench.judging.trust import together
+from bench.results.schema import Measurement, Outcome, Results
+from bench.suites import published
+from bench.suites.cases import Case
+from bench.suites.published import PublishedStep, Shape, Source
+
+
+@dataclass(frozen=True)
+class Ours:
+    """A case that was measured here. place: device, and host where there are several machines.
+
+    reasons: why it is INVALID, empty if it is valid. doubts: why its time is doubtful.
+    """
+
+    case: Case
+    place: str
+    hardware: str
+    time: CaseInterval
+    reasons: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Shared:
+    """One shape that was measured here and published elsewhere, each side the fastest first."""
+
+    shape: Shape
+    ours: tuple[Ours, ...]
+    theirs: tuple[PublishedStep, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Both sides, ready to be shown. finding: why there is nothing to show, and what to do."""
+
+    finding: str
+    shared: tuple[Shared, ...]
+    unmeasured: tuple[Unmeasured, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Those of the figures that are shown; note n of a table is the nth of them."""
+        steps = (step for each in self.shared for step in each.theirs)
+        return tuple({step.first.source.name: step.first.source for step in steps}.values())
+
+
+def beside_published(results: Results, theirs: Iterable[PublishedStep]) -> Report:
+    """Every shape and mode that both sides have.
+
+    Of ours only what is the work that others published: no windows, padding or dropout.
+    """
+    published_by: dict[Shape, list[PublishedStep]] = {}
+    for step in theirs:
+        published_by.setdefault(step.first.shape, []).append(step)
+    names = machine_names({item.run.machine_id: item.run for item in results.measurements})
+    found: dict[Shape, dict[tuple[str, str], list[Measurement]]] = {}
+    without: dict[tuple[str, str], list[Outcome]] = {}
+    for outcome in results.outcomes:
+        without.setdefault((outcome.run.machine_id, outcome.case.id), []).append(outcome)
+    for item in results.measurements:
+        if (shape := Shape.of(item.case)) in published_by:
+            assert shape is not None
+            key = (item.run.machine_id, item.case.id)
+            found.setdefault(shape, {}).setdefault(key, []).append(item)
+    shared = [
+        Shared(
+            shape,
+            tuple(
+                sorted(
+                    (_ours(items, without.get(key, ()), names) for key, items in cases.items()),
+                    key=_middle,
+                )
+            ),
+            tuple(sorted(published_by[shape], key=lambda step: step.seconds)),
+        )
+        for shape, cases in found.items()
+    ]
+    missing = [item for item in results.outcomes if Shape.of(item.case) in published_by]
+    return Report(
+        "" if shared else _finding(results, published_by),
+        tuple(sorted(shared, key=lambda each: (each.shape.mode, each.shape))),
+        unmeasured(missing),
+        results.notes,
+    )
+
+
+def _ours(
+    items: Sequence[Measurement], outcomes: Sequence[Outcome], names: Mapping[str, str]
+) -> Ours:
+    first, validity = items[0], together(items, outcomes)
+    place = first.case.device
+    if len(names) > 1:
+        place += f" on {names[first.run.machine_id]}"
+    return Ours(
+        first.case,
+        place,
+        hardware(first.run, first.case.device),
+        case_interval([item.samples for item in items]),
+        tuple(map(str, validity.invalid)),
+        tuple(map(str, validity.of_time)),
+    )
+
+
+def _middle(ours: Ours) -> float:
+    return ours.time.mid
+
+
+def _finding(results: Results, published_by: Mapping[Shape, object]) -> str:
+    suites = [name for source in published.SOURCES.values() for name in source.suites]
+    have = "No measured shape is" if results.measurements else "Nothing was measured that is"
+    return (
+        f"{have} among the {len(published_by)} that others have published times for."
+        f" To measure theirs, run `pytest --benchmark-only --lstm-suite {suites[0]}`, "
+        f"or one of the suites {', '.join(suites[1:])}."
+    )

@@ -1,0 +1,118 @@
+"""What a comparison holds: a row a case, means, what only one side has, and the gate's word."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from bench.comparing import crossover
+from bench.judging.ratios import Comparison
+from bench.suites.cases import Case
+
+
+@dataclass(frozen=True)
+class Row:
+    """One shared case: new against base.
+
+    heading: under which it is shown; base_label, new_label: what the two sides are called;
+    reasons: why its ratio is INVALID: what spoils one of its sides, or the ratio alone. What is
+        doubtful in the times alone is no reason.
+    """
+
+    heading: str
+    base_label: str
+    new_label: str
+    base_case: Case
+    case: Case
+    comparison: Comparison
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def base_s(self) -> float:
+        """Seconds per step on the base side: the geometric mean of its processes' medians."""
+        logs = self.comparison.base_logs.values()
+        return math.exp(sum(logs) / len(logs))
+
+    @property
+    def new_s(self) -> float:
+        """Seconds per step on the new side, likewise."""
+        logs = self.comparison.new_logs.values()
+        return math.exp(sum(logs) / len(logs))
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The geometric mean over the cases that two sides share; invalid: how many are INVALID."""
+
+    base_label: str
+    new_label: str
+    cases: int
+    invalid: int
+    comparison: Comparison
+
+
+@dataclass(frozen=True)
+class OneSided:
+    """A case that only one side has, and why the other has not, as far as its files say."""
+
+    label: str
+    case: Case
+    why: str
+
+
+@dataclass(frozen=True)
+class Unmeasured:
+    """Cases without a time that share a reason."""
+
+    outcome: str
+    reason: str
+    advice: str
+    cases: tuple[Case, ...]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What differs between the environments of two sides: name, base, new; possibly nothing."""
+
+    base_label: str
+    new_label: str
+    items: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A ``--fail-on`` rule: slower by more than ``threshold`` (0.05 is 5%); None: just SLOWER."""
+
+    text: str
+    threshold: float | None
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a rule found: the rows that broke it, of all that were judged together.
+
+    unclear: how many of these are UNCLEAR, and so pass without being known not to be slower.
+    """
+
+    rule: Rule
+    judged: int
+    unclear: int
+    failed: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A comparison, ready to be shown."""
+
+    title: str
+    finding: str = ""  # why there is nothing to compare, and what to do
+    rows: tuple[Row, ...] = ()
+    means: tuple[Mean, ...] = ()
+    one_sided: tuple[OneSided, ...] = ()
+    unmeasured: tuple[Unmeasured, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    notes: tuple[str, ...] = ()
+    gate: Gate | None = None
+    maps: tuple[crossover.Map, ...] = ()
+    no_map: str = ""  # why two devices have no map, and what would make one
+    over_time: bool = False  # whether SLOWER is a change for the worse, of which CI is warned

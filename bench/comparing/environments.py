@@ -1,0 +1,125 @@
+"""In what the machines and settings of two sides differ."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from bench.results.schema import Run
+
+# Words in the names of an environment's values that change from minute to minute and explain no
+# lasting difference; a measurement that they spoilt is marked INVALID instead. The reasons why a
+# value could not be read say less than that it is not there.
+_PASSING = re.compile(
+    r"(?<![a-z])(load|time|date|uptime|temperature|utilization|used|available|power|energy|clock"
+    r"|throttle|processes|pid|unread)(?![a-z])"
+)
+
+
+# These parts of an environment last as long as their process, and so do highest values and sizes.
+_LASTING = re.compile(
+    r"^(libraries|variables|threads|options)\b|(?<![a-z])(max|limit|total)(?![a-z])"
+)
+
+
+_KNOWN_LATE = ("threads", "tensorflow")
+
+
+# An environment is free-form data of a file: what is longer than any real one is cut.
+_MOST_LEAVES = 2000
+
+
+def machine_names(machines: Mapping[str, Run]) -> dict[str, str]:
+    """Host names, with the machine's id where two machines have the same."""
+    hosts = Counter(run.host for run in machines.values())
+    return {
+        machine: run.host if hosts[run.host] == 1 and run.host else f"{run.host}#{machine}"
+        for machine, run in machines.items()
+    }
+
+
+def hardware(run: Run, device: str) -> str:
+    """What a device of a run's machine is, empty if its environment does not say."""
+    before = run.environment.get("before")
+    name: object = None
+    if isinstance(before, Mapping):
+        kind, _, index = device.partition(":")
+        gpus = before.get("gpus")
+        if kind == "cpu" and isinstance(before.get("cpu"), Mapping):
+            name = before["cpu"].get("name")
+        elif kind == "gpu" and isinstance(gpus, list) and index.isdecimal():
+            found = gpus[int(index)] if int(index) < len(gpus) else None
+            name = found.get("name") if isinstance(found, Mapping) else None
+    return name if isinstance(name, str) else ""
+
+
+# Environments
+
+
+def environment_differences(base: Sequence[Run], new: Sequence[Run]) -> list[tuple[str, str, str]]:
+    """What the environments and options of two sets of runs do not share: name, base, new.
+
+    What changes from minute to minute (load, temperatures, clocks) is left out. Where the runs of
+    one side differ among themselves, each of their values is named.
+    """
+    # Known only once the framework is there, so at the end: its threads, its build, its precision.
+    # A run that never came to its end does not differ in them, it does not say.
+    late = [
+        name
+        for name in _KNOWN_LATE
+        if all(any(name in _state(run, "after") for run in runs) for runs in (base, new))
+    ]
+    columns = []
+    for runs in (base, new):
+        values: dict[str, dict[str, None]] = {}
+        for run in {run.id: run for run in runs}.values():
+            state: dict[str, object] = {"host": run.host, "options": run.options}
+            state |= _state(run, "before")
+            after = _state(run, "after")
+            state |= {name: after[name] for name in late if name in after}
+            for name, text in _leaves(state):
+                values.setdefault(name, {})[text] = None
+        columns.append(values)
+    names = dict.fromkeys([*columns[0], *columns[1]])
+    found = []
+    for name in names:
+        there, here = (values.get(name, {}) for values in columns)
+        if set(there) != set(here):
+            found.append((name, _either(there), _either(here)))
+    return found
+
+
+def _state(run: Run, when: str) -> Mapping[str, object]:
+    found = run.environment.get(when)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _leaves(state: Mapping[str, object]) -> Iterable[tuple[str, str]]:
+    """The environment's plain values under dotted names; at most some thousands of them."""
+    stack: list[tuple[str, object]] = [(str(key), value) for key, value in state.items()][::-1]
+    for _ in range(_MOST_LEAVES):
+        if not stack:
+            return
+        name, value = stack.pop()
+        if _PASSING.search(name.lower()) and not _LASTING.search(name.lower()):
+            continue
+        if isinstance(value, Mapping):
+            stack.extend([(f"{name}.{key}", each) for key, each in value.items()][::-1])
+        elif isinstance(value, list):
+            stack.extend([(f"{name}[{i}]", each) for i, each in enumerate(value)][::-1])
+        elif value is not None:
+            yield name, _in_words(name, value)
+
+
+def _in_words(name: str, value: object) -> str:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if name.endswith("_hz"):
+            return f"{value / 1e9:.3g} GHz"
+        if name.endswith("_bytes"):
+            return f"{value / 2**30:.3g} GiB"
+    return str(value)
+
+
+def _either(texts: Mapping[str, None]) -> str:
+    return " or ".join(texts) if texts else "not recorded"

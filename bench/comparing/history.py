@@ -1,0 +1,242 @@
+"""Every case over the sessions of one machine, and what changed.
+
+The sessions of a machine in the order of time, each case's time in each with its interval, its
+ratio to the session before with a verdict, and the versions that changed in between.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from fnmatch import fnmatchcase
+
+from bench.comparing.environments import environment_differences, machine_names
+from bench.disk.fields import printable
+from bench.judging.intervals import CaseInterval, case_interval
+from bench.judging.ratios import Comparison, compare
+from bench.judging.trust import Validity, together
+from bench.judging.within import RunSamples
+from bench.results.schema import Measurement, Outcome, Results, Run
+from bench.suites.cases import Case
+
+# Of what an environment holds, that which is a version, or decides how the work is done. It comes
+# first, since that is what a person looks for; whatever else differs follows.
+_VERSIONS = re.compile(
+    r"commit$|libraries\.|python$|tensorflow\.|gpus\[\d+\]\.(driver|cuda|name)|kernel$|system$"
+    r"|container$|threads\.|cpu\.name$|cpu\.governor$|variables\."
+)
+
+
+class HistoryError(ValueError):
+    """There is nothing to show; one line that says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What differs from the session before. version: whether it is one, or decides as much."""
+
+    name: str
+    before: str
+    after: str
+    version: bool
+
+
+@dataclass(frozen=True)
+class Session:
+    """Replicates of one measurement on one machine.
+
+    number: its place in the machine's history, from 1. changes: from the session before it, none
+    for the first.
+    """
+
+    number: int
+    id: str
+    runs: tuple[Run, ...]
+    changes: tuple[Change, ...]
+
+    @property
+    def started(self) -> datetime:
+        """When its first run began, UTC."""
+        return min(run.started for run in self.runs)
+
+    @property
+    def suites(self) -> str:
+        """What was run."""
+        return ", ".join(dict.fromkeys(run.suite for run in self.runs))
+
+
+@dataclass(frozen=True)
+class Point:
+    """A case in one session.
+
+    time: seconds per step; None where it was not measured, and ``outcome`` says why. to_before:
+    over the last session before this that has a time, None for the first. changes: since then, so
+    those of sessions without this case too. reasons: why what was measured is INVALID, empty if it
+    is not. of_time, of_ratio: why that time, or that ratio, is not to be trusted.
+    """
+
+    session: Session
+    time: CaseInterval | None
+    to_before: Comparison | None = None
+    changes: tuple[Change, ...] = ()
+    reasons: tuple[str, ...] = ()
+    of_time: tuple[str, ...] = ()
+    of_ratio: tuple[str, ...] = ()
+    outcome: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A case over the sessions of one machine, the earliest first."""
+
+    case: Case
+    points: tuple[Point, ...]
+
+    @property
+    def measured(self) -> tuple[Point, ...]:
+        """Those with a time."""
+        return tuple(point for point in self.points if point.time is not None)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The history of one machine. name: its host, and its id where another has the same."""
+
+    name: str
+    id: str
+    sessions: tuple[Session, ...]
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class History:
+    """All that was found, machine by machine, and notes on how it was read."""
+
+    machines: tuple[Machine, ...]
+    notes: tuple[str, ...] = ()
+
+
+def build(results: Results, *, pattern: str = "*", backends: Sequence[str] = ()) -> History:
+    """The history that these results hold.
+
+    pattern: of the ids of the cases that are wanted, as a shell's (``keras/*training*``).
+    backends: only these; empty for all.
+
+    Raises HistoryError where no measured case is left.
+    """
+    commits = {file.run.id: file.commit for file in results.files}
+    measured = results.measurements
+    items: list[Measurement | Outcome] = [*measured, *results.outcomes]
+    wanted = [
+        item
+        for item in items
+        if fnmatchcase(item.case.id, pattern) and (not backends or item.case.backend in backends)
+    ]
+    if not any(isinstance(item, Measurement) for item in wanted):
+        raise HistoryError(_nothing([item.case for item in measured], pattern, backends))
+    names = machine_names({item.run.machine_id: item.run for item in measured})
+    places: dict[str, list[Measurement | Outcome]] = {}
+    for item in wanted:
+        places.setdefault(item.run.machine_id, []).append(item)
+    machines = [
+        _machine(names[machine], machine, found, commits)
+        for machine, found in places.items()
+        if any(isinstance(item, Measurement) for item in found)
+    ]
+    machines.sort(key=lambda each: each.sessions[-1].started, reverse=True)
+    return History(tuple(machines), results.notes)
+
+
+def _nothing(cases: Sequence[Case], pattern: str, backends: Sequence[str]) -> str:
+    if not cases:
+        return "the files hold no measured case"
+    asked = [f"--case {printable(pattern, 120)}"] * (pattern != "*")
+    asked += [f"--backend {printable(name, 60)}" for name in backends]
+    known = ", ".join(printable(name, 60) for name in dict.fromkeys(case.backend for case in cases))
+    return (
+        f"no measured case fits {' and '.join(asked)}; a case is named like "
+        f"{printable(cases[0].id, 120)}, and there are backends {known}"
+    )
+
+
+def _machine(
+    name: str, machine: str, items: Sequence[Measurement | Outcome], commits: Mapping[str, str]
+) -> Machine:
+    runs: dict[str, dict[str, Run]] = {}
+    for item in items:
+        runs.setdefault(item.run.session, {})[item.run.id] = item.run
+    ordered = sorted(
+        runs.items(), key=lambda found: min((run.started, run.id) for run in found[1].values())
+    )
+    sessions: list[Session] = []
+    for number, (session, during) in enumerate(ordered, start=1):
+        here = tuple(during.values())
+        before = sessions[-1].runs if sessions else here
+        sessions.append(Session(number, session, here, _changes(before, here, commits)))
+    cases: dict[str, dict[str, list[Measurement | Outcome]]] = {}
+    for item in items:
+        cases.setdefault(item.case.id, {}).setdefault(item.run.session, []).append(item)
+    lines = [_line(found, sessions, commits) for found in cases.values()]
+    return Machine(name, machine, tuple(sessions), tuple(line for line in lines if line.measured))
+
+
+def _line(
+    items: Mapping[str, Sequence[Measurement | Outcome]],
+    sessions: Sequence[Session],
+    commits: Mapping[str, str],
+) -> Line:
+    points: list[Point] = []
+    last: tuple[Session, list[Measurement], Validity] | None = None
+    case = next(iter(items.values()))[0].case
+    for session in sessions:
+        if session.id not in items:
+            continue
+        measured = [item for item in items[session.id] if isinstance(item, Measurement)]
+        outcomes = [item for item in items[session.id] if isinstance(item, Outcome)]
+        if not measured:
+            told = f"{outcomes[0].outcome.replace('_', ' ')}: {outcomes[0].reason}"
+            points.append(Point(session, None, outcome=told))
+            continue
+        validity = together(measured, outcomes)
+        doubts = validity.unpaired + (() if last is None else last[2].unpaired)
+        # Of a session nothing but its own processes count: it is never paired with another's.
+        points.append(
+            Point(
+                session,
+                case_interval([item.samples for item in measured]),
+                None if last is None else compare(_samples(measured), _samples(last[1])),
+                () if last is None else _changes(last[0].runs, session.runs, commits),
+                tuple(map(str, validity.invalid)),
+                tuple(map(str, validity.of_time)),
+                () if last is None else tuple(dict.fromkeys(map(str, doubts))),
+            )
+        )
+        last = session, measured, validity
+    return Line(case, tuple(points))
+
+
+def _samples(items: Iterable[Measurement]) -> list[RunSamples]:
+    return [RunSamples(item.run.id, item.samples) for item in items]
+
+
+def _changes(
+    before: Sequence[Run], after: Sequence[Run], commits: Mapping[str, str]
+) -> tuple[Change, ...]:
+    """What the runs of two sessions do not share, versions first."""
+    found = [
+        Change(name, there, here, _VERSIONS.match(name) is not None)
+        for name, there, here in environment_differences(before, after)
+    ]
+    sides = [dict.fromkeys(commits.get(run.id, "") for run in runs) for runs in (before, after)]
+    if set(sides[0]) != set(sides[1]):
+        there, here = (" or ".join(map(_commit_words, side)) for side in sides)
+        found.insert(0, Change("commit", there, here, True))
+    return tuple(sorted(found, key=lambda change: not change.version))
+
+
+def _commit_words(commit: str) -> str:
+    """A commit as people write it: its first letters, and whether there were changes."""
+    identity, space, rest = commit.partition(" ")
+    return f"{identity[:10]}{space}{rest}" or "not recorded"

@@ -1,0 +1,82 @@
+"""A history as data: CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+
+from bench.comparing.history import History, Line, Machine, Point
+from bench.comparing.history_words import change_words
+from bench.comparing.maps_words import cell
+
+CSV_COLUMNS = (
+    *("host", "machine_id", "case_id", "session", "number", "started", "suite", "outcome"),
+    *("processes", "time_s", "time_low_s", "time_high_s", "valid", "invalid_reasons"),
+    *("time_valid", "time_reasons"),
+    *(
+        "ratio",
+        "ratio_low",
+        "ratio_high",
+        "ratio_confidence",
+        "verdict",
+        "ratio_valid",
+        "ratio_reasons",
+    ),
+    *("versions_changed", "also_changed"),
+)
+
+
+# Data
+
+
+def comma_separated(history: History) -> str:
+    """One row a case and session, in seconds and plain ratios."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, CSV_COLUMNS, restval="", lineterminator="\r\n")
+    writer.writeheader()
+    for machine in history.machines:
+        for line in machine.lines:
+            for point in line.points:
+                record = _record(machine, line, point)
+                writer.writerow({key: cell(value) for key, value in record.items()})
+    return out.getvalue()
+
+
+def _record(machine: Machine, line: Line, point: Point) -> dict[str, object]:
+    session = point.session
+    record: dict[str, object] = {
+        "host": session.runs[0].host,
+        "machine_id": machine.id,
+        "case_id": line.case.id,
+        "session": session.id,
+        "number": session.number,
+        "started": session.started.isoformat(),
+        "suite": session.suites,
+        "outcome": point.outcome or "measured",
+    }
+    for name, wanted in (("versions_changed", True), ("also_changed", False)):
+        told = [change_words(change) for change in point.changes if change.version is wanted]
+        record[name] = "; ".join(told)
+    if point.time is not None:
+        record |= {
+            "processes": point.time.processes,
+            "time_s": point.time.mid,
+            "time_low_s": point.time.low,
+            "time_high_s": point.time.high,
+            "valid": not point.reasons,
+            "invalid_reasons": "; ".join(point.reasons),
+            "time_valid": not (point.reasons or point.of_time),
+            "time_reasons": "; ".join((*point.reasons, *point.of_time)),
+        }
+    if (found := point.to_before) is not None:
+        record |= {
+            "ratio": found.ratio.mid,
+            "ratio_low": found.ratio.low,
+            "ratio_high": found.ratio.high if math.isfinite(found.ratio.high) else "",
+            "ratio_confidence": found.ratio.confidence,
+            "verdict": found.verdict.value,
+            "ratio_valid": not point.of_ratio,
+            "ratio_reasons": "; ".join(point.of_ratio),
+        }
+    return record

@@ -1,0 +1,124 @@
+"""Our times beside what others published, as data."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+from bench.comparing import maps_words
+from bench.comparing.beside_published import Ours, Report
+from bench.comparing.published_words import CAUTION, TITLE
+from bench.suites.published import PublishedStep, Shape
+
+CSV_COLUMNS = (
+    *("kind", "source", "where", "file", "implementation", "device", "hardware", "dtype", "mode"),
+    *("batch", "timesteps", "input_size", "hidden_size", "num_layers", "bidirectional"),
+    *("seconds", "seconds_low", "seconds_high", "processes", "valid"),
+    *("measured", "how", "note", "reason"),
+)
+
+
+# Data
+
+
+def comma_separated(report: Report) -> str:
+    """One row a time, in seconds; ``kind`` says whose.
+
+    Texts that a spreadsheet would take for a formula begin with an apostrophe.
+    """
+    out = io.StringIO()
+    writer = csv.DictWriter(out, CSV_COLUMNS, restval="", lineterminator="\r\n")
+    writer.writeheader()
+    for each in report.shared:
+        sizes = _sizes(each.shape)
+        rows = [
+            *(_our_record(ours) for ours in each.ours),
+            *(_their_record(step) for step in each.theirs),
+        ]
+        for row in rows:
+            record = {**row, **sizes}
+            writer.writerow({key: maps_words.cell(value) for key, value in record.items()})
+    return out.getvalue()
+
+
+def as_json(report: Report) -> str:
+    """The whole report, times in seconds."""
+    document = {
+        "title": TITLE,
+        "caution": CAUTION,
+        "finding": report.finding,
+        "shapes": [
+            {
+                **_sizes(each.shape),
+                "ours": [_our_record(ours) for ours in each.ours],
+                "published": [
+                    {
+                        **_their_record(step),
+                        "figures": [
+                            {"measured": figure.measured, "seconds": figure.seconds}
+                            for figure in step.figures
+                        ],
+                    }
+                    for step in each.theirs
+                ],
+            }
+            for each in report.shared
+        ],
+        "unmeasured": [
+            {
+                "outcome": group.outcome,
+                "reason": group.reason,
+                "advice": group.advice,
+                "cases": [case.id for case in group.cases],
+            }
+            for group in report.unmeasured
+        ],
+        "notes": list(report.notes),
+    }
+    return json.dumps(document, indent=2, allow_nan=False) + "\n"
+
+
+def _sizes(shape: Shape) -> dict[str, object]:
+    return {
+        "mode": shape.mode,
+        "batch": shape.batch,
+        "timesteps": shape.timesteps,
+        "input_size": shape.input_size,
+        "hidden_size": shape.hidden_size,
+        "num_layers": shape.num_layers,
+        "bidirectional": shape.bidirectional,
+    }
+
+
+def _our_record(ours: Ours) -> dict[str, object]:
+    return {
+        "kind": "ours",
+        "implementation": ours.case.backend,
+        "device": ours.place,
+        "hardware": ours.hardware,
+        "dtype": ours.case.spec.dtype,
+        "seconds": ours.time.mid,
+        "seconds_low": ours.time.low,
+        "seconds_high": ours.time.high,
+        "processes": ours.time.processes,
+        "valid": not ours.reasons,
+        "reason": "; ".join(ours.reasons),
+    }
+
+
+def _their_record(step: PublishedStep) -> dict[str, object]:
+    first = step.first
+    return {
+        "kind": "published",
+        "source": first.source.name,
+        "where": first.source.where,
+        "file": first.file,
+        "implementation": first.implementation,
+        "device": first.device,
+        "dtype": first.dtype,
+        "seconds": step.seconds,
+        "measured": step.measured,
+        "how": step.how,
+        "note": first.source.note,
+    }

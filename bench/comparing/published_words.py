@@ -1,0 +1,200 @@
+"""Our times beside what others published, in words and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from bench.comparing.beside_published import Report, Shared
+from bench.comparing.published_data import as_json, comma_separated
+from bench.suites.published import Shape, Source
+from bench.telling import deliver
+from bench.telling.inert import clean, code
+from bench.telling.inert import markdown as escaped
+from bench.telling.marks import DOUBTFUL, TIME_INTERVAL, bounds_of_time
+from bench.telling.quantities import count, seconds
+
+TITLE = "Our times beside published ones"
+
+
+CAUTION = (
+    "Published times are other people's, on other machines and of other software, as they stand in "
+    "their own files: no ratio and no verdict is made of them."
+)
+
+
+_HEADINGS = ("whose", "implementation", "device", "dtype", "step", TIME_INTERVAL, "note")
+
+
+# In a terminal of fewer columns these have no column of their own: each stands below another.
+_NARROW = 80
+
+
+_BELOW = {"dtype": "device", TIME_INTERVAL: "step"}
+
+
+def show(report: Report, kind: str, output: deliver.Target) -> None:
+    """Write the report as terminal text, Markdown, CSV or JSON.
+
+    Raises UsageError if a file cannot be written.
+    """
+    deliver.deliver(
+        kind,
+        output,
+        terminal=lambda console: _terminal(report, console),
+        texts={
+            "markdown": lambda: markdown(report),
+            "csv": lambda: comma_separated(report),
+            "json": lambda: as_json(report),
+        },
+    )
+
+
+# What is said in words
+
+
+def shape_line(shape: Shape) -> str:
+    """``training: batch 32 × 1000 steps, 123 in, 320 hidden, 4 layers, bidirectional``."""
+    extra = [f"{shape.num_layers} layers"] * (shape.num_layers > 1)
+    extra += ["bidirectional"] * shape.bidirectional
+    sizes = f"batch {shape.batch} × {shape.timesteps} steps"
+    features = (f"{shape.input_size} in", f"{shape.hidden_size} hidden", *extra)
+    return f"{shape.mode}: {sizes}, {', '.join(features)}"
+
+
+def _summary(report: Report) -> list[str]:
+    if not report.shared:
+        return [clean(report.finding, 600)]
+    invalid = sum(bool(ours.reasons) for each in report.shared for ours in each.ours)
+    lines = [f"{count(len(report.shared), 'shared shape')}. {CAUTION}"]
+    if invalid:
+        lines.append(f"INVALID: {count(invalid, 'case')} of ours, marked; the reasons are below.")
+    return lines
+
+
+def _notes(report: Report) -> list[str]:
+    """Note n of the tables: who published it, and what to know of what was measured."""
+    lines = []
+    for number, source in enumerate(report.sources, start=1):
+        hows = dict.fromkeys(
+            step.how
+            for each in report.shared
+            for step in each.theirs
+            if step.how and step.first.source == source
+        )
+        told = "; ".join((source.note, *hows))
+        lines.append(f"[{number}] published by {source.where}: {told}.")
+    return lines
+
+
+def _details(report: Report) -> list[tuple[str, list[str]]]:
+    found = []
+    for heading in ("INVALID, and where", "Doubtful times (~), and where"):
+        where: dict[str, list[str]] = {}
+        for ours in (ours for each in report.shared for ours in each.ours):
+            for reason in ours.reasons if heading.startswith("INVALID") else ours.doubts:
+                where.setdefault(clean(reason), []).append(clean(ours.case.id, 120))
+        if where:
+            lines = [f"{reason}: {', '.join(cases[:5])}" for reason, cases in where.items()]
+            found.append((heading, lines))
+    for group in report.unmeasured:
+        told = ". ".join(clean(text).rstrip(".") for text in (group.reason, group.advice) if text)
+        words = clean(group.outcome.replace("_", " "))
+        heading = f"{count(len(group.cases), 'case')} {words}: {told}"
+        found.append((heading, [clean(case.id, 120) for case in group.cases[:20]]))
+    if report.notes:
+        found.append(("Notes", [clean(note, 500) for note in report.notes]))
+    return found
+
+
+def _rows(each: Shared, sources: Sequence[Source]) -> list[tuple[bool, list[str]]]:
+    """Whether it is ours, and the cells."""
+    rows = []
+    for ours in each.ours:
+        on = f"{ours.place} ({ours.hardware})" if ours.hardware else ours.place
+        time = ours.time
+        rows.append(
+            (
+                True,
+                [
+                    "ours" + (" (INVALID)" if ours.reasons else ""),
+                    ours.case.backend,
+                    on,
+                    ours.case.spec.dtype,
+                    f"{DOUBTFUL if ours.doubts else ''}{seconds(time.mid)}",
+                    bounds_of_time(time, time.mid),
+                    "",
+                ],
+            )
+        )
+    for step in each.theirs:
+        first = step.first
+        note = f"[{sources.index(first.source) + 1}]"
+        cells = [first.implementation, first.device, first.dtype, seconds(step.seconds), "", note]
+        rows.append((False, ["published", *cells]))
+    return rows
+
+
+# A terminal
+
+
+def _terminal(report: Report, console: Console) -> None:
+    console.print(Text(TITLE, style="bold"))
+    for each in report.shared:
+        console.print()
+        console.print(Text(shape_line(each.shape), style="bold"))
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+        narrow = console.width < _NARROW
+        headings = [name for name in _HEADINGS if not (narrow and name in _BELOW)]
+        for name in headings:
+            right = name == "step"
+            table.add_column(
+                name,
+                justify="right" if right else "left",
+                no_wrap=right or name in ("whose", "note"),
+                overflow="fold",
+                min_width=len(name),
+            )
+        for is_ours, cells in _rows(each, report.sources):
+            told = dict(zip(_HEADINGS, (clean(cell, 120) for cell in cells), strict=True))
+            if narrow:
+                for name, above in _BELOW.items():
+                    told[above] = f"{told[above]}\n{told[name]}".rstrip()
+            texts = (Text(told[name]) for name in headings)
+            table.add_row(*texts, style="bold" if is_ours else "")
+        console.print(table)
+    console.print()
+    for line in _summary(report):
+        console.print(Text(line))
+    for line in _notes(report):
+        console.print(Text(line, style="dim"))
+    for title, lines in _details(report):
+        console.print()
+        console.print(Text(title, style="bold"))
+        for line in lines:
+            console.print(Padding(Text(line), (0, 0, 0, 2)))
+
+
+# Markdown
+
+
+def markdown(report: Report) -> str:
+    """The report for a pull request or a README; whatever comes from a file stands as code."""
+    out = [f"## {TITLE}", "", *(f"- {escaped(line, 600)}" for line in _summary(report))]
+    for each in report.shared:
+        out += ["", f"### {shape_line(each.shape)}", "", f"| {' | '.join(_HEADINGS)} |"]
+        out.append("|---|---|---|---|---:|---|---|")
+        for _, cells in _rows(each, report.sources):
+            whose, name, device, *rest = cells
+            texts = (escaped(whose), code(name, 120), escaped(device), *map(escaped, rest))
+            out.append(f"| {' | '.join(texts)} |")
+    if report.shared:
+        out += ["", *(f"- {escaped(line, 1000)}" for line in _notes(report))]
+    for title, lines in _details(report):
+        out += ["", f"#### {escaped(title)}", "", *(f"- {escaped(line, 1000)}" for line in lines)]
+    return "\n".join(out) + "\n"

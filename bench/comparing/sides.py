@@ -1,0 +1,183 @@
+"""The two sides of a comparison: results to cases, and cases to pairs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from bench.comparing.comparison import Difference, Mean, OneSided, Report, Row, Unmeasured
+from bench.comparing.environments import environment_differences
+from bench.disk.fields import printable
+from bench.judging.ratios import compare_all, geometric_mean
+from bench.judging.trust import Validity, each_together, of_ratio
+from bench.judging.within import RunSamples
+from bench.results.schema import Measurement, Outcome, Results, Run
+from bench.suites.cases import Case
+
+
+@dataclass
+class Side:
+    """One side of a comparison: what it is called, and what it has by case."""
+
+    label: str
+    measured: dict[str, list[Measurement]] = field(default_factory=dict)
+    unmeasured: dict[str, list[Outcome]] = field(default_factory=dict)
+
+    def add(self, key: str, item: Measurement | Outcome) -> None:
+        """Take in what one process says of a case."""
+        if isinstance(item, Measurement):
+            self.measured.setdefault(key, []).append(item)
+        else:
+            self.unmeasured.setdefault(key, []).append(item)
+
+    def processes(self, key: str) -> tuple[list[Measurement], list[Outcome]]:
+        """Those that measured a case, and those in which it got no time."""
+        return self.measured[key], self.unmeasured.get(key, [])
+
+    @property
+    def runs(self) -> list[Run]:
+        """The runs that measured anything."""
+        found = {item.run.id: item.run for items in self.measured.values() for item in items}
+        return list(found.values())
+
+
+# Joining
+
+
+def entries(results: Results) -> list[Measurement | Outcome]:
+    """All that results say of cases, measured or not."""
+    return [*results.measurements, *results.outcomes]
+
+
+def join_sides(base: Side, new: Side, heading: str = "") -> tuple[list[Row], list[OneSided]]:
+    """The cases that both sides have, and those that one lacks."""
+    pairs = [Pair(heading, base, new, key) for key in base.measured if key in new.measured]
+    one_sided = []
+    for has, lacks in ((base, new), (new, base)):
+        for key, items in has.measured.items():
+            if key not in lacks.measured:
+                one_sided.append(OneSided(has.label, items[0].case, why_missing(lacks, key)))
+    return rows_of_pairs(pairs), one_sided
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A case that two sides have, under the key that both have it by."""
+
+    heading: str
+    base: Side
+    new: Side
+    key: str
+
+    @property
+    def samples(self) -> tuple[list[RunSamples], list[RunSamples]]:
+        """Of the new side and of the base."""
+        new, base = self.new.measured[self.key], self.base.measured[self.key]
+        # Rounds of different groups are numbered alike but were not taken in turn.
+        in_turn = new[0].case.group == base[0].case.group
+        return samples_of(new, in_turn), samples_of(base, in_turn)
+
+
+def rows_of_pairs(pairs: Sequence[Pair]) -> list[Row]:
+    """A row for each pair, in this order; all are judged in one go."""
+    samples = [pair.samples for pair in pairs]
+    comparisons = compare_all(samples)
+    of_base = each_together([pair.base.processes(pair.key) for pair in pairs])
+    of_new = each_together([pair.new.processes(pair.key) for pair in pairs])
+    return [
+        Row(
+            pair.heading,
+            pair.base.label,
+            pair.new.label,
+            pair.base.measured[pair.key][0].case,
+            pair.new.measured[pair.key][0].case,
+            comparison,
+            (
+                *_told(pair.base.label, there),
+                *_told(pair.new.label, here),
+                *map(str, of_ratio((here, new), (there, base))),
+            ),
+        )
+        for pair, (new, base), comparison, there, here in zip(
+            pairs, samples, comparisons, of_base, of_new, strict=True
+        )
+    ]
+
+
+def samples_of(items: Iterable[Measurement], in_turn: bool) -> list[RunSamples]:
+    """The samples of each process; paired by round only if both sides took theirs in turn."""
+    return [
+        RunSamples(item.run.id, item.samples, item.rounds if in_turn else None) for item in items
+    ]
+
+
+def _told(label: str, validity: Validity) -> list[str]:
+    """Why the processes of a case on one side are not to be trusted, each reason once."""
+    return [f"{label}: {doubt}" for doubt in validity.invalid]
+
+
+def why_missing(side: Side, key: str) -> str:
+    """Why a side has no time for a case, as far as it says."""
+    found = side.unmeasured.get(key)
+    return f"{side.label}: {found[0].outcome}: {found[0].reason}" if found else ""
+
+
+def report_of(
+    title: str,
+    rows: Sequence[Row],
+    one_sided: Sequence[OneSided],
+    results: Sequence[Results],
+    sides: Sequence[Side] = (),
+    notes: Sequence[str] = (),
+    finding: str = "",
+) -> Report:
+    """A comparison from its rows, with means, differences of the machines, and what has no time."""
+    by_pair: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        by_pair.setdefault((row.base_label, row.new_label), []).append(row)
+    means = [
+        Mean(
+            base,
+            new,
+            len(group),
+            sum(bool(row.reasons) for row in group),
+            geometric_mean([row.comparison for row in group]),
+        )
+        for (base, new), group in by_pair.items()
+        if len(group) > 1
+    ]
+    differences = [
+        Difference(base.label, new.label, tuple(environment_differences(base.runs, new.runs)))
+        for base, new in zip(sides[::2], sides[1::2], strict=True)
+    ]
+    return Report(
+        title,
+        finding,
+        tuple(rows),
+        tuple(means),
+        tuple(one_sided),
+        unmeasured(item for each in results for item in each.outcomes),
+        tuple(differences),
+        (*notes, *(note for each in results for note in each.notes)),
+    )
+
+
+def unmeasured(outcomes: Iterable[Outcome]) -> tuple[Unmeasured, ...]:
+    """Cases without a time, those with the same reason together."""
+    found: dict[tuple[str, str, str], dict[str, Case]] = {}
+    for each in outcomes:
+        key = (each.outcome, each.reason, each.advice)
+        found.setdefault(key, {})[each.case.id] = each.case
+    return tuple(Unmeasured(*key, tuple(cases.values())) for key, cases in found.items())
+
+
+def path_words(path: str | os.PathLike[str]) -> str:
+    """A path as text."""
+    return printable(os.fspath(path))
+
+
+def one_of(what: str, names: Iterable[str]) -> str:
+    """That no such name has results, and which have."""
+    known = ", ".join(printable(name, 80) for name in names)
+    return f"no {what} of that name has results; there are: {known or 'none'}"

@@ -1,0 +1,210 @@
+"""A comparison in sentences."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from bench.comparing.comparison import Gate, Mean, Report, Row
+from bench.judging.intervals import Interval
+from bench.judging.process_means import ENOUGH_PROCESSES, VERDICT_CONFIDENCE
+from bench.judging.verdict import SAME_WITHIN, Verdict
+from bench.suites.cases import Case
+from bench.telling import quantities
+from bench.telling.inert import clean
+from bench.telling.quantities import count
+from bench.telling.verdict_words import compact_verdict, unclear
+
+# A list of names longer than this says how many more there are; CSV and JSON have them all.
+LONGEST_LIST = 20
+
+
+# The same for a list within a line.
+LONGEST_LINE = 5
+
+
+# What is said in words, in a terminal and in Markdown alike
+
+
+def summary_lines(report: Report) -> list[str]:
+    """What was found: how many cases have which verdict, and what stands behind them."""
+    lines = [clean_name(report.finding, 500)] if report.finding else []
+    if report.rows:
+        counts = Counter(row.comparison.verdict for row in report.rows)
+        told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
+        lines.append(f"{count(len(report.rows), 'shared case')}: {told}.")
+    lines.extend(_mean_line(mean) for mean in report.means)
+    invalid = sum(bool(row.reasons) for row in report.rows)
+    if invalid:
+        lines.append(
+            f"INVALID: {count(invalid, 'case')}, marked in the table; the reasons are below. Do "
+            "not trust such a verdict before its reason is gone."
+        )
+    if report.gate is not None:
+        lines.append(_gate_line(report.gate))
+    return lines
+
+
+def method_lines(report: Report) -> list[str]:
+    """How the numbers came about."""
+    if not report.rows:
+        return []
+    percent = f"{100 * VERDICT_CONFIDENCE:g}%"
+    lines = [
+        f"ratio = time of new / time of base, with its {percent} interval: below 1, new is faster. "
+        f"SAME: within ±{100 * SAME_WITHIN:g}%."
+    ]
+    hows = Counter(row.comparison.how for row in report.rows)
+    lines.extend(f"{count(number, 'case')}: {how}." for how, number in hows.items())
+    lines.extend(f"{told}." for told in unclear([row.comparison for row in report.rows]))
+    if any(row.comparison.allowance for row in report.rows):
+        lines.append(
+            f"* Fewer than {ENOUGH_PROCESSES} processes cannot show how much processes differ, so "
+            f"the allowance was added. Repeat the runs until there are {ENOUGH_PROCESSES} result "
+            "files (on each side) to replace it by what they show."
+        )
+    return lines
+
+
+def _mean_line(mean: Mean) -> str:
+    found = mean.comparison
+    factor = 1 / found.ratio.mid
+    speed = f"{factor:.3g} times as fast" if factor >= 1 else f"{1 / factor:.3g} times as slow"
+    invalid = f", {mean.invalid} of them INVALID" if mean.invalid else ""
+    return (
+        f"{clean_name(mean.new_label)} against {clean_name(mean.base_label)}, geometric mean over "
+        f"{count(mean.cases, 'shared case')}{invalid}: {ratio_words(found.ratio.mid)} "
+        f"({bounds_words(found.ratio)}) {found.verdict}"
+        + (f", {speed}." if found.verdict in (Verdict.FASTER, Verdict.SLOWER) else ".")
+    )
+
+
+def _gate_line(gate: Gate) -> str:
+    beyond = "" if gate.rule.threshold is None else f" by more than {100 * gate.rule.threshold:g}%"
+    judged = f"{count(gate.judged, 'case')} judged together (Holm), {gate.unclear} UNCLEAR"
+    if not gate.failed:
+        return f"--fail-on {gate.rule.text}: passed, none is SLOWER{beyond}; {judged}."
+    invalid = sum(bool(row.reasons) for row in gate.failed)
+    marked = f" ({invalid} of them INVALID)" if invalid else ""
+    names = _listed([clean_name(row.case.id) for row in gate.failed], LONGEST_LIST)
+    return (
+        f"--fail-on {gate.rule.text}: FAILED, {len(gate.failed)} slower{beyond}{marked}: {names}; "
+        f"{judged}."
+    )
+
+
+def details(report: Report) -> list[tuple[str, list[str]]]:
+    """Headings with their lines: what is not in the table, and what may be the cause."""
+    found = []
+    by_reason: dict[str, list[str]] = {}
+    for row in report.rows:
+        for reason in row.reasons:
+            by_reason.setdefault(clean_name(reason, 300), []).append(clean_name(row.case.id))
+    if by_reason:
+        lines = [f"{reason}: {_listed(cases)}" for reason, cases in by_reason.items()]
+        found.append(("INVALID, and where", _listed_lines(lines)))
+    for difference in report.differences:
+        lines = [
+            f"{clean_name(name)}: {clean_name(base)} → {clean_name(new)}"
+            for name, base, new in difference.items
+        ]
+        base, new = clean_name(difference.base_label), clean_name(difference.new_label)
+        heading = f"What else differs from {base} to {new} (it may be the cause)"
+        if not lines:
+            heading = f"Nothing else that was recorded differs from {base} to {new}"
+        found.append((heading, _listed_lines(lines)))
+    by_side: dict[str, list[str]] = {}
+    for case in report.one_sided:
+        why = f" ({clean_name(case.why, 300)})" if case.why else ""
+        by_side.setdefault(case.label, []).append(clean_name(case.case.id) + why)
+    for label, lines in by_side.items():
+        heading = f"{count(len(lines), 'case')} only {clean_name(label)} has, so not compared"
+        found.append((heading, _listed_lines(lines)))
+    for group in report.unmeasured:
+        words = group.outcome.replace("_", " ")
+        told = ". ".join(
+            clean_name(text, 300).rstrip(".") for text in (group.reason, group.advice) if text
+        )
+        number = count(len(group.cases), "case")
+        found.append(
+            (
+                f"{number} {clean_name(words)}: {told}",
+                _listed_lines(clean_name(case.id) for case in group.cases),
+            )
+        )
+    if report.notes:
+        found.append(("Notes", _listed_lines(clean_name(note, 500) for note in report.notes)))
+    return found
+
+
+def case_fields(case: Case) -> dict[str, object]:
+    """A case as flat fields."""
+    return {
+        "backend": case.backend,
+        "shape": case.shape,
+        "dtype": case.spec.dtype,
+        "mode": case.workload.mode,
+        "device": case.device,
+    }
+
+
+# Words and numbers
+
+
+def ratio_words(value: float) -> str:
+    """With the third digit, since SAME ends at 1.02."""
+    return quantities.ratio(value, 3)
+
+
+def bounds_words(ratio: Interval) -> str:
+    """The interval of a ratio."""
+    return quantities.bounds(ratio.low, ratio.high, 3)
+
+
+def verdict_word(row: Row) -> str:
+    """The verdict of a row, and whether its times are to be trusted."""
+    return f"{compact_verdict(row.comparison)}{' (INVALID)' if row.reasons else ''}"
+
+
+def part_words(case: Case, part: str) -> str:
+    """One field of a case."""
+    return str(case_fields(case)[part])
+
+
+def constant_parts(rows: Sequence[Row]) -> tuple[str, ...]:
+    """What is the same for all rows, said once and not in each."""
+    if len(rows) < 2:
+        return ()
+    parts = ["dtype", "mode"]
+    if all(row.case.device == row.base_case.device for row in rows):
+        parts.append("device")
+    return tuple(part for part in parts if len({part_words(row.case, part) for row in rows}) == 1)
+
+
+def row_name(row: Row, constant: Sequence[str]) -> str:
+    """The case in words that a table can break between; what its heading says is left out."""
+    if row.case.group in row.heading:
+        return clean_name(row.case.backend)
+    parts = ["backend", "shape", "dtype", "mode"]
+    if row.case.device == row.base_case.device:
+        parts.append("device")
+    return " ".join(
+        clean_name(part_words(row.case, part)) for part in parts if part not in constant
+    )
+
+
+def clean_name(text: str, limit: int = 120) -> str:
+    """Text of a file on one line, harmless to a terminal and to a CI runner's log commands."""
+    return clean(text, limit).replace("::", ": :").replace("##[", "# #[")
+
+
+def _listed(names: Sequence[str], most: int = LONGEST_LINE) -> str:
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def _listed_lines(lines: Iterable[str]) -> list[str]:
+    lines = list(lines)
+    more = len(lines) - LONGEST_LIST
+    told = [f"and {more} more (all of them with --format json)"] if more > 0 else []
+    return lines[:LONGEST_LIST] + told

@@ -1,0 +1,7 @@
+"""From samples to verdicts, as pure functions: intervals, ratios, trust, and the rows of a report.
+
+Others take: ``intervals`` (of a median), ``ratios`` (of two, paired), ``verdict`` (faster, slower,
+or not to be told), ``trust`` (whether a case's numbers are good), ``ranking`` (files to ``rows``)
+and ``table`` (rows as one flat table). ``study`` and ``pairs`` show how often the verdicts are
+right.
+"""

@@ -1,0 +1,90 @@
+"""On what a comparison stands: pairs or not, how many processes, and what was allowed for."""
+
+from __future__ import annotations
+
+import enum
+import functools
+
+from bench.judging.intervals import count_words
+from bench.judging.process_means import ALONE, ENOUGH_PROCESSES
+
+
+class Pairing(enum.StrEnum):
+    """How the two sides of a comparison were measured, which decides how far noise cancels."""
+
+    ALTERNATING = "alternating"  # blocks in turn, in the same processes
+    SEQUENTIAL = "sequential"  # one after the other, in the same processes
+    UNPAIRED = "unpaired"  # in different processes
+
+    @property
+    def allowance(self) -> float:
+        """The spread between processes (sd of logs) that is assumed beside what too few show.
+
+        The root mean square of the spreads of the reference results' pairs is 5.1%. Where the sides
+        were not measured in turn 4 to 15% were seen, where in separate processes 3 to 29%: the
+        geometric mean of the first, and more than that of the second, since there machines and
+        days may differ too. A single process is given more (``process_means.ALONE``).
+        """
+        return {Pairing.ALTERNATING: 0.05, Pairing.SEQUENTIAL: 0.08, Pairing.UNPAIRED: 0.16}[self]
+
+
+Basis = tuple[int, Pairing, float | None, str]
+"""What a comparison stands on: processes, pairing, allowance, and the same in words."""
+
+
+SET_ASIDE = ", bad processes left out"
+
+
+def pairing_words(pairing: Pairing) -> str:
+    """Which interval it is."""
+    return "Welch's interval on" if pairing is Pairing.UNPAIRED else "t-interval on"
+
+
+@functools.cache
+def paired_basis(count: int, pairing: Pairing) -> Basis:
+    """Of processes that measured both."""
+    what = {
+        Pairing.ALTERNATING: "alternating blocks",
+        Pairing.SEQUENTIAL: "one side after the other",
+    }[pairing]
+    allowance, basis = _allowed(count, pairing)
+    basis = basis or f"{pairing_words(pairing)} their log ratios{SET_ASIDE}"
+    return count, pairing, allowance, f"{count_words(count)}, {what}: {basis}"
+
+
+@functools.cache
+def unpaired_basis(new: int, base: int) -> Basis:
+    """Of processes that measured one or the other."""
+    pairing = Pairing.UNPAIRED
+    allowance, basis = _allowed(min(new, base), pairing)
+    basis = basis or f"{pairing_words(pairing)} their log medians{SET_ASIDE}"
+    return (
+        min(new, base),
+        pairing,
+        allowance,
+        f"{new} against {count_words(base)}, unpaired: {basis}",
+    )
+
+
+def _allowed(count: int, pairing: Pairing) -> tuple[float | None, str]:
+    """The allowance for so few processes, and what it does; None and nothing where they suffice."""
+    if count >= ENOUGH_PROCESSES:
+        return None, ""
+    if count > 1:
+        return pairing.allowance, allowance_words(pairing.allowance)
+    alone = ALONE * pairing.allowance
+    return alone, f"allowance of {_percent(alone)} for what one process can be off by"
+
+
+def at_least(count: int) -> str:
+    """At least so many processes on each side."""
+    return f"{count_words(count)} or more each"
+
+
+def allowance_words(allowance: float) -> str:
+    """What was added for the spread between processes."""
+    return f"allowance of {_percent(allowance)} for the spread between processes added"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g}%"

@@ -1,0 +1,300 @@
+"""From result files to a report's rows: pooled over replicates, ranked, and judged."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.disk.fields import printable
+from bench.judging.intervals import CaseInterval, case_intervals
+from bench.judging.ratios import Comparison, all_slower, compare_all
+from bench.judging.rows import (
+    KINDS,
+    MEASURED,
+    USUAL_BASELINES,
+    NothingToReportError,
+    Report,
+    Row,
+    Section,
+    stream,
+)
+from bench.judging.trust import doubts_of_ratio, of_ratio, pooled
+from bench.judging.within import RunSamples
+from bench.results.schema import Figures, Measurement, Outcome, Results, Run
+
+
+def build(
+    results: Results,
+    *,
+    baseline: str | None = None,
+    device: str | None = None,
+    kind: str = "all",
+) -> Report:
+    """The report on these results.
+
+    baseline: the backend that ratios refer to; by default, in each section, the first of the
+    usual ones that was measured, or else the one that was measured most. device, kind: only these
+    cases.
+
+    Raises NothingToReportError for a baseline or device that no case has, or if nothing is left.
+    """
+    items: list[Measurement | Outcome] = [*results.measurements, *results.outcomes]
+    if not items:
+        raise NothingToReportError("the files hold no case: nothing was measured or left out")
+    _check_known("--device", device, (item.case.device for item in items))
+    items = [
+        item
+        for item in items
+        if device in (None, item.case.device) and kind in ("all", item.case.kind)
+    ]
+    if not items:
+        raise NothingToReportError(f"no case is of the kind {kind}; there are others: --kind all")
+    measured = [item.case.backend for item in items if isinstance(item, Measurement)]
+    _check_known("--baseline", baseline, measured)
+    places: dict[tuple[str, str], list[Measurement | Outcome]] = {}
+    for item in items:
+        places.setdefault((item.run.session, item.run.machine_id), []).append(item)
+    sections = _sections(list(places.values()), baseline)
+    sections.sort(key=lambda section: section.started, reverse=True)
+    return Report(tuple(sections), results.notes)
+
+
+# Pooling and judging
+
+
+def _check_known(option: str, name: str | None, names: Iterable[str]) -> None:
+    known = dict.fromkeys(names)
+    if name is not None and name not in known:
+        there = ", ".join(printable(each, 60) for each in sorted(known)) or "none"
+        raise NothingToReportError(
+            f"{option} {printable(name, 60)}: there are no results of it; there are of: {there}"
+        )
+
+
+@dataclass
+class _Place:
+    """A section in the making: its runs, and its rows by the work that they do."""
+
+    runs: tuple[Run, ...]
+    groups: list[list[Row]]
+    baseline: str
+
+
+def _sections(
+    places: Sequence[Sequence[Measurement | Outcome]], baseline: str | None
+) -> list[Section]:
+    """A section for each place; the intervals and ratios of all of them are made in one go."""
+    drafts: list[list[list[Measurement | Outcome]]] = []
+    for items in places:
+        cases: dict[str, list[Measurement | Outcome]] = {}
+        for item in items:
+            cases.setdefault(item.case.id, []).append(item)
+        drafts.append(list(cases.values()))
+    measured = [
+        [item.samples for item in case if isinstance(item, Measurement)]
+        for draft in drafts
+        for case in draft
+    ]
+    intervals = iter(case_intervals([samples for samples in measured if samples]))
+    found: list[_Place] = []
+    for items, draft in zip(places, drafts, strict=True):
+        runs = {item.run.id: item.run for item in items}
+        groups: dict[str, list[Row]] = {}
+        counts: Counter[str] = Counter()
+        for case in draft:
+            row = _row(case, len(runs), intervals)
+            counts[row.case.backend] += row.measured
+            groups.setdefault(row.case.group, []).append(row)
+        counts = +counts
+        chosen = baseline
+        if chosen is None or chosen not in counts:
+            usual = [name for name in USUAL_BASELINES if name in counts]
+            chosen = usual[0] if usual else max(counts, key=counts.__getitem__, default="")
+        ordered = sorted(runs.values(), key=lambda run: (run.started, run.id))
+        found.append(_Place(tuple(ordered), list(groups.values()), chosen))
+    _judge(found)
+    return [
+        Section(
+            place.runs,
+            tuple(sorted((row for group in place.groups for row in group), key=_order)),
+            place.baseline,
+        )
+        for place in found
+    ]
+
+
+def _row(
+    items: Sequence[Measurement | Outcome], runs: int, intervals: Iterator[CaseInterval]
+) -> Row:
+    """The row of one case, its place among others still to be found.
+
+    intervals: the next one is this case's, if it was measured.
+    """
+    measured = [item for item in items if isinstance(item, Measurement)]
+    outcomes = [item for item in items if isinstance(item, Outcome)]
+    if not measured:
+        # What went wrong most gravely is what is told: a failed gate before a missing device.
+        worst = min(outcomes, key=lambda item: _GRAVITY.index(item.outcome))
+        return Row(worst.case, worst.outcome, worst.reason, worst.advice)
+    samples = tuple(RunSamples(item.run.id, item.samples, item.rounds) for item in measured)
+    interval = next(intervals)
+    validity = pooled(
+        measured,
+        outcomes,
+        interval,
+        runs,
+        replicated=any(item.run.session != item.run.id for item in measured),
+    )
+    steady = {item.steady for item in measured}
+    return Row(
+        case=measured[0].case,
+        outcome=MEASURED,
+        runs=samples,
+        interval=interval,
+        samples=sum(item.samples.size for item in measured),
+        setup=_setup(measured),
+        memory=_figures([item.memory for item in measured]),
+        roofs=_figures([item.roofs for item in measured]),
+        roofs_by=_roofs_by([item.roofs for item in measured]),
+        energy=_figures([item.energy for item in measured]),
+        steady=False if False in steady else True if steady == {True} else None,
+        validity=validity,
+        remarks=tuple(dict.fromkeys(text for item in measured for text in item.remarks)),
+    )
+
+
+_GRAVITY = ("failed", "crashed", "timed_out", "interrupted", "refused", "not_measured")
+
+
+def _setup(items: Sequence[Measurement]) -> dict[str, float | None]:
+    found: dict[str, float | None] = {}
+    for key in ("build_s", "trace_s", "compile_s", "first_call_s"):
+        values = [value for item in items if (value := item.setup.get(key)) is not None]
+        # A difference of two times, which noise can turn under zero: then it took no time.
+        found[key] = max(0.0, _median(values)) if values else None
+    return found
+
+
+def _figures(items: Sequence[Figures | None]) -> dict[str, float]:
+    if not any(items):
+        return {}
+    found: dict[str, list[float]] = {}
+    for item in items:
+        for key, value in (item or {}).items():
+            if isinstance(value, int | float):
+                found.setdefault(key, []).append(value)
+    return {key: _median(values) for key, values in found.items()}
+
+
+def _roofs_by(items: Sequence[Figures | None]) -> dict[str, str]:
+    found: dict[str, list[str]] = {}
+    for item in items:
+        for key, value in (item or {}).items():
+            if key.endswith("_by") and isinstance(value, str):
+                found.setdefault(f"of_{key.removesuffix('_by')}", []).append(value)
+    return {key: Counter(values).most_common(1)[0][0] for key, values in found.items()}
+
+
+def _median(values: list[float]) -> float:
+    """Of a handful of numbers, for which an array would cost more than the sorting."""
+    if len(values) == 1:
+        return float(values[0])
+    ordered = sorted(values)
+    below, above = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+    return float(below + (above - below) / 2)
+
+
+def _judge(places: Sequence[_Place]) -> None:
+    """Give the rows of each group their ranks and ratios, all in one go; those with time first."""
+    pairs: list[tuple[Row, Row]] = []
+    for place in places:
+        for number, group in enumerate(place.groups):
+            ranked = sorted(
+                (row for row in group if row.measured), key=lambda row: (row.time, row.case.backend)
+            )
+            base = _base(ranked, place.baseline)
+            pairs.extend((row, base) for row in ranked if base is not None and row is not base)
+            # Of the baseline they are there already; what is first over it is turned around.
+            if ranked and ranked[0] is not base:
+                pairs.extend((row, ranked[0]) for row in ranked[1:] if row is not base)
+            place.groups[number] = [*ranked, *(row for row in group if not row.measured)]
+    distinct = {(id(new), id(base)): (new.runs, base.runs) for new, base in pairs}
+    ratios = dict(zip(distinct, compare_all(list(distinct.values())), strict=True))
+    firsts: list[Row] = []
+    others: list[list[Comparison]] = []
+    for place in places:
+        for group in place.groups:
+            base = _base(group, place.baseline)
+            ranked = [row for row in group if row.measured]
+            for index, row in enumerate(ranked):
+                second = ranked[1] if index == 0 < len(ranked) - 1 else None
+                _settle(row, index + 1, base, ratios, second)
+            if ranked:
+                firsts.append(ranked[0])
+                others.append(_behind(ranked, ratios))
+    for row, fastest in zip(firsts, all_slower(others), strict=True):
+        if fastest:
+            row.fastest = True
+
+
+def _base(group: Sequence[Row], baseline: str) -> Row | None:
+    return next((row for row in group if row.measured and row.case.backend == baseline), None)
+
+
+def _behind(
+    ranked: Sequence[Row], ratios: Mapping[tuple[int, int], Comparison]
+) -> list[Comparison]:
+    """What each other that is not INVALID takes over the first; none if a ratio is doubtful."""
+    first, *others = ranked
+    found = {row.case.backend: _ratio(row, first, ratios) for row in others}
+    first.behind = found
+    valid = [row for row in others if not row.invalid]
+    side = first.validity, first.runs
+    if first.invalid or any(of_ratio((row.validity, row.runs), side) for row in valid):
+        return []
+    return [found[row.case.backend] for row in valid]
+
+
+def _ratio(new: Row, base: Row, ratios: Mapping[tuple[int, int], Comparison]) -> Comparison:
+    """Of two rows that were compared, whichever was held against the other."""
+    found = ratios.get((id(new), id(base)))
+    return ratios[(id(base), id(new))].inverse if found is None else found
+
+
+def _settle(
+    row: Row,
+    rank: int,
+    base: Row | None,
+    ratios: Mapping[tuple[int, int], Comparison],
+    second: Row | None,
+) -> None:
+    """Give a row what only its group could tell."""
+    row.rank = rank
+    row.base = None if base is row else base
+    row.to_baseline = ratios.get((id(row), id(base)))
+    if row.base is not None:
+        sides = (row.validity, row.runs), (row.base.validity, row.base.runs)
+        row.ratio_doubts = doubts_of_ratio(*sides)
+    row.ahead = None if second is None else _ratio(row, second, ratios)
+
+
+def _order(row: Row) -> tuple[object, ...]:
+    """CPU before GPUs, throughput before truncation, inference before training, small first."""
+    case, spec, work = row.case, row.case.spec, row.case.workload
+    hidden, features = spec.hidden_size, spec.input_size
+    size = work.batch * work.timesteps * hidden * (features + hidden) * spec.num_layers
+    kind, _, number = case.device.partition(":")
+    return (
+        kind,
+        int(number) if number.isdecimal() and len(number) < 9 else 0,
+        case.device,
+        KINDS.index(case.kind),
+        work.mode,
+        size * (1 + spec.bidirectional),
+        stream(case) or case.group,
+        work.window or 0,
+        row.rank or math.inf,
+        case.backend,
+    )

@@ -1,0 +1,225 @@
+"""The report as data: what was measured where, pooled over replicates, ranked, and judged.
+
+A ``Report`` is what every format is made from: sections (one session on one machine), in each a
+row a case, with its interval, its ratio to the baseline and its place among the backends that did
+the same work. ``judging.table`` has the same as one flat table. This room knows results and
+statistics, nothing of how a report looks.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import cached_property
+
+from bench.judging.intervals import CaseInterval
+from bench.judging.ratios import Comparison
+from bench.judging.trust import UNDOUBTED, Doubt, Validity
+from bench.judging.within import RunSamples
+from bench.results.schema import Run
+from bench.suites.cases import Case
+
+MEASURED = "measured"
+
+
+KINDS = ("throughput", "truncation")
+
+
+class NothingToReportError(ValueError):
+    """What was asked for is not in the results; one line that says what is."""
+
+
+@dataclass(slots=True)
+class Row:
+    """One case of one session on one machine, over all runs that have it.
+
+    ``ranking`` fills in what only its group can tell, from ``rank`` on; nobody changes it later.
+
+    outcome: ``measured``, or why there is no time (one of ``results.OUTCOMES``), then with reason
+        and advice, and everything below empty.
+    interval: seconds per step. samples: how many in all runs. setup: the runs' medians, seconds.
+    memory, roofs, energy: the medians over the runs that have such figures, by name. roofs_by:
+        whose each roof is, in most of the runs, by the same names (``of_matmul`` and its like).
+    validity: whether its time, and ratios made with it, are to be trusted. remarks: what the
+        backend's code warned of and what it changed of its process, each once.
+    rank: 1 for the smallest time among the backends of the group.
+    base: the baseline's row, None if that was not measured there or is this one.
+    to_baseline: this row's time over the baseline's.
+    ratio_doubts: why that ratio is not to be trusted, those of either side among them.
+    ahead: only with rank 1 and if there is a next one: its time over the next one's. behind: only
+        with rank 1: what each other takes over it, by backend.
+    fastest: whether it is FASTER than each other of the group, judged together; of the others those
+        that are INVALID do not count, and it is not if a ratio is doubtful.
+    """
+
+    case: Case
+    outcome: str
+    reason: str = ""
+    advice: str = ""
+    runs: tuple[RunSamples, ...] = ()
+    interval: CaseInterval | None = None
+    samples: int = 0
+    setup: Mapping[str, float | None] | None = None
+    memory: Mapping[str, float] = field(default_factory=dict)
+    roofs: Mapping[str, float] = field(default_factory=dict)
+    roofs_by: Mapping[str, str] = field(default_factory=dict)
+    energy: Mapping[str, float] = field(default_factory=dict)
+    steady: bool | None = None
+    validity: Validity = UNDOUBTED
+    remarks: tuple[str, ...] = ()
+    rank: int | None = None
+    base: Row | None = None
+    to_baseline: Comparison | None = None
+    ratio_doubts: tuple[Doubt, ...] = ()
+    ahead: Comparison | None = None
+    behind: Mapping[str, Comparison] = field(default_factory=dict, repr=False)
+    fastest: bool = False
+
+    @property
+    def time(self) -> float:
+        """Median seconds per step; only of a measured row."""
+        assert self.interval is not None, "an outcome has no time"
+        return self.interval.mid
+
+    @property
+    def measured(self) -> bool:
+        """Whether it has a time."""
+        return self.interval is not None
+
+    @property
+    def invalid(self) -> tuple[Doubt, ...]:
+        """Why neither its time nor any ratio of it is to be trusted."""
+        return self.validity.invalid
+
+    @property
+    def trusted(self) -> bool:
+        """Whether neither what was measured nor the ratio to the baseline is INVALID."""
+        return not (self.validity.invalid or self.ratio_doubts)
+
+    @property
+    def first_result(self) -> float | None:
+        """Seconds from nothing to the first result: building, tracing, and the first call."""
+        setup = self.setup or {}
+        found = [setup.get(key) for key in ("build_s", "trace_s", "first_call_s")]
+        known = [each for each in found if each is not None]
+        return sum(known) if known else None
+
+    @property
+    def sequences_per_s(self) -> float | None:
+        """Sequences of the batch, over the time of a step."""
+        return self.case.workload.batch / self.time if self.measured else None
+
+    @property
+    def timesteps_per_s(self) -> float | None:
+        """Timesteps of all sequences together, padding not counted, over the time of a step."""
+        return self.case.workload.valid_timesteps() / self.time if self.measured else None
+
+    @property
+    def time_per_timestep(self) -> float | None:
+        """Seconds for one timestep of the whole batch."""
+        return self.time / self.case.workload.timesteps if self.measured else None
+
+
+@dataclass(frozen=True)
+class Section:
+    """One session on one machine. baseline: the backend that ratios refer to, empty if none."""
+
+    runs: tuple[Run, ...]
+    rows: tuple[Row, ...]
+    baseline: str
+
+    @property
+    def run(self) -> Run:
+        """The first of its runs, for what all of them share."""
+        return self.runs[0]
+
+    @cached_property
+    def started(self) -> datetime:
+        """When its first run began, UTC."""
+        return min(run.started for run in self.runs)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every run came to its end."""
+        return all(run.complete for run in self.runs)
+
+    @cached_property
+    def tables(self) -> tuple[Table, ...]:
+        """Its rows as tables: by device, kind and mode (of truncation also by shape)."""
+        found: dict[tuple[str, str, str, str], list[Row]] = {}
+        for row in self.rows:
+            case = row.case
+            key = (case.device, case.kind, case.workload.mode, stream(case))
+            found.setdefault(key, []).append(row)
+        return tuple(
+            Table(device, kind, mode, tuple(rows), self.baseline)
+            for (device, kind, mode, _), rows in found.items()
+        )
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows that are shown together: of one device, kind and mode."""
+
+    device: str
+    kind: str
+    mode: str
+    rows: tuple[Row, ...]
+    baseline: str
+
+    @cached_property
+    def groups(self) -> tuple[tuple[Row, ...], ...]:
+        """Rows of the same work, the fastest first, what has no time last; only if any has one."""
+        found: dict[str, list[Row]] = {}
+        for row in self.rows:
+            found.setdefault(row.case.group, []).append(row)
+        return tuple(
+            tuple(sorted(rows, key=lambda row: (row.rank or math.inf, row.case.backend)))
+            for rows in found.values()
+            if any(row.measured for row in rows)
+        )
+
+    def begin(self, most: int) -> tuple[Table, int]:
+        """Its first groups, up to this many rows but at least one group, and how many are left."""
+        ends = list(itertools.accumulate(len(group) for group in self.groups))
+        shown = max(1, sum(end <= most for end in ends))
+        if shown >= len(ends):
+            return self, 0
+        rows = tuple(row for group in self.groups[:shown] for row in group)
+        return replace(self, rows=rows), len(ends) - shown
+
+    @cached_property
+    def backends(self) -> tuple[str, ...]:
+        """Those measured here: the baseline, then by how well they rank."""
+        ranks: dict[str, list[int]] = {}
+        for row in self.rows:
+            if row.rank is not None:
+                ranks.setdefault(row.case.backend, []).append(row.rank)
+        return tuple(
+            sorted(
+                ranks,
+                key=lambda name: (name != self.baseline, sum(ranks[name]) / len(ranks[name]), name),
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that was read, the newest session first, and notes on how it was read."""
+
+    sections: tuple[Section, ...]
+    notes: tuple[str, ...] = ()
+
+
+def stream(case: Case) -> str:
+    """Of truncation, what is cut into windows: cases that differ in their window only share it."""
+    if case.workload.window is None:
+        return ""
+    return replace(case, workload=replace(case.workload, window=None)).group
+
+
+# What users start from comes first; then the plain loop, which runs everywhere.
+USUAL_BASELINES = ("keras", "while_loop")

@@ -1,0 +1,280 @@
+"""What each rule says of simulated comparisons: this suite's, and those of other tools.
+
+Draws processes whose noise is known and asks the rule that ``ratios.compare`` applies what it sees,
+and the rules of other tools what they see in the same data. Every draw is seeded. This room knows
+the statistics and NumPy.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.judging import ratios, verdict
+from bench.judging.basis import Pairing
+from bench.judging.noises import SEED, Noise, Samples, normal
+from bench.judging.process_means import (
+    ENOUGH_PROCESSES,
+    TOO_WIDE,
+    TOO_WIDE_UNTIL,
+    VERDICT_CONFIDENCE,
+    FloatArray,
+    Means,
+    process_means,
+)
+from bench.judging.verdict import Verdict, log_intervals, welch
+from bench.judging.within import RunSamples
+
+Verdicts = npt.NDArray[np.str_]
+Flags = npt.NDArray[np.bool_]
+
+# The standard error of a rate of 0.5% over so many trials is 0.05%, of one of 50% it is 0.4%.
+TRIALS = 20_000
+# The rules of other tools sort and resample every sample, so they get fewer.
+RIVAL_TRIALS = 4_000
+
+# Up to so many processes an effect is sought by simulation; beyond, the interval is so nearly that
+# of a normal distribution that a formula gives the same.
+_MOST_SIMULATED = 40
+_MOST_NEEDED = 2000
+
+
+# What the rule of ``ratios.compare`` says
+
+
+def verdicts(means: Means, base: Means | None = None, effect: float = 0.0) -> Verdicts:
+    """The verdicts ``[trials]`` of paired processes, or with base of a new and a base side.
+
+    effect is added to the middle, so that one draw serves for many effects.
+    """
+    low, high = bounds(means, base)
+    return verdict.verdicts(low + math.log1p(effect), high + math.log1p(effect))
+
+
+def bounds(means: Means, base: Means | None = None) -> tuple[FloatArray, FloatArray]:
+    """The interval of each log ratio, ``[trials]``."""
+    if base is None:
+        return log_intervals(means.middles, means.errors, means.degrees)
+    variance, degrees = welch(means.errors**2, means.degrees, base.errors**2, base.degrees)
+    return log_intervals(means.middles - base.middles, np.sqrt(variance), degrees)
+
+
+def paired_verdicts(
+    effects: Iterable[float],
+    noise: float | Noise,
+    processes: int,
+    trials: int = TRIALS,
+    seed: int = SEED,
+) -> list[Verdicts]:
+    """Verdicts ``[trials]`` for each true effect (0.05: new is 5% slower).
+
+    noise: of the processes' log ratios around the effect; a number is the spread of a normal one.
+    """
+    means = paired_means(noise, processes, trials, seed)
+    return [verdicts(means, effect=effect) for effect in effects]
+
+
+def paired_means(
+    noise: float | Noise, processes: int, trials: int = TRIALS, seed: int = SEED
+) -> Means:
+    """What is found of equal sides, ``[trials]``."""
+    draw = noise if callable(noise) else normal(noise)
+    logs = draw(np.random.default_rng(seed), (trials, processes))
+    return process_means(logs, Pairing.ALTERNATING.allowance)
+
+
+def unpaired_verdicts(
+    effects: Iterable[float],
+    noises: tuple[float | Noise, float | Noise],
+    processes: tuple[int, int],
+    trials: int = TRIALS,
+    seed: int = SEED,
+) -> list[Verdicts]:
+    """Verdicts ``[trials]`` for each true effect; noises and processes are (new, base)."""
+    rng = np.random.default_rng(seed)
+    sides = []
+    for noise, count in zip(noises, processes, strict=True):
+        draw = noise if callable(noise) else normal(noise)
+        sides.append(process_means(draw(rng, (trials, count)), Pairing.UNPAIRED.allowance))
+    return [verdicts(sides[0], sides[1], effect) for effect in effects]
+
+
+def rate(found: Verdicts, *wanted: Verdict) -> float:
+    """The share of the trials with one of these verdicts."""
+    return float(np.mean(np.isin(found, [verdict.value for verdict in wanted])))
+
+
+def processes_needed(effect: float, spread: float, paired: bool, power: float = 0.9) -> int | None:
+    """The fewest processes (a side) that find a true effect with this power; None: over 2,000."""
+    found = _findable(spread, paired, power)
+    enough = found <= math.log1p(effect)
+    return int(np.argmax(enough)) + 1 if np.any(enough) else None
+
+
+@functools.cache
+def _findable(spread: float, paired: bool, power: float) -> FloatArray:
+    """The log of the least effect that is found with this power, by the number of processes."""
+    from scipy import special
+
+    sides = 1 if paired else 2
+    simulated = []
+    for count in range(1, _MOST_SIMULATED + 1):
+        if paired:
+            low, _ = bounds(paired_means(spread, count, RIVAL_TRIALS))
+        else:
+            rng = np.random.default_rng(SEED)
+            draws = (normal(spread)(rng, (RIVAL_TRIALS, count)) for _ in range(2))
+            parts = [process_means(logs, Pairing.UNPAIRED.allowance) for logs in draws]
+            low, _ = bounds(parts[0], parts[1])
+        # SLOWER is said where the effect lifts the lower bound above 0.
+        simulated.append(float(np.quantile(-low, power)))
+    counts = np.arange(_MOST_SIMULATED + 1, _MOST_NEEDED + 1, dtype=np.float64)
+    quantile = special.stdtrit(sides * (counts - 1), (1 + VERDICT_CONFIDENCE) / 2)
+    quantile *= 1 - TOO_WIDE * np.minimum(1, TOO_WIDE_UNTIL / counts)
+    beyond = (quantile + special.ndtri(power)) * spread * np.sqrt(sides / counts)
+    # Each number of processes was drawn anew, and more of them never find less.
+    return np.minimum.accumulate(np.concatenate([simulated, beyond]))
+
+
+# What each rule says of every sample
+
+
+def verdict_rule(samples: Samples) -> Flags:
+    """Where ``ratios.compare`` says FASTER or SLOWER, ``[trials]``."""
+    trials, processes, _ = samples.base.shape
+    if processes < ENOUGH_PROCESSES:
+        found = [_compared(samples, trial).verdict.value for trial in range(trials)]
+        return different(np.array(found))
+    new, base = (np.log(np.median(side, axis=2)) for side in (samples.new, samples.base))
+    if samples.paired:
+        return different(verdicts(process_means(new - base, Pairing.ALTERNATING.allowance)))
+    sides = [process_means(side, Pairing.UNPAIRED.allowance) for side in (new, base)]
+    return different(verdicts(sides[0], sides[1]))
+
+
+def different(found: Verdicts) -> Flags:
+    """Where FASTER or SLOWER is said."""
+    return np.isin(found, [Verdict.FASTER.value, Verdict.SLOWER.value])
+
+
+def _compared(samples: Samples, trial: int) -> ratios.Comparison:
+    rounds = np.arange(samples.base.shape[2])
+    sides = []
+    for side, name in ((samples.new, "new"), (samples.base, "base")):
+        prefix = "" if samples.paired else name
+        sides.append(
+            [
+                RunSamples(f"{prefix}{process}", values, rounds)
+                for process, values in enumerate(side[trial])
+            ]
+        )
+    return ratios.compare(*sides)
+
+
+def t_flags(logs: FloatArray, effect: float = 0.0) -> Flags:
+    """Where a plain t-interval of these log ratios, of the same confidence, excludes equality.
+
+    ``[trials]``; what the suite's rule was made from: every process counts alike.
+    """
+    count = logs.shape[1]
+    error, degrees = logs.std(axis=1, ddof=1) / math.sqrt(count), np.full(len(logs), count - 1.0)
+    middle = logs.mean(axis=1) + math.log1p(effect)
+    low, high = log_intervals(middle, error, degrees)
+    return np.asarray((low > 0) | (high < 0))
+
+
+def t_rule(samples: Samples) -> Flags:
+    """Where a plain t-interval (Welch's, if unpaired) at 99.5% excludes equality, ``[trials]``."""
+    new, base = (np.log(np.median(side, axis=2)) for side in (samples.new, samples.base))
+    if samples.paired:
+        return t_flags(new - base)
+    count = new.shape[1]
+    parts = [side.var(axis=1, ddof=1) / count for side in (new, base)]
+    degrees = np.full(len(new), count - 1.0)
+    variance, together = welch(parts[0], degrees, parts[1], degrees)
+    middle = new.mean(axis=1) - base.mean(axis=1)
+    low, high = log_intervals(middle, np.sqrt(variance), together)
+    return np.asarray((low > 0) | (high < 0))
+
+
+def bootstrap_rule(samples: Samples, confidence: float = 0.99, resamples: int = 2000) -> Flags:
+    """Where a percentile bootstrap over the processes excludes equality, ``[trials]``.
+
+    The mean of the processes' log ratios (paired), or the difference of the sides' mean log
+    medians, over processes drawn with replacement; the same draws serve all trials.
+    """
+    rng = np.random.default_rng(SEED + 1)
+    new, base = (np.log(np.median(side, axis=2)) for side in (samples.new, samples.base))
+    processes = new.shape[1]
+    weights = [
+        rng.multinomial(processes, np.full(processes, 1 / processes), resamples).T / processes
+        for _ in range(2)
+    ]
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    found = []
+    for start in range(0, len(new), 250):  # 250 × 2,000 means at a time: 4 MB
+        part = slice(start, start + 250)
+        if samples.paired:
+            means = (new[part] - base[part]) @ weights[0]
+        else:
+            means = new[part] @ weights[0] - base[part] @ weights[1]
+        low, high = np.quantile(means, tails, axis=1)
+        found.append((low > 0) | (high < 0))
+    return np.concatenate(found)
+
+
+def mann_whitney_rule(samples: Samples, level: float = 0.01) -> Flags:
+    """Where a Mann-Whitney test of all samples pooled has p below ``level``, ``[trials]``.
+
+    The normal approximation; the samples are continuous, so there are no ties.
+    """
+    from scipy import special
+
+    base, new = (side.reshape(len(side), -1) for side in (samples.base, samples.new))
+    count = base.shape[1]
+    order = np.argsort(np.concatenate([base, new], axis=1), axis=1)
+    # The sum of the ranks of the new side: where in the order its samples stand.
+    ranks = np.sum((order >= count) * np.arange(1, 2 * count + 1), axis=1)
+    statistic = ranks - count * (count + 1) / 2
+    sd = math.sqrt(count * count * (2 * count + 1) / 12)
+    z = (statistic - count * count / 2) / sd
+    return np.asarray(np.abs(z) > special.ndtri(1 - level / 2))
+
+
+def pyperf_rule(samples: Samples) -> Flags:
+    """Where pyperf's test calls two benchmarks significantly different, ``[trials]``.
+
+    As psf/pyperf defines it (``pyperf/_utils.py``, ``is_significant``): Student's two-sample
+    two-tailed t-test at 95% with a pooled variance, on all values of all runs.
+    """
+    from scipy import special
+
+    base, new = (side.reshape(len(side), -1) for side in (samples.base, samples.new))
+    count = base.shape[1]
+    pooled = (base.var(axis=1, ddof=1) + new.var(axis=1, ddof=1)) / 2
+    t = (new.mean(axis=1) - base.mean(axis=1)) / np.sqrt(2 * pooled / count)
+    return np.asarray(np.abs(t) >= special.stdtrit(2.0 * count - 2, 0.975))
+
+
+def pytest_benchmark_rule(samples: Samples, percent: float = 5.0) -> Flags:
+    """Where ``--benchmark-compare-fail=mean:5%`` fails, ``[trials]``.
+
+    As pytest-benchmark defines it: the new mean is more than 5% above the stored one. It compares
+    one file with one file, so of several processes only the first of each side counts.
+    """
+    new, base = samples.new[:, 0].mean(axis=1), samples.base[:, 0].mean(axis=1)
+    return np.asarray(new / base * 100 - 100 > percent)
+
+
+RULES: dict[str, Callable[[Samples], Flags]] = {
+    "this suite's verdict": verdict_rule,
+    "plain t-interval, 99.5%": t_rule,
+    "percentile bootstrap of processes, 99%": bootstrap_rule,
+    "pyperf's t-test, all values": pyperf_rule,
+    "Mann–Whitney, all samples, p < 0.01": mann_whitney_rule,
+    "pytest-benchmark, mean:5%": pytest_benchmark_rule,
+}

@@ -1,0 +1,271 @@
+"""How often the verdicts are right, as tables: rates over simulated comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.judging import verdict
+from bench.judging.basis import Pairing
+from bench.judging.noises import (
+    BEYOND,
+    NOISES,
+    RESTLESS,
+    SEED,
+    Noise,
+    bad_processes,
+    normal,
+    paired_samples,
+    unpaired_samples,
+)
+from bench.judging.process_means import ENOUGH_PROCESSES, process_means
+from bench.judging.rules import (
+    RULES,
+    Flags,
+    bounds,
+    different,
+    paired_means,
+    paired_verdicts,
+    processes_needed,
+    rate,
+    t_flags,
+    unpaired_verdicts,
+    verdicts,
+)
+from bench.judging.verdict import Verdict
+
+# Of the processes' ratios from alternating blocks, the quarter, the half and three quarters of the
+# reference's pairs; of the medians of separate processes, what was seen.
+PAIRED_SPREADS = (0.025, 0.042, 0.06)
+
+
+UNPAIRED_SPREADS = (0.03, 0.10, 0.29)
+
+
+# Tables
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table, its numbers to the right."""
+    lines = [list(headings), *map(list, rows)]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(headings))]
+    out = []
+    for number, line in enumerate(lines):
+        cells = [line[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+        out.append(f"| {' | '.join(cells)} |")
+        if number == 0:
+            rules = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+            out.append(f"| {' | '.join(rules)} |")
+    return "\n".join(out)
+
+
+def percent(value: float) -> str:
+    """A rate in per cent, with one digit after the point."""
+    return f"{100 * value:.1f}%"
+
+
+def false_rates(trials: int) -> str:
+    """Paired equals that are called FASTER or SLOWER, by noise and number of processes."""
+    counts = (1, 2, 3, 4, 5, 6, 8, 10, 20, 50)
+
+    def row(name: str, noise: Noise) -> tuple[str, list[float]]:
+        found = [paired_verdicts([0.0], noise, count, trials)[0] for count in counts]
+        return name, [rate(each, Verdict.FASTER, Verdict.SLOWER) for each in found]
+
+    rows = [row(name, noise) for name, noise in NOISES.items()]
+    mean = np.mean([rates for _, rates in rows], axis=0).tolist()
+    rows.append(("**mean of these**", mean))
+    rows += [row(f"*beyond:* {name}", noise) for name, noise in BEYOND.items()]
+    cells = [[name, *map(percent, rates)] for name, rates in rows]
+    return table(["equals called different, processes:", *map(str, counts)], cells)
+
+
+def unpaired_false_rates(trials: int) -> str:
+    """The same for separate processes; the last two with a noisy and a quiet side."""
+    counts = (1, 2, 3, 5, 6, 10, 20, 50)
+    worlds: dict[str, tuple[float | Noise, float | Noise]] = {
+        **{f"spread {each:.0%}": (each, each) for each in UNPAIRED_SPREADS},
+        "a bad process in ten": (bad_processes, bad_processes),
+        "one side 3%, the other 29%": (0.03, 0.29),
+    }
+    rows = []
+    for name, noises in worlds.items():
+        found = [unpaired_verdicts([0.0], noises, (n, n), trials)[0] for n in counts]
+        rates = [rate(each, Verdict.FASTER, Verdict.SLOWER) for each in found]
+        rows.append([name, *map(percent, rates)])
+    return table(["unpaired equals called different, a side:", *map(str, counts)], rows)
+
+
+def powers_by_noise(trials: int) -> str:
+    """How often a true effect is found in each noise, and how often by a plain t-interval."""
+    cells = ((1, 0.50), (3, 0.20), (6, 0.10), (20, 0.05), (50, 0.03))
+    both = (6, 20)
+    rows = []
+    for name, noise in {**NOISES, **BEYOND}.items():
+        rates = []
+        for count, effect in cells:
+            (found,) = paired_verdicts([effect], noise, count, trials)
+            rates.append(percent(rate(found, Verdict.SLOWER)))
+            if count in both:
+                logs = noise(np.random.default_rng(SEED), (trials, count))
+                rates[-1] += f" ({percent(float(np.mean(t_flags(logs, effect))))})"
+        rows.append([name, *rates])
+    headings = [f"{effect:.0%} with {count}" for count, effect in cells]
+    return table(["SLOWER said of a true:", *headings], rows)
+
+
+def powers(trials: int) -> str:
+    """How often a true effect gets the right verdict where spreads are normal and all alike."""
+    counts = (1, 3, 6, 10, 20, 50)
+    # One draw serves all effects.
+    effects = (0.03, 0.05, 0.10, 0.20, 0.50)
+    paired = {
+        spread: [paired_verdicts(effects, spread, count, trials) for count in counts]
+        for spread in PAIRED_SPREADS
+    }
+    apart = {
+        spread: [
+            unpaired_verdicts(effects, (spread, spread), (count, count), trials) for count in counts
+        ]
+        for spread in UNPAIRED_SPREADS
+    }
+    rows = []
+    for kind, found, shown in (("paired", paired, (0, 1, 2, 3)), ("unpaired", apart, (2, 4))):
+        for index in shown:
+            for spread, by_count in found.items():
+                rates = [percent(rate(each[index], Verdict.SLOWER)) for each in by_count]
+                rows.append([f"{effects[index]:.0%} slower, {kind}, spread {spread:.1%}", *rates])
+    return table(["SLOWER said, processes:", *map(str, counts)], rows)
+
+
+def gate_rates(trials: int) -> str:
+    """Runs of twenty equal cases, each with noise of its own, that ``--fail-on slower`` fails."""
+    counts = (1, 2, 3, 5, 6, 10, 20)
+    cases = 20
+    runs = max(1, trials // cases)
+    rows = []
+    for name, noise in NOISES.items():
+        rates = []
+        for count in counts:
+            found = paired_means(noise, count, runs * cases)
+            p_values = verdict.p_slower(found.middles, found.errors, found.degrees)
+            # Holm rejects something where the smallest passes the strictest level.
+            least = p_values.reshape(runs, cases).min(axis=1)
+            rates.append(percent(float(np.mean(least <= verdict.GATE_LEVEL / cases))))
+        rows.append([name, *rates])
+    return table(["runs of 20 equals that fail, processes:", *map(str, counts)], rows)
+
+
+def same_rates(trials: int) -> str:
+    """How often SAME is said, of equals and of what is not the same."""
+    counts = (6, 10, 20, 30, 50, 100)
+    effects = (0.0, 0.01, 0.02, 0.03)
+    found = [paired_verdicts(effects, 0.025, count, trials) for count in counts]
+    rows = [
+        [
+            f"{effect:.0%} slower, spread 2.5%",
+            *(percent(rate(each[index], Verdict.SAME)) for each in found),
+        ]
+        for index, effect in enumerate(effects)
+    ]
+    return table(["SAME said, processes:", *map(str, counts)], rows)
+
+
+def needed() -> str:
+    """The processes that an effect needs to be found in 90% of comparisons."""
+    effects = (0.03, 0.05, 0.10, 0.20, 0.50, 1.0)
+    rows = []
+    for paired, spreads in ((True, (0.013, *PAIRED_SPREADS)), (False, UNPAIRED_SPREADS)):
+        for spread in spreads:
+            counts = [processes_needed(e, spread, paired) for e in effects]
+            name = "paired" if paired else "unpaired, a side"
+            cells = ["over 2000" if count is None else _count(count) for count in counts]
+            rows.append([f"{name}, spread {spread:.1%}", *cells])
+    # A star where the number rests on the allowance and not on what the processes show.
+    return table(["processes for 90%, slower by:", *(f"{e:.0%}" for e in effects)], rows)
+
+
+def _count(processes: int) -> str:
+    return f"{processes}{'*' if processes < ENOUGH_PROCESSES else ''}"
+
+
+def stopping(trials: int, most: int = 50) -> str:
+    """The false rate by when one stops adding processes, from 6 to 50 of them."""
+    counts = np.arange(ENOUGH_PROCESSES, most + 1)
+    rows: dict[str, list[str]] = {
+        "at 20 processes": [],
+        "when the half width is 3% or less": [],
+        "when the half width is 2% or less": [],
+        "at the first FASTER or SLOWER": [],
+    }
+    for spread in PAIRED_SPREADS:
+        logs = normal(spread)(np.random.default_rng(SEED), (trials, most))
+        said = np.empty((trials, counts.size), dtype=np.bool_)
+        widths = np.empty((trials, counts.size))
+        for column, count in enumerate(counts):
+            means = process_means(logs[:, :count], Pairing.ALTERNATING.allowance)
+            low, high = bounds(means)
+            said[:, column] = different(verdicts(means))
+            widths[:, column] = (high - low) / 2
+        stops = [
+            np.full(trials, 20 - ENOUGH_PROCESSES),
+            _first(widths <= 0.03),
+            _first(widths <= 0.02),
+            _first(said),
+        ]
+        for cells, stop in zip(rows.values(), stops, strict=True):
+            cells.append(percent(float(np.mean(said[np.arange(trials), stop]))))
+    headings = [f"spread {spread:.1%}" for spread in PAIRED_SPREADS]
+    return table(
+        ["equals called different, stopping:", *headings], [[k, *v] for k, v in rows.items()]
+    )
+
+
+def _first(flags: Flags) -> npt.NDArray[np.int64]:
+    """The first column that is true, or else the last column, ``[trials]``."""
+    last = flags.shape[1] - 1
+    first = np.where(flags.any(axis=1), flags.argmax(axis=1), last)
+    return np.asarray(first, dtype=np.int64)
+
+
+def rivals(trials: int) -> str:
+    """What each rule says of the same data: of equals, and of a true 5% and 10%."""
+    effects = (0.0, 0.05, 0.10)
+    blocks: list[list[list[float]]] = []
+    headings = []
+    worlds = [
+        ("paired, 6", paired_samples(0.035, 6, trials)),
+        ("paired, 20", paired_samples(0.035, 20, trials)),
+        ("restless, 6", paired_samples(0.035, 6, trials, RESTLESS)),
+        ("unpaired, 6", unpaired_samples(0.10, 6, trials)),
+        ("unpaired, 20", unpaired_samples(0.10, 20, trials)),
+    ]
+    for name, samples in worlds:
+        slowed = [samples.slowed(effect) for effect in effects]
+        blocks.append([[float(np.mean(rule(each))) for each in slowed] for rule in RULES.values()])
+        headings.append(name)
+    rows = [
+        [name, *(" / ".join(f"{100 * value:.1f}" for value in block[index]) for block in blocks)]
+        for index, name in enumerate(RULES)
+    ]
+    return table(["says different, % at 0 / 5 / 10%", *headings], rows)
+
+
+def tables(trials: int, rival_trials: int) -> dict[str, str]:
+    """Every table of ``docs/verdicts.md`` that is simulated, by what it shows."""
+    return {
+        "False verdicts": false_rates(trials),
+        "False verdicts, unpaired": unpaired_false_rates(trials),
+        "Found effects, by noise": powers_by_noise(trials),
+        "Found effects, by spread": powers(trials),
+        # A family of cases is one trial, so there are more comparisons.
+        "The gate": gate_rates(2 * trials),
+        "SAME": same_rates(trials),
+        "Processes needed": needed(),
+        # Every number of processes from 6 to 50 in each trial, so there are fewer trials.
+        "When to stop": stopping(max(1, trials // 4)),
+        "Other rules": rivals(rival_trials),
+    }

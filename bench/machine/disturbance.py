@@ -1,0 +1,147 @@
+"""What a machine does while something is measured, and what of that disturbed it."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from bench.machine import devices
+from bench.machine.asking import Asker, Machine, per_cpu
+from bench.machine.environment import cpu_clock
+from bench.machine.gpus import visible
+
+# -- what disturbed a measurement
+
+
+@dataclass(frozen=True)
+class Activity:
+    """Counters that only grow, at one time; the difference of two says what went on between.
+
+    time: monotonic seconds. busy: processor seconds that the whole machine worked, those that a
+    hypervisor took away included. own: those of this process and its finished children.
+    others: the same of each other process, by pid, with its name. swapped: bytes moved from and to
+    swap. cpu_throttled: how often a core was too hot. gpu_throttled: seconds that each GPU was
+    slowed down by heat. clock_hz: of the CPU, at this time.
+    """
+
+    time: float
+    processors: int
+    busy: float | None
+    own: float | None
+    others: Mapping[int, tuple[str, float]]
+    swapped: int | None
+    cpu_throttled: int | None
+    gpu_throttled: Mapping[int, float]
+    clock_hz: float | None
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """What went on beside a measurement; None where it could not be told.
+
+    others: processors that others kept busy, on average. culprits: the busiest processes, in words.
+    clock_change: the CPU's clock at the end over that at the start.
+    """
+
+    seconds: float
+    processors: int
+    others: float | None
+    culprits: tuple[str, ...]
+    swapped: int | None
+    cpu_throttled: int | None
+    gpu_throttled: Mapping[int, float]
+    clock_change: float | None
+
+
+def activity(machine: Machine | None = None) -> Activity:
+    """The counters now. Never raises."""
+    machine = machine or Machine()
+    ask = Asker({})
+    return Activity(
+        time=time.monotonic(),
+        processors=ask("processors", lambda: machine.psutil.cpu_count(logical=True)) or 1,
+        busy=ask("busy", lambda: _busy_seconds(machine)),
+        own=ask("own", lambda: sum(machine.psutil.Process().cpu_times()[:4])),
+        others=ask("others", lambda: _others(machine)) or {},
+        swapped=ask("swapped", lambda: sum(machine.psutil.swap_memory()[4:6])),
+        cpu_throttled=ask("cpu_throttled", lambda: _cpu_throttled(machine)),
+        gpu_throttled=ask("gpu_throttled", lambda: _gpu_throttled(machine)) or {},
+        clock_hz=ask("clock_hz", lambda: cpu_clock(machine)),
+    )
+
+
+def between(before: Activity, after: Activity) -> Disturbance:
+    """What went on from one time to the other."""
+    seconds = after.time - before.time
+    busy, own = _growth(before.busy, after.busy), _growth(before.own, after.own)
+    others = None
+    # The kernel counts processor time in hundredths of a second: over less than half a second the
+    # count is noise.
+    if busy is not None and own is not None and seconds >= 0.5:
+        others = max(0.0, busy - own) / seconds
+    used = {
+        f"{name} (pid {pid})": (spent - before.others.get(pid, ("", 0.0))[1]) / max(seconds, 1e-9)
+        for pid, (name, spent) in after.others.items()
+    }
+    busiest = sorted(used, key=used.__getitem__, reverse=True)[:3]
+    clock_change = None
+    if before.clock_hz and after.clock_hz:
+        clock_change = after.clock_hz / before.clock_hz
+    return Disturbance(
+        seconds=seconds,
+        processors=after.processors,
+        others=others,
+        # A twentieth of a processor is what a desktop's clock and mail take at rest.
+        culprits=tuple(f"{who} {100 * used[who]:.0f}%" for who in busiest if used[who] >= 0.05),
+        swapped=_growth(before.swapped, after.swapped),
+        cpu_throttled=_growth(before.cpu_throttled, after.cpu_throttled),
+        gpu_throttled={
+            index: spent - before.gpu_throttled[index]
+            for index, spent in after.gpu_throttled.items()
+            if index in before.gpu_throttled
+        },
+        clock_change=clock_change,
+    )
+
+
+_Number = TypeVar("_Number", int, float)
+
+
+def _growth(before: _Number | None, after: _Number | None) -> _Number | None:
+    return None if before is None or after is None else after - before
+
+
+def _busy_seconds(machine: Machine) -> float:
+    times = machine.psutil.cpu_times()
+    # Not all systems have all of them. Guests' time is part of the user's.
+    names = ("user", "nice", "system", "irq", "softirq", "steal")
+    return math.fsum(getattr(times, name, 0.0) for name in names)
+
+
+def _others(machine: Machine) -> dict[int, tuple[str, float]]:
+    own = os.getpid()
+    found = {}
+    for process in machine.psutil.process_iter(["pid", "name", "cpu_times"]):
+        info: Mapping[str, Any] = process.info
+        if info["pid"] != own and info["cpu_times"] is not None:
+            found[int(info["pid"])] = (str(info["name"]), float(sum(info["cpu_times"][:2])))
+    return found
+
+
+def _cpu_throttled(machine: Machine) -> int:
+    return sum(map(int, per_cpu(machine, "thermal_throttle/core_throttle_count")))
+
+
+def _gpu_throttled(machine: Machine) -> dict[int, float]:
+    found = {}
+    with devices.opened_nvml(machine.load_nvml) as nvml:
+        for index, number in enumerate(visible(machine, nvml)):
+            if number is not None:
+                handle = nvml.nvmlDeviceGetHandleByIndex(number)
+                status = nvml.nvmlDeviceGetViolationStatus(handle, nvml.NVML_PERF_POLICY_THERMAL)
+                found[index] = status.violationTime / 1e9
+    return found

@@ -1,0 +1,257 @@
+"""What the machine is, what state it is in, and what disturbed it while something was measured.
+
+``read`` never raises: a machine may lack any of what is looked for, and what could not be read is
+None with its reason under ``unread``. No framework is imported; one that the process has imported
+is asked. The machine's files are looked for under a root and its driver, process table and modules
+are handed in, so that every machine can be played in a test.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+import socket
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+
+from bench.machine import devices
+from bench.machine.asking import Asker, Machine, per_cpu
+from bench.machine.facts import Cpu, Environment, Memory, variables
+from bench.machine.gpus import read_gpus
+
+LIBRARIES = (
+    "lstm-benchmark-suite",
+    *("tensorflow", "tensorflow-cpu", "tf-nightly", "keras", "tf-keras"),
+    *("torch", "triton", "jax", "jaxlib", "jax-cuda12-plugin", "jax-cuda13-plugin", "flax"),
+    *("onnx", "onnxruntime", "onnxruntime-gpu", "ai-edge-litert", "flashrnn"),
+    *("numpy", "scipy", "psutil", "nvidia-ml-py", "pytest", "pytest-benchmark"),
+    *(
+        f"nvidia-{part}-{cuda}"
+        for part in ("cudnn", "cublas", "cuda-runtime")
+        for cuda in ("cu12", "cu13")
+    ),
+    *("nvidia-cublas", "nvidia-cuda-runtime"),
+)
+"""Distributions whose versions can change a time."""
+
+
+def read(machine: Machine | None = None, threads: int | None = None) -> Environment:
+    """The machine now. ``threads``: how many were asked for, if any were."""
+    machine = machine or Machine()
+    unread: dict[str, str] = {}
+    ask = Asker(unread)
+    return Environment(
+        time=datetime.now(UTC).isoformat(),
+        host=ask("host", socket.gethostname) or "",
+        system=ask("system", lambda: _os_release(machine)),
+        kernel=ask("kernel", platform.platform),
+        container=ask("container", lambda: devices.container(machine.root, machine.environ)),
+        python=f"{platform.python_implementation()} {platform.python_version()}",
+        cpu=_cpu(machine, ask),
+        load=ask("load", lambda: _load(machine)),
+        memory=_memory(machine, ask),
+        gpus=read_gpus(machine, ask),
+        libraries=ask("libraries", lambda: _libraries(machine)) or {},
+        tensorflow=ask("tensorflow", lambda: _tensorflow(machine, ask)),
+        threads=_threads(machine, ask, threads),
+        variables=ask("variables", lambda: variables(machine.environ)) or {},
+        unread=unread,
+    )
+
+
+# -- the parts
+
+
+def _os_release(machine: Machine) -> str:
+    for place in ("etc/os-release", "usr/lib/os-release"):
+        if (machine.root / place).exists():
+            match = re.search(r'^PRETTY_NAME="?([^"\n]*)', machine.text(place), re.MULTILINE)
+            if match:
+                return match[1]
+    return platform.system()
+
+
+def _cpu(machine: Machine, ask: Asker) -> Cpu:
+    ask = ask.within("cpu")
+    return Cpu(
+        name=ask("name", lambda: _cpu_name(machine)),
+        architecture=platform.machine(),
+        cores=ask("cores", lambda: machine.psutil.cpu_count(logical=False)),
+        logical=ask("logical", lambda: machine.psutil.cpu_count(logical=True)),
+        usable=ask("usable", lambda: len(machine.psutil.Process().cpu_affinity())),
+        quota=ask("quota", lambda: _quota(machine)),
+        virtual=ask("virtual", lambda: _flag(machine, "hypervisor")),
+        governor=ask("governor", lambda: _governor(machine)),
+        turbo=ask("turbo", lambda: _turbo(machine)),
+        clock_hz=ask("clock_hz", lambda: cpu_clock(machine)),
+        clock_max_hz=ask("clock_max_hz", lambda: _cpu_clock_max(machine)),
+        temperature_c=ask("temperature_c", lambda: _cpu_temperature(machine)),
+    )
+
+
+def _cpu_name(machine: Machine) -> str:
+    match = re.search(
+        r"^(?:model name|Model|cpu model)\s*:\s*(.+)$", machine.text("proc/cpuinfo"), re.MULTILINE
+    )
+    # Where the kernel names no model (ARM), the architecture is better than nothing.
+    return " ".join(match[1].split()) if match else platform.processor() or platform.machine()
+
+
+def device_name(device: str, machine: Machine | None = None) -> str:
+    """What a device is: a GPU's name, or a CPU's and how many processors may be used of it."""
+    machine = machine or Machine()
+    if device != "cpu":
+        gpus, index = read_gpus(machine, Asker({})), devices.gpu_index(device)
+        return (gpus[index].name if index < len(gpus) else None) or device
+    cpu = _cpu(machine, Asker({}))
+    shared = "" if cpu.quota is None else f", the time of {cpu.quota:g}"
+    return f"{cpu.name or socket.gethostname()}, {cpu.usable or '?'} processors{shared}"
+
+
+def _flag(machine: Machine, name: str) -> bool:
+    match = re.search(r"^flags\s*:(.*)$", machine.text("proc/cpuinfo"), re.MULTILINE)
+    if match is None:
+        raise LookupError("proc/cpuinfo lists no flags")
+    return name in match[1].split()
+
+
+def _quota(machine: Machine) -> float | None:
+    """Of control groups, version 2 and then 1; None where there is no limit."""
+    if (machine.root / "sys/fs/cgroup/cpu.max").exists():
+        limit, period = machine.text("sys/fs/cgroup/cpu.max").split()
+        return None if limit == "max" else int(limit) / int(period)
+    folder = "sys/fs/cgroup/cpu"
+    if (machine.root / folder / "cpu.cfs_quota_us").exists():
+        limit = machine.text(f"{folder}/cpu.cfs_quota_us")
+        return (
+            None
+            if int(limit) < 0
+            else int(limit) / int(machine.text(f"{folder}/cpu.cfs_period_us"))
+        )
+    return None
+
+
+def _governor(machine: Machine) -> str:
+    return " and ".join(sorted(set(per_cpu(machine, "cpufreq/scaling_governor"))))
+
+
+def _turbo(machine: Machine) -> bool:
+    if (machine.root / "sys/devices/system/cpu/intel_pstate/no_turbo").exists():
+        return machine.text("sys/devices/system/cpu/intel_pstate/no_turbo") == "0"
+    return machine.text("sys/devices/system/cpu/cpufreq/boost") == "1"
+
+
+def cpu_clock(machine: Machine) -> float:
+    """The mean clock of the processors now, in Hz."""
+    try:
+        khz = [float(text) for text in per_cpu(machine, "cpufreq/scaling_cur_freq")]
+        return 1e3 * sum(khz) / len(khz)
+    except (LookupError, OSError, ValueError):
+        found = re.findall(r"^cpu MHz\s*:\s*([0-9.]+)", machine.text("proc/cpuinfo"), re.MULTILINE)
+        if not found:
+            raise LookupError("neither cpufreq nor proc/cpuinfo tells it") from None
+        return 1e6 * sum(map(float, found)) / len(found)
+
+
+def _cpu_clock_max(machine: Machine) -> float:
+    return 1e3 * max(map(float, per_cpu(machine, "cpufreq/cpuinfo_max_freq")))
+
+
+def _cpu_temperature(machine: Machine) -> float:
+    sensors = machine.psutil.sensors_temperatures()
+    for name in ("coretemp", "k10temp", "zenpower", "cpu_thermal"):
+        if sensors.get(name):
+            return float(max(sensor.current for sensor in sensors[name]))
+    raise LookupError("no sensor of the CPU is shown")
+
+
+def _load(machine: Machine) -> tuple[float, float, float]:
+    one, five, fifteen = machine.psutil.getloadavg()
+    return float(one), float(five), float(fifteen)
+
+
+def _memory(machine: Machine, ask: Asker) -> Memory:
+    ask = ask.within("memory")
+    memory = ask("total_bytes", lambda: machine.psutil.virtual_memory())
+    swap = ask("swap_total_bytes", lambda: machine.psutil.swap_memory())
+    return Memory(
+        total_bytes=None if memory is None else memory.total,
+        available_bytes=None if memory is None else memory.available,
+        swap_total_bytes=None if swap is None else swap.total,
+        swap_used_bytes=None if swap is None else swap.used,
+    )
+
+
+def _libraries(machine: Machine) -> dict[str, str]:
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = machine.version(name)
+        except metadata.PackageNotFoundError:
+            continue  # not installed: its absence from the list says so
+    return found
+
+
+def _tensorflow(machine: Machine, ask: Asker) -> dict[str, object] | None:
+    tf = machine.modules.get("tensorflow")
+    if tf is None:
+        return None
+    ask = ask.within("tensorflow")
+    build = ask("build", lambda: tf.sysconfig.get_build_info())
+    return {
+        "version": ask("version", lambda: str(tf.__version__)),
+        "build": None if build is None else {str(key): _plain(build[key]) for key in build},
+        "tf32": ask(
+            "tf32", lambda: bool(tf.config.experimental.tensor_float_32_execution_enabled())
+        ),
+    }
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, bool | int | float | None) else str(value)
+
+
+def _threads(machine: Machine, ask: Asker, requested: int | None) -> dict[str, int | None]:
+    ask = ask.within("threads")
+    found: dict[str, int | None] = {"requested": requested}
+    if tf := machine.modules.get("tensorflow"):
+        # TensorFlow says 0 where it chooses for itself.
+        found["tensorflow_intra"] = ask(
+            "tensorflow_intra", lambda: int(tf.config.threading.get_intra_op_parallelism_threads())
+        )
+        found["tensorflow_inter"] = ask(
+            "tensorflow_inter", lambda: int(tf.config.threading.get_inter_op_parallelism_threads())
+        )
+    if torch := machine.modules.get("torch"):
+        found["torch"] = ask("torch", lambda: int(torch.get_num_threads()))
+    return found
+
+
+def thread_counts(environment: Environment) -> dict[str, int]:
+    """How many threads each pool was told to use, by the name of the setting; 0 is left out."""
+    counts = {name: count for name, count in environment.threads.items() if count}
+    for name, value in environment.variables.items():
+        if name.endswith("_NUM_THREADS") or name in (
+            "TF_NUM_INTRAOP_THREADS",
+            "TF_NUM_INTEROP_THREADS",
+        ):
+            first = value.split(",")[0].strip()
+            if first.isdigit() and int(first):
+                counts[name] = int(first)
+    return counts
+
+
+def too_many_threads(environment: Environment) -> Sequence[str]:
+    """Thread settings over the processors that this process may use, as ``name=count``."""
+    usable = environment.cpu.usable or environment.cpu.logical
+    if usable is None:
+        return ()
+    # Inter-op threads wait for one another most of the time; more of them than cores do no harm.
+    return tuple(
+        f"{name}={count}"
+        for name, count in thread_counts(environment).items()
+        if count > usable and "inter" not in name.lower()
+    )

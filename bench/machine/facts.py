@@ -1,0 +1,136 @@
+"""What is known of a machine: processor, memory, GPUs, libraries and settings, as plain values."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+Psutil: TypeAlias = Any
+"""The module ``psutil``, or what a test puts in its place."""
+
+
+_VARIABLES = re.compile(
+    r"(TF|TF2|XLA|JAX|TORCH|TORCHINDUCTOR|PYTORCH|ORT|OMP|GOMP|KMP|MKL|OPENBLAS|BLIS|ONEDNN|DNNL"
+    r"|CUDA|CUDNN|CUBLAS|NCCL|KERAS|MALLOC|LSTM|NPY|ATEN)_\w+"
+    r"|CUDA\w*|NPROC|LD_PRELOAD|NVIDIA_TF32_OVERRIDE|NVIDIA_VISIBLE_DEVICES|PYTHONMALLOC"
+)
+
+
+# Where files lie changes no time, and often holds a user's name.
+_PLACES = re.compile(r"\w+_CACHE_DIR|LSTM_(LOCK|ROOFS)")
+
+
+_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """cores are physical, logical what the system schedules on, usable what this process may use.
+
+    quota: processors' worth of time that a control group allows; None without a limit.
+    virtual: a hypervisor runs below. Clocks in Hz, ``clock_hz`` the mean over processors now.
+    """
+
+    name: str | None
+    architecture: str
+    cores: int | None
+    logical: int | None
+    usable: int | None
+    quota: float | None
+    virtual: bool | None
+    governor: str | None
+    turbo: bool | None
+    clock_hz: float | None
+    clock_max_hz: float | None
+    temperature_c: float | None
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes."""
+
+    total_bytes: int | None
+    available_bytes: int | None
+    swap_total_bytes: int | None
+    swap_used_bytes: int | None
+
+
+@dataclass(frozen=True)
+class GpuProcess:
+    """Another process that holds memory on a GPU (in a container its number is the host's)."""
+
+    pid: int
+    name: str | None
+    memory_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU, in the order in which CUDA shows them: the N of ``gpu:N``."""
+
+    name: str | None
+    driver: str | None
+    cuda_version: str | None
+    compute_capability: str | None
+    clock_sm_hz: float | None
+    clock_sm_max_hz: float | None
+    clock_memory_hz: float | None
+    temperature_c: float | None
+    throttle_reasons: tuple[str, ...] | None
+    power_w: float | None
+    power_limit_w: float | None
+    memory_total_bytes: int | None
+    memory_used_bytes: int | None
+    utilization_percent: float | None
+    persistence: bool | None
+    mig: bool | None
+    processes: tuple[GpuProcess, ...] | None
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The machine at one time.
+
+    load: the average number of processes that wanted to run, over 1, 5 and 15 minutes.
+    libraries: installed versions by distribution name. tensorflow: its build and settings, None if
+    it is not imported. threads: what was asked for and what the frameworks report.
+    variables: environment variables that can change a time. unread: name → why it is None.
+    """
+
+    time: str
+    host: str
+    system: str | None
+    kernel: str | None
+    container: str | None
+    python: str
+    cpu: Cpu
+    load: tuple[float, float, float] | None
+    memory: Memory
+    gpus: tuple[Gpu, ...]
+    libraries: Mapping[str, str]
+    tensorflow: Mapping[str, object] | None
+    threads: Mapping[str, int | None]
+    variables: Mapping[str, str]
+    unread: Mapping[str, str]
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data, as it stands in a result file."""
+        return asdict(self)
+
+    @property
+    def machine_id(self) -> str:
+        """A short hash that is the same as long as host, CPU and GPUs are."""
+        parts = [self.host, self.cpu.name or "", *(gpu.name or "" for gpu in self.gpus)]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
+
+
+def variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment variables that can change a time; what may be a secret is not shown."""
+    return {
+        name: "(hidden)" if _SECRET.search(name) else value
+        for name, value in sorted(environ.items())
+        if _VARIABLES.fullmatch(name) and not _PLACES.fullmatch(name)
+    }

@@ -1,0 +1,147 @@
+"""One measurement at a time on a machine: a lock that names its holder.
+
+The lock is the system's own (``flock``), on a file in the user's temporary folder: it is gone when
+its last holder is, however that ended, so that none is ever left behind. Worker processes inherit
+it: what a killed manager leaves running still holds it. This room knows that file, and no more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import stat
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from bench.disk.fields import Field, printable
+from bench.disk.reading import parse_json, regular_bytes
+
+VARIABLE = "LSTM_LOCK"
+"""Of the environment: a path of the lock's file, where not all that measures here should share one,
+as in a container of a shared machine, or in tests."""
+
+LARGEST = 10_000
+"""Bytes of the file that are looked at for its holder, who writes a hundred."""
+
+LOOK_EVERY = 0.5
+"""Seconds between two looks at whether the lock is free."""
+
+
+class HeldError(RuntimeError):
+    """Another run measures on this machine; the message says who and since when."""
+
+
+class LockError(OSError):
+    """The lock's file cannot be used; one line."""
+
+
+def default_path() -> Path:
+    """The user's own: one made by another user could not be opened, nor trusted."""
+    if given := os.environ.get(VARIABLE):
+        return Path(given)
+    return Path(tempfile.gettempdir()) / f"lstm-bench-{os.getuid()}.lock"
+
+
+class MachineLock:
+    """Held from ``acquire`` until ``release``, or the end of the process and of its workers.
+
+    fd: the open file, to be inherited; None on a system that has no such locks, and where the lock
+    was not acquired.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or default_path()
+        self.fd: int | None = None
+
+    def acquire(self, what: str) -> None:
+        """Take the lock. what: a word on what is measured, for whoever comes next.
+
+        Raises HeldError if another process has it, LockError if its file cannot be used.
+        """
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            return
+        try:
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            file = os.open(self.path, flags, 0o600)
+        except OSError as error:
+            raise LockError(f"{self.path} cannot be locked: {error.strerror}") from None
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            os.close(file)
+            raise LockError(f"{self.path} cannot be locked: it is not a regular file; remove it")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            raise HeldError(f"another run measures on this machine: {self._holder()}") from None
+        except OSError as error:
+            os.close(file)
+            raise LockError(f"{self.path} cannot be locked: {error.strerror}") from None
+        self.fd = file
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        with contextlib.suppress(OSError):  # a full disk: the lock holds without its holder's name
+            os.ftruncate(file, 0)
+            said = {"pid": os.getpid(), "since": since, "what": what}
+            os.pwrite(file, json.dumps(said).encode(), 0)
+
+    def wait(
+        self,
+        what: str,
+        tell: Callable[[str], None],
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """``acquire``, as often as it takes; ``tell`` is called once if it is not at once."""
+        told = False
+        while True:
+            try:
+                self.acquire(what)
+                return
+            except HeldError as error:
+                if not told:
+                    tell(f"{error}; waiting for it")
+                    told = True
+            sleep(LOOK_EVERY)
+
+    def release(self) -> None:
+        """Let the next one have it; a second call does nothing."""
+        if self.fd is not None:
+            os.close(self.fd)
+            self.fd = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
+
+    def _holder(self) -> str:
+        try:
+            said = Field(self.path, "", parse_json(self.path, regular_bytes(self.path, LARGEST)))
+            pid, since, what = said["pid"].integer(1), said["since"].text(), said["what"].text()
+        except (ValueError, RecursionError):  # ResultError is a ValueError
+            return "it has not said who it is"
+        told = f"process {pid}, since {printable(since, 40)}, {printable(what, 80)}"
+        # Its number may have gone to another process meanwhile: a hint, no more.
+        return told if _alive(pid) else f"a worker that outlives {told}"
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True

@@ -1,0 +1,104 @@
+"""Long work cut into stages: a time budget that they share, and processes that end when it is up.
+
+What runs in a stage may hang where Python cannot reach it (a compiler, a driver), so it is a
+process of its own and is ended from outside. This room knows time and processes, not what they do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+GRACE = 20.0
+"""Seconds that a process gets to write down what it has after it was interrupted: pytest makes its
+result file then."""
+
+
+LOOK_EVERY = 0.2
+"""Seconds between two looks at whether to stop."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process came to its end.
+
+    code: its exit code, negative for a signal. in_time: it ended by itself within its seconds.
+    """
+
+    code: int
+    in_time: bool
+    seconds: float
+
+
+def run(
+    command: Sequence[str],
+    seconds: float,
+    log: Path,
+    environ: Mapping[str, str] | None = None,
+    grace: float = GRACE,
+    stop: threading.Event | None = None,
+) -> Ended:
+    """Run a command for at most ``seconds``; what it and its children print goes into ``log``.
+
+    When the time is up it is interrupted as by Ctrl-C, and after ``grace`` seconds killed, with all
+    its children. The same happens when ``stop`` is set, or if this process is interrupted.
+    """
+    start = time.monotonic()
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=dict(os.environ if environ is None else environ),
+            # A group of its own, so that its children can be ended with it.
+            start_new_session=True,
+        )
+        try:
+            in_time = _wait(process, start + seconds, stop or threading.Event())
+            if not in_time:
+                _end(process, grace)
+        except BaseException:
+            _end(process, grace)
+            raise
+        finally:
+            # Children that outlive it would go on using the device.
+            _signal(process, signal.SIGKILL)
+    return Ended(process.returncode, in_time, time.monotonic() - start)
+
+
+def _wait(process: subprocess.Popen[bytes], end: float, stop: threading.Event) -> bool:
+    """Whether a process ended by itself, before ``end`` and before it was to stop."""
+    while not stop.is_set():
+        left = end - time.monotonic()
+        try:
+            process.wait(timeout=max(0.0, min(left, LOOK_EVERY)))
+        except subprocess.TimeoutExpired:
+            if left <= 0:
+                return False
+        else:
+            return True
+    return False
+
+
+def _end(process: subprocess.Popen[bytes], grace: float) -> None:
+    """Interrupt, wait, kill."""
+    # To the process alone: its children are its own to stop.
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGINT)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=grace)
+    _signal(process, signal.SIGKILL)
+    process.wait()
+
+
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)

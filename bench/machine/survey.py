@@ -1,0 +1,273 @@
+"""Which backends can run on which devices of this machine, asked without endangering who asks.
+
+Each framework that is installed is imported in a process of its own: one that was built for another
+processor dies there, one that hangs is ended, what it prints goes nowhere, and two that do not bear
+one another never meet. This room knows the registry and processes; no words for a terminal.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from bench.machine.guard import Interrupts
+from bench.machine.raised import one_line
+from lstm_impl import Availability, Backend, UnsupportedError, get_backend
+from lstm_impl.backend import strategies, variants
+
+PATIENCE = 180.0
+"""Seconds that one framework may take to start: TensorFlow takes 7 here, tens on a cold disk."""
+
+AT_ONCE = 2
+"""Frameworks started side by side: reading them from disk is most of the work."""
+
+REFERENCE = "numpy"
+"""The backend that is always here: it is the judge, not a choice."""
+
+# Where a framework's name and its module's differ.
+_MODULES = {"litert": "ai_edge_litert"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A backend, and for each device that was asked about whether it can run there."""
+
+    name: str
+    framework: str
+    summary: str
+    on: Mapping[str, Availability]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a framework's process said.
+
+    version: None if it is not known. error: why it cannot be used at all, else empty. available:
+    by backend, then by device.
+    """
+
+    version: str | None = None
+    error: str = ""
+    available: Mapping[str, Mapping[str, Availability]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """All backends on all devices asked about.
+
+    frameworks: the version of each that is installed and works, None where it tells none.
+    problems: strategies that are registered but cannot be imported, and why.
+    """
+
+    devices: tuple[str, ...]
+    entries: tuple[Entry, ...]
+    frameworks: Mapping[str, str | None]
+    problems: tuple[str, ...] = ()
+
+    def available(self, device: str) -> list[str]:
+        """The names of the backends that can run there."""
+        return [entry.name for entry in self.entries if entry.on[device]]
+
+    def choices(self, device: str) -> list[str]:
+        """The same without the reference: what a user could choose."""
+        return [
+            entry.name for entry in self.entries if entry.on[device] and entry.name != REFERENCE
+        ]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a framework's process is asked: its module, and which backends on which devices."""
+
+    framework: str
+    module: str
+    backends: tuple[str, ...]
+    devices: tuple[str, ...]
+
+
+Ask = Callable[[Request], Answer]
+
+
+def survey(
+    devices: Sequence[str],
+    names: Sequence[str] | None = None,
+    ask: Ask | None = None,
+) -> Survey:
+    """Every backend (or those with these names) on each of these devices.
+
+    Raises UnsupportedError for a name that is no backend.
+    """
+    backends, problems = _backends(names)
+    groups: dict[str, list[Backend]] = {}
+    for backend in backends:
+        groups.setdefault(backend.framework, []).append(backend)
+    requests = [
+        Request(framework, module(framework), tuple(each.name for each in members), tuple(devices))
+        for framework, members in groups.items()
+        if installed(framework)
+    ]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        answers = dict(
+            zip(
+                (request.framework for request in requests),
+                pool.map(ask or ask_process, requests),
+                strict=True,
+            )
+        )
+    return Survey(
+        devices=tuple(devices),
+        entries=tuple(
+            Entry(
+                backend.name,
+                backend.framework,
+                backend.summary,
+                _on(backend, devices, answers.get(backend.framework)),
+            )
+            for backend in backends
+        ),
+        frameworks={name: answer.version for name, answer in answers.items() if not answer.error},
+        problems=tuple(problems),
+    )
+
+
+def _backends(names: Sequence[str] | None) -> tuple[list[Backend], list[str]]:
+    if names is not None:
+        return [get_backend(name) for name in dict.fromkeys(names)], []
+    found, problems = [], []
+    for strategy in strategies():
+        try:
+            found += [get_backend(name) for name in variants(strategy)]
+        except UnsupportedError as error:
+            problems.append(str(error))
+    return found, problems
+
+
+def module(framework: str) -> str:
+    """The module by which a framework is imported."""
+    return _MODULES.get(framework, framework.replace("-", "_"))
+
+
+def installed(framework: str) -> bool:
+    """Whether a framework's module is there, without importing it."""
+    try:
+        return importlib.util.find_spec(module(framework)) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _on(backend: Backend, devices: Sequence[str], answer: Answer | None) -> dict[str, Availability]:
+    """Its availability; where its framework is not installed, it is the backend that says so."""
+    if answer is not None and answer.error:
+        return {device: Availability(False, answer.error) for device in devices}
+    known = {} if answer is None else answer.available.get(backend.name, {})
+    return {
+        device: known[device] if device in known else availability(backend, device)
+        for device in devices
+    }
+
+
+def availability(backend: Backend, device: str) -> Availability:
+    """What a backend says; an error of its own is a reason, too."""
+    interrupts = Interrupts()
+    try:
+        with interrupts:
+            return backend.availability(device)
+    except BaseException as error:
+        if interrupts.received:
+            raise
+        # A backend may come from anywhere; the others are asked all the same.
+        return Availability(False, f"asking failed: {type(error).__name__}: {one_line(error)}")
+
+
+# -- one framework, in a process of its own
+
+
+def ask_process(request: Request, seconds: float = PATIENCE) -> Answer:
+    """Ask about one framework in a process of its own."""
+    name = request.framework
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder) / "answer.json"
+        question = json.dumps(asdict(request))
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "bench.machine.survey", question, str(answer)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                timeout=seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return Answer(error=f"{name} did not start within {seconds:.0f} s; try `import {name}`")
+        if not answer.exists():
+            return Answer(error=f"importing {name} {_death(done.returncode, done.stderr)}")
+        return _answer(json.loads(answer.read_text(encoding="utf-8")))
+
+
+def _death(code: int, said: bytes) -> str:
+    if code == -signal.SIGILL:
+        return (
+            "ends the process with an illegal instruction: it was built for a newer processor than "
+            "this one; install a build for this processor"
+        )
+    lines = said.decode(errors="replace").strip().splitlines()
+    last = f", saying: {lines[-1].strip()[:200]}" if lines else ""
+    how = f"with signal {-code}" if code < 0 else f"with exit code {code}"
+    return f"ends the process {how}{last}; reinstall it"
+
+
+def _answer(data: Mapping[str, object]) -> Answer:
+    available = data["available"]
+    assert isinstance(available, dict)
+    return Answer(
+        version=None if data["version"] is None else str(data["version"]),
+        error=str(data["error"]),
+        available={
+            backend: {device: Availability(**each) for device, each in on.items()}
+            for backend, on in available.items()
+        },
+    )
+
+
+def answer_here(request: Request) -> Answer:
+    """Answer in this process, which imports the framework."""
+    try:
+        loaded = importlib.import_module(request.module)
+    except Exception as error:
+        # An extension module can raise anything at all when its libraries do not fit.
+        return Answer(
+            error=f"{request.framework} is installed but cannot be imported "
+            f"({type(error).__name__}: {one_line(error)}); reinstall it"
+        )
+    version = getattr(loaded, "__version__", None)
+    return Answer(
+        version=None if version is None else str(version),
+        available={
+            name: {device: availability(get_backend(name), device) for device in request.devices}
+            for name in request.backends
+        },
+    )
+
+
+def _main(question: str, answer: str) -> None:
+    asked = json.loads(question)
+    request = Request(
+        asked["framework"], asked["module"], tuple(asked["backends"]), tuple(asked["devices"])
+    )
+    place = Path(answer)
+    # Renamed when it is whole: a process that dies while it writes has not answered.
+    part = place.with_suffix(".part")
+    part.write_text(json.dumps(asdict(answer_here(request))), encoding="utf-8")
+    part.replace(place)
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

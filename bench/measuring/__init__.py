@@ -1,0 +1,6 @@
+"""One group of cases in this process: proven equal, timed, weighed, and held against the roofs.
+
+Others take: ``group`` (measure one) with its ``outcomes``, ``recorder`` (a suite's groups, each
+finished case on disk), ``equivalence`` (the gate), ``timing`` (blocks and stopping), ``memory``,
+``energy`` and ``roofs``; ``warnings`` say what about the machine would make times doubtful.
+"""

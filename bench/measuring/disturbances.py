@@ -1,0 +1,97 @@
+"""What on the machine made one process's times doubtful."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from bench.judging import steady
+from bench.judging.trust import WIDE
+from bench.machine import devices
+from bench.machine.disturbance import Disturbance
+from bench.measuring.series import Series, Stopped
+from bench.results.schema import Reason
+
+BUSY = 0.1
+"""Part of the machine's processors that others may keep busy. A tenth is what a desktop does at
+rest; more takes away caches and, in bursts, processors."""
+
+
+CLOCK_CHANGE = 0.2
+"""A CPU that runs this much faster or slower at the end than at the start has left the state it was
+measured in; single readings scatter by some per cent."""
+
+
+HOT_SHARE = 0.01
+"""Part of the time for which a GPU may be slowed down by heat."""
+
+
+def validity(
+    series: Series, disturbance: Disturbance, threads: Sequence[str], device: str
+) -> Iterable[Reason]:
+    """Every reason not to trust a measurement; none if it is valid."""
+    more_time = "give it more time: --lstm-budget SECONDS"
+    quiet = "close what else runs, or measure on a machine of its own"
+    count = len(series.blocks)
+    width = steady.relative_half_width(series.samples)
+    if count < steady.FEWEST_SAMPLES:
+        yield Reason(
+            "few_samples",
+            f"{count} sample{'s' if count > 1 else ''}: "
+            f"a median has no 95% interval under {steady.FEWEST_SAMPLES}",
+            more_time,
+        )
+    elif width > WIDE:
+        advice = more_time if series.stopped is Stopped.TIME else quiet
+        yield Reason(
+            "wide_interval",
+            f"the median's interval is ±{width:.1%}, over ±{WIDE:.0%}",
+            advice,
+        )
+    if series.steady is False:
+        yield Reason(
+            "not_steady",
+            "the earlier and the later half of the samples differ: no steady state",
+            f"{more_time}; if it stays, {quiet}",
+        )
+    processors = disturbance.processors
+    if disturbance.others is not None and disturbance.others > BUSY * processors:
+        who = f" ({', '.join(disturbance.culprits)})" if disturbance.culprits else ""
+        yield Reason(
+            "busy",
+            f"others kept {disturbance.others:.1f} of {processors} processors busy{who}",
+            quiet,
+        )
+    if disturbance.swapped:
+        yield Reason(
+            "swap",
+            f"the machine swapped {disturbance.swapped / 1e6:.1f} MB meanwhile",
+            "free some memory, or choose a smaller case",
+        )
+    if device == "cpu":
+        if disturbance.cpu_throttled:
+            yield Reason(
+                "throttled",
+                f"the CPU slowed itself down {disturbance.cpu_throttled} times because of heat",
+                "cool it, or use fewer threads: --lstm-threads N",
+            )
+        change = disturbance.clock_change
+        if change is not None and abs(change - 1) > CLOCK_CHANGE:
+            yield Reason(
+                "clock",
+                f"the CPU's clock at the end was {change:.2f} times that at the start",
+                "fix the clock: cpupower frequency-set -g performance, and switch turbo off",
+            )
+        if threads:
+            yield Reason(
+                "threads",
+                f"more threads than usable processors: {', '.join(threads)}",
+                "set --lstm-threads to the number of processors, or fewer",
+            )
+    else:
+        hot = disturbance.gpu_throttled.get(devices.gpu_index(device), 0.0)
+        if hot > HOT_SHARE * disturbance.seconds:
+            yield Reason(
+                "throttled",
+                f"the GPU was slowed down by heat for {hot:.1f} of {disturbance.seconds:.1f} s",
+                "cool it, or lower its clock: nvidia-smi -lgc",
+            )

@@ -1,0 +1,174 @@
+"""From the cases of one group to their results: the gate first, then the clock.
+
+A case ends as ``Measured`` or as ``Unmeasured`` with a reason; whatever a backend raises becomes
+the result of its own case and of no other. This room knows nothing of pytest and writes no file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bench.machine.disturbance import between
+from bench.machine.guard import EscapedError
+from bench.measuring import energy, memory, roof, roofs, timing
+from bench.measuring.disturbances import validity
+from bench.measuring.outcomes import FAILED, Measured, Result, Unmeasured, failed
+from bench.measuring.preparing import Bench, Prepared, ignored_deprecations, prepare
+from bench.measuring.series import Broken, Plan, Series
+from bench.suites.cases import Case
+
+
+def measure_group(
+    cases: Sequence[Case], plan: Plan, seed: int = 0, bench: Bench | None = None
+) -> dict[str, Result]:
+    """Measure cases that do the same work on the same device: a result for each case id.
+
+    seed: of the weights and the inputs, the same for all (``plan`` has one of its own).
+
+    Each is built, called once and judged before any is timed; those that pass are then timed in
+    alternating blocks.
+    """
+    bench = bench or Bench()
+    with bench.interrupts, bench.output or contextlib.nullcontext():
+        return _measure_group(cases, plan, seed, bench)
+
+
+def _measure_group(cases: Sequence[Case], plan: Plan, seed: int, bench: Bench) -> dict[str, Result]:
+    with ignored_deprecations():
+        ready: dict[str, Prepared] = {}
+        took: dict[str, float] = {}
+        results: dict[str, Result] = {}
+        for case in cases:
+            bench.announce((case,))
+            begun = bench.clock.now()
+            prepared = prepare(case, seed, bench)
+            took[case.id] = bench.clock.now() - begun
+            if isinstance(prepared, Prepared):
+                ready[case.id] = prepared
+            else:
+                results[case.id] = prepared
+        if ready:
+            bench.announce([case for case in cases if case.id in ready])
+        before = bench.activity()
+        begun = bench.clock.now()
+        timed = timing.measure(
+            {name: each.step for name, each in ready.items()},
+            plan,
+            bench.clock,
+            {name: each.guard for name, each in ready.items()},
+        )
+        timing_each = (bench.clock.now() - begun) / max(1, len(ready))
+        disturbance = between(before, bench.activity())
+    threads = bench.too_many_threads() if ready else ()
+    for case in cases:
+        if case.id not in ready:
+            continue
+        prepared, series = ready[case.id], timed[case.id]
+        if isinstance(series, Broken):
+            results[case.id] = failed(series.error, series.during)
+            continue
+        begun = bench.clock.now()
+        wrong = judge_last(case, prepared, series, seed, bench)
+        judging = prepared.judging + bench.clock.now() - begun
+        if wrong is not None:
+            results[case.id] = wrong
+        else:
+            results[case.id] = under_roofs(
+                case,
+                Measured(
+                    series=series,
+                    build=prepared.build,
+                    first_use=prepared.first_use,
+                    gate=prepared.gate,
+                    evidence=prepared.evidence,
+                    judging=judging,
+                    looking=prepared.looking,
+                    timing=timing_each,
+                    starting=prepared.starting,
+                    reasons=tuple(validity(series, disturbance, threads, case.device)),
+                ),
+                bench,
+            )
+    # All that takes part in no comparison of times comes when none is taken any more.
+    with ignored_deprecations():
+        for case in cases:
+            found = results[case.id]
+            if isinstance(found, Measured):
+                found = with_needs(case, found, ready[case.id], seed, took[case.id], bench)
+                results[case.id] = replace(found, remarks=tuple(ready[case.id].guard.remarks))
+    return {case.id: results[case.id] for case in cases}
+
+
+def judge_last(
+    case: Case, prepared: Prepared, series: Series, seed: int, bench: Bench
+) -> Unmeasured | None:
+    """Why what a case computed while it was timed is wrong; None if it is right.
+
+    The gate has judged the same function before; this is for what it does only when it is timed.
+    """
+    if series.last is None or prepared.model is None:
+        return None
+    during = "while what it computed in the last timed call was judged"
+    try:
+        with ignored_deprecations(), prepared.guard:
+            result = bench.gate_last(
+                prepared.model, case.workload, seed, series.last.inputs, series.last.results
+            )
+    except Exception as error:
+        return failed(error, during)
+    if result.passed:
+        return None
+    return Unmeasured(
+        FAILED,
+        f"what was timed does not compute what the reference computes: {result.describe()}",
+        "it was right before it was timed; its time would be that of another function",
+    )
+
+
+def under_roofs(case: Case, measured: Measured, bench: Bench) -> Result:
+    """With how near it came to its device's roofs; a failure if it is past all that is possible."""
+    if bench.roofs is None:
+        return measured
+    seconds = statistics.median(measured.series.samples)
+    start = bench.clock.now()
+    try:
+        with ignored_deprecations():
+            figures = bench.roofs.figures(
+                case, seconds, bench.threads, bench.frameworks(case.device)
+            )
+    except roofs.AccountingError as error:
+        return Unmeasured(
+            FAILED,
+            str(error),
+            "it was not waited for, did less than it should, or used more threads than it was to; "
+            "if none of these, the roof is too low: please report it",
+        )
+    reasons = (*measured.reasons, *roof.doubts(figures))
+    roofing = bench.clock.now() - start
+    return replace(measured, roofs=figures, roofing=roofing, reasons=reasons)
+
+
+def with_needs(
+    case: Case, measured: Measured, prepared: Prepared, seed: int, took: float, bench: Bench
+) -> Measured:
+    """With the memory and the energy that it needs. took: seconds to prepare it."""
+    on_cpu = case.device == "cpu"
+    if on_cpu and bench.resident is None:
+        return measured
+    bench.announce((case,))  # it is watched for this apart: its time limit begins anew
+    if not on_cpu:
+        seconds = statistics.median(measured.series.samples)
+        try:
+            with prepared.guard:
+                used = bench.energy(prepared.step, case.device, seconds)
+        except EscapedError as escaped:
+            used = energy.unknown(f"{type(escaped.error).__name__} while it was measured")
+        return replace(measured, memory=prepared.memory, energy=used)
+    assert bench.resident is not None
+    first = prepared.build + prepared.first_use.trace + prepared.first_use.first_call
+    left = None if bench.case_limit is None else bench.case_limit - took
+    held = bench.resident(case, seed, memory.time_limit(first, left))
+    return replace(measured, memory=held)

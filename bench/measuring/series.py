@@ -1,0 +1,82 @@
+"""What timing is told and what it gives back: a plan, and a series of samples or what broke it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from lstm_impl.backend import Results
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how well one group is measured.
+
+    seconds: for each member, warm-up included; together they share the time of all, since a round
+        takes one block of each. One round is always made.
+    precision: how far the median's 95% interval may reach, relative to the median, for a member to
+        be known well enough.
+    seed: of the order of the members within each round.
+    """
+
+    seconds: float
+    precision: float = 0.01
+    seed: int = 0
+
+
+class Stopped(StrEnum):
+    """Why no more samples were taken."""
+
+    PRECISE = "precise"
+    TIME = "time"
+    ROUNDS = "rounds"
+
+
+@dataclass(frozen=True)
+class Last:
+    """What the last call of a block computed, and on which of the step's inputs."""
+
+    inputs: int
+    results: Results
+
+
+@dataclass(frozen=True)
+class Series:
+    """What was measured of one step.
+
+    calls: of the step in one block.
+    blocks: seconds of each block, its wait included.
+    rounds: the alternating round that each block was taken in; blocks of two members with the same
+        round are a pair.
+    warmup: seconds per step of the blocks that were made before, in order.
+    stopped: why there are no more blocks.
+    steady: whether the two halves of the blocks agree; None if there are too few to tell.
+    synchronize: seconds that waiting takes when there is nothing to wait for.
+    last: what the last call in a block computed, for who wants to judge it; None if the step cannot
+        show it.
+    """
+
+    calls: int
+    blocks: tuple[float, ...]
+    rounds: tuple[int, ...]
+    warmup: tuple[float, ...]
+    stopped: Stopped
+    steady: bool | None
+    synchronize: float
+    last: Last | None = None
+
+    @property
+    def samples(self) -> tuple[float, ...]:
+        """Seconds per step, one for each block."""
+        return tuple(block / self.calls for block in self.blocks)
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A step raised while it was measured: it has no times.
+
+    during: when, in words.
+    """
+
+    error: Exception
+    during: str

@@ -1,0 +1,270 @@
+"""How a plot is drawn: panels of bars, one a shape and a line a backend, and the roofline.
+
+What is said is said without colour too: a star is before the name of what is FASTER than all
+others, a bar of what is INVALID is hatched and says so, and the number stands beside its bar. This
+room knows matplotlib through ``drawing``, and finished plots.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.judging.rows import Row
+from bench.judging.verdict import Verdict
+from bench.reporting.plot import SETUP, Plot, setup_parts
+from bench.reporting.roofline_picture import backend_names, roofline, title
+from bench.telling import drawing
+from bench.telling.drawing import Axes, Figure
+from bench.telling.marks import DOUBTFUL, FASTEST, RATIO_INTERVAL, TIME_INTERVAL
+from bench.telling.quantities import percent, rate, ratio, seconds, shape_words
+
+MOST_PANELS = 24
+"""More are no picture of a page; --case, --mode and --device choose."""
+
+
+_COLUMN = 1.4  # inches that a panel needs beside the names
+
+
+_BAR, _HEAD = 0.19, 0.78  # inches
+
+
+_ENTRY = 1.75  # inches of a legend's column, of the parts of a setup
+
+
+_NAME = 26  # letters of a backend
+
+
+_PARTS = (("#0B3C6F", ""), ("#FFFFFF", "...."), ("#6FA8D6", ""))  # of a setup: colour and hatch
+
+
+_FIRST, _OTHER, _BASE, _HOLLOW = "#0B3C6F", "#6FA8D6", "#9A9A9A", "#F2F2F2"
+
+
+def picture(plot: Plot, kind: str) -> bytes:
+    """The plot as a PNG, SVG or PDF file."""
+    with drawing.style():
+        figure = roofline(plot) if plot.what == "roofline" else _bars(plot)
+        return drawing.encoded(figure, kind)
+
+
+# Bars
+
+
+@dataclass(frozen=True)
+class _Bar:
+    """A bar and its whiskers, in the axis's unit; text: beside it."""
+
+    value: float
+    low: float
+    high: float
+    text: str
+
+
+def _bars(plot: Plot) -> Figure:
+    groups: dict[str, dict[str, Row]] = {}
+    for row in plot.rows:
+        groups.setdefault(row.case.group, {})[row.case.backend] = row
+    shown = list(groups.values())[:MOST_PANELS]
+    names = backend_names(plot, [row for panel in shown for row in panel.values()])
+    longest = max(len(drawing.label(name, _NAME)) for name in names)
+    beside = 0.25 + 0.062 * longest
+    columns = max(1, min(len(shown), 4, int((plot.width - beside) / _COLUMN)))
+    # Rows of one length look best: 6 panels are 3 and 3, not 4 and 2.
+    lines = math.ceil(len(shown) / columns)
+    columns = math.ceil(len(shown) / lines)
+    height = lines * (_HEAD + _BAR * len(names) + 0.2) + 1.1
+    figure = drawing.figure(plot.width, height)
+    title(figure, plot, _bars_title(plot, len(groups) - len(shown)))
+    grid = figure.subplots(lines, columns, squeeze=False)
+    for number, panel in enumerate(shown):
+        axes = grid[number // columns][number % columns]
+        _panel(axes, plot, panel, names, named=number % columns == 0)
+    for axes in grid.flatten()[len(shown) :]:
+        axes.set_axis_off()
+    if plot.what == "setup":
+        from matplotlib.patches import Patch
+
+        handles = [
+            Patch(facecolor=colour, hatch=hatch, edgecolor=drawing.INK, linewidth=0.5, label=word)
+            for (colour, hatch), word in zip(_PARTS, SETUP.values(), strict=True)
+        ]
+        ncols = max(1, int(plot.width / _ENTRY))
+        if told := _below(plot, shown):
+            handles.append(Patch(alpha=0, label=told))
+        figure.legend(handles=handles, loc="outside lower left", ncols=ncols, frameon=False)
+    else:
+        told = _below(plot, shown)
+        figure.supxlabel(told, fontsize=7, x=0.01, ha="left", color=drawing.SUBTLE)
+    return figure
+
+
+def _bars_title(plot: Plot, left_out: int) -> str:
+    told = plot.kind.title
+    if plot.what == "speedup":
+        told += f" over {drawing.label(plot.section.baseline, 40)}"
+    if left_out:
+        told += f" (of {MOST_PANELS} shapes; {left_out} more not drawn)"
+    return told
+
+
+def _stars(plot: Plot) -> bool:
+    """Whether it is about speed, so that the fastest has a star."""
+    return plot.what in ("throughput", "speedup")
+
+
+def _below(plot: Plot, panels: Sequence[dict[str, Row]]) -> str:
+    """How to read it."""
+    rows = [row for panel in panels for row in panel.values()]
+    words = []
+    if _stars(plot):
+        words.append("the longer the faster")
+        interval = {"throughput": TIME_INTERVAL, "speedup": RATIO_INTERVAL}[plot.what]
+        alone = plot.what == "throughput" and any(len(row.runs) == 1 for row in rows)
+        words.append(f"whiskers: {interval}{' of one process alone' if alone else ''}")
+    if _stars(plot) and any(row.fastest for row in rows):
+        words.append(f"{FASTEST} FASTER than each of the others")
+    if plot.what == "throughput" and any(row.validity.of_time for row in rows):
+        words.append(f"{DOUBTFUL} doubtful as a time")
+    if plot.what != "setup":
+        if any(_spoilt(plot, row) for row in rows):
+            words.append("hatched: INVALID, not to be trusted")
+        words.append(f"grey: {drawing.label(plot.section.baseline, 40)}")
+    elif any(_spoilt(plot, row) for row in rows):
+        words.append("INVALID: not to be trusted")
+    lines = [""]
+    for word in words:
+        if lines[-1] and len(lines[-1]) + len(word) > plot.width * 17:
+            lines.append("")
+        lines[-1] += f" · {word}" if lines[-1] else word
+    return "\n".join(lines)
+
+
+def _panel(
+    axes: Axes, plot: Plot, panel: dict[str, Row], names: Sequence[str], *, named: bool
+) -> None:
+    first = next(iter(panel.values()))
+    case = first.case
+    words = shape_words(case)
+    last = f"{case.workload.mode}, {case.spec.dtype}"
+    if len({row.case.device for row in plot.rows}) > 1:
+        last += f", {drawing.label(case.device, 12)}"
+    if case.workload.window is not None:
+        words.append(f"windows of {case.workload.window}")
+    axes.set_title("\n".join([*words, last]), loc="left", fontsize=7)
+    places = {name: place for place, name in enumerate(names)}
+    if plot.what == "setup":
+        reach = _setup_bars(axes, panel, places)
+    else:
+        reach = _value_bars(axes, plot, panel, places)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlim(0, reach)
+    # Before a name stands a star where it won in this panel; on inner panels only the star.
+    labels = []
+    for name in names:
+        won = _stars(plot) and name in panel and panel[name].fastest
+        star = f"{FASTEST} " if won else ""
+        labels.append(star + drawing.label(name, _NAME) if named else star)
+    axes.set_yticks(range(len(names)), labels, fontsize=7)
+    axes.tick_params(axis="y", length=0, pad=2)
+    axes.locator_params(axis="x", nbins=3)
+    axes.tick_params(axis="x", labelsize=6.5)
+    if plot.what == "throughput":
+        axes.xaxis.set_major_formatter(lambda value, _: rate(value) if value else "0")
+
+
+def _value_bars(axes: Axes, plot: Plot, panel: dict[str, Row], places: dict[str, int]) -> float:
+    """Draw them, and return how far the axis must reach for bars, whiskers and words."""
+    bars = {name: bar for name, row in panel.items() if (bar := _bar(plot, row)) is not None}
+    longest = max((bar.value for bar in bars.values()), default=1.0)
+    # A whisker of one process reaches far: beyond twice the longest bar it leaves the panel.
+    most = max((min(bar.high, 2 * longest) for bar in bars.values()), default=1.0) or 1.0
+    for name, bar in bars.items():
+        row, place = panel[name], places[name]
+        axes.barh(place, bar.value, **_look(plot, row))
+        if bar.high > bar.low:
+            # Black on white, so that it is seen on a dark bar too.
+            for colour, width in (("white", 2.4), ("black", 0.9)):
+                axes.plot([bar.low, bar.high], [place, place], color=colour, linewidth=width)
+                for end in (bar.low, bar.high):
+                    across = [place - 0.18, place + 0.18]
+                    axes.plot([end, end], across, color=colour, linewidth=width)
+        end = min(max(bar.value, bar.high), most)
+        words = f"{bar.text}{' INVALID' if _spoilt(plot, row) else ''}"
+        axes.text(end + 0.03 * most, place, words, va="center", fontsize=6.5)
+    if plot.what == "speedup":
+        axes.axvline(1.0, color="black", linewidth=0.9, linestyle=(0, (3, 2)))
+    # Some letters fit into the part beyond the longest whisker.
+    return (2.1 if plot.what == "speedup" else 1.75) * most
+
+
+def _spoilt(plot: Plot, row: Row) -> bool:
+    """Whether what this plot shows of a row is not to be trusted: its ratio, or all of it."""
+    return bool(row.invalid) or (plot.what == "speedup" and not row.trusted)
+
+
+def _look(plot: Plot, row: Row) -> dict[str, object]:
+    look: dict[str, object] = {"height": 0.72, "edgecolor": drawing.INK, "linewidth": 0.5}
+    if _spoilt(plot, row):
+        return {**look, "facecolor": _HOLLOW, "hatch": "/////"}
+    if row.case.backend == plot.section.baseline:
+        return {**look, "facecolor": _BASE}
+    return {**look, "facecolor": _FIRST if _stars(plot) and row.fastest else _OTHER}
+
+
+def _bar(plot: Plot, row: Row) -> _Bar | None:
+    """What is drawn of a row, None where it lacks that."""
+    if plot.what == "throughput":
+        assert row.interval is not None
+        batch = row.case.workload.batch
+        value = batch / row.time
+        words = f"{DOUBTFUL if row.validity.of_time else ''}{rate(value)}"
+        return _Bar(value, batch / row.interval.high, batch / row.interval.low, words)
+    if plot.what == "speedup":
+        if row.case.backend == plot.section.baseline:
+            return _Bar(1.0, 1.0, 1.0, "")
+        found = row.to_baseline
+        if found is None:
+            return None
+        value = 1 / found.ratio.mid
+        high = 1 / found.ratio.low if found.ratio.low > 0 else math.inf
+        words = f"{ratio(value)}×"
+        if found.verdict is not Verdict.FASTER:
+            words += f" {found.verdict}"
+            if found.verdict is Verdict.UNCLEAR and found.spread is not None:
+                words += f" ({percent(found.spread)})"
+        return _Bar(value, 1 / found.ratio.high, high, words)
+    peak = row.memory.get("peak_bytes")
+    if peak is None:
+        return None
+    return _Bar(peak / 2**20, peak / 2**20, peak / 2**20, f"{peak / 2**20:.3g} MiB")
+
+
+def _setup_bars(axes: Axes, panel: dict[str, Row], places: dict[str, int]) -> float:
+    parts = {name: setup_parts(row) for name, row in panel.items()}
+    longest = max((sum(found.values()) for found in parts.values()), default=1.0) or 1.0
+    size, unit = drawing.scale([longest])
+    for index, key in enumerate(SETUP):
+        for name, found in parts.items():
+            if key in found:
+                before = sum(found[each] for each in list(SETUP)[:index] if each in found)
+                axes.barh(
+                    places[name],
+                    found[key] / size,
+                    left=before / size,
+                    height=0.72,
+                    facecolor=_PARTS[index][0],
+                    hatch=_PARTS[index][1],
+                    edgecolor=drawing.INK,
+                    linewidth=0.5,
+                )
+    for name, found in parts.items():
+        whole = sum(found.values())
+        if found:
+            told = seconds(whole) + (" INVALID" if panel[name].invalid else "")
+            axes.text(
+                (whole + 0.03 * longest) / size, places[name], told, va="center", fontsize=6.5
+            )
+    axes.set_xlabel(unit, fontsize=7)
+    return 1.5 * longest / size

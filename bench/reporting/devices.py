@@ -1,0 +1,108 @@
+"""Which device is faster, in a sentence: each with its fastest backend on the shapes they share.
+
+For devices of one machine in one session; ``bench.compare devices`` also compares machines, and has
+the map of where one starts to win. This room knows a section's tables and makes plain strings.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from bench.judging.ratios import Comparison, compare_all, geometric_mean
+from bench.judging.rows import KINDS, Row, Section
+from bench.judging.verdict import Verdict
+from bench.judging.within import RunSamples
+from bench.telling.inert import LONGEST_NAME, clean
+from bench.telling.quantities import count, listed, times_as, times_bounds
+from bench.telling.verdict_words import verdict_words
+
+_MOST = 6
+"""More sentences than this are a wall."""
+
+
+def sentences(section: Section) -> list[str]:
+    """A sentence for each device but the first, in each mode, over the work both measured.
+
+    ``gpu:0 or cpu, inference: gpu:0 is 5.20 times as fast as cpu (4.91–5.47, FASTER) over 6 shapes,
+    each with its fastest backend there (cudnn, keras)``
+    """
+    kinds: dict[tuple[str, str], dict[str, dict[str, Row]]] = {}
+    for table in section.tables:
+        fastest = kinds.setdefault((table.kind, table.mode), {}).setdefault(table.device, {})
+        for group in table.groups:
+            timed = [row for row in group if row.measured]
+            best = min(timed, key=lambda row: (bool(row.validity.unpaired), row.time))
+            fastest[best.case.on("any").group] = best
+    found = [
+        _sentence(f"{_name(new)} or {_name(base)}, {_what(kind, mode)}", base, new, kind, pairs)
+        for (kind, mode), devices in kinds.items()
+        for base, new, pairs in _pairs(devices)
+    ]
+    more = len(found) - _MOST
+    if more > 0:
+        told = f"And {count(more, 'more pair')} of devices: python -m bench.compare devices."
+        found = [*found[:_MOST], told]
+    return found
+
+
+_Pairs = Sequence[tuple[Row, Row]]  # the new device's fastest and the base's, of the same work
+
+
+def _pairs(devices: Mapping[str, Mapping[str, Row]]) -> list[tuple[str, str, _Pairs]]:
+    """Each device against the first, if they share work; (base, new, pairs)."""
+    found: list[tuple[str, str, _Pairs]] = []
+    base, *others = devices
+    for new in others:
+        shared = [
+            (devices[new][work], row) for work, row in devices[base].items() if work in devices[new]
+        ]
+        if shared:
+            found.append((base, new, shared))
+    return found
+
+
+def _sentence(start: str, base: str, new: str, kind: str, pairs: _Pairs) -> str:
+    # Devices are never measured in turn: rounds of theirs are no pairs.
+    ratios = compare_all([(_unpaired(one), _unpaired(other)) for one, other in pairs])
+    whole = ratios[0] if len(ratios) == 1 else geometric_mean(ratios)
+    noun = "window" if kind == KINDS[1] else "shape"
+    over = f" over {count(len(pairs), noun)}" if len(pairs) > 1 else ""
+    who = " and ".join(_backends([pair[side] for pair in pairs]) for side in (0, 1))
+    told = f"{start}: {_lead(whole, base, new)}{over}, each with its fastest backend ({who})."
+    doubtful = sum(bool(row.validity.unpaired) for pair in pairs for row in pair)
+    if doubtful:
+        told += f" Do not rely on it: of its {2 * len(pairs)} measurements, {doubtful} INVALID."
+    verdicts = Counter(ratio.verdict for ratio in ratios)
+    if len(verdicts) > 1:
+        parts = [f"{verdicts[each]} {each}" for each in Verdict if verdicts[each]]
+        told += (
+            f" By {noun}, {_name(new)} is: {listed(parts)}; python -m bench.compare devices says "
+            "where."
+        )
+    return told
+
+
+def _lead(found: Comparison, base: str, new: str) -> str:
+    ratio = found.ratio
+    told = f"{_name(new)} is {times_as(ratio.mid)} as {_name(base)}"
+    return f"{told} ({times_bounds(ratio.mid, ratio.low, ratio.high)}, {verdict_words(found)})"
+
+
+def _backends(rows: Sequence[Row]) -> str:
+    names = Counter(row.case.backend for row in rows)
+    told = [_name(backend) for backend, _ in names.most_common()]
+    more = " or others" if len(told) > 3 else ""
+    return f"{' or '.join(told[:3])}{more} on {_name(rows[0].case.device)}"
+
+
+def _what(kind: str, mode: str) -> str:
+    return f"{mode} in windows" if kind == KINDS[1] else mode
+
+
+def _unpaired(row: Row) -> list[RunSamples]:
+    return [RunSamples(run.run, run.samples) for run in row.runs]
+
+
+def _name(text: str) -> str:
+    return clean(text, LONGEST_NAME)

@@ -1,0 +1,84 @@
+"""The report as Markdown, for a README or a pull request: GitHub's dialect, text escaped.
+
+This room knows the report and Markdown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bench.judging.rows import KINDS, Report, Section, Table
+from bench.reporting.sentences import findings
+from bench.reporting.tables import parts, work_words
+from bench.telling.headings import heading, machine, method, title
+from bench.telling.inert import LONGEST_SENTENCE, code
+from bench.telling.inert import markdown as inert
+from bench.telling.marks import mark, notes
+
+
+def markdown(report: Report) -> str:
+    """The whole report."""
+    blocks = [block for section in report.sections for block in _section(section)]
+    if report.notes:
+        blocks.append(_list(f"note: {escaped(note)}" for note in report.notes))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _section(section: Section) -> list[str]:
+    blocks = [f"## {escaped(heading(section))}"]
+    blocks.append(
+        _list(
+            # What must not be overlooked is bold up to its colon.
+            f"**{escaped(subject)}**{escaped(colon + rest)}"
+            if finding.loud or finding.answer
+            else escaped(finding.text)
+            for finding in findings(section)
+            for subject, colon, rest in [finding.text.partition(":")]
+        )
+    )
+    for table in section.tables:
+        if table.groups:
+            blocks += [f"### {escaped(title(table))}", _table(table)]
+    told = [*(f"{each}." for each in notes(section.rows)), *method(section)]
+    told += [f"{label}: {text}" for label, text in machine(section)]
+    if told:
+        blocks.append(_list(escaped(each) for each in told))
+    return blocks
+
+
+def _table(table: Table) -> str:
+    told = parts(table)
+    head = ["window" if table.kind == KINDS[1] else "shape", "backend"]
+    lines = [
+        line([*head, *(escaped(part.heading) for part in told)]),
+        line(["---", "---", *("---:" if part.right else "---" for part in told)]),
+    ]
+    for group in table.groups:
+        words = work_words(group[0], table)
+        work = escaped(", ".join(words))
+        if table.kind == KINDS[0]:
+            work = f"{escaped(', '.join(words[:-1]))} {code(words[-1])}"
+        for row in group:
+            sign = mark(row)
+            cells = [escaped(part.text(row).strip()) for part in told]
+            backend = code(row.case.backend)
+            if sign:
+                backend, cells[0] = f"**{backend}** {sign}", f"**{cells[0]}**"
+            # The shape stands only in the first line of its backends.
+            shape = work if row is group[0] else ""
+            lines.append(line([shape, backend, *cells]))
+    return "\n".join(lines)
+
+
+def line(cells: Iterable[str]) -> str:
+    """A line of a table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def _list(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {each}" for each in lines)
+
+
+def escaped(text: str) -> str:
+    """A sentence that Markdown does not act on."""
+    return inert(text, LONGEST_SENTENCE)

@@ -1,0 +1,296 @@
+"""The report as one page that needs nothing else: no network, and for what it says no script.
+
+The answers in sentences first, then the tables, what has no time, the machine. Everything that
+comes from a file is escaped, and the page's own policy forbids requests, and every script but those
+that ``page.explorer`` adds, should anything slip through. This module knows the report, HTML and
+the page's style.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from bench.judging.rows import KINDS, Report, Row, Section, Table
+from bench.judging.trust import Doubt
+from bench.reporting.sentences import Finding, findings
+from bench.reporting.tables import parts, work_words
+from bench.telling.headings import heading, machine, method, name, title
+from bench.telling.inert import LONGEST_SENTENCE
+from bench.telling.inert import markup as inert
+from bench.telling.machines import details
+from bench.telling.marks import FASTEST, mark, notes
+from bench.telling.quantities import count
+
+# A page of more rows than these is slow on a phone; CSV has every case.
+_MOST_SKIPPED = 1000
+_MOST_ROWS = 1500
+_FEWEST_ROWS = 20  # of each table, however many tables there are
+
+_STYLE = """
+:root { color-scheme: light dark; --back: #fff; --text: #1b1b1b; --dim: #565656; --line: #c9c9c9;
+  --band: #f4f4f4; --bar: #9dbbe0; --good: #0a6330; --bad: #a3161c; --doubt: #735000; }
+@media (prefers-color-scheme: dark) { :root { --back: #141414; --text: #ececec; --dim: #b4b4b4;
+  --line: #4a4a4a; --band: #212121; --bar: #37577f; --good: #82dca0; --bad: #ff9d9d;
+  --doubt: #f0c56c; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 75rem; padding: 1rem; background: var(--back); color: var(--text);
+  font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
+h1 { font-size: 1.6rem; line-height: 1.2; } h2 { font-size: 1.25rem; margin-top: 2.5rem; }
+.answers { padding-left: 1.2rem; } .answers li { margin: .4rem 0; max-width: 60rem; }
+.loud, .loud strong { color: var(--bad); }
+.scroll { overflow-x: auto; margin: 1.5rem 0; } .scroll:focus { outline: 2px solid var(--dim); }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+caption { text-align: left; font-weight: 600; padding: .3rem 0; }
+th, td { padding: .2rem .6rem; text-align: left; vertical-align: top; overflow-wrap: normal; }
+thead th { border-bottom: 2px solid var(--line); font-weight: 600; white-space: nowrap; }
+tbody { border-bottom: 1px solid var(--line); }
+th[scope=rowgroup] { font-weight: 400; min-width: 11rem; }
+th[scope=row] { font-weight: 400; overflow-wrap: anywhere; min-width: 10rem; }
+.right { text-align: right; white-space: nowrap; } .words { white-space: nowrap; }
+.first { background: var(--band); } .first th[scope=row], .first .time { font-weight: 700; }
+.dim { color: var(--dim); } .good { color: var(--good); } .bad { color: var(--bad); }
+.doubt { color: var(--doubt); }
+.bar { display: block; height: .45rem; background: var(--bar); margin-top: .2rem; min-width: 1px; }
+code { font-size: .85em; } dt { font-weight: 600; } dd { margin: 0 0 .4rem; }
+@media (max-width: 40rem) { th, td { padding: .2rem .4rem; font-size: .9rem; }
+  th[scope=rowgroup] { min-width: 5.5rem; } th[scope=row] { min-width: 8rem; } }
+@media print { body { max-width: none; font-size: 9pt; } .scroll { overflow: visible; }
+  tbody { break-inside: avoid; } caption, thead { break-after: avoid; }
+  tbody:first-of-type { break-before: avoid; } .bar { print-color-adjust: exact; } }
+"""
+
+_CLASSES = {"FASTER": "good", "SLOWER": "bad", "UNCLEAR": "doubt", "INVALID": "bad"}
+
+
+@dataclass(frozen=True)
+class Extra:
+    """What is added to the page: HTML after the answers, its style, its data and its scripts.
+
+    data: JSON in which no letter can end an element. script: runs once the page is there. later:
+    scripts by their element's id, which come as text and which ``script`` may run when it wants
+    to; the policy lets no other run.
+    """
+
+    html: str
+    style: str = ""
+    data: str = ""
+    script: str = ""
+    later: Mapping[str, str] = field(default_factory=dict)
+
+
+def page(report: Report, extra: Extra | None = None) -> str:
+    """The whole page."""
+    hosts = dict.fromkeys(name(section.run.host) for section in report.sections)
+    suites = dict.fromkeys(name(section.run.suite) for section in report.sections)
+    about = _escaped(f"{', '.join(suites)} on {', '.join(hosts)}")
+    answers = "\n".join(_answers(section, n) for n, section in enumerate(report.sections))
+    rows = max(_FEWEST_ROWS, _MOST_ROWS // max(1, sum(len(s.tables) for s in report.sections)))
+    numbers = "\n".join(_numbers(section, n, rows) for n, section in enumerate(report.sections))
+    notes = _list(f"<li>{_escaped(note)}</li>" for note in report.notes)
+    extra = extra or Extra("")
+    scripts = [f'<script type="application/json" id="results">{extra.data}</script>']
+    scripts += [
+        f'<script type="text/plain" id="{key}">{text}</script>' for key, text in extra.later.items()
+    ]
+    scripts.append(f"<script>{extra.script}</script>")
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{_policy(extra)}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>LSTM benchmark: {about}</title>
+<style>{_STYLE}{extra.style}</style>
+</head>
+<body>
+<main>
+<h1>Which LSTM backend is fastest?</h1>
+{answers}
+{extra.html}
+{numbers}
+{f"<h2>Notes</h2>{notes}" if report.notes else ""}
+</main>
+{"".join(scripts) if extra.script else ""}
+</body>
+</html>
+"""
+
+
+def _policy(extra: Extra) -> str:
+    """Nothing may be loaded or sent, and only these very scripts may run."""
+    rules = ["default-src 'none'", "style-src 'unsafe-inline'"]
+    if extra.script:
+        texts = (extra.script, *extra.later.values())
+        digests = (base64.b64encode(hashlib.sha256(each.encode()).digest()) for each in texts)
+        allowed = " ".join(f"'sha256-{each.decode()}'" for each in digests)
+        rules += [f"script-src {allowed}", "base-uri 'none'", "form-action 'none'"]
+    return "; ".join(rules)
+
+
+def _answers(section: Section, number: int) -> str:
+    return "\n".join(
+        [
+            f'<section aria-labelledby="s{number}">',
+            f'<h2 id="s{number}">{_escaped(heading(section))}</h2>',
+            _list((_finding(finding) for finding in findings(section)), "answers"),
+            "</section>",
+        ]
+    )
+
+
+def _numbers(section: Section, number: int, rows: int) -> str:
+    tables = [table for table in section.tables if table.groups]
+    key = "".join(f"<p>{_escaped(each)}.</p>" for each in notes(section.rows))
+    facts = "".join(
+        f"<dt>{_escaped(label)}</dt><dd>{_escaped(text)}</dd>"
+        for label, text in (*machine(section), *details(section))
+    )
+    return "\n".join(
+        [
+            f'<section aria-labelledby="s{number}numbers">',
+            f'<h2 id="s{number}numbers">All numbers: {_escaped(heading(section))}</h2>',
+            key if tables else "",
+            *(_table(table, f"s{number}t{index}", rows) for index, table in enumerate(tables)),
+            _doubts(section),
+            _skipped(section, f"s{number}skipped"),
+            "<h3>How to read the numbers</h3>",
+            _list(f"<li>{_escaped(line)}</li>" for line in method(section)),
+            f"<h3>The machine</h3><dl>{facts}</dl>" if facts else "",
+            "</section>",
+        ]
+    )
+
+
+def _finding(finding: Finding) -> str:
+    subject, colon, rest = finding.text.partition(": ")
+    if not (finding.answer or finding.loud):
+        return f"<li>{_escaped(finding.text)}</li>"
+    kind = ' class="loud"' if finding.loud else ""
+    return f"<li{kind}><strong>{_escaped(subject)}</strong>{colon}{_escaped(rest)}</li>"
+
+
+def _table(table: Table, key: str, most: int) -> str:
+    told = parts(table)
+    heads = "".join(
+        f'<th scope="col"{_class("right" if part.right else "")}>{_escaped(part.heading)}</th>'
+        for part in told
+    )
+    work = "window" if table.kind == KINDS[1] else "shape"
+    bodies: list[str] = []
+    left = most
+    for group in table.groups:
+        # A group is shown whole or not at all: who is first is told among all of it.
+        if bodies and len(group) > left:
+            break
+        left -= len(group)
+        slowest = max(row.time for row in group if row.measured)
+        words = work_words(group[0], table)
+        if table.kind == KINDS[0]:
+            words = [*map(_escaped, words[:-1]), f"<code>{_escaped(words[-1])}</code>"]
+        shape = f'<th scope="rowgroup" rowspan="{len(group)}">{"<br>".join(words)}</th>'
+        lines = []
+        for row in group:
+            sign = mark(row)
+            cells = "".join(
+                f"<td{_class(_kinds(text, part.right, index == 0))}>{_escaped(text)}</td>"
+                for index, part in enumerate(told)
+                for text in [part.text(row).strip()]
+            )
+            label = f"{_escaped(name(row.case.backend))} {_sign(sign)}{_bar(row, slowest)}"
+            lines.append(
+                f"<tr{_class('first' if sign else '')}>{shape}"
+                f'<th scope="row">{label}</th>{cells}</tr>'
+            )
+            shape = ""
+        bodies.append(f"<tbody>{''.join(lines)}</tbody>")
+    return (
+        f'<div class="scroll" role="region" tabindex="0" aria-labelledby="{key}">'
+        f'<table><caption id="{key}">{_escaped(title(table))}</caption>'
+        f'<thead><tr><th scope="col">{work}</th><th scope="col">backend</th>{heads}</tr></thead>'
+        f"{''.join(bodies)}</table></div>{_more(len(table.groups) - len(bodies), work)}"
+    )
+
+
+def _kinds(text: str, right: bool, time: bool) -> str:
+    verdict = _CLASSES.get(text.split()[-1], "") if text else ""
+    return " ".join(filter(None, ["right" if right else "words", "time" if time else "", verdict]))
+
+
+def _sign(sign: str) -> str:
+    if not sign:
+        return ""
+    meaning = "FASTER than each other" if sign == FASTEST else "the shortest median, not more"
+    return f'<span role="img" aria-label="{meaning}" title="{meaning}">{sign}</span>'
+
+
+def _bar(row: Row, slowest: float) -> str:
+    """As long as the case takes, against the slowest of its group; the number stands beside it."""
+    if not row.measured:
+        return ""
+    width = f"width:{100 * row.time / slowest:.1f}%"
+    return f'<span class="bar" aria-hidden="true" style="{width}"></span>'
+
+
+def _doubts(section: Section) -> str:
+    kinds: dict[str, list[tuple[Row, tuple[Doubt, ...]]]] = {
+        "{} INVALID, and why": [(row, row.invalid) for row in section.rows],
+        "{} whose ratio is INVALID, and why": [
+            (row, () if row.invalid else row.ratio_doubts) for row in section.rows
+        ],
+        "{} with a doubtful time, and why": [(row, row.validity.of_time) for row in section.rows],
+    }
+    found = []
+    for what, doubted in kinds.items():
+        if rows := [(row, doubts) for row, doubts in doubted if doubts]:
+            items = [
+                f"<li><code>{_escaped(row.case.id)}</code>: "
+                f"{_escaped('; '.join(map(str, doubts)))}</li>"
+                for row, doubts in rows[:_MOST_SKIPPED]
+            ]
+            told = what.format(count(len(rows), "measurement"))
+            more = _more(len(rows) - _MOST_SKIPPED)
+            found.append(f"<details><summary>{told}</summary>{_list(items)}{more}</details>")
+    return "".join(found)
+
+
+def _skipped(section: Section, key: str) -> str:
+    rows = [row for row in section.rows if not row.measured]
+    if not rows:
+        return ""
+    lines = "".join(
+        "<tr>"
+        f'<th scope="row"><code>{_escaped(row.case.id)}</code></th>'
+        f'<td class="words">{_escaped(row.outcome.replace("_", " "))}</td>'
+        f"<td>{_escaped(row.reason)}</td><td>{_escaped(row.advice)}</td></tr>"
+        for row in rows[:_MOST_SKIPPED]
+    )
+    told = f"{count(len(rows), 'case')} without a time, and why"
+    return (
+        f"<details><summary>{told}</summary>"
+        f'<div class="scroll" role="region" tabindex="0" aria-labelledby="{key}">'
+        f'<table><caption id="{key}">{told}</caption><thead><tr><th scope="col">case</th>'
+        '<th scope="col">outcome</th><th scope="col">reason</th><th scope="col">what to do</th>'
+        f"</tr></thead><tbody>{lines}</tbody></table></div>"
+        f"{_more(len(rows) - _MOST_SKIPPED)}</details>"
+    )
+
+
+def _more(number: int, noun: str = "case") -> str:
+    if number <= 0:
+        return ""
+    return f"<p>And {count(number, f'more {noun}')}; --format csv has all of them.</p>"
+
+
+def _list(items: Iterable[str], kind: str = "") -> str:
+    return f"<ul{_class(kind)}>{''.join(items)}</ul>"
+
+
+def _class(kind: str) -> str:
+    return f' class="{kind}"' if kind else ""
+
+
+def _escaped(text: str) -> str:
+    return inert(text, LONGEST_SENTENCE)

@@ -1,0 +1,300 @@
+"""The report in a terminal: sentences first, then tables that fit its width.
+
+Backends stand side by side where there is room for them; else each case is a line, ranked within
+its shape, and columns are left out from the least needed on. A bar is as long as the case takes,
+against the slowest of its shape. Text from files is only ever given to
+Rich as ``Text``, which it takes as it is. This room knows Rich and the report; no results, no
+statistics.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
+
+from rich import box
+from rich.bar import Bar
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table as Grid
+from rich.text import Text
+
+from bench.judging.rows import KINDS, Report, Row, Section, Table
+from bench.reporting.sentences import Finding, findings
+from bench.reporting.tables import Part, parts, work_words
+from bench.telling.headings import heading, machine, method, name, title
+from bench.telling.inert import clean
+from bench.telling.marks import FASTEST, mark, notes
+from bench.telling.quantities import count
+from bench.telling.terminal import text_console
+
+# Wide enough for a whole row, narrow enough for a terminal beside an editor.
+WIDTH = 100
+_NARROWEST_NAME = 16  # of a backend in a line of its own, before columns are left out for it
+# Nobody reads more rows than these, and to lay them out takes longer than to judge them.
+_MOST_ROWS = 1000
+_FEWEST_ROWS = 20  # of each table, however many tables there are
+_LONGEST_HEAD = 20  # of a backend above a column, before it is broken anywhere
+_SHORTEST_BAR, _LONGEST_BAR = 6, 24
+_LESS_THAN_A_BAR = 3  # what is needed as little as this makes room for bars
+
+STYLES = {
+    "FASTER": "green",
+    "SLOWER": "red",
+    "SAME": "cyan",
+    "UNCLEAR": "yellow",
+    "INVALID": "bold red",
+    "failed": "bold red",
+    "crashed": "bold red",
+    "timed out": "bold red",
+    "baseline": "dim",
+}
+WINNER = "bold green"
+
+Draw: TypeAlias = Callable[[Section, Console, int], None]
+"""Prints a section, of each of its tables so many rows at the most."""
+
+# For terminals that have no such letters.
+_PLAIN = str.maketrans(
+    dict(zip("★☆–×·µ─█▉▊▋▌▍▎▏", "*+-x-u-#####---", strict=True)) | {"±": "+-", "∞": "inf"},
+)
+
+
+def show(report: Report, console: Console, draw: Draw | None = None) -> None:
+    """Print the report: each section by ``draw``, or as a whole."""
+    draw = draw or _section
+    if not console.encoding.lower().startswith("utf"):
+        plain = text_console(
+            file=io.StringIO(),
+            width=console.width,
+            force_terminal=console.is_terminal,
+            no_color=console.no_color,
+        )
+        show(report, plain, draw)
+        assert isinstance(plain.file, io.StringIO)
+        text = plain.file.getvalue().translate(_PLAIN)
+        text = text.encode(console.encoding, "replace").decode(console.encoding)
+        console.out(text, end="", highlight=False)
+        return
+    tables = sum(len(section.tables) for section in report.sections)
+    rows = max(_FEWEST_ROWS, _MOST_ROWS // max(1, tables))
+    for number, section in enumerate(report.sections):
+        if number:
+            console.print()
+        draw(section, console, rows)
+    for note in report.notes:
+        console.print(Text(f"note: {clean(note)}", style="dim"))
+
+
+def as_text(report: Report, width: int = WIDTH, draw: Draw | None = None) -> str:
+    """The report as it stands in a file: without colour."""
+    console = text_console(file=io.StringIO(), width=width, no_color=True)
+    show(report, console, draw)
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def as_picture(report: Report, width: int = WIDTH, draw: Draw | None = None) -> str:
+    """The report as it looks in a terminal, in SVG: the same report gives the same picture."""
+    console = text_console(file=io.StringIO(), width=width, record=True, force_terminal=True)
+    show(report, console, draw)
+    command = f"python -m bench.report{' --brief' if draw else ''}"
+    svg = console.export_svg(title=command, unique_id="report")
+    # Rich's own asks a server for a typeface; a picture must not ask anybody.
+    return re.sub(r"@font-face\s*\{.*?\}\s*", "", svg, flags=re.DOTALL)
+
+
+def _section(section: Section, console: Console, rows: int) -> None:
+    console.print(Text(heading(section), style="bold"))
+    for label, text in machine(section):
+        console.print(Text(f"{label}: {text}", style="dim"))
+    console.print()
+    for finding in findings(section):
+        console.print(finding_line(finding))
+    for table in section.tables:
+        if table.groups:
+            console.print()
+            console.print(Text(title(table), style="bold"))
+            shown, left = table.begin(rows)
+            grid = _side_by_side(shown, console.width)
+            for item in [grid] if grid is not None else _ranked(shown, console.width):
+                console.print(item)
+            if left:
+                more = count(left, "more window" if table.kind == KINDS[1] else "more shape")
+                console.print(Text(f"and {more}; --format csv has every case", style="dim"))
+    lines = [*(f"{each}." for each in notes(section.rows)), *method(section)]
+    if lines:
+        console.print()
+    for line in lines:
+        console.print(Text(line, style="dim"))
+
+
+def finding_line(finding: Finding) -> Padding:
+    """A sentence, which stands out as far as it matters."""
+    subject, colon, rest = finding.text.partition(": ")
+    style = "bold red" if finding.loud else "bold" if finding.answer else ""
+    # A sentence's other lines are set in, so that its beginning is seen.
+    text = Text.assemble((subject + colon, style), rest)
+    grid = Grid.grid(padding=0)
+    grid.add_column(width=2)
+    grid.add_column()
+    grid.add_row(Text("!" if finding.loud else "-"), text)
+    return Padding(grid, 0)
+
+
+def _side_by_side(table: Table, width: int) -> Grid | None:
+    """A row a shape, a column a backend; None if the backends do not fit."""
+    told = parts(table)
+    grid = Grid(box=box.SIMPLE, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    work = [work_words(group[0], table) for group in table.groups]
+    headings = [part.heading for part in told]
+    columns = []
+    for backend in table.backends:
+        rows = [_of(group, backend) for group in table.groups]
+        cells = [[_cell(row, part) for part in told] for row in rows]
+        room = max(cell_len(cell.plain) for column in cells for cell in column)
+        # A name is broken where its options begin, and elsewhere only if it is very long.
+        longest = max(cell_len(piece) + 1 for piece in name(backend).split("+"))
+        head = _folded(name(backend), max(room, min(longest, _LONGEST_HEAD)))
+        columns.append((head, cells, max([room, *map(cell_len, head)])))
+    first = max(map(cell_len, (line for lines in work for line in lines)))
+    bars = min(size for *_, size in columns)
+    second = max(map(len, headings))
+    # Every column but the last is followed by the blanks of its padding and its edge.
+    if first + second + sum(size for *_, size in columns) + 2 * (len(columns) + 1) > width:
+        return None
+    grid.add_column("window" if table.kind == KINDS[1] else "shape", no_wrap=True)
+    grid.add_column("", no_wrap=True, style="dim")
+    for head, _, size in columns:
+        grid.add_column(Text("\n".join(head)), justify="right", no_wrap=True, min_width=size)
+    for index, group in enumerate(table.groups):
+        used = [
+            number
+            for number, part in enumerate(told)
+            if any(cells[index][number].plain for _, cells, _ in columns)
+        ]
+        told_here: list[list[RenderableType]] = [
+            [Text(headings[number]), *(cells[index][number] for _, cells, _ in columns)]
+            for number in used
+        ]
+        # Under the times; each column sets it to the right, as it does its numbers.
+        drawn = [
+            Padding(bar(_of(group, backend), group, bars), (0, 0, 0, size - bars))
+            for backend, (*_, size) in zip(table.backends, columns, strict=True)
+        ]
+        if compared(group):
+            told_here.insert(1, ["", *drawn])
+        lines = max(len(work[index]), len(told_here))
+        for line in range(lines):
+            label = work[index][line] if line < len(work[index]) else ""
+            style = "bold" if line == 0 else "dim" if line == len(work[index]) - 1 else ""
+            grid.add_row(
+                Text(label, style=style),
+                *(told_here[line] if line < len(told_here) else ()),
+                end_section=line == lines - 1 and group is not table.groups[-1],
+            )
+    return grid
+
+
+def _ranked(table: Table, width: int) -> Iterable[Grid | Text]:
+    """A line a case, the fastest of a shape first; columns left out that do not fit."""
+    told = parts(table)
+    rows = [row for group in table.groups for row in group]
+    sizes = {
+        part.heading: max(
+            cell_len(part.heading), *(cell_len(_cell(row, part).plain) for row in rows)
+        )
+        for part in told
+    }
+    longest = max(cell_len(name(row.case.backend)) for row in rows)
+    names = min(longest, _NARROWEST_NAME)
+
+    def room() -> int:
+        return width - sum(sizes[part.heading] + 1 for part in told)
+
+    while room() < names and (least := max(part.needed for part in told)):
+        told = [part for part in told if part.needed != least]
+    drawn = any(map(compared, table.groups))
+    while (
+        drawn
+        and room() - longest <= _SHORTEST_BAR
+        and (least := max(part.needed for part in told)) >= _LESS_THAN_A_BAR
+    ):
+        told = [part for part in told if part.needed != least]
+    names = max(6, min(longest, room()))
+    bars = min(_LONGEST_BAR, room() - names - 1) if drawn else 0
+    for group in table.groups:
+        if group is not table.groups[0]:
+            yield Text("")
+        *words, last = work_words(group[0], table)
+        yield Text.assemble((", ".join(words), "bold"), (f" · {last}" if words else last, "dim"))
+        grid = Grid(box=None, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+        grid.add_column("", width=names)
+        for part in told:
+            grid.add_column(
+                Text(part.heading),
+                justify="right" if part.right else "left",
+                no_wrap=True,
+                min_width=sizes[part.heading],
+                header_style="dim",
+            )
+        if bars >= _SHORTEST_BAR:
+            grid.add_column("", width=bars)
+        for row in group:
+            backend = Text("\n".join(_folded(name(row.case.backend), names)))
+            if mark(row) == FASTEST:
+                backend.stylize(WINNER)
+            cells: list[RenderableType] = [_cell(row, part) for part in told]
+            if bars >= _SHORTEST_BAR:
+                cells.append(bar(row, group, bars))
+            grid.add_row(backend, *cells)
+        yield grid
+
+
+def bar(row: Row | None, group: Sequence[Row], width: int) -> Bar | Text:
+    """As long as the case takes, against the slowest of its group; its number stands beside it."""
+    if row is None or not row.measured:
+        return Text("")
+    slowest = max(each.time for each in group if each.measured)
+    # In whole eighths of a letter, one at least, which is what a terminal can show.
+    whole = 8 * width
+    colour = "green" if mark(row) == FASTEST else "cyan"
+    return Bar(whole, 0, max(1, round(whole * row.time / slowest)), width=width, color=colour)
+
+
+def compared(group: Sequence[Row]) -> bool:
+    """Whether there are times to hold against each other."""
+    return sum(row.measured for row in group) > 1
+
+
+def _of(group: Sequence[Row], backend: str) -> Row | None:
+    return next((row for row in group if row.case.backend == backend), None)
+
+
+def _cell(row: Row | None, part: Part) -> Text:
+    """What a part tells of a row; the mark of the first stands before its time."""
+    if row is None:
+        return Text("")
+    text = part.text(row)
+    sign = mark(row)
+    if part.heading in ("median", "per timestep") and sign:
+        return Text(f"{sign} {text}", style=WINNER if sign == FASTEST else "bold")
+    # The last words of a cell are its verdict or its outcome, if it has one.
+    last = text.split()[-1:] or [""]
+    return Text(text, style=STYLES.get(text) or STYLES.get(last[0], ""))
+
+
+def _folded(text: str, width: int) -> list[str]:
+    """A name over several lines, broken after a plus sign or else where it must be."""
+    lines = [""]
+    for piece in text.replace("+", "+\0").split("\0"):
+        for start in range(0, len(piece), width):
+            part = piece[start : start + width]
+            if cell_len(lines[-1]) + cell_len(part) > width and lines[-1]:
+                lines.append("")
+            lines[-1] += part
+    return lines

@@ -1,0 +1,158 @@
+"""The report at a glance: each shape's backends in a screenful, the fastest first.
+
+What a run ends with for somebody who has never seen a report: who has the shortest times, by how
+much, and whether that is a verdict; the whole report has the rest. This room knows Rich and the
+report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
+from rich.table import Table as Grid
+from rich.text import Text
+
+from bench.judging.intervals import CASE_CONFIDENCE
+from bench.judging.process_means import VERDICT_CONFIDENCE
+from bench.judging.rows import KINDS, Row, Section, Table
+from bench.judging.verdict import SAME_WITHIN, Verdict
+from bench.reporting.sentences import findings
+from bench.reporting.tables import parts, work_words
+from bench.reporting.terminal import STYLES, WINNER, bar, compared, finding_line
+from bench.telling.headings import few, heading, machine, name, title
+from bench.telling.marks import FASTEST, mark, notes
+from bench.telling.quantities import count, percent, times_as, times_bounds
+from bench.telling.verdict_words import unclear
+
+_GAP = 2
+_SHORTEST_BAR, _LONGEST_BAR = 6, 16
+_SHORTEST_NAME = 8
+
+
+def draw(section: Section, console: Console, rows: int) -> None:
+    """Print a section; of each table at most ``rows`` rows."""
+    console.print(Text(heading(section), style="bold"))
+    for label, text in machine(section):
+        if label != "System":
+            console.print(Text(f"{label}: {text}", style="dim"))
+    for table in section.tables:
+        if table.groups:
+            shown, left = table.begin(rows)
+            console.print()
+            console.print(Text(title(table), style="bold"))
+            for group in map(_worth_a_line, shown.groups):
+                if group:
+                    console.print(Text(", ".join(_work(group[0], table))))
+                    console.print(_group(group, table, console.width))
+            if left:
+                more = count(left, "more window" if table.kind == KINDS[1] else "more shape")
+                console.print(Text(f"and {more}", style="dim"))
+    console.print()
+    for finding in findings(section):
+        if finding.loud:
+            console.print(finding_line(finding))
+    if any(row.measured for row in section.rows):
+        for line in _reading(section):
+            console.print(Text(line, style="dim"))
+
+
+def _worth_a_line(group: Sequence[Row]) -> Sequence[Row]:
+    """Without what cannot run here, which is no news in a screenful: the whole report has why."""
+    return [row for row in group if row.outcome not in ("not_measured", "refused")]
+
+
+def _work(row: Row, table: Table) -> list[str]:
+    words = work_words(row, table)
+    return words if table.kind == KINDS[1] else words[:-1]  # without the shape's id
+
+
+def _group(group: Sequence[Row], table: Table, width: int) -> Grid:
+    """A line for each backend; all groups of a table have the same columns."""
+    time, interval = parts(table)[:2]
+
+    def backend(row: Row) -> Text:
+        return Text(name(row.case.backend), style=_style(row))
+
+    def median(row: Row) -> Text:
+        text = time.text(row)
+        return Text(text, style=_style(row) or STYLES.get(text, ""), justify="right")
+
+    def around(row: Row) -> Text:
+        return Text(interval.text(row), style="dim", justify="right")
+
+    def versus(row: Row) -> Text:
+        return _versus(row, table)
+
+    columns = [_sign, backend, median, around, versus]
+    rows = [row for each in table.groups for row in _worth_a_line(each)]
+
+    def left() -> int:
+        """Cells for a bar, or less than none."""
+        return width - sum(
+            max(cell_len(cell(row).plain) for row in rows) + _GAP for cell in columns
+        )
+
+    if left() < 0:
+        columns.remove(around)
+    bars = min(left(), _LONGEST_BAR) if left() >= _SHORTEST_BAR else 0
+    grid = Grid(box=None, show_header=False, pad_edge=False, padding=(0, _GAP, 0, 0))
+    for cell in columns:
+        size = _size(cell, rows)
+        # Names give way where there is no room: of all that stands here they are the longest.
+        short = left() if cell is backend and left() < 0 else 0
+        grid.add_column(no_wrap=True, width=max(_SHORTEST_NAME, size + short) if short else size)
+    if bars and compared(group):
+        grid.add_column(width=bars)
+    for row in group:
+        cells: list[RenderableType] = [cell(row) for cell in columns]
+        grid.add_row(*cells, *([bar(row, group, bars)] if bars and compared(group) else []))
+    return grid
+
+
+def _size(cell: Callable[[Row], Text], rows: Sequence[Row]) -> int:
+    return max(cell_len(cell(row).plain) for row in rows)
+
+
+def _sign(row: Row) -> Text:
+    return Text(f"  {mark(row)}".ljust(3), style=_style(row))
+
+
+def _style(row: Row) -> str:
+    """The winner's, if it is FASTER than the others."""
+    return WINNER if mark(row) == FASTEST else "bold" if mark(row) else ""
+
+
+def _versus(row: Row, table: Table) -> Text:
+    """How it stands to the baseline, in words that can be read aloud."""
+    told = Text()
+    if row.to_baseline is not None:
+        found = row.to_baseline
+        ratio, verdict = found.ratio, found.verdict.value
+        told.append(f"{verdict:<9}", style=STYLES.get(verdict, ""))
+        told.append(times_as(ratio.mid))
+        around = times_bounds(ratio.mid, ratio.low, ratio.high)
+        if found.verdict is Verdict.UNCLEAR and found.spread is not None:
+            around += f"; spread {percent(found.spread)}"
+        told.append(f" ({around})", style="dim")
+    elif row.measured and row.case.backend == table.baseline:
+        told.append("baseline", style="dim")
+    if not row.trusted:
+        told.append(" INVALID", style=STYLES["INVALID"])
+    return told
+
+
+def _reading(section: Section) -> list[str]:
+    """How to read it."""
+    lines = [f"{each}." for each in notes(section.rows)]
+    told = f"Times are medians, with {100 * CASE_CONFIDENCE:g}% intervals."
+    if any(row.to_baseline for row in section.rows):
+        told += (
+            f" Speeds are against {name(section.baseline)}, with {100 * VERDICT_CONFIDENCE:g}% "
+            "intervals. FASTER and SLOWER: all of the interval is on that side of 1, SAME: within "
+            f"±{100 * SAME_WITHIN:g}%, UNCLEAR: anything else."
+        )
+    lines.append(told)
+    more = [*unclear([row.to_baseline for row in section.rows]), *few(section.rows)]
+    return [*lines, *(f"{each}." for each in more)]

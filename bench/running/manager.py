@@ -1,0 +1,314 @@
+"""The manager: fresh worker processes, one after the other, until a session is done.
+
+Each worker is a ``pytest --benchmark-only`` of its own, so that there is one way of measuring. The
+manager reads its journal while it works, ends it from outside when a case takes too long (no signal
+is seen inside a compiler), notes what it died of, and goes on with the rest in another. What to
+measure next is decided in ``schedule``; what a worker is, is hidden behind ``Executor``: a process
+here today, and in the tests one that does as it is told.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Protocol
+
+from bench.disk.writing import ResultWriteError
+from bench.running.schedule import Leader, Schedule, Work
+from bench.running.session import Session
+from bench.running.watch import Watch
+from bench.running.workers import Executor, Worker
+from bench.suites.cases import Case
+from bench.telling.inert import clean
+from bench.telling.quantities import listed
+
+LOOK_EVERY = 0.2
+"""Seconds between two looks at a worker: seldom enough to cost it nothing (a look is the size of a
+file), often enough for a limit of seconds."""
+
+
+END_LIMIT = 15.0
+"""Seconds that a worker may take to end after it has said that it has finished: it makes its file,
+of megabytes, prints a table, and frameworks tidy up. Past this, as a rule, Python waits for a
+thread that a backend has left."""
+
+
+_CANNOT_WRITE = re.compile(
+    r"^(?:ERROR: |!+ .*?Exit: )(.*? cannot be written: [^;!\n]*)", re.MULTILINE
+)
+"""How pytest ends when the plugin cannot write."""
+
+
+class WorkerError(RuntimeError):
+    """Workers do not measure what they are asked to; one line that says what the last one said."""
+
+
+class Stopped(StrEnum):
+    """Why no more processes were started."""
+
+    DONE = "done"
+    BUDGET = "budget"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a session is, to be shown. number: of the process; busy: ids of its cases in work.
+
+    done, of: cases of this process; settled, cases: of the session. Times in seconds.
+    """
+
+    number: int
+    busy: tuple[str, ...]
+    timing: bool
+    done: int
+    of: int
+    settled: int
+    cases: int
+    spent: float
+    budget: float | None
+    processes: int | None
+    leaders: tuple[Leader, ...]
+
+
+class View(Protocol):
+    """Who shows it."""
+
+    def update(self, progress: Progress) -> None:
+        """The present state; called every few tenths of a second."""
+
+    def tell(self, text: str) -> None:
+        """Something that happened, in one line."""
+
+
+class Manager:
+    """Runs one session to its end, its budget's, or the keyboard's."""
+
+    def __init__(
+        self,
+        session: Session,
+        executor: Executor,
+        view: View,
+        save: Callable[[Session], None],
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        seconds: Mapping[str, float] | None = None,
+        absent: Collection[str] = (),
+    ) -> None:
+        """seconds: of measuring that the suite gives each case of a group, by ``Case.group``.
+
+        Without them, or where the user chose the time, every process measures for the whole.
+        absent: devices that are not here.
+        """
+        self.session = session
+        chosen = session.seconds is not None
+        self.schedule = Schedule(
+            session.cases,
+            session.goal,
+            session.seed,
+            None if chosen else seconds,
+            session.memory,
+            absent,
+        )
+        self._executor = executor
+        self._view = view
+        self._save = save
+        self._now = now
+        self._sleep = sleep
+        self._begun = now()
+        self._before = session.spent
+        self._leaders: tuple[Leader, ...] = ()
+        self._settled = 0
+
+    @property
+    def spent(self) -> float:
+        """Seconds that the session has taken."""
+        return self._before + self._now() - self._begun
+
+    @property
+    def left(self) -> float:
+        """Seconds of its budget."""
+        budget = self.session.budget
+        return float("inf") if budget is None else budget - self.spent
+
+    def run(self) -> Stopped:
+        """Measure until there is nothing left to do or no time to do it in.
+
+        Raises KeyboardInterrupt when interrupted, ResultWriteError where results cannot be written,
+        WorkerError where workers come to nothing; what was finished is kept in each case.
+        """
+        self._save(self.session)
+        self._take_stock()
+        put_off: set[str] = set()
+        while work := self.schedule.next(self.left):
+            if late := [group for group in self.schedule.put_off if group not in put_off]:
+                put_off.update(late)
+                self._view.tell(
+                    f"put off, since the budget holds too few processes of all: {listed(late, 3)}"
+                )
+            self._process(work)
+            self._take_stock()
+            self.session = replace(self.session, spent=self.spent)
+            self._save(self.session)
+        stopped = Stopped.DONE if self.schedule.finished else Stopped.BUDGET
+        self.session = self.session.ended(self.spent)
+        self._save(self.session)
+        return stopped
+
+    def _take_stock(self) -> None:
+        # Once a process, not once a look: it would take processor time from what is measured.
+        self._leaders = tuple(self.schedule.leaders())
+        self._settled = sum(map(self.schedule.done, self.schedule.cases))
+
+    def _process(self, work: Work) -> None:
+        started = self._now()
+        worker = self._executor.start(work)
+        watch = Watch(work.cases, self.session.case_limit, started)
+        ending = _Ending()
+        try:
+            ending = self._follow(worker, watch, work)
+        except BaseException as error:
+            worker.kill()
+            if isinstance(error, KeyboardInterrupt):
+                # What it was busy with gets no outcome: it is missing, and --resume measures it.
+                worker.settle(())
+            raise
+        self._conclude(worker, watch, ending, work)
+        measuring = work.share * self.schedule.measuring(work.cases)
+        outside = max(0.0, self._now() - started - measuring - watch.once)
+        if watch.startup is not None:
+            self.schedule.learn_costs(watch.startup, watch.costs, work, outside)
+
+    def _follow(self, worker: Worker, watch: Watch, work: Work) -> _Ending:
+        """Look at a worker until it has ended, or end it."""
+        finished: float | None = None
+        while True:
+            code = worker.poll()  # before its lines are read, so that none is missed
+            self._see(worker, watch)
+            if code is not None:
+                return _Ending(code)
+            if watch.ended:
+                finished = self._now() if finished is None else finished
+                if self._now() - finished > END_LIMIT:
+                    worker.kill()
+                    self._view.tell(
+                        f"process {work.number} had finished and did not end: it was ended (as a "
+                        "rule a backend has left a thread that goes on)"
+                    )
+                    return _Ending()
+            overdue = watch.overdue(self._now())
+            if overdue or self.left <= 0:
+                worker.kill()
+                self._see(worker, watch)
+                return _Ending(in_time=not overdue, in_budget=overdue)
+            self._view.update(self._progress(watch, work))
+            self._sleep(LOOK_EVERY)
+
+    def _see(self, worker: Worker, watch: Watch) -> None:
+        for line in worker.lines():
+            watch.see(line, self._now())
+
+    def _conclude(self, worker: Worker, watch: Watch, ending: _Ending, work: Work) -> None:
+        """Write down what became of a worker, and tell what it did not."""
+        if found := _CANNOT_WRITE.search(worker.last_words()):
+            raise ResultWriteError(clean(found[1]))
+        how = self._how(ending)
+        # Of several that were timed in turn none can be blamed, and of a budget's end none.
+        lost = watch.busy if ending.in_budget and not watch.ended else ()
+        outcomes = [self._blame(lost[0], watch, ending, how)] if len(lost) == 1 else []
+        file = worker.settle(outcomes)
+        settled = 0 if file is None else self.schedule.add(file)
+        if len(lost) > 1:
+            self.schedule.suspect(lost)
+            self._view.tell(
+                f"process {work.number} {how} while {listed(list(lost), 3)} were timed in "
+                "turn; each is measured alone now"
+            )
+        elif settled == 0 and ending.in_budget:
+            said = clean(_error_line(worker.last_words()))
+            raise WorkerError(f"process {work.number} {how} and measured nothing: {said}")
+        for each in outcomes:
+            self._view.tell(f"{each['case_id']} {each['outcome']}: {each['reason']}")
+        for outcome in () if file is None else file.outcomes:
+            if outcome.outcome == "failed":
+                self._view.tell(f"{outcome.case.id} failed: {outcome.reason}")
+
+    def _how(self, ending: _Ending) -> str:
+        if not ending.in_time:
+            return "was ended at its time limit"
+        if not ending.in_budget:
+            return "was ended when the budget was spent"
+        if ending.code < 0:
+            name = _signal_name(-ending.code)
+            more = " (as a rule: no memory was left)" if name == "SIGKILL" else ""
+            return f"was ended by {name}{more}"
+        return f"ended with exit code {ending.code}"
+
+    def _blame(self, case: str, watch: Watch, ending: _Ending, how: str) -> dict[str, object]:
+        """What is written down of the case that a worker was busy with at its end."""
+        if not ending.in_time:
+            outcome = "timed_out"
+            reason = (
+                f"it took longer than its limit of {self.session.case_limit:g} s, with tracing and "
+                f"compiling, and was ended while it was {'timed' if watch.timing else 'prepared'}"
+            )
+            advice = "allow it more: --case-limit TIME"
+        else:
+            outcome, reason = "crashed", f"its process {how}"
+            advice = "its backend or framework is at fault; run it alone to see all that it prints"
+            if ending.code == -signal.SIGKILL:
+                advice = "free some memory, or choose a smaller case"
+        return {
+            "case": self.schedule.cases[case].to_dict(),
+            "case_id": case,
+            "outcome": outcome,
+            "reason": reason,
+            "advice": advice,
+        }
+
+    def _progress(self, watch: Watch, work: Work) -> Progress:
+        return Progress(
+            number=work.number,
+            busy=watch.busy,
+            timing=watch.timing,
+            done=len(watch.done),
+            of=len(work.cases),
+            settled=self._settled,
+            cases=len(self.schedule.cases),
+            spent=self.spent,
+            budget=self.session.budget,
+            processes=self.session.goal.processes,
+            leaders=self._leaders,
+        )
+
+
+@dataclass(frozen=True)
+class _Ending:
+    """How a worker ended: by itself with a code, over its limit, or over the budget."""
+
+    code: int = 0
+    in_time: bool = True
+    in_budget: bool = True
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _error_line(output: str) -> str:
+    """The line that says most: pytest's errors begin with ERROR, or else the last."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("ERROR")]
+    return (errors or lines or ["it said nothing"])[-1]
+
+
+def cases_words(cases: Sequence[Case]) -> str:
+    """So many cases on so many devices."""
+    devices = list(dict.fromkeys(case.device for case in cases))
+    return f"{len(cases)} cases on {listed(devices)}"

@@ -1,0 +1,197 @@
+"""What came of a session: its cases counted, its doubts, its exit code."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from bench.judging.process_means import ENOUGH_PROCESSES
+from bench.judging.ranking import build
+from bench.judging.rows import NothingToReportError, Row
+from bench.judging.trust import FEW_PROCESSES, Doubt
+from bench.measuring.gauges import unweighed
+from bench.results.schema import ResultFile, Results
+from bench.running import live
+from bench.running.manager import Manager, Stopped
+from bench.running.overhead import Overhead, overhead
+from bench.telling.inert import clean
+from bench.telling.quantities import count
+
+MEASURED, FAILED, BAD_INPUT, UNWRITABLE, HELD, INCOMPLETE = range(6)
+
+
+INTERRUPTED = 130
+
+
+_OPTIONS = {"--lstm-budget SECONDS": "--seconds TIME", "--lstm-threads": "--threads"}
+"""What the advice of a worker calls an option, and what it is called here."""
+
+
+_UNTRIED = ("not_measured", "refused")
+
+
+_MOST_REASONS = 6  # each case that is too large for the machine has its own estimate
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a session has found.
+
+    invalid: why measurements or their ratios are not to be trusted, and how many; doubtful: why
+    times alone are not. skipped: why cases were not even tried, and how many. unweighed: why the
+    memory of cases is not known, though it was asked for. overhead: where the time went.
+    """
+
+    cases: int
+    valid: int
+    invalid: Counter[str]
+    outcomes: Counter[str]
+    unreached: int
+    processes: int
+    precise: int
+    few: int
+    overhead: Overhead
+    doubtful: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+    unweighed: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def measured(self) -> int:
+        """Cases that have a time."""
+        return self.valid + self.outcomes["INVALID"]
+
+    @property
+    def code(self) -> int:
+        """The command's exit code."""
+        if any(self.outcomes[kind] for kind in ("failed", "crashed", "timed_out")):
+            return FAILED
+        return INCOMPLETE if self.unreached else MEASURED
+
+    def lines(self, stopped: Stopped, manager: Manager) -> list[str]:
+        """In words."""
+        words = {
+            "not_measured": "not measured (not possible here)",
+            "refused": "refused by their backend",
+            "timed_out": "over their time limit",
+            "INVALID": "INVALID",
+        }
+        parts = [f"{self.valid} VALID"]
+        parts += [f"{number} {words.get(kind, kind)}" for kind, number in self.outcomes.items()]
+        if self.unreached:
+            parts.append(f"{self.unreached} not reached")
+        lines = [f"{count(self.cases, 'case')}: {', '.join(parts)}"]
+        lines += [f"  {why} ({count(n, 'case')})" for why, n in self.invalid.items()]
+        lines += [
+            f"  doubtful as a time, ratios are judged apart: {why} ({count(n, 'case')})"
+            for why, n in self.doubtful.items()
+        ]
+        lines += [
+            f"  {why} ({count(n, 'case')})" for why, n in self.skipped.most_common(_MOST_REASONS)
+        ]
+        if (more := len(self.skipped) - _MOST_REASONS) > 0:
+            lines.append(f"  {count(more, 'other reason')}: the report has them")
+        lines += [
+            f"  memory {why} ({count(n, 'case')})"
+            for why, n in self.unweighed.most_common(_MOST_REASONS)
+        ]
+        goal = manager.session.goal
+        if goal.processes is None:
+            told = f"{self.precise} of {self.measured} measured within ±{100 * goal.precision:g}%"
+            if self.few:
+                told += f"; {self.few} have fewer than the {ENOUGH_PROCESSES} processes it takes"
+            lines.append(told)
+        elif self.few:
+            lines.append(
+                f"{count(self.few, 'case')} in fewer than the {goal.processes} processes that were "
+                "asked for: the budget held no more"
+            )
+        spent, outside = self.overhead.spent, self.overhead.outside
+        share = outside / spent if spent else 0.0
+        why = "done" if stopped is Stopped.DONE else "the budget is spent"
+        lines.append(
+            f"{why}: {count(self.processes, 'process')}, {live.duration(spent)}, of which "
+            f"{live.duration(outside)} ({share:.0%}) outside measured blocks"
+        )
+        largest = [(name, seconds) for name, seconds in self.overhead.parts() if seconds >= 0.5]
+        if largest:
+            told = ", ".join(f"{name} {live.duration(seconds)}" for name, seconds in largest)
+            lines.append(f"  of these: {told}")
+        return lines
+
+
+def summarize(manager: Manager, files: Sequence[ResultFile]) -> Summary:
+    """What a session's files hold; VALID and INVALID as the report has them."""
+    schedule, rows = manager.schedule, _rows(files)
+    wanted = [row for row in rows if row.case.id in schedule.cases]
+    measured = [row for row in wanted if row.measured]
+    # Processes are what this command is there for: too few of them is no good end here.
+    doubts = {
+        row.case.id: (
+            *_spoilt(row),
+            *(doubt for doubt in row.validity.noted if doubt.code == FEW_PROCESSES),
+        )
+        for row in measured
+    }
+    if schedule.goal.processes is not None:
+        doubts = {row.case.id: _spoilt(row) for row in measured}  # so many were asked for
+    spoilt = sum(map(bool, doubts.values()))
+    wanted_processes = schedule.goal.processes or ENOUGH_PROCESSES
+    kinds: Counter[str] = Counter()
+    kinds["INVALID"] = spoilt
+    kinds.update(row.outcome for row in wanted if not row.measured and row.outcome != "interrupted")
+    known = sum(kinds.values()) + len(measured) - spoilt
+    times = {row.case.id: row for row in measured}
+    for case, outcome in schedule.outcomes.items():
+        # Measured by some processes, and then it ended one: the report has its time.
+        if case in times and outcome.outcome in ("failed", "crashed", "timed_out"):
+            kinds[outcome.outcome] += 0 if not schedule.given_up(case) else 1
+    measurements = [each for file in files for each in file.measurements]
+    found = {each.case.id: each.memory for each in measurements if each.memory is not None}
+    return Summary(
+        cases=len(schedule.cases),
+        valid=len(measured) - spoilt,
+        invalid=_counted_doubts(doubts.values()),
+        doubtful=_counted_doubts(row.validity.of_time for row in measured),
+        outcomes=+kinds,
+        unreached=len(schedule.cases) - known,
+        processes=len(files),
+        precise=sum(schedule.precise(case) for case in times),
+        few=sum(len(row.runs) < wanted_processes for row in measured),
+        overhead=overhead(measurements, manager.spent),
+        skipped=Counter(
+            clean("; ".join(text for text in (row.reason, row.advice) if text))
+            for row in wanted
+            if row.outcome in _UNTRIED
+        ),
+        unweighed=Counter(map(clean, unweighed(found.values()).elements())),
+    )
+
+
+def _spoilt(row: Row) -> tuple[Doubt, ...]:
+    """Why a row is INVALID, or the ratio that the report has of it; a time alone is told apart."""
+    own = {doubt.code for doubt in row.invalid}
+    return (*row.invalid, *(doubt for doubt in row.ratio_doubts if doubt.code not in own))
+
+
+def _counted_doubts(cases: Iterable[Sequence[Doubt]]) -> Counter[str]:
+    """How many cases each kind of reason spoils, in the words of the first."""
+    words: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for doubts in cases:
+        for doubt in doubts:
+            advice = f"; {doubt.advice}" if doubt.advice else ""
+            for theirs, ours in _OPTIONS.items():
+                advice = advice.replace(theirs, ours)
+            counts[words.setdefault(doubt.code, clean(f"{doubt.text}{advice}"))] += 1
+    return counts
+
+
+def _rows(files: Sequence[ResultFile]) -> list[Row]:
+    if not files:
+        return []
+    try:
+        report = build(Results(tuple(files), ()))
+    except NothingToReportError:
+        return []
+    return [row for section in report.sections for row in section.rows]

@@ -1,0 +1,267 @@
+"""Other projects' published figures, read from ``published.csv``, each with where it stands.
+
+They are other people's numbers on other machines, from their own files: shown as published, never
+mixed with what is measured here. This room knows the table and what each source says it measured;
+nothing of results, statistics or formatting.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.suites.cases import Case
+
+FILE = Path(__file__).with_name("published.csv")
+
+_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
+_EPOCH_SEQUENCES = 500  # of RETURNN's benchmark: an epoch of its training data
+
+# What makes a whole step of each mode, in the words of the table, and how it is told. Of a step
+# that stands there in parts only all of them together are one.
+_WHOLE: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "inference": (("inference:forward",),),
+    "training": (
+        ("train:batch",),
+        ("train:forward+backward",),
+        ("train:forward", "train:backward"),
+        ("train:forward", "train:backward_data", "train:backward_weights"),
+        ("train:epoch of 500 sequences",),
+    ),
+}
+_MODES = {
+    measured: mode for mode, wholes in _WHOLE.items() for parts in wholes for measured in parts
+}
+
+
+class PublishedError(ValueError):
+    """The table of published figures cannot be used; one line, naming the file and the line."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Who published figures: where they stand, what to know of them, suites with their shapes."""
+
+    name: str
+    where: str
+    note: str
+    suites: tuple[str, ...]
+
+
+SOURCES: Mapping[str, Source] = {
+    source.name: source
+    for source in (
+        Source(
+            "braun",
+            "stefbraun/rnn_benchmarks, bar charts of its framework comparison (arXiv 1806.01818)",
+            "TensorFlow 1.8; a whole training batch (gradients of the weights) with its copy from "
+            "the host, which is no part of a step here. Read off the charts' labels",
+            ("braun",),
+        ),
+        Source(
+            "deepbench",
+            "baidu-research/DeepBench, spreadsheets under results/",
+            "vendor library; the input product is skipped there (SKIP_INPUT), so that only the "
+            "recurrent product is work: less than a step here. Training has the gradients of "
+            "weights and input. One warm-up, mean of 100",
+            ("deepbench-train", "deepbench-inference"),
+        ),
+        Source(
+            "returnn",
+            "rwth-i6/returnn, docs/getting_started/tf_lstm_benchmark.rst",
+            "TensorFlow 1.2; one epoch of training (gradients of the weights) over 500 sequences, "
+            "timed as a whole, no repeats",
+            ("returnn",),
+        ),
+        Source(
+            "flashrnn",
+            "NX-AI/flashrnn, head_dim--lstm.svg",
+            "the case of one head; nn.LSTM there also pays the input product, the others do not. "
+            "Training has the gradients of weights and input",
+            ("flashrnn",),
+        ),
+    )
+}
+
+
+@dataclass(frozen=True, order=True)
+class Shape:
+    """What two times must share to stand side by side."""
+
+    batch: int
+    timesteps: int
+    input_size: int
+    hidden_size: int
+    num_layers: int
+    bidirectional: bool
+    mode: str
+
+    @classmethod
+    def of(cls, case: Case) -> Shape | None:
+        """That of a case, or None if nobody published anything like it.
+
+        Nobody did for windows, padding or dropout, nor with the time of an optimizer in it.
+        """
+        spec, work = case.spec, case.workload
+        if work.window is not None or work.min_length is not None or work.dropout:
+            return None
+        if work.optimizer is not None:
+            return None
+        return cls(
+            work.batch,
+            work.timesteps,
+            spec.input_size,
+            spec.hidden_size,
+            spec.num_layers,
+            spec.bidirectional,
+            work.mode,
+        )
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One published time as it stands in the table. file: in the source's repository."""
+
+    source: Source
+    file: str
+    device: str
+    implementation: str
+    dtype: str
+    shape: Shape
+    measured: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class PublishedStep:
+    """Seconds of one whole step, and the figures that they are made of.
+
+    how: what was done with the figures, empty if one of them is the step.
+    """
+
+    figures: tuple[Figure, ...]
+    seconds: float
+    how: str
+
+    @property
+    def first(self) -> Figure:
+        """A figure that says all but the time."""
+        return self.figures[0]
+
+    @property
+    def measured(self) -> str:
+        """What was measured, in the table's words."""
+        return " + ".join(figure.measured for figure in self.figures)
+
+
+def read(path: Path = FILE) -> tuple[Figure, ...]:
+    """The figures of the table.
+
+    Raises PublishedError for whatever is wrong with it.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            return tuple(_figure(_Row(path, reader.line_num, row)) for row in reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise PublishedError(f"{path}: cannot be read: {error}") from error
+
+
+def steps(figures: Iterable[Figure]) -> tuple[PublishedStep, ...]:
+    """Times of whole steps, which alone are of the same work as ours.
+
+    What was published in parts is added up, and an epoch divided into its batches; a forward pass
+    of training whose backward pass was not published is no step and left out.
+    """
+    groups: dict[tuple[object, ...], dict[str, Figure]] = {}
+    for each in figures:
+        key = (
+            *(each.source.name, each.file, each.device, each.implementation, each.dtype),
+            each.shape,
+        )
+        groups.setdefault(key, {})[each.measured] = each
+    found = []
+    for group in groups.values():
+        mode = next(iter(group.values())).shape.mode
+        for whole in _WHOLE[mode]:
+            if set(whole) <= set(group):
+                found.append(_step([group[part] for part in whole]))
+    return tuple(found)
+
+
+def _step(parts: Sequence[Figure]) -> PublishedStep:
+    seconds, how = sum(part.seconds for part in parts), ""
+    if len(parts) > 1:
+        words = [part.measured.partition(":")[2] for part in parts]
+        how = f"{', '.join(words[:-1])} and {words[-1]} added up"
+    elif "epoch" in parts[0].measured:
+        batch = parts[0].shape.batch
+        seconds *= batch / _EPOCH_SEQUENCES
+        how = f"an epoch of {_EPOCH_SEQUENCES} sequences, times {batch}/{_EPOCH_SEQUENCES}"
+    return PublishedStep(tuple(parts), seconds, how)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A line of the table, and where it stands."""
+
+    path: Path
+    line: int
+    values: Mapping[str | None, str | list[str] | None]
+
+    def error(self, key: str, expected: str) -> PublishedError:
+        value = self.values.get(key)
+        found = "is missing" if value is None else f"is {value!r:.60}"
+        return PublishedError(f"{self.path}: line {self.line}: {key} {found}; expected {expected}")
+
+    def text(self, key: str) -> str:
+        value = self.values.get(key)
+        if not isinstance(value, str) or not value.strip():
+            raise self.error(key, "a text")
+        return value
+
+    def one_of(self, key: str, known: Iterable[str]) -> str:
+        value = self.text(key)
+        if value not in known:
+            raise self.error(key, f"one of {', '.join(known)}")
+        return value
+
+    def size(self, key: str) -> int:
+        value = self.text(key)
+        if not (value.isascii() and value.isdecimal()) or int(value) < 1:
+            raise self.error(key, "a positive integer")
+        return int(value)
+
+    def time(self, key: str) -> float:
+        try:
+            value = float(self.text(key))
+        except ValueError:
+            value = math.nan
+        if not 0 < value < math.inf:
+            raise self.error(key, "a time above 0")
+        return value
+
+
+def _figure(row: _Row) -> Figure:
+    measured = row.one_of("measured", _MODES)
+    return Figure(
+        source=SOURCES[row.one_of("source", SOURCES)],
+        file=row.text("file"),
+        device=row.text("device"),
+        implementation=row.text("implementation"),
+        dtype=row.text("dtype"),
+        shape=Shape(
+            row.size("batch"),
+            row.size("timesteps"),
+            row.size("input_size"),
+            row.size("hidden_size"),
+            row.size("layers"),
+            row.one_of("bidirectional", ("True", "False")) == "True",
+            _MODES[measured],
+        ),
+        measured=measured,
+        seconds=row.time("value") * _UNITS[row.one_of("unit", _UNITS)],
+    )

@@ -1,0 +1,98 @@
+"""The shapes of a suite's group: as tables, or as a grid of sizes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.suites.values import Value
+from lstm_impl.spec import MOST_LAYERS, LSTMSpec
+from lstm_impl.workload import OPTIMIZERS, Workload
+
+_SHAPE_SIZES = ("batch", "timesteps", "input_size", "hidden_size")
+
+
+_SHAPE_KEYS = (
+    *_SHAPE_SIZES,
+    "num_layers",
+    "bidirectional",
+    "min_length",
+    "dropout",
+    "batch_major",
+    "optimizer",
+)
+
+
+SQUARE = "hidden_size"
+"""The input_size that is each layer's own width."""
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """One shape of the grid that an entry of ``shapes`` stands for; table: what the entry says."""
+
+    where: str
+    table: Mapping[str, Value]
+    batch: int
+    timesteps: int
+    input_size: int
+    hidden_size: int
+
+
+def grid(shape: Value) -> Iterator[_Shape]:
+    """The shapes that one entry stands for: each combination of the sizes that it lists.
+
+    ``input_size = "hidden_size"`` makes the input as wide as the layer, whichever of a grid it is.
+    """
+    table = shape.table(_SHAPE_KEYS, _SHAPE_SIZES)
+    batches, times, widths = (table[key].sizes() for key in ("batch", "timesteps", "hidden_size"))
+    inputs: Sequence[int | None] = [None]
+    if table["input_size"].value != SQUARE:
+        inputs = table["input_size"].sizes(f'a positive integer, a list of them, or "{SQUARE}"')
+    for batch, timesteps, size, hidden in itertools.product(batches, times, inputs, widths):
+        yield _Shape(shape.where, table, batch, timesteps, size or hidden, hidden)
+
+
+def shape_of(
+    shape: _Shape, window: Value | None, dtype: str, mode: str, gradients: str
+) -> tuple[LSTMSpec, Workload]:
+    """One shape as a spec and a workload."""
+    table = shape.table
+    length = table["min_length"].positive_integer() if "min_length" in table else None
+    if length is not None and length > shape.timesteps:
+        raise table["min_length"].error(f"at most the {shape.timesteps} timesteps")
+    cut = None if window is None else window.positive_integer()
+    if window is not None and cut is not None and cut > shape.timesteps:
+        raise window.error(f"at most the {shape.timesteps} timesteps of {shape.where}")
+    if cut is not None and length is not None:
+        raise table["min_length"].error("none here: a stream cut into windows has no padding")
+    dropout = 0.0
+    if "dropout" in table:
+        dropout = table["dropout"].number("a number from 0 to below 1", lambda rate: 0 <= rate < 1)
+    optimizer = table["optimizer"].one_of(OPTIMIZERS) if "optimizer" in table else None
+    if optimizer is not None and mode != "training":
+        raise table["optimizer"].error(f'modes = ["training"] beside it: {mode} updates no weights')
+    spec = LSTMSpec(
+        input_size=shape.input_size,
+        hidden_size=shape.hidden_size,
+        num_layers=_layers(table["num_layers"]) if "num_layers" in table else 1,
+        bidirectional="bidirectional" in table and table["bidirectional"].boolean(),
+        dtype=dtype,
+    )
+    workload = Workload(
+        batch=shape.batch,
+        timesteps=shape.timesteps,
+        mode=mode,
+        min_length=length,
+        window=cut,
+        dropout=dropout,
+        batch_major="batch_major" in table and table["batch_major"].boolean(),
+        optimizer=optimizer,
+        gradients=gradients,
+    )
+    return spec, workload
+
+
+def _layers(value: Value) -> int:
+    return value.positive_integer(most=MOST_LAYERS)

@@ -1,0 +1,128 @@
+"""What the pictures of results share: letters, colours, axes of units, and how they reach a file.
+
+For slides and papers: letters that can be read at a column's width, colours that colour-blind eyes
+tell apart, and never colour alone, so that a grey print says the same. Drawn into files, no display
+is needed. This room knows matplotlib, which is imported when something is drawn and not before.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench.telling.inert import clean
+
+FORMATS = ("png", "svg", "pdf")
+INSTALL = "pip install 'lstm-benchmark-suite[plots]'"
+
+Figure = Any  # matplotlib has no stubs that are checked here, and is not imported for its types
+Axes = Any
+
+# Okabe & Ito's colours, in an order whose neighbours differ in lightness too, without the yellow
+# that is lost on white. A hatch goes with each: it repeats only after colour and hatch both have.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#444444")
+HATCHES = ("", "////", "....", "\\\\\\\\", "xx", "--", "oo", "++")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
+INK, SUBTLE, FAINT = "#222222", "#555555", "#CCCCCC"
+
+_DPI = 200
+_STYLE: dict[str, Any] = {
+    "font.size": 8.0,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 8.0,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "legend.fontsize": 7.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": SUBTLE,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "hatch.linewidth": 0.6,
+    # A name is data: it is never a formula, nor given to TeX.
+    "text.usetex": False,
+    "text.parse_math": False,
+    # Letters of an SVG stay text: searchable, and in the reader's own font.
+    "svg.fonttype": "none",
+    # The same results make the same bytes.
+    "svg.hashsalt": "lstm-benchmark-suite",
+    "figure.dpi": _DPI,
+}
+_METADATA: dict[str, dict[str, Any]] = {
+    "png": {},
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+}
+
+
+def available() -> bool:
+    """Whether matplotlib is installed; it is not imported."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def kind_of(path: Path) -> str | None:
+    """Which of ``FORMATS`` a file's name asks for, None if none of them."""
+    suffix = path.suffix[1:].lower()
+    return suffix if suffix in FORMATS else None
+
+
+def label(text: str, limit: int = 60) -> str:
+    """Text of a result file as a label: on one line and cut short.
+
+    Formulas in it are no matter, since none are read (``text.parse_math``); but matplotlib leaves
+    out of a legend what begins with an underscore.
+    """
+    found = clean(text, limit)
+    return f" {found}" if found.startswith("_") else found
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Within it, figures are made, drawn and written with the look of this suite's pictures.
+
+    Nothing is left changed. A letter that the font lacks is drawn as a box, without a word.
+    """
+    import matplotlib as mpl
+
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        yield
+
+
+def figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches, for a file: it belongs to no window."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Empty
+
+    made = Empty(figsize=(width, height), layout="constrained", facecolor="white")
+    FigureCanvasAgg(made)
+    return made
+
+
+def encoded(drawn: Figure, kind: str) -> bytes:
+    """A figure as the bytes of a PNG, SVG or PDF file."""
+    file = io.BytesIO()
+    drawn.savefig(file, format=kind, dpi=_DPI, metadata=_METADATA[kind])
+    return file.getvalue()
+
+
+def look(index: int) -> tuple[str, str, str]:
+    """Colour, hatch and marker of the index-th thing of a picture."""
+    hatch = HATCHES[(index + index // len(COLOURS)) % len(HATCHES)]
+    return COLOURS[index % len(COLOURS)], hatch, MARKERS[index % len(MARKERS)]
+
+
+def scale(seconds: Sequence[float]) -> tuple[float, str]:
+    """The unit in which these times are plain to read: its size in seconds, and its name."""
+    largest = max(seconds, default=1.0)
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if largest >= size:
+            return size, unit
+    return 1e-9, "ns"

@@ -1,0 +1,142 @@
+"""What stands above a report and its parts: the machine, the method, what is alike in all rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from bench.judging.intervals import CASE_CONFIDENCE, LEAST_SPREAD, MOST_SPREAD
+from bench.judging.process_means import ENOUGH_PROCESSES, VERDICT_CONFIDENCE
+from bench.judging.rows import KINDS, Row, Section, Table
+from bench.judging.verdict import SAME_WITHIN
+from bench.telling.inert import LONGEST_NAME, clean
+from bench.telling.quantities import count, listed, percent, shape_words
+from bench.telling.verdict_words import unclear
+
+# The libraries that backends compute with, in the order in which they are named.
+_LIBRARIES = (
+    *("tensorflow", "tensorflow-cpu", "tf-nightly", "keras", "tf-keras"),
+    *("torch", "jax", "flax", "onnxruntime"),
+)
+
+
+def heading(section: Section) -> str:
+    """What was run where and when, on one line."""
+    run = section.run
+    parts = [
+        f"{name(run.suite) or 'unnamed suite'} on {name(run.host) or 'an unnamed machine'}",
+        f"{section.started:%Y-%m-%d %H:%M} UTC",
+        count(len(section.runs), "process"),
+    ]
+    return " · ".join(parts)
+
+
+def machine(section: Section) -> list[tuple[str, str]]:
+    """What the machine is, as far as its files say: label and text."""
+    before = _mapping(section.run.environment.get("before"))
+    found: list[tuple[str, str]] = []
+    cpu = _mapping(before.get("cpu"))
+    words = [_text(cpu.get("name"))]
+    for key, unit in (("cores", "core"), ("usable", "usable thread")):
+        number = cpu.get(key)
+        if type(number) is int and 0 < number < 100_000:
+            words.append(count(number, unit))
+    found.append(("CPU", ", ".join(word for word in words if word)))
+    gpus = before.get("gpus")
+    for index, gpu in enumerate(gpus[:16] if isinstance(gpus, list) else []):
+        facts = _mapping(gpu)
+        driver = _text(facts.get("driver"))
+        words = [_text(facts.get("name")), f"driver {driver}" if driver else ""]
+        found.append((f"GPU {index}", ", ".join(word for word in words if word)))
+    found.append(("System", _text(before.get("system"))))
+    libraries = _mapping(before.get("libraries"))
+    versions = [f"{each} {_text(libraries[each])}" for each in _LIBRARIES if each in libraries]
+    found.append(("Libraries", ", ".join([_text(before.get("python")), *versions]).strip(", ")))
+    return [(label, text) for label, text in found if text]
+
+
+def caption(section: Section) -> str:
+    """What stands under a table that has no heading: what was run, and the machine."""
+    return "; ".join([heading(section), *(text for _, text in machine(section))]) + "."
+
+
+def method(section: Section) -> list[str]:
+    """How to read the numbers, and what stands behind their intervals."""
+    rows = [row for row in section.rows if row.measured]
+    if not rows:
+        return []
+    kinds = {row.case.kind for row in rows}
+    lines = [
+        f"Times are of one step: medians, with their {100 * CASE_CONFIDENCE:g}% intervals. "
+        "Inference is the forward pass; training is that and all gradients. The first result comes "
+        "after building, tracing, compiling and one step."
+    ]
+    if any(row.to_baseline for row in rows):
+        base = name(section.baseline)
+        lines.append(
+            f"vs {base}: time over {base}'s time for the same work, so below 1 is faster. FASTER "
+            f"and SLOWER: the ratio's whole {100 * VERDICT_CONFIDENCE:g}% interval is on that side "
+            f"of 1, SAME: within ±{100 * SAME_WITHIN:g}%, UNCLEAR: anything else. Over several "
+            "shapes the ratio is the geometric mean."
+        )
+        lines += [f"{told}." for told in unclear([row.to_baseline for row in rows])]
+    if KINDS[1] in kinds:
+        lines.append(
+            "A time per timestep is the step's time over its timesteps: of the whole batch at once."
+        )
+    if any("peak_bytes" in row.memory for row in rows):
+        lines.append(
+            "Memory is the peak of what a case needs beyond its framework: on a CPU in a process "
+            "of its own, on a GPU what the framework's allocator held."
+        )
+    return lines + [f"{told}." for told in few(rows)]
+
+
+def few(rows: Sequence[Row]) -> list[str]:
+    """What the intervals of fewer processes than six stand on, without a full stop; once a page."""
+    counts = {row.interval.processes for row in rows if row.interval is not None}
+    found = []
+    if 1 in counts:
+        found.append(
+            "1 process: the interval of a time is of its own samples and says how well they fix "
+            "this process's median, nothing of other processes, whose medians were seen to spread "
+            f"by {percent(LEAST_SPREAD)} to {percent(MOST_SPREAD)} on one machine"
+        )
+    if some := sorted(each for each in counts if 1 < each < ENOUGH_PROCESSES):
+        found.append(
+            f"{count(some[-1], 'process')}: the interval of a time is a t-interval over the "
+            f"processes' medians, which are taken to spread by {percent(LEAST_SPREAD)} at least"
+        )
+    of_ratios = {row.to_baseline.allowance for row in rows if row.to_baseline}
+    if any(of_ratios):
+        found.append(
+            f"Fewer than {ENOUGH_PROCESSES} processes cannot show how far they differ: the "
+            f"intervals of ratios allow for {_allowances(of_ratios)}, and verdicts are as good as "
+            f"that is; from {ENOUGH_PROCESSES} on they stand on what was measured"
+        )
+    return found
+
+
+def name(text: str) -> str:
+    """A name from a file, short and on one line."""
+    return clean(text, LONGEST_NAME)
+
+
+def title(table: Table) -> str:
+    """Device and mode, and of truncation what is cut into windows."""
+    words = f"{name(table.device)}, {table.mode}"
+    if table.kind == KINDS[1]:
+        words += f" in windows ({', '.join(shape_words(table.rows[0].case))})"
+    dtypes = {row.case.spec.dtype for row in table.rows}
+    return words if dtypes == {"float32"} else f"{words}, {listed(sorted(dtypes))}"
+
+
+def _allowances(found: Iterable[float | None]) -> str:
+    return " and ".join(f"{100 * each:g}%" for each in sorted(each for each in found if each))
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(value: object) -> str:
+    return name(value) if isinstance(value, str) else ""

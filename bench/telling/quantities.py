@@ -1,0 +1,158 @@
+"""How quantities are written for people, and how text from result files is made harmless.
+
+Names and reasons come from files that may come from anywhere, so each format has its own way of
+showing any text as text. This room knows strings and numbers, no results.
+"""
+
+from __future__ import annotations
+
+import math
+
+from bench.judging.intervals import Interval
+from bench.suites.cases import Case
+
+
+def seconds(value: float) -> str:
+    """A time with three digits and its unit."""
+    size, unit = _scale(value)
+    return f"{_digits(value / size)} {unit}"
+
+
+def seconds_range(low: float, high: float, like: float) -> str:
+    """Two times in the unit in which ``seconds`` shows ``like``, which stands beside them."""
+    size, _ = _scale(like)
+    return f"{_digits(low / size)}–{_digits(high / size)}"
+
+
+def rate(value: float) -> str:
+    """A number per second with three digits: 2,690 or 269k or 1.2M."""
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if value >= 0.9995 * size:
+            return f"{_digits(value / (1e3 if unit == 'k' else size))}{unit}"
+    return f"{float(_digits(value)):,g}" if value >= 999.5 else _digits(value)
+
+
+def ratio(value: float, places: int = 2) -> str:
+    """A ratio of times, precise enough to tell 2% from nothing, and with 3 places from 2.5%."""
+    if math.isinf(value):
+        return "∞"
+    return f"{value:.3g}" if value >= 10 or value < 0.1 else f"{value:.{places}f}"
+
+
+def bounds(low: float, high: float, places: int = 2) -> str:
+    """The interval of a ratio."""
+    return f"{ratio(low, places)}–{ratio(high, places)}"
+
+
+def times_as(time_ratio: float) -> str:
+    """A ratio of times in words: 2.4 times as fast, or 1.3 times as slow."""
+    if time_ratio > 1:
+        return f"{_times(time_ratio)} times as slow"
+    return f"{_times(1 / time_ratio) if time_ratio else '∞'} times as fast"
+
+
+def times_bounds(mid: float, low: float, high: float) -> str:
+    """The bounds of a ratio of times, put as ``times_as`` puts the ratio itself."""
+    if mid <= 1:  # times as fast is the ratio upside down, and so are its ends
+        low, high = (1 / high if high else math.inf), (1 / low if low else math.inf)
+    return bounds(low, high)
+
+
+def percent(part: float) -> str:
+    """6%; what is under 1% with one digit."""
+    return f"{100 * part:.0f}%" if part >= 0.0095 else f"{100 * part:.1g}%"
+
+
+def count(number: int, noun: str) -> str:
+    """1 case, 2 cases; 1 process, 2 processes."""
+    plural = "es" if noun.endswith("s") else "s"
+    return f"{number:,} {noun}{'' if number == 1 else plural}"
+
+
+def listed(names: list[str], most: int = 6) -> str:
+    """a, b and c; of a long list the first few and how many more there are."""
+    if len(names) > most:
+        names = [*names[:most], f"{len(names) - most} more"]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+GRADIENT_WORDS = {
+    "weights": "gradients of weights",
+    "weights+input": "gradients of weights, input",
+    "all": "gradients of weights, input, state",
+}
+
+
+def shape_words(case: Case) -> list[str]:
+    """The shape of a case in words, without its window and dtype: a short line each.
+
+    ``batch 32 × 100 steps``, ``128 in, 256 hidden``, then what is not the default.
+    """
+    spec, work = case.spec, case.workload
+    steps = "step" if work.timesteps == 1 else "steps"
+    lines = [
+        f"batch {work.batch} × {work.timesteps} {steps}",
+        f"{spec.input_size} in, {spec.hidden_size} hidden",
+    ]
+    extra = []
+    if spec.num_layers > 1:
+        extra.append(f"{spec.num_layers} layers")
+    if spec.bidirectional:
+        extra.append("bidirectional")
+    if work.min_length is not None:
+        extra.append(f"lengths from {work.min_length}")
+    if work.dropout:
+        extra.append(f"dropout {work.dropout:g}")
+    if work.batch_major:
+        extra.append("batch-major")
+    if work.optimizer is not None:
+        extra.append(f"{work.optimizer} updates")
+    if work.training:
+        extra.append(GRADIENT_WORDS[work.gradients])
+    return [*lines, *extra]
+
+
+def _scale(value: float) -> tuple[float, str]:
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        # What rounds up to 1.00 of the larger unit is shown in it.
+        if value >= 0.9995 * size:
+            return size, unit
+    return 1e-9, "ns"
+
+
+def _digits(value: float) -> str:
+    if math.isinf(value):
+        return "∞"
+    if value >= 999.5:
+        return f"{value:.0f}" if value < 1e7 else f"{value:.3g}"
+    return f"{value:#.3g}".rstrip(".")
+
+
+def _times(value: float) -> str:
+    if math.isinf(value):
+        return "∞"
+    return f"{value:.3g}" if value >= 10 else f"{value:.2f}"
+
+
+def size(value: float) -> str:
+    """Bytes with three digits: 12.3 KiB, −1.20 MiB."""
+    scale, unit = _size(value)
+    return f"{_three(value / scale)} {unit}"
+
+
+def size_range(interval: Interval) -> str:
+    """The bounds of bytes, in the unit in which their middle is shown."""
+    scale, _ = _size(interval.mid)
+    return f"{_three(interval.low / scale)}–{_three(interval.high / scale)}"
+
+
+def _size(value: float) -> tuple[float, str]:
+    for unit, scale in (("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10)):
+        if abs(value) >= 0.9995 * scale:
+            return scale, unit
+    return 1.0, "B"
+
+
+def _three(value: float) -> str:
+    text = f"{value:.0f}" if abs(value) >= 999.5 or value == 0 else f"{value:#.3g}".rstrip(".")
+    return text.replace("-", "−")

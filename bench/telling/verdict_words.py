@@ -1,0 +1,55 @@
+"""How verdicts are told: each with what is behind it where that decides what to do next.
+
+UNCLEAR alone leaves open whether more processes would help; how far they spread says it. This room
+knows comparisons and plain strings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bench.judging.process_means import ENOUGH_PROCESSES
+from bench.judging.ratios import Comparison
+from bench.judging.verdict import MOST_NEEDED, Verdict, processes_needed
+from bench.telling.quantities import count, percent
+
+
+def verdict_words(found: Comparison) -> str:
+    """A verdict, and where it is UNCLEAR how far the processes spread, which is why.
+
+    ``UNCLEAR, processes spread by 6%``
+    """
+    if found.verdict is not Verdict.UNCLEAR or found.spread is None:
+        return found.verdict.value
+    return f"{found.verdict.value}, processes spread by {percent(found.spread)}"
+
+
+def compact_verdict(found: Comparison) -> str:
+    """The same for a table's cell: ``UNCLEAR, spread 6%``."""
+    return verdict_words(found).replace("processes spread by", "spread")
+
+
+def unclear(ratios: Iterable[Comparison | None]) -> list[str]:
+    """How far the processes of UNCLEAR ratios spread, and whether more of them would decide."""
+    judged = [ratio for ratio in ratios if ratio is not None]
+    open_ones = [ratio for ratio in judged if ratio.verdict is Verdict.UNCLEAR]
+    if not open_ones:
+        return []
+    start = f"UNCLEAR: {len(open_ones)} of {count(len(judged), 'ratio')}"
+    spreads = sorted(ratio.spread for ratio in open_ones if ratio.spread is not None)
+    if not spreads:
+        return [
+            f"{start}; one process does not show how many would decide: measure in "
+            f"{ENOUGH_PROCESSES} (python -m bench.run --processes {ENOUGH_PROCESSES})"
+        ]
+    middle = spreads[len(spreads) // 2]
+    reach = f"by {percent(middle)}"
+    if len(spreads) > 1:
+        reach = f"by {percent(spreads[0])} to {percent(spreads[-1])}, in the middle {reach}"
+    needed = [
+        f"a difference of {percent(effect)} takes {'over' if number is None else 'about'} "
+        f"{count(number or MOST_NEEDED, 'process')}"
+        for effect in (0.05, 0.1)
+        for number in [processes_needed(middle, effect)]
+    ]
+    return [f"{start}; their processes spread {reach}: {' and '.join(needed)} to be seen"]

@@ -1,0 +1,188 @@
+"""Which window, which backend, at what cost: the answer in words."""
+
+from __future__ import annotations
+
+from bench.judging.intervals import Interval
+from bench.judging.process_means import ENOUGH_PROCESSES
+from bench.judging.verdict import Verdict
+from bench.telling.headings import heading, machine
+from bench.telling.inert import LONGEST_NAME, clean
+from bench.telling.quantities import (
+    GRADIENT_WORDS,
+    bounds,
+    count,
+    listed,
+    percent,
+    seconds,
+    seconds_range,
+    size,
+)
+from bench.windows.answer import Answer, NoAnswer, Question
+from bench.windows.cost import timestep_interval, window
+
+
+def in_one_line(question: Question, found: Answer | NoAnswer) -> str:
+    """This window, this backend, and what they cost; or what is not known."""
+    if isinstance(found, NoAnswer):
+        if question.training:
+            start = f"Take windows of {found.need.window}"
+            start += "" if found.need.learned else " (assumed)"
+            return f"{start}; with which backend was not measured for this: {_in_short(found)}."
+        return f"Which backend is the fastest here was not measured: {_in_short(found)}."
+    name = clean(found.best.case.backend, LONGEST_NAME)
+    if question.training:
+        # What was measured may be longer than the sequences are: then it is only what they cost.
+        length = min(found.window, question.steps or found.window)
+        start = f"Take windows of {length} and {name}"
+        start += "" if found.need.learned else " (the window is assumed)"
+    else:
+        start = f"Take {name}"
+    peak = found.best.memory.get("peak_bytes")
+    told = f"{start}: {_with_interval(found.step)} a step"
+    told += "" if peak is None else f", {size(peak)}"
+    if found.best.invalid:
+        told += "; the measurement is INVALID"
+    elif found.rivals:
+        told += "; others may be as fast"
+    if not found.exact:
+        near = ", ".join(f"{name} {got} for {asked}" for name, got, asked in found.differences)
+        told += f"; measured at a near shape ({near})"
+    return f"{told}."
+
+
+def _in_short(found: NoAnswer) -> str:
+    """Why there is no answer, in the middle of a sentence."""
+    return clean(found.why[0]).partition("; there are")[0]
+
+
+def no_answer(question: Question, found: NoAnswer) -> list[tuple[str, str]]:
+    """Why there is no answer, as pairs of a heading and a text."""
+    first, *rest = found.why
+    lines = [
+        ("no results", clean(first)),
+        *(("", clean(each)) for each in rest),
+    ]
+    if question.training:
+        lines.insert(0, ("window", f"at least {found.need.window}: {found.need.why}"))
+    if (near := found.nearest) is not None:
+        case = near.best.case
+        what = f"windows of {near.window}" if question.training else f"{near.window} timesteps"
+        lines.append(
+            (
+                "the nearest",
+                f"batch {case.workload.batch}, {case.spec.hidden_size} hidden, "
+                f"{case.spec.input_size} in: there, at {what}, {_backend_words(near)}; "
+                f"{_with_interval(near.step)} a step, which says nothing of what it takes here",
+            )
+        )
+    return lines
+
+
+def full_answer(question: Question, found: Answer) -> list[tuple[str, str]]:
+    """The answer, as pairs of a heading and a text."""
+    best, place = found.best, found.place
+    timestep, step = found.timestep, found.step
+    lines = [("window", _window_words(found))] if question.training else []
+    lines += [
+        ("backend", _backend_words(found)),
+        ("per step", _with_interval(step)),
+        ("per timestep", f"{_with_interval(timestep)}, of the whole batch"),
+    ]
+    peak = best.memory.get("peak_bytes")
+    lines.append(("memory", "was not measured" if peak is None else f"{size(peak)} at its peak"))
+    setup = best.setup or {}
+    starts = [
+        f"{word} {seconds(value)}"
+        for word, key in (("trace", "trace_s"), ("compile", "compile_s"))
+        if (value := setup.get(key)) is not None
+    ]
+    if starts:
+        lines.append(("before it", " and ".join(starts)))
+    lines.append(("measured", _place_words(found)))
+    lines += [("", each) for each in _cautions(found)]
+    if found.longer is not None:
+        row = found.longer.row
+        told = (
+            f"windows of {window(row)} take {percent(found.longer.saves)} less time per timestep "
+            f"({seconds(_mid(timestep_interval(row)))}, {clean(row.case.backend, LONGEST_NAME)})"
+        )
+        more = row.memory.get("peak_bytes")
+        if more is not None and peak is not None and more > peak:
+            told += f" and {size(more - peak)} more memory"
+        lines.append(("longer", told))
+    if found.others:
+        told = count(found.others, "other measurement")
+        lines.append(("also", f"{told} at hand could have answered; this one comes first"))
+    if not place.own:
+        machines = "; ".join(f"{label}: {text}" for label, text in machine(place.section)[:2])
+        lines.append(("reference", f"these are reference results of another machine: {machines}"))
+    return lines
+
+
+def _window_words(found: Answer) -> str:
+    told = f"{count(found.window, 'timestep')}"
+    if found.window != found.need.window:
+        told += f", the shortest measured one of at least {found.need.window}"
+    return f"{told}: {found.need.why}"
+
+
+def _backend_words(found: Answer) -> str:
+    name = clean(found.best.case.backend, LONGEST_NAME)
+    if found.ahead is None:
+        return f"{name}, the only one measured"
+    if not found.rivals:
+        ratio = found.ahead.ratio.ratio
+        next_one = clean(found.ahead.row.case.backend, LONGEST_NAME)
+        how = "FASTER than each of the others" if found.sure else "the shortest time"
+        return (
+            f"{name}, {how}: {next_one}, the next, takes {ratio.mid:.2f} times as long "
+            f"({bounds(ratio.low, ratio.high)})"
+        )
+    same = [each for each in found.rivals if each.ratio.verdict is Verdict.SAME]
+    told = []
+    if same:
+        names = listed([clean(each.row.case.backend, LONGEST_NAME) for each in same])
+        told.append(f"the same within 2%: {names} (take the one of less memory or compiling)")
+    unclear = [each for each in found.rivals if each not in same]
+    if unclear:
+        names = listed([clean(each.row.case.backend, LONGEST_NAME) for each in unclear])
+        told.append(f"not known to be slower: {names} (more processes may decide; see below)")
+    return f"{name} has the shortest time; {'; '.join(told)}"
+
+
+def _place_words(found: Answer) -> str:
+    case = found.best.case
+    spec, work = case.spec, case.workload
+    if found.exact:
+        shape = "exactly this shape"
+    else:
+        shape = "a near shape, not scaled: " + ", ".join(
+            f"{name} {measured} for {asked}" for name, measured, asked in found.differences
+        )
+    told = [shape, f"{spec.input_size} in"]
+    if work.training:
+        told.append(f"{work.optimizer} updates" if work.optimizer else "without updates")
+        told.append(GRADIENT_WORDS[found.place.gradients])
+    if work.training and found.place.kind == "throughput":
+        told.append("whole sequences of that length, no state carried")
+    return f"{', '.join(told)}; {heading(found.place.section)}"
+
+
+def _cautions(found: Answer) -> list[str]:
+    interval = found.best.interval
+    told = []
+    if interval is not None and interval.processes < ENOUGH_PROCESSES:
+        told.append(f"the interval stands on {interval.how}")
+    told += [f"INVALID, do not rely on it: {clean(str(doubt))}" for doubt in found.best.invalid]
+    told += [f"doubtful as a time: {clean(str(doubt))}" for doubt in found.best.validity.of_time]
+    return told
+
+
+def _with_interval(interval: Interval) -> str:
+    low_high = seconds_range(interval.low, interval.high, interval.mid)
+    return f"{seconds(interval.mid)} ({low_high})"
+
+
+def _mid(interval: Interval | None) -> float:
+    assert interval is not None, "of a row that was measured"
+    return interval.mid

@@ -1,0 +1,163 @@
+"""What windows cost, from a report's rows: per stream and backend, by window, and from which on.
+
+A stream is one stretch of time that was cut into windows of several lengths; a step of its cases is
+the whole stream, so that its time over its number of windows is the time of one training step. This
+room knows the report's rows and what was learned at a window; nothing of how it is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+
+from bench.judging.intervals import Interval
+from bench.judging.rows import KINDS, Row, Section, Table
+from bench.windows.cheapest import Cheapest, cheapest
+from bench.windows.fit import Fit, fit
+from bench.windows.memory_slope import bytes_per_timestep
+
+
+class Learned(Protocol):
+    """What was learned at which window: ``results.maps.LearningMap``."""
+
+    def learnable_distance(self, window: int, carried: bool = True) -> int | None:
+        """The largest measured distance that every seed learned at this window."""
+
+
+@dataclass(frozen=True)
+class BackendCost:
+    """What windows cost a backend. rows: of the stream, by window, those without a time too.
+
+    cheapest: None with fewer than two windows; fit: with fewer than three. memory_slope: bytes that
+    each timestep of a window adds to the peak, None with fewer than two windows whose memory was
+    measured.
+    """
+
+    backend: str
+    rows: tuple[Row, ...]
+    cheapest: Cheapest | None
+    fit: Fit | None
+    memory_slope: Interval | None
+
+    @property
+    def measured(self) -> tuple[Row, ...]:
+        """Those that have a time."""
+        return tuple(row for row in self.rows if row.measured)
+
+    @property
+    def unreached(self) -> tuple[Row, ...]:
+        """The windows that have no time, with outcome and reason."""
+        return tuple(row for row in self.rows if not row.measured)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One stream on one machine: what its windows cost each backend.
+
+    learned: what was learned at these windows, where that was measured; learned_from: in words.
+    """
+
+    section: Section
+    table: Table
+    learned: Learned | None = field(default=None, compare=False)
+    learned_from: str = ""
+
+    @cached_property
+    def backends(self) -> tuple[BackendCost, ...]:
+        """Those measured here by their ranks, then those that were not measured at all."""
+        names = dict.fromkeys((*self.ranked, *(row.case.backend for row in self.table.rows)))
+        return tuple(cost(name, self.table.rows) for name in names)
+
+    @property
+    def ranked(self) -> tuple[str, ...]:
+        """The measured backends, by how well they rank over the windows."""
+        ranks: dict[str, list[int]] = {}
+        for row in self.table.rows:
+            if row.rank is not None:
+                ranks.setdefault(row.case.backend, []).append(row.rank)
+        return tuple(sorted(ranks, key=lambda name: (sum(ranks[name]) / len(ranks[name]), name)))
+
+    @property
+    def windows(self) -> tuple[int, ...]:
+        """The windows that any backend was measured at, rising."""
+        return tuple(sorted({window(row) for row in self.table.rows if row.measured}))
+
+    def learnable(self, length: int) -> int | None:
+        """The distance that was learned at a window; None if none or if it was not measured."""
+        return None if self.learned is None else self.learned.learnable_distance(length)
+
+
+def streams(
+    sections: Iterable[Section], learned: Learned | None = None, learned_from: str = ""
+) -> tuple[Stream, ...]:
+    """Every stream in these sections, those that have no time at any window too."""
+    return tuple(
+        Stream(section, table, learned, learned_from)
+        for section in sections
+        for table in section.tables
+        if table.kind == KINDS[1]
+    )
+
+
+def cost(backend: str, rows: Iterable[Row]) -> BackendCost:
+    """What windows cost one backend, from rows of one stream."""
+    own = sorted((row for row in rows if row.case.backend == backend), key=window)
+    measured = [row for row in own if row.measured]
+    sized = [row for row in measured if "peak_bytes" in row.memory]
+    return BackendCost(
+        backend,
+        tuple(own),
+        cheapest({window(row): _medians(row, row.case.workload.timesteps) for row in measured}),
+        _fit(measured),
+        bytes_per_timestep([window(row) for row in sized], [peak_bytes(row) for row in sized])
+        if sized
+        else None,
+    )
+
+
+def window(row: Row) -> int:
+    """Timesteps of its windows: of what is not cut, all of them."""
+    return row.case.workload.window or row.case.workload.timesteps
+
+
+def steps(row: Row) -> int:
+    """Training steps in a stream: its windows."""
+    return -(-row.case.workload.timesteps // window(row))
+
+
+def step_interval(row: Row) -> Interval | None:
+    """Seconds of one training step: of a stream over its windows."""
+    return _divided(row, steps(row))
+
+
+def timestep_interval(row: Row) -> Interval | None:
+    """Seconds of one timestep of the whole batch."""
+    return _divided(row, row.case.workload.timesteps)
+
+
+def peak_bytes(row: Row) -> float:
+    """The peak of memory. Raises KeyError where none was measured."""
+    return row.memory["peak_bytes"]
+
+
+def _divided(row: Row, by: int) -> Interval | None:
+    found = row.interval
+    if found is None:
+        return None
+    return Interval(found.low / by, found.mid / by, found.high / by, found.confidence)
+
+
+def _fit(rows: Sequence[Row]) -> Fit | None:
+    times = {window(row): _medians(row, steps(row)) for row in rows}
+    # The last window may be shorter: what a step does on average is a line in the mean length.
+    lengths = {window(row): row.case.workload.timesteps / steps(row) for row in rows}
+    return fit(times, lengths)
+
+
+def _medians(row: Row, by: int) -> dict[str, float]:
+    """Seconds of each process, over so many parts of a stream."""
+    return {run.run: float(np.median(run.samples)) / by for run in row.runs}

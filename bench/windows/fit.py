@@ -1,0 +1,338 @@
+"""What a truncation window costs, as a line: a fixed cost of each step, and one of each timestep.
+
+The time of a training step on a window of k timesteps is taken to be ``fixed + per_timestep * k``:
+the first is launch, dispatch and the update of the weights, the second what each timestep adds.
+That is a model. Where the short windows alone, or the long ones, give another line than all of
+them, the bounds of the two numbers hold those lines, too. Pure functions of arrays of seconds; this
+room knows no files, no cases and no framework.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.judging.intervals import CASE_CONFIDENCE, UNPAIRED_ALLOWANCE, CaseInterval
+from bench.judging.process_means import ENOUGH_PROCESSES, FloatArray
+from bench.judging.ratios import SEQUENTIAL_ALLOWANCE
+from bench.judging.verdict import log_intervals, variance_of_mean
+
+NO_LINE = 0.5
+"""A line that misses a window by more than half of what it says is none: its two numbers would be
+those of the noise, or of something else than a fixed cost and one of each timestep."""
+
+FEWEST_WINDOWS = 3
+"""Two windows make a line whatever they cost; the third can contradict it."""
+
+OTHER_LINE = 0.99
+"""How sure it has to be, over the processes, that some windows alone have another line. It is asked
+of up to half as many parts as there are windows, at either end: at 95% a true line would be called
+bent in one case of six."""
+
+OTHER_TIME = 0.01
+"""And the other line has to say another time somewhere, by more than this: what is sure but
+smaller changes no answer."""
+
+_MOST_ITERATIONS = 50
+
+
+@dataclass(frozen=True)
+class Line:
+    """``fixed + per_timestep * length``, in seconds: the line through one process's times.
+
+    covariance ``[2, 2]``: of the two for a relative error of 1 in each time. scatter: the standard
+    deviation of the relative residuals.
+    """
+
+    fixed: float
+    per_timestep: float
+    covariance: FloatArray
+    scatter: float
+
+    def at(self, length: float) -> float:
+        """Seconds for a window of so many timesteps."""
+        return self.fixed + self.per_timestep * length
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """Where the line misses most: the measured time over the line's, less 1, at a window."""
+
+    residual: float
+    window: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """The line through the windows from ``first`` to ``last`` alone, where it is another one."""
+
+    first: int
+    last: int
+    fixed: float
+    per_timestep: float
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The cost of a step over the processes.
+
+    fixed: seconds of each step; per_timestep: seconds of each timestep of a window (of the whole
+    batch at once). Each with bounds that hold its interval over the processes and the intervals of
+    every other line that some of the windows have alone (``parts``); or without bounds (None) where
+    no process measured every window and the line goes through the medians of all.
+    parts: those other lines, of the shortest windows and of the longest, the fewest windows first;
+    empty where a line is all that can be seen.
+    windows: the lengths that it stands on, rising. left_out: processes that had not all of them.
+    """
+
+    line: Line
+    fixed: CaseInterval | None
+    per_timestep: CaseInterval | None
+    parts: tuple[Part, ...]
+    misfit: Misfit
+    windows: tuple[int, ...]
+    processes: int
+    left_out: int
+
+    @property
+    def is_line(self) -> bool:
+        """Whether the times are near enough to a line for its numbers to mean something."""
+        return abs(self.misfit.residual) <= NO_LINE
+
+
+def fit_line(lengths: Sequence[float] | FloatArray, times: Sequence[float] | FloatArray) -> Line:
+    """The line that is nearest to ``times [n]`` (seconds) over ``lengths [n]`` (timesteps).
+
+    Nearest in relative errors, since times span decades and their errors are alike in per cent:
+    the squares of (time - line) / line are weighed, with the line of the iteration before in the
+    denominator (iteratively reweighted least squares, Carroll & Ruppert 1988, chapter 2), since
+    dividing by the measured time would favour those that are too short by chance.
+
+    Raises ValueError for fewer than three different lengths, or what is no time or no length.
+    """
+    x = np.asarray(lengths, dtype=np.float64)
+    t = np.asarray(times, dtype=np.float64)
+    _check(x, t)
+    if np.unique(x).size < FEWEST_WINDOWS:
+        raise ValueError(
+            f"a line needs {FEWEST_WINDOWS} different windows; there are {np.unique(x).size}"
+        )
+    values, covariances, scatters = _lines(x, t[None, :])
+    return Line(float(values[0, 0]), float(values[0, 1]), covariances[0], float(scatters[0]))
+
+
+def _check(x: FloatArray, t: FloatArray) -> None:
+    if x.shape != t.shape or x.ndim != 1:
+        raise ValueError(f"{x.shape} lengths and {t.shape} times; expected one time for each")
+    for name, values in (("lengths", x), ("times", t)):
+        if not np.all(np.isfinite(values) & (values > 0)):
+            raise ValueError(f"{name} are not all finite and above 0")
+
+
+def _lines(x: FloatArray, table: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """As ``fit_line`` of each row of ``table [processes, n]``, of two windows, too.
+
+    Returns what a ``Line`` has: its two numbers ``[processes, 2]``, their covariances
+    ``[processes, 2, 2]`` and the scatters ``[processes]``.
+    """
+    # In units of their own size, so that the columns are alike and nothing is lost or overflows.
+    x_unit, t_unit = float(np.max(x)), np.max(table, axis=1, keepdims=True)
+    x, t = x / x_unit, table / t_unit
+    base = t
+    fixed = slope = np.zeros((len(t), 1))
+    for _ in range(_MOST_ITERATIONS):
+        weight = base**-2.0
+        total = weight.sum(axis=1, keepdims=True)
+        x_mid = (weight * x).sum(axis=1, keepdims=True) / total
+        t_mid = (weight * t).sum(axis=1, keepdims=True) / total
+        spread = (weight * (x - x_mid) ** 2).sum(axis=1, keepdims=True)
+        before = fixed, slope
+        slope = (weight * (x - x_mid) * (t - t_mid)).sum(axis=1, keepdims=True) / spread
+        fixed = t_mid - slope * x_mid
+        if np.allclose((fixed, slope), before, rtol=1e-12, atol=1e-15):
+            break
+        # A line that misses a time by a factor must not give it a weight without bounds.
+        base = np.clip(fixed + slope * x, t / 2, t * 2)
+    residuals = (t - fixed - slope * x) / base
+    degrees = x.size - 2
+    scatters = np.sqrt((residuals**2).sum(axis=1) / degrees) if degrees else np.zeros(len(t))
+    covariances = np.empty((len(t), 2, 2))
+    covariances[:, 0, 0] = (1 / total + x_mid**2 / spread)[:, 0]
+    covariances[:, 0, 1] = covariances[:, 1, 0] = (-x_mid / spread)[:, 0]
+    covariances[:, 1, 1] = (1 / spread)[:, 0]
+    units = np.concatenate([t_unit, t_unit / x_unit], axis=1)
+    values = np.concatenate([fixed, slope], axis=1) * units
+    return values, covariances * units[:, :, None] * units[:, None, :], scatters
+
+
+def fit(
+    times: Mapping[int, Mapping[str, float]], lengths: Mapping[int, float] | None = None
+) -> Fit | None:
+    """The cost of a step from every process's time at every window, or None if there are too few.
+
+    times: seconds of a step on one window, by the window's length and by process; lengths: the
+    mean length of the windows that a stream is really cut into, where the last is shorter.
+
+    A line for each process that measured every window; from 6 of them on the intervals are
+    t-intervals over the processes. With fewer the spread is the larger of what they show and an
+    allowance, taken as known: 29% in each time where it is a time, 15% where it is a ratio of times
+    of one process (see ``judging.ratios``), carried through to the line.
+
+    Then the same for the shortest windows alone and for the longest, from half of them on. Where
+    such a line is surely another one (``OTHER_LINE``, ``OTHER_TIME``), the bounds hold its interval
+    as well: an interval over processes holds what differs between processes, and that the times are
+    no line is the same in all of them. With fewer than 6 processes nothing tells noise from a bend,
+    and the bounds hold each such line itself.
+
+    Raises ValueError for what is no time.
+    """
+    windows = sorted(times)
+    if len(windows) < FEWEST_WINDOWS:
+        return None
+    x = np.array([lengths[each] if lengths else each for each in windows], dtype=np.float64)
+    if np.unique(x).size < FEWEST_WINDOWS:
+        return None
+    every = sorted({process for found in times.values() for process in found})
+    whole = [process for process in every if all(process in times[each] for each in windows)]
+    medians = np.array([float(np.median(list(times[each].values()))) for each in windows])
+    for process in whole:
+        _check(x, np.array([times[each][process] for each in windows]))
+    if not whole:
+        line = fit_line(x, medians)
+        misfit = _misfit(line, x, medians, windows)
+        return Fit(line, None, None, (), misfit, tuple(windows), 0, len(every))
+    table = np.array([[times[each][process] for each in windows] for process in whole])
+    all_of_them = _Lines.through(x, table)
+    own = all_of_them.intervals()
+    parts = []
+    bounds = [[(each.low, each.high)] for each in own]
+    for some in _ends(len(windows)):
+        if np.unique(x[some]).size < 2:
+            continue
+        lines = _Lines.through(x[some], table[:, some])
+        mean = lines.mean
+        if lines.differ_from(all_of_them, x):
+            of_them = windows[some]
+            parts.append(Part(of_them[0], of_them[-1], mean.fixed, mean.per_timestep))
+            for held, other in zip(bounds, lines.intervals(), strict=True):
+                held.append((other.low, other.high))
+        elif len(whole) < ENOUGH_PROCESSES:
+            for held, value in zip(bounds, (mean.fixed, mean.per_timestep), strict=True):
+                held.append((value, value))
+    fixed, per_timestep = (
+        _holding(*each, bent=bool(parts)) for each in zip(own, bounds, strict=True)
+    )
+    return Fit(
+        all_of_them.mean,
+        fixed,
+        per_timestep,
+        tuple(parts),
+        _misfit(all_of_them.mean, x, np.median(table, axis=0), windows),
+        tuple(windows),
+        len(whole),
+        len(every) - len(whole),
+    )
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """A line a process. values ``[processes, 2]``: fixed and per_timestep; mean: of all."""
+
+    values: FloatArray
+    mean: Line
+
+    @classmethod
+    def through(cls, x: FloatArray, table: FloatArray) -> _Lines:
+        """Of lengths ``x [n]`` and times ``[processes, n]``."""
+        values, covariances, scatters = _lines(x, table)
+        fixed, slope = (float(each) for each in values.mean(axis=0))
+        return cls(values, Line(fixed, slope, covariances.mean(axis=0), float(scatters.mean())))
+
+    def intervals(self) -> list[CaseInterval]:
+        """Of both over the processes."""
+        own = max(UNPAIRED_ALLOWANCE, self.mean.scatter)
+        sizes = np.maximum(np.abs(self.values.mean(axis=0)), self._errors)
+        return [
+            over_processes(self.values[:, each], own * float(sizes[each]), UNPAIRED_ALLOWANCE)
+            for each in (0, 1)
+        ]
+
+    def differ_from(self, others: _Lines, x: FloatArray) -> bool:
+        """Whether these lines are surely not the others, at lengths ``x`` that count."""
+        theirs = np.array([others.mean.at(each) for each in x])
+        mine = np.array([self.mean.at(each) for each in x])
+        if np.all(np.abs(mine - theirs) <= OTHER_TIME * np.abs(theirs)):
+            return False
+        # What makes a whole process slow is in both of its lines.
+        differences = self.values - others.values
+        allowances = max(SEQUENTIAL_ALLOWANCE, others.mean.scatter) * self._errors
+        for each in (0, 1):
+            found = over_processes(
+                differences[:, each], float(allowances[each]), SEQUENTIAL_ALLOWANCE, OTHER_LINE
+            )
+            if found.low > 0 or found.high < 0:
+                return True
+        return False
+
+    @property
+    def _errors(self) -> FloatArray:
+        """Of both, for a relative error of 1 in each time."""
+        return np.sqrt(np.diag(self.mean.covariance))
+
+
+def _ends(count: int) -> Iterator[slice]:
+    """The shortest windows and the longest, from half of them to all but one."""
+    for size in range(max(2, -(-count // 2)), count):
+        yield slice(0, size)
+        yield slice(count - size, count)
+
+
+def _holding(own: CaseInterval, found: Sequence[tuple[float, float]], bent: bool) -> CaseInterval:
+    """An interval over processes, with bounds that hold all that was found."""
+    return CaseInterval(
+        min(low for low, _ in found),
+        own.mid,
+        max(high for _, high in found),
+        own.confidence,
+        own.processes,
+        own.allowance,
+        own.how + (", and of those through fewer windows" if bent else ""),
+    )
+
+
+def over_processes(
+    values: FloatArray,
+    allowance: float,
+    named: float,
+    confidence: float = CASE_CONFIDENCE,
+) -> CaseInterval:
+    """The mean of the processes' values, with its interval.
+
+    allowance: the spread that is assumed where there are too few processes to show it, in the
+    values' own unit; named: as a part of a time, as it is told.
+    """
+    count = values.size
+    few = count < ENOUGH_PROCESSES
+    spread = float(np.std(values, ddof=1)) if count > 1 else 0.0
+    variance, degrees = variance_of_mean(
+        np.array([spread]), np.array([count]), np.zeros(1), allowance
+    )
+    mid = float(np.mean(values))
+    low, high = log_intervals(np.array([mid]), np.sqrt(variance), degrees, confidence)
+    number = "1 process" if count == 1 else f"{count} processes"
+    how = f"{number}: t-interval over their lines"
+    if few:
+        how = f"{number}: allowance of {100 * named:g}% for the spread between processes added"
+    return CaseInterval(
+        float(low[0]), mid, float(high[0]), confidence, count, named if few else None, how
+    )
+
+
+def _misfit(line: Line, x: FloatArray, times: FloatArray, windows: Sequence[int]) -> Misfit:
+    told = np.array([line.at(float(each)) for each in x])
+    # Where a bad line passes below 0 the miss has no measure; the time itself stands in.
+    residuals = (times - told) / np.where(told > 0, told, times)
+    worst = int(np.argmax(np.abs(residuals)))
+    return Misfit(float(residuals[worst]), windows[worst])

@@ -1,0 +1,208 @@
+"""What is learned and how: the settings of the echo task and of its copy task, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from lstm_impl import PRECISIONS, LSTMSpec
+
+OPTIMIZERS = ("adagrad", "adam")
+
+
+TASKS = ("echo", "copy")
+
+
+ALPHABET = 4
+"""Symbols of copy memory: numbered 1 to 4 in inputs and targets; 0 is a blank, or nothing asked."""
+
+
+COPY_INPUTS = ALPHABET + 2
+"""Inputs of copy memory, one-hot: the blank, the symbols, and the mark that asks for them."""
+
+
+class SettingsError(ValueError):
+    """A setting that makes no sense; ``field`` names it."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field} {problem}")
+        self.field = field
+        self.problem = problem
+
+
+@dataclass(frozen=True)
+class EchoSettings:
+    """Everything that decides the loss curve, apart from the backend's rounding.
+
+    bits: random bits drawn for each epoch, cut into ``batch`` series that follow one another.
+    echo: the target is the bit of this many steps earlier.
+    batch: series that are worked on side by side.
+    window: timesteps that one training step back-propagates through.
+    stride: timesteps between the starts of two windows; None for the window's own length. With a
+        shorter one, windows overlap, and from the second on only the newest ``stride`` steps of a
+        window count in the loss, so that each bit counts once.
+    units, layers: the LSTM's size.
+    dropout: rate of inverted dropout between layers.
+    learning_rate: of Adagrad.
+    seed: of the weights, the bits and the dropout masks.
+    dtype: the LSTM's precision.
+    reset_state: each window starts from the zero state instead of where the one before ended.
+    optimizer: "adagrad", the tutorial's, or "adam".
+    task: "echo" or "copy". With "copy", ``bits`` counts steps and ``echo`` is the distance from a
+        symbol to where it is wanted (``draw_copy_series``).
+    symbols: how many symbols of copy memory follow one another; at most its distance.
+    blanks: whether copy memory asks for a blank wherever no symbol is wanted, as the paper does,
+        or for nothing there.
+    memory: timesteps up to which the units' time constants are spread at the start, by the gates'
+        biases (``Parameters.initial``); 0 leaves the biases as ``LSTMWeights.random`` draws them.
+
+    Raises SettingsError where one is not what it should be.
+    """
+
+    bits: int = 50_000
+    echo: int = 3
+    batch: int = 5
+    window: int = 15
+    stride: int | None = None
+    units: int = 4
+    layers: int = 1
+    dropout: float = 0.0
+    learning_rate: float = 0.3
+    seed: int = 0
+    dtype: str = "float32"
+    reset_state: bool = False
+    optimizer: str = "adagrad"
+    task: str = "echo"
+    symbols: int = 1
+    memory: int = 0
+    blanks: bool = False
+
+    def __post_init__(self) -> None:
+        for field in ("bits", "batch", "window", "units", "layers"):
+            _require_integer(field, getattr(self, field), 1)
+        _require_integer("echo", self.echo, 0)
+        _require_integer("seed", self.seed, 0)
+        if self.echo >= self.bits:
+            raise SettingsError(
+                "echo", f"is {self.echo}; expected less than the {self.bits} bits of an epoch"
+            )
+        if self.batch > self.bits:
+            raise SettingsError(
+                "batch", f"is {self.batch}; expected at most the {self.bits} bits of an epoch"
+            )
+        if self.window > self.timesteps:
+            raise SettingsError(
+                "window",
+                f"is {self.window}; expected at most {self.timesteps}, the timesteps of each "
+                f"series ({self.bits} bits in {self.batch} series)",
+            )
+        if self.stride is not None:
+            _require_integer("stride", self.stride, 1)
+            if self.stride > self.window:
+                raise SettingsError(
+                    "stride",
+                    f"is {self.stride}; expected at most the window, {self.window}: "
+                    "a longer one would skip bits",
+                )
+        if not _is_number(self.dropout) or not 0.0 <= self.dropout < 1.0:
+            raise SettingsError(
+                "dropout", f"is {self.dropout!r}; expected at least 0 and less than 1"
+            )
+        if self.dropout and self.layers == 1:
+            raise SettingsError(
+                "dropout", "acts between layers and there is one; ask for at least 2 layers"
+            )
+        if not _is_number(self.learning_rate) or not 0.0 < self.learning_rate < np.inf:
+            raise SettingsError(
+                "learning_rate", f"is {self.learning_rate!r}; expected a positive number"
+            )
+        if self.dtype not in PRECISIONS:
+            raise SettingsError(
+                "dtype", f"is {self.dtype!r}; expected one of {', '.join(PRECISIONS)}"
+            )
+        for field in ("reset_state", "blanks"):
+            if not isinstance(getattr(self, field), bool):
+                raise SettingsError(field, f"is {getattr(self, field)!r}; expected True or False")
+        for field, known in (("optimizer", OPTIMIZERS), ("task", TASKS)):
+            if getattr(self, field) not in known:
+                raise SettingsError(
+                    field, f"is {getattr(self, field)!r}; expected {' or '.join(known)}"
+                )
+        _require_integer("symbols", self.symbols, 1)
+        _require_integer("memory", self.memory, 0)
+        if self.task == "echo" and self.symbols != 1:
+            raise SettingsError("symbols", f"is {self.symbols}; only copy memory has more than 1")
+        if self.task == "echo" and self.blanks:
+            raise SettingsError("blanks", "are asked for in copy memory only")
+        if self.task == "copy" and self.symbols > self.echo:
+            raise SettingsError(
+                "symbols", f"is {self.symbols}; expected at most the distance, {self.echo}"
+            )
+
+    @property
+    def spec(self) -> LSTMSpec:
+        """The network: one bit in, or one of copy memory's inputs; ``units`` out."""
+        return LSTMSpec(
+            input_size=1 if self.task == "echo" else COPY_INPUTS,
+            hidden_size=self.units,
+            num_layers=self.layers,
+            dtype=self.dtype,
+        )
+
+    @property
+    def classes(self) -> int:
+        """How many things may be asked for."""
+        return 2 if self.task == "echo" else ALPHABET + self.blanks
+
+    @property
+    def first_class(self) -> int:
+        """The smallest target that is asked for: below it nothing is."""
+        return 0 if self.task == "echo" or self.blanks else 1
+
+    @property
+    def period(self) -> int:
+        """Timesteps from one episode of copy memory to the next."""
+        return self.echo + self.symbols
+
+    @property
+    def timesteps(self) -> int:
+        """Timesteps of each series; bits that do not fill one more step of all series are left."""
+        return self.bits // self.batch
+
+    @property
+    def step(self) -> int:
+        """Timesteps from the start of one window to the start of the next."""
+        return self.window if self.stride is None else self.stride
+
+    @property
+    def windows_per_epoch(self) -> int:
+        """Whole windows in an epoch; what is left at its end is not used, as in the tutorial."""
+        return (self.timesteps - self.window) // self.step + 1
+
+    def counted(self, window: int) -> slice:
+        """The timesteps of an epoch's window number ``window`` that its loss is the mean over."""
+        return slice(0 if window == 0 else self.window - self.step, self.window)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> EchoSettings:
+        """The settings that ``dataclasses.asdict`` gave. Raises SettingsError."""
+        known = {field.name for field in fields(cls)}
+        # What came later: a checkpoint from before then is of the one that there was.
+        data = {"optimizer": "adagrad", "task": "echo", "symbols": 1, "memory": 0, **data}
+        data = {"blanks": False, **data}
+        for name in (*data, *known):
+            if (name in data) != (name in known):
+                raise SettingsError(name, "is missing" if name in known else "is unknown")
+        return cls(**data)
+
+
+def _require_integer(field: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise SettingsError(field, f"is {value!r}; expected an integer of at least {least}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,325 @@
+"""What windows cost, shown: sentences and tables in a terminal and as Markdown.
+
+This room knows finished streams and how they are laid out. Names and reasons in them come from
+result files, which may come from anywhere: each format makes them harmless.
+"""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
+
+from bench.judging.intervals import Interval
+from bench.judging.rows import Row
+from bench.telling.headings import caption, heading, machine, title
+from bench.telling.inert import LONGEST_NAME, LONGEST_SENTENCE, clean, code
+from bench.telling.inert import markdown as inert
+from bench.telling.quantities import rate, seconds, seconds_range, size, size_range
+from bench.telling.terminal import text_console
+from bench.windows.cost import (
+    BackendCost,
+    Stream,
+    peak_bytes,
+    step_interval,
+    steps,
+    timestep_interval,
+    window,
+)
+from bench.windows.words import (
+    WITHIN,
+    method,
+    near_from,
+    notes,
+    sentence,
+    signed,
+    signed_range,
+    without_time,
+)
+
+WIDTH = 100
+
+_HEADING = 12
+"""Letters in a line of a heading: with so many the tables fit a terminal of 80."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What stands in a place of a table, and the bounds of it."""
+
+    text: str = ""
+    bounds: str = ""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table: a heading a column, and lines of as many cells. Its first column names the line."""
+
+    headings: tuple[str, ...]
+    lines: tuple[tuple[Cell, ...], ...]
+
+    def without_empty(self) -> Sheet:
+        """Without the columns that say nothing in any line."""
+        keep = [
+            index
+            for index in range(len(self.headings))
+            if index == 0 or any(line[index].text for line in self.lines)
+        ]
+        return Sheet(
+            tuple(self.headings[index] for index in keep),
+            tuple(tuple(line[index] for index in keep) for line in self.lines),
+        )
+
+
+def summary_sheet(stream: Stream) -> Sheet:
+    """A line a backend: from which window on a timestep is cheap, the line, and how far that fits.
+
+    Under its name stand how far it reaches, if not to the longest window, and how many of its
+    windows cannot be trusted.
+    """
+    lines = []
+    for cost in stream.backends:
+        if not cost.measured:
+            outcomes = dict.fromkeys(row.outcome.replace("_", " ") for row in cost.rows)
+            lines.append((Cell(cost.backend, ", ".join(outcomes)), *[Cell()] * 5))
+            continue
+        fit = cost.fit
+        longest = window(cost.measured[-1])
+        under = [f"up to k = {longest}"] if longest < stream.windows[-1] else []
+        for word, doubtful in (
+            ("INVALID", [row for row in cost.measured if row.invalid]),
+            ("doubtful", [row for row in cost.measured if not row.invalid and row.validity.time]),
+        ):
+            if doubtful:
+                under.append(f"{len(doubtful)} {word}")
+        cells = [Cell(cost.backend, ", ".join(under))]
+        cells.append(Cell() if cost.cheapest is None else Cell(*near_from(cost.cheapest)))
+        if fit is None or not fit.is_line:
+            cells += [Cell("too few windows" if fit is None else "no line"), Cell()]
+        else:
+            for value, interval in (
+                (fit.line.fixed, fit.fixed),
+                (fit.line.per_timestep, fit.per_timestep),
+            ):
+                cells.append(Cell(signed(value), signed_range(interval) if interval else ""))
+        slope = cost.memory_slope
+        cells.append(Cell() if slope is None else Cell(size(slope.mid), _slope_bounds(slope)))
+        if fit is None:
+            cells.append(Cell())
+        else:
+            worst = fit.misfit
+            cells.append(Cell(f"{100 * worst.residual:+.1f}%", f"at k = {worst.window}"))
+        lines.append(tuple(cells))
+    return Sheet(
+        (
+            "backend",
+            f"within {WITHIN} from k",
+            "fixed per step",
+            "a timestep",
+            "memory a timestep",
+            "line misses by",
+        ),
+        tuple(lines),
+    ).without_empty()
+
+
+def backend_sheet(stream: Stream, cost: BackendCost) -> Sheet:
+    """A line a window: what it costs one backend, and what was learned at it."""
+    return Sheet(
+        (
+            "k",
+            "steps",
+            "per timestep",
+            "over least",
+            "per step",
+            "samples/s",
+            "memory",
+            "trace",
+            "compile",
+            "learns",
+            "trust",
+        ),
+        tuple(_window_line(stream, cost, row) for row in cost.rows),
+    ).without_empty()
+
+
+def _slope_bounds(slope: Interval) -> str:
+    return size_range(slope) if slope.confidence else ""
+
+
+def _window_line(stream: Stream, cost: BackendCost, row: Row) -> tuple[Cell, ...]:
+    first = [Cell(str(window(row))), Cell(str(steps(row)))]
+    learned = stream.learnable(window(row))
+    last = [Cell("" if learned is None else f"d ≤ {learned}")]
+    timestep, step = timestep_interval(row), step_interval(row)
+    if timestep is None or step is None:
+        return (*first, Cell(row.outcome.replace("_", " ")), *[Cell()] * 6, *last, Cell())
+    setup = row.setup or {}
+    over = cost.cheapest.over[window(row)] if cost.cheapest else None
+    more = "" if over is None else f"{100 * (over.mid - 1):+.0f}%".replace("-", "−")
+    return (
+        *first,
+        _seconds(timestep),
+        Cell(more.replace("+0%", "0%").replace("−0%", "0%")),
+        _seconds(step),
+        Cell(rate(row.timesteps_per_s or 0.0)),
+        Cell(size(peak_bytes(row)) if "peak_bytes" in row.memory else ""),
+        *(
+            Cell("" if (value := setup.get(key)) is None else seconds(value) if value else "none")
+            for key in ("trace_s", "compile_s")
+        ),
+        *last,
+        Cell("INVALID" if row.invalid else "doubtful" if row.validity.of_time else ""),
+    )
+
+
+def _seconds(interval: Interval) -> Cell:
+    return Cell(seconds(interval.mid), seconds_range(interval.low, interval.high, interval.mid))
+
+
+def _findings(stream: Stream) -> list[str]:
+    """A sentence a backend: what windows cost it, or why it reaches none."""
+    measured = [sentence(cost) for cost in stream.backends if cost.measured]
+    return measured + without_time(stream.backends)
+
+
+# Terminal
+
+
+def as_terminal(streams: Sequence[Stream], console: Console) -> None:
+    """Print the tables."""
+    shown = None
+    for stream in streams:
+        if stream.section is not shown:
+            if shown is not None:
+                console.print()
+            shown = stream.section
+            console.print(Text(heading(shown), style="bold"))
+            for label, text in machine(shown):
+                console.print(Text(f"{label}: {text}", style="dim"))
+        console.print()
+        console.print(Text(title(stream.table), style="bold"))
+        for told in _findings(stream):
+            console.print(_item(told))
+        if not stream.windows:
+            continue
+        console.print()
+        console.print(_grid(summary_sheet(stream)))
+        for cost in stream.backends:
+            if cost.measured:
+                console.print()
+                console.print(Text(clean(cost.backend, LONGEST_NAME), style="bold"))
+                console.print(_grid(backend_sheet(stream, cost)))
+                for note in notes(stream, cost):
+                    console.print(Text(note, style="dim"))
+    console.print()
+    for line in method(streams):
+        console.print(Text(line, style="dim"))
+
+
+def _item(text: str) -> Grid:
+    """A sentence whose other lines are set in, so that its beginning is seen."""
+    grid = Grid.grid(padding=0)
+    grid.add_column(width=2)
+    grid.add_column()
+    grid.add_row(Text("-"), Text(text))
+    return grid
+
+
+def as_text(streams: Sequence[Stream], width: int = WIDTH) -> str:
+    """The tables as they stand in a file: without colour."""
+    file = io.StringIO()
+    as_terminal(streams, text_console(file=file, width=width, no_color=True))
+    return "".join(f"{line.rstrip()}\n" for line in file.getvalue().splitlines())
+
+
+def _grid(sheet: Sheet) -> Grid:
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    for index, text in enumerate(sheet.headings):
+        names = index == 0 and text == "backend"
+        # Long headings are broken before a name is, which has no blank to break at.
+        words = Text("\n".join(textwrap.wrap(text, _HEADING)))
+        grid.add_column(words, justify="left" if names else "right", overflow="fold")
+    for line in sheet.lines:
+        grid.add_row(
+            *(
+                Text.assemble(
+                    clean(cell.text, LONGEST_NAME),
+                    (f"\n{cell.bounds}" if cell.bounds else "", "dim"),
+                )
+                for cell in line
+            )
+        )
+    return grid
+
+
+# Markdown
+
+
+def as_markdown(streams: Sequence[Stream]) -> str:
+    """The tables for a page or a pull request."""
+    blocks: list[str] = []
+    shown = None
+    for stream in streams:
+        if stream.section is not shown:
+            shown = stream.section
+            blocks.append(f"## {_escaped(heading(shown))}")
+            blocks.append(_list(f"{label}: {text}" for label, text in machine(shown)))
+        blocks.append(f"### {_escaped(title(stream.table))}")
+        blocks.append(_list(_findings(stream)))
+        if not stream.windows:
+            continue
+        blocks.append(_table(summary_sheet(stream)))
+        for cost in stream.backends:
+            if cost.measured:
+                blocks.append(f"#### {code(cost.backend)}")
+                blocks.append(_table(backend_sheet(stream, cost)))
+                blocks.append(_list(notes(stream, cost)))
+    blocks.append(_list(method(streams)))
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def as_brief(streams: Sequence[Stream]) -> str:
+    """Of each stream only the table with a line a backend: for a page that has its own headings."""
+    blocks: list[str] = []
+    drawn = [stream for stream in streams if stream.windows]
+    for stream in drawn:
+        blocks += [f"**{_escaped(title(stream.table))}**", _table(summary_sheet(stream))]
+    for section in {id(stream.section): stream.section for stream in drawn}.values():
+        blocks.append(_escaped(caption(section)))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _table(sheet: Sheet) -> str:
+    named = sheet.headings[0] == "backend"
+    lines = [
+        _line(map(_escaped, sheet.headings)),
+        _line("---" if named and not index else "---:" for index in range(len(sheet.headings))),
+    ]
+    for line in sheet.lines:
+        cells = [
+            _escaped(f"{cell.text} ({cell.bounds})" if cell.bounds else cell.text) for cell in line
+        ]
+        if named:
+            reach = _escaped(line[0].bounds)
+            cells[0] = code(line[0].text) + (f" ({reach})" if reach else "")
+        lines.append(_line(cells))
+    return "\n".join(lines)
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _list(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {_escaped(line)}" for line in lines)
+
+
+def _escaped(text: str) -> str:
+    return inert(text, LONGEST_SENTENCE)

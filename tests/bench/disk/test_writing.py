@@ -1,0 +1,226 @@
+"""Where a file may be written, and what becomes of what stood there."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench import compare, plot, report, results, truncation
+from bench.disk import writing
+from bench.disk.writers import Writer
+from bench.disk.writing import ResultWriteError, clear_left_over, unfinished_name, write_bytes
+from tests.places import GOLDEN, ROOT
+
+
+def test_a_device_is_written_to_and_stays_one() -> None:
+    before = Path("/dev/null").stat()
+    write_bytes("/dev/null", b"gone")
+    after = Path("/dev/null").stat()
+    assert stat.S_ISCHR(after.st_mode)
+    assert (after.st_ino, after.st_rdev) == (before.st_ino, before.st_rdev)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_device_that_is_full_says_so_and_stays_one() -> None:
+    with pytest.raises(ResultWriteError, match="/dev/full cannot be written: No space left"):
+        write_bytes("/dev/full", b"gone")
+    assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
+
+
+def test_a_fifo_gives_the_data_to_its_reader_and_stays_one(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    found: list[bytes] = []
+    reader = threading.Thread(target=lambda: found.append(path.read_bytes()), daemon=True)
+    reader.start()
+    write_bytes(path, b"x" * 100_000)
+    reader.join(60)
+    assert found == [b"x" * 100_000]
+    assert stat.S_ISFIFO(path.stat().st_mode)
+    assert [each.name for each in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_what_a_link_leads_to_is_written_and_the_link_stays(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    target, link = tmp_path / "far" / "a.json", tmp_path / "b.json"
+    target.write_text("old")
+    link.symlink_to(target)
+    write_bytes(link, b"new")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
+    target.unlink()
+    write_bytes(link, b"anew")  # it led to nothing
+    assert link.is_symlink()
+    assert target.read_bytes() == b"anew"
+    assert [each.name for each in (tmp_path / "far").iterdir()] == ["a.json"]
+
+
+def test_a_link_that_leads_to_itself_is_refused_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("a")
+    with pytest.raises(ResultWriteError, match="cannot be written"):
+        write_bytes(tmp_path / "a", b"new")
+    assert (tmp_path / "a").is_symlink()
+    assert [each.name for each in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_link_to_a_device_is_written_through(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("/dev/null")
+    write_bytes(tmp_path / "a", b"gone")
+    assert (tmp_path / "a").readlink() == Path("/dev/null")
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_a_stream_that_leads_to_a_file_keeps_what_others_write(tmp_path: Path, name: str) -> None:
+    if not Path(name).exists():
+        pytest.skip(f"no {name} here")
+    code = (
+        "import sys; from bench.result_writer import write_bytes\n"
+        f"print('before', flush=True); write_bytes({name!r}, b'written\\n')"
+    )
+    with (tmp_path / "a.txt").open("a") as file:
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=file, check=True)
+    assert (tmp_path / "a.txt").read_text() == "before\nwritten\n"
+
+
+def test_a_file_keeps_its_rights(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_bytes(path, b"old")
+    path.chmod(0o640)
+    write_bytes(path, b"new")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ResultWriteError, match="Is a directory"):
+        write_bytes(tmp_path, b"new")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("letter", ["n", "é", "漢", "\U0001f600"])
+def test_a_name_as_long_as_the_system_has_is_written(tmp_path: Path, letter: str) -> None:
+    name = letter * (255 // len(letter.encode()))
+    write_bytes(tmp_path / name, b"new")
+    assert [each.name for each in tmp_path.iterdir()] == [name]
+
+
+COMMANDS: dict[str, Callable[[Path], int]] = {
+    "report": lambda path: report.main([str(GOLDEN), "--format", "csv", "--output", str(path)]),
+    "compare": lambda path: compare.main(
+        [
+            *("runs", str(GOLDEN / "replicate-1.json"), str(GOLDEN / "replicate-2.json")),
+            *("--format", "markdown", "--output", str(path)),
+        ]
+    ),
+    "truncation": lambda path: truncation.main(
+        [str(GOLDEN), "--format", "csv", "--output", str(path)]
+    ),
+    "plot": lambda path: plot.main([str(GOLDEN), "--output", str(path)]),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_full_disk_keeps_the_old_file_of_every_command(
+    tmp_path: Path,
+    command: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / ("a.svg" if command == "plot" else "a.txt")
+    path.write_text("old")
+    tried: list[int] = []
+
+    def full(file: int, data: object) -> int:
+        tried.append(file)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writing.os, "write", full)  # type: ignore[attr-defined]
+        code = COMMANDS[command](path)
+    assert tried
+    assert code not in (0, 1)
+    assert "cannot be written: No space left on device" in capsys.readouterr().err
+    assert path.read_text() == "old"
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_writes_through_what_is_no_file(
+    tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipe = tmp_path / ("a.svg" if command == "plot" else "a.txt")
+    os.mkfifo(pipe)
+    found: list[bytes] = []
+    reader = threading.Thread(target=lambda: found.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    code = COMMANDS[command](pipe)
+    reader.join(60)
+    assert code in (0, 1, 2), capsys.readouterr().err
+    assert found
+    assert found[0]
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_only_what_is_surely_left_over_is_cleared(tmp_path: Path) -> None:
+    me = Writer.this_process()
+    _, started, boot, space = me.token.split("-")
+    dead = f"{me.pid}-{int(started) + 1}-{boot}-{space}"
+    away = f"{me.pid}-{started}-{'0' * 8}-{space}"
+    gone = [f".a.json.{dead}.0123abcd.tmp", f".results.{dead}.0123abcd.part"]
+    gone += [f".results.{dead}.0123abcd.sum", ".a.json.0123456789ab.tmp", f".a.{away}.89abcdef.tmp"]
+    stays = [unfinished_name("a.json"), f".b.{away}.89abcdef.tmp", ".c.json.0123456789ab.tmp"]
+    stays += ["a.json", "a.tmp", ".gitignore", f"a.json.{dead}.0123abcd.tmp", ".mine.tmp"]
+    old = time.time() - 100_000
+    for place in (tmp_path, tmp_path / ".sessions", tmp_path / ".cache"):
+        place.mkdir(exist_ok=True)
+        for name in (*gone, *stays):
+            (place / name).touch()
+        for name in (".a.json.0123456789ab.tmp", f".a.{away}.89abcdef.tmp", "a.tmp", ".mine.tmp"):
+            os.utime(place / name, (old, old))
+    clear_left_over(tmp_path)
+    for place in (tmp_path, tmp_path / ".sessions", tmp_path / ".cache"):
+        assert {each.name for each in place.iterdir() if each.is_file()} == set(stays)
+    clear_left_over(tmp_path / "nowhere")
+
+
+KILLED = """
+import os, signal
+from bench import result_writer
+real = result_writer._write_all
+def half(file, data):
+    real(file, data[:10])
+    os.kill(os.getpid(), signal.SIGKILL)
+result_writer._write_all = half
+result_writer.write_bytes("a.json", b"x" * 1000)
+"""
+
+
+def test_what_a_killed_writer_leaves_is_hidden_and_cleared_by_the_next(tmp_path: Path) -> None:
+    environ = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", KILLED], cwd=tmp_path, env=environ)
+    assert done.returncode == -9
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".a.json.")
+    assert results.collect([GOLDEN / "replicate-1.json", tmp_path]).errors  # it holds no results
+    clear_left_over(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_json_of_a_journal_names_the_process_that_wrote_it(tmp_path: Path) -> None:
+    run = json.loads((GOLDEN / "replicate-1.json").read_text())["lstm"]["run"]
+    with results.Journal(tmp_path / "a.journal.jsonl") as journal:
+        journal.start(run)
+        journal.finish()
+    made = results.journal_to_json(journal.path)
+    assert (
+        json.loads(made.read_text())["lstm"]["writer"] == Writer.this_process(locks=True).to_dict()
+    )

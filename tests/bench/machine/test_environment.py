@@ -1,0 +1,447 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import namedtuple
+from collections.abc import Callable
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bench.machine import asking, disturbance, environment, facts
+from bench.machine.asking import Machine
+from bench.machine.devices import Nvml, NvmlError
+from bench.machine.disturbance import Activity
+
+CPUINFO = """\
+processor\t: 0
+model name\t: Imaginary  CPU 9000
+cpu MHz\t\t: 3000.000
+flags\t\t: fpu sse2 hypervisor avx2
+
+processor\t: 1
+model name\t: Imaginary  CPU 9000
+cpu MHz\t\t: 2000.000
+flags\t\t: fpu sse2 hypervisor avx2
+"""
+
+Swap = namedtuple("Swap", "total used free percent sin sout")
+CpuTimes = namedtuple("CpuTimes", "user nice system idle iowait irq softirq steal guest guest_nice")
+OwnTimes = namedtuple("OwnTimes", "user system children_user children_system iowait")
+
+
+def fake_psutil(**changes: object) -> SimpleNamespace:
+    own = SimpleNamespace(
+        cpu_affinity=lambda: [0], cpu_times=lambda: OwnTimes(3.0, 1.0, 0.5, 0.5, 9)
+    )
+    standing: dict[str, Any] = {
+        "cpu_count": lambda logical: 2 if logical else 1,
+        "Process": lambda: own,
+        "getloadavg": lambda: (0.5, 0.25, 0.125),
+        "virtual_memory": lambda: SimpleNamespace(total=8_000, available=5_000),
+        "swap_memory": lambda: Swap(1_000, 100, 900, 10.0, 4096, 8192),
+        "sensors_temperatures": lambda: {
+            "coretemp": [SimpleNamespace(current=51.0), SimpleNamespace(current=54.5)]
+        },
+        "cpu_times": lambda: CpuTimes(10, 1, 2, 1000, 7, 0.25, 0.25, 0.5, 5, 0),
+        "process_iter": lambda names: iter(()),
+    }
+    return SimpleNamespace(**(standing | changes))
+
+
+def no_nvml() -> Nvml:
+    raise NvmlError("nvidia-ml-py is not installed: pip install nvidia-ml-py")
+
+
+def no_version(name: str) -> str:
+    raise metadata.PackageNotFoundError(name)
+
+
+def machine(root: Path, **changes: Any) -> Machine:
+    (root / "proc").mkdir(exist_ok=True)
+    (root / "proc/cpuinfo").write_text(CPUINFO)
+    plain = Machine(root, {}, no_nvml, fake_psutil(), {}, no_version)
+    return replace(plain, **changes)
+
+
+def write(root: Path, place: str, text: str) -> None:
+    (root / place).parent.mkdir(parents=True, exist_ok=True)
+    (root / place).write_text(text + "\n")
+
+
+class FakeNvml(SimpleNamespace):
+    """A driver with two unlike GPUs."""
+
+    NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU, NVML_PERF_POLICY_THERMAL = 1, 2, 0, 1
+    names = ("Imaginary A", "Imaginary B")
+    throttled = 0
+    shut = False
+
+    def nvmlInit(self) -> None: ...  # noqa: N802
+    def nvmlShutdown(self) -> None:  # noqa: N802
+        self.shut = True
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        answers: dict[str, Callable[..., object]] = {
+            "nvmlDeviceGetCount": lambda: 2,
+            "nvmlDeviceGetHandleByIndex": lambda index: index,
+            "nvmlDeviceGetUUID": lambda gpu: f"GPU-{gpu}",
+            "nvmlDeviceGetName": lambda gpu: self.names[gpu].encode(),
+            "nvmlSystemGetDriverVersion": lambda: "999.1",
+            "nvmlSystemGetCudaDriverVersion_v2": lambda: 12040,
+            "nvmlDeviceGetCudaComputeCapability": lambda gpu: (9, 0),
+            "nvmlDeviceGetClockInfo": lambda gpu, clock: {1: 1200, 2: 2600}[clock],
+            "nvmlDeviceGetMaxClockInfo": lambda gpu, clock: 1980,
+            "nvmlDeviceGetTemperature": lambda gpu, sensor: 41,
+            "nvmlDeviceGetCurrentClocksThrottleReasons": lambda gpu: 0x4 | 0x40 | 0x1000,
+            "nvmlDeviceGetPowerUsage": lambda gpu: 70_500,
+            "nvmlDeviceGetEnforcedPowerLimit": lambda gpu: 700_000,
+            "nvmlDeviceGetMemoryInfo": lambda gpu: SimpleNamespace(total=80_000, used=500),
+            "nvmlDeviceGetUtilizationRates": lambda gpu: SimpleNamespace(gpu=12),
+            "nvmlDeviceGetPersistenceMode": lambda gpu: 1,
+            "nvmlDeviceGetComputeRunningProcesses": lambda gpu: [
+                SimpleNamespace(pid=os.getpid(), usedGpuMemory=1),
+                SimpleNamespace(pid=77, usedGpuMemory=300),
+            ],
+            "nvmlSystemGetProcessName": lambda pid: b"/usr/bin/trainer",
+            "nvmlDeviceGetViolationStatus": lambda gpu, policy: SimpleNamespace(
+                violationTime=self.throttled
+            ),
+        }
+        if name not in answers:
+            return self._unsupported
+        return answers[name]
+
+    def _unsupported(self, *args: object) -> object:
+        raise RuntimeError("Not Supported")
+
+
+def test_the_cpu_is_read_from_the_machines_files(tmp_path: Path) -> None:
+    for core, khz in ((0, 1_000_000), (1, 3_000_000)):
+        folder = f"sys/devices/system/cpu/cpu{core}/cpufreq"
+        write(tmp_path, f"{folder}/scaling_governor", "performance")
+        write(tmp_path, f"{folder}/scaling_cur_freq", str(khz))
+        write(tmp_path, f"{folder}/cpuinfo_max_freq", "3500000")
+    write(tmp_path, "sys/devices/system/cpu/cpufreq/boost", "1")
+    write(tmp_path, "sys/fs/cgroup/cpu.max", "150000 100000")
+    cpu = environment.read(machine(tmp_path)).cpu
+    assert cpu.name == "Imaginary CPU 9000"
+    assert (cpu.cores, cpu.logical, cpu.usable, cpu.quota) == (1, 2, 1, 1.5)
+    assert (cpu.governor, cpu.turbo, cpu.virtual) == ("performance", True, True)
+    assert (cpu.clock_hz, cpu.clock_max_hz) == (2e9, 3.5e9)
+    assert cpu.temperature_c == 54.5
+
+
+def test_governors_that_differ_are_all_named(tmp_path: Path) -> None:
+    for core, governor in enumerate(("powersave", "performance", "powersave")):
+        write(tmp_path, f"sys/devices/system/cpu/cpu{core}/cpufreq/scaling_governor", governor)
+    assert environment.read(machine(tmp_path)).cpu.governor == "performance and powersave"
+
+
+def test_without_cpufreq_the_clock_is_taken_from_cpuinfo(tmp_path: Path) -> None:
+    assert environment.read(machine(tmp_path)).cpu.clock_hz == 2.5e9
+
+
+@pytest.mark.parametrize(
+    ("files", "quota"),
+    [
+        ({"sys/fs/cgroup/cpu.max": "max 100000"}, None),
+        (
+            {
+                "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "200000",
+                "sys/fs/cgroup/cpu/cpu.cfs_period_us": "50000",
+            },
+            4.0,
+        ),
+        ({"sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1"}, None),
+        ({}, None),
+    ],
+)
+def test_the_cpu_quota_of_a_container(
+    tmp_path: Path, files: dict[str, str], quota: float | None
+) -> None:
+    for place, text in files.items():
+        write(tmp_path, place, text)
+    read = environment.read(machine(tmp_path))
+    assert read.cpu.quota == quota
+    assert "cpu.quota" not in read.unread
+
+
+def test_intels_turbo_switch_is_inverted(tmp_path: Path) -> None:
+    write(tmp_path, "sys/devices/system/cpu/intel_pstate/no_turbo", "1")
+    assert environment.read(machine(tmp_path)).cpu.turbo is False
+
+
+def test_load_memory_and_system(tmp_path: Path) -> None:
+    write(tmp_path, "etc/os-release", 'NAME="x"\nPRETTY_NAME="Imaginary Linux 7"')
+    read = environment.read(machine(tmp_path))
+    assert read.load == (0.5, 0.25, 0.125)
+    assert read.memory == facts.Memory(8_000, 5_000, 1_000, 100)
+    assert read.system == "Imaginary Linux 7"
+
+
+def test_what_cannot_be_read_is_none_with_its_reason(tmp_path: Path) -> None:
+    def fail(*args: object, **kwargs: object) -> object:
+        raise RuntimeError("the sensor is broken")
+
+    empty = tmp_path / "nothing"
+    broken = SimpleNamespace(**dict.fromkeys(vars(fake_psutil()), fail), NoSuchProcess=ValueError)
+    read = environment.read(Machine(empty, {}, no_nvml, broken, {}, no_version))
+    assert read.cpu.name is None
+    assert "cpuinfo" in read.unread["cpu.name"]
+    assert read.cpu.cores is None
+    assert read.unread["cpu.cores"] == "the sensor is broken"
+    assert read.cpu.governor is None
+    assert "scaling_governor" in read.unread["cpu.governor"]
+    assert read.load is None
+    assert read.memory.total_bytes is None
+    assert read.memory.swap_used_bytes is None
+    assert read.unread["gpus"].startswith("nvidia-ml-py is not installed")
+    assert disturbance.activity(Machine(empty, {}, no_nvml, broken, {}, no_version)).busy is None
+
+
+def test_gpus_are_read_through_the_driver(tmp_path: Path) -> None:
+    nvml = FakeNvml()
+    read = environment.read(machine(tmp_path, load_nvml=lambda: nvml))
+    assert [gpu.name for gpu in read.gpus] == ["Imaginary A", "Imaginary B"]
+    gpu = read.gpus[0]
+    assert (gpu.driver, gpu.cuda_version, gpu.compute_capability) == ("999.1", "12.4", "9.0")
+    assert (gpu.clock_sm_hz, gpu.clock_sm_max_hz, gpu.clock_memory_hz) == (1.2e9, 1.98e9, 2.6e9)
+    assert (gpu.temperature_c, gpu.power_w, gpu.power_limit_w) == (41.0, 70.5, 700.0)
+    assert gpu.throttle_reasons == ("sw_power_cap", "hw_thermal_slowdown", "0x1000")
+    assert (gpu.memory_total_bytes, gpu.memory_used_bytes) == (80_000, 500)
+    assert gpu.utilization_percent == 12.0
+    assert gpu.persistence is True
+    assert gpu.mig is None  # this driver does not support the question
+    assert read.unread["gpus[0].mig"] == "Not Supported"
+    assert nvml.shut
+
+
+def test_this_process_is_no_other_process_on_the_gpu(tmp_path: Path) -> None:
+    read = environment.read(machine(tmp_path, load_nvml=FakeNvml))
+    assert read.gpus[0].processes == (facts.GpuProcess(77, "/usr/bin/trainer", 300),)
+
+
+def test_gpus_are_in_the_order_in_which_cuda_shows_them(tmp_path: Path) -> None:
+    environ = {"CUDA_VISIBLE_DEVICES": "1,0"}
+    read = environment.read(machine(tmp_path, load_nvml=FakeNvml, environ=environ))
+    assert [gpu.name for gpu in read.gpus] == ["Imaginary B", "Imaginary A"]
+
+
+def test_a_device_has_a_name_that_tells_machines_apart(tmp_path: Path) -> None:
+    asked = machine(tmp_path, load_nvml=FakeNvml)
+    assert environment.device_name("cpu", asked) == "Imaginary CPU 9000, 1 processors"
+    write(tmp_path, "sys/fs/cgroup/cpu.max", "150000 100000")
+    assert environment.device_name("cpu", asked).endswith("processors, the time of 1.5")
+    assert environment.device_name("gpu:1", asked) == "Imaginary B"
+    assert environment.device_name("gpu:7", asked) == "gpu:7"
+    # Where nothing can be read there is a name all the same.
+    nowhere = asking.Machine(tmp_path / "none", psutil=SimpleNamespace())
+    assert environment.device_name("cpu", nowhere)
+
+
+def test_versions_are_of_what_is_installed(tmp_path: Path) -> None:
+    def version(name: str) -> str:
+        return "2.99" if name == "tensorflow" else no_version(name)
+
+    assert environment.read(machine(tmp_path, version=version)).libraries == {"tensorflow": "2.99"}
+
+
+def test_only_variables_that_change_a_time_are_kept_and_no_secret_and_no_place() -> None:
+    environ = {
+        "TF_ENABLE_ONEDNN_OPTS": "0",
+        "XLA_FLAGS": "--x",
+        "OMP_NUM_THREADS": "2",
+        "NPY_DISABLE_CPU_FEATURES": "AVX512F",
+        "CUDA_VISIBLE_DEVICES": "0",
+        "NVIDIA_TF32_OVERRIDE": "0",
+        "HOME": "/home/me",
+        "MY_TF_THING": "no",
+        "TORCH_HUB_TOKEN": "abc",
+        "NVIDIA_API_KEY": "abc",
+        "TORCHINDUCTOR_CACHE_DIR": "/tmp/torchinductor_me",
+        "LSTM_LOCK": "/home/me/lock",
+    }
+    assert facts.variables(environ) == {
+        "CUDA_VISIBLE_DEVICES": "0",
+        "NPY_DISABLE_CPU_FEATURES": "AVX512F",
+        "NVIDIA_TF32_OVERRIDE": "0",
+        "OMP_NUM_THREADS": "2",
+        "TF_ENABLE_ONEDNN_OPTS": "0",
+        "TORCH_HUB_TOKEN": "(hidden)",
+        "XLA_FLAGS": "--x",
+    }
+
+
+def fake_tensorflow() -> ModuleType:
+    tf: Any = ModuleType("tensorflow")
+    tf.__version__ = "2.99"
+    tf.sysconfig = SimpleNamespace(
+        get_build_info=lambda: {"is_cuda_build": True, "cuda_compute_capabilities": ["sm_90"]}
+    )
+    tf.config = SimpleNamespace(
+        threading=SimpleNamespace(
+            get_intra_op_parallelism_threads=lambda: 4, get_inter_op_parallelism_threads=lambda: 0
+        ),
+        experimental=SimpleNamespace(tensor_float_32_execution_enabled=lambda: True),
+    )
+    assert isinstance(tf, ModuleType)
+    return tf
+
+
+def test_an_imported_tensorflow_is_asked_for_its_build_and_threads(tmp_path: Path) -> None:
+    read = environment.read(machine(tmp_path, modules={"tensorflow": fake_tensorflow()}), threads=3)
+    assert read.tensorflow == {
+        "version": "2.99",
+        "build": {"is_cuda_build": True, "cuda_compute_capabilities": ["sm_90"]},
+        "tf32": True,
+    }
+    assert read.threads == {"requested": 3, "tensorflow_intra": 4, "tensorflow_inter": 0}
+
+
+def test_a_half_imported_tensorflow_does_no_harm(tmp_path: Path) -> None:
+    read = environment.read(machine(tmp_path, modules={"tensorflow": ModuleType("tensorflow")}))
+    assert read.tensorflow == {"version": None, "build": None, "tf32": None}
+    assert read.threads["tensorflow_intra"] is None
+    assert "tensorflow.build" in read.unread
+
+
+def test_no_framework_is_imported_to_read_the_machine() -> None:
+    code = (
+        "import sys; from bench import environment; environment.read();"
+        "print(sorted({'tensorflow', 'torch', 'jax'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_record_is_plain_data(tmp_path: Path) -> None:
+    modules = {"tensorflow": fake_tensorflow()}
+    read = environment.read(machine(tmp_path, load_nvml=FakeNvml, modules=modules))
+    data = json.loads(json.dumps(read.to_dict(), allow_nan=False))
+    assert data["cpu"]["name"] == "Imaginary CPU 9000"
+    assert data["gpus"][1]["name"] == "Imaginary B"
+
+
+def test_the_machines_id_stays_until_its_hardware_changes(tmp_path: Path) -> None:
+    first = environment.read(machine(tmp_path))
+    busy = fake_psutil(getloadavg=lambda: (9.0, 9.0, 9.0))
+    assert environment.read(machine(tmp_path, psutil=busy)).machine_id == first.machine_id
+    assert len(first.machine_id) == 12
+    with_gpus = environment.read(machine(tmp_path, load_nvml=FakeNvml))
+    assert with_gpus.machine_id != first.machine_id
+    assert replace(first, host="another").machine_id != first.machine_id
+
+
+def test_this_machine_can_be_read() -> None:
+    read = environment.read()
+    assert read.cpu.logical
+    assert read.memory.total_bytes
+    assert read.libraries["numpy"]
+    json.dumps(read.to_dict(), allow_nan=False)
+
+
+# -- what disturbed a measurement
+
+
+QUIET = Activity(100.0, 4, 50.0, 10.0, {}, 0, 0, {}, 3e9)
+
+
+def later(**changes: Any) -> Activity:
+    return replace(QUIET, time=110.0, **changes)
+
+
+def test_processors_that_others_kept_busy_are_those_that_we_did_not() -> None:
+    found = disturbance.between(QUIET, later(busy=90.0, own=35.0))
+    assert found.others == pytest.approx(1.5)
+    assert (found.seconds, found.processors) == (10.0, 4)
+
+
+def test_over_a_moment_nothing_is_said_of_others() -> None:
+    after = replace(QUIET, time=100.2, busy=51.0)
+    assert disturbance.between(QUIET, after).others is None
+
+
+def test_the_busiest_others_are_named() -> None:
+    before = replace(QUIET, others={1: ("init", 500.0), 2: ("trainer", 100.0), 3: ("mail", 1.0)})
+    after = later(others={1: ("init", 500.0), 2: ("trainer", 109.5), 4: ("new", 2.0)})
+    found = disturbance.between(before, after)
+    assert found.culprits == ("trainer (pid 2) 95%", "new (pid 4) 20%")
+
+
+def test_swapping_heat_and_clock_are_differences() -> None:
+    before = replace(QUIET, swapped=4096, cpu_throttled=7, gpu_throttled={0: 1.0})
+    after = later(swapped=8192, cpu_throttled=9, gpu_throttled={0: 1.5, 1: 3.0}, clock_hz=1.5e9)
+    found = disturbance.between(before, after)
+    assert (found.swapped, found.cpu_throttled) == (4096, 2)
+    assert found.gpu_throttled == {0: 0.5}
+    assert found.clock_change == 0.5
+
+
+def test_what_was_not_counted_is_not_told() -> None:
+    nothing = Activity(100.0, 4, None, None, {}, None, None, {}, None)
+    found = disturbance.between(nothing, later())
+    assert (found.others, found.swapped, found.cpu_throttled, found.clock_change) == (None,) * 4
+
+
+def test_activity_counts_work_and_not_waiting(tmp_path: Path) -> None:
+    def process(pid: int, name: str, user: float, system: float) -> SimpleNamespace:
+        return SimpleNamespace(info={"pid": pid, "name": name, "cpu_times": (user, system, 99.0)})
+
+    running = [process(os.getpid(), "us", 3, 1), process(9, "other", 5.0, 0.5)]
+    nvml = FakeNvml()
+    nvml.throttled = 2_000_000_000
+    write(tmp_path, "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count", "3")
+    write(tmp_path, "sys/devices/system/cpu/cpu1/thermal_throttle/core_throttle_count", "4")
+    now = disturbance.activity(
+        machine(
+            tmp_path,
+            psutil=fake_psutil(process_iter=lambda names: iter(running)),
+            load_nvml=lambda: nvml,
+        )
+    )
+    assert now.busy == 14.0  # neither idle, nor waiting for a disk, nor guests counted twice
+    assert now.own == 5.0  # finished children too
+    assert now.others == {9: ("other", 5.5)}
+    assert now.swapped == 4096 + 8192
+    assert now.cpu_throttled == 7
+    assert now.gpu_throttled == {0: 2.0, 1: 2.0}
+    assert now.clock_hz == 2.5e9
+
+
+def test_own_work_is_counted_as_own() -> None:
+    spent = time.process_time()
+    own = disturbance.activity().own
+    assert own is not None
+    # The kernel counts in hundredths of a second.
+    assert spent - 0.05 <= own <= time.process_time() + children_seconds() + 0.05
+
+
+def children_seconds() -> float:
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+@pytest.mark.parametrize(
+    ("environ", "requested", "settings"),
+    [
+        ({}, None, ()),
+        ({"OMP_NUM_THREADS": "1"}, 1, ()),
+        ({"OMP_NUM_THREADS": "8,2"}, None, ("OMP_NUM_THREADS=8",)),
+        ({"TF_NUM_INTRAOP_THREADS": "4"}, 4, ("requested=4", "TF_NUM_INTRAOP_THREADS=4")),
+        ({"TF_NUM_INTEROP_THREADS": "4"}, None, ()),
+        ({"OMP_NUM_THREADS": "many"}, None, ()),
+    ],
+)
+def test_more_threads_than_usable_processors_are_found(
+    tmp_path: Path, environ: dict[str, str], requested: int | None, settings: tuple[str, ...]
+) -> None:
+    read = environment.read(machine(tmp_path, environ=environ), requested)
+    assert environment.too_many_threads(read) == settings

@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.machine.guard import LONGEST_REMARK, MOST_REMARKS, EscapedError, Guard, Interrupts
+from bench.machine.raised import one_line
+from tests.places import ROOT
+
+
+@pytest.mark.parametrize("error", [SystemExit(0), GeneratorExit(), KeyboardInterrupt()])
+def test_what_is_no_exception_comes_out_as_one(error: BaseException) -> None:
+    with pytest.raises(EscapedError) as raised, Guard():
+        raise error
+    assert raised.value.error is error
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), StopIteration(), MemoryError()])
+def test_an_exception_comes_out_as_it_is(error: Exception) -> None:
+    with pytest.raises(type(error)) as raised, Guard():
+        raise error
+    assert raised.value is error
+
+
+def test_a_signal_is_told_from_an_exception_of_the_same_name() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with Interrupts() as interrupts:
+        with pytest.raises(EscapedError), Guard(interrupts):
+            raise KeyboardInterrupt
+        assert not interrupts.received
+        with pytest.raises(KeyboardInterrupt), Guard(interrupts):
+            signal.raise_signal(signal.SIGINT)
+        assert interrupts.received
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_interrupts_may_be_entered_within_themselves() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with Interrupts() as interrupts:
+        with interrupts, pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert interrupts.received
+        assert signal.getsignal(signal.SIGINT) is not before
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_signal_that_becomes_another_error_is_still_a_signal() -> None:
+    def become_another() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise RuntimeError("the extension was interrupted") from None
+
+    with Interrupts() as interrupts, pytest.raises(KeyboardInterrupt), Guard(interrupts):
+        become_another()
+
+
+def change_streams() -> None:
+    sys.stdout = sys.stderr = None
+
+
+def ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def forgive_all() -> None:
+    warnings.resetwarnings()
+    warnings.simplefilter("ignore")
+
+
+def close_files() -> None:
+    os.close(1)
+    os.close(2)
+
+
+CHANGES: dict[str, Callable[[], object]] = {
+    "the working directory": lambda: os.chdir("/"),
+    "the standard streams": change_streams,
+    "NumPy's error state": lambda: np.seterr(all="raise"),
+    "the handler of SIGINT": ignore_interrupts,
+    "the alarm clock": lambda: signal.alarm(1000),
+    "garbage collection": gc.disable,
+    "the recursion limit": lambda: sys.setrecursionlimit(sys.getrecursionlimit() - 7),
+    "Python's tracing": lambda: sys.setprofile(lambda *_: None),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_what_is_changed_is_put_back_and_noted(what: str) -> None:
+    def state() -> object:
+        return (
+            *(Path.cwd(), sys.stdout, sys.stderr, np.geterr(), signal.getsignal(signal.SIGINT)),
+            *(signal.getitimer(signal.ITIMER_REAL), gc.isenabled(), sys.getrecursionlimit()),
+            sys.getprofile(),
+        )
+
+    before = state()
+    guard = Guard()
+    with guard:
+        CHANGES[what]()
+    assert state() == before
+    assert guard.remarks == [f"it changed {what}, which was put back"]
+
+
+def test_files_that_are_closed_are_open_again() -> None:
+    before = [os.fstat(number) for number in (1, 2)]
+    guard = Guard()
+    for _ in range(3):
+        with guard:
+            close_files()
+    assert [os.fstat(number) for number in (1, 2)] == before
+    assert guard.remarks == ["it changed the standard streams, which was put back"]
+
+
+def test_no_file_is_left_open_by_the_guard_itself() -> None:
+    def count() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = count()
+    for _ in range(5):
+        with Guard():
+            pass
+    assert count() == before
+
+
+def test_it_is_put_back_after_an_error_too() -> None:
+    before, guard = np.geterr(), Guard()
+
+    def overflow() -> None:
+        np.seterr(all="raise")
+        np.array([1e300]) ** 2
+
+    with pytest.raises(FloatingPointError), guard:
+        overflow()
+    assert np.geterr() == before
+    assert len(guard.remarks) == 1
+
+
+def test_nothing_changed_is_nothing_noted() -> None:
+    guard = Guard()
+    for _ in range(3):
+        with guard:
+            np.ones(2) + 1
+    assert guard.remarks == []
+
+
+def test_filters_are_put_back_and_warnings_are_heard_again() -> None:
+    first, second = Guard(), Guard()
+    with first:
+        forgive_all()
+    with second:
+        warnings.warn("heard", UserWarning, stacklevel=1)
+    assert second.remarks == ["UserWarning: heard"]
+    with pytest.raises(UserWarning):  # the rule of these tests is there again
+        warnings.warn("an error", UserWarning, stacklevel=1)
+
+
+def test_remarks_are_distinct_few_short_and_harmless_to_a_terminal() -> None:
+    guard = Guard()
+    for number in range(50):
+        with guard:
+            warnings.warn(f"same\x1b[31m {'x' * 5000}", RuntimeWarning, stacklevel=1)
+            warnings.warn(f"number {number}\nand more", RuntimeWarning, stacklevel=1)
+    assert len(guard.remarks) == MOST_REMARKS
+    assert len(set(guard.remarks)) == MOST_REMARKS
+    assert all(len(each) <= LONGEST_REMARK + 3 for each in guard.remarks)
+    assert all(each.isprintable() for each in guard.remarks)
+
+
+def test_a_step_that_warns_in_each_call_is_heard_once_for_each_use_of_it() -> None:
+    heard: list[object] = []
+    guard = Guard()
+    guard._warned = lambda *given, **_: heard.append(given)  # type: ignore[method-assign]
+    with guard:
+        for _ in range(100_000):
+            warnings.warn("again", RuntimeWarning, stacklevel=1)
+    assert len(heard) == 1
+
+
+FORKED = """
+import os, sys
+from bench.guard import Guard
+try:
+    with Guard():
+        child = os.fork()
+except BaseException as error:
+    print("got out", os.getpid(), type(error))
+    raise
+os.waitpid(child, 0)
+print("once")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_that_comes_back_in_the_child_ends_there() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout, done.returncode) == ("once\n", 0), done.stderr
+
+
+class Evil(Exception):  # noqa: N818
+    def __str__(self) -> str:
+        raise KeyboardInterrupt
+
+
+def test_an_error_without_words_is_one_line() -> None:
+    assert one_line(Evil()).startswith("it cannot be put into words")
+    assert one_line(ValueError("\n\nfirst\nsecond")) == "first"
+    assert one_line(ValueError("Graph execution error:\n\nwhat it was\nmore")) == (
+        "Graph execution error: what it was"
+    )

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from bench.machine import processes
+from bench.running.budget import Budget
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.time = 100.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def alive(pid: int) -> bool:
+    """Whether a process is there and does anything: one that waits to be reaped does not."""
+    try:
+        os.kill(pid, 0)
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+    return state != "Z"
+
+
+def test_a_stage_gets_its_part_of_what_is_left_beside_the_reserve() -> None:
+    clock = FakeClock()
+    budget = Budget(480.0, 30.0, clock)
+    assert budget.share(0.2) == pytest.approx(90.0)
+    clock.time += 50.0
+    assert budget.share(0.5) == pytest.approx(200.0)
+    assert budget.share(1.0) == pytest.approx(400.0)
+
+
+def test_time_that_a_stage_leaves_over_goes_to_the_next() -> None:
+    clock = FakeClock()
+    used, unused = Budget(100.0, 0.0, clock), Budget(100.0, 0.0, clock)
+    clock.time += used.share(0.5)
+    assert used.share(1.0) == pytest.approx(50.0)
+    clock.time -= 40.0
+    assert unused.share(1.0) == pytest.approx(90.0)
+
+
+def test_stages_that_use_all_they_get_end_before_the_reserve_is_touched() -> None:
+    clock = FakeClock()
+    budget = Budget(480.0, 30.0, clock)
+    for part in (0.2, 0.45, 0.25, 1.0):
+        clock.time += budget.share(part)
+    assert budget.left == pytest.approx(30.0)
+    assert budget.share(1.0) == pytest.approx(0.0)
+
+
+def test_no_time_is_left_after_the_end() -> None:
+    clock = FakeClock()
+    budget = Budget(60.0, 5.0, clock)
+    clock.time += 70.0
+    assert (budget.left, budget.share(1.0)) == (0.0, 0.0)
+    assert budget.spent == pytest.approx(70.0)
+
+
+def test_a_process_that_ends_in_time_leaves_its_code_and_what_it_said(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    code = "import sys; print('out'); print('err', file=sys.stderr); sys.exit(7)"
+    ended = processes.run(python(code), 30.0, log)
+    assert (ended.code, ended.in_time) == (7, True)
+    assert sorted(log.read_text().split()) == ["err", "out"]
+
+
+def test_a_log_is_added_to_not_replaced(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    for word in ("first", "second"):
+        processes.run(python(f"print({word!r})"), 30.0, log)
+    assert log.read_text().split() == ["first", "second"]
+
+
+def test_a_process_that_is_late_is_interrupted_and_may_still_write(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    code = (
+        "import time\nprint('ready', flush=True)\n"
+        "try:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    print('saved')\n"
+    )
+    ended = processes.run(python(code), 2.0, log, grace=20.0)
+    assert not ended.in_time
+    assert ended.seconds < 30.0
+    assert log.read_text().split() == ["ready", "saved"]
+
+
+def test_a_process_that_does_not_heed_the_interrupt_is_killed(tmp_path: Path) -> None:
+    code = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(60)"
+    ended = processes.run(python(code), 0.5, tmp_path / "log", grace=0.5)
+    assert not ended.in_time
+    assert ended.code == -9
+
+
+def test_the_children_of_a_process_end_with_it(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    code = (
+        "import subprocess, sys\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "print(child.pid, flush=True)\n"
+    )
+    ended = processes.run(python(code), 30.0, log)
+    assert ended.in_time
+    child = int(log.read_text())
+    end = time.monotonic() + 10
+    while alive(child) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not alive(child)
+
+
+def test_a_process_is_ended_when_it_is_to_stop(tmp_path: Path) -> None:
+    stop = threading.Event()
+    stop.set()
+    ended = processes.run(
+        python("import time; time.sleep(60)"), 60.0, tmp_path / "log", grace=5.0, stop=stop
+    )
+    assert not ended.in_time
+    assert ended.seconds < 30.0
+
+
+def test_its_environment_is_the_one_given(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    environ = {**os.environ, "IMAGINARY": "yes"}
+    processes.run(python("import os; print(os.environ['IMAGINARY'])"), 30.0, log, environ)
+    assert log.read_text().split() == ["yes"]

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from bench.machine import survey
+from bench.machine.survey import Answer, Request
+from lstm_impl import Availability, UnsupportedError, list_backends
+from lstm_impl import backend as registry
+
+
+@pytest.fixture
+def framework(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A module that the processes asked can import; write into it what importing it does."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return tmp_path / "imaginary.py"
+
+
+def request_for(*backends: str) -> Request:
+    return Request("imaginary", "imaginary", backends, ("cpu", "gpu:0"))
+
+
+def test_a_framework_that_works_tells_its_version_and_what_its_backends_say(
+    framework: Path,
+) -> None:
+    framework.write_text("__version__ = '4.2'\nprint('greetings nobody asked for')\n")
+    answer = survey.ask_process(request_for("numpy"))
+    assert (answer.version, answer.error) == ("4.2", "")
+    assert answer.available["numpy"]["cpu"] == Availability(True)
+    assert not answer.available["numpy"]["gpu:0"]
+    assert "CPU only" in answer.available["numpy"]["gpu:0"].reason
+
+
+def test_a_framework_whose_import_fails_says_with_what_error(framework: Path) -> None:
+    framework.write_text("raise ImportError('libcudart.so.12: cannot open\\nsecond line')\n")
+    error = survey.ask_process(request_for("numpy")).error
+    assert "cannot be imported (ImportError: libcudart.so.12: cannot open)" in error
+    assert "second line" not in error
+    assert "reinstall" in error
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGILL)", "newer processor"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "with signal 9"),
+        ("import os, sys; print('out of luck', file=sys.stderr); os._exit(7)", "out of luck"),
+    ],
+)
+def test_a_framework_that_ends_its_process_is_told_of_and_ends_nothing_else(
+    framework: Path, code: str, words: str
+) -> None:
+    framework.write_text(code + "\n")
+    assert words in survey.ask_process(request_for("numpy")).error
+
+
+def test_a_framework_that_hangs_is_ended(framework: Path) -> None:
+    framework.write_text("import time; time.sleep(60)\n")
+    error = survey.ask_process(request_for("numpy"), seconds=1.0).error
+    assert "did not start within 1 s" in error
+
+
+def test_a_backend_that_raises_when_asked_is_unavailable_for_that_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    numpy = registry.get_backend("numpy")
+
+    def fail(device: str) -> Availability:
+        raise RuntimeError("no driver\nand more")
+
+    monkeypatch.setattr(numpy, "availability", fail)
+    found = survey.availability(numpy, "cpu")
+    assert not found
+    assert found.reason == "asking failed: RuntimeError: no driver"
+
+
+def test_the_survey_has_every_known_backend_on_every_device_asked() -> None:
+    found = survey.survey(["cpu", "gpu:0"], ask=lambda request: Answer(error="it is broken"))
+    assert [entry.name for entry in found.entries] == list_backends()
+    assert all(set(entry.on) == {"cpu", "gpu:0"} for entry in found.entries)
+
+
+def test_a_broken_framework_makes_all_its_backends_unavailable_and_is_not_listed() -> None:
+    found = survey.survey(["cpu"], ["numpy"], ask=lambda request: Answer(error="it is broken"))
+    assert found.entries[0].on["cpu"] == Availability(False, "it is broken")
+    assert found.frameworks == {}
+
+
+def test_a_framework_that_is_not_installed_is_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(survey, "installed", lambda framework: framework == "numpy")
+    asked: list[str] = []
+
+    def ask(request: Request) -> Answer:
+        asked.append(request.framework)
+        return survey.answer_here(request)
+
+    survey.survey(["gpu:0"], ask=ask)
+    assert asked == ["numpy"]
+
+
+def test_the_reference_is_available_but_no_choice() -> None:
+    found = survey.survey(["cpu"], ["numpy"], ask=survey.answer_here)
+    assert found.available("cpu") == ["numpy"]
+    assert found.choices("cpu") == []
+
+
+def test_an_unknown_backend_is_refused_with_close_names() -> None:
+    with pytest.raises(UnsupportedError, match="did you mean while_loop"):
+        survey.survey(["cpu"], ["while_lop"])
+
+
+def test_a_strategy_that_cannot_be_imported_is_a_problem_and_hides_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    point = SimpleNamespace(name="alien", value="no_such_module:Alien")
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [point])
+    found = survey.survey(["cpu"], ask=lambda request: Answer())
+    assert found.entries[0].name == "numpy"
+    assert len(found.problems) == 1
+    assert "no_such_module:Alien" in found.problems[0]
+
+
+def test_nothing_asked_here_imports_a_framework() -> None:
+    code = (
+        "import sys, bench.survey\n"
+        "print([n for n in ('tensorflow', 'torch', 'jax', 'keras') if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,222 @@
+"""Backends that are wrong where random weights of ordinary size do not show it, and right ones.
+
+Each is the NumPy loop, or the same in rounded arithmetic (``rounded_model.py``), with one thing
+wrong. What the gate can find before the clock is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.measuring.equivalence import GateResult, gate
+from lstm_impl import LSTMSpec, LSTMWeights, Model, Workload, get_backend
+from lstm_impl.backend import RawGradients
+from lstm_impl.backends.numpy_loop import NumPyModel
+from lstm_impl.spec import round_to_bfloat16
+from tests.bench.rounded_model import RoundedModel, to_single
+
+PRECISIONS = ("float64", "float32", "tf32", "float16", "bfloat16", "mixed_float16")
+SPECS = (LSTMSpec(1, 4), LSTMSpec(5, 8), LSTMSpec(6, 8, num_layers=2, bidirectional=True))
+LOADS = ((5, 15), (1, 1), (2, 60))
+
+
+def judged(model: Model, batch: int, timesteps: int, mode: str = "inference") -> GateResult:
+    return gate(model, Workload(batch, timesteps, mode))
+
+
+# -- right ones
+
+
+@pytest.mark.parametrize("mode", ["inference", "training"])
+@pytest.mark.parametrize("dtype", [*PRECISIONS[1:], "mixed_bfloat16"])
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_a_computation_that_rounds_as_its_type_does_passes(
+    spec: LSTMSpec, dtype: str, mode: str
+) -> None:
+    spec = replace(spec, dtype=dtype)
+    for batch, timesteps in LOADS:
+        model = RoundedModel(spec, LSTMWeights.random(spec, seed=3))
+        result = judged(model, batch, timesteps, mode)
+        assert result.passed, result.describe()
+
+
+# -- wrong ones that a saturated network shows
+
+
+class Stepwise(NumPyModel):
+    """One timestep after the other, so that something may happen to the cells between them."""
+
+    between: Callable[[Any], Any]
+
+    def _infer(self, x: Any, h: Any, c: Any, lengths: Any, masks: Any) -> Any:
+        outputs, between = [], type(self).between
+        c = between(c)
+        for t in range(len(x)):
+            y, h, c = super()._infer(x[t : t + 1], h, c, None, None)
+            c = between(c)
+            outputs.append(y)
+        return np.concatenate(outputs), h, c
+
+
+class CellCutAt3(Stepwise):
+    between = staticmethod(lambda c: np.clip(c, -3, 3))
+
+
+class CellCutAt10(Stepwise):
+    between = staticmethod(lambda c: np.clip(c, -10, 10))
+
+
+class NaNOver50(NumPyModel):
+    def _infer(self, x: Any, h: Any, c: Any, lengths: Any, masks: Any) -> Any:
+        y, h, c = super()._infer(x, h, c, lengths, masks)
+        over = np.abs(x).max(axis=-1, keepdims=True) > 50
+        return np.where(over, np.nan, y), h, c
+
+
+class ZerosOver50(NumPyModel):
+    def _infer(self, x: Any, h: Any, c: Any, lengths: Any, masks: Any) -> Any:
+        y, h, c = super()._infer(x, h, c, lengths, masks)
+        over = np.abs(x).max(axis=-1, keepdims=True) > 50
+        return np.where(over, 0.0, y), h, c
+
+
+class NegatedOver50(NumPyModel):
+    def _infer(self, x: Any, h: Any, c: Any, lengths: Any, masks: Any) -> Any:
+        return super()._infer(np.where(np.abs(x) > 50, -x, x), h, c, lengths, masks)
+
+
+class OverflowingSigmoid(RoundedModel):
+    def _sigmoid(self, z: Any) -> Any:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.exp(z) / (1 + np.exp(z))  # NaN from 89 on, where exp(z) is infinite
+
+
+SATURATED = {
+    "cell_cut_at_3": CellCutAt3,
+    "cell_cut_at_10": CellCutAt10,
+    "nan_for_inputs_over_50": NaNOver50,
+    "zeros_for_inputs_over_50": ZerosOver50,
+    "inputs_over_50_negated": NegatedOver50,
+}
+
+
+@pytest.mark.parametrize("dtype", [*PRECISIONS, "mixed_bfloat16"])
+@pytest.mark.parametrize("wrong", SATURATED)
+def test_what_is_wrong_for_large_numbers_only_is_stopped(wrong: str, dtype: str) -> None:
+    for size, (batch, timesteps) in ((4, (1, 1)), (8, (5, 15)), (8, (1, 80))):
+        spec = LSTMSpec(3, size, dtype=dtype)
+        weights = LSTMWeights.random(spec, seed=3)
+        model = SATURATED[wrong](get_backend("numpy"), spec, "cpu", False, weights)
+        result = judged(model, batch, timesteps)
+        assert not result.passed
+        assert all(
+            name.startswith("saturated")
+            for name, off in result.errors.items()
+            if not off <= result.bounds[name]
+        ), "ordinary numbers were to show nothing"
+        assert "with kernels and inputs 8 times as large" in result.describe()
+
+
+def test_a_sigmoid_that_overflows_is_stopped() -> None:
+    spec = LSTMSpec(16, 8)
+    result = judged(OverflowingSigmoid(spec, LSTMWeights.random(spec, seed=3)), 5, 15)
+    assert not result.passed
+
+
+def test_a_backward_pass_that_overflows_is_stopped_in_every_precision() -> None:
+    class Overflowing(NumPyModel):
+        def _train(self, gradients: str, x: Any, *rest: Any) -> RawGradients:
+            raw = super()._train(gradients, x, *rest)
+            return replace(raw, dx=np.where(np.abs(x) > 50, np.nan, raw.dx))
+
+    for dtype in PRECISIONS:
+        spec = LSTMSpec(3, 4, dtype=dtype)
+        weights = LSTMWeights.random(spec, seed=3)
+        model = Overflowing(get_backend("numpy"), spec, "cpu", False, weights)
+        result = judged(model, 5, 15, "training")
+        assert not result.passed
+        assert [n for n, off in result.errors.items() if not off <= result.bounds[n]] == [
+            "saturated dx"
+        ]
+
+
+# -- wrong ones that the look of half precision's errors shows
+
+COARSER = {
+    "all": (round_to_bfloat16,) * 3,
+    "weights_and_inputs": (round_to_bfloat16, to_single, to_single),
+    "states": (to_single, to_single, round_to_bfloat16),
+    "all_but_the_gates": (round_to_bfloat16, to_single, round_to_bfloat16),
+}
+
+
+@pytest.mark.parametrize("mode", ["inference", "training"])
+@pytest.mark.parametrize("dtype", ["mixed_float16", "float16", "tf32"])
+@pytest.mark.parametrize("what", COARSER)
+def test_bfloat16_does_not_pass_for_a_finer_type(what: str, dtype: str, mode: str) -> None:
+    for spec in (LSTMSpec(5, 8), LSTMSpec(6, 8, 2, True), LSTMSpec(40, 32)):
+        spec = replace(spec, dtype=dtype)
+        for batch, timesteps in ((5, 15), (2, 60)):
+            model = RoundedModel(spec, LSTMWeights.random(spec, seed=3), *COARSER[what])
+            assert not judged(model, batch, timesteps, mode).passed, (spec, batch, timesteps)
+
+
+def test_a_coarser_type_is_named() -> None:
+    spec = LSTMSpec(40, 32, dtype="mixed_float16")
+    model = RoundedModel(spec, LSTMWeights.random(spec, seed=3), *COARSER["weights_and_inputs"])
+    text = judged(model, 32, 20).describe()
+    assert text.startswith("it seems to compute in bfloat16: ")
+
+
+class LargerFromTheSecondCall(RoundedModel):
+    calls = 0
+
+    def _infer(self, *args: Any) -> Any:
+        self.calls += 1
+        y, h, c = super()._infer(*args)
+        return (y if self.calls == 1 else y * 1.05), h, c
+
+
+class OneUnitLarger(RoundedModel):
+    def _infer(self, *args: Any) -> Any:
+        y, h, c = super()._infer(*args)
+        y = y.copy()
+        # Neither the largest nor the smallest unit.
+        order = np.argsort(np.mean(y**2, axis=(0, 1)))
+        y[..., order[len(order) // 2]] *= 1.1
+        return y, h, c
+
+
+class LargerGradients(RoundedModel):
+    def _train(self, *args: Any) -> RawGradients:
+        raw = super()._train(*args)
+        return replace(raw, dx=raw.dx * 1.05)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "mixed_bfloat16", "float16", "mixed_float16"])
+@pytest.mark.parametrize("spec", [LSTMSpec(5, 8), LSTMSpec(40, 32)], ids=str)
+def test_a_gain_of_a_twentieth_or_a_unit_off_by_a_tenth_is_stopped(
+    spec: LSTMSpec, dtype: str
+) -> None:
+    spec = replace(spec, dtype=dtype)
+    weights = LSTMWeights.random(spec, seed=3)
+    for batch, timesteps in ((5, 15), (16, 20)):
+        model = LargerFromTheSecondCall(spec, weights)
+        model.prepare(Workload(batch, timesteps)).run()  # what comes before the gate in every case
+        assert not judged(model, batch, timesteps).passed
+        assert not judged(OneUnitLarger(spec, weights), batch, timesteps).passed
+        assert not judged(LargerGradients(spec, weights), batch, timesteps, "training").passed
+
+
+def test_what_only_the_signs_of_errors_show_is_told_in_words() -> None:
+    spec = LSTMSpec(40, 32, dtype="bfloat16")
+    weights = LSTMWeights.random(spec, seed=3)
+    result = judged(OneUnitLarger(spec, weights), 32, 20)
+    assert "a unit of y is not as large as that of the float64 NumPy reference" in result.describe()
+    larger = judged(LargerGradients(spec, weights), 32, 20, "training")
+    assert "dx as a whole is not as large" in larger.describe()

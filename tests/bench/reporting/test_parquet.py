@@ -1,0 +1,143 @@
+"""The report as Parquet holds what the other formats hold; the SQL in the docs works on it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import re
+import shutil
+from pathlib import Path
+
+import duckdb
+import pytest
+from pyarrow import parquet
+
+from bench import report
+from bench.judging.ranking import build
+from bench.judging.table import COLUMNS, records
+from bench.reporting import parquet as report_parquet
+from bench.results import cache
+from bench.results.files import collect
+from tests.bench.made_store import make_store
+from tests.places import GOLDEN, ROOT
+
+DOCS = (ROOT / "docs/sql.md").read_text()
+SQL = re.findall(r"^```sql\n(.*?)^```", DOCS, re.M | re.S)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with results and cases.parquet in it, as the docs make them."""
+    make_store(tmp_path / "results", files=7, cases=20, samples=4)
+    shutil.copy(GOLDEN / "replicate-1.json", tmp_path / "results")
+    monkeypatch.setattr(cache, "WORTH_KEEPING", 1)
+    monkeypatch.chdir(tmp_path)
+    command = re.findall(r"^python -m bench\.report (.*)$", DOCS, re.M)
+    assert report.main(command[0].split()) == 0
+    return tmp_path
+
+
+def test_the_rows_are_those_of_the_other_formats(place: Path) -> None:
+    assert parquet.read_table("cases.parquet").to_pylist() == records(build(collect(["results"])))
+
+
+def test_each_column_has_its_type_its_unit_and_its_meaning(place: Path) -> None:
+    schema = parquet.read_schema("cases.parquet")
+    assert schema.names == list(COLUMNS)
+    for field, (name, column) in zip(schema, COLUMNS.items(), strict=True):
+        told = {key.decode(): value.decode() for key, value in field.metadata.items()}
+        assert told["unit"] == column.unit, name
+        assert told["meaning"] == column.meaning, name
+        if column.unit in ("s", "1/s", "B", "J"):
+            assert str(field.type) == "double", name
+    kinds = [str(schema.field(name).type) for name in ("backend", "batch", "valid", "ratio")]
+    assert kinds == ["string", "int64", "bool", "double"]
+
+
+def test_csv_is_written_to_a_file_as_it_is_printed(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert report.main(["results", "--format", "csv"]) == 0
+    printed = capsys.readouterr().out
+    assert report.main(["results", "--format", "csv", "--output", "cases.csv"]) == 0
+    assert Path("cases.csv").read_bytes().decode() == printed
+    assert len(printed.splitlines()) == 1 + parquet.read_metadata("cases.parquet").num_rows
+
+
+def test_text_that_is_no_utf_8_and_no_row_at_all_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = json.loads((GOLDEN / "replicate-1.json").read_text())
+    document["lstm"]["run"]["host"] = "half \ud800"
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(document))
+    out = tmp_path / "out" / "x.parquet"
+    assert report.main([str(path), "--format", "parquet", "--output", str(out)]) == 0
+    assert set(parquet.read_table(out)["host"].to_pylist()) == {"half ?"}
+    monkeypatch.setattr(report_parquet, "_BATCH", 1)
+    whole = build(collect([path]))
+    assert parquet.read_table(out).num_rows == len(records(whole)) > 1
+    out.write_bytes(report_parquet.parquet(whole))
+    assert parquet.read_table(out).num_rows == len(records(whole))
+
+
+def test_without_pyarrow_the_error_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(report_parquet, "find_spec", lambda name: None)
+    arguments = [str(GOLDEN / "replicate-1.json"), "--format", "parquet", "--output", "x.parquet"]
+    assert report.main(arguments) == 2
+    told = capsys.readouterr().err
+    assert "pip install 'lstm-benchmark-suite[parquet]'" in told
+    assert len(told.splitlines()) == 1
+    assert not Path("x.parquet").exists()
+
+
+def test_parquet_is_not_written_to_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.main([str(GOLDEN / "replicate-1.json"), "--format", "parquet"]) == 2
+    assert "--output" in capsys.readouterr().err
+
+
+# -- SQL
+
+
+def test_the_docs_ask_some_questions() -> None:
+    assert len(SQL) >= 5
+    assert importlib.util.find_spec("duckdb") is not None
+
+
+@pytest.mark.parametrize("query", SQL, ids=range(len(SQL)))
+def test_every_query_in_the_docs_has_an_answer(query: str, place: Path) -> None:
+    assert duckdb.sql(query).fetchall()
+
+
+def test_the_answers_are_those_of_the_report(place: Path) -> None:
+    rows = [row for row in records(build(collect(["results"]))) if row["valid"]]
+    first = duckdb.sql(SQL[0]).fetchall()
+    assert {row[3] for row in first} == {row["backend"] for row in rows if row["rank"] == 1}
+    assert len(first) == sum(row["rank"] == 1 for row in rows)
+    logs: dict[tuple[object, ...], list[float]] = {}
+    for row in rows:
+        if isinstance(row["ratio"], float):
+            key = (row["device"], row["mode"], row["backend"])
+            logs.setdefault(key, []).append(math.log(row["ratio"]))
+    found = {tuple(row[:3]): row[3] for row in duckdb.sql(SQL[1]).fetchall()}
+    assert found == {
+        key: pytest.approx(math.exp(sum(each) / len(each))) for key, each in logs.items()
+    }
+
+
+def test_the_samples_are_all_there(place: Path) -> None:
+    found = duckdb.sql(SQL[4]).fetchall()
+    assert len(found) == 20
+    assert {(row[1], row[2]) for row in found} == {(7, 28)}
+
+
+def test_the_columns_of_the_cache_that_the_docs_name_are_in_it(place: Path) -> None:
+    table = DOCS.partition("| column | meaning |")[2]
+    told = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (.*?) \|", table, re.M))))
+    there = set(parquet.read_schema(place / "results/.cache/measurements.parquet").names)
+    assert told <= there
+    assert there - told <= set(COLUMNS)

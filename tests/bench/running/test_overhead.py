@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.results.schema import Measurement, Run
+from bench.running.overhead import Overhead, overhead
+from bench.suites.cases import Case
+from lstm_impl.spec import LSTMSpec
+from lstm_impl.workload import Workload
+from tests.bench import made_results as made
+
+SETUP = {
+    "build_s": 1.0,
+    "trace_s": 2.0,
+    "first_call_s": 4.0,
+    "compile_s": 3.0,  # of the first call, and not to be counted again
+    "gate_s": 8.0,
+    "evidence_s": 16.0,
+    "timing_s": 64.0,
+    "start_s": 128.0,
+    "roofs_s": 256.0,
+}
+
+
+CASE = Case("numpy", LSTMSpec(3, 4), Workload(2, 5))
+START = datetime(2026, 1, 1, tzinfo=UTC)
+RUN = Run("r", "r", "smoke", 0, START, START, True, "host", "machine", {}, {})
+
+
+def a_measurement() -> Measurement:
+    return made.measured(CASE, 0.1, RUN)
+
+
+def inside(each: Measurement) -> float:
+    return float(each.samples.sum()) * each.calls
+
+
+def test_each_second_is_counted_once() -> None:
+    one = replace(a_measurement(), setup=SETUP, memory={"seconds": 32.0, "error": "words"})
+    found = overhead([one, one], 2000.0)
+    assert found.measured == pytest.approx(2 * inside(one))
+    assert found.warm_up == pytest.approx(128 - 2 * inside(one))
+    assert (found.first_use, found.gate, found.evidence, found.memory) == (14, 16, 32, 64)
+    assert (found.starting, found.roofs) == (256, 512)
+    assert found.rest == pytest.approx(2000 - 128 - 14 - 16 - 32 - 64 - 256 - 512)
+    assert found.outside == pytest.approx(2000 - found.measured)
+    assert sum(seconds for _, seconds in found.parts()) == pytest.approx(found.outside)
+
+
+def test_what_one_of_a_group_had_more_of_than_its_even_part_another_had_less_of() -> None:
+    one = replace(a_measurement(), setup={"timing_s": 100.0})
+    other = replace(one, calls=2 * one.calls)
+    even = 1.2 * (inside(one) + inside(other)) / 2
+    pair = [replace(each, setup={"timing_s": even}) for each in (one, other)]
+    assert inside(one) < even < inside(other)
+    assert overhead(pair, 1000.0).warm_up == pytest.approx(2 * even - inside(one) - inside(other))
+
+
+def test_files_of_before_it_was_recorded_have_it_in_the_rest() -> None:
+    one = replace(a_measurement(), setup={"build_s": 1.0, "trace_s": None, "first_call_s": 2.0})
+    found = overhead([one], 10.0)
+    assert (found.warm_up, found.gate, found.evidence, found.memory) == (0, 0, 0, 0)
+    assert (found.starting, found.roofs) == (0, 0)
+    assert found.rest == pytest.approx(10 - 3 - inside(one))
+
+
+seconds = st.floats(0, 1e4)
+
+
+@given(st.builds(Overhead, *[seconds] * 9))
+def test_no_part_is_negative_and_the_longest_comes_first(found: Overhead) -> None:
+    values = [value for _, value in found.parts()]
+    assert values == sorted(values, reverse=True)
+    assert min(values) >= 0
+    assert found.outside >= 0

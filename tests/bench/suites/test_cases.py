@@ -1,0 +1,79 @@
+"""Cases: their ids, which are the key of all results, and their way through plain data."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.suites.cases import Case
+from lstm_impl import LSTMSpec, Workload
+from lstm_impl.workload import MODES, OPTIMIZERS
+
+SPEC = LSTMSpec(3, 4)
+FULL = Workload(2, 10, "training")
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    mode = draw(st.sampled_from(MODES))
+    cut = draw(st.sampled_from(["window", "min_length", None]))
+    workload = Workload(
+        batch=draw(st.integers(1, 64)),
+        timesteps=10,
+        mode=mode,
+        dropout=draw(st.sampled_from([0.0, 0.25])),
+        batch_major=draw(st.booleans()),
+        optimizer=draw(st.sampled_from([None, *OPTIMIZERS])) if mode == "training" else None,
+        **({} if cut is None else {cut: draw(st.integers(1, 10))}),
+    )
+    spec = LSTMSpec(3, 4, num_layers=draw(st.integers(1, 3)), bidirectional=draw(st.booleans()))
+    return Case(draw(st.sampled_from(["numpy", "keras+xla"])), spec, workload, "gpu:0")
+
+
+@pytest.mark.parametrize(
+    ("workload", "shape"),
+    [
+        (FULL, "b2-t10-i3-h4"),
+        (replace(FULL, window=5), "b2-t10-i3-h4-w5"),
+        (replace(FULL, min_length=5, dropout=0.5), "b2-t10-i3-h4-len5-drop0.5"),
+        (replace(FULL, batch_major=True), "b2-t10-i3-h4-bm"),
+        (replace(FULL, optimizer="sgd"), "b2-t10-i3-h4-sgd"),
+        (replace(FULL, window=5, batch_major=True, optimizer="adam"), "b2-t10-i3-h4-w5-bm-adam"),
+        (replace(FULL, gradients="weights+input"), "b2-t10-i3-h4-dwx"),
+        (replace(FULL, optimizer="sgd", gradients="weights"), "b2-t10-i3-h4-sgd-dw"),
+    ],
+)
+def test_an_id_spells_what_is_not_the_default_in_a_fixed_order(
+    workload: Workload, shape: str
+) -> None:
+    case = Case("keras", SPEC, workload)
+    assert case.shape == shape
+    assert case.id == f"keras/{shape}/float32/training/cpu"
+
+
+@given(cases())
+def test_a_case_comes_back_from_plain_data(case: Case) -> None:
+    assert Case.from_dict(json.loads(json.dumps(case.to_dict()))) == case
+
+
+@given(cases(), cases())
+def test_two_cases_have_two_ids(one: Case, other: Case) -> None:
+    assert (one.id == other.id) == (one == other)
+
+
+def test_a_case_written_before_there_were_optimizers_is_read_as_one_without() -> None:
+    data = Case("keras", SPEC, FULL).to_dict()
+    del data["workload"]["optimizer"]
+    assert Case.from_dict(data).workload.optimizer is None
+
+
+def test_a_case_written_before_it_could_be_chosen_has_all_gradients_and_its_old_id() -> None:
+    case = Case("keras", SPEC, FULL)
+    data = case.to_dict()
+    del data["workload"]["gradients"]
+    assert Case.from_dict(data) == case
+    assert case.id == "keras/b2-t10-i3-h4/float32/training/cpu"

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.disk.folder import FolderError, expanded
+from bench.telling import command_line
+
+
+def test_a_letter_that_the_terminal_has_not_becomes_a_question_mark(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(kept, encoding="ascii"))
+    command_line.write_any_letter()
+    print("Zürich ★", flush=True)
+    assert kept.getvalue() == b"Z?rich ?\n"
+
+
+LINES = (
+    "from bench.command_line import end\n"
+    "end(lambda: [print('a line') for _ in range(100_000)] and 1)"
+)
+RICH = (
+    "from bench.command_line import end\nfrom rich.console import Console\nconsole = Console()\n"
+    "end(lambda: [console.print('a line') for _ in range(20_000)] and 1)"
+)
+
+
+@pytest.mark.parametrize("program", [LINES, RICH])
+def test_a_reader_that_has_left_ends_a_command_as_it_ends_other_tools(program: str) -> None:
+    """In silence, with the shell's code for SIGPIPE, and never with a code that is an answer."""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141
+
+
+def ended(program: str, redirection: str, **environ: str) -> tuple[int, str, str]:
+    """Code, output and errors of a command whose output a shell redirects."""
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" -c "$1" {redirection}', sys.executable, program],
+        capture_output=True,
+        text=True,
+        env=os.environ | environ,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("program", [LINES, RICH, LINES.replace("100_000", "1")])
+def test_a_full_disk_is_one_line_and_no_answer(program: str) -> None:
+    code, _, errors = ended(program, "> /dev/full")
+    assert (code, errors) == (2, "error: standard output: No space left on device\n")
+
+
+def test_a_closed_output_is_told_before_anything_is_done() -> None:
+    program = "from bench.command_line import end\nend(lambda: 1 / 0)"
+    code, _, errors = ended(program, ">&-")
+    assert code == 2
+    assert errors.startswith("error: standard output is closed; ")
+    assert ended(program, ">&- 2>&-")[0] == 2
+
+
+@pytest.mark.parametrize("width", ["0", "-3", "", "wide", "5"])
+def test_a_terminal_without_a_width_is_one_of_the_usual_width(width: str) -> None:
+    program = (
+        "from bench.command_line import end\nfrom rich.console import Console\n"
+        "end(lambda: Console().print('some words') or 7)"
+    )
+    assert ended(program, "", COLUMNS=width) == (7, "some words\n", "")
+
+
+def test_the_commands_own_code_is_the_process_s() -> None:
+    program = "from bench.command_line import end\nend(lambda: 3)"
+    assert ended(program, "") == (3, "", "")
+
+
+def test_a_home_that_nobody_knows_is_told() -> None:
+    assert expanded("a/b") == Path("a/b")
+    with pytest.raises(FolderError, match="it is not known where ~nosuchuser is"):
+        expanded("~nosuchuser/results")
+
+
+def test_a_width_is_known_where_the_user_says_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert not command_line.width_is_known()
+    monkeypatch.setenv("COLUMNS", "60")
+    assert command_line.width_is_known()
+
+
+def test_the_argument_for_results_says_what_is_read_without_one() -> None:
+    parser = argparse.ArgumentParser()
+    command_line.add_result_paths(parser, "all")
+    assert parser.parse_args([]).paths == []
+    assert parser.parse_args(["a.json", "b"]).paths == ["a.json", "b"]
+    told = " ".join(parser.format_help().split())
+    assert "result files or folders (default: all in $LSTM_RESULTS or results/)" in told
+
+
+def test_python_is_called_as_the_user_can_call_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    binary = tmp_path / "an env" / "bin"
+    binary.mkdir(parents=True)
+    (binary / "python").touch(0o755)
+    monkeypatch.setattr(sys, "executable", str(binary / "python"))
+    monkeypatch.delenv("TOX_ENV_DIR", raising=False)
+    monkeypatch.setenv("PATH", str(binary))
+    assert command_line.python() == "python"
+    monkeypatch.setenv("TOX_ENV_DIR", "x")  # tox set that PATH, and the user has it not
+    assert command_line.python() == f"'{binary}/python'"
+    monkeypatch.chdir(tmp_path)
+    assert command_line.python() == "'an env/bin/python'"
+    monkeypatch.delenv("TOX_ENV_DIR")
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert command_line.python() == "'an env/bin/python'"

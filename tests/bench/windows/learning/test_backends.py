@@ -1,0 +1,149 @@
+"""The echo task on every backend that is here: one curve for all, to the stated bound."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from _pytest.mark import ParameterSet
+
+import lstm_impl
+from bench.windows.learning.checkpoint import Checkpoint
+from bench.windows.learning.logs import _TensorFlowLogs
+from bench.windows.learning.parameters import adagrad
+from bench.windows.learning.rounding import curve_bound, reference_curve
+from bench.windows.learning.settings import EchoSettings
+from bench.windows.learning.task import Float64
+from bench.windows.learning.training import Training
+
+# A whole training in little time: the plateau, the fall, where a curve is most sensitive, what is
+# learned, and an epoch's end, where the state is reset.
+WINDOWS = 150
+SETTINGS = EchoSettings(bits=3_000, echo=1, window=6, units=6)
+LAYERED = EchoSettings(bits=1_500, layers=2, dropout=0.5)
+
+# An unrolled graph under XLA compiles for minutes where it is large, and this is about the curve:
+# the gate has every backend's step already.
+BACKENDS = [name for name in lstm_impl.list_backends() if not name.startswith("static_unroll+")]
+STRATEGIES = list(
+    {name.partition("+")[0].partition("@")[0]: name for name in BACKENDS[::-1]}.values()
+)
+
+
+def but_for_these_slow(quick: list[str]) -> list[ParameterSet]:
+    """Every backend as a parameter; those that are not ``quick`` run with the slow tests."""
+    return [
+        pytest.param(name, marks=[] if name in quick else pytest.mark.slow) for name in BACKENDS
+    ]
+
+
+def model(name: str, settings: EchoSettings) -> lstm_impl.Model:
+    """The model, or a skip with the reason where the backend cannot be used for this."""
+    backend = lstm_impl.get_backend(name)
+    available = backend.availability("cpu")
+    if not available:
+        pytest.skip(f"{name}: {available}")
+    workload = lstm_impl.Workload(
+        settings.batch, settings.window, "training", dropout=settings.dropout
+    )
+    if reason := backend.refusal(settings.spec, workload):
+        pytest.skip(f"{name}: {reason}")
+    return backend.build(settings.spec, lstm_impl.LSTMWeights.random(settings.spec))
+
+
+def train(name: str, settings: EchoSettings, windows: int) -> Training:
+    training = Training(settings, model(name, settings))
+    for _ in range(windows):
+        training.step()
+    return training
+
+
+@cache
+def judged(settings: EchoSettings, windows: int) -> tuple[Float64, Float64]:
+    reference = reference_curve(settings, windows)
+    return reference, curve_bound(settings, windows, reference=reference)
+
+
+@pytest.mark.parametrize("name", but_for_these_slow(STRATEGIES))
+def test_every_backend_has_the_same_loss_curve(name: str) -> None:
+    reference, bound = judged(SETTINGS, WINDOWS)
+    assert np.all(np.isfinite(bound))
+    deviation = np.abs(np.array(train(name, SETTINGS, WINDOWS).losses) - reference)
+    assert np.all(deviation <= bound), (
+        f"worst at window {np.argmax(deviation / bound) + 1}: "
+        f"{np.max(deviation / bound):.2f} of the bound"
+    )
+    assert reference[-1] < 0.1  # it was learned: the bound was put to the test
+
+
+@pytest.mark.parametrize("name", but_for_these_slow(["numpy", "while_loop"]))
+def test_every_backend_has_the_same_curve_with_layers_and_dropout(name: str) -> None:
+    reference, bound = judged(LAYERED, 40)
+    deviation = np.abs(np.array(train(name, LAYERED, 40).losses) - reference)
+    assert np.all(deviation <= bound)
+
+
+def test_in_double_precision_the_curves_agree_to_a_billionth_of_that() -> None:
+    settings = replace(SETTINGS, dtype="float64")
+    reference, bound = judged(settings, 100)
+    assert bound[-1] < 1e-13
+    deviation = np.abs(np.array(train("while_loop", settings, 100).losses) - reference)
+    assert np.all(deviation <= bound)
+
+
+def test_a_tensorflow_training_resumes_bit_for_bit(tmp_path: Path) -> None:
+    whole = train("while_loop", LAYERED, 30)
+    first = train("while_loop", LAYERED, 13)
+    first.save(tmp_path / "echo.npz")
+    second = Training.load(
+        Checkpoint.read(tmp_path / "echo.npz"), lambda settings: model("while_loop", settings)
+    )
+    for _ in range(17):
+        second.step()
+    assert second.losses == whole.losses
+
+
+def test_adagrad_is_the_step_of_tensorflows_own_op() -> None:
+    tf = pytest.importorskip("tensorflow", reason="compares with TensorFlow's op")
+    rng = np.random.default_rng(0)
+    values, sums = [rng.normal(size=(3, 4))], [np.full((3, 4), 0.1)]
+    variable = tf.Variable(values[0], dtype=tf.float64)
+    accumulator = tf.Variable(sums[0], dtype=tf.float64)
+    for _ in range(5):
+        gradient = rng.normal(size=(3, 4))
+        values, sums = adagrad(values, sums, [gradient], 0.3)
+        tf.raw_ops.ResourceApplyAdagrad(
+            var=variable.handle,
+            accum=accumulator.handle,
+            lr=tf.constant(0.3, tf.float64),
+            grad=tf.constant(gradient, tf.float64),
+        )
+    np.testing.assert_allclose(values[0], variable.numpy(), rtol=1e-13)
+    np.testing.assert_allclose(sums[0], accumulator.numpy(), rtol=1e-13)
+
+
+def test_logs_can_be_read_back(tmp_path: Path) -> None:
+    tf = pytest.importorskip("tensorflow", reason="reads TensorFlow's event files")
+    logs = _TensorFlowLogs(tmp_path)
+    for step in (1, 2):
+        logs.scalar("loss", 0.5 / step, step)
+    logs.close()
+    (file,) = tmp_path.iterdir()
+    found = [
+        (
+            event.step,
+            value.tag,
+            value.metadata.plugin_data.plugin_name,
+            tf.make_ndarray(value.tensor),
+        )
+        for event in tf.compat.v1.train.summary_iterator(str(file))
+        for value in event.summary.value
+    ]
+    assert [(step, tag, plugin) for step, tag, plugin, _ in found] == [
+        (1, "loss", "scalars"),
+        (2, "loss", "scalars"),
+    ]
+    assert [float(value) for *_, value in found] == [0.5, 0.25]

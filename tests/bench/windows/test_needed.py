@@ -1,0 +1,198 @@
+"""How long a window a dependency needs: by a map, by all of its tasks, and plainly beyond it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from bench.results import maps
+from bench.results.maps import TASKS
+from bench.windows.needed import Learned, Need, need
+from tests.places import REFERENCE
+
+Cells = Mapping[tuple[str, int, int], bool]
+"""Whether a task at a distance was learned through a window."""
+
+
+@dataclass(frozen=True)
+class Map:
+    """A map with the state carried."""
+
+    cells: Cells
+
+    def tasks(self) -> tuple[str, ...]:
+        return tuple(task for task in TASKS if any(task == each[0] for each in self.cells))
+
+    def distances(self, task: str = "echo", carried: bool | None = None) -> tuple[int, ...]:
+        return tuple(sorted({d for name, d, _ in self.cells if name == task}))
+
+    def windows(self, task: str = "echo", carried: bool | None = None) -> tuple[int, ...]:
+        return tuple(sorted({k for name, _, k in self.cells if name == task}))
+
+    def learned(
+        self, distance: int, window: int, carried: bool = True, task: str = "echo"
+    ) -> bool | None:
+        return self.cells.get((task, distance, window))
+
+
+def of_task(task: str, rows: Mapping[int, Mapping[int, bool]]) -> Cells:
+    return {(task, d, k): good for d, row in rows.items() for k, good in row.items()}
+
+
+def row(learned: set[int], windows: tuple[int, ...] = (3, 5, 10, 15, 30, 60)) -> dict[int, bool]:
+    return {k: k in learned for k in windows}
+
+
+ECHO = of_task(
+    "echo",
+    {1: row({3, 5, 10, 15, 30, 60}), 3: row({5, 10, 15, 30}), 8: row({15}), 20: row(set())},
+)
+COPY = of_task("copy", {8: row({15, 30, 60}), 20: row({30, 60}), 50: row(set())})
+
+cells = st.dictionaries(
+    st.tuples(st.sampled_from(TASKS), st.integers(1, 60), st.integers(1, 120)),
+    st.booleans(),
+    max_size=40,
+)
+
+
+def windows_of(learned: Learned | None) -> list[int]:
+    return [need(d, learned).window for d in range(1, 501)]
+
+
+@settings(max_examples=150, deadline=None)
+@given(cells)
+@example({})
+@example({**ECHO, **COPY})
+@example(of_task("echo", {8: row({15}), 9: row({10})}))
+@example({("echo", 2, 3): False, ("echo", 2, 5): True, ("echo", 8, 60): True})
+@example({**of_task("echo", {8: row({60})}), **of_task("copy", {20: row({30})})})
+def test_a_longer_dependency_never_gets_a_shorter_window(found: Cells) -> None:
+    windows = windows_of(Map(found))
+    assert windows == sorted(windows)
+
+
+@settings(max_examples=150, deadline=None)
+@given(cells, st.integers(1, 500))
+def test_what_is_told_to_be_learned_was_and_what_is_assumed_is_more_than_just_past(
+    found: Cells, dependency: int
+) -> None:
+    learned = Map(found)
+    answer = need(dependency, learned)
+    enough = {k for (_, d, k), good in found.items() if good and d >= dependency}
+    if answer.learned:
+        assert enough
+        assert answer.window >= min(enough)
+        assert answer.window in {k for (_, _, k), good in found.items() if good}
+    else:
+        assert answer.window >= 2 * dependency + 1
+        assert "assumed is" in answer.why
+
+
+@settings(max_examples=100, deadline=None)
+@given(cells, st.integers(1, 500), st.integers(1, 500))
+def test_no_window_is_longer_than_the_sequence(found: Cells, dependency: int, steps: int) -> None:
+    free, cut = need(dependency, Map(found)), need(dependency, Map(found), steps)
+    assert cut.window == min(free.window, steps)
+    assert ("the whole sequence" in cut.why) is (free.window > steps)
+
+
+def test_the_reference_map_gives_no_window_just_past_the_dependency() -> None:
+    (found,) = maps.load([REFERENCE])
+    windows = windows_of(found)
+    assert windows == sorted(windows)
+    assert [windows[d - 1] for d in (1, 3, 4, 8, 9, 20)] == [3, 5, 15, 15, 30, 30]
+    assert not need(21, found).learned
+    for d, window in enumerate(windows, 1):
+        assert window >= 1.5 * d
+        # And no window of which the map says, in every task that was tried, that it is too short.
+        tried = {
+            task: found.learned(d, window, True, task)
+            for task in found.tasks()
+            if found.learned(d, window, True, task) is not None
+        }
+        assert not tried or any(tried.values())
+
+
+def test_every_task_that_learned_it_is_named_and_the_one_that_takes_more_decides() -> None:
+    copy = of_task("copy", {8: row({30, 60})})
+    found = need(7, Map({**ECHO, **copy}))
+    assert (found.window, found.learned) == (30, True)
+    assert "the echo of 8 was learned through 15" in found.why
+    assert "copy memory of 8 was learned through 30" in found.why
+
+
+def test_a_task_that_ends_before_is_named_and_keeps_its_window_as_the_least() -> None:
+    found = need(20, Map({**ECHO, **COPY}))
+    assert (found.window, found.learned) == (30, True)
+    assert "copy memory of 20 was learned through 30" in found.why
+    assert "the echo only up to 8, through 15" in found.why
+    wide = {**of_task("echo", {8: row({60})}), **of_task("copy", {20: row({30})})}
+    assert need(20, Map(wide)).window == 60
+
+
+def test_past_the_map_what_is_assumed_is_said_and_is_no_less_than_what_was_learned() -> None:
+    found = need(21, Map({**ECHO, **COPY}))
+    assert found.learned is False
+    assert found.window == 43
+    assert "the echo was tried up to 20 only" in found.why
+    assert "copy memory of 50 was learned through no window (3 to 60)" in found.why
+    assert "assumed is 2 times the dependency and one timestep" in found.why
+    steep = need(10, Map(of_task("echo", {3: row({15}), 4: row({15})})))
+    assert steep.window == 51
+    assert "assumed is 5 times the dependency and one timestep, as many times as" in steep.why
+
+
+def test_the_shortest_window_that_was_tried_says_nothing_of_what_it_takes() -> None:
+    """A distance of 1 learned through 10, where nothing shorter was tried: not ten times."""
+    some = of_task("echo", {1: row({10, 30}, (10, 30)), 12: row({30}, (10, 30))})
+    assert need(20, Map(some)).window == 51  # 2.5 times, from 12 through 30
+
+
+def test_without_a_map_twice_the_dependency_and_one_timestep_are_assumed() -> None:
+    found = need(20, None)
+    assert (found.window, found.learned) == (41, False)
+    assert found.why.startswith("no map of what windows learn is at hand; assumed is 2 times")
+    windows = windows_of(None)
+    assert windows == sorted(windows)
+
+
+def test_a_map_in_which_nothing_was_learned_says_so() -> None:
+    found = need(8, Map(of_task("echo", {8: row(set()), 20: row(set())})))
+    assert (found.window, found.learned) == (17, False)
+    assert "the echo of 8 was learned through no window (3 to 60)" in found.why
+    found = need(30, Map(of_task("echo", {8: row(set())})))
+    assert "the echo was learned at no distance" in found.why
+
+
+def test_where_a_longer_window_failed_between_two_the_shorter_is_not_believed() -> None:
+    assert need(9, Map(of_task("echo", {9: row({10, 30})}))).window == 30
+    # Past the last one that learned it there are fewer updates: that says nothing against it.
+    assert need(9, Map(of_task("echo", {9: row({10})}))).window == 10
+
+
+def test_a_distance_learned_through_windows_too_short_for_a_nearer_one_is_told() -> None:
+    some = Map(of_task("echo", {8: row({15}), 9: row({10})}))
+    assert need(8, some).window == 15
+    found = need(9, some)
+    assert (found.window, found.learned) == (19, False)
+    assert "learned through shorter windows alone than shorter distances took" in found.why
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_map_of_a_single_task_is_enough(task: str) -> None:
+    found = need(8, Map(of_task(task, {8: row({15})})))
+    assert (found.window, found.learned) == (15, True)
+    assert " and " not in found.why
+
+
+def test_a_whole_sequence_is_not_an_assumption() -> None:
+    assert need(30, None, 50) == Need(
+        50,
+        True,
+        "the whole sequence, with nothing cut: a longer one would need 61 (no map of what windows "
+        "learn is at hand; assumed is 2 times the dependency and one timestep, with which more "
+        "than half of a window's positions reach back to their input)",
+    )

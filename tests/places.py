@@ -1,0 +1,14 @@
+"""Where the tests find the project's files, and the golden ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+"""The clone."""
+
+REFERENCE = ROOT / "results" / "reference"
+"""The committed results."""
+
+GOLDEN = ROOT / "tests" / "bench" / "golden"
+"""Files of results as old versions wrote them."""
