@@ -23,15 +23,11 @@ from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder
 from bench.judging.rows import USUAL_BASELINES
 from bench.results.files import collect, latest
 from bench.results.schema import Results
-from bench.telling import command_line
+from bench.telling import arguments, command_line
 from bench.telling.command_line import UsageError
 
 FORMATS = ("terminal", "markdown", "csv", "json")
-
-
 PICTURES = ("svg", "png")  # of the maps of two devices
-
-
 EPILOG = """\
 exit codes:
   0  the comparison was made, and no --fail-on rule was broken
@@ -47,7 +43,6 @@ counts cases that are marked INVALID too, and says so: else it would pass whenev
 busy.
 docs/verdicts.md has the reasons and the rates.
 """
-
 
 PUBLISHED_EPILOG = """\
 exit codes:
@@ -159,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="RULE",
         help="exit with 1 if a case is SLOWER (slower), or SLOWER by more than 5%% (slower:5%%)",
     )
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="python -m bench.compare",
         description="The ratio of each shared case with its interval, and a verdict.",
         epilog=EPILOG,

@@ -13,13 +13,11 @@ from collections.abc import Sequence
 
 from bench.machine import devices
 from bench.running.diagnosis import WIDTH, diagnose, exit_code, show
-from bench.telling import command_line
+from bench.telling import arguments, command_line
 from bench.telling.terminal import text_console
 from lstm_impl import UnsupportedError
 
 FORMATS = ("terminal", "json")
-
-
 EPILOG = """\
 exit codes:
   0  on every device asked about (by default: on one at least) some backend can run,
@@ -61,15 +59,8 @@ def _usual_devices() -> list[str]:
 # -- the command line
 
 
-def _names(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise argparse.ArgumentTypeError("expected at least one name")
-    return names
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="python -m bench.doctor",
         description="Which backends run on which devices here, why others do not, and what about "
         "this machine to change before measuring.",
@@ -79,13 +70,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--device",
         metavar="DEVICES",
-        type=_names,
+        type=arguments.names,
         help="cpu, gpu:0, ..., separated by commas (default: all that are here)",
     )
     parser.add_argument(
         "--backends",
         metavar="NAMES",
-        type=_names,
+        type=arguments.names,
         help="only these, separated by commas (default: all)",
     )
     parser.add_argument(

@@ -35,7 +35,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.disk.writing import ResultWriteError, write_bytes
-from bench.telling import command_line
+from bench.telling import arguments, command_line
 
 ROOT = Path(__file__).resolve().parent.parent
 SAME, DIFFERENT, BAD_INPUT = range(3)
@@ -271,7 +271,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="python -m bench.documents",
         description="Make again what commands made in the README and in docs/, from a clone.",
         epilog=EPILOG,

@@ -13,10 +13,9 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import lstm_impl
-from bench.telling import command_line
+from bench.telling import arguments, command_line
 from bench.telling.command_line import UsageError
 from bench.telling.terminal import text_console
 from bench.windows.learning.checkpoint import CheckpointError
@@ -38,7 +37,6 @@ Train an LSTM to repeat each bit of a random stream some steps later, one window
 time: the echo task of the 2016 tutorial "Using the LSTM API in TensorFlow (3/7)".
 """
 
-
 EPILOG = """\
 Ctrl-C stops after the window at hand and saves a checkpoint and the picture; --resume
 goes on from there, with exactly the curve of a training that was never stopped.
@@ -54,14 +52,8 @@ exit codes:
 # -- options
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        print(f"error: {message}", file=sys.stderr)
-        raise SystemExit(2)
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = arguments.Parser(
         prog="python -m bench.echo",
         description=DESCRIPTION,
         epilog=EPILOG,

@@ -22,15 +22,13 @@ from bench.running.budget import Budget
 from bench.running.proof import RESERVE, prove
 from bench.running.proven import BAD_INPUT, NO_DEVICE, Proof
 from bench.suites.loading import Choice
-from bench.telling import command_line
+from bench.telling import arguments, command_line
 from lstm_impl import UnsupportedError, get_backend
 
 SECONDS = 480.0
 
-
 FEWEST_SECONDS = 10.0
 """Under this no stage could even start Python."""
-
 
 EPILOG = """\
 exit codes:
@@ -78,13 +76,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 # -- the command line
 
 
-def _names(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise argparse.ArgumentTypeError("expected at least one name")
-    return names
-
-
 def _seconds(text: str) -> float:
     try:
         value = float(text)
@@ -98,7 +89,7 @@ def _seconds(text: str) -> float:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="python -m bench.gpu_proof",
         description="On a machine with a GPU: check driver and libraries, prove every backend that "
         "is installed equal to the reference there, see which kernels ran, measure the suite "
@@ -120,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         help="where the archive and the result file go (default: %(default)s)",
     )
     parser.add_argument(
-        "--backends", metavar="NAMES", type=_names, help="only these, separated by commas"
+        "--backends", metavar="NAMES", type=arguments.names, help="only these, separated by commas"
     )
     parser.add_argument(
         "--suite", metavar="NAME|FILE", default="quick", help="what to measure (default: quick)"

@@ -16,14 +16,10 @@ from bench.disk.fields import printable
 from bench.disk.folder import default_folder
 from bench.disk.writing import ResultWriteError
 from bench.results.files import collect, latest
-from bench.telling import command_line
+from bench.telling import arguments, command_line
 
 TEXTS = ("terminal", "markdown", "csv")
-
-
 PICTURES = ("svg", "png")
-
-
 EPILOG = """\
 exit codes:
   0  the history was shown
@@ -71,7 +67,7 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="python -m bench.history",
         description="Every case over the sessions of one machine, with the versions that changed.",
         epilog=EPILOG,

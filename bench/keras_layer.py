@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.measuring.layer import MODES, SHAPES, Question, Shape, answer, rows
-from bench.telling import command_line, quantities
+from bench.telling import arguments, command_line, quantities
 from lstm_impl.backend import get_backend
 from lstm_impl.spec import PRECISIONS, UnsupportedError
 
@@ -130,7 +130,7 @@ def _show(answers: Sequence[Sequence[Mapping[str, Any]]], form: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="python -m bench.keras_layer",
         description="Time lstm_impl.keras.LSTM against keras.layers.LSTM in alternating blocks.",
         epilog=EPILOG,

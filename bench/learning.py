@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import re
 import sys
 import time
 import uuid
@@ -18,7 +17,6 @@ from concurrent.futures.process import BrokenProcessPool
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import NoReturn
 
 import lstm_impl
 from bench.disk.fields import ResultError
@@ -26,7 +24,7 @@ from bench.disk.folder import LEARNING_PREFIX, default_folder
 from bench.disk.writers import living
 from bench.disk.writing import JOURNAL_SUFFIX, LineFile, ResultWriteError, clear_left_over, write
 from bench.results.maps import SCHEMA, Cell, LearningMap, collect, file_data, read
-from bench.telling import command_line
+from bench.telling import arguments, command_line
 from bench.telling.command_line import UsageError
 from bench.windows.learning import map_picture, words
 from bench.windows.learning.interruption import Interruption
@@ -50,7 +48,6 @@ timesteps, and map which are learned: near k = d it stops. Two tasks with a know
 echo of a stream of bits, and copy memory (a symbol now and then, asked for d steps later).
 """
 
-
 EPILOG = """\
 Every cell sees the same number of timesteps, so a smaller window makes more updates; the
 tables say how many. No input is seen twice, so the loss in training is the loss on new data.
@@ -68,19 +65,13 @@ exit codes:
 # -- options
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        print(f"error: {message}", file=sys.stderr)
-        raise SystemExit(2)
-
-
 def _listed(values: Sequence[object]) -> str:
     return ",".join(map(str, values))
 
 
 def _parser() -> argparse.ArgumentParser:
     usual = Plan()
-    parser = _Parser(
+    parser = arguments.Parser(
         prog="python -m bench.learning",
         description=DESCRIPTION,
         epilog=EPILOG,
@@ -90,12 +81,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     plan = parser.add_argument_group("what is trained")
     plan.add_argument(
-        "--tasks", type=_names, metavar="LIST", help=f"of the tasks ({_listed(usual.tasks)})"
+        "--tasks",
+        type=arguments.names,
+        metavar="LIST",
+        help=f"of the tasks ({_listed(usual.tasks)})",
     )
     plan.add_argument(
-        "--distances", type=_integers, metavar="LIST", help=f"d ({_listed(DISTANCES)})"
+        "--distances", type=arguments.wholes, metavar="LIST", help=f"d ({_listed(DISTANCES)})"
     )
-    plan.add_argument("--windows", type=_integers, metavar="LIST", help=f"k ({_listed(WINDOWS)})")
+    plan.add_argument(
+        "--windows", type=arguments.wholes, metavar="LIST", help=f"k ({_listed(WINDOWS)})"
+    )
     states = plan.add_mutually_exclusive_group()
     states.add_argument(
         "--carried", action="store_true", help="only with the state carried from window to window"
@@ -138,7 +134,10 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument("--jobs", type=int, metavar="N", help="trainings side by side (the cores)")
     how.add_argument("--resume", action="store_true", help="go on with the newest unfinished map")
     how.add_argument(
-        "--budget", type=_seconds, metavar="TIME", help="start no cell after this: 90s, 10m, 1h"
+        "--budget",
+        type=arguments.seconds,
+        metavar="TIME",
+        help="start no cell after this: 90s, 10m, 1h",
     )
     shown = parser.add_argument_group("what is shown instead")
     shown.add_argument(
@@ -164,31 +163,13 @@ def _parser() -> argparse.ArgumentParser:
         help="train the echo task with every backend that is available and compare their curves",
     )
     shown.add_argument(
-        "--backends", type=_names, metavar="LIST", help="with --agree: these backends"
+        "--backends", type=arguments.names, metavar="LIST", help="with --agree: these backends"
     )
     return parser
 
 
 def _each(values: dict[str, int] | dict[str, float]) -> str:
     return ", ".join(f"{task}: {value}" for task, value in values.items())
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _integers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in _names(text))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}; expected integers, as in 3,5,10") from None
-
-
-def _seconds(text: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h|)", text)
-    if not match or not float(match[1]):
-        raise argparse.ArgumentTypeError(f"{text!r}; expected a time such as 90s, 10m or 1h")
-    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 
 
 _PLAN_OPTIONS = (

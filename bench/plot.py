@@ -19,7 +19,7 @@ from bench.judging.ranking import build
 from bench.judging.rows import KINDS, NothingToReportError
 from bench.reporting.plot import KIND_OF, NARROWEST, WIDEST, Plot, PlotError, choose
 from bench.results.files import collect, latest
-from bench.telling import command_line, drawing
+from bench.telling import arguments, command_line, drawing
 from bench.telling.quantities import count
 
 EPILOG = """\
@@ -84,7 +84,7 @@ def _plot(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="python -m bench.plot",
         description="A picture of results for a slide or a paper.",
         epilog=EPILOG,

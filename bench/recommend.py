@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import shlex
 import shutil
 import sys
@@ -17,7 +16,6 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import NoReturn
 
 from bench.disk.fields import ResultError, printable
 from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder, holds_learning
@@ -30,9 +28,8 @@ from bench.results.files import REFERENCE, collect
 from bench.results.maps import TASKS, LearningMap
 from bench.results.schema import Results
 from bench.suites.values import SuiteError
-from bench.telling import command_line
+from bench.telling import arguments, command_line
 from bench.telling.command_line import UsageError
-from bench.telling.inert import clean
 from bench.telling.quantities import count
 from bench.windows import suite_text
 from bench.windows.answer import NEAR, Answer, NoAnswer, Question, answer, places
@@ -44,14 +41,10 @@ from lstm_impl.workload import MODES
 
 ANSWERED, NO_RESULTS, BAD_INPUT = range(3)
 
-
 CLONE = Path(__file__).resolve().parent.parent
 """Where the reference results are, if this is a clone and not an installed copy."""
 
-
 _USUAL_WIDTH = 100
-
-
 EPILOG = f"""\
 exit codes:
   0  answered
@@ -266,18 +259,6 @@ def _width() -> int:
 # The options
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line; the usage is a screenful, and --help has it."""
-        self.exit(BAD_INPUT, f"error: {clean(message, 1000)}; see --help\n")
-
-
-def _positive(text: str) -> int:
-    if not re.fullmatch(r"[1-9][0-9]{0,8}", text):
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no whole number from 1")
-    return int(text)
-
-
 def _device(text: str) -> str:
     try:
         return devices.parse(text)
@@ -286,7 +267,7 @@ def _device(text: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = arguments.Parser(
         prog="python -m bench.recommend",
         description="This truncation window, this backend, at this cost: from the results.",
         epilog=EPILOG,
@@ -306,7 +287,9 @@ def _parser() -> argparse.ArgumentParser:
         (["--input"], "features of a timestep (default: whatever was measured)", False),
         (["--steps"], "timesteps of a whole sequence (default: a stream without end)", False),
     ):
-        parser.add_argument(*names, metavar="N", type=_positive, required=required, help=text)
+        parser.add_argument(
+            *names, metavar="N", type=arguments.whole(1, 999_999_999), required=required, help=text
+        )
     parser.add_argument(
         "--mode",
         choices=MODES,
@@ -314,7 +297,11 @@ def _parser() -> argparse.ArgumentParser:
         help="inference has no window, and needs --steps (default: %(default)s)",
     )
     parser.add_argument(
-        "--layers", metavar="N", type=_positive, default=1, help="stacked (default: %(default)s)"
+        "--layers",
+        metavar="N",
+        type=arguments.whole(1, 999_999_999),
+        default=1,
+        help="stacked (default: %(default)s)",
     )
     parser.add_argument(
         "--dtype", choices=tuple(PRECISIONS), default="float32", help="(default: %(default)s)"
@@ -334,7 +321,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--backends",
         metavar="NAMES",
-        type=lambda text: [each for each in text.split(",") if each],
+        type=arguments.names,
         help="of that suite, separated by commas (default: those that are tied, or the usual)",
     )
     return parser

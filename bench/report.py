@@ -23,7 +23,7 @@ from bench.judging.ranking import build
 from bench.judging.rows import KINDS, NothingToReportError, Report
 from bench.judging.table import load_frame
 from bench.results.files import collect, latest
-from bench.telling import command_line
+from bench.telling import arguments, command_line
 
 if TYPE_CHECKING:
     from bench.reporting.terminal import Draw
@@ -168,7 +168,7 @@ def _text(report: Report, kind: str, short: bool) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="python -m bench.report",
         description="Which LSTM backend is fastest, by how much, and can that be trusted?",
         epilog=EPILOG,

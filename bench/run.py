@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
-import re
 import shlex
 import shutil
 import signal
@@ -20,7 +19,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
 
 from rich.console import Console
 
@@ -54,7 +52,7 @@ from bench.running.workers import LocalExecutor, being_written, settle_all
 from bench.suites import loading
 from bench.suites.loading import Choice, Suite
 from bench.suites.values import SuiteError
-from bench.telling import command_line
+from bench.telling import arguments, command_line
 from bench.telling.command_line import UsageError
 from bench.telling.inert import clean
 from bench.telling.quantities import count
@@ -62,15 +60,11 @@ from bench.telling.terminal import text_console
 
 SUITE = "quick"
 
-
 BUDGET = 900.0
 """Seconds. Ten minutes held six processes of `quick` on two cores, but three quarters of them went
 into starting, tracing and checking; what is added is measured."""
 
-
 CASE_LIMIT = 120.0
-
-
 EPILOG = f"""\
 It ends when the interval of every case is narrow enough (judged at {ENOUGH_PROCESSES} processes
 or more), or when the budget is spent. Times are numbers with s, m or h: 90s, 10m, 1h30m.
@@ -88,10 +82,6 @@ exit codes:
 
 docs/running.md explains how it measures.
 """
-
-
-_TIME = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
-
 
 _FIXED = ("suite", "device", "backends", "mode", "seed", "threads", "seconds", "memory")
 """What a session keeps when it is gone on with."""
@@ -348,46 +338,8 @@ def _short(seconds: float | None) -> str:
 # -- the command line
 
 
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if not names:
-        raise argparse.ArgumentTypeError("expected at least one name")
-    return names
-
-
-def _time(text: str) -> float:
-    match = _TIME.fullmatch(text.strip())
-    hours, minutes, seconds = (float(part or 0) for part in match.groups()) if match else (0, 0, 0)
-    total = 3600 * hours + 60 * minutes + seconds
-    if not 0 < total < 1e8:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time; write 90s, 10m or 1h30m")
-    return total
-
-
-def _precision(text: str) -> float:
-    try:
-        value = float(text.strip().removesuffix("%"))
-    except ValueError:
-        value = math.nan
-    if not 0 < value <= 100:
-        raise argparse.ArgumentTypeError(f"{text!r} is no percentage from 0 to 100, such as 2%")
-    return value / 100
-
-
-def _whole(minimum: int, maximum: int, text: str) -> int:
-    if not (text.isascii() and text.isdecimal()) or not minimum <= int(text[:20]) <= maximum:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from {minimum} to {maximum}")
-    return int(text)
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line; the usage is a screenful, and --help has it."""
-        self.exit(BAD_INPUT, f"error: {clean(message, 1000)}; see --help\n")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = arguments.Parser(
         prog="python -m bench.run",
         description="Measure a suite in fresh processes until its intervals are narrow.",
         epilog=EPILOG,
@@ -406,37 +358,42 @@ def _parser() -> argparse.ArgumentParser:
     )
     which.add_argument("--suite", dest="named", metavar="SUITE", help="the same, as an option")
     parser.add_argument("--list", action="store_true", help="list the suites and end")
-    add("budget", "TIME", f"time for all (default: {BUDGET / 60:g}m; none with --processes)", _time)
+    add(
+        "budget",
+        "TIME",
+        f"time for all (default: {BUDGET / 60:g}m; none with --processes)",
+        arguments.seconds,
+    )
     add(
         "precision",
         "PERCENT",
         "end when every median's 95%% interval over the processes reaches at most this far "
         f"(default: {PRECISION:.0%}%)",
-        _precision,
+        arguments.percentage,
     )
     add(
         "processes",
         "N",
         "measure each case in so many processes, whatever its interval",
-        lambda text: _whole(1, 10_000, text),
+        arguments.whole(1, 10_000),
     )
     add(
         "case-limit",
         "TIME",
         "end a process whose case takes longer, with tracing and compiling (default: "
         f"{CASE_LIMIT:g}s)",
-        _time,
+        arguments.seconds,
     )
     add(
         "seconds",
         "TIME",
         "of measuring for each case in each process (default: what the suite says)",
-        _time,
+        arguments.seconds,
     )
-    add("device", "DEVICES", "cpu, gpu:0, ... or all, separated by commas", _names)
-    add("backends", "NAMES", "which implementations, separated by commas, or all", _names)
-    add("mode", "MODES", "only inference, or only training", _names)
-    add("threads", "N", "threads for every framework", lambda text: _whole(1, 4096, text))
+    add("device", "DEVICES", "cpu, gpu:0, ... or all, separated by commas", arguments.names)
+    add("backends", "NAMES", "which implementations, separated by commas, or all", arguments.names)
+    add("mode", "MODES", "only inference, or only training", arguments.names)
+    add("threads", "N", "threads for every framework", arguments.whole(1, 4096))
     parser.add_argument(
         "--memory",
         choices=("on", "off"),
@@ -447,7 +404,7 @@ def _parser() -> argparse.ArgumentParser:
         "seed",
         "N",
         "of weights, inputs and every random order (default: 0)",
-        lambda text: _whole(0, 2**53, text),
+        arguments.whole(0, 2**53),
     )
     add(
         "results",

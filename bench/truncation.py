@@ -22,7 +22,7 @@ from bench.judging.rows import KINDS, NothingToReportError
 from bench.results.files import REFERENCE, collect
 from bench.results.maps import LearningMap
 from bench.results.schema import Measurement, Outcome, Results
-from bench.telling import command_line
+from bench.telling import arguments, command_line
 from bench.windows.cost import Stream, streams
 from bench.windows.learned import newest, parted, words
 from bench.windows.words import without_time
@@ -207,7 +207,7 @@ def _kind_of(output: Path | None) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="python -m bench.truncation",
         description="What a truncation window costs: time, memory, compiling, and what it learns.",
         epilog=EPILOG,
@@ -232,7 +232,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--backend",
         metavar="NAMES",
-        type=lambda text: [each for each in text.split(",") if each],
+        type=arguments.names,
         help="only these backends, separated by commas",
     )
     parser.add_argument("--device", help="only this device: cpu, gpu:0, ...")

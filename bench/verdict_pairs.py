@@ -5,7 +5,6 @@ The command; ``judging.pairs`` finds it out, from result files. No framework.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from bench.telling import command_line
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the tables; 2 if the files hold no such pair."""
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="python -m bench.verdict_pairs",
         description="How far the ratios of pairs spread between processes, and what that covers.",
     )

@@ -6,7 +6,6 @@ Prints the tables of ``docs/verdicts.md`` and draws its pictures (``judging.stud
 
 from __future__ import annotations
 
-import argparse
 import io
 import sys
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ from bench.telling import command_line
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the tables and, with ``--output``, draw the pictures; 2 if they cannot be written."""
-    parser = argparse.ArgumentParser(
+    parser = arguments.Parser(
         prog="python -m bench.verdict_study",
         description="Simulate how often the verdicts are right, and what other rules say.",
     )
@@ -33,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--trials",
-        type=_positive,
+        type=arguments.whole(1),
         default=TRIALS,
         help="simulated comparisons for each number (default: %(default)s)",
     )
@@ -61,12 +60,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {where} cannot be written: {error.strerror}", file=sys.stderr)
         return 2
     return 0
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive whole number")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,12 @@ from bench.suites import published
 from bench.suites.cases import Case
 from bench.suites.published import PublishedStep, Shape, Source
 
+TITLE = "Our times beside published ones"
+CAUTION = (
+    "Published times are other people's, on other machines and of other software, as they stand in "
+    "their own files: no ratio and no verdict is made of them."
+)
+
 
 @dataclass(frozen=True)
 class Ours:

@@ -16,15 +16,12 @@ _PASSING = re.compile(
     r"|throttle|processes|pid|unread)(?![a-z])"
 )
 
-
 # These parts of an environment last as long as their process, and so do highest values and sizes.
 _LASTING = re.compile(
     r"^(libraries|variables|threads|options)\b|(?<![a-z])(max|limit|total)(?![a-z])"
 )
 
-
 _KNOWN_LATE = ("threads", "tensorflow")
-
 
 # An environment is free-form data of a file: what is longer than any real one is cut.
 _MOST_LEAVES = 2000

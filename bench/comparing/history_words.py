@@ -42,34 +42,22 @@ from bench.telling.verdict_words import compact_verdict
 MARK = "▲"
 """Before versions that changed."""
 
-
 _HEADINGS = ("#", "step", TIME_INTERVAL, "ratio", RATIO_INTERVAL, "verdict", "changed since")
-
-
 _NARROW = 80
-
-
 _BARS = "▁▂▃▄▅▆▇█"
-
 
 # A sparkline spans at least this factor, or else the noise of equal sessions would fill it.
 _LEAST_SPAN = 1.25
 
-
 # A line names so many changes; the list of sessions and CSV have all.
 _FEW = 2
-
-
 _MOST = 20
-
-
 _STYLES = {
     Verdict.FASTER: "bold green",
     Verdict.SLOWER: "bold red",
     Verdict.SAME: "cyan",
     Verdict.UNCLEAR: "yellow",
 }
-
 
 _ASCII = str.maketrans({**dict(zip(_BARS, "12345678", strict=True)), MARK: "*"})
 

@@ -26,16 +26,9 @@ MARKS = {
     INVALID: "!",
 }
 
-
 _LINE = "┃"
-
-
 _MOST_MAPS = 12  # are shown; CSV and JSON have all
-
-
 _WINS = "wins from hidden size"
-
-
 STYLES = {
     Verdict.FASTER: "bold green",
     Verdict.SLOWER: "bold red",

@@ -41,11 +41,7 @@ from bench.telling.marks import RATIO_INTERVAL
 from bench.telling.quantities import seconds
 
 _HEADINGS = ("case", "base", "new", "ratio", RATIO_INTERVAL, "verdict", "runs")
-
-
 _GAP = 2  # blanks between the columns of a terminal's table
-
-
 _NARROWEST = 24  # of a case's name, before columns are left out for it
 
 

@@ -7,8 +7,7 @@ import io
 import json
 
 from bench.comparing import maps_words
-from bench.comparing.beside_published import Ours, Report
-from bench.comparing.published_words import CAUTION, TITLE
+from bench.comparing.beside_published import CAUTION, TITLE, Ours, Report
 from bench.suites.published import PublishedStep, Shape
 
 CSV_COLUMNS = (

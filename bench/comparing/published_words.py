@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from bench.comparing.beside_published import Report, Shared
+from bench.comparing.beside_published import CAUTION, TITLE, Report, Shared
 from bench.comparing.published_data import as_json, comma_separated
 from bench.suites.published import Shape, Source
 from bench.telling import deliver
@@ -19,22 +19,10 @@ from bench.telling.inert import markdown as escaped
 from bench.telling.marks import DOUBTFUL, TIME_INTERVAL, bounds_of_time
 from bench.telling.quantities import count, seconds
 
-TITLE = "Our times beside published ones"
-
-
-CAUTION = (
-    "Published times are other people's, on other machines and of other software, as they stand in "
-    "their own files: no ratio and no verdict is made of them."
-)
-
-
 _HEADINGS = ("whose", "implementation", "device", "dtype", "step", TIME_INTERVAL, "note")
-
 
 # In a terminal of fewer columns these have no column of their own: each stands below another.
 _NARROW = 80
-
-
 _BELOW = {"dtype": "device", TIME_INTERVAL: "step"}
 
 

@@ -18,7 +18,6 @@ from bench.telling.verdict_words import compact_verdict, unclear
 # A list of names longer than this says how many more there are; CSV and JSON have them all.
 LONGEST_LIST = 20
 
-
 # The same for a list within a line.
 LONGEST_LINE = 5
 

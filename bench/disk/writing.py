@@ -168,11 +168,9 @@ def unfinished_name(name: str, suffix: str = ".tmp") -> str:
 
 _UNFINISHED = re.compile(r"\..*[0-9a-f]{8}\.(tmp|part|sum)", re.DOTALL)
 
-
 _LEFT_OVER = 86_400.0
 """Seconds after which an unfinished file is nobody's, wherever its writer was: it takes a moment to
 be written."""
-
 
 _STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/")
 

@@ -31,7 +31,6 @@ class Pairing(enum.StrEnum):
 Basis = tuple[int, Pairing, float | None, str]
 """What a comparison stands on: processes, pairing, allowance, and the same in words."""
 
-
 SET_ASIDE = ", bad processes left out"
 
 

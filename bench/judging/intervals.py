@@ -13,13 +13,8 @@ import numpy.typing as npt
 from bench.judging.process_means import ENOUGH_PROCESSES, FloatArray
 
 IntArray = npt.NDArray[np.int64]
-
-
 CASE_CONFIDENCE = 0.95
-
-
 UNPAIRED_ALLOWANCE = 0.29
-
 
 # A case's time over 2 to 5 processes: their spread is taken to be at least the smallest that was
 # seen, since a few processes agree by chance far more often than a machine is that steady, and the
@@ -27,11 +22,7 @@ UNPAIRED_ALLOWANCE = 0.29
 # (12.7) would make it say nothing. Two limits may fail where one does: with 99% for the second,
 # both together cover in 94.5% at that largest spread, and in 95% below it.
 LEAST_SPREAD = 0.03
-
-
 MOST_SPREAD = UNPAIRED_ALLOWANCE
-
-
 _CAP_CONFIDENCE = 0.99
 
 

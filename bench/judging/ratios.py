@@ -47,7 +47,6 @@ from bench.judging.within import RunSamples, medians_and_errors, paired_logs
 # spread of *times* where processes are too few to show it.
 SEQUENTIAL_ALLOWANCE = 0.15
 
-
 # Samples that are judged in one go: some 100 MB of arrays.
 _MOST_AT_ONCE = 1_000_000
 

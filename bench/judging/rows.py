@@ -23,8 +23,6 @@ from bench.results.schema import Run
 from bench.suites.cases import Case
 
 MEASURED = "measured"
-
-
 KINDS = ("throughput", "truncation")
 
 

@@ -11,11 +11,9 @@ WARMUP_BLOCKS = 6
 """Blocks that the steady state is looked for in, during warm-up: two halves of three, which fall
 apart by chance in one of ten cases, and one more round settles it."""
 
-
 DRIFT = 0.05
 """Two halves of the samples that differ by less count as one: a drift that would not change an
 answer is not worth refusing one for."""
-
 
 FEWEST_SAMPLES = 6
 """Under 6 the median has no 95% interval: all samples lie on one side of it in 2 * 0.5**5 = 6% of

@@ -39,8 +39,6 @@ from bench.judging.verdict import Verdict
 # Of the processes' ratios from alternating blocks, the quarter, the half and three quarters of the
 # reference's pairs; of the medians of separate processes, what was seen.
 PAIRED_SPREADS = (0.025, 0.042, 0.06)
-
-
 UNPAIRED_SPREADS = (0.03, 0.10, 0.29)
 
 

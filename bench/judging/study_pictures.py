@@ -30,13 +30,10 @@ if TYPE_CHECKING:
 # noise is as measured, and where a process in ten is bad too.
 PROMISES = {6: (0.10, 0.70, 0.55), 20: (0.05, 0.85, 0.75)}
 
-
 # Pictures
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart, from light to dark enough.
 COLOURS = ("#777777", "#56b4e9", "#009e73", "#e69f00", "#d55e00", "#0072b2", "#a0407c")
-
-
 COUNTS = (1, 3, 6, 10, 20, 50)
 
 

@@ -15,10 +15,8 @@ from bench.judging.process_means import ENOUGH_PROCESSES, VERDICT_CONFIDENCE, Fl
 # interval lies beyond the gate's threshold.
 GATE_LEVEL = (1 - VERDICT_CONFIDENCE) / 2
 
-
 # Two times count as the SAME where the whole interval of their ratio lies within this factor.
 SAME_WITHIN = 0.02
-
 
 # Processes that a person may be told to wait for: at a minute each, three hours.
 MOST_NEEDED = 200

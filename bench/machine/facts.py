@@ -11,18 +11,14 @@ from typing import Any, TypeAlias
 Psutil: TypeAlias = Any
 """The module ``psutil``, or what a test puts in its place."""
 
-
 _VARIABLES = re.compile(
     r"(TF|TF2|XLA|JAX|TORCH|TORCHINDUCTOR|PYTORCH|ORT|OMP|GOMP|KMP|MKL|OPENBLAS|BLIS|ONEDNN|DNNL"
     r"|CUDA|CUDNN|CUBLAS|NCCL|KERAS|MALLOC|LSTM|NPY|ATEN)_\w+"
     r"|CUDA\w*|NPROC|LD_PRELOAD|NVIDIA_TF32_OVERRIDE|NVIDIA_VISIBLE_DEVICES|PYTHONMALLOC"
 )
 
-
 # Where files lie changes no time, and often holds a user's name.
 _PLACES = re.compile(r"\w+_CACHE_DIR|LSTM_(LOCK|ROOFS)")
-
-
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
 
 

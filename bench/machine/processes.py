@@ -20,7 +20,6 @@ GRACE = 20.0
 """Seconds that a process gets to write down what it has after it was interrupted: pytest makes its
 result file then."""
 
-
 LOOK_EVERY = 0.2
 """Seconds between two looks at whether to stop."""
 

@@ -15,11 +15,9 @@ BUSY = 0.1
 """Part of the machine's processors that others may keep busy. A tenth is what a desktop does at
 rest; more takes away caches and, in bursts, processors."""
 
-
 CLOCK_CHANGE = 0.2
 """A CPU that runs this much faster or slower at the end than at the start has left the state it was
 measured in; single readings scatter by some per cent."""
-
 
 HOT_SHARE = 0.01
 """Part of the time for which a GPU may be slowed down by heat."""

@@ -15,8 +15,6 @@ from bench.results.schema import Figures
 from lstm_impl import Backend, Step
 
 _T = TypeVar("_T")
-
-
 ALLOCATOR = "of {}'s allocator on the GPU, beyond what other cases held"
 
 

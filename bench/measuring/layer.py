@@ -21,18 +21,12 @@ from lstm_impl.backend import Step
 from lstm_impl.spec import LSTMSpec, UnsupportedError
 
 BASELINE = "keras.layers.LSTM"
-
-
 SHAPES = ("b64-t25-i512-h512", "b1-t150-i256-h256", "b32-t100-i128-h128")
-
-
 MODES = ("training", "inference")
-
 
 FIT_BATCHES = 10
 """Batches in one call of ``fit``: its own cost at the start and end of an epoch, about 10 ms, is
 then shared as it is in a short epoch."""
-
 
 _SHAPE = re.compile(r"b(?P<batch>\d+)-t(?P<timesteps>\d+)-i(?P<inputs>\d+)-h(?P<hidden>\d+)")
 

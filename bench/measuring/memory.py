@@ -29,22 +29,17 @@ from lstm_impl import get_backend
 
 RESIDENT = "growth of the resident memory of a process of its own, program code not counted"
 
-
 START_LIMIT = 60.0
 """Seconds for a framework's import: 10 times what TensorFlow takes on two slow cores."""
-
 
 LONGEST = 300.0
 """Seconds for one case, whatever it took before: nobody waits an hour for this figure."""
 
-
 SLACK = 10.0
 """Seconds that any case gets: a fork, the first step of one unit, and a busy machine."""
 
-
 SHORTEST = 1.0
 """Seconds under which it is not begun: Python alone takes half of it to start."""
-
 
 GRACE = 5.0
 """Seconds for an answer to arrive after its limit: to kill a child that holds some GB takes one."""

@@ -36,14 +36,10 @@ from lstm_impl.backend import Results
 MOST_EVIDENCE = 1_000_000
 """Letters of a case's evidence as JSON. What says which kernels ran takes some thousands."""
 
-
 MUCH_PRINTED = 1_000_000
 """Bytes that a case may print before that is worth a remark: a compiler's log is thousands."""
 
-
 Gate: TypeAlias = Callable[[Model, Workload, int], GateResult]
-
-
 GateLast: TypeAlias = Callable[[Model, Workload, int, int, Results], GateResult]
 
 

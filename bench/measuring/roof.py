@@ -12,13 +12,11 @@ WELL_ABOVE = 1.5
 """Times a roof from which on a case is doubted. On one CPU the best products of two libraries
 differ by more, but here each library's own are in the roof; a clock changes by a tenth or two."""
 
-
 WORDS = {
     "matmul": "the matrix-product rate",
     "bandwidth": "the memory bandwidth",
     "chain": "the serial chain of products",
 }
-
 
 THIS_PROCESS = "this process"
 """Where a roof comes from that no other process on this machine has exceeded."""

@@ -14,37 +14,29 @@ from lstm_impl.spec import FloatArray
 Sizes: TypeAlias = tuple[int, int, int]
 """Of a product: m, k and n of ``[m, k] x [k, n]``."""
 
-
 SMALL_STACK = 32 * 1024
 """Bytes of the results of the products that NumPy makes in one call: they stay in the first cache,
 as the result of a timestep does."""
 
-
 MOST_STACKED = 64
 """Products in one call: the call itself, half a microsecond, is then a hundredth of each."""
-
 
 UNROLLED = 8
 """Products in one pass of a compiled loop, so that the loop's own work does not count."""
 
-
 FEWEST_COLUMNS = 8
 """Of a thread's share of a product: fewer keep a processor's vectors half empty."""
-
 
 FEWEST_BYTES = 64 * 1024
 """Of a thread's share of a copy: less is copied sooner than several threads have begun."""
 
-
 LARGE = 2**24
 """Multiplications of a product that is long enough (0.1 ms and more) to stand alone in a loop."""
-
 
 SHORTEST, SHORTEST_OF_THREADS = 2e-4, 2e-3
 """Seconds of a block: a thousand times what reading the clock takes, and short enough to fit
 between two interruptions on a busy machine, since the fastest block is what counts. Threads are
 started anew for each block, which takes tens of microseconds."""
-
 
 LIMITS = {
     "NumPy": ("OPENBLAS_CORETYPE", "MKL_ENABLE_INSTRUCTIONS", "NPY_DISABLE_CPU_FEATURES"),
@@ -53,7 +45,6 @@ LIMITS = {
 }
 """Environment variables by which a library's products leave instructions of the CPU unused: with
 one set for an older CPU, OpenBLAS computes at half its rate."""
-
 
 LIMITING = tuple(dict.fromkeys(name for names in LIMITS.values() for name in names))
 """All of them."""

@@ -32,54 +32,41 @@ IMPOSSIBLE = 3.0
 """Times the rate of products of every library at hand: no kernel is so much better than all that
 its own library, and the others, do best; half a step's work, or none, would be."""
 
-
 SECONDS = {"matmul": 0.04, "bandwidth": 0.04, "chain": 0.01}
 """Of measuring, for each library and size."""
-
 
 AGAIN = 3
 """Times as long for a roof that a case seems to be above."""
 
-
 ROUNDS = 3
 """Of measuring it again, at most, in a process: a busy machine is not busy at each moment."""
 
-
 FEWEST_BLOCKS = 3
 """On a busy machine one product of microseconds can take 60 ms."""
-
 
 SQUARES = {"cpu": (64, 256, 512, 1024), "gpu": (1024, 4096, 8192)}
 """Sizes of the square products whose rate is the roof; from the first on each is tried while the
 one before takes less than ``LONG_PRODUCT``. A BLAS leaves the smallest to one thread, which on a
 busy machine can be faster than threads that wait for one another."""
 
-
 LARGER = {"cpu": 2048, "gpu": 12288}
 """The size that is tried as well where a case seems to be above the roof."""
 
-
 LONG_PRODUCT = 0.03
 """Seconds. The next size has at least eight times the work: a quarter of a second."""
-
 
 SMALLEST_ARRAY, LARGEST_ARRAY = 32 * 2**20, 128 * 2**20
 """Bytes of each of the arrays that bandwidth is measured with: four times the last caches, within
 these. A server's caches can be larger than the largest, and then raise the roof; an array that is
 past them would take seconds and gigabytes."""
 
-
 SMALLEST_COPY = 16 * 1024
 """Bytes. Calling the copy takes longer than copying less."""
-
 
 MEMORY_SHARE = 1 / 16
 """Part of the free memory that one of them may take."""
 
-
 _SHIFTS = {"K": 10, "M": 20, "G": 30}
-
-
 _UNITS = {"matmul": "matmul_per_s", "bandwidth": "bandwidth_per_s", "chain": "chain_s"}
 
 

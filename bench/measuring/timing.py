@@ -25,40 +25,32 @@ from lstm_impl.backend import INPUTS, Step
 
 Guard: TypeAlias = contextlib.AbstractContextManager[object]
 
-
 SYNCHRONIZE_SHARE = 0.01
 """A block is so long that the wait at its end costs at most this part of it: a hundredth is under
 what any comparison here can tell apart."""
 
-
 RESOLUTIONS_PER_BLOCK = 1000
 """A block is at least this many ticks of the clock, so that reading it is wrong by 0.1% at most."""
-
 
 SHORTEST_BLOCK = 0.01
 """Seconds. A block evicts what the one before it left in the caches and thread pools; in 10 ms the
 refilling is lost among the calls, and the operating system's interruptions (of 0.1 ms and less)
 cannot make a sample."""
 
-
 MOST_CALLS = 100_000
 """In one block. It fills ``SHORTEST_BLOCK`` with steps of 100 ns; nothing faster is an LSTM, so a
 step that asks for more does not work, or the clock does not."""
-
 
 CALLS_FOR_ONE = 20
 """Where a block is of several calls, one that is not timed comes before it (``_Member.block``). Of
 2 calls it would be half as much again, of these a twentieth; while the time holds ``BLOCKS``."""
 
-
 BLOCKS = 40
 """Past so many samples the interval of a median is not what makes a process's figure unsure."""
-
 
 GROWTH = 10
 """A block grows by this factor at most from one trial to the next: the first calls are the slowest,
 and what they say about the number of calls is not to be trusted far."""
-
 
 WARMUP_SHARE = 0.1
 """Part of the time that warm-up may take; a step that has not settled by then is measured as it is
@@ -67,14 +59,11 @@ and marked by ``Series.steady``. It was called several times before, by first us
 and from the second on blocks were within 1.5% of it; those with fewer than six blocks of warm-up
 were no less often steady."""
 
-
 MOST_ROUNDS = 2000
 """Past this the interval of a median narrows by less than 2% for each hundred rounds more, and the
 result file is all samples."""
 
-
 _UNGUESSED = random.SystemRandom()
-
 
 LATE_TRIES = 3
 """Blocks whose work seems to go on after the wait before a step counts as one that is not waited

@@ -23,22 +23,11 @@ from bench.telling.quantities import percent, rate, ratio, seconds, shape_words
 MOST_PANELS = 24
 """More are no picture of a page; --case, --mode and --device choose."""
 
-
 _COLUMN = 1.4  # inches that a panel needs beside the names
-
-
 _BAR, _HEAD = 0.19, 0.78  # inches
-
-
 _ENTRY = 1.75  # inches of a legend's column, of the parts of a setup
-
-
 _NAME = 26  # letters of a backend
-
-
 _PARTS = (("#0B3C6F", ""), ("#FFFFFF", "...."), ("#6FA8D6", ""))  # of a setup: colour and hatch
-
-
 _FIRST, _OTHER, _BASE, _HOLLOW = "#0B3C6F", "#6FA8D6", "#9A9A9A", "#F2F2F2"
 
 

@@ -55,7 +55,6 @@ KIND_OF = {
     ),
 }
 
-
 SETUP = {"build_s": "build", "trace_s": "trace", "first_call_s": "first call, compiling included"}
 """What comes before the first result, in its order, and how it is called."""
 

@@ -20,7 +20,6 @@ ROOFS = {
 }
 """What the figures are called in a row, and in words."""
 
-
 ABOVE = 1.05
 """A part from which on it is said what more than all means: a processor's clock changes by as much
 from one second to the next."""

@@ -29,20 +29,12 @@ from bench.windows.words import sentence
 
 # More lines than this are a wall; CSV and JSON have every case.
 _MOST_LINES = 12
-
-
 _MOST_STREAMS = 4
-
-
 _MOST_REMARKS = 4
-
-
 _MOST_PAYBACKS = 3
-
 
 _LATER = 0.1
 """Seconds by which a first result must come later for it to be worth a sentence."""
-
 
 _OUTCOME_WORDS = {
     "failed": "FAILED",
@@ -52,7 +44,6 @@ _OUTCOME_WORDS = {
     "refused": "Refused",
     "not_measured": "Not measured",
 }
-
 
 _LOUD = ("failed", "crashed", "timed_out")
 

@@ -23,15 +23,11 @@ from bench.telling.terminal import text_console
 from lstm_impl import Availability
 
 SCHEMA = 1
-
-
 WIDTH = 100  # where the terminal's own is not known
-
 
 LISTEN = 1.0
 """Seconds for which the machine is watched while this process sleeps: enough for counters that
 tick every hundredth of a second."""
-
 
 # For terminals that have no such letters.
 _PLAIN = str.maketrans({"✓": "+", "─": "-", "°": " "})

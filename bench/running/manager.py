@@ -30,12 +30,10 @@ LOOK_EVERY = 0.2
 """Seconds between two looks at a worker: seldom enough to cost it nothing (a look is the size of a
 file), often enough for a limit of seconds."""
 
-
 END_LIMIT = 15.0
 """Seconds that a worker may take to end after it has said that it has finished: it makes its file,
 of megabytes, prints a table, and frameworks tidy up. Past this, as a rule, Python waits for a
 thread that a backend has left."""
-
 
 _CANNOT_WRITE = re.compile(
     r"^(?:ERROR: |!+ .*?Exit: )(.*? cannot be written: [^;!\n]*)", re.MULTILINE

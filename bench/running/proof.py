@@ -31,32 +31,22 @@ from bench.telling.terminal import text_console
 RESERVE = 0.06
 """Part of the time that is kept for the report and the archive: about half a minute of eight."""
 
-
 PARTS = {"survey": 0.2, "matrix": 0.45, "tests": 0.25, "measure": 1.0}
 """The part of what is left that each stage may take when its turn comes."""
 
-
 MEASURING = 0.4
 """Part of the measuring stage that goes into samples; the rest builds, compiles and checks."""
-
 
 COMPARED = ("keras", "torch", "jax_cudnn", "jax_scan")
 """Measured beside what the suite names, where they are here: what users have today. Backends that
 compile for minutes are not: the whole must end in time."""
 
-
 MOST_PROCESSES = 8
-
-
 BENCH = Path(__file__).resolve().parents[1]
-
-
 TESTS = BENCH.parent / "tests"
-
 
 GPU_TEST = "test_on_a_gpu_"
 """How the names of tests begin that need a GPU. A clone has them, an installed copy has not."""
-
 
 ENVIRON = {
     # Several frameworks, and several processes of one, share the GPU here; each would else take

@@ -21,11 +21,7 @@ from bench.telling.inert import clean
 from bench.telling.quantities import listed
 
 TESTS_FAILED = 1  # pytest's exit code
-
-
 PROVEN, FAILED, BAD_INPUT, NO_DEVICE, NO_BACKEND, INCOMPLETE = range(6)
-
-
 INTERRUPTED = 130
 
 

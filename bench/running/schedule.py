@@ -21,31 +21,25 @@ from bench.suites.cases import Case
 PRECISION = 0.02
 """How far a case's interval may reach, relative to its middle: what a verdict calls SAME."""
 
-
 MOST_CRASHES = 2
 """A process may be ended by something outside (another's hunger for memory, a person); a case that
 its process dies of twice is at fault."""
 
-
 FINAL = ("not_measured", "refused", "failed", "timed_out")
 """Outcomes that another process would only repeat."""
-
 
 MEMORY_CASE = 2.0
 """Seconds that the memory of a case takes to measure, by a guess that is planned with before it has
 been: TensorFlow builds, traces and runs a small case once more, in a process of its own."""
 
-
 BUDGET_USED = 0.93
 """Part of a budget that is planned with. One process takes some per cent longer than another, and
 the last would not be begun if it did not fit."""
-
 
 LEAST_SHARE = 0.2
 """Of the measuring time that a suite gives its cases: the slowest of the package's suites then have
 four blocks in a process, and with less would have warm-up and little else. A budget that holds not
 even that for every case is spent on fewer cases."""
-
 
 OUTSIDE_CASE, OUTSIDE_PROCESS = 0.8, 12.0
 """Seconds that preparing a case and starting a process take, by a guess that only the first process

@@ -19,18 +19,12 @@ from bench.telling.inert import clean
 from bench.telling.quantities import count
 
 MEASURED, FAILED, BAD_INPUT, UNWRITABLE, HELD, INCOMPLETE = range(6)
-
-
 INTERRUPTED = 130
-
 
 _OPTIONS = {"--lstm-budget SECONDS": "--seconds TIME", "--lstm-threads": "--threads"}
 """What the advice of a worker calls an option, and what it is called here."""
 
-
 _UNTRIED = ("not_measured", "refused")
-
-
 _MOST_REASONS = 6  # each case that is too large for the machine has its own estimate
 
 

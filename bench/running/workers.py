@@ -26,9 +26,7 @@ from bench.running.session import Session, cases_path, journals
 LAST_WORDS = 4000
 """Bytes of a worker's output that are looked through for its last words."""
 
-
 BENCH = Path(__file__).resolve().parents[1]
-
 
 _IN_FRONT = """
 import os, signal, sys
@@ -42,7 +40,6 @@ os.execv(sys.argv[2], sys.argv[2:])
 """Started in front of a worker. On Linux the kernel then kills it if the manager is killed
 (PR_SET_PDEATHSIG is 1, SIGKILL 9), which cannot see to it itself. And no SIGINT is for a worker,
 which the manager ends: one comes from a backend, and would look like a Ctrl-C."""
-
 
 _SUBREAPER = 36
 """PR_SET_CHILD_SUBREAPER: what loses its parent below this process becomes its child."""
@@ -138,7 +135,6 @@ class LocalExecutor:
 
 _GENERATIONS = 100
 """Times that children are looked for. Each time all are killed; who makes more as fast goes on."""
-
 
 _REAPED_WITHIN = 1.0
 """Seconds in which a killed process is gone; one that waits for a disk takes longer: it is left."""

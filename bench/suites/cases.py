@@ -16,7 +16,6 @@ from lstm_impl.workload import Workload
 
 _T = TypeVar("_T", LSTMSpec, Workload)
 
-
 _GRADIENTS = {"weights": "dw", "weights+input": "dwx"}
 """What a training step differentiates, short, in an id: the weights W, and the input x."""
 

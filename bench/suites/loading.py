@@ -27,42 +27,28 @@ from lstm_impl.spec import PRECISIONS, UnsupportedError
 from lstm_impl.workload import GRADIENTS, MODES
 
 SCHEMA = 1
-
-
 FOLDER = Path(__file__).parent
-
-
 ALL = "all"
-
 
 DEFAULT_SECONDS = 3.0
 """Of measuring for each case of a suite that names no time: some 20 blocks of a step that takes
 100 ms, enough for an interval of the median of a few per cent."""
 
-
 LARGEST_SUITE = 2**24
 """Bytes. Parsing TOML takes a second for each million."""
-
 
 MOST_CASES = 1_000_000
 """At a second each, a process of them takes twelve days."""
 
-
 _T = TypeVar("_T")
-
 
 UNTIMED = {
     "learning": "what a truncation window learns; it times nothing: python -m bench.learning"
 }
 """What is asked for like a suite and has no cases to time: what it is, and its command."""
 
-
 _SHARED_KEYS = ("backends", "devices", "modes", "gradients", "dtypes", "seconds")
-
-
 _SUITE_KEYS = ("schema", "name", "summary", "source", "memory", *_SHARED_KEYS, "groups")
-
-
 _GROUP_KEYS = ("shapes", "windows", *_SHARED_KEYS)
 
 

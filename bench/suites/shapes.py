@@ -11,8 +11,6 @@ from lstm_impl.spec import MOST_LAYERS, LSTMSpec
 from lstm_impl.workload import OPTIMIZERS, Workload
 
 _SHAPE_SIZES = ("batch", "timesteps", "input_size", "hidden_size")
-
-
 _SHAPE_KEYS = (
     *_SHAPE_SIZES,
     "num_layers",
@@ -22,7 +20,6 @@ _SHAPE_KEYS = (
     "batch_major",
     "optimizer",
 )
-
 
 SQUARE = "hidden_size"
 """The input_size that is each layer's own width."""

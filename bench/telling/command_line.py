@@ -22,14 +22,11 @@ from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE
 BAD_INPUT = 2
 """The exit code of every command for what cannot be read or written."""
 
-
 READER_LEFT = 128 + 13
 """What a shell says of a tool that SIGPIPE ended: whoever read the output has seen enough."""
 
-
 _LONGEST_COMMAND = 10_000
 """Letters. A path has 4,096 at most, and few commands name many."""
-
 
 NARROWEST = 20
 """Columns. A terminal that claims fewer, as COLUMNS=0 does, does not know its width."""

@@ -9,11 +9,7 @@ import unicodedata
 from bench.disk.fields import printable
 
 LONGEST_NAME = 60
-
-
 LONGEST_REASON = 300
-
-
 LONGEST_SENTENCE = 3000  # of names and reasons that are not longer than the above
 
 

@@ -11,7 +11,6 @@ from bench.telling.quantities import percent, seconds_range
 
 FASTEST, SHORTEST = "★", "☆"
 
-
 MARKS = (
     f"{FASTEST} FASTER than each of the others, judged together; "
     f"{SHORTEST} just the shortest median, no more"
@@ -19,15 +18,9 @@ MARKS = (
 """What the marks mean, with any number of processes: FASTER is a verdict, and ``method`` says what
 stands behind it."""
 
-
 DOUBTFUL = "~"
-
-
 DOUBTFUL_TIME = f"{DOUBTFUL} a time that is doubtful; ratios are judged apart"
-
-
 TIME_INTERVAL = f"{100 * CASE_CONFIDENCE:g}% interval"
-
 
 RATIO_INTERVAL = f"{100 * VERDICT_CONFIDENCE:g}% interval"
 """Headings: two intervals that stand beside one another are not of one level."""

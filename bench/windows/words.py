@@ -22,7 +22,6 @@ from bench.windows.fit import FEWEST_WINDOWS, Fit
 LARGE_MISFIT = 0.1
 """From here on a line that misses a window is told beside its numbers."""
 
-
 WITHIN = f"{100 * NEAR_CHEAPEST:g}%"
 
 

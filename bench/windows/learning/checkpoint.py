@@ -25,7 +25,6 @@ class CheckpointError(ValueError):
 
 CHECKPOINT_SCHEMA = 1
 
-
 # What NumPy and zipfile raise for files that are cut short, changed, or something else.
 _UNREADABLE = (
     OSError,

@@ -30,19 +30,10 @@ from bench.windows.learning.echo_picture import (
 )
 
 _FRAMES = 60
-
-
 _FRAME_S = 0.12
-
-
 _LAST_FRAME_S = 3.0
-
-
 _GIF_DPI = 80
-
-
 _REFRESH_S = 0.5  # drawing the figure anew takes about a third of that
-
 
 # The names under which matplotlib opens windows; others draw into files.
 _WINDOWED = ("macosx", "qtagg", "qt5agg", "qt6agg", "tkagg", "gtk3agg", "gtk4agg", "wxagg")

@@ -21,21 +21,12 @@ from bench.windows.learning.settings import EchoSettings
 from bench.windows.learning.task import COIN_TOSS, Float64, Window
 
 SUFFIXES = (".png", ".svg", ".pdf")
-
-
 INSTALL = "pip install 'lstm-benchmark-suite[plots]'"
-
-
 Figure = Any  # matplotlib has no stubs that are checked here, and is not imported for its types
-
 
 # Okabe & Ito's colours, told apart by colour-blind eyes; the lanes' order says the same again.
 INPUT, TARGET, PREDICTION, WRONG = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-
-
 INK, SUBTITLE, FAINT, EPOCH = "#222222", "#555555", "#B8B8B8", "#E4E4E4"
-
-
 _CROSS: dict[str, Any] = {
     "linestyle": "none",
     "marker": "x",
@@ -44,19 +35,10 @@ _CROSS: dict[str, Any] = {
     "color": INK,
 }
 
-
 SIZE = (12.0, 7.2)  # inches: near 16:9, as a slide or a README shows it
-
-
 _MOST_SERIES = 6  # panels that stay readable at that height
-
-
 _MOST_STEPS = 60  # bars that stay apart at that width
-
-
 _SMOOTH = 50  # windows of the running median, as many as the summary's mean
-
-
 _LINE = 150  # letters of the second title that fit side by side
 
 
@@ -230,8 +212,6 @@ def lowest_of(scene: Scene) -> float:
 
 
 _LANES = ("prediction", "target", "input")  # from the bottom up
-
-
 _LANE = 1.35  # height of a lane: a bar of 1 and room above it
 
 

@@ -25,17 +25,9 @@ from bench.windows.learning.task import Float64, best_possible_loss
 from bench.windows.learning.training import Training
 
 USUAL_BACKEND = "while_loop"  # what the tutorial's dynamic_rnn did
-
-
 FALLBACK_BACKEND = "numpy"  # what needs no framework
-
-
 EPOCHS = 4
-
-
 PICTURE = Path("results/echo.png")
-
-
 _SETTINGS = {field.name for field in fields(EchoSettings)}
 
 

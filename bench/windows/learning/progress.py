@@ -13,8 +13,6 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from bench.windows.learning.training import Training
 
 RECENT = 50  # windows that the reached loss is the mean of
-
-
 LINES_EVERY = 100  # windows from one plain line of progress to the next, as in the tutorial
 
 

@@ -18,15 +18,12 @@ from lstm_impl.spec import FloatArray
 LINEAR_LIMIT = 0.1
 """Nats past which a deviation is too large for first-order reasoning to say anything about it."""
 
-
 _PROBE = 1e-11
 """Relative size of the probing perturbations: far above float64's rounding, far below effect."""
-
 
 _ELEMENTWISE = 16.0
 """Roundings, in units of roundoff, of a step's gates and states: frameworks' sigmoid and tanh are
 within about 4 units in the last place (8 roundoffs), and half as much again for the products."""
-
 
 _SAFETY = 4.0
 """The samples' root mean square is an estimate of a standard deviation; four of them hold it."""

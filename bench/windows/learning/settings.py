@@ -11,14 +11,10 @@ import numpy as np
 from lstm_impl import PRECISIONS, LSTMSpec
 
 OPTIMIZERS = ("adagrad", "adam")
-
-
 TASKS = ("echo", "copy")
-
 
 ALPHABET = 4
 """Symbols of copy memory: numbered 1 to 4 in inputs and targets; 0 is a blank, or nothing asked."""
-
 
 COPY_INPUTS = ALPHABET + 2
 """Inputs of copy memory, one-hot: the blank, the symbols, and the mark that asks for them."""

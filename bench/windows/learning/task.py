@@ -11,10 +11,7 @@ from bench.windows.learning.settings import ALPHABET, COPY_INPUTS, EchoSettings
 from lstm_impl.spec import FloatArray
 
 Float64 = npt.NDArray[np.float64]
-
-
 Bits = npt.NDArray[np.uint8]
-
 
 COIN_TOSS = float(np.log(2.0))
 """Loss, in nats, of one who knows nothing of the bits: the natural logarithm of 2."""

@@ -1,0 +1,89 @@
+"""What stands on a command line, to values: names, whole numbers, times, percentages; one way each.
+
+Each raises ``argparse.ArgumentTypeError`` with one line that says what would be right. No results,
+no framework: pytest loads this with the plugin's options.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from collections.abc import Callable
+from typing import NoReturn
+
+from bench.disk.fields import printable
+from bench.telling.command_line import BAD_INPUT
+
+_LONGEST_ERROR = 1000
+_LONGEST_TIME = 1e8  # seconds; three years
+_TIME = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; the usage is a screenful, and --help has it."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the command with one line and the exit code of bad input."""
+        self.exit(BAD_INPUT, f"error: {printable(message, _LONGEST_ERROR)}; see --help\n")
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Names, separated by commas or blanks; at least one."""
+    found = tuple(re.split(r"[,\s]+", text.strip(", \t\n")))
+    if found == ("",):
+        raise argparse.ArgumentTypeError("expected at least one name")
+    return found
+
+
+def whole(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:
+    """A type: whole numbers from ``least`` to ``most``."""
+
+    def number(text: str) -> int:
+        if text.isascii() and text.isdecimal() and least <= int(text[:20]) <= most:
+            return int(text)
+        upwards = f"from {least} to {most}" if most < 2**63 - 1 else f"of at least {least}"
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no whole number {upwards}")
+
+    return number
+
+
+def wholes(text: str) -> tuple[int, ...]:
+    """Whole numbers, separated by commas or blanks, as in 3,5,10."""
+    try:
+        return tuple(int(part) for part in names(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected integers, as in 3,5,10") from None
+
+
+def seconds(text: str) -> float:
+    """A time above 0, in seconds: 90, 90s, 10m or 1h30m."""
+    match = _TIME.fullmatch(text.strip())
+    hours, minutes, rest = (float(part or 0) for part in match.groups()) if match else (0, 0, 0)
+    total = 3600 * hours + 60 * minutes + rest
+    if not 0 < total < _LONGEST_TIME:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; write 90s, 10m or 1h30m")
+    return total
+
+
+def percentage(text: str) -> float:
+    """A percentage above 0, with or without its sign, as a share: 2% is 0.02."""
+    value = _number(text.strip().removesuffix("%"))
+    if not 0 < value <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is no percentage from 0 to 100, such as 2%")
+    return value / 100
+
+
+def share(text: str) -> float:
+    """A number above 0 and up to 1."""
+    value = _number(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1")
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
