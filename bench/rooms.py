@@ -1,7 +1,7 @@
 """``python -m bench.rooms``: the rooms of the suite, drawn from the imports of its modules.
 
 Prints a diagram that GitHub draws (Mermaid) and a table of the rooms, for
-``docs/architecture.md``. An arrow says that a room imports another; one that follows from two others
+``docs/architecture.md``. An arrow says that a room imports another; one that follows from others
 is left out. Reads the source and imports nothing of it.
 """
 

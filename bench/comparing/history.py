@@ -20,6 +20,7 @@ from bench.judging.trust import Validity, together
 from bench.judging.within import RunSamples
 from bench.results.schema import Measurement, Outcome, Results, Run
 from bench.suites.cases import Case
+from bench.telling.inert import clean
 
 # Of what an environment holds, that which is a version, or decides how the work is done. It comes
 # first, since that is what a person looks for; whatever else differs follows.
@@ -41,6 +42,12 @@ class Change:
     before: str
     after: str
     version: bool
+
+    @property
+    def words(self) -> str:
+        """``tensorflow 2.20.0 → 2.21.0``, safe to show."""
+        name = clean(self.name.removeprefix("libraries."), 60)
+        return f"{name} {clean(self.before, 60)} → {clean(self.after, 60)}"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ import io
 import math
 
 from bench.comparing.history import History, Line, Machine, Point
-from bench.comparing.history_words import change_words
 from bench.comparing.maps_words import cell
 
 CSV_COLUMNS = (
@@ -56,7 +55,7 @@ def _record(machine: Machine, line: Line, point: Point) -> dict[str, object]:
         "outcome": point.outcome or "measured",
     }
     for name, wanted in (("versions_changed", True), ("also_changed", False)):
-        told = [change_words(change) for change in point.changes if change.version is wanted]
+        told = [change.words for change in point.changes if change.version is wanted]
         record[name] = "; ".join(told)
     if point.time is not None:
         record |= {

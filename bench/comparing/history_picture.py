@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 
 from bench.comparing.history import Change, History, Line, Machine
-from bench.comparing.history_words import change_words
 from bench.telling import drawing
 from bench.telling.drawing import Axes, Figure
 from bench.telling.quantities import count
@@ -72,7 +71,7 @@ def _notes(marks: dict[int, tuple[Change, ...]]) -> list[str]:
     """What the numbers of the dashed lines mean."""
     notes = []
     for number, found in marks.items():
-        told = "; ".join(drawing.label(change_words(change), 100) for change in found[:2])
+        told = "; ".join(drawing.label(change.words, 100) for change in found[:2])
         more = f"; {len(found) - 2} more" if len(found) > 2 else ""
         notes.append(f"#{number}  {told}{more}")
     if len(notes) > _MOST_NOTES:

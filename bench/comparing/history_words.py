@@ -116,15 +116,9 @@ def sparkline(line: Line, machine: Machine) -> str:
     return "".join(bars)
 
 
-def change_words(change: Change) -> str:
-    """``tensorflow 2.20.0 → 2.21.0``."""
-    name = clean(change.name.removeprefix("libraries."), 60)
-    return f"{name} {clean(change.before, 60)} → {clean(change.after, 60)}"
-
-
 def changed(changes: Sequence[Change], most: int) -> str:
     """The versions that changed, the first few by name, and how much else did."""
-    versions = [change_words(change) for change in changes if change.version]
+    versions = [change.words for change in changes if change.version]
     others = sum(not change.version for change in changes)
     told = versions[:most]
     if len(versions) > most:
