@@ -1,8 +1,4 @@
-"""How quantities are written for people, and how text from result files is made harmless.
-
-Names and reasons come from files that may come from anywhere, so each format has its own way of
-showing any text as text. This room knows strings and numbers, no results.
-"""
+"""How quantities are written for people: times, rates, ratios, sizes, shapes. No results."""
 
 from __future__ import annotations
 

@@ -1,0 +1,215 @@
+"""``python -m bench.ask``: which backend for my shape, here, and how much faster is it.
+
+The command: options, what is looked for, what is measured if nothing is found. The question and its
+results are ``running.asking``'s, the answer in words is ``reporting.answer``'s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder, expanded
+from bench.disk.writing import ResultWriteError
+from bench.judging.rows import Section
+from bench.machine import devices, environment
+from bench.reporting import terminal_brief
+from bench.reporting.answer import answer
+from bench.results.files import collect
+from bench.results.schema import Results
+from bench.running.asking import Question, found, write_suite
+from bench.running.keras_file import Layer, ModelError, lstm_layers
+from bench.telling import arguments, command_line
+from bench.telling.command_line import BAD_INPUT, UsageError
+from bench.telling.inert import clean
+from bench.telling.terminal import text_console
+from lstm_impl import Workload
+from lstm_impl.optimizer import OPTIMIZERS
+from lstm_impl.spec import PRECISIONS, LSTMSpec
+from lstm_impl.workload import MODES
+
+ANSWERED, NOT_ANSWERED = 0, 1
+INTERRUPTED = 130
+BUDGET = 100.0
+"""Seconds: an answer within two minutes, the report included."""
+
+WIDTH = 100
+EPILOG = f"""\
+exit codes:
+  0    answered
+  1    no answer: fewer than two backends could be measured, and it is said why
+  2    bad input
+  130  stopped by Ctrl-C
+
+Results of this machine that have the shape answer at once, and it is said when they were made;
+--again measures it anew. Else the usual backends are measured at it, in fresh processes and
+alternating blocks, as python -m bench.run does; what is measured lies in ${RESULTS_VARIABLE} or
+{DEFAULT_FOLDER}/, with the suite in its folder asked/, so that more processes can be added:
+python -m bench.run {DEFAULT_FOLDER}/asked/NAME.toml --processes 10.
+
+A training step is the forward pass and the gradients of the weights; with --optimizer their update
+too. With --model every LSTM of a Keras model is asked about, at this batch and these steps.
+"""
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code (see ``EPILOG``)."""
+    options = _parser().parse_args(words)
+    command_line.write_any_letter()
+    console = text_console(width=None if command_line.width_is_known() else WIDTH)
+    try:
+        return max(_ask(each, options, console, told) for each, told in _questions(options))
+    except (UsageError, ModelError, ResultWriteError, devices.DeviceError, ValueError) as error:
+        print(f"error: {clean(str(error), 1000)}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _questions(options: argparse.Namespace) -> list[tuple[Question, str]]:
+    """What is asked, each with a heading where there are several."""
+    if (options.model is None) == (options.hidden is None):
+        raise UsageError("name the layer's units (--hidden N) or a model (--model FILE.keras)")
+    if options.model is None:
+        layers = [Layer("", options.input or options.hidden, options.hidden, options.dtype)]
+    else:
+        layers = lstm_layers(options.model)
+    asked: dict[Question, list[str]] = {}
+    for layer in layers:
+        asked.setdefault(_question(layer, options), []).append(layer.name)
+    return [(question, ", ".join(names)) for question, names in asked.items()]
+
+
+def _question(layer: Layer, options: argparse.Namespace) -> Question:
+    training = options.mode == "training"
+    if options.optimizer is not None and not training:
+        raise UsageError("--optimizer goes with --mode training: inference updates nothing")
+    if options.window is not None and options.steps % options.window:
+        raise UsageError(
+            f"--window {options.window}: expected a divisor of the {options.steps} steps, so that "
+            "all windows are alike"
+        )
+    precision = layer.dtype if layer.dtype in PRECISIONS else options.dtype
+    return Question(
+        LSTMSpec(
+            layer.input_size,
+            layer.units,
+            num_layers=options.layers,
+            bidirectional=layer.bidirectional or options.bidirectional,
+            dtype=precision,
+        ),
+        Workload(
+            options.batch,
+            options.steps,
+            options.mode,
+            window=options.window,
+            optimizer=options.optimizer,
+            gradients="weights" if training else "all",
+        ),
+        devices.parse(options.device),
+    )
+
+
+def _ask(question: Question, options: argparse.Namespace, console: Console, told: str) -> int:
+    if told:
+        console.print(f"{told}: {question.name}", style="bold")
+    section = None if options.again else _look(question, options)
+    if section is None and not options.paths:
+        _measure(question, options, console)
+        section = _look(question, options)
+    if section is None:
+        where = "in these results" if options.paths else "here; the lines above say why"
+        console.print(f"No answer: two backends with a time at {question.name} are not {where}.")
+        return NOT_ANSWERED
+    terminal_brief.draw(section, console, rows=len(section.rows))
+    console.print()
+    for line in answer(section):
+        console.print(textwrap.fill(line, console.width), style="bold", soft_wrap=True)
+    return ANSWERED
+
+
+def _look(question: Question, options: argparse.Namespace) -> Section | None:
+    """What results say: those named, or those of this machine in the results folder."""
+    if options.paths:
+        results = collect(options.paths)
+        _tell(results.errors)
+        return found(question, results, None, options.baseline)
+    folder = expanded(default_folder())
+    files = sorted((*folder.glob("*.json"), *folder.glob("*.jsonl"))) if folder.is_dir() else []
+    results = collect(files) if files else Results((), ())
+    return found(question, results, environment.read().machine_id, options.baseline)
+
+
+def _tell(errors: Iterable[object]) -> None:
+    for error in errors:
+        print(f"error: {clean(str(error), 1000)}", file=sys.stderr)
+
+
+def _measure(question: Question, options: argparse.Namespace, console: Console) -> None:
+    """Measure it in the results folder; the command itself tells what could not be measured."""
+    if missing := devices.explain_missing(question.device):
+        raise UsageError(f"no {question.device}: {missing}")
+    folder = expanded(default_folder())
+    suite = write_suite(question, folder, options.backends or ())
+    console.print(f"measuring {question.name} for up to {options.budget:.0f} s, in fresh processes")
+    command = [sys.executable, "-m", "bench.run", str(suite), "--budget", f"{options.budget:.0f}s"]
+    if options.processes is not None:
+        command += ["--processes", str(options.processes)]
+    done = subprocess.run(command, check=False)
+    if done.returncode in (INTERRUPTED, -2):
+        raise KeyboardInterrupt
+    console.print()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = arguments.Parser(
+        prog="python -m bench.ask",
+        description="Which backend for my shape, on this machine: two minutes, two lines.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    positive = arguments.whole(1, 999_999_999)
+
+    def add(name: str, metavar: str, text: str, **more: object) -> None:
+        parser.add_argument(f"--{name}", metavar=metavar, help=text, **more)  # type: ignore[arg-type]
+
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        metavar="PATH",
+        help="answer from these result files or folders only, of whatever machine; measure nothing",
+    )
+    add("batch", "N", "sequences side by side", type=positive, required=True)
+    add("steps", "N", "timesteps of each", type=positive, required=True)
+    add("hidden", "N", "units of the layer", type=positive)
+    add("input", "N", "features of a timestep (default: as many as units)", type=positive)
+    add("layers", "N", "stacked (default: %(default)s)", type=positive, default=1)
+    parser.add_argument("--bidirectional", action="store_true", help="both directions")
+    add("model", "FILE", "a .keras file: ask about each of its LSTM layers", type=Path)
+    parser.add_argument("--mode", choices=MODES, default="training", help="(default: %(default)s)")
+    parser.add_argument("--optimizer", choices=OPTIMIZERS, help="update the weights with it, too")
+    add("window", "K", "cut the steps into windows, the state carried", type=positive)
+    parser.add_argument("--dtype", choices=PRECISIONS, default="float32", help="(%(default)s)")
+    add("device", "NAME", "cpu, gpu:0, ... (default: %(default)s)", default="cpu")
+    add("backends", "NAMES", "which to measure (default: the usual ones)", type=arguments.names)
+    add("baseline", "NAME", "whom to compare with (default: keras)")
+    add(
+        "budget",
+        "TIME",
+        f"for measuring (default: {BUDGET:.0f}s)",
+        type=arguments.seconds,
+        default=BUDGET,
+    )
+    add("processes", "N", "so many, whatever the intervals", type=arguments.whole(1, 10_000))
+    parser.add_argument("--again", action="store_true", help="measure, whatever is at hand")
+    return parser
+
+
+if __name__ == "__main__":
+    command_line.end(main)

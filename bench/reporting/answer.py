@@ -1,0 +1,62 @@
+"""The answer to a question about one shape: two lines to act on, under the times they come from.
+
+The first says whom to use and how much faster that is, the second from what it is known. This
+module knows the report's rows and plain strings.
+"""
+
+from __future__ import annotations
+
+from bench.judging.ratios import Comparison
+from bench.judging.rows import Row, Section
+from bench.judging.verdict import Verdict
+from bench.telling.headings import name
+from bench.telling.inert import clean
+from bench.telling.quantities import count, listed, seconds, seconds_range, times_as, times_bounds
+from bench.telling.verdict_words import verdict_words
+
+
+def answer(section: Section) -> list[str]:
+    """What to use, how much faster it is and how sure that is; then where it was measured.
+
+    section: of one amount of work, with two rows or more that have a time.
+    """
+    ranked = [row for row in section.rows if row.measured]
+    first, second = ranked[0], ranked[1]
+    lines = [_use(first, second, section.baseline)]
+    doubts = [*map(str, (*first.validity.invalid, *first.ratio_doubts))]
+    if doubts:
+        lines.append(f"Do not rely on it yet: {listed([clean(each) for each in doubts], 2)}.")
+    run = section.run
+    lines.append(
+        f"From {count(len(section.runs), 'process')} on {name(run.host) or 'an unnamed machine'}, "
+        f"{section.started:%Y-%m-%d %H:%M} UTC."
+    )
+    return lines
+
+
+def _use(first: Row, second: Row, baseline: str) -> str:
+    assert first.interval is not None
+    around = seconds_range(first.interval.low, first.interval.high, first.time)
+    cost = f"{seconds(first.time)} a step ({around})"
+    who = name(first.case.backend)
+    parts = []
+    if first.to_baseline is not None:
+        parts.append(_versus(first.to_baseline, baseline))
+    if second.case.backend != baseline and (ahead := first.behind.get(second.case.backend)):
+        parts.append(_versus(ahead.inverse, second.case.backend, ", the next"))
+    told = f": {'; '.join(parts)}" if parts else ""
+    if first.fastest:
+        return f"Use {who}, {cost}{told}."
+    alike = [
+        name(other)
+        for other, found in first.behind.items()
+        if found.verdict in (Verdict.SAME, Verdict.UNCLEAR)
+    ]
+    beside = f", not told apart from {listed(alike)}" if alike else ""
+    return f"{who} has the shortest times, {cost}{beside}{told}."
+
+
+def _versus(found: Comparison, other: str, apposition: str = "") -> str:
+    ratio = found.ratio
+    told = f"{times_as(ratio.mid)} as {name(other)}{apposition}"
+    return f"{told} ({times_bounds(ratio.mid, ratio.low, ratio.high)}, {verdict_words(found)})"

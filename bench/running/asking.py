@@ -1,0 +1,142 @@
+"""One shape, one answer: what is fastest for it here, from results at hand or measured now.
+
+A question is one amount of work on one device. Results that have it answer it at once; else a suite
+of this one shape is written beside the results and measured, so that the next to ask is answered
+from it. This module knows results, suites and the command that measures; not how it is told.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench.disk.writing import write_bytes
+from bench.judging.ranking import build
+from bench.judging.rows import Section
+from bench.machine import devices
+from bench.results.schema import Measurement, Outcome, Results
+from bench.suites.cases import Case
+from lstm_impl.spec import LSTMSpec
+from lstm_impl.workload import Workload
+
+FOLDER = "asked"
+"""Beside the results: the suites of what was asked."""
+
+SECONDS = 1.5
+"""Of measuring for each backend in a process: with what starting, tracing and checking takes, three
+or four processes fit into two minutes on two cores."""
+
+BACKENDS = ("keras", "while_loop", "while_loop+hoisted", "while_loop+hoisted+xla")
+PEERS = ("torch", "jax_scan")
+"""TensorFlow's ways that compile at any length, and its peers; what is not installed is recorded as
+not measured and costs no time."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One amount of work on one device.
+
+    Whether the step's gradients are the weights' alone is not asked: whoever trains on data needs
+    no others.
+    """
+
+    spec: LSTMSpec
+    workload: Workload
+    device: str = "cpu"
+
+    @property
+    def group(self) -> str:
+        """The group of the cases that do this work (``Case.group``)."""
+        return Case("", self.spec, self.workload, self.device).group
+
+    @property
+    def name(self) -> str:
+        """In short, for a file: its shape, mode and device."""
+        case = Case("", self.spec, self.workload, self.device)
+        dtype = "" if self.spec.dtype == "float32" else f"-{self.spec.dtype}"
+        return f"{case.shape}{dtype}-{self.workload.mode}-{self.device.replace(':', '')}"
+
+
+def found(
+    question: Question, results: Results, machine: str | None, baseline: str | None = None
+) -> Section | None:
+    """The newest session that measured two backends or more at this work, and nothing else of it.
+
+    machine: the machine's id, None for any. baseline: what ratios refer to, if it was measured.
+    """
+    files = [
+        replace(
+            file,
+            measurements=tuple(each for each in file.measurements if _asked(each, question)),
+            outcomes=tuple(each for each in file.outcomes if _asked(each, question)),
+        )
+        for file in results.files
+        if machine in (None, file.run.machine_id)
+    ]
+    measured = {each.case.backend for file in files for each in file.measurements}
+    if len(measured) < 2:
+        return None
+    report = build(Results(tuple(files), ()), baseline=baseline if baseline in measured else None)
+    for section in report.sections:  # the newest first
+        if sum(row.measured for row in section.rows) > 1:
+            return section
+    return None
+
+
+def _asked(item: Measurement | Outcome, question: Question) -> bool:
+    return item.case.group == question.group
+
+
+def suite_text(question: Question, backends: Sequence[str] = (), seconds: float = SECONDS) -> str:
+    """A suite of this one shape as TOML. backends: by default the usual ones of the device."""
+    spec, work = question.spec, question.workload
+    chosen = list(backends)
+    if not chosen:
+        gpu = ("cudnn",) if devices.kind(question.device) == "gpu" else ()
+        served = ("onnxruntime",) if not work.training and not gpu else ()
+        chosen = [*BACKENDS, *gpu, *PEERS, *served]
+    shape: dict[str, object] = {
+        "batch": work.batch,
+        "timesteps": work.timesteps,
+        "input_size": spec.input_size,
+        "hidden_size": spec.hidden_size,
+    }
+    if spec.num_layers > 1:
+        shape["num_layers"] = spec.num_layers
+    if spec.bidirectional:
+        shape["bidirectional"] = True
+    if work.optimizer is not None:
+        shape["optimizer"] = work.optimizer
+    inside = ", ".join(f"{key} = {json.dumps(value)}" for key, value in shape.items())
+    lines = [
+        "# Written by python -m bench.ask.",
+        "schema = 1",
+        'name = "asked"',
+        f"summary = {json.dumps(question.name)}",
+        f"backends = {json.dumps(chosen)}",
+        f"devices = {json.dumps([question.device])}",
+        f"modes = {json.dumps([work.mode])}",
+        f"dtypes = {json.dumps([spec.dtype])}",
+        f"seconds = {seconds}",
+        "",
+        "[[groups]]",
+    ]
+    if work.training:
+        lines.append(f"gradients = {json.dumps(work.gradients)}")
+    if work.window is not None:
+        lines.append(f"windows = [{work.window}]")
+    lines.append(f"shapes = [{{ {inside} }}]")
+    return "\n".join(lines) + "\n"
+
+
+def write_suite(question: Question, folder: Path, backends: Sequence[str] = ()) -> Path:
+    """The suite's file beside the results; one that is there is written anew.
+
+    Raises ResultWriteError.
+    """
+    path = folder / FOLDER / f"{question.name}.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, suite_text(question, backends).encode())
+    return path

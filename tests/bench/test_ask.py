@@ -1,0 +1,157 @@
+"""``python -m bench.ask``: an answer from what is at hand, or measured for it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bench import ask
+from bench.suites.cases import Case
+from lstm_impl import LSTMSpec, Workload
+from tests.bench import other_package
+from tests.bench.running.test_keras_file import lstm
+from tests.bench.running.test_keras_file import save as save_model
+from tests.bench.test_compare import replicates, save
+from tests.places import ROOT
+
+SHAPE = ["--batch", "4", "--steps", "20", "--hidden", "16", "--input", "8"]
+
+
+def case(backend: str) -> Case:
+    return Case(backend, LSTMSpec(8, 16), Workload(4, 20, "training", gradients="weights"))
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LSTM_RESULTS", raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine is the one that the made-up results are of."""
+    this = SimpleNamespace(machine_id="id-of-laptop")
+    monkeypatch.setattr(ask, "environment", SimpleNamespace(read=lambda: this))
+
+
+def times() -> Any:
+    return replicates("r", {case("keras"): 2e-3, case("while_loop"): 1e-3})
+
+
+def test_results_at_hand_answer_at_once_in_two_last_lines(
+    here: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path / "results", times())
+    monkeypatch.setattr(subprocess, "run", lambda *given, **more: pytest.fail("it measures"))
+    assert ask.main(SHAPE) == 0
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert lines[-2].startswith("Use while_loop, 1.00 ms a step")
+    assert lines[-1].startswith("From 6 processes on laptop")
+
+
+def test_what_is_not_at_hand_is_measured_into_the_results_folder_and_then_answered(
+    here: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+
+    def measure(command: list[str], **more: object) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        save(tmp_path / "results", times())
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", measure)
+    assert ask.main([*SHAPE, "--budget", "1m"]) == 0
+    (command,) = asked
+    assert command[1:3] == ["-m", "bench.run"]
+    assert Path(command[3]).read_text().count("hidden_size = 16") == 1
+    assert command[4:] == ["--budget", "60s"]
+    assert "Use while_loop" in capsys.readouterr().out
+    # And what was measured answers the next who asks, but for who wants it anew.
+    assert ask.main(SHAPE) == 0
+    assert len(asked) == 1
+    assert ask.main([*SHAPE, "--again"]) == 0
+    assert len(asked) == 2
+
+
+def test_no_answer_is_an_exit_code_of_its_own(
+    here: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = subprocess.CompletedProcess([], 0)
+    monkeypatch.setattr(subprocess, "run", lambda *given, **more: done)
+    assert ask.main(SHAPE) == 1
+    assert "No answer" in capsys.readouterr().out
+
+
+def test_named_results_answer_for_their_machine_and_nothing_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subprocess, "run", lambda *given, **more: pytest.fail("it measures"))
+    save(tmp_path / "theirs", times())
+    assert ask.main([*SHAPE, "theirs"]) == 0
+    assert ask.main([*SHAPE, "--optimizer", "adam", "theirs"]) == 1
+    assert "in these results" in capsys.readouterr().out
+
+
+def test_every_layer_of_a_model_is_asked_about_once(
+    here: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path / "results", times())
+    shape = [None, 20, 8]
+    save_model(tmp_path / "m.keras", lstm("first", 16, shape), lstm("second", 16, shape))
+    assert ask.main(["--batch", "4", "--steps", "20", "--model", "m.keras"]) == 0
+    out = capsys.readouterr().out
+    assert "first, second: b4-t20-i8-h16-dw-training-cpu" in out
+    assert out.count("Use while_loop") == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["--batch", "4", "--steps", "20"], "--hidden N"),
+        ([*SHAPE, "--model", "m.keras"], "--hidden N"),
+        ([*SHAPE, "--mode", "inference", "--optimizer", "adam"], "--optimizer goes with"),
+        ([*SHAPE, "--window", "7"], "expected a divisor of the 20 steps"),
+        ([*SHAPE, "--device", "tpu"], "tpu"),
+        ([*SHAPE, "--device", "gpu:7", "--again"], "no gpu:7"),
+        (["--batch", "4", "--steps", "20", "--model", "m.keras"], "m.keras: there is no such file"),
+    ],
+)
+def test_a_question_that_makes_no_sense_is_refused_in_a_line(
+    given: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ask.main(given) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+
+
+def test_two_backends_are_measured_and_the_answer_is_told(tmp_path: Path) -> None:
+    """The whole way, with two backends that are there without a framework."""
+    twin = "from lstm_impl.backends.numpy_loop import NumPyLoop\n"
+    twin += "class Twin(NumPyLoop):\n    strategy = 'twin'\n"
+    other_package.install(tmp_path / "packages", "twins", twin, {"twin": "Twin"})
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "LSTM_"))}
+    path = os.pathsep.join([str(tmp_path / "packages"), str(ROOT)])
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "bench.ask", "--batch", "1", "--steps", "3", "--hidden", "2"),
+            *("--backends", "numpy,twin", "--processes", "1", "--mode", "inference"),
+        ],
+        cwd=tmp_path,
+        env=inherited | {"PYTHONPATH": path, "LSTM_LOCK": str(tmp_path / "lock")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "numpy" in done.stdout
+    assert "twin" in done.stdout
+    assert done.stdout.strip().splitlines()[-1].startswith("From 1 process on ")
