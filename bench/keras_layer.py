@@ -114,16 +114,25 @@ def _show(answers: Sequence[Sequence[Mapping[str, Any]]], form: str) -> int:
             row.layer,
             row.picked,
             quantities.seconds(row.keras_seconds),
-            quantities.ratio(row.comparison.ratio.mid),
-            quantities.bounds(row.comparison.ratio.low, row.comparison.ratio.high),
+            quantities.times_as_fast(row.comparison.ratio.mid),
+            quantities.times_bounds(row.comparison.ratio.low, row.comparison.ratio.high),
             str(row.comparison.verdict),
         )
         for row in table
     ]
-    headers = ("shape", "mode", "backend", "computed by", "Keras", "ratio", "99.5%", "verdict")
+    headers = (
+        "shape",
+        "mode",
+        "backend",
+        "computed by",
+        "Keras",
+        "times as fast",
+        "99.5%",
+        "verdict",
+    )
     if cells:
         print(tabulate(cells, headers, "github" if form == "markdown" else "simple"))
-        print(f"\n{table[0].comparison.how}; ratio is ours / Keras's, below 1 is faster")
+        print(f"\n{table[0].comparison.how}; times as fast: ours as Keras's, above 1 is faster")
     for problem in problems:
         print(f"not measured: {problem}", file=sys.stderr)
     return 1 if problems else 0

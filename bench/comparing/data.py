@@ -11,6 +11,7 @@ from bench.comparing.comparison import Report
 from bench.comparing.maps_words import cell
 from bench.comparing.words import case_fields
 from bench.judging.ratios import Comparison
+from bench.telling.quantities import speed
 
 CSV_COLUMNS = (
     "kind",
@@ -28,6 +29,9 @@ CSV_COLUMNS = (
     "ratio",
     "ratio_low",
     "ratio_high",
+    "speedup",
+    "speedup_low",
+    "speedup_high",
     "confidence",
     "verdict",
     "spread",
@@ -168,6 +172,9 @@ def _numbers(found: Comparison) -> dict[str, object]:
         "ratio": _finite(ratio.mid),
         "ratio_low": _finite(ratio.low),
         "ratio_high": _finite(ratio.high),
+        "speedup": _finite(speed(ratio.mid)),
+        "speedup_low": _finite(speed(ratio.high)),
+        "speedup_high": _finite(speed(ratio.low)),
         "confidence": ratio.confidence,
         "verdict": found.verdict.value,
         "spread": found.spread,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.comparing.comparison import Report
-from bench.comparing.words import bounds_words, clean_name, ratio_words, verdict_word
+from bench.comparing.words import bounds_words, clean_name, speed_words, verdict_word
 from bench.judging.verdict import Verdict
 
 # GitHub Actions
@@ -27,8 +27,8 @@ def warning_lines(report: Report) -> list[str]:
         if found.verdict is not Verdict.SLOWER:
             continue
         told = (
-            f"{clean_name(row.case.id)}: {clean_name(row.new_label)} takes "
-            f"{ratio_words(found.ratio.mid)} times as long as {clean_name(row.base_label)} "
+            f"{clean_name(row.case.id)}: {clean_name(row.new_label)} is "
+            f"{speed_words(found.ratio.mid)} times as fast as {clean_name(row.base_label)} "
             f"({bounds_words(found.ratio)}; {found.how})"
         )
         if row.reasons:

@@ -8,6 +8,7 @@ import math
 
 from bench.comparing.history import History, Line, Machine, Point
 from bench.comparing.maps_words import cell
+from bench.telling.quantities import speed
 
 CSV_COLUMNS = (
     *("host", "machine_id", "case_id", "session", "number", "started", "suite", "outcome"),
@@ -17,6 +18,9 @@ CSV_COLUMNS = (
         "ratio",
         "ratio_low",
         "ratio_high",
+        "speedup",
+        "speedup_low",
+        "speedup_high",
         "ratio_confidence",
         "verdict",
         "ratio_valid",
@@ -73,6 +77,9 @@ def _record(machine: Machine, line: Line, point: Point) -> dict[str, object]:
             "ratio": found.ratio.mid,
             "ratio_low": found.ratio.low,
             "ratio_high": found.ratio.high if math.isfinite(found.ratio.high) else "",
+            "speedup": speed(found.ratio.mid),
+            "speedup_low": speed(found.ratio.high),
+            "speedup_high": speed(found.ratio.low) if found.ratio.low > 0 else "",
             "ratio_confidence": found.ratio.confidence,
             "verdict": found.verdict.value,
             "ratio_valid": not point.of_ratio,

@@ -35,14 +35,22 @@ from bench.telling.marks import (
     TIME_INTERVAL,
     bounds_of_time,
 )
-from bench.telling.quantities import bounds, count, ratio, seconds
+from bench.telling.quantities import count, seconds, times_as_fast, times_bounds
 from bench.telling.terminal import text_console
 from bench.telling.verdict_words import compact_verdict
 
 MARK = "▲"
 """Before versions that changed."""
 
-_HEADINGS = ("#", "step", TIME_INTERVAL, "ratio", RATIO_INTERVAL, "verdict", "changed since")
+_HEADINGS = (
+    "#",
+    "step",
+    TIME_INTERVAL,
+    "times as fast",
+    RATIO_INTERVAL,
+    "verdict",
+    "changed since",
+)
 _NARROW = 80
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -149,8 +157,8 @@ def _method(machine: Machine) -> list[str]:
     lines = []
     if any(comparisons):
         lines.append(
-            "ratio = time / time in the session before that has the case, with its "
-            f"{100 * VERDICT_CONFIDENCE:g}% interval: below 1, it became faster."
+            "times as fast: as in the session before that has the case, with its "
+            f"{100 * VERDICT_CONFIDENCE:g}% interval; above 1, it became faster."
         )
     if any(found is not None and found.allowance for found in comparisons):
         lines.append(
@@ -210,8 +218,8 @@ def _cells(point: Point) -> list[str]:
 def _ratio_cells(found: Comparison) -> list[str]:
     star = "*" if found.allowance else ""
     return [
-        ratio(found.ratio.mid, 3) + star,
-        bounds(found.ratio.low, found.ratio.high, 3),
+        times_as_fast(found.ratio.mid, 3) + star,
+        times_bounds(found.ratio.low, found.ratio.high, 3),
         compact_verdict(found),
     ]
 

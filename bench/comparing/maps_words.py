@@ -11,7 +11,7 @@ from rich.text import Text
 
 from bench.comparing.comparison import Report
 from bench.comparing.crossover import INVALID, Cell, Map
-from bench.comparing.words import clean_name, ratio_words
+from bench.comparing.words import clean_name, speed_words
 from bench.judging.verdict import Verdict
 from bench.telling.inert import markdown as escaped
 from bench.telling.inert import spreadsheet
@@ -54,8 +54,8 @@ def map_legend(maps: Sequence[Map]) -> list[str]:
     marks = ", ".join(f"{mark} {state}" for state, mark in MARKS.items() if state in kinds)
     few = any(cell.comparison.allowance for found in maps for cell in found.cells)
     lines = [
-        f"In a map: ratio of times, new device over base, below 1 the new one is faster; {marks}. "
-        "Blank: not measured on both."
+        "In a map: how many times as fast the new device is as the base, above 1 it is faster; "
+        f"{marks}. Blank: not measured on both."
     ]
     if any(cell.base_case.backend != cell.case.backend for found in maps for cell in found.cells):
         lines.append(
@@ -68,8 +68,8 @@ def map_legend(maps: Sequence[Map]) -> list[str]:
 
 
 def cell_text(cell: Cell | None) -> str:
-    """``0.312 F``, empty where nothing was measured."""
-    return f"{ratio_words(cell.comparison.ratio.mid)} {MARKS[cell.state]}" if cell else ""
+    """``3.205 F``, empty where nothing was measured."""
+    return f"{speed_words(cell.comparison.ratio.mid)} {MARKS[cell.state]}" if cell else ""
 
 
 def _map_rows(found: Map, line: str) -> list[list[str]]:

@@ -26,8 +26,8 @@ from bench.comparing.words import (
     details,
     method_lines,
     part_words,
-    ratio_words,
     row_name,
+    speed_words,
     summary_lines,
     verdict_word,
 )
@@ -40,7 +40,7 @@ from bench.telling.inert import markdown as escaped
 from bench.telling.marks import RATIO_INTERVAL
 from bench.telling.quantities import seconds
 
-_HEADINGS = ("case", "base", "new", "ratio", RATIO_INTERVAL, "verdict", "runs")
+_HEADINGS = ("case", "base", "new", "times as fast", RATIO_INTERVAL, "verdict", "runs")
 _GAP = 2  # blanks between the columns of a terminal's table
 _NARROWEST = 24  # of a case's name, before columns are left out for it
 
@@ -123,7 +123,7 @@ def _cells(row: Row, name: str) -> list[str]:
         name,
         seconds(row.base_s),
         seconds(row.new_s),
-        ratio_words(found.ratio.mid),
+        speed_words(found.ratio.mid),
         bounds_words(found.ratio),
         verdict_word(row),
         f"{found.processes}{'*' if found.allowance else ''}",

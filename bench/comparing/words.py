@@ -50,7 +50,7 @@ def method_lines(report: Report) -> list[str]:
         return []
     percent = f"{100 * VERDICT_CONFIDENCE:g}%"
     lines = [
-        f"ratio = time of new / time of base, with its {percent} interval: below 1, new is faster. "
+        f"times as fast: new as base, with its {percent} interval; above 1, new is faster. "
         f"SAME: within ±{100 * SAME_WITHIN:g}%."
     ]
     hows = Counter(row.comparison.how for row in report.rows)
@@ -67,14 +67,11 @@ def method_lines(report: Report) -> list[str]:
 
 def _mean_line(mean: Mean) -> str:
     found = mean.comparison
-    factor = 1 / found.ratio.mid
-    speed = f"{factor:.3g} times as fast" if factor >= 1 else f"{1 / factor:.3g} times as slow"
     invalid = f", {mean.invalid} of them INVALID" if mean.invalid else ""
     return (
-        f"{clean_name(mean.new_label)} against {clean_name(mean.base_label)}, geometric mean over "
-        f"{count(mean.cases, 'shared case')}{invalid}: {ratio_words(found.ratio.mid)} "
-        f"({bounds_words(found.ratio)}) {found.verdict}"
-        + (f", {speed}." if found.verdict in (Verdict.FASTER, Verdict.SLOWER) else ".")
+        f"{clean_name(mean.new_label)} is {speed_words(found.ratio.mid)} times as fast as "
+        f"{clean_name(mean.base_label)} ({bounds_words(found.ratio)}, {found.verdict}), geometric "
+        f"mean over {count(mean.cases, 'shared case')}{invalid}."
     )
 
 
@@ -150,14 +147,14 @@ def case_fields(case: Case) -> dict[str, object]:
 # Words and numbers
 
 
-def ratio_words(value: float) -> str:
-    """With the third digit, since SAME ends at 1.02."""
-    return quantities.ratio(value, 3)
+def speed_words(time_ratio: float) -> str:
+    """How many times as fast, with the third digit, since SAME ends at 1.02."""
+    return quantities.times_as_fast(time_ratio, 3)
 
 
 def bounds_words(ratio: Interval) -> str:
-    """The interval of a ratio."""
-    return quantities.bounds(ratio.low, ratio.high, 3)
+    """The interval of it, from that of the ratio of times."""
+    return quantities.times_bounds(ratio.low, ratio.high, 3)
 
 
 def verdict_word(row: Row) -> str:

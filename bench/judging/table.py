@@ -11,9 +11,10 @@ import functools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 from typing import TYPE_CHECKING
 
+from bench.judging.intervals import Interval
 from bench.judging.payback import break_even
 from bench.judging.ranking import build
 from bench.judging.ratios import Comparison
@@ -74,6 +75,11 @@ def cells(report: Report) -> Iterator[list[Value]]:
             yield [
                 None if type(value) is float and not isfinite(value) else value for value in values
             ]
+
+
+def _upside_down(get: Callable[[Interval], float], found: Comparison) -> float:
+    value = get(found.ratio)
+    return 1 / value if value else inf
 
 
 def _columns() -> dict[str, Column]:
@@ -248,6 +254,12 @@ def _columns() -> dict[str, Column]:
         "6%); empty with one process",
         of_ratio(lambda found: found.spread),
     )
+    for name, meaning, get in (
+        ("speedup", "how many times as fast as the baseline: 1 / ratio", lambda r: r.mid),
+        ("speedup_low", "lower bound of its 99.5% interval", lambda r: r.high),
+        ("speedup_high", "upper bound of it", lambda r: r.low),
+    ):
+        real(name, "", meaning, of_ratio(functools.partial(_upside_down, get)))
     flag(
         "ratio_valid",
         "",

@@ -59,4 +59,4 @@ def _use(first: Row, second: Row, baseline: str) -> str:
 def _versus(found: Comparison, other: str, apposition: str = "") -> str:
     ratio = found.ratio
     told = f"{times_as(ratio.mid)} as {name(other)}{apposition}"
-    return f"{told} ({times_bounds(ratio.mid, ratio.low, ratio.high)}, {verdict_words(found)})"
+    return f"{told} ({times_bounds(ratio.low, ratio.high)}, {verdict_words(found)})"

@@ -56,7 +56,7 @@ def _first(first: str, row: Row, table: Table, trust: bool) -> str:
     if row.to_baseline is not None:
         ratio = row.to_baseline.ratio
         versus = f"{times_as(ratio.mid)}, {verdict_words(row.to_baseline)}"
-        around = times_bounds(ratio.mid, ratio.low, ratio.high)
+        around = times_bounds(ratio.low, ratio.high)
     elif row.case.backend == table.baseline:
         versus = "it is that"
     backend = f"{code(row.case.backend)} {mark(row)}".strip()

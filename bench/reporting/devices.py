@@ -86,7 +86,7 @@ def _sentence(start: str, base: str, new: str, kind: str, pairs: _Pairs) -> str:
 def _lead(found: Comparison, base: str, new: str) -> str:
     ratio = found.ratio
     told = f"{_name(new)} is {times_as(ratio.mid)} as {_name(base)}"
-    return f"{told} ({times_bounds(ratio.mid, ratio.low, ratio.high)}, {verdict_words(found)})"
+    return f"{told} ({times_bounds(ratio.low, ratio.high)}, {verdict_words(found)})"
 
 
 def _backends(rows: Sequence[Row]) -> str:

@@ -162,7 +162,7 @@ def _together(found: Sequence[Comparison]) -> Comparison:
 def _versus(found: Comparison, other: str, apposition: str = "") -> str:
     ratio = found.ratio
     told = f"{times_as(ratio.mid)} as {name(other)}{apposition}"
-    return f"{told} ({times_bounds(ratio.mid, ratio.low, ratio.high)}, {verdict_words(found)})"
+    return f"{told} ({times_bounds(ratio.low, ratio.high)}, {verdict_words(found)})"
 
 
 def _leaders(table: Table) -> str:

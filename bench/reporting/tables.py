@@ -13,7 +13,7 @@ from bench.judging.rows import KINDS, Row, Table
 from bench.judging.verdict import Verdict
 from bench.telling.headings import name
 from bench.telling.marks import DOUBTFUL, TIME_INTERVAL, bounds_of_time
-from bench.telling.quantities import percent, rate, ratio, seconds, shape_words, size
+from bench.telling.quantities import percent, rate, seconds, shape_words, size, times_as_fast
 
 
 @dataclass(frozen=True)
@@ -119,5 +119,5 @@ def _versus(row: Row, baseline: str) -> str:
     """Ratio and verdict, each at its place in a fixed width."""
     if row.to_baseline is not None:
         found = row.to_baseline
-        return f"{ratio(found.ratio.mid):>4} {found.verdict.value:<8}"
-    return f"{1:>4} {'baseline':<8}" if row.measured and row.case.backend == baseline else ""
+        return f"{times_as_fast(found.ratio.mid):>4}× {found.verdict.value:<8}"
+    return f"{1:>4}× {'baseline':<8}" if row.measured and row.case.backend == baseline else ""

@@ -132,7 +132,7 @@ def _versus(row: Row, table: Table) -> Text:
         ratio, verdict = found.ratio, found.verdict.value
         told.append(f"{verdict:<9}", style=STYLES.get(verdict, ""))
         told.append(times_as(ratio.mid))
-        around = times_bounds(ratio.mid, ratio.low, ratio.high)
+        around = times_bounds(ratio.low, ratio.high)
         if found.verdict is Verdict.UNCLEAR and found.spread is not None:
             around += f"; spread {percent(found.spread)}"
         told.append(f" ({around})", style="dim")

@@ -135,7 +135,7 @@ def _backend_words(found: Answer) -> str:
         next_one = clean(found.ahead.row.case.backend, LONGEST_NAME)
         how = "FASTER than each of the others" if found.sure else "the shortest time"
         return (
-            f"{name}, {how}: {next_one}, the next, takes {ratio.mid:.2f} times as long "
+            f"{name}, {how}: {ratio.mid:.2f} times as fast as {next_one}, the next "
             f"({bounds(ratio.low, ratio.high)})"
         )
     same = [each for each in found.rivals if each.ratio.verdict is Verdict.SAME]
