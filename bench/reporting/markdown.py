@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bench.judging.rows import KINDS, Report, Section, Table
-from bench.reporting.sentences import findings
+from bench.reporting.decisions import decisions
+from bench.reporting.sentences import Finding, findings
 from bench.reporting.tables import parts, work_words
 from bench.telling.headings import heading, machine, method, title
 from bench.telling.inert import LONGEST_SENTENCE, code
@@ -26,24 +27,27 @@ def markdown(report: Report) -> str:
 
 def _section(section: Section) -> list[str]:
     blocks = [f"## {escaped(heading(section))}"]
-    blocks.append(
-        _list(
-            # What must not be overlooked is bold up to its colon.
-            f"**{escaped(subject)}**{escaped(colon + rest)}"
-            if finding.loud or finding.answer
-            else escaped(finding.text)
-            for finding in findings(section)
-            for subject, colon, rest in [finding.text.partition(":")]
-        )
-    )
+    blocks.append(_findings(decisions(section)))
     for table in section.tables:
         if table.groups:
             blocks += [f"### {escaped(title(table))}", _table(table)]
+    blocks += ["### Findings", _findings(findings(section))]
     told = [*(f"{each}." for each in notes(section.rows)), *method(section)]
     told += [f"{label}: {text}" for label, text in machine(section)]
     if told:
         blocks.append(_list(escaped(each) for each in told))
     return blocks
+
+
+def _findings(found: Iterable[Finding]) -> str:
+    return _list(
+        # What must not be overlooked is bold up to its colon.
+        f"**{escaped(subject)}**{escaped(colon + rest)}"
+        if finding.loud or finding.answer
+        else escaped(finding.text)
+        for finding in found
+        for subject, colon, rest in [finding.text.partition(":")]
+    )
 
 
 def _table(table: Table) -> str:

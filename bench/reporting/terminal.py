@@ -1,4 +1,4 @@
-"""The report in a terminal: sentences first, then tables that fit its width.
+"""The report in a terminal: what it decides, tables that fit its width, then all findings.
 
 Backends stand side by side where there is room for them; else each case is a line, ranked within
 its shape, and columns are left out from the least needed on. A bar is as long as the case takes,
@@ -23,6 +23,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from bench.judging.rows import KINDS, Report, Row, Section, Table
+from bench.reporting.decisions import decisions
 from bench.reporting.sentences import Finding, findings
 from bench.reporting.tables import Part, parts, work_words
 from bench.telling.headings import heading, machine, method, name, title
@@ -113,8 +114,8 @@ def _section(section: Section, console: Console, rows: int) -> None:
     for label, text in machine(section):
         console.print(Text(f"{label}: {text}", style="dim"))
     console.print()
-    for finding in findings(section):
-        console.print(finding_line(finding))
+    for decided in decisions(section):
+        console.print(finding_line(decided))
     for table in section.tables:
         if table.groups:
             console.print()
@@ -126,6 +127,10 @@ def _section(section: Section, console: Console, rows: int) -> None:
             if left:
                 more = count(left, "more window" if table.kind == KINDS[1] else "more shape")
                 console.print(Text(f"and {more}; --format csv has every case", style="dim"))
+    console.print()
+    console.print(Text("Findings", style="bold"))
+    for finding in findings(section):
+        console.print(finding_line(finding))
     lines = [*(f"{each}." for each in notes(section.rows)), *method(section)]
     if lines:
         console.print()

@@ -74,9 +74,9 @@ def method(section: Section) -> list[str]:
         base = name(section.baseline)
         lines.append(
             f"vs {base}: how many times as fast for the same work, so above 1 is faster. FASTER "
-            f"and SLOWER: the ratio's whole {100 * VERDICT_CONFIDENCE:g}% interval is on that side of "
-            f"1, SAME: within ±{100 * SAME_WITHIN:g}%, UNCLEAR: anything else. Over several shapes "
-            "the ratio is the geometric mean."
+            f"and SLOWER: the ratio's whole {100 * VERDICT_CONFIDENCE:g}% interval is on that side "
+            f"of 1, SAME: within ±{100 * SAME_WITHIN:g}%, UNCLEAR: anything else. Over several "
+            "shapes the ratio is the geometric mean."
         )
         lines += [f"{told}." for told in unclear([row.to_baseline for row in rows])]
     if KINDS[1] in kinds:

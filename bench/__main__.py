@@ -1,0 +1,69 @@
+"""``python -m bench``: the commands by the question that each answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from bench.telling import arguments, command_line
+from bench.telling.terminal import text_console
+
+COMMANDS = {
+    "Which backend?": {
+        "ask": "which backend for my shape, on this machine? Two minutes, two lines",
+        "run": "measure a suite in fresh processes until the intervals are narrow",
+        "report": "what a run found: who wins, by how much, and can that be trusted?",
+        "plot": "a picture of results for a slide or a paper",
+        "keras_layer": "what does this library's Keras layer gain over Keras's?",
+    },
+    "Is it faster than before, or than there?": {
+        "compare": "devices, runs, backends, published times; --fail-on slower for CI",
+        "history": "every case over the runs of this machine, and what changed",
+    },
+    "Which truncation window?": {
+        "recommend": "which window and backend for my dependency, and at what cost?",
+        "truncation": "what does a window cost, in time, memory and compiling?",
+        "learning": "what does a window learn, and do all backends learn the same?",
+        "echo": "the 2016 tutorial's task, trained with any backend",
+    },
+    "Is this number true?": {
+        "doctor": "what can run here, why not the rest, what would spoil a measurement?",
+        "gpu_proof": "on a GPU: are all backends right there, and how fast? One archive",
+        "verdict_study": "how often are the verdicts right? By simulation",
+        "verdict_pairs": "how far do the ratios of real pairs spread between processes?",
+    },
+    "To work on the suite": {
+        "documents": "what commands made in the documents, made again",
+        "rooms": "the rooms of the source, drawn from its imports",
+    },
+}
+"""Question, command, what it answers. Each is ``python -m bench.NAME``, and ``--help`` has the rest."""
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Print the list and return 0."""
+    parser = arguments.Parser(
+        prog="python -m bench",
+        description="The commands of the LSTM benchmark suite, by question.",
+    )
+    parser.parse_args(words)
+    command_line.write_any_letter()
+    console = text_console(width=None if command_line.width_is_known() else 100)
+    wide = max(len(name) for answers in COMMANDS.values() for name in answers)
+    for question, answers in COMMANDS.items():
+        console.print(Text(question, style="bold"))
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(width=len("  python -m bench.") + wide, no_wrap=True)
+        grid.add_column()
+        for name, answer in answers.items():
+            grid.add_row(Text(f"  python -m bench.{name}"), Text(answer))
+        console.print(grid)
+        console.print()
+    console.print(Text("pytest --benchmark-only measures a suite in one process."))
+    return 0
+
+
+if __name__ == "__main__":
+    command_line.end(main)
