@@ -39,7 +39,7 @@ COMMANDS = {
         "rooms": "the rooms of the source, drawn from its imports",
     },
 }
-"""Question, command, what it answers. Each is ``python -m bench.NAME``, and ``--help`` has the rest."""
+"""Question, command, what it answers; each is ``python -m bench.NAME``."""
 
 
 def main(words: Sequence[str] | None = None) -> int:

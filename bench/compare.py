@@ -22,8 +22,9 @@ from bench.comparing.sides import path_words
 from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder
 from bench.judging.rows import USUAL_BASELINES
 from bench.results.files import collect, latest
+from bench.results.only import NothingThereError
 from bench.results.schema import Results
-from bench.telling import arguments, command_line
+from bench.telling import arguments, command_line, filters
 from bench.telling.command_line import UsageError
 
 FORMATS = ("terminal", "markdown", "csv", "json")
@@ -76,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         output.show(report, options.format, target)
         if rule is not None and not report.rows:
             raise UsageError(f"--fail-on {rule.text}: there is no shared case to judge")
-    except UsageError as error:
+    except (UsageError, NothingThereError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if not whole:
@@ -102,7 +103,7 @@ def _published(options: argparse.Namespace) -> int:
 def _compare(options: argparse.Namespace) -> tuple[Report | None, bool]:
     """The report, or None if no file could be read; and whether all files could."""
     if options.what == "runs":
-        base, new = _collect([options.base]), _collect([options.new])
+        base, new = _collect([options.base], options), _collect([options.new], options)
         if not (base.files and new.files):
             return None, False
         report = compare_runs(base, new)
@@ -124,14 +125,14 @@ def _of_paths(options: argparse.Namespace, command: str) -> Results:
             f"there are no results in {path_words(folder)}/; make some with "
             f"`{command}`, or name result files or folders"
         )
-    return _collect(paths)
+    return _collect(paths, options)
 
 
-def _collect(paths: Iterable[str | os.PathLike[str]]) -> Results:
+def _collect(paths: Iterable[str | os.PathLike[str]], options: argparse.Namespace) -> Results:
     results = collect(paths)
     for error in results.errors:
         print(f"error: {error}", file=sys.stderr)
-    return results
+    return filters.chosen(results, options) if results.files else results
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -148,6 +149,7 @@ def _parser() -> argparse.ArgumentParser:
         parent.add_argument(
             "--output", metavar="FILE", type=Path, help="write there, not to the terminal"
         )
+        filters.add(parent)
     rule = argparse.ArgumentParser(add_help=False)
     rule.add_argument(
         "--fail-on",

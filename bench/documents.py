@@ -77,11 +77,11 @@ class Block:
             words = shlex.split(self.command)
         except ValueError as error:
             raise DocumentError(f"{self.document}: `{self.command}`: {error}") from error
-        if not re.match(r"python -m bench\.[a-z_]+( |$)", " ".join(words)):
+        if not re.match(r"python -m bench(\.[a-z_]+)?( |$)", " ".join(words)):
             raise DocumentError(
                 f"{self.document}: `{self.command}` is no `python -m bench.NAME ...`"
             )
-        return words[2], words[3:]
+        return ("bench.__main__" if words[2] == "bench" else words[2]), words[3:]
 
     @property
     def output(self) -> str | None:

@@ -16,7 +16,8 @@ from bench.disk.fields import printable
 from bench.disk.folder import default_folder
 from bench.disk.writing import ResultWriteError
 from bench.results.files import collect, latest
-from bench.telling import arguments, command_line
+from bench.results.only import NothingThereError
+from bench.telling import arguments, command_line, filters
 
 TEXTS = ("terminal", "markdown", "csv")
 PICTURES = ("svg", "png")
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command_line.write_any_letter()
     try:
         return _show(options)
-    except (HistoryError, ResultWriteError) as error:
+    except (HistoryError, NothingThereError, ResultWriteError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
@@ -59,7 +60,8 @@ def _show(options: argparse.Namespace) -> int:
         print(f"error: {error}", file=sys.stderr)
     if not results.files:
         return 2
-    history = build(results, pattern=options.case, backends=options.backend)
+    results = filters.chosen(results, options)
+    history = build(results, pattern=options.case)
     from bench.comparing import history_words
 
     history_words.show(history, options.format, options.output)
@@ -80,13 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         default="*",
         help="only cases whose id fits, as 'keras/*' or '*/b32-*/training/cpu'",
     )
-    parser.add_argument(
-        "--backend",
-        metavar="NAME",
-        action="append",
-        default=[],
-        help="only this backend; may be given several times",
-    )
+    filters.add(parser)
     parser.add_argument(
         "--format",
         choices=(*TEXTS, *PICTURES),

@@ -19,7 +19,8 @@ from bench.judging.ranking import build
 from bench.judging.rows import KINDS, NothingToReportError
 from bench.reporting.plot import KIND_OF, NARROWEST, WIDEST, Plot, PlotError, choose
 from bench.results.files import collect, latest
-from bench.telling import arguments, command_line, drawing
+from bench.results.only import NothingThereError
+from bench.telling import arguments, command_line, drawing, filters
 from bench.telling.quantities import count
 
 EPILOG = """\
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command_line.write_any_letter()
     try:
         return _plot(options)
-    except (PlotError, NothingToReportError, ResultWriteError) as error:
+    except (PlotError, NothingToReportError, NothingThereError, ResultWriteError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
@@ -70,9 +71,10 @@ def _plot(options: argparse.Namespace) -> int:
         print(f"error: {error}", file=sys.stderr)
     if not results.files:
         return 2
-    report = build(results, baseline=options.baseline, device=options.device, kind=options.kind)
+    results = filters.chosen(results, options)
+    report = build(results, baseline=options.baseline, kind=options.kind)
     section = report.sections[0]
-    rows = choose(section, options.what, mode=options.mode, pattern=options.case)
+    rows = choose(section, options.what, pattern=options.case)
     skipped = len(report.sections) - 1
     from bench.reporting import bars
 
@@ -109,8 +111,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="BACKEND",
         help="of a speed-up (default: keras or else while_loop, if measured)",
     )
-    parser.add_argument("--device", help="only this device: cpu, gpu:0, ...")
-    parser.add_argument("--mode", choices=("inference", "training"), help="only this mode")
     parser.add_argument(
         "--case", metavar="GLOB", default="*", help="only cases whose id fits, as '*/b32-*'"
     )
@@ -128,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
         help="of the picture; letters stay 7 to 9 points high (default: %(default)g, both columns "
         "of a page; one is 3.5)",
     )
+    filters.add(parser)
     return parser
 
 

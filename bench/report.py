@@ -23,7 +23,8 @@ from bench.judging.ranking import build
 from bench.judging.rows import KINDS, NothingToReportError, Report
 from bench.judging.table import load_frame
 from bench.results.files import collect, latest
-from bench.telling import arguments, command_line
+from bench.results.only import NothingThereError
+from bench.telling import arguments, command_line, filters
 
 if TYPE_CHECKING:
     from bench.reporting.terminal import Draw
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.disable()
     try:
         return _report(options)
-    except (NothingToReportError, ResultWriteError) as error:
+    except (NothingToReportError, NothingThereError, ResultWriteError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     finally:
@@ -85,12 +86,13 @@ def _report(options: argparse.Namespace) -> int:
         print(f"error: {error}", file=sys.stderr)
     if not results.files:
         return 2
+    results = filters.chosen(results, options)
     if not results.measurements and not results.outcomes:
         for note in results.notes:  # why there is nothing, as far as that is known
             print(f"note: {note}", file=sys.stderr)
     if options.brief and options.format not in BRIEF:
         raise NothingToReportError(f"--brief goes with --format {', '.join(BRIEF)}")
-    report = build(results, baseline=options.baseline, device=options.device, kind=options.kind)
+    report = build(results, baseline=options.baseline, kind=options.kind)
     kind = options.format
     if options.output is None and kind == "terminal":
         from bench.reporting.terminal import WIDTH, show
@@ -195,13 +197,13 @@ def _parser() -> argparse.ArgumentParser:
         help="a screenful: of each shape who is fastest, by how much; with --format "
         "markdown one table, of each shape the fastest backend",
     )
-    parser.add_argument("--device", help="only this device: cpu, gpu:0, ...")
     parser.add_argument(
         "--kind",
         choices=(*KINDS, "all"),
         default="all",
         help="only the plain shapes, or only those cut into windows (default: %(default)s)",
     )
+    filters.add(parser)
     return parser
 
 

@@ -21,8 +21,9 @@ from bench.judging.ranking import build
 from bench.judging.rows import KINDS, NothingToReportError
 from bench.results.files import REFERENCE, collect
 from bench.results.maps import LearningMap
+from bench.results.only import NothingThereError
 from bench.results.schema import Measurement, Outcome, Results
-from bench.telling import arguments, command_line
+from bench.telling import arguments, command_line, filters
 from bench.windows.cost import Stream, streams
 from bench.windows.learned import newest, parted, words
 from bench.windows.words import without_time
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command_line.write_any_letter()
     try:
         return _truncation(options)
-    except (NothingToReportError, ResultWriteError) as error:
+    except (NothingToReportError, NothingThereError, ResultWriteError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
@@ -137,31 +138,7 @@ def _chosen(
         raise NothingToReportError(
             f"these files hold no stream cut into windows; measure one with `{MEASURE}`"
         )
-    if options.backend:
-        known = {item.case.backend for item in items}
-        for name in options.backend:
-            if name not in known:
-                there = ", ".join(printable(each, 60) for each in sorted(known))
-                raise NothingToReportError(
-                    f"--backend {printable(name, 60)}: there are no results of it; "
-                    f"there are of: {there}"
-                )
-        results = replace(
-            results,
-            files=tuple(
-                replace(
-                    file,
-                    measurements=tuple(
-                        item for item in file.measurements if item.case.backend in options.backend
-                    ),
-                    outcomes=tuple(
-                        item for item in file.outcomes if item.case.backend in options.backend
-                    ),
-                )
-                for file in results.files
-            ),
-        )
-    sections = build(results, device=options.device, kind=KINDS[1]).sections
+    sections = build(filters.chosen(results, options), kind=KINDS[1]).sections
     found = streams(sections, learned, "" if learned is None else words(learned))
     if not any(stream.windows for stream in found):
         told = [each for stream in found for each in without_time(stream.backends)]
@@ -230,17 +207,11 @@ def _parser() -> argparse.ArgumentParser:
         "--output", metavar="FILE", type=Path, help="write there, not to the terminal"
     )
     parser.add_argument(
-        "--backend",
-        metavar="NAMES",
-        type=arguments.names,
-        help="only these backends, separated by commas",
-    )
-    parser.add_argument("--device", help="only this device: cpu, gpu:0, ...")
-    parser.add_argument(
         "--brief",
         action="store_true",
         help="with --format markdown: of each stream only the table with a line a backend",
     )
+    filters.add(parser)
     return parser
 
 

@@ -1,0 +1,69 @@
+"""Some of the results: of the devices, backends, shapes, modes and types that were asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+from bench.disk.fields import printable
+from bench.results.schema import Results
+from bench.suites.cases import Case
+
+FILTERS: Mapping[str, Callable[[Case], str]] = {
+    "device": lambda case: case.device,
+    "backend": lambda case: case.backend,
+    "shape": lambda case: case.shape,
+    "mode": lambda case: case.workload.mode,
+    "dtype": lambda case: case.spec.dtype,
+}
+"""The options of every command that reads results, and what of a case each is about."""
+
+_MOST_KNOWN = 12  # names in an error
+
+
+class NothingThereError(ValueError):
+    """No case is as it was asked for; one line that says what there is."""
+
+
+def only(results: Results, wanted: Mapping[str, Sequence[str] | None]) -> Results:
+    """The results whose cases fit every filter, in all files, also those that have none of them.
+
+    wanted: by name of ``FILTERS`` the names that are asked for, any of which will do; a name may be
+    a pattern (``b32-*``). None, or none of them, asks for all.
+
+    Raises NothingThereError for a name that no case has, and if nothing is left.
+    """
+    asked = {name: names for name, names in wanted.items() if names}
+    if not asked:
+        return results
+    items = [*results.measurements, *results.outcomes]
+    for name, names in asked.items():
+        known = dict.fromkeys(FILTERS[name](item.case) for item in items)
+        for each in names:
+            if not any(fnmatchcase(there, each) for there in known):
+                told = [printable(there, 60) for there in known][:_MOST_KNOWN]
+                more = "" if len(known) <= _MOST_KNOWN else f" and {len(known) - _MOST_KNOWN} more"
+                raise NothingThereError(
+                    f"--{name} {printable(each, 60)}: there are no results of it; there are of: "
+                    f"{', '.join(told) or 'none'}{more}"
+                )
+
+    def fits(case: Case) -> bool:
+        return all(
+            any(fnmatchcase(FILTERS[name](case), each) for each in names)
+            for name, names in asked.items()
+        )
+
+    files = tuple(
+        replace(
+            file,
+            measurements=tuple(each for each in file.measurements if fits(each.case)),
+            outcomes=tuple(each for each in file.outcomes if fits(each.case)),
+        )
+        for file in results.files
+    )
+    if not any(file.measurements or file.outcomes for file in files):
+        told = " ".join(f"--{name} {','.join(names)}" for name, names in asked.items())
+        raise NothingThereError(f"{printable(told, 300)}: no case is all of that")
+    return replace(results, files=files)
