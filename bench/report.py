@@ -24,6 +24,7 @@ from bench.judging.rows import KINDS, NothingToReportError, Report
 from bench.judging.table import load_frame
 from bench.results.files import collect, latest
 from bench.results.only import NothingThereError
+from bench.results.schema import Results
 from bench.telling import arguments, command_line, filters
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["load_frame", "main"]
 
-FORMATS = ("terminal", "markdown", "csv", "json", "parquet", "html", "svg")
+SAMPLES = ("samples.csv", "samples.parquet")
+FORMATS = ("terminal", "markdown", "csv", "json", "parquet", "html", "svg", *SAMPLES)
 BRIEF = ("terminal", "markdown", "svg")
 
 EPILOG = """\
@@ -42,7 +44,7 @@ exit codes:
 
 `python -m bench.plot` draws pictures for slides and papers.
 docs/columns.md has the columns of csv, json and parquet, docs/sql.md asks them in SQL. In Python,
-bench.report.load_frame(paths) gives them as a pandas frame.
+bench.load_frame(paths) gives them as a pandas frame, bench.load_samples(paths) every sample.
 """
 
 
@@ -65,14 +67,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    if options.format == "parquet":
+    if options.format.endswith("parquet"):
         # Before a large folder is read for nothing.
         from bench.reporting.parquet import check
 
         check()
         if options.output is None:
             raise NothingToReportError(
-                "--format parquet is no text; name a file for it: --output report.parquet"
+                f"--format {options.format} is no text; name a file for it: --output report.parquet"
             )
     folder = default_folder()
     paths = options.paths or latest(folder)
@@ -92,6 +94,9 @@ def _report(options: argparse.Namespace) -> int:
             print(f"note: {note}", file=sys.stderr)
     if options.brief and options.format not in BRIEF:
         raise NothingToReportError(f"--brief goes with --format {', '.join(BRIEF)}")
+    if options.format in SAMPLES:
+        _write_samples(results, options)
+        return 2 if results.errors else 0
     report = build(results, baseline=options.baseline, kind=options.kind)
     kind = options.format
     if options.output is None and kind == "terminal":
@@ -117,6 +122,28 @@ def _report(options: argparse.Namespace) -> int:
         print(f"written: {printable(str(options.output))}", file=sys.stderr)
     sys.stdout.flush()
     return 2 if results.errors else 0
+
+
+def _write_samples(results: Results, options: argparse.Namespace) -> None:
+    """Every sample, a row each."""
+    from bench.judging.samples import SAMPLE_COLUMNS, sample_rows
+
+    if options.format == "samples.parquet":
+        from bench.reporting.parquet import written
+
+        data = written(SAMPLE_COLUMNS, sample_rows(results))
+    else:
+        from bench.reporting.data import write_table
+
+        text = io.StringIO(newline="")
+        write_table(SAMPLE_COLUMNS, sample_rows(results), text)
+        data = text.getvalue().encode("utf-8", "replace")
+    if options.output is None:
+        sys.stdout.write(data.decode())
+    else:
+        write_bytes(options.output, data)
+        print(f"written: {printable(str(options.output))}", file=sys.stderr)
+    sys.stdout.flush()
 
 
 def _bytes(report: Report, kind: str, brief: bool) -> bytes:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf, isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from bench.judging.intervals import Interval
 from bench.judging.payback import break_even
@@ -50,14 +50,45 @@ def load_frame(
     Raises ResultError for the first file that cannot be read, NothingToReportError where the files
     hold no case.
     """
-    import pandas as pd
-
     results = collect(paths)
     if results.errors:
         raise results.errors[0]
-    frame = pd.DataFrame(records(build(results, baseline=baseline)), columns=list(COLUMNS))
-    frame.attrs["units"] = {name: column.unit for name, column in COLUMNS.items()}
-    frame.attrs["meanings"] = {name: column.meaning for name, column in COLUMNS.items()}
+    return framed(COLUMNS, cells(build(results, baseline=baseline)))
+
+
+class Described(Protocol):
+    """What a column of any tidy table says of itself."""
+
+    @property
+    def unit(self) -> str:
+        """Empty for what has none."""
+
+    @property
+    def meaning(self) -> str:
+        """In words."""
+
+    @property
+    def kind(self) -> type[str | int | float]:
+        """Of its values, all of which may be None."""
+
+
+_DTYPES = {str: "string", int: "Int64", float: "float64", bool: "boolean"}
+"""Of pandas: each knows what is not there, so that ``frame[frame.valid]`` works."""
+
+
+def framed(columns: Mapping[str, Described], rows: Iterable[list[Value]]) -> pd.DataFrame:
+    """Rows as a pandas frame with a nullable type for each column, its unit and meaning beside."""
+    import pandas as pd
+
+    values = list(rows)
+    frame = pd.DataFrame(
+        {
+            name: pd.Series([row[index] for row in values], dtype=_DTYPES[column.kind])
+            for index, (name, column) in enumerate(columns.items())
+        }
+    )
+    frame.attrs["units"] = {name: column.unit for name, column in columns.items()}
+    frame.attrs["meanings"] = {name: column.meaning for name, column in columns.items()}
     return frame
 
 

@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import math
+from collections.abc import Iterable
 from typing import TextIO
 
 from bench.judging.payback import pairs
@@ -33,12 +34,17 @@ def comma_separated(report: Report) -> str:
 
 def write_comma_separated(report: Report, out: TextIO) -> None:
     """Write what ``comma_separated`` returns."""
+    write_table(COLUMNS, cells(report), out)
+
+
+def write_table(columns: Iterable[str], rows: Iterable[list[Value]], out: TextIO) -> None:
+    """Rows under a line of column names, as ``comma_separated`` says."""
     writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(columns)
     # Most values are numbers or none, which stay what they are.
     writer.writerows(
         [value if value is None or type(value) is float else cell(value) for value in values]
-        for values in cells(report)
+        for values in rows
     )
 
 

@@ -7,10 +7,11 @@ columns there are is ``judging.table``'s.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 
 from bench.judging.rows import NothingToReportError, Report
-from bench.judging.table import COLUMNS, Value, cells
+from bench.judging.table import COLUMNS, Described, Value, cells
 
 EXTRA = "lstm-benchmark-suite[parquet]"
 """What brings pyarrow."""
@@ -37,6 +38,14 @@ def parquet(report: Report) -> bytes:
 
     Raises NoParquetError where pyarrow is missing.
     """
+    return written(COLUMNS, cells(report))
+
+
+def written(columns: Mapping[str, Described], rows: Iterable[list[Value]]) -> bytes:
+    """Rows as a Parquet file, each column with its type, unit and meaning.
+
+    Raises NoParquetError where pyarrow is missing.
+    """
     check()
     import pyarrow as pa
     from pyarrow.parquet import ParquetWriter
@@ -49,7 +58,7 @@ def parquet(report: Report) -> bytes:
                 types[column.kind],
                 metadata={"unit": column.unit, "meaning": column.meaning},
             )
-            for name, column in COLUMNS.items()
+            for name, column in columns.items()
         ]
     )
     out = pa.BufferOutputStream()
@@ -57,15 +66,15 @@ def parquet(report: Report) -> bytes:
     with ParquetWriter(out, schema, compression="zstd") as writer:
 
         def write() -> None:
-            columns = zip(*batch, strict=True) if batch else [()] * len(COLUMNS)
+            turned = zip(*batch, strict=True) if batch else [()] * len(columns)
             arrays = [
                 pa.array([_encodable(value) for value in values], type=field.type)
-                for values, field in zip(columns, schema, strict=True)
+                for values, field in zip(turned, schema, strict=True)
             ]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
             batch.clear()
 
-        for row in cells(report):
+        for row in rows:
             batch.append(row)
             if len(batch) == _BATCH:
                 write()
