@@ -1,7 +1,7 @@
 """Every sample as one flat, tidy table: a row a block of steps, with the case and process it is of.
 
-For whoever wants other statistics than the report's. ``SAMPLE_COLUMNS`` is the only list of the
-columns; CSV, Parquet and the pandas frame are made from it. Times are in seconds, as they were measured.
+For whoever wants other statistics than the report's. ``SAMPLE_COLUMNS`` is the only list of its
+columns; CSV, Parquet and the pandas frame are made from it. Times are in seconds, as measured.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ def framed(columns: Mapping[str, Described], rows: Iterable[list[Value]]) -> pd.
 
 
 def records(report: Report) -> list[dict[str, Value]]:
-    """The report as flat rows, ``COLUMNS`` by name; a number that is not finite is None."""
+    """The report as flat rows, ``COLUMNS`` by name; what says nothing is None."""
     return [dict(zip(COLUMNS, values, strict=True)) for values in cells(report)]
 
 
@@ -103,9 +103,12 @@ def cells(report: Report) -> Iterator[list[Value]]:
     for section in report.sections:
         for row in section.rows:
             values = [get(section, row) for get in getters]
-            yield [
-                None if type(value) is float and not isfinite(value) else value for value in values
-            ]
+            yield [None if _is_none(value) else value for value in values]
+
+
+def _is_none(value: Value) -> bool:
+    """Whether it says nothing: a text without a letter, a number beyond all numbers."""
+    return value == "" or (type(value) is float and not isfinite(value))
 
 
 def _upside_down(get: Callable[[Interval], float], found: Comparison) -> float:

@@ -62,6 +62,11 @@ class Measured:
     roofing: float | None = None
     remarks: tuple[str, ...] = ()
 
+    def _compiling(self) -> float | None:
+        """Seconds of the first call beyond an ordinary one; None where noise left nothing of it."""
+        beyond = self.first_use.first_call - statistics.median(self.series.samples)
+        return beyond if beyond >= 0 else None
+
     def to_extra(self, case: Case, seed: int) -> dict[str, object]:
         """What stands beside the samples in a result file."""
         series = self.series
@@ -80,8 +85,7 @@ class Measured:
                 "build_s": self.build,
                 "trace_s": self.first_use.trace,
                 "first_call_s": self.first_use.first_call,
-                # Compiling shows in the first call only; the rest of that call is an ordinary one.
-                "compile_s": self.first_use.first_call - statistics.median(series.samples),
+                "compile_s": self._compiling(),
                 "gate_s": self.judging,
                 "evidence_s": self.looking,
                 "timing_s": self.timing,
