@@ -140,6 +140,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "Folder in which the processes of a session share what the reference computed for the "
         "cases that they check (bench.run).",
     )
+    group.addoption(
+        "--lstm-fail-on-invalid",
+        action="store_true",
+        help="Fail if what was measured of a case is not to be trusted (INVALID). Default: say so.",
+    )
     add("session", "ID", "Name shared by runs that are replicates of one another (bench.run).")
     add(
         "order-seed",

@@ -40,6 +40,13 @@ FIXTURE = "lstm_case"
 
 MARKER = "lstm_cases"
 
+_WITHOUT_EFFECT = (
+    *("--benchmark-min-time", "--benchmark-max-time", "--benchmark-min-rounds"),
+    *("--benchmark-timer", "--benchmark-calibration-precision", "--benchmark-warmup"),
+    *("--benchmark-warmup-iterations", "--benchmark-disable-gc"),
+)
+"""Of pytest-benchmark's options those that say how it takes time, which this suite does itself."""
+
 
 class Measuring:
     """What pytest calls while a suite is measured."""
@@ -217,6 +224,18 @@ class Measuring:
         except (ResultWriteError, ResultError) as error:
             self._problem = self._problem or str(error)
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if self.config.getoption("lstm_fail_on_invalid") and (invalid := self._invalid()):
+            self._problem = self._problem or f"INVALID: {', '.join(invalid)}"
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _invalid(self) -> list[str]:
+        """The cases that were measured and are not to be trusted."""
+        return [
+            case
+            for case, result in self.recorder.done.items()
+            if isinstance(result, Measured)
+            and any(each.code not in OF_TIME for each in result.reasons)
+        ]
 
     # -- telling
 
@@ -225,6 +244,12 @@ class Measuring:
         """What is going to be measured, and what an earlier run has left unfinished."""
 
         header = _header(self.recorder.suite, self.recorder.settings)
+        given = [str(each).partition("=")[0] for each in self.config.invocation_params.args]
+        if idle := [each for each in dict.fromkeys(given) if each in _WITHOUT_EFFECT]:
+            header.append(
+                f"lstm: {', '.join(idle)} without effect: the suite takes its own blocks, in turn "
+                "among backends; --lstm-budget and --lstm-precision say when they are enough"
+            )
         left = results.unfinished(self.recorder.settings.folder)
         header += [f"lstm: {note}" for note in left[:_MOST_LEFT]]
         if (more := len(left) - _MOST_LEFT) > 0:

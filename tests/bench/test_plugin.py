@@ -595,6 +595,22 @@ def test_more_threads_than_processors_make_it_invalid(project: Project) -> None:
     assert "threads" in [reason.code for reason in each.reasons]
 
 
+def test_a_run_fails_for_what_is_invalid_where_it_is_asked_to(project: Project) -> None:
+    wanted = ("--lstm-threads=4096", "-kthroughput")
+    assert project.measure(*wanted).code == 0
+    done = project.measure(*wanted, "--lstm-fail-on-invalid")
+    assert done.code == 1
+    assert re.search(r"^INVALID: numpy/\S+$", done.out, re.M)
+    assert done.file.measurements  # kept all the same
+
+
+def test_options_of_pytest_benchmark_that_do_nothing_here_say_so(project: Project) -> None:
+    done = project.measure("--collect-only", "--benchmark-min-rounds=9", "--benchmark-max-time=1")
+    told = "lstm: --benchmark-min-rounds, --benchmark-max-time without effect"
+    assert told in done.out
+    assert "without effect" not in project.measure("--collect-only").out
+
+
 def test_an_order_seed_shuffles_groups_and_keeps_each_together(project: Project) -> None:
     project.with_backends("numpy", "choosy")
 
