@@ -64,7 +64,7 @@ def _show(options: argparse.Namespace) -> int:
     history = build(results, pattern=options.case)
     from bench.comparing import history_words
 
-    history_words.show(history, options.format, options.output)
+    history_words.show(history, options.format, options.output, sessions=options.sessions)
     return 2 if results.errors else 0
 
 
@@ -83,6 +83,11 @@ def _parser() -> argparse.ArgumentParser:
         help="only cases whose id fits, as 'keras/*' or '*/b32-*/training/cpu'",
     )
     filters.add(parser)
+    parser.add_argument(
+        "--sessions",
+        action="store_true",
+        help="in a terminal: each case with all its sessions; else a line a case, news first",
+    )
     parser.add_argument(
         "--format",
         choices=(*TEXTS, *PICTURES),

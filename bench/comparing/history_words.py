@@ -6,6 +6,7 @@ in it come from result files, which may come from anywhere: each format makes th
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 import sys
@@ -70,8 +71,10 @@ _STYLES = {
 _ASCII = str.maketrans({**dict(zip(_BARS, "12345678", strict=True)), MARK: "*"})
 
 
-def show(history: History, kind: str, output: Path | None) -> None:
+def show(history: History, kind: str, output: Path | None, *, sessions: bool = False) -> None:
     """Write the history to a file, or else to standard output.
+
+    sessions: in a terminal, each case with all its sessions; else a line a case.
 
     Raises HistoryError where matplotlib is wanted and missing, ResultWriteError for a file that
     cannot be written.
@@ -84,11 +87,15 @@ def show(history: History, kind: str, output: Path | None) -> None:
         data = history_picture.picture(history, kind)
     elif kind == "terminal" and output is None:
         wide = command_line.width_is_known()
-        _terminal(history, text_console(width=None if wide else WIDTH))
+        _terminal(history, text_console(width=None if wide else WIDTH), sessions)
         sys.stdout.flush()
         return
     else:
-        make = {"markdown": markdown, "csv": comma_separated, "terminal": _plain}[kind]
+        make = {
+            "markdown": markdown,
+            "csv": comma_separated,
+            "terminal": functools.partial(_plain, sessions=sessions),
+        }[kind]
         data = make(history).encode("utf-8", "replace")
     if output is None:
         sys.stdout.write(data.decode())
@@ -98,9 +105,9 @@ def show(history: History, kind: str, output: Path | None) -> None:
         print(f"written: {clean(str(output))}", file=sys.stderr)
 
 
-def _plain(history: History) -> str:
+def _plain(history: History, sessions: bool) -> str:
     console = text_console(file=io.StringIO(), width=WIDTH, no_color=True)
-    _terminal(history, console)
+    _terminal(history, console, sessions)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -227,7 +234,7 @@ def _ratio_cells(found: Comparison) -> list[str]:
 # A terminal
 
 
-def _terminal(history: History, console: Console) -> None:
+def _terminal(history: History, console: Console, sessions: bool) -> None:
     plain = not console.encoding.lower().startswith("utf")
 
     def text(words: str, style: str = "") -> Text:
@@ -242,7 +249,10 @@ def _terminal(history: History, console: Console) -> None:
         for session in machine.sessions:
             table.add_row(*(text(each) for each in _session_words(session)))
         console.print(table)
-        for line in machine.lines:
+        if not sessions:
+            console.print()
+            console.print(_overview(machine, text))
+        for line in machine.lines if sessions else ():
             console.print()
             heading = text(clean(line.case.id, 160), "bold")
             if len(machine.sessions) > 1:
@@ -267,6 +277,32 @@ def _terminal(history: History, console: Console) -> None:
         for title, lines in _doubts(machine):
             _lines(console, title, [text(each) for each in lines])
     _lines(console, "Notes", [text(clean(note, 500)) for note in history.notes])
+
+
+def _overview(machine: Machine, text: Callable[[str, str], Text]) -> Table:
+    """A line a case: those that changed last come first, the largest change before the others."""
+    table = _table(("case", "", "now", "times as fast", RATIO_INTERVAL, "verdict"), right=(2, 3))
+    for line in sorted(machine.lines, key=_news):
+        last = next((point for point in reversed(line.points) if point.time is not None), None)
+        if last is None:
+            told = clean(line.points[-1].outcome, 80)
+            table.add_row(text(clean(line.case.id, 160), ""), "", text(told, ""), "", "", "")
+            continue
+        number, now, _, *ratio, _ = _cells(last)
+        style = "" if last.to_before is None else _STYLES[last.to_before.verdict]
+        if last is not line.points[-1]:
+            now = f"{now} ({number})"
+        cells = [clean(line.case.id, 160), sparkline(line, machine), now, *ratio]
+        table.add_row(*(text(each, style if at == 5 else "") for at, each in enumerate(cells)))
+    return table
+
+
+def _news(line: Line) -> tuple[bool, float]:
+    """Those FASTER or SLOWER than before first, by how much."""
+    last = line.points[-1].to_before
+    if last is None or last.verdict not in (Verdict.FASTER, Verdict.SLOWER):
+        return True, 0.0
+    return False, -abs(last.log_ratio)
 
 
 def _lines(console: Console, title: str, lines: Sequence[Text]) -> None:
