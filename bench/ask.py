@@ -30,9 +30,8 @@ from bench.telling.command_line import BAD_INPUT, UsageError
 from bench.telling.inert import clean
 from bench.telling.terminal import text_console
 from lstm_impl import Workload
-from lstm_impl.optimizer import OPTIMIZERS
 from lstm_impl.spec import PRECISIONS, LSTMSpec
-from lstm_impl.workload import MODES
+from lstm_impl.workload import MODES, OPTIMIZERS
 
 ANSWERED, NOT_ANSWERED = 0, 1
 INTERRUPTED = 130

@@ -136,8 +136,8 @@ def _collect(paths: Iterable[str | os.PathLike[str]], options: argparse.Namespac
 
 
 def _parser() -> argparse.ArgumentParser:
-    shown = argparse.ArgumentParser(add_help=False)
-    drawn = argparse.ArgumentParser(add_help=False)
+    shown = arguments.Parser(add_help=False)
+    drawn = arguments.Parser(add_help=False)
     for parent, formats in ((shown, FORMATS), (drawn, (*FORMATS, *PICTURES))):
         parent.add_argument(
             "--format",
@@ -150,7 +150,7 @@ def _parser() -> argparse.ArgumentParser:
             "--output", metavar="FILE", type=Path, help="write there, not to the terminal"
         )
         filters.add(parent)
-    rule = argparse.ArgumentParser(add_help=False)
+    rule = arguments.Parser(add_help=False)
     rule.add_argument(
         "--fail-on",
         metavar="RULE",
@@ -169,7 +169,7 @@ def _parser() -> argparse.ArgumentParser:
     def command(
         name: str,
         told: str,
-        parents: Sequence[argparse.ArgumentParser] = (shown, rule),
+        parents: Sequence[arguments.Parser] = (shown, rule),
         epilog: str = EPILOG,
     ) -> argparse.ArgumentParser:
         return commands.add_parser(

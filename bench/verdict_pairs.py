@@ -12,10 +12,10 @@ from pathlib import Path
 from bench.judging.pairs import coverage, pairs_of, shape, spreads
 from bench.judging.process_means import ENOUGH_PROCESSES
 from bench.results.files import collect
-from bench.telling import command_line
+from bench.telling import arguments, command_line
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Print the tables; 2 if the files hold no such pair."""
     parser = arguments.Parser(
         prog="python -m bench.verdict_pairs",
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("results", nargs="+", type=Path, help="result files, or folders of them")
     parser.add_argument("--format", choices=("markdown",), default="markdown")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(words)
     results = collect(options.results)
     for error in results.errors:
         print(f"error: {error}", file=sys.stderr)

@@ -16,12 +16,12 @@ from bench.disk.writing import ResultWriteError, write_bytes
 from bench.judging.rules import RIVAL_TRIALS, TRIALS
 from bench.judging.study import tables
 from bench.judging.study_pictures import pictures
-from bench.telling import command_line
+from bench.telling import arguments, command_line
 
 # The command
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Print the tables and, with ``--output``, draw the pictures; 2 if they cannot be written."""
     parser = arguments.Parser(
         prog="python -m bench.verdict_study",
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=TRIALS,
         help="simulated comparisons for each number (default: %(default)s)",
     )
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(words)
     rival_trials = min(RIVAL_TRIALS, options.trials)
     for title, text in tables(options.trials, rival_trials).items():
         print(f"{title}\n\n{text}\n")

@@ -23,3 +23,4 @@ def _apart_from_the_machine(tmp_path_factory: pytest.TempPathFactory) -> None:
     # What a test starts is no worker of pytest-xdist, which measures nothing.
     for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
         os.environ.pop(name, None)
+    os.environ.pop("COLUMNS", None)  # nor does it write to this terminal

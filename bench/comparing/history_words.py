@@ -6,7 +6,6 @@ in it come from result files, which may come from anywhere: each format makes th
 
 from __future__ import annotations
 
-import functools
 import io
 import math
 import sys
@@ -47,7 +46,7 @@ _HEADINGS = (
     "#",
     "step",
     TIME_INTERVAL,
-    "times as fast",
+    "speed",
     RATIO_INTERVAL,
     "verdict",
     "changed since",
@@ -91,12 +90,14 @@ def show(history: History, kind: str, output: Path | None, *, sessions: bool = F
         sys.stdout.flush()
         return
     else:
-        make = {
-            "markdown": markdown,
-            "csv": comma_separated,
-            "terminal": functools.partial(_plain, sessions=sessions),
-        }[kind]
-        data = make(history).encode("utf-8", "replace")
+        text = (
+            _plain(history, sessions)
+            if kind == "terminal"
+            else markdown(history)
+            if kind == "markdown"
+            else comma_separated(history)
+        )
+        data = text.encode("utf-8", "replace")
     if output is None:
         sys.stdout.write(data.decode())
         sys.stdout.flush()
@@ -164,7 +165,7 @@ def _method(machine: Machine) -> list[str]:
     lines = []
     if any(comparisons):
         lines.append(
-            "times as fast: as in the session before that has the case, with its "
+            "speed: how many times as fast as in the session before with the case, with its "
             f"{100 * VERDICT_CONFIDENCE:g}% interval; above 1, it became faster."
         )
     if any(found is not None and found.allowance for found in comparisons):
@@ -281,7 +282,7 @@ def _terminal(history: History, console: Console, sessions: bool) -> None:
 
 def _overview(machine: Machine, text: Callable[[str, str], Text]) -> Table:
     """A line a case: those that changed last come first, the largest change before the others."""
-    table = _table(("case", "", "now", "times as fast", RATIO_INTERVAL, "verdict"), right=(2, 3))
+    table = _table(("case", "", "now", "speed", RATIO_INTERVAL, "verdict"), right=(2, 3))
     for line in sorted(machine.lines, key=_news):
         last = next((point for point in reversed(line.points) if point.time is not None), None)
         if last is None:

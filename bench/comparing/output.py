@@ -40,7 +40,7 @@ from bench.telling.inert import markdown as escaped
 from bench.telling.marks import RATIO_INTERVAL
 from bench.telling.quantities import seconds
 
-_HEADINGS = ("case", "base", "new", "times as fast", RATIO_INTERVAL, "verdict", "runs")
+_HEADINGS = ("case", "base", "new", "speed", RATIO_INTERVAL, "verdict", "runs")
 _GAP = 2  # blanks between the columns of a terminal's table
 _NARROWEST = 24  # of a case's name, before columns are left out for it
 

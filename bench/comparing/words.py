@@ -50,8 +50,8 @@ def method_lines(report: Report) -> list[str]:
         return []
     percent = f"{100 * VERDICT_CONFIDENCE:g}%"
     lines = [
-        f"times as fast: new as base, with its {percent} interval; above 1, new is faster. "
-        f"SAME: within ±{100 * SAME_WITHIN:g}%."
+        f"speed: how many times as fast new is as base, with its {percent} interval; above 1, new "
+        f"is faster. SAME: within ±{100 * SAME_WITHIN:g}%."
     ]
     hows = Counter(row.comparison.how for row in report.rows)
     lines.extend(f"{count(number, 'case')}: {how}." for how, number in hows.items())

@@ -17,7 +17,7 @@ from bench.machine import devices
 from bench.machine.devices import Nvml
 from bench.machine.facts import Psutil
 
-Answer = TypeVar("_T")
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from bench.disk.fields import printable
-from bench.results.schema import Results
+from bench.results.schema import Measurement, Outcome, Results
 from bench.suites.cases import Case
 
 FILTERS: Mapping[str, Callable[[Case], str]] = {
@@ -37,7 +37,7 @@ def only(results: Results, wanted: Mapping[str, Sequence[str] | None]) -> Result
     asked = {name: names for name, names in wanted.items() if names}
     if not asked:
         return results
-    items = [*results.measurements, *results.outcomes]
+    items: list[Measurement | Outcome] = [*results.measurements, *results.outcomes]
     for name, names in asked.items():
         known = dict.fromkeys(FILTERS[name](item.case) for item in items)
         for each in names:
@@ -64,6 +64,6 @@ def only(results: Results, wanted: Mapping[str, Sequence[str] | None]) -> Result
         for file in results.files
     )
     if not any(file.measurements or file.outcomes for file in files):
-        told = " ".join(f"--{name} {','.join(names)}" for name, names in asked.items())
-        raise NothingThereError(f"{printable(told, 300)}: no case is all of that")
+        all_of_it = " ".join(f"--{name} {','.join(names)}" for name, names in asked.items())
+        raise NothingThereError(f"{printable(all_of_it, 300)}: no case is all of that")
     return replace(results, files=files)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.disk.fields import printable
@@ -79,14 +79,16 @@ def _layers(node: object, where: str, shape: object, depth: int) -> Iterator[Lay
         return
     built, config = node.get("build_config"), node.get("config")
     if isinstance(built, Mapping):
-        shape = built.get("input_shape", built.get("shape", shape))
+        own = built.get("input_shape", built.get("shape"))
+        shape = shape if own is None else own
     kind = node.get("class_name")
     if kind in _LAYERS and isinstance(config, Mapping):
         yield _layer(config, shape, where)
         return
     if kind == "Bidirectional" and isinstance(config, Mapping):
+        # Its layer may be built by itself, or with what is around it.
         for each in _layers(config.get("layer"), where, shape, depth + 1):
-            yield Layer(each.name, each.input_size, each.units, each.dtype, bidirectional=True)
+            yield replace(each, bidirectional=True)
         return
     for each in node.values():
         yield from _layers(each, where, None, depth + 1)

@@ -24,8 +24,9 @@ import pytest
 
 from bench import results
 from tests.attack import attack_kills, made_results
-from tests.attack.commands import COMMANDS, ROOT, Command, Ended, start, wrong_end
+from tests.attack.commands import COMMANDS, Command, Ended, start, wrong_end
 from tests.attack.trials import PATIENCE, Attack
+from tests.places import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="its files are of other kinds")
 

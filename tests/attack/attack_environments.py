@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.attack import made_results
-from tests.attack.commands import COMMANDS, ROOT, Command, start, wrong_end
+from tests.attack.commands import COMMANDS, Command, start, wrong_end
 from tests.attack.trials import Attack
+from tests.places import ROOT
 
 KIND = "environments"
 TRIALS = 200

@@ -8,11 +8,10 @@ from typing import Any
 
 from bench import results
 from bench.results import maps
-from tests.attack.commands import OLDER, ROOT
+from tests.attack.commands import OLDER
 from tests.bench.made_windows import Cost, write_learning, write_windows
 from tests.payloads import Documents, Texts, replaced
-
-GOLDEN = ROOT / "tests" / "bench" / "golden"
+from tests.places import GOLDEN
 
 COSTS = {
     "while_loop": Cost(2e-3, 4e-4),

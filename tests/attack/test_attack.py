@@ -27,6 +27,7 @@ from tests.attack.outputs import JUDGES
 from tests.attack.trials import Attack
 from tests.bench.mutations import BYTES, changed_bytes, changed_json
 from tests.hostile.place import Place
+from tests.places import ROOT
 
 GOLDEN = attack_mutations.GOLDEN
 
@@ -56,7 +57,7 @@ def test_a_seed_draws_the_same_trials_again() -> None:
 
 
 def test_only_its_own_environment_of_tox_finds_the_attack() -> None:
-    root = commands.ROOT
+    root = ROOT
     settings = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
     files = [path.name for path in Path(__file__).parent.glob("attack_*.py")]
     assert len(files) == 6
@@ -89,7 +90,7 @@ def test_what_is_missing_or_left_over_in_the_end_is_reported(tmp_path: Path) -> 
 
 WRITING = """
 import sys
-from bench.result_writer import LineFile
+from bench.disk.writing import LineFile
 with LineFile(sys.argv[2]) as file:
     file.append({"schema": 1})
     for case in "ab":

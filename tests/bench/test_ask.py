@@ -83,7 +83,7 @@ def test_what_is_not_at_hand_is_measured_into_the_results_folder_and_then_answer
 def test_no_answer_is_an_exit_code_of_its_own(
     here: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = subprocess.CompletedProcess([], 0)
+    done: subprocess.CompletedProcess[str] = subprocess.CompletedProcess([], 0)
     monkeypatch.setattr(subprocess, "run", lambda *given, **more: done)
     assert ask.main(SHAPE) == 1
     assert "No answer" in capsys.readouterr().out

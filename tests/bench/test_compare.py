@@ -29,7 +29,6 @@ from bench.comparing import (
 )
 from bench.judging.basis import Pairing
 from bench.judging.verdict import Verdict
-from bench.results import files
 from bench.results.schema import Measurement, Outcome, Reason, Results, Run
 from bench.suites.cases import Case
 from bench.telling.command_line import UsageError
@@ -185,10 +184,10 @@ def disturbed(results: Results, number: int) -> Results:
     """The same, but the machine was busy in so many of the processes."""
     spoilt = {
         run: replace(item, valid=False, reasons=(BUSY,))
-        for run, item in enumerate(files.measurements)
+        for run, item in enumerate(results.measurements)
         if run < number
     }
-    return gather(*(spoilt.get(n, item) for n, item in enumerate(files.measurements)))
+    return gather(*(spoilt.get(n, item) for n, item in enumerate(results.measurements)))
 
 
 @pytest.mark.parametrize(("number", "invalid"), [(1, False), (2, True)])
@@ -669,7 +668,7 @@ def test_the_table_fits_100_columns_and_shows_every_column(
     assert max(map(len, lines)) <= 100
     heading = next(line for line in lines if line.startswith("case"))
     assert heading.split() == [
-        *("case", "base", "new", "ratio", "99.5%", "interval", "verdict", "runs")
+        *("case", "base", "new", "speed", "99.5%", "interval", "verdict", "runs")
     ]
     row = next(line for line in lines if line.startswith("keras"))
     assert row.split()[-3:] == ["UNCLEAR", "(INVALID)", "1*"]
@@ -687,7 +686,7 @@ def test_a_narrow_terminal_keeps_the_case_the_interval_and_the_verdict(
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= width
     heading = next(line for line in lines if line.startswith("case"))
-    assert {"case", "ratio", "interval", "verdict"} <= set(heading.split())
+    assert {"case", "speed", "interval", "verdict"} <= set(heading.split())
     assert next(line for line in lines if "SLOWER" in line).split().count("SLOWER") == 1
     assert not [line for line in lines if "…" in line]
 
@@ -885,7 +884,7 @@ def test_outside_of_github_actions_there_are_no_annotations(
 # Starting
 
 
-@pytest.mark.parametrize("module", ["bench.compare", "bench.compare_output"])
+@pytest.mark.parametrize("module", ["bench.compare", "bench.comparing.output"])
 def test_the_command_imports_no_framework_and_no_slow_library(module: str) -> None:
     slow = ("tensorflow", "torch", "jax", "keras", "pandas", "scipy.stats", "matplotlib")
     code = f"import sys, {module}; print([n for n in {slow!r} if n in sys.modules])"

@@ -200,14 +200,14 @@ def test_a_sparkline_shows_a_jump_and_no_noise() -> None:
 
 def test_a_narrow_terminal_has_what_changed_below_the_table() -> None:
     out = io.StringIO()
-    history_words._terminal(build(upgrade()), Console(file=out, width=60))
+    history_words._terminal(build(upgrade()), Console(file=out, width=60), sessions=True)
     lines = out.getvalue().splitlines()
     assert all(cell_len(line) <= 60 for line in lines)
     text = " ".join(out.getvalue().split())
     assert "#2 changed since: ▲ tensorflow 2.20.0 → 2.21.0" in text
     assert "SLOWER" in text
     wide = io.StringIO()
-    history_words._terminal(build(upgrade()), Console(file=wide, width=120))
+    history_words._terminal(build(upgrade()), Console(file=wide, width=120), sessions=True)
     assert "changed since" in wide.getvalue()
     assert "#2 changed since" not in wide.getvalue()
 
@@ -320,7 +320,7 @@ def test_text_from_a_file_stays_text(tmp_path: Path) -> None:
     hostile = Case(name, LSTMSpec(4, 8), Workload(8, 10), "cpu:\x1b]52;\x07\ud800")
     items = [*session(1, {hostile: 1.0}), *session(2, {hostile: 1.0}, tensorflow="<i>|$x$")]
     found = build(gather(*items))
-    plain = history_words._plain(found)
+    plain = history_words._plain(found, sessions=True)
     assert "[red]x[/]" in plain
     assert "\x1b" not in plain
     text = history_words.markdown(found)
@@ -335,7 +335,7 @@ def test_text_from_a_file_stays_text(tmp_path: Path) -> None:
 def test_the_command_imports_no_framework_and_no_slow_library() -> None:
     slow = ("tensorflow", "torch", "jax", "keras", "pandas", "scipy.stats", "matplotlib")
     code = (
-        "import sys, bench.history, bench.history_output, bench.drawing;"
+        "import sys, bench.history, bench.comparing.history_words, bench.telling.drawing;"
         f"print([n for n in {slow!r} if n in sys.modules])"
     )
     out = subprocess.run(

@@ -420,13 +420,14 @@ def test_a_disk_that_fills_up_ends_the_run_in_one_line_with_what_was_finished(
     (project.folder / "packages" / "full.py").write_text(
         textwrap.dedent(
             """
-            from bench import result_writer
-            append = result_writer.Journal._append
+            from bench.disk.writing import ResultWriteError
+            from bench.results.journal import Journal
+            append = Journal._append
             def full(self, line):
                 if line.get("benchmark", {}).get("name", "").startswith("test_truncation"):
-                    raise result_writer.ResultWriteError("the disk is full")
+                    raise ResultWriteError("the disk is full")
                 append(self, line)
-            result_writer.Journal._append = full
+            Journal._append = full
             """
         )
     )
@@ -442,9 +443,9 @@ def test_what_the_reader_would_refuse_is_a_failure_and_in_no_file(project: Proje
     (project.folder / "packages" / "odd.py").write_text(
         textwrap.dedent(
             """
-            from bench import measure
-            whole = measure.Measured.to_extra
-            measure.Measured.to_extra = lambda *all: whole(*all) | {"steady": "perhaps"}
+            from bench.measuring.outcomes import Measured
+            whole = Measured.to_extra
+            Measured.to_extra = lambda *all: whole(*all) | {"steady": "perhaps"}
             """
         )
     )
@@ -782,7 +783,7 @@ def test_the_plugin_imports_no_numpy_where_there_is_nothing_to_measure(project: 
     other.mkdir()
     (other / "test_own.py").write_text(
         "import sys\n\ndef test_own():\n    assert 'bench.plugin' in sys.modules\n"
-        "    assert not {'numpy', 'bench.cases', 'lstm_impl'} & set(sys.modules)\n"
+        "    assert not {'numpy', 'bench.suites.cases', 'lstm_impl'} & set(sys.modules)\n"
     )
     done = project.run("-p", "bench.plugin", "-p", "no:hypothesispytest", where=other)
     assert done.code == 0, done.out

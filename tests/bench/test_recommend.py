@@ -452,7 +452,7 @@ def test_one_process_says_that_its_interval_is_its_own(
 
 def test_no_framework_is_imported_to_answer() -> None:
     code = (
-        "import sys, bench.recommend, bench.recommend_suite\n"
+        "import sys, bench.recommend, bench.windows.suite_text\n"
         "print([n for n in ('tensorflow', 'torch', 'jax', 'pandas', 'matplotlib', 'scipy.stats')"
         " if n in sys.modules])"
     )

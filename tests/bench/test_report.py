@@ -534,7 +534,7 @@ def test_the_machine_and_the_method_are_told() -> None:
     assert heading(section) == "quick on host · 2025-01-31 12:01 UTC · 1 process"
     assert machine(section) == [("CPU", "A CPU, 2 cores"), ("Libraries", "keras 3")]
     told = " ".join(method(section))
-    assert "vs keras: time over keras's time" in told
+    assert "vs keras: how many times as fast" in told
     assert "1 process: the interval of a time is of its own samples" in told
     assert "nothing of other processes, whose medians were seen to spread by 3% to 29%" in told
     assert "the intervals of ratios allow for" in told
@@ -601,7 +601,7 @@ def test_few_backends_stand_side_by_side(few: Report) -> None:
     assert re.search(r"sequences/s +180 +94\.3\n", text)
     assert re.search(r"timesteps/s +1,800 +943\n", text)
     assert re.search(r"first result +1\.75 s +1\.75 s\n", text)
-    assert re.search(r"vs keras +1 baseline +1\.91 SLOWER\n", text)
+    assert re.search(r"vs keras +1× baseline +0\.52× SLOWER\n", text)
     assert re.search(r"window 5 +per timestep +4\.14 ms\n", text)
     assert re.search(r"trust +INVALID\n", text)
 
@@ -649,19 +649,24 @@ def test_one_backend_alone_has_no_bar(few: Report) -> None:
 
 def test_bars_give_way_to_numbers_where_there_is_no_room(few: Report) -> None:
     assert "█" not in as_text(few, 36)
-    assert "1.91 SLOWER" in as_text(few, 36)
+    assert "0.52× SLOWER" in as_text(few, 36)
 
 
 def test_a_narrow_terminal_keeps_time_ratio_and_verdict(few: Report) -> None:
-    text = as_text(few, 44)
-    assert re.search(r"while_loop +21\.2 ms +1\.91 SLOWER +█+\n", text)
+    text = as_text(few, 45)
+    assert re.search(r"while_loop +21\.2 ms +0\.52× SLOWER +█+\n", text)
     assert "sequences/s" not in text.split("cpu, inference\n")[1].split("★ FASTER")[0]
 
 
-def test_the_sentences_come_before_the_tables(few: Report) -> None:
+def test_what_is_decided_comes_before_the_tables_and_the_findings_after(few: Report) -> None:
     text = as_text(few)
-    assert text.index("keras is the fastest") < text.index("median")
-    assert text.index("FAILED: 1 case (swapped_gates on cpu)") < text.index("median")
+    before, _, after = text.partition("median")
+    assert "- cpu, inference: use keras." in before
+    assert "warnings below, under Findings" in before
+    assert 1 < before.count("\n- ") + before.count("\n! ") <= 3
+    findings = after[after.index("\nFindings\n") :]
+    assert "keras is the fastest" in findings
+    assert "FAILED: 1 case (swapped_gates on cpu)" in findings
 
 
 def colours(report: Report, **settings: bool) -> str:
@@ -731,10 +736,10 @@ def test_markdown_has_a_line_a_case_and_the_same_sentences(few: Report) -> None:
     assert lines[head].startswith("| shape | backend | median |")
     assert lines[head + 2] == (
         "| batch 2 × 10 steps, 3 in, 4 hidden `b2-t10-i3-h4` | **`keras`** ★ | **11.1 ms** | "
-        "8.48–14.5 | 180 | 1,800 | 1.75 s | 1 baseline |"
+        "8.48–14.5 | 180 | 1,800 | 1.75 s | 1× baseline |"
     )
     assert lines[head + 3] == (
-        "|  | `while_loop` | 21.2 ms | 16.2–27.8 | 94.3 | 943 | 1.75 s | 1.91 SLOWER |"
+        "|  | `while_loop` | 21.2 ms | 16.2–27.8 | 94.3 | 943 | 1.75 s | 0.52× SLOWER |"
     )
 
 

@@ -527,14 +527,6 @@ def test_the_suites_are_listed_with_a_line_each(
     assert any("what a truncation window costs" in line for line in lines)
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("90s", 90), ("10m", 600), ("1h30m", 5400), ("45", 45), ("0.5m", 30), ("1h1m1s", 3661)],
-)
-def test_times_are_read_as_they_are_written(text: str, seconds: float) -> None:
-    assert run._time(text) == seconds
-
-
 def test_every_exit_code_is_in_the_help_and_in_the_docs() -> None:
     codes = [MEASURED, FAILED, BAD_INPUT, UNWRITABLE, HELD, INCOMPLETE]
     docs = (ROOT / "docs" / "running.md").read_text()

@@ -611,7 +611,7 @@ def test_without_any_of_ones_own_the_reference_is_shown(
 
 def test_no_framework_is_imported_to_read_results() -> None:
     code = (
-        "import sys, bench.truncation, bench.truncation_output, bench.truncation_picture\n"
+        "import sys, bench.truncation, bench.windows.sheets, bench.windows.picture\n"
         "print([n for n in ('tensorflow', 'torch', 'jax', 'pandas', 'matplotlib', 'scipy.stats')"
         " if n in sys.modules])"
     )

@@ -199,9 +199,9 @@ def test_the_terminal_draws_the_line_and_leaves_blanks(
     lines = capsys.readouterr().out.splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("gpu:0 over cpu, keras"))
     rows = [line.split() for line in lines[start + 3 : start + 6]]
-    assert rows[0][:7] == ["1", "3.000", "S", "1.500", "S", "┃0.333", "F"]
-    assert rows[1][:5] == ["8", "1.500", "S", "┃0.333", "F"]
-    assert rows[2][:3] == ["64", "0.333", "F"]
+    assert rows[0][:7] == ["1", "0.333", "S", "0.667", "S", "┃3.000", "F"]
+    assert rows[1][:5] == ["8", "0.667", "S", "┃3.000", "F"]
+    assert rows[2][:3] == ["64", "3.000", "F"]
     assert "32, the narrowest measured" in lines[start + 5]
     assert max(map(len, lines)) <= 100
 
@@ -210,8 +210,8 @@ def test_markdown_has_the_map_with_the_cells_that_are_won_in_bold(folder: str) -
     assert compare.main(["devices", folder, "--format", "markdown", "--output", "a.md"]) == 0
     text = Path("a.md").read_text(encoding="utf-8")
     assert "| batch \\ hidden | 32 | 128 | 512 | wins from hidden size |" in text
-    assert "| 1 | 3.000 S | 1.500 S | **0.333 F** | 512 (128: SLOWER) |" in text
-    assert "| 64 | **0.333 F** |  |  | 32, the narrowest measured |" in text
+    assert "| 1 | 0.333 S | 0.667 S | **3.000 F** | 512 (128: SLOWER) |" in text
+    assert "| 64 | **3.000 F** |  |  | 32, the narrowest measured |" in text
 
 
 def test_json_and_csv_have_every_cell(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -228,8 +228,8 @@ def test_the_picture_has_a_tile_for_each_measured_shape_and_no_other(folder: str
     assert compare.main(["devices", folder, "--format", "svg", "--output", "a.svg"]) == 0
     found = ET.parse("a.svg").iter("{http://www.w3.org/2000/svg}text")
     words = ["".join(each.itertext()).strip() for each in found]
-    assert words.count("0.333 F") == 3
-    assert words.count("1.500 S") == 2
+    assert words.count("3.000 F") == 3
+    assert words.count("0.667 S") == 2
     assert sum(word.endswith((" F", " S")) for word in words) == len(STEPS)
     assert "gpu:0 over cpu, keras" in words
 

@@ -21,7 +21,7 @@ from tests.places import ROOT
 
 WRITING = """
 import sys
-from bench.result_writer import LineFile, ResultWriteError
+from bench.disk.writing import LineFile, ResultWriteError
 file = LineFile(sys.argv[1])
 file.append({"a": 1})
 print("ready", flush=True)
@@ -171,7 +171,7 @@ def test_a_token_tells_whether_its_process_lives() -> None:
 
 FORKING = """
 import os, sys
-from bench.result_writer import LineFile, ResultWriteError
+from bench.disk.writing import LineFile, ResultWriteError
 with LineFile(sys.argv[1]) as file:
     file.append({"a": 1})
     child = os.fork()

@@ -84,7 +84,7 @@ def test_a_stream_that_leads_to_a_file_keeps_what_others_write(tmp_path: Path, n
     if not Path(name).exists():
         pytest.skip(f"no {name} here")
     code = (
-        "import sys; from bench.result_writer import write_bytes\n"
+        "import sys; from bench.disk.writing import write_bytes\n"
         f"print('before', flush=True); write_bytes({name!r}, b'written\\n')"
     )
     with (tmp_path / "a.txt").open("a") as file:
@@ -194,13 +194,13 @@ def test_only_what_is_surely_left_over_is_cleared(tmp_path: Path) -> None:
 
 KILLED = """
 import os, signal
-from bench import result_writer
-real = result_writer._write_all
+from bench.disk import writing
+real = writing._write_all
 def half(file, data):
     real(file, data[:10])
     os.kill(os.getpid(), signal.SIGKILL)
-result_writer._write_all = half
-result_writer.write_bytes("a.json", b"x" * 1000)
+writing._write_all = half
+writing.write_bytes("a.json", b"x" * 1000)
 """
 
 

@@ -229,7 +229,7 @@ def test_this_machine_can_be_asked() -> None:
 
 def test_asking_imports_no_framework() -> None:
     code = (
-        "import sys; from bench import devices; devices.available();"
+        "import sys; from bench.machine import devices; devices.available();"
         "print(sorted({'tensorflow', 'torch', 'jax', 'numpy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -315,7 +315,7 @@ def test_a_half_imported_tensorflow_does_no_harm(tmp_path: Path) -> None:
 
 def test_no_framework_is_imported_to_read_the_machine() -> None:
     code = (
-        "import sys; from bench import environment; environment.read();"
+        "import sys; from bench.machine import environment; environment.read();"
         "print(sorted({'tensorflow', 'torch', 'jax'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

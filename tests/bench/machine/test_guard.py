@@ -188,7 +188,7 @@ def test_a_step_that_warns_in_each_call_is_heard_once_for_each_use_of_it() -> No
 
 FORKED = """
 import os, sys
-from bench.guard import Guard
+from bench.machine.guard import Guard
 try:
     with Guard():
         child = os.fork()

@@ -127,7 +127,7 @@ def test_a_strategy_that_cannot_be_imported_is_a_problem_and_hides_no_other(
 
 def test_nothing_asked_here_imports_a_framework() -> None:
     code = (
-        "import sys, bench.survey\n"
+        "import sys, bench.machine.survey\n"
         "print([n for n in ('tensorflow', 'torch', 'jax', 'keras') if n in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -433,8 +433,8 @@ def children(process: int) -> list[int]:
 def test_the_server_and_its_child_end_with_whoever_started_them(backends: Path) -> None:
     code = (
         "import sys\n"
-        "from bench.memory import Server\n"
-        "from bench.cases import Case\n"
+        "from bench.measuring.memory import Server\n"
+        "from bench.suites.cases import Case\n"
         "from lstm_impl import LSTMSpec, Workload\n"
         "server = Server('told')\n"
         "print(server.process, flush=True)\n"
@@ -556,7 +556,7 @@ def test_tensorflows_memory_is_measured_in_a_fork_of_its_server(
 
 def test_importing_it_imports_no_framework() -> None:
     code = (
-        "import sys, bench.memory\n"
+        "import sys, bench.measuring.memory\n"
         "bad = {'tensorflow', 'torch', 'jax', 'keras', 'onnxruntime'} & set(sys.modules)\n"
         "sys.exit(f'imported {bad}' if bad else 0)"
     )

@@ -60,7 +60,7 @@ def test_of_much_the_beginning_and_the_end_are_kept(output: Output) -> None:
 MEASURED = """
 import os
 import psutil
-from bench.output import Output
+from bench.measuring.output import Output
 
 def peak(process):
     # Not getrusage: that of a process begins with the size of whoever started it.
@@ -136,7 +136,7 @@ def test_without_a_keeper_printing_goes_nowhere(
 
 ENDED = """
 import os
-from bench.output import Output
+from bench.measuring.output import Output
 output = Output()
 output.__enter__()
 assert output._keeper is not None

@@ -196,7 +196,7 @@ def test_tests_leave_the_user_s_own_file_alone() -> None:
 SAVES = """
 import sys
 from pathlib import Path
-from bench.roofs_seen import RoofsSeen
+from bench.measuring.roofs_seen import RoofsSeen
 for number in range(40):
     seen = RoofsSeen(Path(sys.argv[1]), lambda: 0.0)
     seen.add("here", ("matmul", number), f"{sys.argv[2]} 1", 1.0, "it")

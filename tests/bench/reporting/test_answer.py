@@ -27,7 +27,7 @@ def section(times: Mapping[str, float]) -> Section:
 def test_the_fastest_is_named_with_its_time_its_ratio_and_the_next() -> None:
     use, where = answer(section({"keras": 2e-3, "while_loop": 1e-3, "torch": 1.25e-3}))
     assert use.startswith("Use while_loop, 1.00 ms a step (")
-    assert "2.0 times as fast as keras (" in use
+    assert "2.00 times as fast as keras (" in use
     assert "1.25 times as fast as torch, the next (" in use
     assert use.count("FASTER") == 2
     assert where == "From 6 processes on laptop, 2025-01-01 00:00 UTC."
@@ -36,7 +36,7 @@ def test_the_fastest_is_named_with_its_time_its_ratio_and_the_next() -> None:
 def test_where_the_baseline_is_the_fastest_it_is_held_against_the_next() -> None:
     use, _ = answer(section({"keras": 1e-3, "while_loop": 1.5e-3}))
     assert use.startswith("Use keras, ")
-    assert "1.5 times as fast as while_loop, the next" in use
+    assert "1.50 times as fast as while_loop, the next" in use
 
 
 def test_who_cannot_be_told_apart_is_not_told_to_be_used() -> None:

@@ -694,7 +694,7 @@ def test_a_file_is_readable_for_whom_the_user_allows(tmp_path: Path) -> None:
 
 KILLED = """
 import json, sys
-from bench.results import Journal
+from bench.results.journal import Journal
 golden = json.load(open(sys.argv[2]))
 with Journal(sys.argv[1]) as journal:
     journal.start(golden["lstm"]["run"])

@@ -50,6 +50,7 @@ def test_every_lstm_is_found_in_its_order_nested_models_and_both_directions(tmp_
     ]
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_keras_itself_writes_such_a_file(tmp_path: Path) -> None:
     keras = pytest.importorskip("keras")
     pytest.importorskip("tensorflow")

@@ -1008,8 +1008,9 @@ def test_a_worker_does_not_take_the_journal_of_another_process_for_its_own(tmp_p
 DRIVER = """\
 import sys
 from pathlib import Path
-from bench.manager import LocalExecutor, Manager, settle_all
-from bench.session import load
+from bench.running.workers import LocalExecutor, settle_all
+from bench.running.manager import Manager
+from bench.running.session import load
 
 class Executor(LocalExecutor):
     def _command(self, work, listing):
@@ -1034,8 +1035,8 @@ import json, sys, time, uuid
 from pathlib import Path
 sys.path.insert(0, sys.argv[0].rpartition("/")[0])
 from bench import results
-from bench.cases import Case
-from bench.results import Journal
+from bench.suites.cases import Case
+from bench.results.journal import Journal
 from entries import entry_of, run_of
 
 listing, folder, session, number = sys.argv[1:]
@@ -1074,8 +1075,8 @@ def test_killing_manager_or_worker_at_any_moment_loses_no_finished_case(tmp_path
     (tmp_path / "driver.py").write_text(DRIVER)
     (tmp_path / "worker.py").write_text(WORKER)
     (tmp_path / "entries.py").write_text(
-        "from datetime import UTC, datetime\nfrom bench.cases import Case\n"
-        "from bench.result_schema import Run\n"
+        "from datetime import UTC, datetime\nfrom bench.suites.cases import Case\n"
+        "from bench.results.schema import Run\n"
         + inspect.getsource(entry_of)
         + textwrap.dedent("""
             def run_of(identity, session):

@@ -24,11 +24,12 @@ def test_a_letter_that_the_terminal_has_not_becomes_a_question_mark(
 
 
 LINES = (
-    "from bench.command_line import end\n"
+    "from bench.telling.command_line import end\n"
     "end(lambda: [print('a line') for _ in range(100_000)] and 1)"
 )
 RICH = (
-    "from bench.command_line import end\nfrom rich.console import Console\nconsole = Console()\n"
+    "from bench.telling.command_line import end\nfrom rich.console import Console\n"
+    "console = Console()\n"
     "end(lambda: [console.print('a line') for _ in range(20_000)] and 1)"
 )
 
@@ -65,7 +66,7 @@ def test_a_full_disk_is_one_line_and_no_answer(program: str) -> None:
 
 
 def test_a_closed_output_is_told_before_anything_is_done() -> None:
-    program = "from bench.command_line import end\nend(lambda: 1 / 0)"
+    program = "from bench.telling.command_line import end\nend(lambda: 1 / 0)"
     code, _, errors = ended(program, ">&-")
     assert code == 2
     assert errors.startswith("error: standard output is closed; ")
@@ -75,14 +76,14 @@ def test_a_closed_output_is_told_before_anything_is_done() -> None:
 @pytest.mark.parametrize("width", ["0", "-3", "", "wide", "5"])
 def test_a_terminal_without_a_width_is_one_of_the_usual_width(width: str) -> None:
     program = (
-        "from bench.command_line import end\nfrom rich.console import Console\n"
+        "from bench.telling.command_line import end\nfrom rich.console import Console\n"
         "end(lambda: Console().print('some words') or 7)"
     )
     assert ended(program, "", COLUMNS=width) == (7, "some words\n", "")
 
 
 def test_the_commands_own_code_is_the_process_s() -> None:
-    program = "from bench.command_line import end\nend(lambda: 3)"
+    program = "from bench.telling.command_line import end\nend(lambda: 3)"
     assert ended(program, "") == (3, "", "")
 
 

@@ -69,7 +69,7 @@ def test_what_is_no_window_or_no_peak_is_named(
 
 def test_reading_needs_no_framework_and_no_table_library() -> None:
     code = (
-        "import sys, bench.memory_slope\n"
+        "import sys, bench.windows.memory_slope\n"
         "bad = {'tensorflow', 'torch', 'jax', 'pandas', 'scipy.stats'} & set(sys.modules)\n"
         "sys.exit(f'imported {bad}' if bad else 0)"
     )

@@ -1,0 +1,78 @@
+"""What stands on a command line: one way to write names, numbers, times and shares."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.telling import arguments
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("10m", 600), ("1h30m", 5400), ("45", 45), ("0.5m", 30), ("1h1m1s", 3661)],
+)
+def test_times_are_read_as_they_are_written(text: str, seconds: float) -> None:
+    assert arguments.seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["a,b", "a b", " a, b ", "a,,b", "a\tb,"])
+def test_names_are_separated_by_commas_or_blanks(text: str) -> None:
+    assert arguments.names(text) == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "told"),
+    [
+        (arguments.names, " , ", "expected at least one name"),
+        (arguments.seconds, "soon", "is no time; write 90s, 10m or 1h30m"),
+        (arguments.seconds, "0", "is no time"),
+        (arguments.seconds, "-5s", "is no time"),
+        (arguments.seconds, "9" * 400, "is no time"),
+        (arguments.percentage, "0", "is no percentage from 0 to 100"),
+        (arguments.percentage, "nan", "is no percentage"),
+        (arguments.share, "1.1", "is no number from 0 to 1"),
+        (arguments.whole(1), "0", "is no whole number of at least 1"),
+        (arguments.whole(1, 9), "10", "is no whole number from 1 to 9"),
+        (arguments.whole(0), "-1", "is no whole number"),
+        (arguments.whole(0), "\u0663", "is no whole number"),  # a digit, but no ASCII one
+        (arguments.wholes, "1,x", "expected integers, as in 3,5,10"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_a_line(
+    kind: Callable[[str], object], text: str, told: str
+) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=told):
+        kind(text)
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    for kind in (
+        arguments.names,
+        arguments.seconds,
+        arguments.percentage,
+        arguments.share,
+        arguments.whole(0),
+        arguments.wholes,
+    ):
+        with contextlib.suppress(argparse.ArgumentTypeError):
+            kind(text)
+
+
+def test_a_parser_says_what_is_wrong_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = arguments.Parser(prog="python -m bench.x")
+    parser.add_argument("--n", type=arguments.whole(1))
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args(["--n", "\x1b[31m0"])
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: argument --n: ")
+    assert told.endswith("; see --help\n")
+    assert told.count("\n") == 1
+    assert "\x1b" not in told
