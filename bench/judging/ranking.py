@@ -172,10 +172,10 @@ def _setup(items: Sequence[Measurement]) -> dict[str, float | None]:
     found: dict[str, float | None] = {}
     for key in ("build_s", "trace_s", "compile_s", "first_call_s"):
         values = [value for item in items if (value := item.setup.get(key)) is not None]
-        # Compiling is a difference of two times, which old files hold even where noise turned it
-        # under zero: then it is not known.
-        possible = [value for value in values if value >= 0]
-        found[key] = _median(possible) if possible else None
+        middle = _median(values) if values else None
+        # Compiling is a difference of two times, which noise can turn under zero: then it is not
+        # known. Each process counts all the same, or the middle of those above would be too high.
+        found[key] = None if middle is None or middle < 0 else middle
     return found
 
 

@@ -58,13 +58,14 @@ def decision(table: Table) -> str:
         parts.append(
             f", at {led} of {count(places, noun)}" if led < places else f", at all {places} {noun}s"
         )
+    sure = sum(group[0].fastest for group in groups)
+    if sure < led and places > 1:
+        parts.append(f", FASTER than all others at {sure} of these")
+    elif sure < led:
+        parts.append(f"; not told apart from {name(groups[0][1].case.backend)}, the next")
     others = [f"{name(each)} at {number}" for each, number in counts.most_common()[1:]]
     if others:
         parts.append(f"; {listed(others, 3)}")
-    sure = sum(group[0].fastest for group in groups)
-    if sure < led:
-        told = f"FASTER than all others at {sure} of these {led}"
-        parts.append(f" ({told if places > 1 else 'not told apart from the next'})")
     return f"{start}{''.join(parts)}."
 
 
