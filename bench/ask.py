@@ -126,8 +126,9 @@ def _ask(question: Question, options: argparse.Namespace, console: Console, told
         where = "in these results" if options.paths else "here; the lines above say why"
         console.print(f"No answer: two backends with a time at {question.name} are not {where}.")
         return NOT_ANSWERED
-    terminal_brief.draw(section, console, rows=len(section.rows))
-    console.print()
+    if not options.brief:
+        terminal_brief.draw(section, console, rows=len(section.rows))
+        console.print()
     for line in answer(section):
         console.print(textwrap.fill(line, console.width), style="bold", soft_wrap=True)
     return ANSWERED
@@ -206,6 +207,7 @@ def _parser() -> argparse.ArgumentParser:
         default=BUDGET,
     )
     add("processes", "N", "so many, whatever the intervals", type=arguments.whole(1, 10_000))
+    parser.add_argument("--brief", action="store_true", help="only the answer, without its table")
     parser.add_argument("--again", action="store_true", help="measure, whatever is at hand")
     return parser
 

@@ -6,6 +6,8 @@ module knows the report's rows and plain strings.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bench.judging.ratios import Comparison
 from bench.judging.rows import Row, Section
 from bench.judging.verdict import Verdict
@@ -13,16 +15,25 @@ from bench.telling.headings import name
 from bench.telling.inert import clean
 from bench.telling.quantities import count, listed, seconds, seconds_range, times_as, times_bounds
 from bench.telling.verdict_words import verdict_words
+from lstm_impl import UnsupportedError, get_backend
+
+FRAMEWORKS = {"tensorflow": "TensorFlow", "torch": "PyTorch", "jax": "JAX", "flax": "Flax"}
+"""As they write themselves."""
 
 
 def answer(section: Section) -> list[str]:
     """What to use, how much faster it is and how sure that is; then where it was measured.
+
+    Where another framework's is the fastest, the best of the baseline's own stands beside it.
 
     section: of one amount of work, with two rows or more that have a time.
     """
     ranked = [row for row in section.rows if row.measured]
     first, second = ranked[0], ranked[1]
     lines = [_use(first, second, section.baseline)]
+    inside = _inside(ranked, section.baseline)
+    if inside is not None:
+        lines.append(inside)
     doubts = [*map(str, (*first.validity.invalid, *first.ratio_doubts))]
     if doubts:
         lines.append(f"Do not rely on it yet: {listed([clean(each) for each in doubts], 2)}.")
@@ -54,6 +65,28 @@ def _use(first: Row, second: Row, baseline: str) -> str:
     ]
     beside = f", not told apart from {listed(alike)}" if alike else ""
     return f"{who} has the shortest times, {cost}{beside}{told}."
+
+
+def _inside(ranked: Sequence[Row], baseline: str) -> str | None:
+    """The best of the baseline's framework, if another framework's is the fastest."""
+    home = _framework(baseline)
+    if not home or _framework(ranked[0].case.backend) == home:
+        return None
+    best = next(row for row in ranked if _framework(row.case.backend) == home)
+    if best.to_baseline is None:
+        return (
+            f"Inside {FRAMEWORKS.get(home, home)}: {name(baseline)} itself, {seconds(best.time)}."
+        )
+    told = f"{name(best.case.backend)}, {seconds(best.time)}"
+    return f"Inside {FRAMEWORKS.get(home, home)}: {told}, {_versus(best.to_baseline, baseline)}."
+
+
+def _framework(backend: str) -> str:
+    """Whose a backend is; empty for one of a package that is not here."""
+    try:
+        return get_backend(backend).framework
+    except UnsupportedError:
+        return ""
 
 
 def _versus(found: Comparison, other: str, apposition: str = "") -> str:

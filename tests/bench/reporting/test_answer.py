@@ -46,6 +46,17 @@ def test_who_cannot_be_told_apart_is_not_told_to_be_used() -> None:
     assert "Use" not in use
 
 
+def test_the_best_inside_the_baseline_s_framework_is_told_beside_another_s() -> None:
+    use, inside, _ = answer(section({"keras": 2e-3, "while_loop": 1e-3, "torch": 0.5e-3}))
+    assert use.startswith("Use torch, ")
+    assert inside.startswith(
+        "Inside TensorFlow: while_loop, 1.00 ms, 2.00 times as fast as keras ("
+    )
+    _, inside, _ = answer(section({"keras": 2e-3, "torch": 0.5e-3}))
+    assert inside == "Inside TensorFlow: keras itself, 2.00 ms."
+    assert len(answer(section({"keras": 2e-3, "of_another_package": 0.5e-3}))) == 3
+
+
 def test_a_doubtful_time_says_so() -> None:
     during = run("a")
     (only,) = build(
