@@ -84,21 +84,14 @@ def arrows() -> set[tuple[str, str]]:
 
 
 def as_markdown() -> str:
-    """The diagram, then a line a room: its subject, how many modules and lines it has."""
+    """The diagram, then a line a room with its subject."""
     known = modules()
     lines = ["```mermaid", "flowchart TD"]
     lines += [f"    {upper} --> {lower}" for upper, lower in sorted(arrows())]
-    lines += ["```", "", "| room | what it is about | modules | lines |", "|---|---|---:|---:|"]
+    lines += ["```", "", "| room | what it is about |", "|---|---|"]
     for name in (each for floor in reversed(FLOORS) for each in floor):
-        texts = [
-            path.read_text(encoding="utf-8")
-            for module, path in known.items()
-            if room(module) == name
-        ]
         told = ast.get_docstring(ast.parse(known[f"bench.{name}"].read_text(encoding="utf-8")))
-        subject = (told or "").partition("\n")[0]
-        total = sum(text.count("\n") for text in texts)
-        lines.append(f"| `{name}` | {subject} | {len(texts)} | {total:,} |")
+        lines.append(f"| `{name}` | {(told or '').partition(chr(10))[0]} |")
     return "\n".join(lines)
 
 

@@ -17,8 +17,7 @@ from rich.console import Console
 
 import lstm_impl
 from bench import echo
-from bench.windows.learning import echo_animation, echo_picture, echo_run, progress
-from bench.windows.learning import logs as logs_module
+from bench.windows.learning import echo_animation, echo_picture, echo_run
 from bench.windows.learning.checkpoint import Checkpoint
 from bench.windows.learning.settings import EchoSettings
 from bench.windows.learning.task import Window, best_possible_loss
@@ -245,7 +244,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, windows: int, times: int = 1) -
     from contextlib import nullcontext
 
     monkeypatch.setattr(
-        progress, "_progress", lambda *_: nullcontext(InterruptedAt(windows, times))
+        echo_run, "progress_of", lambda *_: nullcontext(InterruptedAt(windows, times))
     )
 
 
@@ -343,7 +342,7 @@ def test_on_a_terminal_the_line_moves(monkeypatch: pytest.MonkeyPatch) -> None:
 
     shown = io.StringIO()
     console = Console(file=shown, force_terminal=True, width=100, color_system=None)
-    monkeypatch.setattr(echo_run, "text_console", lambda: console)
+    monkeypatch.setattr(echo, "text_console", lambda: console)
     assert run("--epochs", "1") == 0
     assert "epoch 1/1  window 20/20" in shown.getvalue()
     assert "loss 0.6" in shown.getvalue()
@@ -403,7 +402,7 @@ def test_logs_hold_a_point_for_each_window(monkeypatch: pytest.MonkeyPatch) -> N
             self.closed = True
 
     logs = Logs()
-    monkeypatch.setattr(logs_module, "open_logs", lambda folder: logs)
+    monkeypatch.setattr(echo_run, "open_logs", lambda folder: logs)
     assert run("--epochs", "1", "--logdir", "logs", "--checkpoint", "echo.npz") == 0
     assert logs.closed
     of_loss = [(value, step) for name, value, step in points if name == "loss"]
@@ -431,7 +430,7 @@ def test_check_curve_fails_on_a_wrong_curve_with_code_1(
             self.losses[-1] += 1e-3
             return window
 
-    monkeypatch.setattr(echo_run, "Training", Off)
+    monkeypatch.setattr(echo, "Training", Off)
     assert run("--epochs", "1", "--check-curve") == 1
     assert "OUTSIDE the bound" in capsys.readouterr().out
 

@@ -369,7 +369,7 @@ def test_all_stages_together_stay_within_the_time(
         proof.diagnosis = proof_on().diagnosis
 
     for name in ("_survey", "_matrix", "_tests", "_measure"):
-        monkeypatch.setattr(gpu_proof, name, stage)
+        monkeypatch.setattr(proof_module, name, stage)
     budget = Budget(gpu_proof.SECONDS, RESERVE * gpu_proof.SECONDS, lambda: time[0])
     proof = Proof("gpu:0", "quick", datetime.now(UTC))
     assert prove(proof, None, tmp_path, budget) == 0

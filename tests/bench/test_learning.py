@@ -209,7 +209,7 @@ def test_a_signal_to_the_group_ends_it_within_a_moment_and_keeps_the_finished_ce
         (["--learning-rate", "nan"], "--learning-rate is nan; expected a positive number"),
         (["--stride", "0"], "--stride is 0"),
         (["--jobs", "0"], "--jobs is 0; expected a positive integer"),
-        (["--budget", "soon"], "expected a time such as 90s, 10m or 1h"),
+        (["--budget", "soon"], "is no time; write 90s, 10m or 1h30m"),
         (["--backend", "nosuch"], "nosuch"),
         (["--backend", "cudnn"], "--backend cudnn on cpu: "),
         (["--device", "gpu:9", "--backend", "numpy"], "--backend numpy on gpu:9: "),

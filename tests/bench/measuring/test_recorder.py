@@ -11,14 +11,13 @@ import pytest
 from bench import results
 from bench.disk.writers import Writer
 from bench.disk.writing import ResultWriteError, unfinished_name
-from bench.measuring import group
+from bench.measuring import recorder
 from bench.measuring.clock import FirstUse
 from bench.measuring.equivalence import GateResult
 from bench.measuring.outcomes import Measured, Result, Unmeasured
 from bench.measuring.preparing import Bench
 from bench.measuring.recorder import Recorder, Settings
 from bench.measuring.series import Plan, Series, Stopped
-from bench.results import files
 from bench.suites.cases import Case
 from bench.suites.loading import Suite
 from lstm_impl import LSTMSpec, Workload
@@ -63,7 +62,7 @@ class Measurer:
 @pytest.fixture
 def measurer(monkeypatch: pytest.MonkeyPatch) -> Measurer:
     stand_in = Measurer()
-    monkeypatch.setattr(group, "measure_group", stand_in)
+    monkeypatch.setattr(recorder, "measure_group", stand_in)
     return stand_in
 
 
@@ -164,7 +163,7 @@ def test_an_error_of_the_suite_itself_is_filed_and_not_tried_for_ever(
     def fail(*_: object) -> None:
         raise ZeroDivisionError("in the suite")
 
-    monkeypatch.setattr(group, "measure_group", fail)
+    monkeypatch.setattr(recorder, "measure_group", fail)
     found = started(tmp_path)
     for case in CASES[:2]:
         result = found.result(case)
@@ -311,7 +310,7 @@ def test_where_the_file_cannot_be_made_the_journal_stays(
 
     found = started(tmp_path)
     keep(found, CASES[0])
-    monkeypatch.setattr(files, "journal_to_json", full)
+    monkeypatch.setattr(results, "journal_to_json", full)
     with pytest.raises(ResultWriteError, match="the disk is full"):
         found.finish()
     (path,) = (tmp_path / "results").iterdir()
