@@ -13,11 +13,11 @@ import numpy as np
 from bench.judging.intervals import case_interval
 from bench.judging.ratios import Comparison, compare
 from bench.judging.within import RunSamples
-from bench.measuring import equivalence
 from bench.measuring.clock import Clock, first_use
 from bench.measuring.series import Broken, Plan, Series
 from bench.measuring.timing import measure
 from lstm_impl.backend import Step
+from lstm_impl.proof import comparison
 from lstm_impl.spec import LSTMSpec, UnsupportedError
 
 BASELINE = "keras.layers.LSTM"
@@ -168,8 +168,8 @@ class _Subject:
         dtype = self._question.dtype
         spec = LSTMSpec(shape.inputs, shape.hidden, dtype=dtype)
         ours, theirs = self._results(), baseline._results()
-        allowed = equivalence.bounds(spec, shape.batch, shape.timesteps, list(ours))
-        for name, error in equivalence.compare(ours, theirs).items():
+        allowed = comparison.bounds(spec, shape.batch, shape.timesteps, list(ours))
+        for name, error in comparison.compare(ours, theirs).items():
             # both sides are rounded, each by as much as the bound allows
             if error > 2 * allowed[name]:
                 return (

@@ -12,10 +12,10 @@ from typing import TypeAlias
 from bench.machine.guard import EscapedError
 from bench.machine.raised import one_line
 from bench.measuring.clock import FirstUse
-from bench.measuring.equivalence import GateResult
 from bench.measuring.series import Series
 from bench.results.schema import SCHEMA, Figures, Reason
 from bench.suites.cases import Case
+from lstm_impl.proof import GateResult
 
 NOT_MEASURED, REFUSED, FAILED = "not_measured", "refused", "failed"
 

@@ -14,7 +14,6 @@ from bench.machine.guard import Guard, Interrupts
 from bench.machine.raised import one_line
 from bench.measuring import clock, energy, equivalence, estimate, gauges
 from bench.measuring.clock import Clock, FirstUse
-from bench.measuring.equivalence import GateResult
 from bench.measuring.outcomes import FAILED, NOT_MEASURED, REFUSED, Unmeasured, failed
 from bench.measuring.output import Output, Printed
 from bench.measuring.roofs import Roofs
@@ -32,6 +31,7 @@ from lstm_impl import (
     get_backend,
 )
 from lstm_impl.backend import Results
+from lstm_impl.proof import GateResult
 
 MOST_EVIDENCE = 1_000_000
 """Letters of a case's evidence as JSON. What says which kernels ran takes some thousands."""

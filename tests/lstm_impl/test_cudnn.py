@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import lstm_impl
-from bench.measuring.equivalence import gate
 from lstm_impl import (
     LSTMSpec,
     LSTMWeights,
@@ -22,6 +21,7 @@ from lstm_impl import (
     layouts,
     reference,
 )
+from lstm_impl.proof import gate
 from tests.lstm_impl.cudnn_emulation import cudnn_on_cpu, emulated_cudnn, params_size
 
 OPTIONS = lstm_impl.get_backend("cudnn").variants()

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.measuring.equivalence import gate
 from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload
 from lstm_impl.backend import get_backend
 from lstm_impl.backends import flashrnn
+from lstm_impl.proof import gate
 
 CASES = {
     "one sequence, one timestep": (LSTMSpec(3, 5), Workload(1, 1, "training")),

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.measuring.equivalence import error, gate
 from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload, cuda, dropout_masks
 from lstm_impl.backend import get_backend
 from lstm_impl.backends import jax_model
 from lstm_impl.backends.hlo import describe_hlo
 from lstm_impl.cuda import CudaFacts
+from lstm_impl.proof import gate
+from lstm_impl.proof.comparison import error
 
 SPEC = LSTMSpec(3, 5)
 

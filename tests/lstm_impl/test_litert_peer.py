@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from bench.measuring.equivalence import error
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, dropout_masks
 from lstm_impl.backend import get_backend
 from lstm_impl.backends import litert
+from lstm_impl.proof.comparison import error
 
 SPEC = LSTMSpec(3, 5)
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from bench.measuring.equivalence import error
 from lstm_impl import LSTMSpec, LSTMWeights, UnavailableError, Workload, cuda, dropout_masks
 from lstm_impl.backend import get_backend
 from lstm_impl.backends import onnxruntime_lstm
 from lstm_impl.cuda import CudaFacts
+from lstm_impl.proof.comparison import error
 
 SPEC = LSTMSpec(3, 5)
 

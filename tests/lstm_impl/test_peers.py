@@ -14,9 +14,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.measuring.equivalence import error, gate
 from lstm_impl import LSTMSpec, LSTMWeights, UnavailableError, UnsupportedError, Workload
 from lstm_impl.backend import Backend, get_backend, list_backends
+from lstm_impl.proof import gate
+from lstm_impl.proof.comparison import error
 
 PEERS = [
     name for name in list_backends() if get_backend(name).framework not in ("numpy", "tensorflow")

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from allpairspy import AllPairs
 
-from bench.measuring.equivalence import error, final_gradient, gate, named
 from lstm_impl import (
     LSTMSpec,
     LSTMState,
@@ -25,6 +24,8 @@ from lstm_impl import (
     reference,
 )
 from lstm_impl.backends.tensorflow_model import TensorFlowBackend
+from lstm_impl.proof import final_gradient, gate
+from lstm_impl.proof.comparison import error, named
 
 pytest.importorskip("tensorflow", reason="these are TensorFlow's backends: pip install '.[cpu]'")
 

@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.measuring.equivalence import error, gate
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, cuda, dropout_masks
 from lstm_impl.backend import Model, get_backend
 from lstm_impl.backends import torch_compile, torch_lstm
 from lstm_impl.cuda import CudaFacts
+from lstm_impl.proof import gate
+from lstm_impl.proof.comparison import error
 
 SPEC = LSTMSpec(3, 5)
 

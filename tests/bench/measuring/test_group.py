@@ -19,7 +19,6 @@ from bench.machine.disturbance import Activity, Disturbance
 from bench.machine.raised import one_line
 from bench.measuring import disturbances, group, outcomes, preparing
 from bench.measuring.clock import Clock, FirstUse
-from bench.measuring.equivalence import GateResult
 from bench.measuring.outcomes import Measured, Unmeasured
 from bench.measuring.preparing import Bench
 from bench.measuring.roofs import AccountingError, Roofs
@@ -39,6 +38,7 @@ from lstm_impl import (
     backend,
 )
 from lstm_impl.backends.numpy_loop import NumPyLoop, NumPyModel
+from lstm_impl.proof import GateResult
 
 SPEC = LSTMSpec(1, 4)
 WORK = Workload(2, 6, "training")

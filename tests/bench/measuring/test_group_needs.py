@@ -11,7 +11,6 @@ from bench.machine import devices
 from bench.machine.disturbance import Activity
 from bench.measuring import gauges, memory
 from bench.measuring.clock import Clock
-from bench.measuring.equivalence import GateResult
 from bench.measuring.group import measure_group
 from bench.measuring.outcomes import Measured
 from bench.measuring.preparing import Bench
@@ -20,6 +19,7 @@ from bench.results.schema import Figures
 from bench.suites.cases import Case
 from lstm_impl import Availability, Backend, LSTMSpec, LSTMWeights, Model, Step, Workload
 from lstm_impl.backends.numpy_loop import NumPyLoop, NumPyModel
+from lstm_impl.proof import GateResult
 
 SPEC, WORK = LSTMSpec(1, 4), Workload(2, 6, "training")
 QUIET = Activity(0.0, 2, 0.0, 0.0, {}, 0, 0, {}, None)

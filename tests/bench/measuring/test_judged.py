@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from bench.measuring import equivalence, judged
-from bench.measuring.equivalence import Judge, gate, numpy_judge
+from bench.measuring.equivalence import gate
 from bench.measuring.judged import Judged
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend
+from lstm_impl.proof import Judge, numpy_judge
 
 ANSWER = {"y": np.arange(6.0).reshape(1, 2, 3), "dlayer0.forward.bias": np.ones(4)}
 SPEC = LSTMSpec(3, 4)

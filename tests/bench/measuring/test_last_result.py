@@ -26,7 +26,7 @@ from bench.suites.cases import Case
 from lstm_impl import LSTMSpec, LSTMWeights, Model, Step, Workload
 from lstm_impl.backend import INPUTS, RawGradients, RawOutputs, input_seed
 from lstm_impl.backends.numpy_loop import NumPyLoop, NumPyModel
-from tests.bench.rounded_model import RoundedModel
+from tests.lstm_impl.rounded_model import RoundedModel
 
 SPEC = LSTMSpec(3, 4)
 INFERENCE, TRAINING = Workload(4, 6), Workload(4, 6, "training")

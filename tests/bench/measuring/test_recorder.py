@@ -13,7 +13,6 @@ from bench.disk.writers import Writer
 from bench.disk.writing import ResultWriteError, unfinished_name
 from bench.measuring import recorder
 from bench.measuring.clock import FirstUse
-from bench.measuring.equivalence import GateResult
 from bench.measuring.outcomes import Measured, Result, Unmeasured
 from bench.measuring.preparing import Bench
 from bench.measuring.recorder import Recorder, Settings
@@ -21,6 +20,7 @@ from bench.measuring.series import Plan, Series, Stopped
 from bench.suites.cases import Case
 from bench.suites.loading import Suite
 from lstm_impl import LSTMSpec, Workload
+from lstm_impl.proof import GateResult
 
 CASES = [
     Case(backend, LSTMSpec(1, 4), Workload(2, steps, "training"))

@@ -14,13 +14,13 @@ from bench.machine import devices
 from bench.machine import processes as stages
 from bench.machine.processes import Ended
 from bench.measuring import preparing
-from bench.measuring.equivalence import GateResult
 from bench.measuring.preparing import Bench
 from bench.running import matrix
 from bench.running.matrix import Checked, Shard
 from bench.suites.cases import Case
 from lstm_impl import LSTMSpec, Model, Workload, get_backend
 from lstm_impl.backends.numpy_loop import NumPyModel
+from lstm_impl.proof import GateResult
 
 ONE, TWO, THREE = (
     Case("numpy", LSTMSpec(1, size), Workload(1, 2, "training")) for size in (2, 3, 4)

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.measuring.equivalence import GateResult, gate
 from lstm_impl import LSTMSpec, LSTMWeights, Model, Workload, get_backend
 from lstm_impl.backend import RawGradients
 from lstm_impl.backends.numpy_loop import NumPyModel
+from lstm_impl.proof import GateResult, gate
 from lstm_impl.spec import round_to_bfloat16
-from tests.bench.rounded_model import RoundedModel, to_single
+from tests.lstm_impl.rounded_model import RoundedModel, to_single
 
 PRECISIONS = ("float64", "float32", "tf32", "float16", "bfloat16", "mixed_float16")
 SPECS = (LSTMSpec(1, 4), LSTMSpec(5, 8), LSTMSpec(6, 8, num_layers=2, bidirectional=True))

@@ -1,0 +1,264 @@
+"""The proof that a model computes what the reference computes, on a workload's own shapes.
+
+Outputs, final state and every gradient of the step are compared with the float64 reference, with
+the workload's inputs and the model's weights (``comparison.py``). What these numbers cannot show, a
+saturated network (``saturated.py``) and, in half precision, the look of the errors
+(``structure.py``) do. Where an optimizer updates the weights in the same step, what that step adds
+to them is judged too. A step that leaves gradients out is judged by what it computes, and its
+backend once by all of them. ``docs/equivalence.md`` says what is caught by which of these.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lstm_impl.backend import Model
+from lstm_impl.proof import saturated, structure
+from lstm_impl.proof.comparison import (
+    CONSTANT,
+    SMALLEST_SCALE,
+    Errors,
+    asked_for,
+    bounds,
+    compare,
+    error,
+    named,
+    update_error,
+)
+from lstm_impl.proof.judge import Judge, numpy_judge
+from lstm_impl.spec import FloatArray
+from lstm_impl.state import LSTMState
+from lstm_impl.weights import LSTMWeights
+from lstm_impl.workload import Inputs, Workload
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """What the gate found: each array's error and its bound, by name, and who judged."""
+
+    passed: bool
+    judge: str
+    errors: Mapping[str, float]
+    bounds: Mapping[str, float]
+
+    def describe(self) -> str:
+        """One line a failed array, the worst first; or the largest share of a bound used."""
+        shares = {name: self.errors[name] / self.bounds[name] for name in self.errors}
+        worst = sorted(shares, key=lambda name: -_order(shares[name]))
+        if self.passed:
+            name = worst[0]
+            return (
+                f"equal to the {self.judge}: largest error {self.errors[name]:.1e} of "
+                f"{self.bounds[name]:.1e} allowed ({name})"
+            )
+        return "; ".join(
+            _complaint(name, self.judge, self.errors[name], self.bounds[name])
+            for name in worst
+            if not shares[name] <= 1.0
+        )
+
+
+def _complaint(name: str, judge: str, found: float, allowed: float) -> str:
+    """What is wrong, by the kind of check that the name begins with."""
+    kind, _, array = name.partition(" ")
+    numbers = f"{found:.2e}, {allowed:.2e} allowed"
+    if kind == "saturated":
+        return (
+            f"with kernels and inputs 8 times as large {array} differs from the {judge}, relative "
+            f"root mean square {numbers}"
+        )
+    if kind == "whole":
+        return f"{array} as a whole is not as large as that of the {judge}: off by {numbers}"
+    if kind == "unit":
+        return f"a unit of {array} is not as large as that of the {judge}: off by {numbers}"
+    if "bfloat16" in name:
+        return f"it seems to compute in bfloat16: {name} {numbers}"
+    return (
+        f"{name} differs from the {judge} by {found:.2e} of its largest value, "
+        f"{allowed:.2e} allowed"
+    )
+
+
+def _order(share: float) -> float:
+    return math.inf if math.isnan(share) else share
+
+
+def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = None) -> GateResult:
+    """Compare ``model`` with the reference on ``workload``'s own shapes.
+
+    A stream cut into windows is compared over its first two windows, state carried from one to the
+    other, and the shorter last one if there is one: the windows between are the same computation.
+    In inference mode the gradients are not part of the work and are not compared. The judge is the
+    NumPy reference, unless one is given.
+
+    With an optimizer it is the updating step that computes all this, each time from the weights
+    that the model was given, which it has again in the end. The update must be the formula's for
+    the step's own gradients, which are those of the reference within their bounds.
+
+    Last comes the saturated network, in the first window's number of timesteps.
+
+    A step that does not differentiate everything is compared in what it computes. That its backend
+    could compute the rest is judged too, once for each spec, on a few timesteps of a few sequences.
+    """
+    spec, weights = model.spec, model.given_weights or model.get_weights()
+    inputs = workload.inputs(spec, seed)
+    if not workload.training:
+        inputs = replace(inputs, masks=None)
+    judge = judge or numpy_judge(spec)
+    parts = judged_parts(workload)
+    worst = _Worst()
+    state = inputs.state
+    for part in parts:
+        if workload.optimizer is not None:
+            _start(model, weights, workload)
+        state = _compare_part(
+            worst, model, judge, weights, replace(inputs, state=state), part, workload
+        )
+    large, given = saturated.saturated(spec, weights, inputs, parts[0])
+    _start(model, large, workload)
+    results = _results(model, judge, large, given, parts[0], workload)
+    worst.keep(*saturated.errors(spec, *results, SMALLEST_SCALE))
+    model.set_weights(weights)
+    if workload.training and workload.gradients != "all":
+        worst.keep(*_everything(model, workload))
+    # A conversion and its inverse could be wrong alike: the weights must come back as they went in.
+    read_back = zip(model.get_weights().arrays(), weights.arrays(), strict=True)
+    worst.errors["weights"] = max(error(ours, theirs) for ours, theirs in read_back)
+    worst.bounds["weights"] = CONSTANT * spec.precision.roundoff
+    passed = all(off <= worst.bounds[name] for name, off in worst.errors.items())
+    return GateResult(passed, judge.name, worst.errors, worst.bounds)
+
+
+class _Worst:
+    """Errors and bounds by name; of several of one name, the one that uses up most of its bound."""
+
+    def __init__(self) -> None:
+        self.errors: Errors = {}
+        self.bounds: Errors = {}
+
+    def keep(self, found: Mapping[str, float], allowed: Mapping[str, float]) -> None:
+        for name, off in found.items():
+            known = self.errors.get(name)
+            if known is None or not off / allowed[name] <= known / self.bounds[name]:
+                self.errors[name], self.bounds[name] = off, allowed[name]
+
+
+def _start(model: Model, weights: LSTMWeights, workload: Workload) -> None:
+    """Begin with these weights, without what the steps before have added."""
+    model.set_weights(weights)
+    if workload.optimizer is not None:
+        model.start_optimizer(workload.optimizer)
+
+
+def _compare_part(
+    worst: _Worst,
+    model: Model,
+    judge: Judge,
+    weights: LSTMWeights,
+    given: Inputs,
+    part: slice,
+    workload: Workload,
+) -> LSTMState:
+    """Keep what a part's results are off; the final state, from which the next part goes on."""
+    spec = model.spec
+    ours, theirs = _results(model, judge, weights, given, part, workload)
+    found = compare(ours, theirs)
+    allowed = bounds(spec, workload.batch, part.stop - part.start, list(found))
+    if workload.optimizer is not None:
+        gradients = [ours[f"d{name}"] for name in weights.names()]
+        found["update"], allowed["update"] = update_error(
+            spec, workload.optimizer, weights, model.get_weights(), gradients
+        )
+    worst.keep(found, allowed)
+    worst.keep(*structure.gains(spec, ours, theirs))
+    if structure.may_be_coarser(spec, theirs):
+        coarse_weights, coarse = structure.rounded(weights, given)
+        dstate = final_gradient(coarse.state) if workload.training else None
+        of_coarser = judge.run(coarse_weights, coarse, part, coarse.state, dstate)
+        worst.keep(*structure.coarseness(ours, theirs, of_coarser))
+    return LSTMState(theirs["h"], theirs["c"])
+
+
+FEW = 3
+"""Timesteps and sequences on which all gradients of a backend are judged: as few as show an order
+of time and of sequences."""
+
+_all_judged: dict[tuple[object, ...], GateResult] = {}
+"""What the gate said of steps with all gradients, by backend, device, spec and small workload."""
+
+
+def _everything(
+    model: Model, workload: Workload
+) -> tuple[Mapping[str, float], Mapping[str, float]]:
+    """Errors and bounds of a step with all gradients, on a small workload of the same kind."""
+    timesteps = min(FEW, workload.timesteps)
+    small = replace(
+        workload,
+        batch=min(FEW, workload.batch),
+        timesteps=timesteps,
+        min_length=workload.min_length and min(workload.min_length, timesteps),
+        window=None,
+        optimizer=None,
+        gradients="all",
+    )
+    key = (model.backend.name, model.device, model.spec, small)
+    if key not in _all_judged:
+        _all_judged[key] = gate(model, small)
+    return _all_judged[key].errors, _all_judged[key].bounds
+
+
+def final_gradient(state: LSTMState) -> LSTMState:
+    """A gradient that flows into the final state: any numbers that are not zero will do."""
+    return LSTMState(h=state.c, c=state.h)
+
+
+def _results(
+    model: Model,
+    judge: Judge,
+    weights: LSTMWeights,
+    inputs: Inputs,
+    part: slice,
+    workload: Workload,
+) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
+    def swap(array: FloatArray) -> FloatArray:
+        return np.swapaxes(array, 0, 1) if model.batch_major else array
+
+    # Both get the very same numbers: what the precision can hold of the state.
+    quantize = model.spec.quantize
+    state = LSTMState(quantize(inputs.state.h), quantize(inputs.state.c))
+    inputs = replace(inputs, state=state)
+    masks = None if inputs.masks is None else inputs.masks[:, part]
+    x = swap(inputs.x[part])
+    gradients = None
+    if workload.training:  # the step that will be timed, its own outputs too
+        y, final, gradients = model.forward_and_gradients(
+            x,
+            swap(inputs.dy[part]),
+            state,
+            final_gradient(state),
+            inputs.lengths,
+            masks=masks,
+            optimizer=workload.optimizer,
+            of=workload.gradients,
+        )
+        if gradients.x is not None:
+            gradients = replace(gradients, x=swap(gradients.x))
+    else:
+        y, final = model.forward(x, state, inputs.lengths, masks=masks)
+    dstate = final_gradient(state) if workload.training else None
+    theirs = judge.run(weights, inputs, part, state, dstate)
+    return named(swap(y), final, gradients), asked_for(theirs, workload)
+
+
+def judged_parts(workload: Workload) -> list[slice]:
+    """The parts of a sequence that are judged: the first two windows, and a shorter last one."""
+    windows = workload.windows()
+    parts = windows[:2]
+    last = windows[-1]
+    if len(windows) > 2 and last.stop - last.start != windows[0].stop - windows[0].start:
+        parts.append(last)
+    return parts

@@ -1,0 +1,141 @@
+"""How far arrays are apart, and how far they may be: two right backends differ by their rounding.
+
+The error of an array is its largest deviation over the reference's largest magnitude. The bound is
+derived from the precision, the number of timesteps and the sizes (see ``bounds``);
+``docs/equivalence.md`` has the derivation. This room knows arrays by name, and no backend.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from lstm_impl.optimizer import BETA2, LEARNING_RATE, NumPyOptimizer
+from lstm_impl.spec import FloatArray, LSTMSpec
+from lstm_impl.state import LSTMGradients, LSTMState
+from lstm_impl.weights import LSTMWeights
+from lstm_impl.workload import Workload, differentiated
+
+CONSTANT = 4.0
+"""Safety over the random-walk model: a maximum over many elements lies about four standard
+deviations out. The largest share of a bound that any backend was seen to use is 0.6, in half
+precision over one timestep; 0.1 is usual (``docs/equivalence.md``)."""
+
+CEILING = 0.125
+"""No precision is too coarse to be judged: mixing up gates or dropping a bias moves outputs by more
+than this, so a bound above it would certify nothing."""
+
+SMALLEST_SCALE = 0.1
+"""Outputs and gradients of such a network are about this large or larger. An array whose largest
+value is smaller has few elements that happen to cancel; its error is not relative to the rest."""
+
+Errors = dict[str, float]
+
+
+def bounds(spec: LSTMSpec, batch: int, timesteps: int, names: list[str]) -> Errors:
+    """The largest allowed relative error of each array.
+
+    Rounding errors are modelled as independent (Higham & Mary 2019): a sum of n products is off by
+    about sqrt(n) units of roundoff (one unit if products are accumulated in float32, as all half
+    precision units do), the recurrence adds such an error at each of T steps and neither the gates
+    nor a network with random weights amplify it, so it grows as sqrt(T); each further layer feeds
+    on the one below. The gradient of a weight is also a sum over B*T steps. The result is
+    multiplied by ``CONSTANT`` and never above ``CEILING``.
+    """
+    u = spec.precision.roundoff
+    single = 2.0**-24
+    fan_in = max(spec.input_size, spec.output_size) + spec.hidden_size + 1
+    # Half and TF32 round each factor once (u) and accumulate in float32; but sums over time are
+    # kept in the compute type by some backends, so those count with u.
+    per_step = u * math.sqrt(fan_in) if u <= single else u + single * math.sqrt(fan_in)
+    forward = per_step * math.sqrt(timesteps) * math.sqrt(spec.num_layers)
+    tf32 = spec.dtype == "tf32"
+    sums = (single if tf32 else u) * math.sqrt(batch * timesteps if u <= single else timesteps)
+    by_kind = {
+        "forward": forward,
+        "flow": 2.0 * forward,
+        "weight": 2.0 * forward + sums,
+    }
+    return {name: min(CEILING, CONSTANT * by_kind[_kind(name)]) for name in names}
+
+
+def _kind(name: str) -> str:
+    if name in ("y", "h", "c"):
+        return "forward"
+    return "flow" if name in ("dx", "dh", "dc") else "weight"
+
+
+def compare(ours: Mapping[str, FloatArray], theirs: Mapping[str, FloatArray]) -> Errors:
+    """The error of each array: its largest deviation over the reference's largest magnitude."""
+    return {name: error(ours[name], theirs[name], SMALLEST_SCALE) for name in theirs}
+
+
+def error(ours: npt.ArrayLike, theirs: npt.ArrayLike, smallest: float = 0.0) -> float:
+    """max|ours - theirs| / max|theirs|, or ``smallest`` if that is larger; infinite for NaN or
+    another shape."""
+    a, b = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+    if a.shape != b.shape or not np.all(np.isfinite(a)):
+        return math.inf
+    scale = float(np.max(np.abs(b), initial=smallest))
+    deviation = float(np.max(np.abs(a - b), initial=0.0))
+    if scale == 0.0:
+        return 0.0 if deviation == 0.0 else math.inf
+    return deviation / scale
+
+
+def update_error(
+    spec: LSTMSpec,
+    optimizer: str,
+    before: LSTMWeights,
+    after: LSTMWeights,
+    gradients: Sequence[FloatArray],
+) -> tuple[float, float]:
+    """How far an optimizer's first update is from its formula for these gradients, and how far it
+    may be: of the array of weights where it uses up most of that.
+
+    Relative to the largest change, or to that of a gradient of ``SMALLEST_SCALE``. Changes are
+    small beside weights, so most of the bound is the rounding of the weights to which they are
+    added; the rest is Adam's ``1 - BETA2**step``, which loses digits.
+    """
+    u = 2.0**-53 if spec.precision.variable == "float64" else 2.0**-24
+    worst = (0.0, 1.0)
+    changes = NumPyOptimizer(optimizer).changes(gradients)
+    for old, new, change in zip(before.arrays(), after.arrays(), changes, strict=True):
+        smallest = LEARNING_RATE * SMALLEST_SCALE
+        moved = np.asarray(new, np.float64) - np.asarray(old, np.float64)
+        found = error(moved, change, smallest)
+        scale = float(np.max(np.abs(change), initial=smallest))
+        share = float(np.max(np.abs(new), initial=0.0)) / scale + 1.0 / (1.0 - BETA2)
+        allowed = min(CEILING, CONSTANT * u * share)
+        if not found / allowed <= worst[0] / worst[1]:
+            worst = (found, allowed)
+    return worst
+
+
+def named(
+    y: FloatArray, state: LSTMState, gradients: LSTMGradients | None
+) -> dict[str, FloatArray]:
+    """All results by the names the gate reports: y, h, c, dx, dh, dc, dlayer0.forward.kernel."""
+    arrays: dict[str, FloatArray] = {"y": y, "h": state.h, "c": state.c}
+    if gradients is not None:
+        if gradients.x is not None:
+            arrays["dx"] = gradients.x
+        if gradients.state is not None:
+            arrays |= {"dh": gradients.state.h, "dc": gradients.state.c}
+        arrays |= {
+            f"d{name}": array
+            for name, array in zip(
+                gradients.weights.names(), gradients.weights.arrays(), strict=True
+            )
+        }
+    return arrays
+
+
+def asked_for(theirs: Mapping[str, FloatArray], workload: Workload) -> dict[str, FloatArray]:
+    """Of all that a judge computes, what the workload's step is asked for."""
+    flow = ("dx", "dh", "dc")
+    left_out = set(flow) - set(differentiated(workload.gradients, *flow))
+    return {name: array for name, array in theirs.items() if name not in left_out}

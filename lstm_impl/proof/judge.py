@@ -1,0 +1,66 @@
+"""Whose results count as right: the float64 NumPy reference, or what is proven against it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import threadpoolctl
+
+from lstm_impl import reference
+from lstm_impl.proof.comparison import named
+from lstm_impl.spec import FloatArray, LSTMSpec
+from lstm_impl.state import LSTMState
+from lstm_impl.weights import LSTMWeights
+from lstm_impl.workload import Inputs
+
+SHARED_PRODUCT = 1e8
+"""Operations of a timestep's products, some 5 ms on one core, from which on several threads are
+worth it. Smaller ones are shared out all the same by NumPy's OpenBLAS, whose threads then wait for
+one another in a busy loop: beside a thread pool that keeps the other core, 960 timesteps of 2e6
+operations took 13 s with two threads and 0.5 s with one."""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Whose results count as right: a name for the record, and how it computes them.
+
+    run: from weights, inputs, the part of them that is meant, the initial state, and the gradient
+        that flows into the final state (without one, no gradients), to arrays as ``named`` gives.
+    """
+
+    name: str
+    run: Callable[[LSTMWeights, Inputs, slice, LSTMState, LSTMState | None], dict[str, FloatArray]]
+
+
+def few_threads(spec: LSTMSpec, batch: int) -> contextlib.AbstractContextManager[object]:
+    """While it lasts, NumPy's products take one thread if those of a timestep are small."""
+    rows = max(spec.input_size, spec.output_size) + spec.hidden_size
+    if 2.0 * batch * rows * 4 * spec.hidden_size >= SHARED_PRODUCT:
+        return contextlib.nullcontext()
+    one: contextlib.AbstractContextManager[object]
+    one = threadpoolctl.threadpool_limits(1, user_api="blas")
+    return one
+
+
+def numpy_judge(spec: LSTMSpec) -> Judge:
+    """The float64 NumPy reference."""
+
+    def run(
+        weights: LSTMWeights,
+        inputs: Inputs,
+        part: slice,
+        state: LSTMState,
+        dstate: LSTMState | None,
+    ) -> dict[str, FloatArray]:
+        x, dy = inputs.x[part], inputs.dy[part]
+        rest = (inputs.lengths, None if inputs.masks is None else inputs.masks[:, part])
+        with few_threads(spec, inputs.x.shape[1]):
+            if dstate is None:
+                return named(*reference.forward(spec, weights, x, state, *rest), None)
+            return named(
+                *reference.forward_and_gradients(spec, weights, x, dy, state, dstate, *rest)
+            )
+
+    return Judge("float64 NumPy reference", run)

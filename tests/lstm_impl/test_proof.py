@@ -1,0 +1,413 @@
+"""The gate: it passes what is right, and each way of being wrong that we know of fails.
+
+Framework-free: a model that computes with changed weights or gradients is put before the gate,
+while it shows the right ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import threadpoolctl
+
+from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend, reference
+from lstm_impl.backend import RawGradients
+from lstm_impl.backends.numpy_loop import NumPyModel
+from lstm_impl.proof import check, gate, numpy_judge
+from lstm_impl.proof.comparison import CEILING, bounds, compare, error
+from lstm_impl.weights import LayerWeights
+from lstm_impl.workload import GRADIENTS, OPTIMIZERS
+
+PRECISIONS = ("float64", "float32", "tf32", "float16", "bfloat16")
+SPECS = (
+    LSTMSpec(1, 4),
+    LSTMSpec(5, 5),
+    LSTMSpec(7, 13),
+    LSTMSpec(6, 8, num_layers=2, bidirectional=True),
+)
+SPEC = LSTMSpec(5, 8)
+
+
+def swap_gates(first: int, second: int) -> Callable[[LayerWeights], LayerWeights]:
+    def change(cell: LayerWeights) -> LayerWeights:
+        order = list(range(4))
+        order[first], order[second] = order[second], order[first]
+
+        def swap(array: Any) -> Any:
+            gates = np.split(array, 4, axis=-1)
+            return np.concatenate([gates[k] for k in order], axis=-1)
+
+        return LayerWeights(*(swap(array) for array in cell))
+
+    return change
+
+
+def drop_forget_bias(cell: LayerWeights) -> LayerWeights:
+    hidden = len(cell.bias) // 4
+    bias = cell.bias.copy()
+    bias[hidden : 2 * hidden] = 0
+    return replace(cell, bias=bias)
+
+
+def drop_bias(cell: LayerWeights) -> LayerWeights:
+    return replace(cell, bias=np.zeros_like(cell.bias))
+
+
+def transpose_recurrent(cell: LayerWeights) -> LayerWeights:
+    gates = np.split(cell.recurrent_kernel, 4, axis=-1)
+    return replace(cell, recurrent_kernel=np.concatenate([gate.T for gate in gates], axis=-1))
+
+
+def drop_recurrence(cell: LayerWeights) -> LayerWeights:
+    return replace(cell, recurrent_kernel=np.zeros_like(cell.recurrent_kernel))
+
+
+WEIGHT_MUTATIONS = {
+    "input_and_forget_gate_swapped": swap_gates(0, 1),
+    "forget_gate_and_candidate_swapped": swap_gates(1, 2),
+    "candidate_and_output_gate_swapped": swap_gates(2, 3),
+    "input_and_output_gate_swapped": swap_gates(0, 3),
+    "forget_bias_dropped": drop_forget_bias,
+    "bias_dropped": drop_bias,
+    "recurrent_kernel_transposed": transpose_recurrent,
+    "recurrence_dropped": drop_recurrence,
+}
+
+
+class MutantModel(NumPyModel):
+    """Computes with changed weights, and shows the right ones."""
+
+    def __init__(self, spec: LSTMSpec, weights: LSTMWeights, mutated: LSTMWeights) -> None:
+        super().__init__(get_backend("numpy"), spec, "cpu", False, mutated)
+        self._shown = weights
+
+    def get_weights(self) -> LSTMWeights:
+        return self._shown
+
+
+def mutant(spec: LSTMSpec, change: Callable[[LayerWeights], LayerWeights]) -> MutantModel:
+    weights = LSTMWeights.random(spec, seed=3)
+    mutated = LSTMWeights(tuple(tuple(change(cell) for cell in layer) for layer in weights.layers))
+    return MutantModel(spec, weights, mutated)
+
+
+class GradientMutant(NumPyModel):
+    """Computes the right outputs, and changes one thing about the gradients."""
+
+    def __init__(self, spec: LSTMSpec, change: Callable[[RawGradients], RawGradients]) -> None:
+        weights = LSTMWeights.random(spec, seed=3)
+        super().__init__(get_backend("numpy"), spec, "cpu", False, weights)
+        self._change = change
+
+    def _train(self, *args: Any) -> RawGradients:
+        return self._change(super()._train(*args))
+
+
+def scale_array(name: str, factor: float) -> Callable[[RawGradients], RawGradients]:
+    def change(raw: RawGradients) -> RawGradients:
+        cells = [
+            tuple(replace(cell, **{name: getattr(cell, name) * factor}) for cell in layer)
+            for layer in raw.weights.layers
+        ]
+        return replace(raw, weights=LSTMWeights(tuple(cells)))
+
+    return change
+
+
+GRADIENT_MUTATIONS: dict[str, Callable[[RawGradients], RawGradients]] = {
+    "bias_step_doubled": scale_array("bias", 2.0),
+    "kernel_gradient_dropped": scale_array("kernel", 0.0),
+    "recurrent_gradient_negated": scale_array("recurrent_kernel", -1.0),
+    "dx_reversed_in_time": lambda raw: replace(raw, dx=raw.dx[::-1]),
+    "dh_and_dc_swapped": lambda raw: replace(raw, dh=raw.dc, dc=raw.dh),
+    "state_gradient_cut": lambda raw: replace(raw, dc=np.zeros_like(raw.dc)),
+    "dx_is_nan": lambda raw: replace(raw, dx=raw.dx * np.nan),
+}
+
+
+class UpdateMutant(NumPyModel):
+    """Computes the right gradients, and changes what an update adds to the weights."""
+
+    def __init__(
+        self, spec: LSTMSpec, change: Callable[[LSTMWeights, LSTMWeights], LSTMWeights]
+    ) -> None:
+        super().__init__(get_backend("numpy"), spec, "cpu", False, LSTMWeights.random(spec, seed=3))
+        self._change = change
+
+    def _train_and_update(self, *args: Any) -> RawGradients:
+        before = self._weights
+        raw = super()._train_and_update(*args)
+        self._weights = self._change(before, self._weights)
+        return raw
+
+
+def times(factor: float) -> Callable[[LSTMWeights, LSTMWeights], LSTMWeights]:
+    def change(before: LSTMWeights, after: LSTMWeights) -> LSTMWeights:
+        changed = iter(
+            (then + factor * (np.float64(now) - then)).astype(then.dtype)
+            for then, now in zip(before.arrays(), after.arrays(), strict=True)
+        )
+        return before.map(lambda _: next(changed))
+
+    return change
+
+
+def only_kernels(before: LSTMWeights, after: LSTMWeights) -> LSTMWeights:
+    """The bias is left as it was."""
+    pairs = zip(before.arrays(), after.arrays(), strict=True)
+    return LSTMWeights.from_arrays(SPEC, [old if old.ndim == 1 else new for old, new in pairs])
+
+
+UPDATE_MUTATIONS = {
+    "not_made": times(0.0),
+    "negated": times(-1.0),
+    "made_twice": times(2.0),
+    "off_by_a_twentieth": times(1.05),
+    "bias_left_out": only_kernels,
+    "not_finite": times(np.nan),
+}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("mutation", UPDATE_MUTATIONS)
+def test_a_wrong_update_of_the_weights_fails(mutation: str, optimizer: str) -> None:
+    workload = Workload(5, 15, "training", optimizer=optimizer)
+    result = gate(UpdateMutant(SPEC, UPDATE_MUTATIONS[mutation]), workload)
+    assert not result.passed
+    assert result.describe().startswith("update differs from the float64 NumPy reference by")
+    # Without the optimizer the same model is right: it is the update alone that is wrong.
+    assert gate(UpdateMutant(SPEC, UPDATE_MUTATIONS[mutation]), Workload(5, 15, "training")).passed
+
+
+@pytest.mark.parametrize("mutation", GRADIENT_MUTATIONS)
+def test_a_wrong_gradient_fails_though_the_update_is_the_formulas_for_it(mutation: str) -> None:
+    model = GradientMutant(SPEC, GRADIENT_MUTATIONS[mutation])
+    result = gate(model, Workload(5, 15, "training", optimizer="sgd"))
+    assert not result.passed
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("dtype", ["float64", "float32", "tf32", "mixed_float16"])
+def test_the_gate_judges_an_update_from_the_weights_given_and_gives_them_back(
+    dtype: str, optimizer: str
+) -> None:
+    spec = LSTMSpec(3, 4, num_layers=2, bidirectional=True, dtype=dtype)
+    model = get_backend("numpy").build(spec, LSTMWeights.random(spec, seed=3))
+    for workload in (
+        Workload(5, 15, "training", window=4, optimizer=optimizer),
+        Workload(1, 1, "training", optimizer=optimizer),
+    ):
+        model.prepare(workload).run()  # a first call, which has moved them
+        result = gate(model, workload)
+        assert result.passed, result.describe()
+        assert 0 < result.errors["update"] <= result.bounds["update"]
+        assert model.given_weights is not None
+        pairs = zip(model.get_weights().arrays(), model.given_weights.arrays(), strict=True)
+        for now, given in pairs:
+            np.testing.assert_array_equal(now, given)
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_the_reference_itself_passes(spec: LSTMSpec, dtype: str) -> None:
+    spec = replace(spec, dtype=dtype)
+    model = get_backend("numpy").build(spec, LSTMWeights.random(spec, seed=3))
+    for workload in (Workload(5, 15, "training"), Workload(1, 1, "training")):
+        result = gate(model, workload)
+        assert result.passed, result.describe()
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+@pytest.mark.parametrize("mutation", WEIGHT_MUTATIONS)
+def test_a_changed_cell_fails_in_every_precision(mutation: str, spec: LSTMSpec, dtype: str) -> None:
+    spec = replace(spec, dtype=dtype)
+    model = mutant(spec, WEIGHT_MUTATIONS[mutation])
+    result = gate(model, Workload(5, 15, "inference"))
+    assert not result.passed, f"{mutation} was not noticed: {result.errors}"
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize("mutation", GRADIENT_MUTATIONS)
+def test_a_changed_gradient_fails_in_every_precision(mutation: str, dtype: str) -> None:
+    model = GradientMutant(LSTMSpec(6, 8, dtype=dtype), GRADIENT_MUTATIONS[mutation])
+    result = gate(model, Workload(5, 15, "training"))
+    assert not result.passed, f"{mutation} was not noticed: {result.errors}"
+
+
+@pytest.fixture
+def nothing_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a new process: each mutant has the name of the backend that it was made of."""
+    monkeypatch.setattr(check, "_all_judged", {})
+
+
+@pytest.mark.usefixtures("nothing_judged")
+@pytest.mark.parametrize("window", [None, 4])
+@pytest.mark.parametrize("gradients", ["weights", "weights+input"])
+@pytest.mark.parametrize("mutation", GRADIENT_MUTATIONS)
+def test_what_a_step_leaves_out_is_judged_all_the_same(
+    mutation: str, gradients: str, window: int | None
+) -> None:
+    def changed(raw: RawGradients) -> RawGradients:
+        left_out = raw.dx is None if mutation.startswith("dx") else raw.dh is None
+        of_state = mutation.startswith(("dx", "dh", "state"))
+        return raw if of_state and left_out else GRADIENT_MUTATIONS[mutation](raw)
+
+    workload = Workload(5, 15, "training", gradients=gradients, window=window)
+    assert not gate(GradientMutant(LSTMSpec(6, 8), changed), workload).passed
+
+
+class OnlyThere(NumPyModel):
+    """Wrong only in a step that differentiates what it is told."""
+
+    def __init__(self, spec: LSTMSpec, gradients: str) -> None:
+        super().__init__(get_backend("numpy"), spec, "cpu", False, LSTMWeights.random(spec, seed=3))
+        self._wrong = gradients
+        self.asked: list[tuple[str, int]] = []
+
+    def _train(self, *args: Any) -> RawGradients:
+        gradients, x = args[:2]
+        self.asked.append((gradients, len(x)))
+        raw = super()._train(*args)
+        return scale_array("bias", 1.01)(raw) if gradients == self._wrong else raw
+
+
+@pytest.mark.usefixtures("nothing_judged")
+def test_the_very_step_that_is_timed_is_judged() -> None:
+    spec = LSTMSpec(3, 4)
+    for wrong in GRADIENTS:
+        result = gate(OnlyThere(spec, wrong), Workload(2, 9, "training", gradients=wrong))
+        assert not result.passed
+        assert {"dx", "dh", "dc"} <= result.errors.keys()
+
+
+@pytest.mark.usefixtures("nothing_judged")
+def test_everything_is_judged_once_for_each_spec_and_on_little() -> None:
+    spec, workload = LSTMSpec(3, 4), Workload(64, 9, "training", gradients="weights")
+    first, second = (OnlyThere(spec, "nothing") for _ in range(2))
+    assert gate(first, workload).passed
+    assert first.asked == [*[("weights", 9)] * 2, *[("all", 3)] * 2]  # ordinary, then saturated
+    assert gate(second, replace(workload, timesteps=12, optimizer="sgd")).passed
+    assert set(second.asked) == {("weights", 12)}
+    other = OnlyThere(LSTMSpec(3, 5), "nothing")
+    assert gate(other, workload).passed
+    assert other.asked == first.asked
+
+
+def test_a_failure_names_the_array_its_error_and_its_bound() -> None:
+    model = GradientMutant(LSTMSpec(6, 8), GRADIENT_MUTATIONS["bias_step_doubled"])
+    text = gate(model, Workload(2, 3, "training")).describe()
+    assert "dlayer0.forward.bias differs from the float64 NumPy reference by 1.00e+00" in text
+
+
+def test_inference_is_judged_without_gradients() -> None:
+    model = GradientMutant(LSTMSpec(6, 8), GRADIENT_MUTATIONS["dx_is_nan"])
+    assert gate(model, Workload(2, 3, "inference")).passed
+
+
+def test_a_state_that_is_not_carried_between_windows_fails() -> None:
+    class Forgetful(NumPyModel):
+        def _infer(self, x: Any, h: Any, c: Any, lengths: Any, masks: Any) -> Any:
+            return super()._infer(x, np.zeros_like(h), np.zeros_like(c), lengths, masks)
+
+    spec = LSTMSpec(3, 5)
+    weights = LSTMWeights.random(spec)
+    model = Forgetful(get_backend("numpy"), spec, "cpu", False, weights)
+    result = gate(model, Workload(2, 9, "inference", window=4))
+    assert not result.passed
+
+
+def test_a_shorter_last_window_is_judged_too() -> None:
+    seen = []
+
+    class Watching(NumPyModel):
+        def _infer(self, x: Any, h: Any, c: Any, lengths: Any, masks: Any) -> Any:
+            seen.append(len(x))
+            return super()._infer(x, h, c, lengths, masks)
+
+    spec = LSTMSpec(3, 5)
+    model = Watching(get_backend("numpy"), spec, "cpu", False, LSTMWeights.random(spec))
+    assert gate(model, Workload(2, 14, "inference", window=4)).passed
+    assert seen == [4, 4, 2, 4]  # and the first one again, of the saturated network
+
+
+@pytest.mark.parametrize(
+    ("ours", "expected"),
+    [([1.0, 2.0], 0.0), ([1.0, 2.5], 0.25), ([1.0, math.nan], math.inf), ([1.0], math.inf)],
+)
+def test_error_is_relative_to_the_largest_value(ours: list[float], expected: float) -> None:
+    assert error(ours, [1.0, 2.0]) == expected
+
+
+def test_a_few_elements_that_cancel_are_not_measured_against_themselves() -> None:
+    assert error([1.2e-6], [1e-6]) == pytest.approx(0.2)
+    assert compare({"dx": np.array([1.2e-6])}, {"dx": np.array([1e-6])})["dx"] == pytest.approx(
+        2e-6
+    )
+
+
+def test_bounds_grow_with_time_and_roundoff_and_stop_at_the_ceiling() -> None:
+    def bound(dtype: str, timesteps: int) -> float:
+        return bounds(LSTMSpec(8, 8, dtype=dtype), 4, timesteps, ["y"])["y"]
+
+    assert bound("float32", 1) < bound("float32", 100) < 1e-3
+    assert bound("float64", 10) < bound("float32", 10) < bound("tf32", 10) < bound("bfloat16", 10)
+    assert bound("bfloat16", 10_000) == CEILING
+
+
+class Converting(NumPyModel):
+    """Keeps what a conversion makes of the weights, and reads them back through its inverse."""
+
+    def get_weights(self) -> LSTMWeights:
+        return super().get_weights().map(lambda array: array * 0.5)
+
+
+def test_a_wrong_conversion_of_the_weights_cannot_judge_itself() -> None:
+    spec = LSTMSpec(3, 4)
+    given = LSTMWeights.random(spec)
+    doubled = given.map(lambda array: array * 2)
+    model = Converting(get_backend("numpy"), spec, "cpu", False, doubled)
+    model.given_weights = given
+    assert not gate(model, Workload(2, 3)).passed
+    model = Converting(get_backend("numpy"), spec, "cpu", False, given)
+    model.given_weights = given
+    result = gate(model, Workload(2, 3))
+    assert not result.passed
+    assert "weights differs" in result.describe()
+
+
+@pytest.mark.parametrize(("batch", "threads"), [(2, {1}), (400, {2})])
+def test_small_products_of_the_reference_are_not_shared_between_threads(
+    batch: int, threads: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else threads wait for one another in a busy loop; and what was set before is set again."""
+    spec, workload = LSTMSpec(128, 128), Workload(batch, 2)
+    seen: list[int] = []
+    forward = reference.forward
+
+    def watched(*args: Any) -> Any:
+        seen.extend(blas_threads())
+        return forward(*args)
+
+    monkeypatch.setattr(reference, "forward", watched)
+    weights = LSTMWeights.random(spec)
+    inputs = workload.inputs(spec, 0)
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        before = blas_threads()
+        judge = numpy_judge(spec)
+        judge.run(weights, inputs, slice(0, 2), inputs.state, None)
+        assert blas_threads() == before
+    assert set(seen) == threads
+
+
+def blas_threads() -> list[int]:
+    return [
+        each["num_threads"]
+        for each in threadpoolctl.threadpool_info()
+        if each["user_api"] == "blas"
+    ]
