@@ -22,7 +22,7 @@ from typing import Any
 
 from bench.measuring.layer import MODES, SHAPES, Question, Shape, answer, rows
 from bench.telling import arguments, command_line, quantities
-from lstm_impl.backend import get_backend
+from lstm_impl.registry import get_backend
 from lstm_impl.spec import PRECISIONS, UnsupportedError
 
 EPILOG = """\

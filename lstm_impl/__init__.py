@@ -11,17 +11,15 @@
 Importing this package imports no framework.
 """
 
-from lstm_impl.backend import (
-    Availability,
-    Backend,
-    Model,
-    Step,
-    UnavailableError,
-    get_backend,
-    list_backends,
-)
+from lstm_impl.availability import Availability, Package, UnavailableError
+from lstm_impl.backend import Backend
+from lstm_impl.call import Call, Outputs, RawGradients, Request, Upstream
+from lstm_impl.evidence import Evidence
+from lstm_impl.model import Model
+from lstm_impl.registry import get_backend, list_backends
 from lstm_impl.spec import GATES, PRECISIONS, LSTMSpec, UnsupportedError
 from lstm_impl.state import LSTMGradients, LSTMState
+from lstm_impl.step import Step
 from lstm_impl.weights import LayerWeights, LSTMWeights
 from lstm_impl.workload import Inputs, Workload, dropout_masks
 
@@ -30,6 +28,8 @@ __all__ = [
     "PRECISIONS",
     "Availability",
     "Backend",
+    "Call",
+    "Evidence",
     "Inputs",
     "LSTMGradients",
     "LSTMSpec",
@@ -37,9 +37,14 @@ __all__ = [
     "LSTMWeights",
     "LayerWeights",
     "Model",
+    "Outputs",
+    "Package",
+    "RawGradients",
+    "Request",
     "Step",
     "UnavailableError",
     "UnsupportedError",
+    "Upstream",
     "Workload",
     "dropout_masks",
     "get_backend",

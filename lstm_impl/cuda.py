@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lstm_impl.backend import AVAILABLE, Availability
+from lstm_impl.availability import AVAILABLE, Availability
 
 
 @dataclass(frozen=True)
@@ -113,13 +113,23 @@ class View:
     built_with: tuple[int, int] | None
 
 
-def available_to(
-    framework: str, device: str, install: str, look: Callable[[], View]
-) -> Availability:
+@dataclass(frozen=True)
+class Framework:
+    """How a framework that can use a GPU is asked for it.
+
+    title: its name for the sentence; install: the command that brings a build with the CUDA
+    libraries; look: imports the framework and says what it sees.
+    """
+
+    title: str
+    install: str
+    look: Callable[[], View]
+
+
+def available_to(framework: Framework | None, device: str) -> Availability:
     """Whether an installed framework can use ``device``, or why not.
 
-    framework: its name for the sentence; install: the command that brings a build with the CUDA
-    libraries; look: imports the framework and says what it sees.
+    None, which cannot be asked, can use any there might be.
     """
     if device == "cpu":
         return AVAILABLE
@@ -127,13 +137,14 @@ def available_to(
         index = gpu_index(device)
     except ValueError as error:
         return Availability(False, str(error))
+    if framework is None:
+        return AVAILABLE
     facts = machine_facts()
     if not facts.hardware:  # no need to spend seconds on importing a framework to say this
-        return explain(facts, framework, 0, index, None, install)
-    view = look()
-    return explain(
-        facts, f"{framework} {view.version}", view.visible, index, view.built_with, install
-    )
+        return explain(facts, framework.title, 0, index, None, framework.install)
+    view = framework.look()
+    title = f"{framework.title} {view.version}"
+    return explain(facts, title, view.visible, index, view.built_with, framework.install)
 
 
 def parse_version(text: str) -> tuple[int, int] | None:

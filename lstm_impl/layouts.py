@@ -31,7 +31,7 @@ def cudnn_sizes(spec: LSTMSpec) -> tuple[int, int]:
 
 def cudnn_pack(spec: LSTMSpec, weights: LSTMWeights) -> FloatArray:
     """cuDNN's flat buffer; the canonical bias goes into the recurrent one, the input one is 0."""
-    cells = [cell for layer in weights.layers for cell in layer]
+    cells = weights.cells()
     # The transpose [4H, n] of a kernel [n, 4H] is the four gates' [H, n] one below the other.
     matrices = [
         matrix.T.ravel() for cell in cells for matrix in (cell.kernel, cell.recurrent_kernel)
@@ -61,20 +61,13 @@ def cudnn_unpack(spec: LSTMSpec, buffer: FloatArray, bias: str = "sum") -> LSTMW
         offset += gates * inputs
         return np.ascontiguousarray(part)
 
-    layers = []
-    for layer in range(spec.num_layers):
-        cells = []
-        for direction in range(spec.num_directions):
-            kernel = take(spec.layer_input_size(layer))
-            recurrent_kernel = take(spec.hidden_size)
-            pair = pairs[layer * spec.num_directions + direction]
-            cells.append(
-                LayerWeights(
-                    kernel, recurrent_kernel, pair.sum(axis=0) if bias == "sum" else pair[1]
-                )
-            )
-        layers.append(tuple(cells))
-    return LSTMWeights(tuple(layers))
+    cells = []
+    for row in range(spec.state_layers):
+        kernel = take(spec.layer_input_size(row // spec.num_directions))
+        recurrent_kernel = take(spec.hidden_size)
+        both = pairs[row].sum(axis=0) if bias == "sum" else pairs[row, 1]
+        cells.append(LayerWeights(kernel, recurrent_kernel, both))
+    return LSTMWeights.from_cells(spec, cells)
 
 
 # -- PyTorch and JAX's cuDNN layer: weight_ih [4H, in], weight_hh [4H, H], bias_ih, bias_hh [4H].

@@ -6,7 +6,8 @@ runs and what the gate holds the others to. It knows arrays, and nothing of an L
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,22 +29,32 @@ EPSILON = 1e-7
 """Keras's default; PyTorch's and Optax's is 1e-8. No time depends on it."""
 
 
-def adam_scales(step: int) -> tuple[float, float]:
-    """The learning rate and the epsilon of Adam's update number ``step``, counted from 1.
+def adam_corrections(step: Any) -> tuple[Any, Any]:
+    """What Adam's moments are divided by in update number ``step``, from 1: they start at zero."""
+    return 1.0 - BETA1**step, 1.0 - BETA2**step
 
-    For an update written as ``rate * m / (sqrt(v) + epsilon)``, over moments that are not corrected
-    for their start at zero.
+
+def adam(
+    gradient: Any,
+    m: Any,
+    v: Any,
+    corrections: tuple[Any, Any],
+    sqrt: Callable[[Any], Any] = np.sqrt,
+) -> tuple[Any, Any, Any]:
+    """What an update adds to a variable, and the variable's moments m and v after it.
+
+    Algorithm 1 of Kingma & Ba (2015), the epsilon added to the corrected root, as PyTorch and Optax
+    have it. (Keras and TensorFlow's fused op add it to the uncorrected one.) Over the arrays of any
+    library that has a ``sqrt``.
     """
-    root = float(np.sqrt(1.0 - BETA2**step))
-    return LEARNING_RATE * root / (1.0 - BETA1**step), EPSILON * root
+    first, second = corrections
+    m = BETA1 * m + (1.0 - BETA1) * gradient
+    v = BETA2 * v + (1.0 - BETA2) * gradient**2
+    return -LEARNING_RATE * (m / first) / (sqrt(v / second) + EPSILON), m, v
 
 
 class NumPyOptimizer:
-    """``sgd`` or ``adam`` over a list of arrays, in float64.
-
-    ``adam`` is Algorithm 1 of Kingma & Ba (2015), the epsilon added to the corrected root, as
-    PyTorch and Optax have it. (Keras and TensorFlow's fused op add it to the uncorrected one.)
-    """
+    """``sgd`` or ``adam`` over a list of arrays, in float64."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -57,9 +68,7 @@ class NumPyOptimizer:
             return [-LEARNING_RATE * gradient for gradient in wide]
         self._step += 1
         before = self._moments or [(np.zeros_like(each), np.zeros_like(each)) for each in wide]
-        self._moments = [
-            (BETA1 * m + (1.0 - BETA1) * gradient, BETA2 * v + (1.0 - BETA2) * gradient**2)
-            for (m, v), gradient in zip(before, wide, strict=True)
-        ]
-        rate, epsilon = adam_scales(self._step)
-        return [-rate * m / (np.sqrt(v) + epsilon) for m, v in self._moments]
+        by = adam_corrections(self._step)
+        after = [adam(each, m, v, by) for each, (m, v) in zip(wide, before, strict=True)]
+        self._moments = [(m, v) for _, m, v in after]
+        return [change for change, _, _ in after]

@@ -72,26 +72,30 @@ class LSTMWeights:
 
         Raises ValueError if the number of arrays or a shape is wrong.
         """
-        directions = spec.num_directions
-        if len(arrays) != 3 * spec.num_layers * directions:
+        if len(arrays) != 3 * spec.state_layers:
             raise ValueError(
-                f"{len(arrays)} arrays of weights; expected {3 * spec.num_layers * directions}: "
+                f"{len(arrays)} arrays of weights; expected {3 * spec.state_layers}: "
                 "kernel, recurrent_kernel and bias of each layer and direction"
             )
         flat = [np.asarray(array) for array in arrays]
         cells = [LayerWeights(*flat[k : k + 3]) for k in range(0, len(flat), 3)]
-        weights = cls(
-            tuple(
-                tuple(cells[layer * directions : (layer + 1) * directions])
-                for layer in range(spec.num_layers)
-            )
-        )
+        weights = cls.from_cells(spec, cells)
         weights.check(spec)
         return weights
 
+    @classmethod
+    def from_cells(cls, spec: LSTMSpec, cells: Sequence[LayerWeights]) -> LSTMWeights:
+        """Weights from the cells of layer 0 forward, (backward,) layer 1 ..., flat, unchecked."""
+        rows = range(0, spec.state_layers, spec.num_directions)
+        return cls(tuple(tuple(cells[row : row + spec.num_directions]) for row in rows))
+
+    def cells(self) -> list[LayerWeights]:
+        """The inverse of ``from_cells``."""
+        return [cell for layer in self.layers for cell in layer]
+
     def arrays(self) -> list[FloatArray]:
         """kernel, recurrent_kernel, bias of layer 0 forward, (backward,) layer 1 ..., flat."""
-        return [array for layer in self.layers for cell in layer for array in cell]
+        return [array for cell in self.cells() for array in cell]
 
     def names(self) -> list[str]:
         """A readable name for each of ``arrays()``, such as ``layer0.forward.kernel``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -143,6 +143,10 @@ class Workload:
             slice(start, min(start + size, self.timesteps))
             for start in range(0, self.timesteps, size)
         ]
+
+    def first_window(self) -> Workload:
+        """The first of ``windows`` as a workload of its own."""
+        return replace(self, timesteps=self.windows()[0].stop, window=None)
 
     def valid_timesteps(self) -> int:
         """Timesteps of all sequences together that are not padding."""

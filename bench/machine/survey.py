@@ -21,7 +21,7 @@ from pathlib import Path
 from bench.machine.guard import Interrupts
 from bench.machine.raised import one_line
 from lstm_impl import Availability, Backend, UnsupportedError, get_backend
-from lstm_impl.backend import strategies, variants
+from lstm_impl.registry import strategies, variants
 
 PATIENCE = 180.0
 """Seconds that one framework may take to start: TensorFlow takes 7 here, tens on a cold disk."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lstm_impl.backend import Step
+from lstm_impl.step import Step
 
 MOST_CLOCK_READS = 10_000_000
 """In search of its resolution. The coarsest clock in use, 16 ms, moves within a million."""

@@ -18,13 +18,16 @@ import numpy as np
 
 from bench.measuring.judged import Judged
 from lstm_impl import proof
-from lstm_impl.backend import Backend, Model, get_backend, input_seed
+from lstm_impl.backend import Backend
+from lstm_impl.model import Model
 from lstm_impl.optimizer import LEARNING_RATE, NumPyOptimizer
 from lstm_impl.proof import GateResult, Judge, judged_parts, numpy_judge
 from lstm_impl.proof.comparison import asked_for, bounds, compare, named
 from lstm_impl.proof.structure import gains
+from lstm_impl.registry import get_backend
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.state import LSTMState
+from lstm_impl.step import input_seed
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Inputs, Workload
 

@@ -16,9 +16,9 @@ from bench.judging.within import RunSamples
 from bench.measuring.clock import Clock, first_use
 from bench.measuring.series import Broken, Plan, Series
 from bench.measuring.timing import measure
-from lstm_impl.backend import Step
 from lstm_impl.proof import comparison
 from lstm_impl.spec import LSTMSpec, UnsupportedError
+from lstm_impl.step import Step
 
 BASELINE = "keras.layers.LSTM"
 SHAPES = ("b64-t25-i512-h512", "b1-t150-i256-h256", "b32-t100-i128-h128")

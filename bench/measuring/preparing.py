@@ -30,8 +30,8 @@ from lstm_impl import (
     Workload,
     get_backend,
 )
-from lstm_impl.backend import Results
 from lstm_impl.proof import GateResult
+from lstm_impl.step import Results
 
 MOST_EVIDENCE = 1_000_000
 """Letters of a case's evidence as JSON. What says which kernels ran takes some thousands."""
@@ -206,6 +206,7 @@ def _prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
         looking = bench.clock.now() - start
         if not isinstance(evidence, Mapping):
             raise TypeError(f"its evidence is a {type(evidence).__name__}; expected a dictionary")
+        evidence = dict(evidence)
         size = len(json.dumps(evidence))  # what is not plain data could not be recorded
         if size > MOST_EVIDENCE:
             raise ValueError(f"its evidence is {size} letters long; at most {MOST_EVIDENCE} fit")

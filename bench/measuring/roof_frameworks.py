@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.machine import devices
 from bench.measuring.roof_work import Sizes, Work, called, factors, mebibytes, unrolls
-from lstm_impl.backends import onnxruntime_lstm
+from lstm_impl.backends import onnx_graph
 from lstm_impl.spec import FloatArray
 
 
@@ -341,9 +341,9 @@ class OnnxRuntimeLibrary:
             constants,
         )
         # As old as the backend's own graph: for every ONNX Runtime that it runs on.
-        opset = helper.make_opsetid("", onnxruntime_lstm.OPSET)
+        opset = helper.make_opsetid("", onnx_graph.OPSET)
         model = helper.make_model(graph, opset_imports=[opset])
-        model.ir_version = onnxruntime_lstm.IR_VERSION
+        model.ir_version = onnx_graph.IR_VERSION
         return bytes(model.SerializeToString())
 
     def traffic(self, size: int, threads: int) -> Sequence[Work]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from lstm_impl.backend import Results
+from lstm_impl.step import Results
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from bench.judging.intervals import median_interval
 from bench.judging.steady import FEWEST_SAMPLES, WARMUP_BLOCKS, halves_agree, relative_half_width
 from bench.measuring.clock import Clock, NotWaitedForError, TimingError
 from bench.measuring.series import Broken, Last, Plan, Series, Stopped
-from lstm_impl.backend import INPUTS, Step
+from lstm_impl.step import INPUTS, Step
 
 Guard: TypeAlias = contextlib.AbstractContextManager[object]
 

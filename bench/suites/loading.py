@@ -22,7 +22,8 @@ from bench.machine import devices
 from bench.suites.cases import Case
 from bench.suites.shapes import grid, shape_of
 from bench.suites.values import SuiteError, Value, did_you_mean, shown
-from lstm_impl.backend import UnavailableError, get_backend, list_backends
+from lstm_impl.availability import UnavailableError
+from lstm_impl.registry import get_backend, list_backends
 from lstm_impl.spec import PRECISIONS, UnsupportedError
 from lstm_impl.workload import GRADIENTS, MODES
 

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from lstm_impl.backend import Tensor
-from lstm_impl.backends.tensorflow_model import (
+from lstm_impl.backends.tensorflow_backend import (
     Arrays,
     Padding,
     TensorFlowBackend,
     Tensors,
     reverse_time,
 )
+from lstm_impl.call import Outputs, Tensor
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LayerWeights
 from lstm_impl.workload import Workload
@@ -59,7 +59,7 @@ class BlockLSTM(TensorFlowBackend):
         parameters: Tensors,
         padding: Padding | None,
         reverse: bool,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> Outputs:
         import tensorflow as tf
 
         inputs = reverse_time(x, padding) if reverse else x
@@ -72,7 +72,7 @@ class BlockLSTM(TensorFlowBackend):
             last = tf.stack([padding.lengths - 1, batch], axis=1)
             h, c = tf.gather_nd(hidden, last), tf.gather_nd(cells, last)
             y = tf.where(padding.mask, hidden, tf.zeros_like(hidden))
-        return (reverse_time(y, padding) if reverse else y), h, c
+        return Outputs(reverse_time(y, padding) if reverse else y, h, c)
 
 
 def _block(

@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lstm_impl.backend import Availability, Tensor
-from lstm_impl.backends.tensorflow_model import Arrays, TensorFlowBackend, Tensors
+from lstm_impl.backends.tensorflow_backend import Arrays, TensorFlowBackend, Tensors
+from lstm_impl.call import Call, Outputs, Tensor
 from lstm_impl.layouts import cudnn_pack, cudnn_sizes, cudnn_unpack
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMWeights
@@ -31,6 +31,7 @@ class Cudnn(TensorFlowBackend):
     summary = "TensorFlow's cuDNN op, parameters packed once"
     flags = ("lengths", "repack", "training")
     devices = ("gpu",)
+    elsewhere = "cuDNN runs on NVIDIA GPUs only"
 
     @classmethod
     def variants(cls) -> tuple[str, ...]:
@@ -41,13 +42,6 @@ class Cudnn(TensorFlowBackend):
             "cudnn+training",
             "cudnn+lengths+repack+training",
         )
-
-    def availability(self, device: str = "cpu") -> Availability:
-        if device == "cpu":
-            gpu = super().availability("gpu:0")
-            here = "use --device gpu:0" if gpu else f"and {gpu}"
-            return Availability(False, f"cuDNN runs on NVIDIA GPUs only; {here}")
-        return super().availability(device)
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if "mixed" in spec.dtype and "repack" not in self.options:
@@ -75,19 +69,10 @@ class Cudnn(TensorFlowBackend):
         # the two biases are added, so each has the gradient of their sum
         return cudnn_unpack(spec, arrays[0], "second" if gradient else "sum")
 
-    def stack(
-        self,
-        spec: LSTMSpec,
-        x: Tensor,
-        h: Tensor,
-        c: Tensor,
-        parameters: Tensors,
-        lengths: Tensor | None,
-        masks: Tensor | None,
-        training: bool,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def stack(self, spec: LSTMSpec, call: Call, parameters: Tensors, training: bool) -> Outputs:
         import tensorflow as tf
 
+        x, h, c, lengths, masks = call
         if masks is not None:
             raise UnsupportedError(f"{self.name}: {OWN_MASKS}")
         if "repack" in self.options:
@@ -106,12 +91,12 @@ class Cudnn(TensorFlowBackend):
         }
         if lengths is None and "lengths" not in self.options:
             y, h, c, *_ = tf.raw_ops.CudnnRNNV2(**arguments)
-            return y, h, c
+            return Outputs(y, h, c)
         if lengths is None:
             shape = tf.shape(x)
             lengths = tf.fill([shape[1]], shape[0])
         y, h, c, *_ = tf.raw_ops.CudnnRNNV3(**arguments, sequence_lengths=lengths, time_major=True)
-        return y, h, c
+        return Outputs(y, h, c)
 
 
 def keep_input_biases(spec: LSTMSpec, buffer: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ float32 may fail the gate.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import os
 import shutil
@@ -24,13 +25,12 @@ from pathlib import Path
 import numpy as np
 
 from lstm_impl import cuda
-from lstm_impl.backend import AVAILABLE, Availability, Backend, Model, Tensor
-from lstm_impl.backends.torch_model import (
-    TorchBackend,
-    TorchModel,
-    set_threads,
-    torch_availability,
-)
+from lstm_impl.availability import AVAILABLE, Availability, Package
+from lstm_impl.backend import Backend
+from lstm_impl.backends.stacking import through_layers
+from lstm_impl.backends.torch_model import TorchBackend, TorchModel, set_threads
+from lstm_impl.call import Call, Outputs, Tensor
+from lstm_impl.model import Model
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.weights import LayerWeights, LSTMWeights
 from lstm_impl.workload import Workload
@@ -60,6 +60,8 @@ class FlashRNN(TorchBackend):
     summary = "FlashRNN's fused CUDA kernel over a PyTorch input product"
     flags = ("alternating", "triton")
     devices = ("gpu",)
+    elsewhere = "FlashRNN's kernels run on NVIDIA GPUs only"
+    packages = (Package("flashrnn", "FlashRNN", INSTALL), *TorchBackend.packages)
 
     @classmethod
     def variants(cls) -> tuple[str, ...]:
@@ -77,14 +79,7 @@ class FlashRNN(TorchBackend):
             return "triton_fused"
         return "cuda" if "alternating" in self.options else "cuda_fused"
 
-    def availability(self, device: str = "cpu") -> Availability:
-        if device.partition(":")[0] != "gpu":
-            return Availability(False, "FlashRNN's kernels run on NVIDIA GPUs only")
-        if importlib.util.find_spec("flashrnn") is None:
-            return Availability(False, "FlashRNN is not installed", INSTALL)
-        available = torch_availability(device)
-        if not available:
-            return available
+    def tools(self, device: str) -> Availability:
         import torch
 
         capability = torch.cuda.get_device_capability(cuda.gpu_index(device))
@@ -171,7 +166,7 @@ class FlashRNNModel(TorchModel):
     def layout(self, weights: LSTMWeights) -> list[FloatArray]:
         gates = (4, 1, self.spec.hidden_size)
         arrays: list[FloatArray] = []
-        for cell in (cell for layer in weights.layers for cell in layer):
+        for cell in weights.cells():
             recurrent = np.ascontiguousarray(cell.recurrent_kernel.T).reshape(*gates, -1)
             arrays += [cell.kernel, recurrent, cell.bias.reshape(gates)]
         return arrays
@@ -185,29 +180,26 @@ class FlashRNNModel(TorchModel):
             flat += LayerWeights(kernel, recurrent_kernel, bias.reshape(-1))
         return LSTMWeights.from_arrays(self.spec, flat)
 
-    def network(
-        self, x: Tensor, h: Tensor, c: Tensor, lengths: Tensor | None, masks: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        torch, spec = self._torch, self.spec
+    def network(self, call: Call) -> Outputs:
+        torch = self._torch
+        x, h, c, lengths, masks = call
         parameters = [parameter.to(self.compute_dtype) for parameter in self.parameters]
         x = x if self.batch_major else x.transpose(0, 1)
         padding = None if lengths is None else Padding(lengths.to(x.device), x.shape[1])
-        h_last, c_last = [], []
+
+        def layer(row: int, x: Tensor, h: Tensor, c: Tensor, reverse: bool) -> Outputs:
+            return self._layer(x, h, c, parameters[3 * row : 3 * row + 3], padding, reverse)
+
+        masks = None if masks is None else masks.transpose(1, 2)
         with self._current_device():
-            for layer in range(spec.num_layers):
-                if layer and masks is not None:
-                    x = x * masks[layer - 1].transpose(0, 1)
-                outputs = []
-                for direction in range(spec.num_directions):
-                    row = layer * spec.num_directions + direction
-                    cell = parameters[3 * row : 3 * row + 3]
-                    y, h_row, c_row = self._layer(x, h[row], c[row], cell, padding, direction == 1)
-                    outputs.append(y)
-                    h_last.append(h_row)
-                    c_last.append(c_row)
-                x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
-        y = x if self.batch_major else x.transpose(0, 1)
-        return y, torch.stack(h_last), torch.stack(c_last)
+            y, h, c = through_layers(
+                self.spec,
+                Call(x, h, c, lengths, masks),
+                layer,
+                functools.partial(torch.cat, dim=-1),
+                torch.stack,
+            )
+        return Outputs(y if self.batch_major else y.transpose(0, 1), h, c)
 
     def _current_device(self) -> contextlib.AbstractContextManager[object]:
         """FlashRNN compiles for, and runs on, PyTorch's current device."""
@@ -223,7 +215,7 @@ class FlashRNNModel(TorchModel):
         cell: Sequence[Tensor],
         padding: Padding | None,
         reverse: bool,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> Outputs:
         """One direction of one layer, batch-major: ``x [B, T, in]`` to ``[B, T, H]``."""
         import flashrnn
 
@@ -243,10 +235,10 @@ class FlashRNNModel(TorchModel):
         y = states[0, :, :, 0]  # of [state, B, T, head, H]
         if padding is None:
             h, c = last[:, :, 0, 0]
-            return (y.flip(1) if reverse else y), h, c
+            return Outputs(y.flip(1) if reverse else y, h, c)
         h, c = padding.last(states[:, :, :, 0])
         y = padding.cleared(y)
-        return (padding.reversed(y) if reverse else y), h, c
+        return Outputs(padding.reversed(y) if reverse else y, h, c)
 
 
 class Padding:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lstm_impl.backend import Availability, Tensor
-from lstm_impl.backends.jax_model import JaxBackend, jax_availability, set_threads
+from lstm_impl.availability import Package
+from lstm_impl.backends.jax_model import INSTALL_CPU, INSTALL_GPU, JaxBackend, set_threads
+from lstm_impl.call import Outputs, Tensor
 
 __all__ = ["Flax", "set_threads"]
 
@@ -20,11 +21,11 @@ class Flax(JaxBackend):
 
     strategy = "flax"
     framework = "flax"
+    packages = (
+        *JaxBackend.packages,
+        Package("flax", "Flax", f"{INSTALL_CPU} flax", f"{INSTALL_GPU} flax"),
+    )
     summary = "flax.nnx.RNN over an OptimizedLSTMCell, compiled by XLA"
-
-    def availability(self, device: str = "cpu") -> Availability:
-        available = super().availability(device)
-        return available and jax_availability(device, "flax", "Flax")
 
     def layer(
         self,
@@ -35,7 +36,7 @@ class Flax(JaxBackend):
         lengths: Tensor | None,
         reverse: bool,
         precision: str | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> Outputs:
         import jax
         import jax.numpy as jnp
         from flax import nnx
@@ -66,4 +67,4 @@ class Flax(JaxBackend):
         if lengths is not None:
             steps = jnp.arange(x.shape[0], dtype=lengths.dtype)
             y = jnp.where((steps[:, None] < lengths[None, :])[:, :, None], y, jnp.zeros_like(y))
-        return y, h, c
+        return Outputs(y, h, c)

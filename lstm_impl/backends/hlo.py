@@ -9,8 +9,7 @@ import re
 from collections import Counter
 from typing import Any
 
-MOST = 40
-"""Names kept of each kind, the most frequent first."""
+from lstm_impl.evidence import most
 
 # "%name = type opcode(operands)": the type may be a tuple, with /*index=5*/ comments in it, and
 # ends in a bracket; opcodes are lower case.
@@ -25,6 +24,6 @@ def describe_hlo(text: str) -> dict[str, Any]:
         "fusions": instructions["fusion"],
         "loops": instructions["while"],
         "matrix_products": instructions["dot"],
-        "custom_calls": dict(Counter(_TARGET.findall(text)).most_common(MOST)),
-        "instructions": dict(instructions.most_common(MOST)),
+        "custom_calls": most(Counter(_TARGET.findall(text))),
+        "instructions": most(instructions),
     }

@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lstm_impl.backend import Availability, Tensor
 from lstm_impl.backends.jax_model import JaxBackend, set_threads
+from lstm_impl.call import Call, Outputs, Tensor
 from lstm_impl.layouts import cudnn_pack, cudnn_unpack
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMWeights
@@ -33,14 +33,8 @@ class JaxCudnn(JaxBackend):
     strategy = "jax_cudnn"
     summary = "jax.experimental.rnn: cuDNN's LSTM called from JAX"
     devices = ("gpu",)
+    elsewhere = "cuDNN runs on NVIDIA GPUs only"
     batch_first = True
-
-    def availability(self, device: str = "cpu") -> Availability:
-        if device == "cpu":
-            gpu = super().availability("gpu:0")
-            here = "use --device gpu:0" if gpu else f"and {gpu}"
-            return Availability(False, f"cuDNN runs on NVIDIA GPUs only; {here}")
-        return super().availability(device)
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if spec.dtype not in ("float32", "tf32"):
@@ -59,20 +53,13 @@ class JaxCudnn(JaxBackend):
         return cudnn_unpack(spec, arrays[0], "second" if gradient else "sum")
 
     def network(
-        self,
-        spec: LSTMSpec,
-        parameters: Sequence[Tensor],
-        x: Tensor,
-        h: Tensor,
-        c: Tensor,
-        lengths: Tensor | None,
-        masks: Tensor | None,
-        precision: str | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self, spec: LSTMSpec, parameters: Sequence[Tensor], call: Call, precision: str | None
+    ) -> Outputs:
         import jax.numpy as jnp
         from jax import lax
         from jax.experimental import rnn
 
+        x, h, c, lengths, masks = call
         if masks is not None:  # given to a forward pass, which is no training step
             raise UnsupportedError(f"{self.name}: {OWN_MASKS}")
         (weights,) = parameters
@@ -93,4 +80,4 @@ class JaxCudnn(JaxBackend):
             spec.bidirectional,
             wanted,
         )
-        return y, h, c
+        return Outputs(y, h, c)

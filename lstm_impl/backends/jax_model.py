@@ -8,22 +8,27 @@ never before.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import os
-import tempfile
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from lstm_impl import cuda
-from lstm_impl.backend import Availability, Backend, Model, RawGradients, Tensor
-from lstm_impl.backends.hlo import MOST, describe_hlo
-from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE
+from lstm_impl.availability import Package
+from lstm_impl.backend import Backend
+from lstm_impl.backends.hlo import describe_hlo
+from lstm_impl.backends.jax_evidence import profile
+from lstm_impl.backends.stacking import through_layers
+from lstm_impl.call import Call, Outputs, RawGradients, Request, Tensor, Upstream
+from lstm_impl.evidence import Evidence
+from lstm_impl.model import Model
+from lstm_impl.optimizer import LEARNING_RATE, adam, adam_corrections
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
+from lstm_impl.stream import Stream
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import OPTIMIZERS, Workload, differentiated
 
@@ -45,16 +50,6 @@ def set_threads(count: int) -> None:
             f"is built, or start Python with NPROC={count}"
         )
     os.environ["NPROC"] = str(count)
-
-
-def jax_availability(device: str, package: str = "jax", title: str = "JAX") -> Availability:
-    """Whether ``package`` and JAX are installed and JAX can use ``device``."""
-    for name, words in ((package, title), ("jax", "JAX")):
-        if importlib.util.find_spec(name) is None:
-            extra = f" {name}" if name != "jax" else ""
-            install = INSTALL_CPU if device == "cpu" else INSTALL_GPU
-            return Availability(False, f"{words} is not installed", install + extra)
-    return cuda.available_to("JAX", device, INSTALL_GPU, _look)
 
 
 def _look() -> cuda.View:
@@ -87,14 +82,10 @@ class JaxBackend(Backend):
     """
 
     framework = "jax"
+    packages: ClassVar[tuple[Package, ...]] = (Package("jax", "JAX", INSTALL_CPU, INSTALL_GPU),)
+    gpu = cuda.Framework("JAX", INSTALL_GPU, _look)
     optimizers = OPTIMIZERS
     batch_first: ClassVar[bool] = False
-
-    def availability(self, device: str = "cpu") -> Availability:
-        kind = device.partition(":")[0]
-        if kind not in self.devices:
-            return Availability(False, f"{self.strategy} runs on {' and '.join(self.devices)} only")
-        return jax_availability(device)
 
     def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
         return JaxModel(self, spec, device, batch_major, weights)
@@ -120,7 +111,7 @@ class JaxBackend(Backend):
         lengths: Tensor | None,
         reverse: bool,
         precision: str | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> Outputs:
         """One direction of one layer: outputs ``[T, B, H]``, final h and c ``[B, H]``.
 
         x ``[T, B, in]``; parameters kernel, recurrent kernel and bias, in the compute type;
@@ -130,38 +121,20 @@ class JaxBackend(Backend):
         raise UnsupportedError(f"{self.name} computes no layer of its own")
 
     def network(
-        self,
-        spec: LSTMSpec,
-        parameters: Sequence[Tensor],
-        x: Tensor,
-        h: Tensor,
-        c: Tensor,
-        lengths: Tensor | None,
-        masks: Tensor | None,
-        precision: str | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self, spec: LSTMSpec, parameters: Sequence[Tensor], call: Call, precision: str | None
+    ) -> Outputs:
         """The whole network: outputs ``[T, B, D*H]``, final h and c ``[L*D, B, H]``.
 
         precision: of matrix products, as ``jax.numpy.matmul`` takes it; None is JAX's own choice.
         """
         import jax.numpy as jnp
 
-        h_last, c_last = [], []
-        for layer in range(spec.num_layers):
-            if layer and masks is not None:
-                x = x * masks[layer - 1]
-            outputs = []
-            for direction in range(spec.num_directions):
-                row = layer * spec.num_directions + direction
-                cell = parameters[3 * row : 3 * row + 3]
-                y, h_row, c_row = self.layer(
-                    x, h[row], c[row], cell, lengths, direction == 1, precision
-                )
-                outputs.append(y)
-                h_last.append(h_row)
-                c_last.append(c_row)
-            x = outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs, axis=-1)
-        return x, jnp.stack(h_last), jnp.stack(c_last)
+        def layer(row: int, x: Tensor, h: Tensor, c: Tensor, reverse: bool) -> Outputs:
+            cell = parameters[3 * row : 3 * row + 3]
+            return self.layer(x, h, c, cell, call.lengths, reverse, precision)
+
+        join = functools.partial(jnp.concatenate, axis=-1)
+        return through_layers(spec, call, layer, join, jnp.stack)
 
 
 class JaxModel(Model):
@@ -216,7 +189,7 @@ class JaxModel(Model):
         c: Tensor,
         lengths: Tensor | None = None,
         masks: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> Outputs:
         """Outputs ``[T, B, D*H]`` and the final h and c ``[L*D, B, H]``: pure, differentiable.
 
         x ``[T, B, in]`` (or batch-major, if so built); parameters as ``model.parameters``.
@@ -224,51 +197,29 @@ class JaxModel(Model):
         jnp = self._jax.numpy
         parameters = [parameter.astype(self.compute_dtype) for parameter in parameters]
         swap = self.batch_major != self.backend.batch_first
-        if swap:
-            x = jnp.swapaxes(x, 0, 1)
-        y, h, c = self.backend.network(
-            self.spec, parameters, x, h, c, lengths, masks, self._precision
-        )
-        return (jnp.swapaxes(y, 0, 1) if swap else y), h, c
+        call = Call(jnp.swapaxes(x, 0, 1) if swap else x, h, c, lengths, masks)
+        y, h, c = self.backend.network(self.spec, parameters, call, self._precision)
+        return Outputs(jnp.swapaxes(y, 0, 1) if swap else y, h, c)
 
     # -- compiled steps
 
-    def _inference(
-        self,
-        parameters: Sequence[Tensor],
-        x: Tensor,
-        h: Tensor,
-        c: Tensor,
-        lengths: Tensor | None,
-        masks: Tensor | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        return self.function(parameters, x, h, c, lengths, masks)
+    def _inference(self, parameters: Sequence[Tensor], call: Call) -> Outputs:
+        return self.function(parameters, *call)
 
     def _training(
-        self,
-        gradients: str,
-        parameters: Sequence[Tensor],
-        x: Tensor,
-        h: Tensor,
-        c: Tensor,
-        lengths: Tensor | None,
-        masks: Tensor | None,
-        dy: Tensor,
-        dh: Tensor,
-        dc: Tensor,
+        self, gradients: str, parameters: Sequence[Tensor], call: Call, upstream: Upstream
     ) -> tuple[Any, ...]:
-        inputs = differentiated(gradients, x, h, c)
+        inputs = differentiated(gradients, call.x, call.h, call.c)
 
-        def forward(parameters: Sequence[Tensor], *inputs: Tensor) -> Any:
-            taken = [*inputs, *(x, h, c)[len(inputs) :]]
-            return self.function(parameters, taken[0], taken[1], taken[2], lengths, masks)
+        def forward(parameters: Sequence[Tensor], *inputs: Tensor) -> Outputs:
+            return self.function(parameters, *inputs, *call[len(inputs) :])
 
         outputs, pull_back = self._jax.vjp(forward, parameters, *inputs)
-        weights, *of_inputs = pull_back((dy, dh, dc))
+        weights, *of_inputs = pull_back(Outputs(*upstream))
         return outputs, of_inputs, weights
 
     def _sgd(
-        self, gradients: str, optimizer: tuple[()], parameters: Sequence[Tensor], *args: Tensor
+        self, gradients: str, optimizer: tuple[()], parameters: Sequence[Tensor], *args: Any
     ) -> Any:
         results = self._training(gradients, parameters, *args)
         updated = [
@@ -278,23 +229,18 @@ class JaxModel(Model):
         return results, updated, optimizer
 
     def _adam(
-        self, gradients: str, optimizer: Any, parameters: Sequence[Tensor], *args: Tensor
+        self, gradients: str, optimizer: Any, parameters: Sequence[Tensor], *args: Any
     ) -> Any:
         """What ``optax.adam`` computes, without another package to install."""
-        jnp = self._jax.numpy
         step, moments = optimizer
         step = step + 1
+        corrections = adam_corrections(step.astype(self.variable_dtype))
         results = self._training(gradients, parameters, *args)
-        after = [
-            (BETA1 * m + (1.0 - BETA1) * gradient, BETA2 * v + (1.0 - BETA2) * gradient**2)
-            for (m, v), gradient in zip(moments, results[-1], strict=True)
-        ]
-        power = step.astype(self.variable_dtype)
-        first, second = 1.0 - BETA1**power, 1.0 - BETA2**power
-        updated = [
-            parameter - LEARNING_RATE * (m / first) / (jnp.sqrt(v / second) + EPSILON)
-            for parameter, (m, v) in zip(parameters, after, strict=True)
-        ]
+        updated, after = [], []
+        for parameter, gradient, (m, v) in zip(parameters, results[-1], moments, strict=True):
+            change, m, v = adam(gradient, m, v, corrections, self._jax.numpy.sqrt)
+            updated.append(parameter + change)
+            after.append((m, v))
         return results, updated, (step, after)
 
     def _wide(self) -> contextlib.AbstractContextManager[Any]:
@@ -323,32 +269,16 @@ class JaxModel(Model):
         # NumPy's own types only: JAX's bfloat16 is a stranger to NumPy's casts.
         return array.astype(np.float32) if self.compute_dtype.name == "bfloat16" else array
 
-    def _infer(
-        self, x: Tensor, h: Tensor, c: Tensor, lengths: Tensor | None, masks: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _infer(self, call: Call) -> Outputs:
         with self._wide():
-            y, h, c = self._inference_step(self.parameters, x, h, c, lengths, masks)
-        self._last = c
-        return y, h, c
+            outputs: Outputs = self._inference_step(self.parameters, call)
+        self._last = outputs.c
+        return outputs
 
-    def _train(
-        self,
-        gradients: str,
-        x: Tensor,
-        h: Tensor,
-        c: Tensor,
-        lengths: Tensor | None,
-        masks: Tensor | None,
-        dy: Tensor,
-        dh: Tensor,
-        dc: Tensor,
-    ) -> RawGradients:
+    def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
         with self._wide():
-            raw = RawGradients.of(
-                *self._training_step(
-                    gradients, self.parameters, x, h, c, lengths, masks, dy, dh, dc
-                )
-            )
+            results = self._training_step(gradients, self.parameters, call, upstream)
+        raw = RawGradients.of(*results)
         self._last = raw.c
         return raw
 
@@ -368,44 +298,30 @@ class JaxModel(Model):
         return self._placed(np.zeros(parameter.shape), self.variable_dtype)
 
     def _train_and_update(
-        self,
-        optimizer: str,
-        gradients: str,
-        x: Tensor,
-        h: Tensor,
-        c: Tensor,
-        lengths: Tensor | None,
-        masks: Tensor | None,
-        dy: Tensor,
-        dh: Tensor,
-        dc: Tensor,
+        self, optimizer: str, gradients: str, call: Call, upstream: Upstream
     ) -> RawGradients:
         with self._wide():
             results, self.parameters, self._optimizers[optimizer] = self._updating_steps[optimizer](
-                gradients,
-                self._optimizers[optimizer],
-                self.parameters,
-                *(x, h, c, lengths, masks, dy, dh, dc),
+                gradients, self._optimizers[optimizer], self.parameters, call, upstream
             )
         raw = RawGradients.of(*results)
         self._last = raw.c
         return raw
 
-    def _lowered(self, gradients: str | None, optimizer: str | None, args: Sequence[Tensor]) -> Any:
+    def _lowered(self, request: Request) -> Any:
+        gradients, call, upstream, optimizer = request
         with self._wide():
             if gradients is None:
-                return self._inference_step.lower(self.parameters, *args)
+                return self._inference_step.lower(self.parameters, call)
             if optimizer is None:
-                return self._training_step.lower(gradients, self.parameters, *args)
+                return self._training_step.lower(gradients, self.parameters, call, upstream)
             return self._updating_steps[optimizer].lower(
-                gradients, self._optimizers[optimizer], self.parameters, *args
+                gradients, self._optimizers[optimizer], self.parameters, call, upstream
             )
 
-    def _trace_ahead(
-        self, gradients: str | None, *args: Tensor, optimizer: str | None = None
-    ) -> None:
+    def _trace_ahead(self, request: Request) -> None:
         # JAX keeps what it traced and lowered; the first call has only to compile it.
-        self._lowered(gradients, optimizer, args)
+        self._lowered(request)
 
     def _host_weights(self, raw: Sequence[Tensor]) -> LSTMWeights:
         arrays = [self._host_float(gradient) for gradient in raw]
@@ -428,65 +344,18 @@ class JaxModel(Model):
         if self._last is not None:
             self._jax.block_until_ready(self._last)
 
-    def evidence(self, workload: Workload) -> dict[str, Any]:
+    def evidence(self, workload: Workload) -> Evidence:
         """What XLA compiled for the first window of ``workload``; on a GPU the kernels too."""
-        inputs = workload.inputs(self.spec)
-        part = workload.windows()[0]
-
-        def place(array: npt.NDArray[np.generic] | None) -> Tensor | None:
-            return None if array is None else self._to_device(array)
-
-        def sequence(array: FloatArray) -> Tensor | None:
-            return place(np.swapaxes(array[part], 0, 1) if self.batch_major else array[part])
-
-        masks = None if inputs.masks is None else inputs.masks[:, part]
-        state = (place(inputs.state.h), place(inputs.state.c))
-        arguments = [sequence(inputs.x), *state, place(inputs.lengths), place(masks)]
-        gradients = workload.gradients if workload.training else None
-        if gradients is not None:
-            arguments += [sequence(inputs.dy), *state]
         if workload.optimizer is not None:
             self._start_optimizer(workload.optimizer)
         with self._wide():
-            compiled = self._lowered(gradients, workload.optimizer, arguments).compile()
-        found: dict[str, Any] = {
-            "source": "compiled HLO",
-            "device": self.device,
-            "platform": str(self._device.platform),
-            **describe_hlo(compiled.as_text()),
-        }
+            compiled = self._lowered(Stream(self, workload.first_window()).first()).compile()
+        details = {"device": self.device, "platform": str(self._device.platform)}
+        details |= describe_hlo(compiled.as_text())
+        kernels = None
         if self.device != "cpu":
             prepared = self.prepare(workload)
             prepared.run()
             prepared.synchronize()
             kernels = profile(prepared.run, prepared.synchronize)
-            found["kernels"] = dict(kernels.most_common(MOST))
-            found["kernels_total"] = kernels.total()
-        return found
-
-
-def profile(
-    run: Callable[[], Tensor],
-    synchronize: Callable[[], None],
-    plane: str = "/device:GPU",
-    line: str = "Stream",
-) -> Counter[str]:
-    """Names and counts of what one call of ``run`` had on the profiler's planes so named."""
-    import jax
-
-    with tempfile.TemporaryDirectory() as folder:
-        with jax.profiler.trace(folder):
-            run()
-            synchronize()
-        return Counter(_events(Path(folder).rglob("*.xplane.pb"), plane, line))
-
-
-def _events(files: Iterable[Path], plane: str, line: str) -> Iterable[str]:
-    from jax.profiler import ProfileData
-
-    for file in files:
-        for each in ProfileData.from_file(str(file)).planes:
-            if each.name.startswith(plane):
-                for track in each.lines:
-                    if track.name.startswith(line):
-                        yield from (event.name for event in track.events)
+        return Evidence("compiled HLO", kernels=kernels, details=details)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lstm_impl.backend import Tensor
 from lstm_impl.backends.jax_model import JaxBackend, set_threads
+from lstm_impl.call import Outputs, Tensor
 
 __all__ = ["JaxScan", "set_threads"]
 
@@ -38,7 +38,7 @@ class JaxScan(JaxBackend):
         lengths: Tensor | None,
         reverse: bool,
         precision: str | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> Outputs:
         import jax
         import jax.numpy as jnp
 
@@ -71,4 +71,4 @@ class JaxScan(JaxBackend):
         (h, c), y = jax.lax.scan(
             step, (h, c), (project(x) if preproject else x, valid), reverse=reverse
         )
-        return y, h, c
+        return Outputs(y, h, c)

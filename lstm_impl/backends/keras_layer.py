@@ -7,10 +7,14 @@ else a loop, without a word: the evidence says which.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, ClassVar
 
-from lstm_impl.backend import Model, Tensor
-from lstm_impl.backends.tensorflow_model import TensorFlowBackend, TensorFlowModel
+from lstm_impl.backends.stacking import through_layers
+from lstm_impl.backends.tensorflow_backend import TensorFlowBackend
+from lstm_impl.backends.tensorflow_model import TensorFlowModel
+from lstm_impl.call import Call, Outputs, Tensor
+from lstm_impl.model import Model
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LSTMWeights
 
@@ -58,47 +62,35 @@ class KerasModel(TensorFlowModel):
             for _ in range(spec.num_layers)
             for direction in range(spec.num_directions)
         ]
-        cells = [cell for layer in weights.layers for cell in layer]
-        for layer, cell in zip(self._layers, cells, strict=True):
+        for layer, cell in zip(self._layers, weights.cells(), strict=True):
             layer.build((None, None, cell.kernel.shape[0]))
             for variable, array in zip(layer.trainable_variables, cell, strict=True):
                 variable.assign(array)
         return [variable.value for layer in self._layers for variable in layer.trainable_variables]
 
-    def _call(
-        self,
-        x: Tensor,
-        h: Tensor,
-        c: Tensor,
-        lengths: Tensor | None,
-        masks: Tensor | None,
-        training: bool,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def network(self, call: Call, training: bool) -> Outputs:
         tf, spec = self._tf, self.spec
-        with tf.device(self._tf_device):
+        with tf.device(self.tf_device):
+            x, _, _, lengths, masks = call
             if not self.batch_major:
                 x = tf.transpose(x, [1, 0, 2])
+            if masks is not None:
+                between = range(spec.num_layers - 1)
+                masks = [tf.transpose(masks[number], [1, 0, 2]) for number in between]
             valid = None
             if lengths is not None:
                 steps = tf.range(tf.shape(x)[1], dtype=lengths.dtype)
                 valid = steps[None, :] < lengths[:, None]
-            h_last, c_last = [], []
-            for number in range(spec.num_layers):
-                if number and masks is not None:
-                    x = x * tf.transpose(masks[number - 1], [1, 0, 2])
-                outputs = []
-                for direction in range(spec.num_directions):
-                    row = number * spec.num_directions + direction
-                    y, h_row, c_row = self._layers[row](
-                        x, initial_state=[h[row], c[row]], mask=valid, training=training
-                    )
-                    if direction:  # Keras leaves the outputs in the order they were computed
-                        y = tf.reverse(y, [1])
-                    if valid is not None:  # Keras repeats the last valid output on padding
-                        y = tf.where(valid[:, :, None], y, tf.zeros_like(y))
-                    outputs.append(y)
-                    h_last.append(h_row)
-                    c_last.append(c_row)
-                x = outputs[0] if len(outputs) == 1 else tf.concat(outputs, axis=-1)
-            y = x if self.batch_major else tf.transpose(x, [1, 0, 2])
-            return y, tf.stack(h_last), tf.stack(c_last)
+
+            def layer(row: int, x: Tensor, h: Tensor, c: Tensor, reverse: bool) -> Outputs:
+                y, h, c = self._layers[row](x, initial_state=[h, c], mask=valid, training=training)
+                if reverse:  # Keras leaves the outputs in the order they were computed
+                    y = tf.reverse(y, [1])
+                if valid is not None:  # Keras repeats the last valid output on padding
+                    y = tf.where(valid[:, :, None], y, tf.zeros_like(y))
+                return Outputs(y, h, c)
+
+            join = functools.partial(tf.concat, axis=-1)
+            batch_major = call._replace(x=x, masks=masks)
+            y, h, c = through_layers(spec, batch_major, layer, join, tf.stack)
+            return Outputs(y if self.batch_major else tf.transpose(y, [1, 0, 2]), h, c)

@@ -7,7 +7,6 @@ the order i, j, f, o, it adds its forget bias of 1 at run time, and its state tu
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import warnings
@@ -15,14 +14,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from lstm_impl.backend import Availability, Tensor
-from lstm_impl.backends.tensorflow_model import (
+from lstm_impl.availability import Package
+from lstm_impl.backends.tensorflow_backend import (
     Arrays,
     Padding,
     TensorFlowBackend,
     Tensors,
     reverse_time,
 )
+from lstm_impl.call import Outputs, Tensor
 from lstm_impl.layouts import basic_cell, from_basic_cell
 from lstm_impl.weights import LayerWeights
 
@@ -33,15 +33,14 @@ class DynamicRNN(TensorFlowBackend):
     strategy = "dynamic_rnn"
     summary = "the 2016 API: tf.nn.dynamic_rnn over a BasicLSTMCell"
     flags = ()
-
-    def availability(self, device: str = "cpu") -> Availability:
-        if importlib.util.find_spec("tf_keras") is None:
-            return Availability(
-                False,
-                "the cells of the 2016 API live in the tf-keras package, which is not installed",
-                "pip install 'lstm-benchmark-suite[legacy]'",
-            )
-        return super().availability(device)
+    packages = (
+        Package(
+            "tf_keras",
+            "the cells of the 2016 API live in the tf-keras package, which",
+            "pip install 'lstm-benchmark-suite[legacy]'",
+        ),
+        *TensorFlowBackend.packages,
+    )
 
     def to_layout(self, cell: LayerWeights) -> Arrays:
         return basic_cell(cell)
@@ -58,7 +57,7 @@ class DynamicRNN(TensorFlowBackend):
         parameters: Tensors,
         padding: Padding | None,
         reverse: bool,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> Outputs:
         with legacy_keras() as rnn_cell:
             cell = rnn_cell.BasicLSTMCell(h.shape[-1], forget_bias=1.0, dtype=x.dtype)
             # The cell would make variables of its own; it is given ours.
@@ -71,7 +70,7 @@ class DynamicRNN(TensorFlowBackend):
                 state,
                 None if padding is None else padding.lengths,
             )
-        return (reverse_time(y, padding) if reverse else y), last.h, last.c
+        return Outputs(reverse_time(y, padding) if reverse else y, last.h, last.c)
 
     def run(self, cell: Any, x: Tensor, state: Any, lengths: Tensor | None) -> tuple[Tensor, Any]:
         """The outputs ``[T, B, H]`` and the last ``LSTMStateTuple``."""

@@ -22,16 +22,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lstm_impl.backend import (
-    AVAILABLE,
-    Availability,
-    Backend,
-    Model,
-    RawGradients,
-    Tensor,
-    UnavailableError,
-)
+from lstm_impl.availability import Package, UnavailableError
+from lstm_impl.backend import Backend
 from lstm_impl.backends.while_loop import WhileLoop
+from lstm_impl.call import Call, Outputs, RawGradients, Request, Tensor, Upstream
+from lstm_impl.evidence import Evidence
+from lstm_impl.model import Model
 from lstm_impl.spec import LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
@@ -61,6 +57,8 @@ class LiteRT(Backend):
     summary = "a TensorFlow loop converted to LiteRT (TensorFlow Lite), inference only"
     flags = ("preproject",)
     devices = ("cpu",)
+    elsewhere = "LiteRT runs on the CPU here: its GPU delegates are for phones"
+    packages = (Package("tensorflow", "TensorFlow, which holds LiteRT's converter,", INSTALL),)
 
     @classmethod
     def variants(cls) -> tuple[str, ...]:
@@ -68,17 +66,6 @@ class LiteRT(Backend):
 
     def use_threads(self, count: int) -> None:
         set_threads(count)
-
-    def availability(self, device: str = "cpu") -> Availability:
-        if device != "cpu":
-            return Availability(
-                False, "LiteRT runs on the CPU here: its GPU delegates are for phones"
-            )
-        if importlib.util.find_spec("tensorflow") is None:
-            return Availability(
-                False, "TensorFlow, which holds LiteRT's converter, is not installed", INSTALL
-            )
-        return AVAILABLE
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if workload is not None and workload.training:
@@ -114,20 +101,11 @@ class LiteRTModel(Model):
         loop, spec = self._loop, self.spec
         parameters = [tf.constant(array) for array in loop.pack(spec, self._weights)]
 
-        def network(**arguments: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            x = arguments["x"]
+        def network(**arguments: Tensor) -> tuple[Tensor, ...]:
+            call = Call(**arguments)
             if self.batch_major:
-                x = tf.transpose(x, [1, 0, 2])
-            y, h, c = loop.stack(
-                spec,
-                x,
-                arguments["h"],
-                arguments["c"],
-                parameters,
-                arguments.get("lengths"),
-                arguments.get("masks"),
-                training=False,
-            )
+                call = call._replace(x=tf.transpose(call.x, [1, 0, 2]))
+            y, h, c = loop.stack(spec, call, parameters, training=False)
             return (tf.transpose(y, [1, 0, 2]) if self.batch_major else y), h, c
 
         function = tf.function(network, autograph=False)
@@ -141,7 +119,7 @@ class LiteRTModel(Model):
         return bytes(converter.convert())
 
     def _interpreter(self, inputs: dict[str, npt.NDArray[np.generic]]) -> Any:
-        key = tuple(inputs[name].shape if name in inputs else None for name in NAMES)
+        key = tuple(inputs[name].shape if name in inputs else None for name in Call._fields)
         if key not in self._interpreters:
             model = self.convert({name: array.shape for name, array in inputs.items()})
             interpreter = open_interpreter(model, _threads)
@@ -158,26 +136,20 @@ class LiteRTModel(Model):
     def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
         return np.asarray(tensor)
 
-    def _infer(
-        self, x: Tensor, h: Tensor, c: Tensor, lengths: Tensor | None, masks: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        inputs = named(x, h, c, lengths, masks)
+    def _infer(self, call: Call) -> Outputs:
+        inputs = call.given()
         interpreter = self._interpreter(inputs)
         for each in interpreter.get_input_details():
             interpreter.set_tensor(each["index"], inputs[input_name(each["name"])])
         interpreter.invoke()
-        y, h, c = (
-            interpreter.get_tensor(each["index"]) for each in interpreter.get_output_details()
-        )
-        return y, h, c
+        results = interpreter.get_output_details()
+        return Outputs(*(interpreter.get_tensor(each["index"]) for each in results))
 
-    def _train(self, *args: Tensor) -> RawGradients:
+    def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
         raise UnsupportedError(f"{self.backend.name}: LiteRT computes no gradients")
 
-    def _trace_ahead(
-        self, gradients: str | None, *args: Tensor, optimizer: str | None = None
-    ) -> None:
-        self._interpreter(named(*args))
+    def _trace_ahead(self, request: Request) -> None:
+        self._interpreter(request.call.given())
 
     def _host_weights(self, raw: Any) -> LSTMWeights:
         raise UnsupportedError(f"{self.backend.name}: LiteRT computes no gradients")
@@ -193,7 +165,7 @@ class LiteRTModel(Model):
     def synchronize(self) -> None:
         """Nothing to wait for: the interpreter returns when it is done."""
 
-    def evidence(self, workload: Workload) -> dict[str, Any]:
+    def evidence(self, workload: Workload) -> Evidence:
         """The operators of the converted model, those inside its loops included."""
         spec, timesteps = self.spec, workload.windows()[0].stop
         state = (spec.state_layers, workload.batch, spec.hidden_size)
@@ -205,23 +177,14 @@ class LiteRTModel(Model):
         if workload.min_length is not None:
             shapes["lengths"] = (workload.batch,)
         ops = operators(self.convert(shapes))
-        return {
-            "source": "converted model",
+        details = {
             "device": self.device,
             "interpreter": interpreter_name(),
             "threads": _threads or 1,
             "fused_loop": any(op in FUSED for op in ops),
             "loops": ops["WHILE"],
-            "ops": dict(ops.most_common()),
         }
-
-
-NAMES = ("x", "h", "c", "lengths", "masks")
-
-
-def named(*arguments: Tensor | None) -> dict[str, npt.NDArray[np.generic]]:
-    """x, h, c, lengths and masks by name, without those that are None."""
-    return {name: array for name, array in zip(NAMES, arguments, strict=True) if array is not None}
+        return Evidence("converted model", ops, details=details)
 
 
 def input_name(tensor: str) -> str:

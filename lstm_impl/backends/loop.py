@@ -9,13 +9,25 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-from lstm_impl.backend import Tensor
-from lstm_impl.backends.tensorflow_model import Padding, TensorFlowBackend, Tensors
+from lstm_impl.backends.tensorflow_backend import Padding, TensorFlowBackend, Tensors
+from lstm_impl.call import Outputs, Tensor, Upstream
 
 Carry = tuple[Tensor, ...]
 StepFunction = Callable[[Carry, tuple[Tensor, ...]], tuple[Carry, tuple[Tensor, ...]]]
+
+
+class LayerInputs(NamedTuple):
+    """All of a layer that has a gradient: x ``[T, B, in]``, h and c ``[B, H]``, kernel
+    ``[in, 4H]``, recurrent_kernel ``[H, 4H]`` and bias ``[4H]``; or these gradients."""
+
+    x: Tensor
+    h: Tensor
+    c: Tensor
+    kernel: Tensor
+    recurrent_kernel: Tensor
+    bias: Tensor
 
 
 class LoopBackend(TensorFlowBackend):
@@ -57,14 +69,14 @@ class LoopBackend(TensorFlowBackend):
         parameters: Tensors,
         padding: Padding | None,
         reverse: bool,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        kernel, recurrent_kernel, bias = parameters
+    ) -> Outputs:
         # Backwards, the state simply does not move before the first valid step: no copy of x.
         mask = None if padding is None else padding.mask
         if "hoisted" in self.options:
-            return self._hoisted_layer(x, h, c, kernel, recurrent_kernel, bias, mask, reverse)
+            return self._hoisted_layer(LayerInputs(x, h, c, *parameters), mask, reverse)
         import tensorflow as tf
 
+        kernel, recurrent_kernel, bias = parameters
         preproject = "preproject" in self.options
         sequence = project(x, kernel, bias) if preproject else x
 
@@ -83,61 +95,38 @@ class LoopBackend(TensorFlowBackend):
 
         sequences = (sequence,) if mask is None else (sequence, mask)
         (h, c), (y,) = self.scan(step, (h, c), sequences, (h,), reverse)
-        return y, h, c
+        return Outputs(y, h, c)
 
     # -- the gradient by hand
 
-    def _hoisted_layer(
-        self,
-        x: Tensor,
-        h0: Tensor,
-        c0: Tensor,
-        kernel: Tensor,
-        recurrent_kernel: Tensor,
-        bias: Tensor,
-        mask: Tensor | None,
-        reverse: bool,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _hoisted_layer(self, inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> Outputs:
         import tensorflow as tf
 
         @tf.custom_gradient
-        def layer(
-            x: Tensor,
-            h0: Tensor,
-            c0: Tensor,
-            kernel: Tensor,
-            recurrent_kernel: Tensor,
-            bias: Tensor,
-        ) -> tuple[Any, Callable[..., Any]]:
-            outputs, residuals = self.forward_with_residuals(
-                x, h0, c0, kernel, recurrent_kernel, bias, mask, reverse
-            )
+        def layer(*inputs: Tensor) -> tuple[Any, Callable[..., Any]]:
+            given = LayerInputs(*inputs)
+            outputs, residuals = self.forward_with_residuals(given, mask, reverse)
 
-            def backward(dy: Tensor, dh: Tensor, dc: Tensor) -> Any:
-                return self.backward_from_residuals(
-                    residuals, x, h0, c0, kernel, recurrent_kernel, mask, reverse, dy, dh, dc
+            def backward(*upstream: Tensor) -> Any:
+                return tuple(
+                    self.backward_from_residuals(
+                        residuals, given, mask, reverse, Upstream(*upstream)
+                    )
                 )
 
-            return outputs, backward
+            return tuple(outputs), backward
 
-        y, h, c = layer(x, h0, c0, kernel, recurrent_kernel, bias)
-        return y, h, c
+        return Outputs(*layer(*inputs))
 
     def forward_with_residuals(
-        self,
-        x: Tensor,
-        h0: Tensor,
-        c0: Tensor,
-        kernel: Tensor,
-        recurrent_kernel: Tensor,
-        bias: Tensor,
-        mask: Tensor | None,
-        reverse: bool,
-    ) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, ...]]:
-        """``(y, h, c)`` and what the backward pass needs, by step: the gates i, f, g and o, the
+        self, inputs: LayerInputs, mask: Tensor | None, reverse: bool
+    ) -> tuple[Outputs, tuple[Tensor, ...]]:
+        """The outputs, and what the backward pass needs, by step: the gates i, f, g and o, the
         hidden and the cell state. The gates are kept apart, for joined ones would be split again.
         """
         import tensorflow as tf
+
+        x, h0, c0, kernel, recurrent_kernel, bias = inputs
 
         def step(carry: Carry, slices: tuple[Tensor, ...]) -> tuple[Carry, tuple[Tensor, ...]]:
             h, c = carry
@@ -152,25 +141,21 @@ class LoopBackend(TensorFlowBackend):
         (h, c), residuals = self.scan(step, (h0, c0), sequences, (h0,) * 6, reverse)
         hidden = residuals[4]
         y = hidden if mask is None else tf.where(mask, hidden, tf.zeros_like(hidden))
-        return (y, h, c), residuals
+        return Outputs(y, h, c), residuals
 
     def backward_from_residuals(
         self,
         residuals: tuple[Tensor, ...],
-        x: Tensor,
-        h0: Tensor,
-        c0: Tensor,
-        kernel: Tensor,
-        recurrent_kernel: Tensor,
+        inputs: LayerInputs,
         mask: Tensor | None,
         reverse: bool,
-        dy: Tensor,
-        dh: Tensor,
-        dc: Tensor,
-    ) -> tuple[Tensor, ...]:
-        """Gradients of x, h0, c0, kernel, recurrent_kernel and bias."""
+        upstream: Upstream,
+    ) -> LayerInputs:
+        """The gradient of each input."""
         import tensorflow as tf
 
+        x, h0, c0, kernel, recurrent_kernel, _ = inputs
+        dy, dh, dc = upstream
         *gates, hidden, cells = residuals
         hidden_before = shift(hidden, h0, reverse)
         cells_before = shift(cells, c0, reverse)
@@ -206,7 +191,7 @@ class LoopBackend(TensorFlowBackend):
         like = tf.concat([h0, h0, h0, h0], axis=-1)
         (dh0, dc0), (dz,) = self.scan(step, (dh, dc), sequences, (like,), not reverse)
         flat = tf.reshape(dz, [-1, dz.shape[-1]])
-        return (
+        return LayerInputs(
             tf.reshape(tf.matmul(flat, kernel, transpose_b=True), tf.shape(x)),
             dh0,
             dc0,

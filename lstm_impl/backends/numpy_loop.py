@@ -6,20 +6,16 @@ implementation, so passing the gate says nothing about it; ``reference.py`` has 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from lstm_impl import reference
-from lstm_impl.backend import (
-    AVAILABLE,
-    Availability,
-    Backend,
-    Model,
-    RawGradients,
-    Tensor,
-)
+from lstm_impl.backend import Backend
+from lstm_impl.call import Call, Outputs, RawGradients, Tensor, Upstream
+from lstm_impl.model import Model
 from lstm_impl.optimizer import NumPyOptimizer
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.state import LSTMState
@@ -33,13 +29,9 @@ class NumPyLoop(Backend):
     strategy = "numpy"
     framework = "numpy"
     summary = "the float64 NumPy reference, a Python loop over time"
-    devices = ("cpu",)
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)
+    elsewhere = "NumPy computes on the CPU only"
     optimizers = OPTIMIZERS
-
-    def availability(self, device: str = "cpu") -> Availability:
-        if device == "cpu":
-            return AVAILABLE
-        return Availability(False, "NumPy computes on the CPU only")
 
     def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
         return NumPyModel(self, spec, device, batch_major, weights)
@@ -69,26 +61,16 @@ class NumPyModel(Model):
     def _time_major(self, array: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
         return np.swapaxes(array, 0, 1) if self.batch_major else array
 
-    def _infer(
-        self, x: Tensor, h: Tensor, c: Tensor, lengths: Tensor | None, masks: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _infer(self, call: Call) -> Outputs:
+        x, h, c, lengths, masks = call
         y, state = reference.forward(
             self.spec, self._weights, self._time_major(x), LSTMState(h, c), lengths, masks
         )
-        return self._time_major(y), state.h, state.c
+        return Outputs(self._time_major(y), state.h, state.c)
 
-    def _train(
-        self,
-        gradients: str,
-        x: Tensor,
-        h: Tensor,
-        c: Tensor,
-        lengths: Tensor | None,
-        masks: Tensor | None,
-        dy: Tensor,
-        dh: Tensor,
-        dc: Tensor,
-    ) -> RawGradients:
+    def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
+        x, h, c, lengths, masks = call
+        dy, dh, dc = upstream
         y, state, found = reference.forward_and_gradients(
             self.spec,
             self._weights,
@@ -114,19 +96,9 @@ class NumPyModel(Model):
         self._optimizers[name] = NumPyOptimizer(name)
 
     def _train_and_update(
-        self,
-        optimizer: str,
-        gradients: str,
-        x: Tensor,
-        h: Tensor,
-        c: Tensor,
-        lengths: Tensor | None,
-        masks: Tensor | None,
-        dy: Tensor,
-        dh: Tensor,
-        dc: Tensor,
+        self, optimizer: str, gradients: str, call: Call, upstream: Upstream
     ) -> RawGradients:
-        raw = self._train(gradients, x, h, c, lengths, masks, dy, dh, dc)
+        raw = self._train(gradients, call, upstream)
         changes = self._optimizers[optimizer].changes(raw.weights.arrays())
         self._weights = LSTMWeights.from_arrays(
             self.spec,
@@ -149,5 +121,5 @@ class NumPyModel(Model):
     def synchronize(self) -> None:
         """Nothing to wait for: NumPy returns when it is done."""
 
-    def evidence(self, workload: Workload) -> dict[str, Any]:
+    def evidence(self, workload: Workload) -> Mapping[str, Any]:
         return {"kernels": ["numpy.matmul"], "device": "cpu"}

@@ -9,7 +9,6 @@ finished: ONNX Runtime waits by itself unless told otherwise.
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import json
 import tempfile
 from collections import Counter
@@ -20,24 +19,19 @@ import numpy as np
 import numpy.typing as npt
 
 from lstm_impl import cuda
-from lstm_impl.backend import (
-    Availability,
-    Backend,
-    Model,
-    RawGradients,
-    Tensor,
-    UnavailableError,
-)
-from lstm_impl.layouts import onnx_layer
+from lstm_impl.availability import Package, UnavailableError
+from lstm_impl.backend import Backend
+from lstm_impl.backends.onnx_graph import build_graph
+from lstm_impl.call import Call, Outputs, RawGradients, Request, Tensor, Upstream
+from lstm_impl.evidence import Evidence
+from lstm_impl.model import Model
 from lstm_impl.spec import LSTMSpec, UnsupportedError
+from lstm_impl.stream import Stream
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
 
 INSTALL_CPU = "pip install onnx onnxruntime"
 INSTALL_GPU = "pip install onnx onnxruntime-gpu"
-
-OPSET, IR_VERSION = 17, 8
-"""Old enough for every ONNX Runtime since 1.12; the LSTM operator has not changed in between."""
 
 DTYPES = ("float32", "tf32", "float16", "float64")
 
@@ -48,45 +42,6 @@ def set_threads(count: int) -> None:
     """Let the sessions that are made from now on use ``count`` threads; 0 is their own choice."""
     global _threads
     _threads = count
-
-
-class OnnxRuntime(Backend):
-    """ONNX Runtime's LSTM operator, on the CPU or through the CUDA provider (cuDNN)."""
-
-    strategy = "onnxruntime"
-    framework = "onnxruntime"
-    summary = "ONNX's LSTM operator in ONNX Runtime, inference only"
-
-    def use_threads(self, count: int) -> None:
-        set_threads(count)
-
-    def availability(self, device: str = "cpu") -> Availability:
-        kind = device.partition(":")[0]
-        if kind not in self.devices:
-            return Availability(False, f"{self.strategy} runs on {' and '.join(self.devices)} only")
-        install = INSTALL_CPU if kind == "cpu" else INSTALL_GPU
-        for package, words in (("onnxruntime", "ONNX Runtime"), ("onnx", "the package onnx")):
-            if importlib.util.find_spec(package) is None:
-                return Availability(False, f"{words} is not installed", install)
-        # The package for GPUs takes the other's place.
-        replace = f"pip uninstall onnxruntime && {INSTALL_GPU}"
-        return cuda.available_to("ONNX Runtime", device, replace, _look)
-
-    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
-        if workload is not None and workload.training:
-            return "ONNX Runtime only infers; it computes no gradients"
-        if "mixed" in spec.dtype:
-            return "ONNX's LSTM operator has one type for weights and products, no mixed precision"
-        if spec.dtype not in DTYPES:
-            return f"ONNX's LSTM operator knows float16, float32 and float64, not {spec.dtype}"
-        return ""
-
-    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
-        if device == "cpu" and spec.dtype == "float64":
-            raise UnsupportedError(
-                f"{self.name}: ONNX Runtime's LSTM operator does not compute float64 on a CPU"
-            )
-        return OnnxRuntimeModel(self, spec, device, batch_major, weights)
 
 
 def _look() -> cuda.View:
@@ -111,6 +66,39 @@ def _gpus_of_the_driver() -> int:
     except (OSError, AttributeError):
         return 0
     return count.value
+
+
+class OnnxRuntime(Backend):
+    """ONNX Runtime's LSTM operator, on the CPU or through the CUDA provider (cuDNN)."""
+
+    strategy = "onnxruntime"
+    framework = "onnxruntime"
+    packages = (
+        Package("onnxruntime", "ONNX Runtime", INSTALL_CPU, INSTALL_GPU),
+        Package("onnx", "the package onnx", INSTALL_CPU, INSTALL_GPU),
+    )
+    # The package for GPUs takes the other's place.
+    gpu = cuda.Framework("ONNX Runtime", f"pip uninstall onnxruntime && {INSTALL_GPU}", _look)
+    summary = "ONNX's LSTM operator in ONNX Runtime, inference only"
+
+    def use_threads(self, count: int) -> None:
+        set_threads(count)
+
+    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        if workload is not None and workload.training:
+            return "ONNX Runtime only infers; it computes no gradients"
+        if "mixed" in spec.dtype:
+            return "ONNX's LSTM operator has one type for weights and products, no mixed precision"
+        if spec.dtype not in DTYPES:
+            return f"ONNX's LSTM operator knows float16, float32 and float64, not {spec.dtype}"
+        return ""
+
+    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
+        if device == "cpu" and spec.dtype == "float64":
+            raise UnsupportedError(
+                f"{self.name}: ONNX Runtime's LSTM operator does not compute float64 on a CPU"
+            )
+        return OnnxRuntimeModel(self, spec, device, batch_major, weights)
 
 
 class OnnxRuntimeModel(Model):
@@ -169,8 +157,8 @@ class OnnxRuntimeModel(Model):
             )
         return session
 
-    def _session(self, lengths: Tensor | None, masks: Tensor | None) -> Any:
-        key = (lengths is not None, masks is not None)
+    def _session(self, call: Call) -> Any:
+        key = (call.lengths is not None, call.masks is not None)
         if key not in self._sessions:
             self._sessions[key] = self._open(self._options(), *key)
         return self._sessions[key]
@@ -193,15 +181,11 @@ class OnnxRuntimeModel(Model):
         rows = second if self.spec.bidirectional else third
         return array.reshape(first, rows, self.spec.output_size)
 
-    def _infer(
-        self, x: Tensor, h: Tensor, c: Tensor, lengths: Tensor | None, masks: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        session = self._session(lengths, masks)
-        inputs = (x, h, c, *(each for each in (lengths, masks) if each is not None))
-        binding = self._binding(session, inputs)
+    def _infer(self, call: Call) -> Outputs:
+        session = self._session(call)
+        binding = self._binding(session, tuple(call.given().values()))
         session.run_with_iobinding(binding)
-        y, h, c = binding.get_outputs()
-        return y, h, c
+        return Outputs(*binding.get_outputs())
 
     def _binding(self, session: Any, inputs: tuple[Tensor, ...]) -> Any:
         """Inputs bound to a session, and outputs to fresh memory: the last one if it is the same.
@@ -223,14 +207,11 @@ class OnnxRuntimeModel(Model):
         self._bound = (session, inputs, binding)
         return binding
 
-    def _train(self, *args: Tensor) -> RawGradients:
+    def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
         raise UnsupportedError(f"{self.backend.name}: ONNX Runtime computes no gradients")
 
-    def _trace_ahead(
-        self, gradients: str | None, *args: Tensor, optimizer: str | None = None
-    ) -> None:
-        *_, lengths, masks = args
-        self._session(lengths, masks)
+    def _trace_ahead(self, request: Request) -> None:
+        self._session(request.call)
 
     def _host_weights(self, raw: Any) -> LSTMWeights:
         raise UnsupportedError(f"{self.backend.name}: ONNX Runtime computes no gradients")
@@ -248,33 +229,24 @@ class OnnxRuntimeModel(Model):
         if self.device != "cpu" and self._bound is not None:
             self._bound[2].synchronize_outputs()
 
-    def evidence(self, workload: Workload) -> dict[str, Any]:
+    def evidence(self, workload: Workload) -> Evidence:
         """The operators of the optimised graph that ran, each with the provider that ran it."""
-        inputs = workload.inputs(self.spec)
-        part = workload.windows()[0]
-        x = np.swapaxes(inputs.x[part], 0, 1) if self.batch_major else inputs.x[part]
-        lengths = inputs.lengths
+        call = Stream(self, workload.first_window()).first().call
         with tempfile.TemporaryDirectory() as folder:
             options = self._options()
             options.enable_profiling = True
             options.profile_file_prefix = str(Path(folder) / "profile")
-            session = self._open(options, lengths is not None, False)
-            arrays = (x, inputs.state.h, inputs.state.c)
-            values = [self._to_device(array) for array in arrays]
-            if lengths is not None:
-                values.append(self._to_device(lengths))
+            session = self._open(options, call.lengths is not None, False)
             names = [each.name for each in session.get_inputs()]
+            values = call.given().values()
             session.run_with_ort_values(None, dict(zip(names, values, strict=True)))
             events = json.loads(Path(session.end_profiling()).read_text())
-        return {
-            "source": "ONNX Runtime profile",
-            "device": self.device,
-            "providers": session.get_providers(),
-            **summarise(events),
-        }
+        ops, kernels = summarise(events)
+        details = {"device": self.device, "providers": session.get_providers()}
+        return Evidence("ONNX Runtime profile", ops, kernels, details)
 
 
-def summarise(events: list[dict[str, Any]]) -> dict[str, Any]:
+def summarise(events: list[dict[str, Any]]) -> tuple[Counter[str], Counter[str]]:
     """Counts of operators as ``LSTM (CPUExecutionProvider)``, and of kernels, from a profile."""
     ops: Counter[str] = Counter()
     kernels: Counter[str] = Counter()
@@ -286,99 +258,4 @@ def summarise(events: list[dict[str, Any]]) -> dict[str, Any]:
                 ops[f"{arguments['op_name']} ({arguments['provider']})"] += 1
         elif event.get("cat") == "Kernel":
             kernels[str(event.get("name"))] += 1
-    return {"ops": dict(ops.most_common()), "kernels": dict(kernels.most_common())}
-
-
-def build_graph(
-    spec: LSTMSpec, weights: LSTMWeights, batch_major: bool, lengths: bool, masks: bool
-) -> bytes:
-    """A serialised ONNX model with inputs x, h0, c0 (lengths, masks) and outputs y, h, c.
-
-    Axes as in ``Model``, but for y: ONNX's own output is ``[T, D, B, H]``. Bringing it into
-    ``[T, B, D*H]`` on the device would copy it once or twice more, for nodes that no user of the
-    operator needs: one direction is left as it is, ``[T, 1, B, H]`` (``[B, 1, T, H]`` batch-major),
-    and two become ``[T, B, 2, H]`` (``[B, T, 2, H]``).
-    """
-    from onnx import TensorProto, checker, helper, numpy_helper
-
-    storage = np.dtype(spec.precision.storage)
-    dtype = helper.np_dtype_to_tensor_dtype(storage)
-    state = [spec.state_layers, "batch", spec.hidden_size]
-
-    def sequence(features: int) -> list[str | int]:
-        return ["batch", "time", features] if batch_major else ["time", "batch", features]
-
-    def value(name: str, shape: list[Any], of: int = dtype) -> Any:
-        return helper.make_tensor_value_info(name, of, shape)
-
-    nodes: list[Any] = []
-    constants: list[Any] = []
-
-    def node(op: str, inputs: list[str], outputs: list[str], **attributes: Any) -> str:
-        nodes.append(helper.make_node(op, inputs, outputs, **attributes))
-        return outputs[0]
-
-    def constant(name: str, array: npt.NDArray[np.generic]) -> str:
-        constants.append(numpy_helper.from_array(array, name))
-        return name
-
-    layers = range(spec.num_layers)
-    for name in ("h", "c") if spec.num_layers > 1 else ():
-        node("Split", [f"{name}0"], [f"{name}0_{layer}" for layer in layers], axis=0)
-    if spec.num_layers > 1:
-        # No axis of directions: the last two in one, or one of length 1 left out. 0 keeps an axis.
-        shape = [0, 0, -1] if spec.bidirectional else [0, -1, spec.hidden_size]
-        joined = constant("joined", np.array(shape, np.int64))
-    # Of the operator's output, where that is not what is wanted already.
-    perm = {
-        (False, False): None,
-        (False, True): [2, 1, 0, 3],
-        (True, False): [0, 2, 1, 3],
-        (True, True): [2, 0, 1, 3],
-    }[spec.bidirectional, batch_major]
-    y = node("Transpose", ["x"], ["time_major"], perm=[1, 0, 2]) if batch_major else "x"
-    for layer in layers:
-        if layer and masks:
-            row = constant(f"row_{layer}", np.array(layer - 1, np.int64))
-            mask = node("Gather", ["masks", row], [f"mask_{layer}"], axis=0)
-            y = node("Mul", [y, mask], [f"dropped_{layer}"])
-        arrays = onnx_layer(weights.layers[layer])
-        w, r, b = (
-            constant(f"{name}_{layer}", np.ascontiguousarray(array, dtype=storage))
-            for name, array in zip("WRB", arrays, strict=True)
-        )
-        split = f"_{layer}" if spec.num_layers > 1 else ""
-        last = layer == layers[-1]
-        rows = node(
-            "LSTM",
-            [y, w, r, b, "lengths" if lengths else "", f"h0{split}", f"c0{split}"],
-            ["y" if last and perm is None else f"rows_{layer}", f"h{split}", f"c{split}"],
-            hidden_size=spec.hidden_size,
-            direction="bidirectional" if spec.bidirectional else "forward",
-        )
-        if not last:
-            if spec.bidirectional:
-                rows = node("Transpose", [rows], [f"side_by_side_{layer}"], perm=[0, 2, 1, 3])
-            y = node("Reshape", [rows, joined], [f"y_{layer}"])
-        elif perm is not None:
-            node("Transpose", [rows], ["y"], perm=perm)
-    for name in ("h", "c") if spec.num_layers > 1 else ():
-        node("Concat", [f"{name}_{layer}" for layer in layers], [name], axis=0)
-
-    inputs = [value("x", sequence(spec.input_size)), value("h0", state), value("c0", state)]
-    if lengths:
-        inputs.append(value("lengths", ["batch"], TensorProto.INT32))
-    if masks:
-        inputs.append(value("masks", [spec.num_layers - 1, "time", "batch", spec.output_size]))
-    steps, rows = ("batch", "time") if batch_major else ("time", "batch")
-    directions: list[str | int] = [rows, 2] if spec.bidirectional else [1, rows]
-    outputs = [
-        value("y", [steps, *directions, spec.hidden_size]),
-        value("h", state),
-        value("c", state),
-    ]
-    graph = helper.make_graph(nodes, "lstm", inputs, outputs, constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
-    model.ir_version = IR_VERSION
-    checker.check_model(model)
-    return bytes(model.SerializeToString())
+    return ops, kernels

@@ -8,9 +8,9 @@ after the last full turn is done one step at a time. Users have asked Keras for 
 
 from __future__ import annotations
 
-from lstm_impl.backend import Tensor
 from lstm_impl.backends.loop import Carry, LoopBackend, StepFunction
 from lstm_impl.backends.while_loop import TimeLoop
+from lstm_impl.call import Tensor
 
 
 class PartialUnroll(LoopBackend):

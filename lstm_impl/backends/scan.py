@@ -5,8 +5,8 @@ It keeps every carry of every step, the cell state too, whether or not anybody r
 
 from __future__ import annotations
 
-from lstm_impl.backend import Tensor
 from lstm_impl.backends.loop import Carry, LoopBackend, StepFunction
+from lstm_impl.call import Tensor
 
 
 class Scan(LoopBackend):

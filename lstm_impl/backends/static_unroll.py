@@ -6,8 +6,8 @@ trace or compile it, grow with the number of timesteps, which must be known when
 
 from __future__ import annotations
 
-from lstm_impl.backend import Tensor
 from lstm_impl.backends.loop import Carry, LoopBackend, StepFunction
+from lstm_impl.call import Tensor
 from lstm_impl.spec import LSTMSpec, UnsupportedError
 from lstm_impl.workload import Workload
 

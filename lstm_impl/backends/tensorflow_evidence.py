@@ -13,20 +13,17 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from lstm_impl.backend import Tensor
-
-MOST = 40
-"""Names kept of each kind, the most frequent first; how many there were is recorded beside them."""
+from lstm_impl.call import Tensor
+from lstm_impl.evidence import Evidence
 
 CUDNN_KERNEL = re.compile(r"cudnn|LSTM_elementWise|elemWiseRNN|persistRNN|RNN_blockPersist", re.I)
 """Names by which cuDNN's recurrent kernels show in a profile."""
 
 
-def profile(run: Callable[[], Tensor], synchronize: Callable[[], None]) -> dict[str, Any]:
+def profile(run: Callable[[], Tensor], synchronize: Callable[[], None]) -> Evidence:
     """Ops and kernels of one call of ``run``, which must have been called before.
 
-    ``ops`` and ``kernels`` map names to counts; ``devices`` are the profiler's planes that ran
-    something.
+    ``devices`` are the profiler's planes that ran something.
     """
     import tensorflow as tf
 
@@ -55,7 +52,7 @@ def _planes(path: Path) -> Iterable[Any]:
     return planes
 
 
-def summarise(events: Iterable[tuple[str, str, str]]) -> dict[str, Any]:
+def summarise(events: Iterable[tuple[str, str, str]]) -> Evidence:
     """Counts from ``(plane, line, event)`` names: op types on the host, kernels on each device."""
     ops: Counter[str] = Counter()
     kernels: Counter[str] = Counter()
@@ -72,12 +69,6 @@ def summarise(events: Iterable[tuple[str, str, str]]) -> dict[str, Any]:
         if colon and re.fullmatch(r"_?[A-Z][A-Za-z0-9_]*", kind) and "::" not in name:
             devices.add(plane)
             ops[kind] += 1
-    return {
-        "source": "tensorflow profiler",
-        "devices": sorted(devices),
-        "ops": dict(ops.most_common(MOST)),
-        "ops_total": sum(ops.values()),
-        "kernels": dict(kernels.most_common(MOST)),
-        "kernels_total": sum(kernels.values()),
-        "cudnn": any(CUDNN_KERNEL.search(name) for name in kernels),
-    }
+    cudnn = any(CUDNN_KERNEL.search(name) for name in kernels)
+    details = {"devices": sorted(devices), "cudnn": cudnn}
+    return Evidence("tensorflow profiler", ops, kernels, details)

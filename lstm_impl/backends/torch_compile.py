@@ -25,8 +25,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lstm_impl.backend import Availability, Backend, Model, Tensor
+from lstm_impl.availability import Availability
+from lstm_impl.backend import Backend
+from lstm_impl.backends.stacking import through_layers
 from lstm_impl.backends.torch_model import TorchBackend, TorchModel, set_threads
+from lstm_impl.call import Call, Outputs, Tensor
+from lstm_impl.model import Model
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LSTMWeights
 
@@ -46,9 +50,8 @@ class TorchCompile(TorchBackend):
     def variants(cls) -> tuple[str, ...]:
         return ("torch_compile", "torch_compile+cell")
 
-    def availability(self, device: str = "cpu") -> Availability:
-        available = super().availability(device)
-        return available and compiler_availability(device)
+    def tools(self, device: str) -> Availability:
+        return compiler_availability(device)
 
     def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
         return TorchCompileModel(self, spec, device, batch_major, weights)
@@ -121,30 +124,21 @@ class TorchCompileModel(TorchModel):
             return self._torch.tensor(array, dtype=self._torch.int64, device=self.torch_device)
         return super()._to_device(array)
 
-    def network(
-        self, x: Tensor, h: Tensor, c: Tensor, lengths: Tensor | None, masks: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        kind = (lengths is not None, masks is not None, self._torch.is_inference_mode_enabled())
+    def network(self, call: Call) -> Outputs:
+        optional = (call.lengths is not None, call.masks is not None)
+        kind = (*optional, self._torch.is_inference_mode_enabled())
         if "cell" in self.backend.options:
-            key = (h.shape[1], *kind)
+            key = (call.h.shape[1], *kind)
             first = key not in self._compiled
             cell = self._compile(key, self._step)
             with quiet_compiler() if first else contextlib.nullcontext():
-                return self._loop(cell, x, h, c, self.parameters, lengths, masks)
+                return self._loop(cell, call, self.parameters)
 
-        def whole(
-            x: Tensor,
-            h: Tensor,
-            c: Tensor,
-            parameters: Sequence[Tensor],
-            lengths: Tensor | None,
-            masks: Tensor | None,
-        ) -> tuple[Tensor, Tensor, Tensor]:
-            return self._loop(self._step, x, h, c, parameters, lengths, masks)
+        def whole(call: Call, parameters: Sequence[Tensor]) -> Outputs:
+            return self._loop(self._step, call, parameters)
 
-        compiled = self._compile((*x.shape, *kind), whole)
-        y, h, c = compiled(x, h, c, self.parameters, lengths, masks)
-        return y, h, c
+        compiled = self._compile((*call.x.shape, *kind), whole)
+        return Outputs(*compiled(call, self.parameters))
 
     def _compile(self, key: Hashable, function: Callable[..., Any]) -> Any:
         if key not in self._compiled:
@@ -162,46 +156,38 @@ class TorchCompileModel(TorchModel):
         return self._compiled[key]
 
     def _loop(
-        self,
-        step: Callable[..., State],
-        x: Tensor,
-        h: Tensor,
-        c: Tensor,
-        parameters: Sequence[Tensor],
-        lengths: Tensor | None,
-        masks: Tensor | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        torch, spec = self._torch, self.spec
+        self, step: Callable[..., State], call: Call, parameters: Sequence[Tensor]
+    ) -> Outputs:
+        torch = self._torch
         parameters = [parameter.to(self.compute_dtype) for parameter in parameters]
+        x, h, c, lengths, masks = call
         if self.batch_major:
             x = x.transpose(0, 1)
+        order = range(x.shape[0])
         valid = None
         if lengths is not None:
             steps = torch.arange(x.shape[0], device=x.device)
             valid = (steps[:, None] < lengths[None, :])[:, :, None]
-        h_last, c_last = [], []
-        for layer in range(spec.num_layers):
-            if layer and masks is not None:
-                x = x * masks[layer - 1]
-            outputs = []
-            for direction in range(spec.num_directions):
-                row = layer * spec.num_directions + direction
-                kernel, recurrent_kernel, bias = parameters[3 * row : 3 * row + 3]
-                projected = x @ kernel + bias
-                state = (h[row], c[row])
-                hidden = []
-                order = range(x.shape[0])
-                for t in reversed(order) if direction else order:
-                    mask = None if valid is None else valid[t]
-                    state = step(projected[t], *state, recurrent_kernel, mask)
-                    hidden.append(state[0])
-                y = torch.stack(hidden[::-1] if direction else hidden)
-                outputs.append(y if valid is None else torch.where(valid, y, torch.zeros_like(y)))
-                h_last.append(state[0])
-                c_last.append(state[1])
-            x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
-        y = x.transpose(0, 1) if self.batch_major else x
-        return y, torch.stack(h_last), torch.stack(c_last)
+
+        def layer(row: int, x: Tensor, h: Tensor, c: Tensor, reverse: bool) -> Outputs:
+            kernel, recurrent_kernel, bias = parameters[3 * row : 3 * row + 3]
+            projected = x @ kernel + bias
+            state = (h, c)
+            hidden = []
+            for t in reversed(order) if reverse else order:
+                mask = None if valid is None else valid[t]
+                state = step(projected[t], *state, recurrent_kernel, mask)
+                hidden.append(state[0])
+            y = torch.stack(hidden[::-1] if reverse else hidden)
+            y = y if valid is None else torch.where(valid, y, torch.zeros_like(y))
+            return Outputs(y, *state)
+
+        def join(outputs: list[Tensor]) -> Tensor:
+            return torch.cat(outputs, dim=-1)
+
+        time_major = Call(x, h, c, lengths, masks)
+        y, h, c = through_layers(self.spec, time_major, layer, join, torch.stack)
+        return Outputs(y.transpose(0, 1) if self.batch_major else y, h, c)
 
     @staticmethod
     def _step(z: Tensor, h: Tensor, c: Tensor, recurrent_kernel: Tensor, valid: Tensor) -> State:

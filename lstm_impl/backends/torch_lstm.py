@@ -14,9 +14,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lstm_impl.backend import Backend, Model, Tensor
+from lstm_impl.backend import Backend
 from lstm_impl.backends.torch_model import TorchBackend, TorchModel, set_threads
+from lstm_impl.call import Call, Outputs, Tensor
 from lstm_impl.layouts import torch_parameters
+from lstm_impl.model import Model
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.weights import LSTMWeights
 
@@ -82,22 +84,21 @@ class TorchLSTMModel(TorchModel):
             return self.parameters
         return [each for layer in self._layers for each in trained_parameters(layer)]
 
-    def network(
-        self, x: Tensor, h: Tensor, c: Tensor, lengths: Tensor | None, masks: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def network(self, call: Call) -> Outputs:
         rnn = self._torch.nn.utils.rnn
+        x, h, c, lengths, masks = call
         timesteps = x.shape[1 if self.batch_major else 0]
 
-        def run(module: Tensor, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        def run(module: Tensor, x: Tensor, h: Tensor, c: Tensor) -> Outputs:
             if lengths is None:
                 y, (h, c) = module(x, (h, c))
-                return y, h, c
+                return Outputs(y, h, c)
             packed = rnn.pack_padded_sequence(
                 x, lengths, batch_first=self.batch_major, enforce_sorted=False
             )
             y, (h, c) = module(packed, (h, c))
             y, _ = rnn.pad_packed_sequence(y, batch_first=self.batch_major, total_length=timesteps)
-            return y, h, c
+            return Outputs(y, h, c)
 
         if masks is None:
             return run(self.module, x, h, c)
@@ -112,7 +113,7 @@ class TorchLSTMModel(TorchModel):
             x, h_row, c_row = run(layer, x, h[rows], c[rows])
             h_last.append(h_row)
             c_last.append(c_row)
-        return x, self._torch.cat(h_last), self._torch.cat(c_last)
+        return Outputs(x, self._torch.cat(h_last), self._torch.cat(c_last))
 
     def _copy_to_layers(self) -> None:
         """Give the modules of one layer the weights of ``module``, if those have changed.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import importlib.util
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from lstm_impl import cuda
-from lstm_impl.backend import Availability, Backend, Model, RawGradients, Tensor
+from lstm_impl.availability import Package
+from lstm_impl.backend import Backend
+from lstm_impl.call import Call, Outputs, RawGradients, Tensor, Upstream
+from lstm_impl.evidence import Evidence
+from lstm_impl.model import Model
 from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.weights import LSTMWeights
@@ -27,24 +30,12 @@ from lstm_impl.workload import OPTIMIZERS, Workload, differentiated
 INSTALL_CPU = "pip install torch --index-url https://download.pytorch.org/whl/cpu"
 INSTALL_GPU = "pip install torch"
 
-MOST = 40
-"""Names kept in the evidence, the most frequent first; how many ran in all stands beside them."""
-
 
 def set_threads(count: int) -> None:
     """Let PyTorch's operators on the CPU use ``count`` threads, from now on, in this process."""
     import torch
 
     torch.set_num_threads(count)
-
-
-def torch_availability(device: str) -> Availability:
-    """Whether PyTorch is installed and can use ``device``."""
-    if importlib.util.find_spec("torch") is None:
-        return Availability(
-            False, "PyTorch is not installed", INSTALL_CPU if device == "cpu" else INSTALL_GPU
-        )
-    return cuda.available_to("PyTorch", device, INSTALL_GPU, _look)
 
 
 def _look() -> cuda.View:
@@ -61,13 +52,11 @@ class TorchBackend(Backend):
     """A backend that computes with PyTorch."""
 
     framework = "torch"
+    packages: ClassVar[tuple[Package, ...]] = (
+        Package("torch", "PyTorch", INSTALL_CPU, INSTALL_GPU),
+    )
+    gpu = cuda.Framework("PyTorch", INSTALL_GPU, _look)
     optimizers = OPTIMIZERS
-
-    def availability(self, device: str = "cpu") -> Availability:
-        kind = device.partition(":")[0]
-        if kind not in self.devices:
-            return Availability(False, f"{self.strategy} runs on {' and '.join(self.devices)} only")
-        return torch_availability(device)
 
 
 class TorchModel(Model):
@@ -98,9 +87,7 @@ class TorchModel(Model):
     # -- what a strategy says
 
     @abc.abstractmethod
-    def network(
-        self, x: Tensor, h: Tensor, c: Tensor, lengths: Tensor | None, masks: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def network(self, call: Call) -> Outputs:
         """Outputs (in the model's own layout) and final h and c ``[L*D, B, H]``.
 
         lengths are on the host; masks ``[L-1, T, B, D*H]``.
@@ -137,7 +124,7 @@ class TorchModel(Model):
             zeros = x.new_zeros((self.spec.state_layers, batch, self.spec.hidden_size))
             state = (zeros, zeros)
         with self.precision():
-            y, h, c = self.network(x, *state, lengths, masks)
+            y, h, c = self.network(Call(x, *state, lengths, masks))
         return y, (h, c)
 
     def precision(self) -> contextlib.AbstractContextManager[Any]:
@@ -166,36 +153,23 @@ class TorchModel(Model):
             tensor = tensor.float()  # NumPy has no bfloat16
         return np.asarray(tensor.numpy())
 
-    def _infer(
-        self, x: Tensor, h: Tensor, c: Tensor, lengths: Tensor | None, masks: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _infer(self, call: Call) -> Outputs:
         with self._torch.inference_mode(), self.precision():
-            return self.network(x, h, c, lengths, masks)
+            return self.network(call)
 
-    def _train(
-        self,
-        gradients: str,
-        x: Tensor,
-        h: Tensor,
-        c: Tensor,
-        lengths: Tensor | None,
-        masks: Tensor | None,
-        dy: Tensor,
-        dh: Tensor,
-        dc: Tensor,
-    ) -> RawGradients:
+    def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
         # Detached: the state of the window before must bring no gradient along.
-        x, h, c = (tensor.detach() for tensor in (x, h, c))
+        x, h, c = (tensor.detach() for tensor in call[:3])
         inputs = differentiated(gradients, x, h, c)
         for tensor in inputs:
             tensor.requires_grad_()
         with self.precision():
-            outputs = self.network(x, h, c, lengths, masks)
-        found = self._torch.autograd.grad(outputs, [*inputs, *self.trained(masks)], (dy, dh, dc))
+            outputs = self.network(call._replace(x=x, h=h, c=c))
+        wanted = [*inputs, *self.trained(call.masks)]
+        found = self._torch.autograd.grad(outputs, wanted, upstream)
         count = len(inputs)
-        return RawGradients.of(
-            [tensor.detach() for tensor in outputs], found[:count], list(found[count:])
-        )
+        detached = Outputs(*(tensor.detach() for tensor in outputs))
+        return RawGradients.of(detached, found[:count], list(found[count:]))
 
     def _start_optimizer(self, name: str) -> None:
         optim = self._torch.optim
@@ -208,19 +182,9 @@ class TorchModel(Model):
             )
 
     def _train_and_update(
-        self,
-        optimizer: str,
-        gradients: str,
-        x: Tensor,
-        h: Tensor,
-        c: Tensor,
-        lengths: Tensor | None,
-        masks: Tensor | None,
-        dy: Tensor,
-        dh: Tensor,
-        dc: Tensor,
+        self, optimizer: str, gradients: str, call: Call, upstream: Upstream
     ) -> RawGradients:
-        raw = self._train(gradients, x, h, c, lengths, masks, dy, dh, dc)
+        raw = self._train(gradients, call, upstream)
         # What ``backward`` leaves in .grad where there was nothing before.
         for parameter, gradient in zip(self.parameters, raw.weights, strict=True):
             parameter.grad = gradient
@@ -251,21 +215,14 @@ class TorchModel(Model):
             return "oneDNN"
         return "PyTorch's operators, step by step"
 
-    def evidence(self, workload: Workload) -> dict[str, Any]:
+    def evidence(self, workload: Workload) -> Evidence:
         """The operators of one step and how often each ran; on a GPU the kernels too."""
         step = self.prepare(workload)
         step.run()  # what only a first call does is no part of the evidence
         step.synchronize()
         ops, kernels = profile(step.run, step.synchronize, self.torch_device.type == "cuda")
-        return {
-            "source": "torch profiler",
-            "device": self.device,
-            "implementation": self.implementation(ops),
-            "ops": dict(ops.most_common(MOST)),
-            "ops_total": ops.total(),
-            "kernels": dict(kernels.most_common(MOST)),
-            "kernels_total": kernels.total(),
-        }
+        details = {"device": self.device, "implementation": self.implementation(ops)}
+        return Evidence("torch profiler", ops, kernels, details)
 
 
 def profile(

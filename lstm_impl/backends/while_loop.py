@@ -6,8 +6,8 @@ loop's own bookkeeping, and training for the stacks that keep every intermediate
 
 from __future__ import annotations
 
-from lstm_impl.backend import Tensor
 from lstm_impl.backends.loop import Carry, LoopBackend, StepFunction
+from lstm_impl.call import Tensor
 
 
 class WhileLoop(LoopBackend):

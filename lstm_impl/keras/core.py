@@ -7,22 +7,15 @@ the ``repeat_last`` that it is made with.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from lstm_impl.backend import Tensor
 from lstm_impl.backends.block_lstm import BlockLSTM
-from lstm_impl.backends.loop import LoopBackend
-from lstm_impl.backends.tensorflow_model import Padding, TensorFlowBackend, Tensors
+from lstm_impl.backends.loop import LayerInputs, LoopBackend
+from lstm_impl.backends.tensorflow_backend import Padding, TensorFlowBackend, Tensors
 from lstm_impl.backends.while_loop import WhileLoop
+from lstm_impl.call import Call, Outputs, Tensor, Upstream
 from lstm_impl.spec import LSTMSpec
-
-Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
-"""x ``[T, B, in]``, h and c ``[B, H]``, kernel ``[in, 4H]``, recurrent kernel ``[H, 4H]``, bias
-``[4H]``: all that has a gradient, in the order of ``LoopBackend.backward_from_residuals``."""
-
-Outputs = tuple[Tensor, Tensor, Tensor]
-"""y ``[T, B, H]`` and the final h and c ``[B, H]``."""
 
 
 class LayerCore:
@@ -38,7 +31,7 @@ class LayerCore:
         self._dtype = compute_dtype
         self._functions: dict[tuple[str, bool, bool], Any] = {}
 
-    def __call__(self, inputs: Inputs, mask: Tensor | None, reverse: bool) -> Outputs:
+    def __call__(self, inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> Outputs:
         """The outputs for ``inputs``.
 
         mask ``[T, B, 1]`` bool, any pattern: a step that is False keeps the state and has zero
@@ -57,14 +50,14 @@ class LayerCore:
 
     # -- by the backend's ops, here
 
-    def _direct(self, inputs: Inputs, mask: Tensor | None, reverse: bool) -> Outputs:
+    def _direct(self, inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> Outputs:
         if isinstance(self.backend, LoopBackend):
             return by_loop(self.backend, inputs, mask, reverse)
         if isinstance(self.backend, BlockLSTM):
             return self._with_second_gradient(inputs, mask, reverse)
         return self._right_padded(inputs, mask, reverse)
 
-    def _right_padded(self, inputs: Inputs, mask: Tensor | None, reverse: bool) -> Outputs:
+    def _right_padded(self, inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> Outputs:
         """By a backend that goes forward over right-padded sequences and knows no other mask.
 
         Masked steps do not move the state, so each sequence's valid steps are moved to its front,
@@ -91,7 +84,7 @@ class LayerCore:
             y = tf.where(valid[:, :, None], y, tf.zeros_like(y))
             some = lengths[:, None] > 0
             h, c = tf.where(some, h_last, h), tf.where(some, c_last, c)
-        return (tf.reverse(y, [0]) if reverse else y), h, c
+        return Outputs(tf.reverse(y, [0]) if reverse else y, h, c)
 
     def _stack(
         self, x: Tensor, h: Tensor, c: Tensor, parameters: Tensors, lengths: Tensor | None
@@ -104,38 +97,41 @@ class LayerCore:
             parameters = tf.concat([kernel, recurrent_kernel], axis=0), bias
         spec = LSTMSpec(x.shape[-1], h.shape[-1], dtype=self._dtype)
         # Training mode always: in Keras a gradient may be asked for with training=False too.
-        y, h, c = self.backend.stack(
-            spec, x, h[None], c[None], parameters, lengths, None, training=True
-        )
-        return y, h[0], c[0]
+        call = Call(x, h[None], c[None], lengths)
+        y, h, c = self.backend.stack(spec, call, parameters, training=True)
+        return Outputs(y, h[0], c[0])
 
-    def _with_second_gradient(self, inputs: Inputs, mask: Tensor | None, reverse: bool) -> Outputs:
+    def _with_second_gradient(
+        self, inputs: LayerInputs, mask: Tensor | None, reverse: bool
+    ) -> Outputs:
         """Right-padded, by a backend whose gradient is an op that has no gradient itself."""
         import tensorflow as tf
 
-        def forward(inputs: Inputs) -> tuple[Outputs, Any]:
+        def forward(inputs: LayerInputs) -> tuple[Outputs, Any]:
             with tf.GradientTape(persistent=True) as tape:
                 tape.watch(inputs)
                 outputs = self._right_padded(inputs, mask, reverse)
             return outputs, (tape, inputs, outputs)
 
-        def backward(kept: Any, inputs: Inputs, upstream: Outputs) -> Tensors:
+        def backward(kept: Any, inputs: LayerInputs, upstream: Upstream) -> Tensors:
             tape, watched, outputs = kept
-            gradients: Tensors = tape.gradient(outputs, watched, output_gradients=upstream)
+            gradients: Tensors = tape.gradient(
+                list(outputs), list(watched), output_gradients=list(upstream)
+            )
             return gradients
 
         return twice_differentiable(forward, backward, inputs, mask, reverse)
 
     # -- traced once, for calls outside a graph
 
-    def _traced(self, inputs: Inputs, mask: Tensor | None, reverse: bool) -> Outputs:
+    def _traced(self, inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> Outputs:
         import tensorflow as tf
 
         masks = () if mask is None else (mask,)
         key = ("direct", reverse, bool(masks))
         if key not in self._functions:
 
-            def direct(inputs: Inputs, masks: Tensors) -> Outputs:
+            def direct(inputs: LayerInputs, masks: Tensors) -> Outputs:
                 return self._direct(inputs, masks[0] if masks else None, reverse)
 
             def any_batch_and_time(tensor: Tensor) -> Any:
@@ -145,7 +141,7 @@ class LayerCore:
             self._functions[key] = tf.function(
                 direct,
                 input_signature=[
-                    (
+                    LayerInputs(
                         *map(any_batch_and_time, inputs[:3]),
                         *(tf.TensorSpec(p.shape, p.dtype) for p in inputs[3:]),
                     ),
@@ -153,12 +149,11 @@ class LayerCore:
                 ],
                 autograph=False,
             )
-        y, h, c = self._functions[key](inputs, masks)
-        return y, h, c
+        return Outputs(*self._functions[key](inputs, masks))
 
     # -- compiled by XLA
 
-    def _compiled(self, inputs: Inputs, mask: Tensor | None, reverse: bool) -> Outputs:
+    def _compiled(self, inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> Outputs:
         """Forward and backward each compiled: a loop that is compiled cannot be differentiated
         from outside.
 
@@ -180,19 +175,16 @@ class LayerCore:
 
         by_hand = self._by_hand
 
-        def forward(inputs: Inputs, masks: Tensors) -> tuple[Outputs, Tensors]:
+        def forward(inputs: LayerInputs, masks: Tensors) -> tuple[Outputs, Tensors]:
             mask = masks[0] if masks else None
             if by_hand is not None:
-                return by_hand.forward_with_residuals(*inputs, mask, reverse)
+                return by_hand.forward_with_residuals(inputs, mask, reverse)
             return self._direct(inputs, mask, reverse), ()
 
-        def backward(kept: Any, inputs: Inputs, masks: Tensors, upstream: Outputs) -> Tensors:
+        def backward(kept: Any, inputs: LayerInputs, masks: Tensors, upstream: Upstream) -> Tensors:
             mask = masks[0] if masks else None
             if by_hand is not None:
-                x, h, c, kernel, recurrent_kernel, _ = inputs
-                return by_hand.backward_from_residuals(
-                    kept, x, h, c, kernel, recurrent_kernel, mask, reverse, *upstream
-                )
+                return by_hand.backward_from_residuals(kept, inputs, mask, reverse, upstream)
             with tf.GradientTape() as tape:
                 tape.watch(inputs)
                 outputs = self._direct(inputs, mask, reverse)
@@ -217,7 +209,9 @@ class LayerCore:
 # -- gradients
 
 
-def by_loop(backend: LoopBackend, inputs: Inputs, mask: Tensor | None, reverse: bool) -> Outputs:
+def by_loop(
+    backend: LoopBackend, inputs: LayerInputs, mask: Tensor | None, reverse: bool
+) -> Outputs:
     """The outputs by a loop, which takes any mask as it is."""
     x, h, c, *parameters = inputs
     padding = None if mask is None else Padding(count_valid(mask), mask)
@@ -225,9 +219,9 @@ def by_loop(backend: LoopBackend, inputs: Inputs, mask: Tensor | None, reverse: 
 
 
 def twice_differentiable(
-    forward: Callable[[Inputs], tuple[Outputs, Any]],
-    backward: Callable[[Any, Inputs, Outputs], Tensors],
-    inputs: Inputs,
+    forward: Callable[[LayerInputs], tuple[Outputs, Any]],
+    backward: Callable[[Any, LayerInputs, Upstream], Tensors],
+    inputs: LayerInputs,
     mask: Tensor | None,
     reverse: bool,
 ) -> Outputs:
@@ -241,14 +235,14 @@ def twice_differentiable(
 
     # Outside a graph an enclosing tape goes on recording in here: what ``forward`` and ``backward``
     # do must not reach it, hence stop_gradient.
-    def layer(*inputs: Tensor) -> tuple[Outputs, Callable[..., Any]]:
-        outputs, kept = forward(_stopped(inputs))
+    def layer(*inputs: Tensor) -> tuple[Tensors, Callable[..., Any]]:
+        outputs, kept = forward(LayerInputs(*_stopped(inputs)))
 
         def gradient(*upstream: Tensor) -> Any:
             def first(*everything: Tensor) -> tuple[list[Tensor], Callable[..., Any]]:
                 stopped = _stopped(everything)
                 count = len(inputs)
-                found = backward(kept, stopped[:count], stopped[count:])
+                found = backward(kept, LayerInputs(*stopped[:count]), Upstream(*stopped[count:]))
 
                 def second(*upstream: Tensor) -> Any:
                     return gradient_of_gradient(
@@ -259,16 +253,15 @@ def twice_differentiable(
 
             return tf.custom_gradient(first)(*inputs, *upstream)
 
-        return outputs, gradient
+        return tuple(outputs), gradient
 
-    y, h, c = tf.custom_gradient(layer)(*inputs)
-    return y, h, c
+    return Outputs(*tf.custom_gradient(layer)(*inputs))
 
 
 def gradient_of_gradient(
-    inputs: Sequence[Tensor],
-    upstream: Sequence[Tensor],
-    upstream_of_gradient: Sequence[Tensor],
+    inputs: Tensors,
+    upstream: Tensors,
+    upstream_of_gradient: Tensors,
     mask: Tensor | None,
     reverse: bool,
 ) -> Tensors:
@@ -283,26 +276,24 @@ def gradient_of_gradient(
         outer.watch(sources)
         with tf.GradientTape() as inner:
             inner.watch(inputs)
-            x, h, c, kernel, recurrent_kernel, bias = inputs
-            whole = (x, h, c, kernel, recurrent_kernel, bias)
-            outputs = by_loop(WhileLoop(), whole, mask, reverse)
+            outputs = by_loop(WhileLoop(), LayerInputs(*inputs), mask, reverse)
         first = _gradient(inner, outputs, inputs, upstream)
     return _gradient(outer, first, sources, upstream_of_gradient)
 
 
-def _gradient(tape: Any, targets: Any, sources: Any, upstream: Any) -> Tensors:
+def _gradient(tape: Any, targets: Tensors, sources: Tensors, upstream: Tensors) -> Tensors:
     import tensorflow as tf
 
     gradients: Tensors = tape.gradient(
-        targets,
-        sources,
-        output_gradients=upstream,
+        list(targets),
+        list(sources),
+        output_gradients=list(upstream),
         unconnected_gradients=tf.UnconnectedGradients.ZERO,
     )
     return gradients
 
 
-def _stopped(tensors: Sequence[Tensor]) -> Any:
+def _stopped(tensors: Tensors) -> tuple[Tensor, ...]:
     import tensorflow as tf
 
     return tuple(map(tf.stop_gradient, tensors))

@@ -13,19 +13,20 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from lstm_impl.backend import Availability, Backend, Tensor, UnavailableError
-from lstm_impl.backends.tensorflow_model import TensorFlowBackend
+from lstm_impl.availability import Availability, UnavailableError
+from lstm_impl.backend import Backend
+from lstm_impl.backends.loop import LayerInputs
+from lstm_impl.backends.tensorflow_backend import TensorFlowBackend
+from lstm_impl.call import Tensor
+from lstm_impl.keras.auto import NOT_COMPILED, check_auto, choose
 from lstm_impl.keras.choice import (
     AUTO,
     KERAS,
-    NOT_COMPILED,
     Arguments,
-    Call,
     Choice,
     Explanation,
+    LayerCall,
     can_be_compiled,
-    check_auto,
-    choose,
     in_layer,
     jit_notes,
     named,
@@ -52,7 +53,7 @@ class _Memory:
         self.cores: dict[str, LayerCore] = {}
         self.availability: dict[str, Availability] = {}
         # one call for each way of calling, not one for each size: batches differ without end
-        self.choices: dict[tuple[str, bool, str], tuple[Call, Choice]] = {}
+        self.choices: dict[tuple[str, bool, str], tuple[LayerCall, Choice]] = {}
 
 
 @keras.saving.register_keras_serializable(package="lstm_impl")
@@ -106,7 +107,7 @@ class LSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no types
         made = list(self._memory.choices.values())
         if not made:
             for training in (True, False):
-                call = Call(self._device(), training, True, False, None, None, None)
+                call = LayerCall(self._device(), training, True, False, None, None, None)
                 try:
                     made.append((call, self._choose(call)))
                 except UnsupportedError as error:
@@ -142,7 +143,7 @@ class LSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no types
             compute_dtype=self.cell.compute_dtype,
         )
 
-    def _choose(self, call: Call) -> Choice:
+    def _choose(self, call: LayerCall) -> Choice:
         """Raises UnsupportedError or UnavailableError where nothing may compute the call."""
         backend = self._memory.backend
         arguments = self._arguments()
@@ -173,7 +174,7 @@ class LSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no types
         # In a graph this is what tf.device asked for, empty if nothing: then the GPU is taken.
         return "cpu" if "CPU" in tf.zeros([]).device.upper() else "gpu"
 
-    def _remember(self, call: Call, choice: Choice) -> None:
+    def _remember(self, call: LayerCall, choice: Choice) -> None:
         key = (call.device, call.training, choice.backend)
         if key not in self._memory.choices:
             level = logging.WARNING if choice.fallback else logging.INFO
@@ -190,7 +191,7 @@ class LSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no types
         """
         if isinstance(mask, list | tuple):
             mask = mask[0]
-        call = Call(
+        call = LayerCall(
             self._device(),
             bool(training),
             not tf.executing_eagerly(),
@@ -253,7 +254,7 @@ class LSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no types
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         x = tf.transpose(sequences, [1, 0, 2])
         valid = None if mask is None else _time_major_mask(mask)
-        inputs = (x, *initial_state, *self._parameters())
+        inputs = LayerInputs(x, *initial_state, *self._parameters())
         y, h, c = core(inputs, None if valid is None else valid[:, :, None], self.go_backwards)
         if valid is not None and self.go_backwards:
             valid = tf.reverse(valid, [0])

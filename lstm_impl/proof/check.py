@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lstm_impl.backend import Model
+from lstm_impl.model import Model
 from lstm_impl.proof import saturated, structure
 from lstm_impl.proof.comparison import (
     CONSTANT,

@@ -186,7 +186,7 @@ def _backend(name: str, place: str, deed: Callable[[], object]) -> type[NumPyLoo
             self.act("gate")
             return super().forward(*given, **named)
 
-        def evidence(self, workload: Workload) -> dict[str, Any]:
+        def evidence(self, workload: Workload) -> Mapping[str, Any]:
             self.act("evidence")
             return super().evidence(workload)
 

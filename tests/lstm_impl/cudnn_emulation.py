@@ -19,7 +19,8 @@ from typing import Any
 from unittest import mock
 
 import lstm_impl
-from lstm_impl.backend import AVAILABLE, Availability, Backend
+from lstm_impl.availability import AVAILABLE, Availability
+from lstm_impl.backend import Backend
 
 Tensor = Any  # TensorFlow has no types of its own here
 

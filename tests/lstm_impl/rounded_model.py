@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lstm_impl import LSTMSpec, LSTMWeights, get_backend
-from lstm_impl.backend import RawGradients
 from lstm_impl.backends.numpy_loop import NumPyModel
+from lstm_impl.call import Call, Outputs, RawGradients, Upstream
 from lstm_impl.spec import round_to_bfloat16
 from lstm_impl.weights import LayerWeights
 
@@ -70,24 +70,14 @@ class RoundedModel(NumPyModel):
     def _sigmoid(self, z: Any) -> Any:
         return np.float32(0.5) * (1 + np.tanh(np.float32(0.5) * z))
 
-    def _infer(self, x: Any, h: Any, c: Any, lengths: Any, masks: Any) -> Any:
-        y, h_last, c_last, _ = self._layers(x, h, c)
-        return y, h_last, c_last
+    def _infer(self, call: Call) -> Outputs:
+        outputs, _ = self._layers(call)
+        return outputs
 
-    def _train(
-        self,
-        gradients: str,
-        x: Any,
-        h: Any,
-        c: Any,
-        lengths: Any,
-        masks: Any,
-        dy: Any,
-        dh: Any,
-        dc: Any,
-    ) -> RawGradients:
-        y, h_last, c_last, traces = self._layers(x, h, c)
-        flow, dh0, dc0 = np.asarray(dy), np.zeros_like(h), np.zeros_like(c)
+    def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
+        outputs, traces = self._layers(call)
+        flow, dh, dc = upstream
+        dh0, dc0 = np.zeros_like(dh), np.zeros_like(dc)
         size, layers = self.spec.hidden_size, []
         for layer in reversed(range(self.spec.num_layers)):
             below: Any = 0
@@ -102,9 +92,10 @@ class RoundedModel(NumPyModel):
             layers.append(tuple(cells))
             flow = below
         weights = LSTMWeights(tuple(reversed(layers)))
-        return RawGradients(y=y, h=h_last, c=c_last, dx=flow, dh=dh0, dc=dc0, weights=weights)
+        return RawGradients.of(outputs, (flow, dh0, dc0), weights)
 
-    def _layers(self, x: Any, h: Any, c: Any) -> tuple[Any, Any, Any, list[Any]]:
+    def _layers(self, call: Call) -> tuple[Outputs, list[Any]]:
+        x, h, c, _, _ = call
         h_last, c_last = np.zeros_like(h), np.zeros_like(c)
         traces: list[Any] = []
         for layer in self._weights.layers:
@@ -117,7 +108,7 @@ class RoundedModel(NumPyModel):
                 outputs.append(np.stack(trace[2][1:])[::step])
                 traces.append(trace)
             x = np.concatenate(outputs, axis=-1)
-        return x, h_last, c_last, traces
+        return Outputs(x, h_last, c_last), traces
 
     def _run(self, cell: LayerWeights, x: Any, h0: Any, c0: Any) -> tuple[Any, ...]:
         sums, states = self._sums, self._states

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_impl import cuda
-from lstm_impl.backend import Availability
+from lstm_impl.availability import Availability
 from lstm_impl.cuda import CudaFacts
 
 INSTALL = "pip install 'framework[gpu]'"

@@ -20,9 +20,9 @@ import numpy as np
 import pytest
 
 from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload
-from lstm_impl.backend import get_backend
 from lstm_impl.backends import flashrnn
 from lstm_impl.proof import gate
+from lstm_impl.registry import get_backend
 
 CASES = {
     "one sequence, one timestep": (LSTMSpec(3, 5), Workload(1, 1, "training")),

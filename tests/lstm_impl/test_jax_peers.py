@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload, cuda, dropout_masks
-from lstm_impl.backend import get_backend
-from lstm_impl.backends import jax_model
+from lstm_impl.backends import jax_evidence, jax_model
 from lstm_impl.backends.hlo import describe_hlo
 from lstm_impl.cuda import CudaFacts
 from lstm_impl.proof import gate
 from lstm_impl.proof.comparison import error
+from lstm_impl.registry import get_backend
 
 SPEC = LSTMSpec(3, 5)
 
@@ -139,7 +139,7 @@ def test_the_profiler_names_what_ran() -> None:
     step.run()
     step.synchronize()
     # On a GPU the kernels are on the lines of its streams; a CPU has other lines.
-    names = jax_model.profile(step.run, step.synchronize, plane="/host:CPU", line="")
+    names = jax_evidence.profile(step.run, step.synchronize, plane="/host:CPU", line="")
     assert any("dot" in name or "fusion" in name for name in names)
 
 

@@ -20,7 +20,8 @@ tf = pytest.importorskip("tensorflow", reason="the layer is TensorFlow's: pip in
 import keras  # noqa: E402
 
 import lstm_impl.keras  # noqa: E402
-from lstm_impl.keras.choice import Arguments, Call, choose, supports_jit  # noqa: E402
+from lstm_impl.keras.auto import choose  # noqa: E402
+from lstm_impl.keras.choice import Arguments, LayerCall, supports_jit  # noqa: E402
 
 X = np.random.default_rng(0).standard_normal((2, 5, 3)).astype(np.float32)
 
@@ -123,8 +124,8 @@ def test_outside_a_graph_other_shapes_are_not_traced_again() -> None:
 
 # -- what auto picks
 
-ON_GPU = Call("gpu", True, True, False, 8, 5, 3)
-ON_CPU = Call("cpu", True, True, False, 8, 5, 3)
+ON_GPU = LayerCall("gpu", True, True, False, 8, 5, 3)
+ON_CPU = LayerCall("cpu", True, True, False, 8, 5, 3)
 
 
 @pytest.mark.parametrize(
@@ -163,13 +164,13 @@ def test_auto_takes_xla_only_for_static_shapes_in_a_graph(
     device: str, training: bool, batch: int, hidden: int, traced: bool, timesteps: int | None
 ) -> None:
     arguments = Arguments(hidden, use_cudnn=False)
-    choice = choose(arguments, Call(device, training, traced, False, batch, timesteps, hidden))
+    choice = choose(arguments, LayerCall(device, training, traced, False, batch, timesteps, hidden))
     assert "xla" not in choice.backend
 
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("call", [ON_GPU, ON_CPU], ids=["gpu", "cpu"])
-def test_whatever_auto_picks_can_serve_the_layer(call: Call, training: bool) -> None:
+def test_whatever_auto_picks_can_serve_the_layer(call: LayerCall, training: bool) -> None:
     for dtype in ("float16", "bfloat16", "float32", "float64"):
         for units in (1, 64, 1024):
             for unroll in (False, True):
@@ -202,7 +203,7 @@ def test_whatever_auto_picks_can_serve_the_layer(call: Call, training: bool) -> 
 def test_on_the_cpu_auto_takes_what_was_measured_to_be_fastest(
     training: bool, batch: int | None, hidden: int, picked: str
 ) -> None:
-    call = Call("cpu", training, True, False, batch, 50, hidden)
+    call = LayerCall("cpu", training, True, False, batch, 50, hidden)
     choice = choose(Arguments(hidden), call)
     assert choice.backend == picked
     assert not choice.fallback
@@ -214,7 +215,7 @@ def test_a_batch_that_is_known_late_takes_what_it_would_take_if_it_were_known(
     training: bool, hidden: int
 ) -> None:
     def chosen(batch: int | None, timesteps: int | None = None) -> lstm_impl.keras.choice.Choice:
-        call = Call("cpu", training, True, False, batch, timesteps, hidden)
+        call = LayerCall("cpu", training, True, False, batch, timesteps, hidden)
         return choose(Arguments(hidden), call)
 
     late = chosen(None)
@@ -225,13 +226,13 @@ def test_a_batch_that_is_known_late_takes_what_it_would_take_if_it_were_known(
     assert chosen(limit + 1).backend != late.backend
     assert chosen(limit).most_sequences is None
     explained = lstm_impl.keras.choice.Explanation(
-        "auto", ((Call("cpu", training, True, False, None, None, hidden), late),), True
+        "auto", ((LayerCall("cpu", training, True, False, None, None, hidden), late),), True
     )
     assert f"for batches of up to {limit:,}; for larger ones" in str(explained)
 
 
 def test_with_dropout_a_batch_that_is_known_late_makes_no_branch() -> None:
-    call = Call("cpu", True, True, False, None, 50, 64)
+    call = LayerCall("cpu", True, True, False, None, 50, 64)
     assert choose(Arguments(64, dropout=0.5), call).most_sequences is None
 
 

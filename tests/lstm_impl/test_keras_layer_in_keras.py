@@ -21,7 +21,7 @@ import keras  # noqa: E402
 
 import lstm_impl.keras  # noqa: E402
 from lstm_impl import UnsupportedError  # noqa: E402
-from lstm_impl.keras import choice  # noqa: E402
+from lstm_impl.keras import auto  # noqa: E402
 
 # Keras's own way of reading a variable for a file
 pytestmark = pytest.mark.filterwarnings(
@@ -228,7 +228,7 @@ def test_one_graph_serves_batches_on_both_sides_of_the_limit(
     arguments: dict[str, Any], masked: bool, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # 3 features and 4 units are 112 multiplications for a sequence.
-    monkeypatch.setattr(choice, "SMALL_STEP", 112 * limit)
+    monkeypatch.setattr(auto, "SMALL_STEP", 112 * limit)
     layer, reference = both(lambda lstm: lstm(**arguments), ours)
     for each in (layer, reference):
         each.build(X.shape)
@@ -265,8 +265,8 @@ def test_one_graph_serves_batches_on_both_sides_of_the_limit(
 def test_fit_with_batches_on_both_sides_of_the_limit_is_keras_fit(
     most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choice, "FUSED_UNITS", 0)
-    monkeypatch.setattr(choice, "UNITS_PER_SEQUENCE", 4 // most)
+    monkeypatch.setattr(auto, "FUSED_UNITS", 0)
+    monkeypatch.setattr(auto, "UNITS_PER_SEQUENCE", 4 // most)
     # 8 series in batches of 3 are two of 3 and one of 2.
     model, reference = both(sequential)
     same(fit(model), fit(reference))
@@ -275,7 +275,7 @@ def test_fit_with_batches_on_both_sides_of_the_limit_is_keras_fit(
 
 
 def test_a_kept_state_goes_through_the_branches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choice, "SMALL_STEP", 112 * 2)
+    monkeypatch.setattr(auto, "SMALL_STEP", 112 * 2)
 
     def make(lstm: MakeLSTM) -> Any:
         states = [keras.Input((4,)), keras.Input((4,))]

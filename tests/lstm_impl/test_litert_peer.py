@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, dropout_masks
-from lstm_impl.backend import get_backend
 from lstm_impl.backends import litert
 from lstm_impl.proof.comparison import error
+from lstm_impl.registry import get_backend
 
 SPEC = LSTMSpec(3, 5)
 

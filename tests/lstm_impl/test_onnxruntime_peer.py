@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from lstm_impl import LSTMSpec, LSTMWeights, UnavailableError, Workload, cuda, dropout_masks
-from lstm_impl.backend import get_backend
 from lstm_impl.backends import onnxruntime_lstm
+from lstm_impl.call import Call
 from lstm_impl.cuda import CudaFacts
 from lstm_impl.proof.comparison import error
+from lstm_impl.registry import get_backend
 
 SPEC = LSTMSpec(3, 5)
 
@@ -118,10 +119,10 @@ def test_a_profile_of_a_gpu_is_read() -> None:
     before = {"cat": "Node", "name": "lstm_fence_before", "args": {"op_name": "LSTM"}}
     kernel = {"cat": "Kernel", "name": "RNN_blockPersist_fp_LSTM", "args": {}}
     session = {"cat": "Session", "name": "model_run", "args": {}}
-    assert onnxruntime_lstm.summarise([session, before, node, kernel, kernel]) == {
-        "ops": {"LSTM (CUDAExecutionProvider)": 1},
-        "kernels": {"RNN_blockPersist_fp_LSTM": 2},
-    }
+    assert onnxruntime_lstm.summarise([session, before, node, kernel, kernel]) == (
+        {"LSTM (CUDAExecutionProvider)": 1},
+        {"RNN_blockPersist_fp_LSTM": 2},
+    )
 
 
 @pytest.fixture
@@ -133,7 +134,7 @@ def _threads_restored() -> Iterator[None]:
 @pytest.mark.usefixtures("_threads_restored")
 def test_threads_are_those_of_the_sessions_made_afterwards() -> None:
     onnxruntime_lstm.set_threads(1)
-    options = build()._session(None, None).get_session_options()
+    options = build()._session(Call(None, None, None)).get_session_options()
     assert options.intra_op_num_threads == 1
     assert options.inter_op_num_threads == 1
 
@@ -150,7 +151,7 @@ def test_a_cuda_provider_that_does_not_start_is_no_silent_cpu() -> None:
         pytest.warns(UserWarning, match="CUDAExecutionProvider"),
         pytest.raises(UnavailableError, match=r"gpu:0: .*would use CPUExecutionProvider"),
     ):
-        model._session(None, None)
+        model._session(Call(None, None, None))
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from lstm_impl import LSTMSpec, LSTMWeights, UnavailableError, UnsupportedError, Workload
-from lstm_impl.backend import Backend, get_backend, list_backends
+from lstm_impl.backend import Backend
 from lstm_impl.proof import gate
 from lstm_impl.proof.comparison import error
+from lstm_impl.registry import get_backend, list_backends
 
 PEERS = [
     name for name in list_backends() if get_backend(name).framework not in ("numpy", "tensorflow")
@@ -169,7 +170,7 @@ def test_a_device_of_another_kind_is_refused(name: str) -> None:
 def test_no_framework_is_imported_before_it_is_asked_for() -> None:
     code = (
         "import sys, lstm_impl\n"
-        "from lstm_impl.backend import get_backend, list_backends\n"
+        "from lstm_impl import get_backend, list_backends\n"
         "for name in list_backends():\n"
         "    backend = get_backend(name)\n"
         "    backend.availability('cpu')\n"

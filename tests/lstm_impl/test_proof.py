@@ -16,8 +16,8 @@ import pytest
 import threadpoolctl
 
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend, reference
-from lstm_impl.backend import RawGradients
 from lstm_impl.backends.numpy_loop import NumPyModel
+from lstm_impl.call import Call, Outputs, RawGradients, Upstream
 from lstm_impl.proof import check, gate, numpy_judge
 from lstm_impl.proof.comparison import CEILING, bounds, compare, error
 from lstm_impl.weights import LayerWeights
@@ -270,10 +270,9 @@ class OnlyThere(NumPyModel):
         self._wrong = gradients
         self.asked: list[tuple[str, int]] = []
 
-    def _train(self, *args: Any) -> RawGradients:
-        gradients, x = args[:2]
-        self.asked.append((gradients, len(x)))
-        raw = super()._train(*args)
+    def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
+        self.asked.append((gradients, len(call.x)))
+        raw = super()._train(gradients, call, upstream)
         return scale_array("bias", 1.01)(raw) if gradients == self._wrong else raw
 
 
@@ -312,8 +311,9 @@ def test_inference_is_judged_without_gradients() -> None:
 
 def test_a_state_that_is_not_carried_between_windows_fails() -> None:
     class Forgetful(NumPyModel):
-        def _infer(self, x: Any, h: Any, c: Any, lengths: Any, masks: Any) -> Any:
-            return super()._infer(x, np.zeros_like(h), np.zeros_like(c), lengths, masks)
+        def _infer(self, call: Call) -> Outputs:
+            zeros = np.zeros_like(call.h)
+            return super()._infer(call._replace(h=zeros, c=zeros))
 
     spec = LSTMSpec(3, 5)
     weights = LSTMWeights.random(spec)
@@ -326,9 +326,9 @@ def test_a_shorter_last_window_is_judged_too() -> None:
     seen = []
 
     class Watching(NumPyModel):
-        def _infer(self, x: Any, h: Any, c: Any, lengths: Any, masks: Any) -> Any:
-            seen.append(len(x))
-            return super()._infer(x, h, c, lengths, masks)
+        def _infer(self, call: Call) -> Outputs:
+            seen.append(len(call.x))
+            return super()._infer(call)
 
     spec = LSTMSpec(3, 5)
     model = Watching(get_backend("numpy"), spec, "cpu", False, LSTMWeights.random(spec))

@@ -23,7 +23,7 @@ from lstm_impl import (
     list_backends,
     reference,
 )
-from lstm_impl.backends.tensorflow_model import TensorFlowBackend
+from lstm_impl.backends.tensorflow_backend import TensorFlowBackend
 from lstm_impl.proof import final_gradient, gate
 from lstm_impl.proof.comparison import error, named
 

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, cuda, dropout_masks
-from lstm_impl.backend import Model, get_backend
 from lstm_impl.backends import torch_compile, torch_lstm
 from lstm_impl.cuda import CudaFacts
+from lstm_impl.model import Model
 from lstm_impl.proof import gate
 from lstm_impl.proof.comparison import error
+from lstm_impl.registry import get_backend
 
 SPEC = LSTMSpec(3, 5)
 

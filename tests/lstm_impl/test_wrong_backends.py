@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from lstm_impl import LSTMSpec, LSTMWeights, Model, Workload, get_backend
-from lstm_impl.backend import RawGradients
 from lstm_impl.backends.numpy_loop import NumPyModel
+from lstm_impl.call import Call, Outputs, RawGradients, Upstream
 from lstm_impl.proof import GateResult, gate
 from lstm_impl.spec import round_to_bfloat16
 from tests.lstm_impl.rounded_model import RoundedModel, to_single
@@ -53,14 +53,14 @@ class Stepwise(NumPyModel):
 
     between: Callable[[Any], Any]
 
-    def _infer(self, x: Any, h: Any, c: Any, lengths: Any, masks: Any) -> Any:
+    def _infer(self, call: Call) -> Outputs:
         outputs, between = [], type(self).between
-        c = between(c)
-        for t in range(len(x)):
-            y, h, c = super()._infer(x[t : t + 1], h, c, None, None)
+        h, c = call.h, between(call.c)
+        for t in range(len(call.x)):
+            y, h, c = super()._infer(Call(call.x[t : t + 1], h, c))
             c = between(c)
             outputs.append(y)
-        return np.concatenate(outputs), h, c
+        return Outputs(np.concatenate(outputs), h, c)
 
 
 class CellCutAt3(Stepwise):
@@ -72,22 +72,23 @@ class CellCutAt10(Stepwise):
 
 
 class NaNOver50(NumPyModel):
-    def _infer(self, x: Any, h: Any, c: Any, lengths: Any, masks: Any) -> Any:
-        y, h, c = super()._infer(x, h, c, lengths, masks)
-        over = np.abs(x).max(axis=-1, keepdims=True) > 50
-        return np.where(over, np.nan, y), h, c
+    def _infer(self, call: Call) -> Outputs:
+        y, h, c = super()._infer(call)
+        over = np.abs(call.x).max(axis=-1, keepdims=True) > 50
+        return Outputs(np.where(over, np.nan, y), h, c)
 
 
 class ZerosOver50(NumPyModel):
-    def _infer(self, x: Any, h: Any, c: Any, lengths: Any, masks: Any) -> Any:
-        y, h, c = super()._infer(x, h, c, lengths, masks)
-        over = np.abs(x).max(axis=-1, keepdims=True) > 50
-        return np.where(over, 0.0, y), h, c
+    def _infer(self, call: Call) -> Outputs:
+        y, h, c = super()._infer(call)
+        over = np.abs(call.x).max(axis=-1, keepdims=True) > 50
+        return Outputs(np.where(over, 0.0, y), h, c)
 
 
 class NegatedOver50(NumPyModel):
-    def _infer(self, x: Any, h: Any, c: Any, lengths: Any, masks: Any) -> Any:
-        return super()._infer(np.where(np.abs(x) > 50, -x, x), h, c, lengths, masks)
+    def _infer(self, call: Call) -> Outputs:
+        x = np.where(np.abs(call.x) > 50, -call.x, call.x)
+        return super()._infer(call._replace(x=x))
 
 
 class OverflowingSigmoid(RoundedModel):
@@ -130,9 +131,9 @@ def test_a_sigmoid_that_overflows_is_stopped() -> None:
 
 def test_a_backward_pass_that_overflows_is_stopped_in_every_precision() -> None:
     class Overflowing(NumPyModel):
-        def _train(self, gradients: str, x: Any, *rest: Any) -> RawGradients:
-            raw = super()._train(gradients, x, *rest)
-            return replace(raw, dx=np.where(np.abs(x) > 50, np.nan, raw.dx))
+        def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
+            raw = super()._train(gradients, call, upstream)
+            return replace(raw, dx=np.where(np.abs(call.x) > 50, np.nan, raw.dx))
 
     for dtype in PRECISIONS:
         spec = LSTMSpec(3, 4, dtype=dtype)
@@ -176,20 +177,20 @@ def test_a_coarser_type_is_named() -> None:
 class LargerFromTheSecondCall(RoundedModel):
     calls = 0
 
-    def _infer(self, *args: Any) -> Any:
+    def _infer(self, call: Call) -> Outputs:
         self.calls += 1
-        y, h, c = super()._infer(*args)
-        return (y if self.calls == 1 else y * 1.05), h, c
+        y, h, c = super()._infer(call)
+        return Outputs(y if self.calls == 1 else y * 1.05, h, c)
 
 
 class OneUnitLarger(RoundedModel):
-    def _infer(self, *args: Any) -> Any:
-        y, h, c = super()._infer(*args)
+    def _infer(self, call: Call) -> Outputs:
+        y, h, c = super()._infer(call)
         y = y.copy()
         # Neither the largest nor the smallest unit.
         order = np.argsort(np.mean(y**2, axis=(0, 1)))
         y[..., order[len(order) // 2]] *= 1.1
-        return y, h, c
+        return Outputs(y, h, c)
 
 
 class LargerGradients(RoundedModel):

@@ -10,8 +10,7 @@ import pytest
 
 from bench.machine import survey
 from bench.machine.survey import Answer, Request
-from lstm_impl import Availability, UnsupportedError, list_backends
-from lstm_impl import backend as registry
+from lstm_impl import Availability, UnsupportedError, list_backends, registry
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ from lstm_impl import (
     UnavailableError,
     UnsupportedError,
     Workload,
-    backend,
+    registry,
 )
 from lstm_impl.backends.numpy_loop import NumPyLoop, NumPyModel
 from lstm_impl.proof import GateResult
@@ -704,8 +704,8 @@ def test_a_backend_is_told_the_number_of_threads_before_it_is_built(
 def test_a_broken_package_with_a_backend_is_one_case_that_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    known = {"numpy": backend._BUILT_IN["numpy"], "broken": "there_is_no_such_module:Broken"}
-    monkeypatch.setattr(backend, "strategies", lambda: known)
+    known = {"numpy": registry._BUILT_IN["numpy"], "broken": "there_is_no_such_module:Broken"}
+    monkeypatch.setattr(registry, "strategies", lambda: known)
     suite = suites.load("smoke", suites.Choice(backends=("all",), modes=("inference",)))
     assert {case.backend for case in suite.cases} == {"numpy", "broken"}
     broken = next(case for case in suite.cases if case.backend == "broken")

@@ -24,8 +24,9 @@ from bench.measuring.series import Broken, Plan
 from bench.measuring.timing import measure as measure_steps
 from bench.suites.cases import Case
 from lstm_impl import LSTMSpec, LSTMWeights, Model, Step, Workload
-from lstm_impl.backend import INPUTS, RawGradients, RawOutputs, input_seed
 from lstm_impl.backends.numpy_loop import NumPyLoop, NumPyModel
+from lstm_impl.call import Outputs, RawGradients
+from lstm_impl.step import INPUTS, input_seed
 from tests.lstm_impl.rounded_model import RoundedModel
 
 SPEC = LSTMSpec(3, 4)
@@ -116,7 +117,7 @@ WRONG = {
     "final_state_left_out": (INFERENCE, each_call(lambda raw: raw._replace(c=raw.c * 0))),
     "remembered": (INFERENCE, remembering),
     "remembered_in_training": (TRAINING, remembering),
-    "of_a_smaller_case": (INFERENCE, each_call(lambda raw: RawOutputs(*(a[:, :1] for a in raw)))),
+    "of_a_smaller_case": (INFERENCE, each_call(lambda raw: Outputs(*(a[:, :1] for a in raw)))),
     "not_there_yet": (INFERENCE, late),
     "not_there_yet_in_training": (TRAINING, late),
     "input_s_gradient_left_out": (TRAINING, each_call(lambda raw: replace(raw, dx=None))),

@@ -565,7 +565,7 @@ def test_importing_it_imports_no_framework() -> None:
 
 def test_every_framework_of_ours_is_imported_before_the_fork() -> None:
     from lstm_impl import get_backend
-    from lstm_impl.backend import _BUILT_IN
+    from lstm_impl.registry import _BUILT_IN
 
     numbers = {"partial_unroll": "partial_unroll@10"}
     frameworks = {get_backend(numbers.get(name, name)).framework for name in _BUILT_IN}

@@ -11,7 +11,7 @@ from bench.measuring import clock as clock_module
 from bench.measuring import timing
 from bench.measuring.clock import Clock, FirstUse, TimingError, first_use
 from bench.measuring.series import Broken, Plan, Series, Stopped
-from lstm_impl.backend import Step
+from lstm_impl.step import Step
 
 
 @dataclass

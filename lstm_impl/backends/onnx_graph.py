@@ -1,0 +1,133 @@
+"""An LSTM network as an ONNX graph: one LSTM operator a layer, weights as constants."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lstm_impl.layouts import onnx_layer
+from lstm_impl.spec import LSTMSpec
+from lstm_impl.weights import LSTMWeights
+
+OPSET, IR_VERSION = 17, 8
+"""Old enough for every ONNX Runtime since 1.12; the LSTM operator has not changed in between."""
+
+
+def build_graph(
+    spec: LSTMSpec, weights: LSTMWeights, batch_major: bool, lengths: bool, masks: bool
+) -> bytes:
+    """A serialised ONNX model with inputs x, h0, c0 (lengths, masks) and outputs y, h, c.
+
+    Axes as in ``Model``, but for y: ONNX's own output is ``[T, D, B, H]``. Bringing it into
+    ``[T, B, D*H]`` on the device would copy it once or twice more, for nodes that no user of the
+    operator needs: one direction is left as it is, ``[T, 1, B, H]`` (``[B, 1, T, H]`` batch-major),
+    and two become ``[T, B, 2, H]`` (``[B, T, 2, H]``).
+    """
+    from onnx import checker, helper
+
+    nodes = _Nodes(np.dtype(spec.precision.storage))
+    _add_layers(nodes, spec, weights, batch_major, lengths, masks)
+    inputs, outputs = _face(spec, batch_major, lengths, masks)
+    graph = helper.make_graph(nodes.nodes, "lstm", inputs, outputs, nodes.constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
+    model.ir_version = IR_VERSION
+    checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+class _Nodes:
+    """A graph's nodes and constants; each is told by the name of its (first) output."""
+
+    def __init__(self, storage: np.dtype[Any]) -> None:
+        self.storage = storage
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def add(self, op: str, inputs: list[str], outputs: list[str], **attributes: Any) -> str:
+        from onnx import helper
+
+        self.nodes.append(helper.make_node(op, inputs, outputs, **attributes))
+        return outputs[0]
+
+    def constant(self, name: str, array: npt.NDArray[np.generic]) -> str:
+        from onnx import numpy_helper
+
+        self.constants.append(numpy_helper.from_array(array, name))
+        return name
+
+
+def _add_layers(
+    nodes: _Nodes,
+    spec: LSTMSpec,
+    weights: LSTMWeights,
+    batch_major: bool,
+    lengths: bool,
+    masks: bool,
+) -> None:
+    layers = range(spec.num_layers)
+    states = ("h", "c") if spec.num_layers > 1 else ()
+    for name in states:
+        nodes.add("Split", [f"{name}0"], [f"{name}0_{layer}" for layer in layers], axis=0)
+    if spec.num_layers > 1:
+        # No axis of directions: the last two in one, or one of length 1 left out. 0 keeps an axis.
+        shape = [0, 0, -1] if spec.bidirectional else [0, -1, spec.hidden_size]
+        joined = nodes.constant("joined", np.array(shape, np.int64))
+    # Of the operator's output, where that is not what is wanted already.
+    perm = {
+        (False, False): None,
+        (False, True): [2, 1, 0, 3],
+        (True, False): [0, 2, 1, 3],
+        (True, True): [2, 0, 1, 3],
+    }[spec.bidirectional, batch_major]
+    y = nodes.add("Transpose", ["x"], ["time_major"], perm=[1, 0, 2]) if batch_major else "x"
+    for layer in layers:
+        if layer and masks:
+            row = nodes.constant(f"row_{layer}", np.array(layer - 1, np.int64))
+            mask = nodes.add("Gather", ["masks", row], [f"mask_{layer}"], axis=0)
+            y = nodes.add("Mul", [y, mask], [f"dropped_{layer}"])
+        parameters = [
+            nodes.constant(f"{name}_{layer}", np.ascontiguousarray(array, dtype=nodes.storage))
+            for name, array in zip("WRB", onnx_layer(weights.layers[layer]), strict=True)
+        ]
+        split = f"_{layer}" if spec.num_layers > 1 else ""
+        last = layer == layers[-1]
+        rows = nodes.add(
+            "LSTM",
+            [y, *parameters, "lengths" if lengths else "", f"h0{split}", f"c0{split}"],
+            ["y" if last and perm is None else f"rows_{layer}", f"h{split}", f"c{split}"],
+            hidden_size=spec.hidden_size,
+            direction="bidirectional" if spec.bidirectional else "forward",
+        )
+        if not last:
+            if spec.bidirectional:
+                rows = nodes.add("Transpose", [rows], [f"side_by_side_{layer}"], perm=[0, 2, 1, 3])
+            y = nodes.add("Reshape", [rows, joined], [f"y_{layer}"])
+        elif perm is not None:
+            nodes.add("Transpose", [rows], ["y"], perm=perm)
+    for name in states:
+        nodes.add("Concat", [f"{name}_{layer}" for layer in layers], [name], axis=0)
+
+
+def _face(
+    spec: LSTMSpec, batch_major: bool, lengths: bool, masks: bool
+) -> tuple[list[Any], list[Any]]:
+    """The graph's inputs and outputs."""
+    from onnx import TensorProto, helper
+
+    dtype = helper.np_dtype_to_tensor_dtype(np.dtype(spec.precision.storage))
+    state = [spec.state_layers, "batch", spec.hidden_size]
+    steps, rows = ("batch", "time") if batch_major else ("time", "batch")
+
+    def value(name: str, shape: list[Any], of: int = dtype) -> Any:
+        return helper.make_tensor_value_info(name, of, shape)
+
+    inputs = [value("x", [steps, rows, spec.input_size]), value("h0", state), value("c0", state)]
+    if lengths:
+        inputs.append(value("lengths", ["batch"], TensorProto.INT32))
+    if masks:
+        inputs.append(value("masks", [spec.num_layers - 1, "time", "batch", spec.output_size]))
+    directions = [rows, 2] if spec.bidirectional else [1, rows]
+    y = value("y", [steps, *directions, spec.hidden_size])
+    return inputs, [y, value("h", state), value("c", state)]

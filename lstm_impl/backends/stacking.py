@@ -1,0 +1,43 @@
+"""The loop over layers and directions, for every framework whose tensors index and multiply.
+
+``reference.py``, which judges what comes of it, has its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lstm_impl.call import Call, Outputs, Tensor
+from lstm_impl.spec import LSTMSpec
+
+Layer = Callable[[int, Tensor, Tensor, Tensor, bool], tuple[Tensor, Tensor, Tensor]]
+"""One direction of one layer: from its row in the state, the sequence it reads, its initial h and c
+``[B, H]`` and whether it reads backwards, to its outputs (at the step they belong to) and last h
+and c."""
+
+
+def through_layers(
+    spec: LSTMSpec,
+    call: Call,
+    layer: Layer,
+    join: Callable[[list[Tensor]], Tensor],
+    stack: Callable[[list[Tensor]], Tensor],
+) -> Outputs:
+    """The whole network: outputs ``[.., .., D*H]`` with the input's axes, final h and c.
+
+    join: two directions' outputs side by side, on the last axis; stack: rows as one state.
+    """
+    x = call.x
+    h_last, c_last = [], []
+    for number in range(spec.num_layers):
+        if number and call.masks is not None:
+            x = x * call.masks[number - 1]
+        outputs = []
+        for direction in range(spec.num_directions):
+            row = number * spec.num_directions + direction
+            y, h, c = layer(row, x, call.h[row], call.c[row], direction == 1)
+            outputs.append(y)
+            h_last.append(h)
+            c_last.append(c)
+        x = outputs[0] if len(outputs) == 1 else join(outputs)
+    return Outputs(x, stack(h_last), stack(c_last))

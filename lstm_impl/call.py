@@ -1,0 +1,80 @@
+"""One call of a model in a framework's own tensors: what goes in, what comes out and flows back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+Tensor = Any  # a framework's own tensor; no one type covers all frameworks
+
+
+class Call(NamedTuple):
+    """What a forward pass takes, on the device.
+
+    x: the input ``[T, B, in]``, or batch-major. h, c: the initial state ``[L*D, B, H]``. lengths:
+    valid timesteps of each sequence, ``[B]``, or None if all are T. masks: dropout masks between
+    layers ``[L-1, T, B, D*H]``, given only when dropout is wanted.
+    """
+
+    x: Tensor
+    h: Tensor
+    c: Tensor
+    lengths: Tensor | None = None
+    masks: Tensor | None = None
+
+    def given(self) -> dict[str, Tensor]:
+        """By name, without what is None."""
+        return {name: each for name, each in self._asdict().items() if each is not None}
+
+
+class Upstream(NamedTuple):
+    """What flows back into the outputs of a call: into y, and into the final h and c."""
+
+    dy: Tensor
+    dh: Tensor
+    dc: Tensor
+
+
+class Request(NamedTuple):
+    """All that a step is asked for.
+
+    gradients: one of ``GRADIENTS``, or None in inference, which has no upstream either. optimizer:
+    one that was started, if the step updates the weights too.
+    """
+
+    gradients: str | None
+    call: Call
+    upstream: Upstream | None = None
+    optimizer: str | None = None
+
+
+class Outputs(NamedTuple):
+    """What a forward pass gives, still on the device: the outputs and the final state."""
+
+    y: Tensor
+    h: Tensor
+    c: Tensor
+
+
+@dataclass(frozen=True)
+class RawGradients:
+    """A training step's results, still on the device, in the backend's own arrays.
+
+    dx, dh, dc: None where they were not asked for. weights is whatever ``Model._host_weights``
+    turns into canonical weights.
+    """
+
+    y: Tensor
+    h: Tensor
+    c: Tensor
+    dx: Tensor
+    dh: Tensor
+    dc: Tensor
+    weights: Any
+
+    @classmethod
+    def of(cls, outputs: Outputs, inputs: Sequence[Tensor], weights: Any) -> RawGradients:
+        """From the gradients of what ``differentiated`` gave: the first 0 to 3 of dx, dh and dc."""
+        dx, dh, dc = (*inputs, None, None, None)[:3]
+        return cls(*outputs, dx, dh, dc, weights)

@@ -1,0 +1,46 @@
+"""What really ran: kernels, ops and devices, by a profiler or by what was compiled."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+MOST = 40
+"""Names kept of each kind, the most frequent first; how many ran in all stands beside them."""
+
+
+def most(counts: Counter[str]) -> dict[str, int]:
+    """The most frequent names and how often each ran."""
+    return dict(counts.most_common(MOST))
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence(Mapping[str, Any]):
+    """What a model ran for a workload; it reads as the mapping that is recorded.
+
+    source: who saw it, such as ``torch profiler``. ops, kernels: how often each ran, on the host
+    and on the device; None where that was not looked at. details: what else was seen, plain data.
+    """
+
+    source: str
+    ops: Counter[str] | None = None
+    kernels: Counter[str] | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._record()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._record())
+
+    def __len__(self) -> int:
+        return len(self._record())
+
+    def _record(self) -> dict[str, Any]:
+        record = {"source": self.source, **self.details}
+        for kind, counts in (("ops", self.ops), ("kernels", self.kernels)):
+            if counts is not None:
+                record |= {kind: most(counts), f"{kind}_total": counts.total()}
+        return record

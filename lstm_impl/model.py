@@ -1,0 +1,275 @@
+"""An LSTM on a device, by one backend: what a user calls, and what a backend supplies for it.
+
+NumPy in, NumPy out. What a user passes in is checked here, so that a backend need not; device
+arrays are in the backend's own layout.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lstm_impl.arguments import (
+    batch_and_timesteps,
+    checked_array,
+    checked_lengths,
+    checked_masks,
+    checked_state,
+)
+from lstm_impl.call import Call, Outputs, RawGradients, Request, Tensor, Upstream
+from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
+from lstm_impl.state import LSTMGradients, LSTMState
+from lstm_impl.step import Results, Step
+from lstm_impl.stream import Stream
+from lstm_impl.weights import LSTMWeights
+from lstm_impl.workload import Workload, differentiated
+
+if TYPE_CHECKING:
+    from lstm_impl.backend import Backend
+
+
+class Model(abc.ABC):
+    """An LSTM on a device. NumPy in, NumPy out; ``prepare`` for the clock.
+
+    A subclass supplies the underscored methods: moving arrays, one forward pass, one forward and
+    backward pass, and waiting. Device arrays are in the backend's own layout.
+    """
+
+    def __init__(self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool) -> None:
+        self.backend = backend
+        self.spec = spec
+        self.device = device
+        self.batch_major = batch_major
+        # What a user gave last: what is judged, so that a wrong conversion cannot judge itself.
+        self.given_weights: LSTMWeights | None = None
+
+    # -- what a backend supplies
+
+    @abc.abstractmethod
+    def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
+        """``array`` on the device: floating point in the compute type, integers as they are."""
+
+    @abc.abstractmethod
+    def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
+        """``tensor`` as a NumPy array."""
+
+    @abc.abstractmethod
+    def _infer(self, call: Call) -> Outputs:
+        """The outputs and the final state."""
+
+    @abc.abstractmethod
+    def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
+        """The outputs, and the gradients that are asked for, no others: one of ``GRADIENTS``."""
+
+    def _start_optimizer(self, name: str) -> None:
+        """Make an optimizer of the weights, or start it anew: no moments, no steps taken."""
+        raise UnsupportedError(f"{self.backend.name}: it updates no weights with {name}")
+
+    def _train_and_update(
+        self, optimizer: str, gradients: str, call: Call, upstream: Upstream
+    ) -> RawGradients:
+        """What ``_train`` does; then the optimizer, which was started, updates the weights."""
+        raise UnsupportedError(f"{self.backend.name}: it updates no weights with {optimizer}")
+
+    @abc.abstractmethod
+    def _host_weights(self, raw: Any) -> LSTMWeights:
+        """The gradients of the weights that ``_train`` returned, in canonical form."""
+
+    @abc.abstractmethod
+    def get_weights(self) -> LSTMWeights:
+        """The weights now, in canonical form."""
+
+    @abc.abstractmethod
+    def _set_weights(self, weights: LSTMWeights) -> None:
+        """Replace the weights by canonical ones that fit the spec."""
+
+    @abc.abstractmethod
+    def synchronize(self) -> None:
+        """Return when all work handed to the device is done."""
+
+    def _trace_ahead(self, request: Request) -> None:  # noqa: B027
+        """Trace the graph of such a step without running it, if the framework can."""
+
+    def evidence(self, workload: Workload) -> Mapping[str, Any]:
+        """What really runs for ``workload``, as ``Evidence`` or plain data; empty if not known."""
+        return {}
+
+    # -- what a user calls
+
+    def set_weights(self, weights: LSTMWeights) -> None:
+        """Replace the weights. Raises ValueError if they do not fit the spec."""
+        weights.check(self.spec)
+        self.given_weights = weights.map(self.spec.quantize)
+        self._set_weights(self.given_weights)
+
+    def forward(
+        self,
+        x: npt.ArrayLike,
+        state: LSTMState | None = None,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        masks: npt.ArrayLike | None = None,
+    ) -> tuple[FloatArray, LSTMState]:
+        """Outputs ``[T, B, D*H]`` and the final state.
+
+        x ``[T, B, in]`` (or batch-major, if so built); state, zeros if None; lengths ``[B]``, valid
+        timesteps of each right-padded sequence; masks ``[L-1, T, B, D*H]``, inverted dropout masks
+        between layers (see ``dropout_masks``).
+
+        Raises ValueError for wrong shapes, zero timesteps or NaN, UnsupportedError for what the
+        backend cannot do.
+        """
+        y, h, c = self._infer(self._checked(x, state, lengths, masks))
+        return self._host_float(y), LSTMState(h=self._host_float(h), c=self._host_float(c))
+
+    def gradients(
+        self,
+        x: npt.ArrayLike,
+        dy: npt.ArrayLike,
+        state: LSTMState | None = None,
+        dstate: LSTMState | None = None,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        masks: npt.ArrayLike | None = None,
+        of: str = "all",
+    ) -> LSTMGradients:
+        """Gradients of ``sum(y*dy) + sum(h_T*dstate.h) + sum(c_T*dstate.c)``.
+
+        dy as the output; dstate, zeros if None; of: what is differentiated, one of ``GRADIENTS``,
+        and nothing else is computed; the rest, and what is raised, as in ``forward``.
+        """
+        return self.forward_and_gradients(x, dy, state, dstate, lengths, masks=masks, of=of)[2]
+
+    def forward_and_gradients(
+        self,
+        x: npt.ArrayLike,
+        dy: npt.ArrayLike,
+        state: LSTMState | None = None,
+        dstate: LSTMState | None = None,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        masks: npt.ArrayLike | None = None,
+        optimizer: str | None = None,
+        of: str = "all",
+    ) -> tuple[FloatArray, LSTMState, LSTMGradients]:
+        """What ``forward`` and ``gradients`` return, from one training step.
+
+        optimizer: the one that ``start_optimizer`` started, to update the weights in the same step.
+        """
+        call = self._checked(x, state, lengths, masks, gradients=of, optimizer=optimizer)
+        batch, timesteps = batch_and_timesteps(np.shape(x), self.batch_major)
+        shape = self._layout((timesteps, batch, self.spec.output_size))
+        flowing = checked_state(self.spec, "dstate", dstate, batch)
+        host = (checked_array(self.spec, "dy", dy, shape), flowing.h, flowing.c)
+        upstream = Upstream(*map(self._to_device, host))
+        if optimizer is None:
+            raw = self._train(of, call, upstream)
+        else:
+            raw = self._train_and_update(optimizer, of, call, upstream)
+        inputs = [self._host_float(each) for each in differentiated(of, raw.dx, raw.dh, raw.dc)]
+        gradients = LSTMGradients(
+            x=inputs[0] if inputs else None,
+            weights=self._host_weights(raw.weights),
+            state=LSTMState(*inputs[1:]) if inputs[1:] else None,
+        )
+        state = LSTMState(h=self._host_float(raw.h), c=self._host_float(raw.c))
+        return self._host_float(raw.y), state, gradients
+
+    def start_optimizer(self, name: str) -> None:
+        """Make the optimizer ``name`` of this model's weights, or start it anew.
+
+        Its rates are those of ``optimizer.py``. Raises UnsupportedError if the backend has none.
+        """
+        if reason := self.backend.refusal(self.spec, Workload(1, 1, "training", optimizer=name)):
+            raise UnsupportedError(f"{self.backend.name}: {reason}")
+        self._start_optimizer(name)
+
+    def prepare(self, workload: Workload, seed: int = 0) -> Step:
+        """Place the inputs of ``workload`` on the device and return the step to time.
+
+        With a window, one step works through the whole stream, window after window, each call
+        taking the state that the one before returned. In training, a step computes the outputs
+        and the gradients that the workload names, each window's of its own.
+
+        With an optimizer, which is started anew here, each window also updates the weights of this
+        model, as training does. From one call of the step to the next the sign of the gradient that
+        flows into the output alternates, and with it that of every gradient and update: what one
+        call adds to the weights the next takes off again, so that they stay near where they are
+        however long it is timed, and neither saturated gates nor denormal numbers come into it.
+
+        Raises UnsupportedError for what the backend cannot do.
+        """
+        if reason := self.backend.refusal(self.spec, workload):
+            raise UnsupportedError(f"{self.backend.name}: {reason}")
+        if workload.batch_major != self.batch_major:
+            raise ValueError(
+                f"workload.batch_major is {workload.batch_major}; "
+                f"the model was built with batch_major={self.batch_major}"
+            )
+        if workload.optimizer is not None:
+            self._start_optimizer(workload.optimizer)
+        return Stream(self, workload, seed).step()
+
+    def _host_results(self, raw: Outputs | RawGradients) -> Results:
+        """What a step returned, on the host and time-major."""
+
+        def swap(array: FloatArray) -> FloatArray:
+            return np.swapaxes(array, 0, 1) if self.batch_major else array
+
+        found = {"y": swap(self._host_float(raw.y))}
+        found |= {"h": self._host_float(raw.h), "c": self._host_float(raw.c)}
+        if isinstance(raw, RawGradients):
+            flow = {"dx": raw.dx, "dh": raw.dh, "dc": raw.dc}
+            found |= {n: self._host_float(each) for n, each in flow.items() if each is not None}
+            if "dx" in found:
+                found["dx"] = swap(found["dx"])
+            weights = self._host_weights(raw.weights)
+            found |= {
+                f"d{name}": array
+                for name, array in zip(weights.names(), weights.arrays(), strict=True)
+            }
+        return found
+
+    # -- checks
+
+    def _layout(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        timesteps, batch, features = shape
+        return (batch, timesteps, features) if self.batch_major else shape
+
+    def _checked(
+        self,
+        x: npt.ArrayLike,
+        state: LSTMState | None,
+        lengths: npt.ArrayLike | None,
+        masks: npt.ArrayLike | None,
+        gradients: str | None = None,
+        optimizer: str | None = None,
+    ) -> Call:
+        """What a user passes in, checked and on the device; gradients: None in inference."""
+        spec = self.spec
+        batch, timesteps = batch_and_timesteps(np.shape(x), self.batch_major)
+        x_ = checked_array(spec, "x", x, self._layout((timesteps, batch, spec.input_size)))
+        state_ = checked_state(spec, "state", state, batch)
+        lengths_ = checked_lengths(lengths, batch, timesteps)
+        masks_ = checked_masks(spec, masks, batch, timesteps)
+        workload = Workload(
+            batch,
+            timesteps,
+            "inference" if gradients is None else "training",
+            min_length=None if lengths_ is None else int(lengths_.min()),
+            dropout=0.0 if masks_ is None else 0.5,
+            batch_major=self.batch_major,
+            optimizer=optimizer,
+            gradients=gradients or "all",
+        )
+        if reason := self.backend.refusal(spec, workload):
+            raise UnsupportedError(f"{self.backend.name}: {reason}")
+        host = (x_, state_.h, state_.c, lengths_, masks_)
+        return Call(*(None if each is None else self._to_device(each) for each in host))
+
+    def _host_float(self, tensor: Tensor) -> FloatArray:
+        return np.asarray(self._to_host(tensor)).astype(self.spec.precision.storage)

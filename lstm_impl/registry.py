@@ -1,0 +1,124 @@
+"""Where each backend is found: the built-in ones and those that other packages bring.
+
+No framework is imported here, nor by any backend's file before its ``availability`` or ``build`` is
+called: listing backends is instant, and each works where the others are not installed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.metadata
+import re
+import traceback
+
+from lstm_impl.availability import UnavailableError
+from lstm_impl.backend import Backend
+from lstm_impl.spec import UnsupportedError
+
+_BUILT_IN: dict[str, str] = {
+    # strategy: where its Backend class is. Adding a backend is adding its line here.
+    "numpy": "lstm_impl.backends.numpy_loop:NumPyLoop",
+    "static_unroll": "lstm_impl.backends.static_unroll:StaticUnroll",
+    "while_loop": "lstm_impl.backends.while_loop:WhileLoop",
+    "partial_unroll": "lstm_impl.backends.partial_unroll:PartialUnroll",
+    "scan": "lstm_impl.backends.scan:Scan",
+    "block_lstm": "lstm_impl.backends.block_lstm:BlockLSTM",
+    "cudnn": "lstm_impl.backends.cudnn:Cudnn",
+    "torch": "lstm_impl.backends.torch_lstm:Torch",
+    "torch_compile": "lstm_impl.backends.torch_compile:TorchCompile",
+    "jax_scan": "lstm_impl.backends.jax_scan:JaxScan",
+    "jax_cudnn": "lstm_impl.backends.jax_cudnn:JaxCudnn",
+    "flax": "lstm_impl.backends.flax_lstm:Flax",
+    "onnxruntime": "lstm_impl.backends.onnxruntime_lstm:OnnxRuntime",
+    "litert": "lstm_impl.backends.litert:LiteRT",
+    "flashrnn": "lstm_impl.backends.flashrnn:FlashRNN",
+    "keras": "lstm_impl.backends.keras_layer:Keras",
+    "dynamic_rnn": "lstm_impl.backends.legacy_rnn:DynamicRNN",
+    "static_rnn": "lstm_impl.backends.legacy_rnn:StaticRNN",
+}
+
+ENTRY_POINT_GROUP = "lstm_impl.backends"
+
+_ID = re.compile(r"(?P<strategy>[A-Za-z0-9_]+)(@(?P<number>\d+))?(?P<flags>(\+[A-Za-z0-9_]+)*)")
+
+
+def strategies() -> dict[str, str]:
+    """Where each strategy's Backend class is, as ``module:Class``: ours, then entry points."""
+    found = dict(_BUILT_IN)
+    for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+        found.setdefault(point.name, point.value)
+    return found
+
+
+def list_backends() -> list[str]:
+    """The ids of all known backends, whatever is installed.
+
+    A strategy whose class cannot be imported is there by its name: ``get_backend`` says why.
+    """
+    names = []
+    for strategy in strategies():
+        try:
+            names += variants(strategy)
+        except UnsupportedError:
+            names.append(strategy)
+    return names
+
+
+def variants(strategy: str) -> list[str]:
+    """The ids of one strategy that ``list_backends`` shows.
+
+    Raises UnsupportedError if it is registered but its class cannot be imported.
+    """
+    kind = _load(strategy)
+    try:
+        return [str(each) for each in kind.variants()]
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise UnavailableError(f"backend {strategy!r} names no variants: {_said(error)}") from error
+
+
+def get_backend(name: str) -> Backend:
+    """The backend with this id, such as ``while_loop+xla`` or ``partial_unroll@10``.
+
+    Raises UnsupportedError if there is none (the message lists close names) or if its options make
+    no sense together, UnavailableError if another package's is broken.
+    """
+    match = _ID.fullmatch(name)
+    if match is None or match["strategy"] not in strategies():
+        close = difflib.get_close_matches(name, list_backends(), n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(close)}?" if close else "see lstm_impl.list_backends()"
+        raise UnsupportedError(f"there is no backend {name!r}; {hint}")
+    flags = [flag for flag in match["flags"].split("+") if flag]
+    number = None if match["number"] is None else int(match["number"])
+    try:
+        return _load(match["strategy"])(flags, number)
+    except (UnsupportedError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise UnavailableError(f"backend {name!r} cannot be made: {_said(error)}") from error
+
+
+def _said(error: BaseException) -> str:
+    """Of another package's error, its kind and words, even if asking for these is an error too."""
+    return traceback.format_exception_only(error)[-1].strip()
+
+
+def _load(strategy: str) -> type[Backend]:
+    module, _, attribute = strategies()[strategy].partition(":")
+    try:
+        loaded = getattr(importlib.import_module(module), attribute)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        # Another package's module runs here, and may raise anything: SystemExit, if it is a script.
+        raise UnavailableError(
+            f"backend {strategy!r} is registered as {module}:{attribute}, "
+            f"which cannot be imported: {_said(error)}"
+        ) from error
+    if not (isinstance(loaded, type) and issubclass(loaded, Backend)):
+        raise UnsupportedError(
+            f"backend {strategy!r} is registered as {module}:{attribute}, which is no Backend"
+        )
+    return loaded
