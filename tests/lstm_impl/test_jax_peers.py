@@ -16,6 +16,7 @@ import pytest
 from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload, cuda, dropout_masks
 from lstm_impl.backends import jax_evidence, jax_model
 from lstm_impl.backends.hlo import describe_hlo
+from lstm_impl.call import Call, Upstream
 from lstm_impl.cuda import CudaFacts
 from lstm_impl.proof import gate
 from lstm_impl.proof.comparison import error
@@ -220,7 +221,7 @@ def test_the_cudnn_call_takes_these_arguments(
     x, dy = np.ones((7, 4, 3), np.float32), np.ones((7, 4, 10), np.float32)
     state = (np.ones((4, 4, 5), np.float32),) * 2
     training = functools.partial(model._training, "all")
-    step = jax.make_jaxpr(training)(model.parameters, x, *state, None, None, dy, *state)
+    step = jax.make_jaxpr(training)(model.parameters, Call(x, *state), Upstream(dy, *state))
     primitives = [str(equation.primitive) for equation in step.eqns]
     assert primitives.count("rnn_fwd") == primitives.count("rnn_bwd") == 1
     # input, hidden, layers, batch, timesteps, dropout, bidirectional, TF32
