@@ -91,11 +91,12 @@ def _panel(axes: Axes, line: Line, machine: Machine, marks: list[int]) -> None:
     mids = [time.mid / size for _, time in points]
     down = [(time.mid - time.low) / size for _, time in points]
     up = [(time.high - time.mid) / size for _, time in points]
+    look = drawing.look(case.backend)
     axes.errorbar(
         xs,
         mids,
         yerr=[down, up],
-        color=drawing.COLOURS[0],
+        color=look.colour,
         linestyle="none",
         marker="o",
         markersize=3.5,
@@ -108,7 +109,7 @@ def _panel(axes: Axes, line: Line, machine: Machine, marks: list[int]) -> None:
     axes.plot(
         along,
         [known.get(number, math.nan) for number in along],
-        color=drawing.COLOURS[0],
+        color=look.colour,
         linewidth=1.2,
     )
     invalid = [point.session.number for point, _ in points if point.reasons]

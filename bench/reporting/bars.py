@@ -28,7 +28,7 @@ _BAR, _HEAD = 0.19, 0.78  # inches
 _ENTRY = 1.75  # inches of a legend's column, of the parts of a setup
 _NAME = 26  # letters of a backend
 _PARTS = (("#0B3C6F", ""), ("#FFFFFF", "...."), ("#6FA8D6", ""))  # of a setup: colour and hatch
-_FIRST, _OTHER, _BASE, _HOLLOW = "#0B3C6F", "#6FA8D6", "#9A9A9A", "#F2F2F2"
+_HOLLOW = "#F2F2F2"
 
 
 def picture(plot: Plot, kind: str) -> bytes:
@@ -119,7 +119,7 @@ def _below(plot: Plot, panels: Sequence[dict[str, Row]]) -> str:
     if plot.what != "setup":
         if any(_spoilt(plot, row) for row in rows):
             words.append("hatched: INVALID, not to be trusted")
-        words.append(f"grey: {drawing.label(plot.section.baseline, 40)}")
+        words.append("a colour for each backend, the same in every picture")
     elif any(_spoilt(plot, row) for row in rows):
         words.append("INVALID: not to be trusted")
     lines = [""]
@@ -197,9 +197,7 @@ def _look(plot: Plot, row: Row) -> dict[str, object]:
     look: dict[str, object] = {"height": 0.72, "edgecolor": drawing.INK, "linewidth": 0.5}
     if _spoilt(plot, row):
         return {**look, "facecolor": _HOLLOW, "hatch": "/////"}
-    if row.case.backend == plot.section.baseline:
-        return {**look, "facecolor": _BASE}
-    return {**look, "facecolor": _FIRST if _stars(plot) and row.fastest else _OTHER}
+    return {**look, "facecolor": drawing.look(row.case.backend).colour}
 
 
 def _bar(plot: Plot, row: Row) -> _Bar | None:

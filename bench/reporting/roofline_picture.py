@@ -77,8 +77,8 @@ def roofline(plot: Plot) -> Figure:
 def _roofs(axes: Axes, rows: Sequence[Row], names: Sequence[str]) -> None:
     xs = [row.roofs["operations"] / row.roofs["bytes"] for row in rows]
     ys = [row.roofs["operations"] / row.time for row in rows]
-    for index, name in enumerate(names):
-        colour, _, marker = drawing.look(index)
+    for name in names:
+        look = drawing.look(name)
         for mode, filled in (("training", True), ("inference", False)):
             here = [
                 (x, y)
@@ -89,11 +89,11 @@ def _roofs(axes: Axes, rows: Sequence[Row], names: Sequence[str]) -> None:
                 axes.plot(
                     *zip(*here, strict=True),
                     linestyle="none",
-                    marker=marker,
+                    marker=look.marker,
                     markersize=5,
                     markeredgewidth=1.2,
-                    color=colour,
-                    markerfacecolor=colour if filled else "white",
+                    color=look.colour,
+                    markerfacecolor=look.colour if filled else "white",
                     label=f"{drawing.label(name, 24)}, {mode}",
                 )
     for x, y, row in zip(xs, ys, rows, strict=True):

@@ -10,8 +10,10 @@ from __future__ import annotations
 import importlib.util
 import io
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,37 @@ INSTALL = "pip install 'lstm-benchmark-suite[plots]'"
 Figure = Any  # matplotlib has no stubs that are checked here, and is not imported for its types
 Axes = Any
 
-# Okabe & Ito's colours, in an order whose neighbours differ in lightness too, without the yellow
-# that is lost on white. A hatch goes with each: it repeats only after colour and hatch both have.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#444444")
+# Okabe & Ito's colours, which colour-blind eyes tell apart; their orange, sky and black are moved
+# until each of them stands out by 3:1 on white and on the page's dark ground, and their yellow is
+# left out, which cannot.
+COLOURS = (
+    *("#757575", "#0072B2", "#009E73", "#D55E00"),
+    *("#7E57C2", "#CC79A7", "#A87900", "#2A96D4"),
+)
 HATCHES = ("", "////", "....", "\\\\\\\\", "xx", "--", "oo", "++")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
+# A line's dashes tell it apart where there is no colour, beside its marker and its name.
+DASHES: tuple[tuple[int, tuple[float, ...]], ...] = (
+    (0, ()),
+    (0, (5, 1.5)),
+    (0, (1.2, 1.2)),
+    (0, (6, 1.5, 1.2, 1.5)),
+)
+
+USUAL = (
+    # Those that stand beside one another in most suites have a colour each.
+    *("keras", "while_loop", "while_loop+hoisted", "while_loop+hoisted+xla"),
+    *("cudnn", "torch", "jax_scan", "onnxruntime"),
+    # Below a name one of its kin.
+    *("keras+xla", "while_loop+xla", "while_loop+preproject", "while_loop+preproject+xla"),
+    *("jax_cudnn", "torch_compile", "flax", "litert"),
+    # Below what runs on GPUs alone, and in inference alone: what the truncation suite has instead.
+    *("block_lstm", "scan", "numpy", "flashrnn"),
+    *("static_unroll", "static_rnn", "dynamic_rnn", "partial_unroll@10"),
+)
+"""Backends in the order of their looks. A name may be added at the end, but none moved: who has
+seen one picture reads the next by its colours."""
+
 INK, SUBTLE, FAINT = "#222222", "#555555", "#CCCCCC"
 
 _DPI = 200
@@ -113,10 +141,51 @@ def encoded(drawn: Figure, kind: str) -> bytes:
     return file.getvalue()
 
 
-def look(index: int) -> tuple[str, str, str]:
-    """Colour, hatch and marker of the index-th thing of a picture."""
-    hatch = HATCHES[(index + index // len(COLOURS)) % len(HATCHES)]
-    return COLOURS[index % len(COLOURS)], hatch, MARKERS[index % len(MARKERS)]
+@dataclass(frozen=True)
+class Look:
+    """How a backend looks in every picture.
+
+    number: its place among all looks, whatever else they are made of.
+    """
+
+    number: int
+
+    @property
+    def colour(self) -> str:
+        """``#RRGGBB``, with a contrast of at least 3:1 to a white and to a dark ground."""
+        return COLOURS[self.number % len(COLOURS)]
+
+    @property
+    def shape(self) -> int:
+        """Which marker and hatch go with the colour: the place in ``MARKERS`` and ``HATCHES``."""
+        return (self.number + self.number // len(COLOURS)) % len(MARKERS)
+
+    @property
+    def marker(self) -> str:
+        """Of a point, as matplotlib names it."""
+        return MARKERS[self.shape]
+
+    @property
+    def hatch(self) -> str:
+        """Of a surface, as matplotlib names it."""
+        return HATCHES[self.shape]
+
+    @property
+    def dashes(self) -> tuple[int, tuple[float, ...]]:
+        """Of a line, as matplotlib names it."""
+        return DASHES[self.shape % len(DASHES)]
+
+
+def look(backend: str) -> Look:
+    """How this backend looks: by its name alone, never by its place in a result.
+
+    Those of ``USUAL`` have one of their own. Any other has one of those left over, the same on
+    every machine; two such names may share it, so a picture names what it draws.
+    """
+    if backend in USUAL:
+        return Look(USUAL.index(backend))
+    left = len(COLOURS) * len(MARKERS) - len(USUAL)
+    return Look(len(USUAL) + zlib.crc32(backend.encode("utf-8", "replace")) % left)
 
 
 def scale(seconds: Sequence[float]) -> tuple[float, str]:

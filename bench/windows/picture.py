@@ -8,11 +8,10 @@ window. This room knows a finished stream and how to draw it; matplotlib is impo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from bench.judging.intervals import CASE_CONFIDENCE
 from bench.telling import drawing
-from bench.telling.drawing import FAINT, INK, SUBTLE, Axes
+from bench.telling.drawing import FAINT, INK, SUBTLE, Axes, Look
 from bench.telling.headings import heading, title
 from bench.telling.quantities import count, listed
 from bench.windows.cost import BackendCost, Stream, peak_bytes, timestep_interval, window
@@ -20,26 +19,10 @@ from bench.windows.cost import BackendCost, Stream, peak_bytes, timestep_interva
 _SIZE = (7.6, 5.6)  # inches: a page's width
 _HEIGHT_WITHOUT_MEMORY = 3.9
 _MOST = 7
-"""Lines with a name and a colour: as many as there are colours; the rest are grey and counted."""
+"""Lines with a name and a colour: more lie on one another; the rest are grey and counted."""
 
 _LABEL_APART = 0.052
 """Of the axes' height: how far the names at the lines' ends keep from one another."""
-
-
-@dataclass(frozen=True)
-class _Look:
-    colour: str
-    marker: str
-    dashes: tuple[int, tuple[float, ...]]
-
-
-# A line's dashes tell it apart where there is no colour, beside its marker and its name.
-_DASHES: tuple[tuple[int, tuple[float, ...]], ...] = (
-    (0, ()),
-    (0, (5, 1.5)),
-    (0, (1.2, 1.2)),
-    (0, (6, 1.5, 1.2, 1.5)),
-)
 
 
 def picture(stream: Stream, kind: str) -> bytes:
@@ -51,10 +34,7 @@ def picture(stream: Stream, kind: str) -> bytes:
 def _drawn(stream: Stream) -> drawing.Figure:
     costs = [cost for cost in stream.backends if cost.measured]
     named, others = costs[:_MOST], costs[_MOST:]
-    looks = [
-        _Look(*drawing.look(index)[::2], _DASHES[index % len(_DASHES)])
-        for index in range(len(named))
-    ]
+    looks = [drawing.look(cost.backend) for cost in named]
     sized = any("peak_bytes" in row.memory for cost in costs for row in cost.measured)
     figure = drawing.figure(_SIZE[0], _SIZE[1] if sized else _HEIGHT_WITHOUT_MEMORY)
     grid = figure.add_gridspec(2 if sized else 1, 1, height_ratios=(1.55, 1)[: 1 + sized])
@@ -103,7 +83,7 @@ def _caption(stream: Stream, costs: Sequence[BackendCost], others: Sequence[Back
 def _times(
     axes: Axes,
     named: Sequence[BackendCost],
-    looks: Sequence[_Look],
+    looks: Sequence[Look],
     others: Sequence[BackendCost],
 ) -> None:
     bands = {
@@ -152,7 +132,7 @@ def _times(
 def _memory(
     axes: Axes,
     named: Sequence[BackendCost],
-    looks: Sequence[_Look],
+    looks: Sequence[Look],
     others: Sequence[BackendCost],
 ) -> None:
     for cost in others:
@@ -176,7 +156,7 @@ def _sizes(cost: BackendCost) -> tuple[list[int], list[float]]:
     return [window(row) for row in rows], [peak_bytes(row) / 2**20 for row in rows]
 
 
-def _line(axes: Axes, cost: BackendCost, look: _Look, x: Sequence[int], y: Sequence[float]) -> None:
+def _line(axes: Axes, cost: BackendCost, look: Look, x: Sequence[int], y: Sequence[float]) -> None:
     axes.plot(
         x,
         y,
