@@ -6,6 +6,7 @@ module knows the report's rows and plain strings.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 from bench.judging.ratios import Comparison
@@ -13,7 +14,8 @@ from bench.judging.rows import Row, Section
 from bench.judging.verdict import Verdict
 from bench.telling.headings import name
 from bench.telling.inert import clean
-from bench.telling.quantities import count, listed, seconds, seconds_range, times_as, times_bounds
+from bench.telling.marks import bounds_of_time
+from bench.telling.quantities import count, listed, seconds, times_as, times_bounds
 from bench.telling.verdict_words import verdict_words
 from lstm_impl import UnsupportedError, get_backend
 
@@ -26,14 +28,17 @@ def answer(section: Section) -> list[str]:
 
     Where another framework's is the fastest, the best of the baseline's own stands beside it.
 
-    section: of one amount of work, with two rows or more that have a time.
+    section: of one amount of work, the fastest first, with a row or more that has a time.
     """
     ranked = [row for row in section.rows if row.measured]
-    first, second = ranked[0], ranked[1]
-    lines = [_use(first, second, section.baseline)]
-    inside = _inside(ranked, section.baseline)
-    if inside is not None:
-        lines.append(inside)
+    first = ranked[0]
+    if len(ranked) == 1:
+        lines = [f"Only {name(first.case.backend)} was measured: {_cost(first)}."]
+    else:
+        lines = [_use(first, ranked[1], section.baseline)]
+        inside = _inside(ranked, section.baseline)
+        if inside is not None:
+            lines.append(inside)
     doubts = [*map(str, (*first.validity.invalid, *first.ratio_doubts))]
     if doubts:
         lines.append(f"Do not rely on it yet: {listed([clean(each) for each in doubts], 2)}.")
@@ -46,9 +51,7 @@ def answer(section: Section) -> list[str]:
 
 
 def _use(first: Row, second: Row, baseline: str) -> str:
-    assert first.interval is not None
-    around = seconds_range(first.interval.low, first.interval.high, first.time)
-    cost = f"{seconds(first.time)} a step ({around})"
+    cost = _cost(first)
     who = name(first.case.backend)
     parts = []
     if first.to_baseline is not None:
@@ -72,7 +75,9 @@ def _inside(ranked: Sequence[Row], baseline: str) -> str | None:
     home = _framework(baseline)
     if not home or _framework(ranked[0].case.backend) == home:
         return None
-    best = next(row for row in ranked if _framework(row.case.backend) == home)
+    best = next((row for row in ranked if _framework(row.case.backend) == home), None)
+    if best is None:
+        return None
     if best.to_baseline is None:
         return (
             f"Inside {FRAMEWORKS.get(home, home)}: {name(baseline)} itself, {seconds(best.time)}."
@@ -81,12 +86,19 @@ def _inside(ranked: Sequence[Row], baseline: str) -> str | None:
     return f"Inside {FRAMEWORKS.get(home, home)}: {told}, {_versus(best.to_baseline, baseline)}."
 
 
+@functools.cache  # a page asks for thousands of rows
 def _framework(backend: str) -> str:
     """Whose a backend is; empty for one of a package that is not here."""
     try:
         return get_backend(backend).framework
     except UnsupportedError:
         return ""
+
+
+def _cost(row: Row) -> str:
+    assert row.interval is not None
+    around = bounds_of_time(row.interval, row.time)
+    return f"{seconds(row.time)} a step{around and f' ({around})'}"
 
 
 def _versus(found: Comparison, other: str, apposition: str = "") -> str:

@@ -30,8 +30,8 @@ def rate(value: float) -> str:
 
 def ratio(value: float, places: int = 2) -> str:
     """A ratio, precise enough to tell 2% from nothing, and with 3 places from 2.5%."""
-    if math.isinf(value):
-        return "∞"
+    if value >= 999.5:
+        return _digits(value)  # in plain digits, as a time is told: 1220, not 1.22e+03
     return f"{value:.3g}" if value >= 10 or value < 0.1 else f"{value:.{places}f}"
 
 

@@ -161,7 +161,7 @@ def test_no_text_of_a_file_runs_or_asks_in_a_browser(
             opened.page.on("dialog", lambda dialog: opened.wrong.append(dialog.message))
             # Some plots have nothing to show in some files.
             for view in PLOTS:
-                if opened.page.locator(f"#{view} h3").is_visible():
+                if opened.page.locator(f"#{view} :is(h2, h3)").is_visible():
                     opened.draw(view)
             opened.page.wait_for_load_state("networkidle")
             yield from opened.wrong

@@ -2,22 +2,30 @@
 
 A page may hold many thousands of cases and must still open at once, so each column is one list,
 names stand once and are referred to by number, and of the samples only so many are taken as the
-page can hold. This room knows the report's rows; the page's script is the only reader.
+page can hold. What is answered for each amount of work comes in words, so that the page says what
+the terminal says. This room knows the report's rows; the page's script is the only reader.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from bench.judging.rows import Report, Row, Section
 from bench.judging.table import records
+from bench.reporting.answer import answer
+from bench.suites.cases import Case
+from bench.telling import drawing
 from bench.telling.headings import heading, name
 from bench.telling.inert import clean
-from bench.telling.quantities import shape_words
+from bench.telling.marks import MARKS
+from bench.telling.quantities import GRADIENT_WORDS, shape_words
+from lstm_impl.spec import PRECISIONS
+from lstm_impl.workload import MODES, OPTIMIZERS
 
 # A browser lays out so many cases in under two seconds; beyond it --device and --kind choose.
 MOST_CASES = 20_000
@@ -29,17 +37,19 @@ _PARTS = 10_000
 # Columns of the tidy table that the page shows as numbers, by the same names.
 _NUMBERS = (
     *("batch", "timesteps", "window", "min_length", "input_size", "hidden_size", "num_layers"),
-    *("processes", "samples", "time_s", "time_low_s", "time_high_s"),
-    *("sequences_per_s", "timesteps_per_s", "time_per_timestep_s"),
-    *("ratio", "ratio_low", "ratio_high", "rank"),
-    *("build_s", "trace_s", "compile_s", "first_call_s", "first_result_s"),
-    *("peak_memory_bytes", "operations", "bytes_moved"),
-    *("of_matmul_roof", "of_bandwidth_roof", "of_chain_roof", "energy_j"),
+    *("processes", "samples", "rank", "build_s", "trace_s", "compile_s", "first_call_s"),
+    *("operations", "bytes_moved", "energy_j"),
+    *("of_matmul_roof", "of_bandwidth_roof", "of_chain_roof"),
+)
+# Those that the terminal tells too: with every digit, so that the page rounds them alike.
+_EXACT = (
+    *("time_s", "time_low_s", "time_high_s", "confidence", "timesteps_per_s"),
+    *("speedup", "speedup_low", "speedup_high", "first_result_s", "peak_memory_bytes"),
 )
 # Figures of the roofs that no column has: the ceilings themselves.
 _ROOFS = ("matmul_per_s", "bandwidth_per_s")
 _FLAGS = ("bidirectional", "batch_major", "valid", "time_valid", "ratio_valid", "fastest")
-_NAMES = ("backend", "device", "mode", "kind", "dtype", "outcome", "verdict", "ahead")
+_NAMES = ("backend", "device", "mode", "kind", "dtype", "optimizer", "outcome", "verdict")
 _WORDS = ("reason", "advice", "invalid_reasons", "time_reasons", "ratio_reasons")
 
 
@@ -67,13 +77,16 @@ def data(report: Report) -> dict[str, object]:
     """What the page's script reads.
 
     ``cases``: columns, each a list with a value a case; those of ``_NAMES`` and ``_WORDS`` hold
-    numbers into the list of the same name in ``words``, -1 for nothing. ``work`` numbers what is
-    computed where: cases of one work differ in their backend; ``shape`` has it in short.
-    ``samples``: for each case its
-    processes, each ``[process, [ten-thousandths of the median, ...]]``. ``left_out``: cases beyond
-    ``MOST_CASES``.
+    numbers into the list of the same name in ``words``, -1 for nothing; ``work`` into ``works``.
+    ``works``: what is computed where, by number; cases of one work differ in their backend alone.
+    Of each its shape in words, its id, what of it has no field of its own (``variant``), and what
+    is answered for it. ``looks``: of each backend the colour, and which marker goes with it.
+    ``samples``: for each case its processes, each ``[process, median in seconds,
+    [ten-thousandths of the case's median, ...]]``. ``left_out``: cases beyond ``MOST_CASES``.
+    ``choices``: what may be asked for, measured or not.
     """
-    words = {key: _Words() for key in (*_NAMES, *_WORDS, "work", "shape")}
+    words = {key: _Words() for key in (*_NAMES, *_WORDS)}
+    works: dict[tuple[int, str], int] = {}
     columns: dict[str, list[float | int | bool | None]] = {}
     pairs = [
         (number, row) for number, section in enumerate(report.sections) for row in section.rows
@@ -83,6 +96,8 @@ def data(report: Report) -> dict[str, object]:
         found: dict[str, float | int | bool | None] = {"section": section}
         for key in _NUMBERS:
             found[key] = _short(record[key])
+        for key in _EXACT:
+            found[key] = _exact(record[key])
         for key in _ROOFS:
             found[key] = _short(row.roofs.get(key))
         for key in _FLAGS:
@@ -92,8 +107,7 @@ def data(report: Report) -> dict[str, object]:
             text = str(record[key] or "")
             short = name(text) if key in _NAMES else clean(text)
             found[key] = words[key].number(text, short) if text else -1
-        found["work"] = words["work"].number((section, row.case.group), _work(row))
-        words["shape"].number((section, row.case.group), row.case.shape)
+        found["work"] = works.setdefault((section, row.case.group), len(works))
         for key, value in found.items():
             columns.setdefault(key, []).append(value)
     samples, whole = _samples(report.sections, [pair for pair, _ in kept])
@@ -106,18 +120,72 @@ def data(report: Report) -> dict[str, object]:
             for section in report.sections
         ],
         "words": {key: found.shown for key, found in words.items()},
+        "works": _works(report, works),
+        "looks": [
+            [look.colour, look.shape]
+            for look in map(drawing.look, map(str, words["backend"].numbers))
+        ],
         # What no case has is not carried: the script takes a missing column for empty.
         "cases": {key: values for key, values in columns.items() if set(values) != {None}},
         "samples": samples,
         "whole_samples": whole,
         "left_out": len(pairs) - len(kept),
+        "choices": {"dtype": list(PRECISIONS), "optimizer": OPTIMIZERS, "mode": MODES},
+        "marks": MARKS,
     }
 
 
-def _work(row: Row) -> str:
+def _works(report: Report, numbers: dict[tuple[int, str], int]) -> dict[str, list[object]]:
+    groups: list[list[Row]] = [[] for _ in numbers]
+    sections: list[Section] = [report.sections[section] for section, _ in numbers]
+    for number, section in enumerate(report.sections):
+        for row in section.rows:
+            if (place := numbers.get((number, row.case.group))) is not None:
+                groups[place].append(row)
+    for rows in groups:
+        rows.sort(key=lambda row: row.rank or math.inf)
+    return {
+        "text": [_work(rows[0].case) for rows in groups],
+        "group": [clean(rows[0].case.group, 150) for rows in groups],
+        "variant": [_variant(rows[0].case) for rows in groups],
+        "said": [
+            answer(replace(section, rows=tuple(rows))) if rows[0].measured else []
+            for section, rows in zip(sections, groups, strict=True)
+        ],
+    }
+
+
+def _work(case: Case) -> str:
     """What is computed, in words; device, mode and precision stand elsewhere."""
-    window = row.case.workload.window
-    return ", ".join([*shape_words(row.case), *([] if window is None else [f"window {window}"])])
+    window = case.workload.window
+    return ", ".join([*shape_words(case), *([] if window is None else [f"window {window}"])])
+
+
+def _variant(case: Case) -> str:
+    """What the question's fields leave open, in words; empty where nothing of it is unusual.
+
+    A training step is taken to have the gradients of the weights: that is what trains a layer.
+    """
+    work = case.workload
+    parts = []
+    if case.spec.bidirectional:
+        parts.append("bidirectional")
+    if work.min_length is not None:
+        parts.append(f"lengths from {work.min_length}")
+    if work.dropout:
+        parts.append(f"dropout {work.dropout:g}")
+    if work.batch_major:
+        parts.append("batch-major")
+    if work.training and work.gradients != "weights":
+        parts.append(GRADIENT_WORDS[work.gradients])
+    return ", ".join(parts)
+
+
+def _exact(value: object) -> float | int | None:
+    """With all its digits; whole where it is."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e300:
+        return None
+    return int(value) if float(value).is_integer() and abs(value) < 2**53 else float(value)
 
 
 def _short(value: object) -> float | int | None:
@@ -147,6 +215,7 @@ def _samples(
                 places = np.linspace(0, values.size - 1, most).round().astype(int)
                 values = np.sort(values)[places]
             parts = np.minimum(np.round(values / row.time * _PARTS), 2**53).astype(np.int64)
-            case.append([processes[number].get(run.run, 0), parts.tolist()])
+            median = float(np.median(run.samples))
+            case.append([processes[number].get(run.run, 0), median, parts.tolist()])
         found.append(case)
     return found, whole

@@ -1,8 +1,9 @@
-"""The page that can be explored: the static page with filters, plots and the data behind them.
+"""The page to explore: the static page with a question, pictures and the data behind them.
 
-Plots are Plotly's, whose script comes into the page from the installed package, so that the page
-needs no network. Without that package the page is the static one, and says what to install. This
-room puts the page's parts together; what they show is the script's (``report_page.js``).
+The question and its answer need no other package. Plots are Plotly's, whose script comes into the
+page from the installed package, so that the page needs no network; without that package the page
+says what to install, and has the tables. This room puts the page's parts together; what they show
+is the script's (``script/``).
 """
 
 from __future__ import annotations
@@ -14,6 +15,12 @@ from pathlib import Path
 from bench.judging.rows import Report
 from bench.reporting.page import data, static
 
+SCRIPT = (
+    *("words", "cases", "tables", "question", "filters", "plots", "where", "closer", "every"),
+    "start",
+)
+"""The files of ``script/`` in their order: each uses what stands before it."""
+
 WITHOUT_PLOTLY = (
     "There are no plots on this page, since plotly was not installed where it was written: "
     "pip install 'plotly>=6', then write it again."
@@ -21,24 +28,31 @@ WITHOUT_PLOTLY = (
 
 
 def page(report: Report) -> str:
-    """The whole page: to explore where plotly is installed, else the static one, which says so."""
+    """The whole page; where plotly is not installed it has no plots and says so."""
     plotly = _plotly()
-    if plotly is None:
-        return static.page(report, static.Extra(f"<p>{escape(WITHOUT_PLOTLY)}</p>"))
+    missing = "" if plotly else f"<p>{escape(WITHOUT_PLOTLY)}</p>"
     return static.page(
         report,
         static.Extra(
-            html=_part("html"),
-            style=_part("css"),
+            top=part("question.html"),
+            html=missing + part("pictures.html"),
+            style=part("page.css"),
             data=data.block(report),
-            script=_part("js"),
-            later={"plotly": plotly},
+            script=script(),
+            later={"plotly": plotly} if plotly else {},
         ),
     )
 
 
-def _part(kind: str) -> str:
-    return Path(__file__).with_name(f"report_page.{kind}").read_text(encoding="utf-8")
+def script() -> str:
+    """The page's own script: its files as the parts of one function, so that nothing is global."""
+    parts = "\n".join(part(f"script/{each}.js") for each in SCRIPT)
+    return f'"use strict";\n(() => {{\n{parts}}})();'
+
+
+def part(name: str) -> str:
+    """The text of one of the page's files."""
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
 
 def _plotly() -> str | None:
@@ -47,5 +61,5 @@ def _plotly() -> str | None:
         return None
     from plotly.offline import get_plotlyjs
 
-    script: str = get_plotlyjs()
-    return script
+    found: str = get_plotlyjs()
+    return found

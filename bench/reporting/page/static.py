@@ -1,6 +1,7 @@
 """The report as one page that needs nothing else: no network, and for what it says no script.
 
-The answers in sentences first, then the tables, what has no time, the machine. Everything that
+What to do first, at most three lines a session; then folded the findings in sentences, the tables,
+what has no time, the machine. Everything that
 comes from a file is escaped, and the page's own policy forbids requests, and every script but those
 that ``page.explorer`` adds, should anything slip through. This module knows the report, HTML and
 the page's style.
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 
 from bench.judging.rows import KINDS, Report, Row, Section, Table
 from bench.judging.trust import Doubt
+from bench.reporting.decisions import decisions
 from bench.reporting.sentences import Finding, findings
 from bench.reporting.tables import parts, work_words
 from bench.telling.headings import heading, machine, method, name, title
@@ -27,6 +29,7 @@ from bench.telling.quantities import count
 # A page of more rows than these is slow on a phone; CSV has every case.
 _MOST_SKIPPED = 1000
 _MOST_ROWS = 1500
+_MOST_DECIDED = 4  # sessions whose decisions stand open: with three lines each a screenful
 _FEWEST_ROWS = 20  # of each table, however many tables there are
 
 _STYLE = """
@@ -59,7 +62,9 @@ code { font-size: .85em; } dt { font-weight: 600; } dd { margin: 0 0 .4rem; }
   th[scope=rowgroup] { min-width: 5.5rem; } th[scope=row] { min-width: 8rem; } }
 @media print { body { max-width: none; font-size: 9pt; } .scroll { overflow: visible; }
   tbody { break-inside: avoid; } caption, thead { break-after: avoid; }
-  tbody:first-of-type { break-before: avoid; } .bar { print-color-adjust: exact; } }
+  tbody:first-of-type { break-before: avoid; } .bar { print-color-adjust: exact; }
+  /* On paper nothing can be opened: what is folded stands there, without a script too. */
+  details::details-content { content-visibility: visible; block-size: auto; } }
 """
 
 _CLASSES = {"FASTER": "good", "SLOWER": "bad", "UNCLEAR": "doubt", "INVALID": "bad"}
@@ -67,14 +72,15 @@ _CLASSES = {"FASTER": "good", "SLOWER": "bad", "UNCLEAR": "doubt", "INVALID": "b
 
 @dataclass(frozen=True)
 class Extra:
-    """What is added to the page: HTML after the answers, its style, its data and its scripts.
+    """What is added to the page: HTML before and after the decisions, style, data and scripts.
 
     data: JSON in which no letter can end an element. script: runs once the page is there. later:
     scripts by their element's id, which come as text and which ``script`` may run when it wants
     to; the policy lets no other run.
     """
 
-    html: str
+    top: str = ""
+    html: str = ""
     style: str = ""
     data: str = ""
     script: str = ""
@@ -86,11 +92,15 @@ def page(report: Report, extra: Extra | None = None) -> str:
     hosts = dict.fromkeys(name(section.run.host) for section in report.sections)
     suites = dict.fromkeys(name(section.run.suite) for section in report.sections)
     about = _escaped(f"{', '.join(suites)} on {', '.join(hosts)}")
-    answers = "\n".join(_answers(section, n) for n, section in enumerate(report.sections))
+    decided = [_decisions(section, n) for n, section in enumerate(report.sections)]
+    older = "".join(decided[_MOST_DECIDED:])
+    if older:
+        told = count(len(decided) - _MOST_DECIDED, "older session")
+        older = f"<details><summary>{told}</summary>{older}</details>"
     rows = max(_FEWEST_ROWS, _MOST_ROWS // max(1, sum(len(s.tables) for s in report.sections)))
     numbers = "\n".join(_numbers(section, n, rows) for n, section in enumerate(report.sections))
     notes = _list(f"<li>{_escaped(note)}</li>" for note in report.notes)
-    extra = extra or Extra("")
+    extra = extra or Extra()
     scripts = [f'<script type="application/json" id="results">{extra.data}</script>']
     scripts += [
         f'<script type="text/plain" id="{key}">{text}</script>' for key, text in extra.later.items()
@@ -108,7 +118,9 @@ def page(report: Report, extra: Extra | None = None) -> str:
 <body>
 <main>
 <h1>Which LSTM backend is fastest?</h1>
-{answers}
+{extra.top}
+{"".join(decided[:_MOST_DECIDED])}
+{older}
 {extra.html}
 {numbers}
 {f"<h2>Notes</h2>{notes}" if report.notes else ""}
@@ -130,12 +142,12 @@ def _policy(extra: Extra) -> str:
     return "; ".join(rules)
 
 
-def _answers(section: Section, number: int) -> str:
+def _decisions(section: Section, number: int) -> str:
     return "\n".join(
         [
             f'<section aria-labelledby="s{number}">',
             f'<h2 id="s{number}">{_escaped(heading(section))}</h2>',
-            _list((_finding(finding) for finding in findings(section)), "answers"),
+            _list((_finding(each) for each in decisions(section)), "answers"),
             "</section>",
         ]
     )
@@ -148,20 +160,37 @@ def _numbers(section: Section, number: int, rows: int) -> str:
         f"<dt>{_escaped(label)}</dt><dd>{_escaped(text)}</dd>"
         for label, text in (*machine(section), *details(section))
     )
+    found = findings(section)
+    measured = sum(row.measured for row in section.rows)
     return "\n".join(
         [
             f'<section aria-labelledby="s{number}numbers">',
-            f'<h2 id="s{number}numbers">All numbers: {_escaped(heading(section))}</h2>',
-            key if tables else "",
-            *(_table(table, f"s{number}t{index}", rows) for index, table in enumerate(tables)),
+            f'<h2 id="s{number}numbers">In full: {_escaped(heading(section))}</h2>',
+            _folded(
+                f"Findings: {count(len(found), 'sentence')}",
+                _list(map(_finding, found), "answers"),
+            ),
+            _folded(
+                f"All numbers: {count(measured, 'case')}",
+                key,
+                *(_table(table, f"s{number}t{index}", rows) for index, table in enumerate(tables)),
+            )
+            if tables
+            else "",
             _doubts(section),
             _skipped(section, f"s{number}skipped"),
-            "<h3>How to read the numbers</h3>",
-            _list(f"<li>{_escaped(line)}</li>" for line in method(section)),
-            f"<h3>The machine</h3><dl>{facts}</dl>" if facts else "",
+            _folded(
+                "How to read the numbers",
+                _list(f"<li>{_escaped(line)}</li>" for line in method(section)),
+            ),
+            _folded("The machine", f"<dl>{facts}</dl>") if facts else "",
             "</section>",
         ]
     )
+
+
+def _folded(summary: str, *inside: str) -> str:
+    return f"<details><summary>{_escaped(summary)}</summary>{''.join(inside)}</details>"
 
 
 def _finding(finding: Finding) -> str:
@@ -252,7 +281,7 @@ def _doubts(section: Section) -> str:
             ]
             told = what.format(count(len(rows), "measurement"))
             more = _more(len(rows) - _MOST_SKIPPED)
-            found.append(f"<details><summary>{told}</summary>{_list(items)}{more}</details>")
+            found.append(_folded(told, _list(items), more))
     return "".join(found)
 
 

@@ -16,16 +16,21 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
 
+import bench.ask
 from bench.judging.ranking import build
 from bench.judging.rows import Report, Row, Section
+from bench.reporting.answer import answer
+from bench.reporting.page import explorer
 from bench.reporting.page.explorer import page as explorable
 from bench.results.files import collect
 from bench.results.schema import Measurement, Outcome, Reason, Run
 from bench.suites.cases import Case
+from bench.telling import drawing, quantities
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench import made_results
@@ -33,7 +38,7 @@ from tests.places import GOLDEN
 
 BUSY = Reason("busy", "the machine was busy", "close other programs")
 
-PLOTS = ("ranked", "first", "memory", "samples", "across", "windows", "roofline")
+PLOTS = ("windows", "spread", "samples", "roofline", "across", "first", "memory")
 
 
 def a_run(number: int = 1, host: str = "machine") -> Run:
@@ -149,7 +154,7 @@ class Opened:
     def draw(self, *views: str) -> None:
         """Scroll to these plots, as a reader does, until they are drawn."""
         for view in views:
-            self.page.locator(f"#{view} h3").scroll_into_view_if_needed()
+            self.page.locator(f"#{view} :is(h2, h3)").scroll_into_view_if_needed()
             self.page.locator(f"#{view}[aria-busy=false]").wait_for()
 
     def plot(self, view: str) -> list[dict[str, Any]]:
@@ -176,10 +181,29 @@ class Opened:
         return str(self.page.locator("#answer").inner_text())
 
     def choose(self, label: str, option: str) -> None:
-        self.page.get_by_label(label, exact=True).select_option(label=option)
+        """Of a filter, or of another choice below the question."""
+        below = self.page.locator("#explorer")
+        below.get_by_label(label, exact=True).select_option(label=option)
+
+    def ask(self, **fields: str) -> str:
+        """Fill in the question's fields, by their labels, and return the answer."""
+        for label, text in fields.items():
+            control = self.page.locator("#question").get_by_label(label, exact=True)
+            if control.evaluate("one => one.tagName") == "SELECT":
+                control.select_option(label=text)
+            else:
+                control.fill(text)
+                control.press("Enter")
+        return self.answer
+
+    @property
+    def dots(self) -> list[str]:
+        """The picture's lines, as they are read."""
+        found = self.page.locator("#picture .dots li:not(.axis)").all_inner_texts()
+        return [" ".join(each.split()) for each in found]
 
     def table(self) -> list[list[str]]:
-        """The cells of the page of the table of every case."""
+        """The cells of the page of the table of every case, whether it is unfolded or not."""
         found: list[list[str]] = self.page.evaluate(
             """() => [...document.querySelectorAll('#cases tbody tr')].map(
                  (row) => [...row.cells].map((cell) => cell.textContent))"""
@@ -237,47 +261,182 @@ def test_it_opens_with_nothing_wrong_and_draws_every_plot(opened: Opened) -> Non
 
 
 def test_a_stranger_reads_what_to_use_and_what_is_gained(opened: Opened) -> None:
-    opened.page.get_by_label("Batch, sequences").fill("32")
-    opened.page.get_by_label("Steps of time").last.fill("100")
-    opened.page.get_by_label("Units (hidden size)").last.fill("256")
-    opened.page.get_by_label("Units (hidden size)").last.press("Enter")
-    told = opened.answer
-    assert "Batch 32 × 100 steps, 256 in, 256 hidden; inference on cpu" in told
-    assert re.search(r"use static_unroll, 32\.\d ms a step", told)
-    assert re.search(r"2× as fast as keras \(2× to 2×; FASTER\)", told)
-    assert "FASTER than each of the others" in told
-    assert "from 6 processes" in told
-    assert "No result for" not in told
+    told = opened.ask(Batch="32", Steps="100", Input="", Units="256", Mode="inference")
+    assert re.search(r"Use static_unroll, 32\.\d ms a step \(32\.\d–32\.\d\): ", told)
+    assert "2.00 times as fast as keras (2.00–2.00, FASTER)" in told
+    assert "From 6 processes on machine, 2025-01-31 12:01 UTC." in told
+    assert "Case: b32-t100-i256-h256/float32/inference/cpu" in told
+    assert opened.dots[0].startswith("★ static_unroll 32.1 ms · 2.00× FASTER")
+    assert opened.dots[1].endswith("· 1× (baseline)")
 
 
-def test_of_a_shape_that_was_not_measured_the_nearest_is_told_as_such(opened: Opened) -> None:
-    for label, number in (("Batch, sequences", "40"), ("Units (hidden size)", "300")):
-        opened.page.get_by_label(label).last.fill(number)
-        opened.page.get_by_label(label).last.press("Enter")
-    told = opened.answer
-    assert "No result for batch 40 × 100 steps with 300 units. The nearest" in told
-    assert "Batch 32 × 100 steps, 256 in, 256 hidden" in told
-    opened.choose("or one that was measured", "batch 8 × 100 steps, 64 in, 64 hidden")
-    assert "No result for" not in opened.answer
-    assert opened.page.get_by_label("Batch, sequences").input_value() == "8"
+def test_the_answer_is_the_terminal_s_to_the_letter(opened: Opened) -> None:
+    (section,) = store().sections
+    for batch, device in ((8, "cpu"), (128, "cpu"), (32, "gpu:0")):
+        case = Case("", LSTMSpec(64, 64), Workload(batch, 100), device)
+        rows = [row for row in section.rows if row.case.group == case.group]
+        rows.sort(key=lambda row: row.rank or 99)
+        expected = answer(replace(section, rows=tuple(rows)))
+        told = opened.ask(Batch=str(batch), Units="64", Device=device, Mode="inference")
+        assert told.splitlines()[0] == expected[0]
+        assert all(line in told for line in expected)
+
+
+def test_no_filter_hides_what_is_asked(opened: Opened) -> None:
+    opened.choose("Mode", "training")
+    opened.choose("Batch", "8")
+    opened.page.locator("#backend-field summary").click()
+    opened.page.get_by_role("button", name="None").click()
+    told = opened.ask(Batch="32", Units="256", Mode="inference")
+    assert "Use static_unroll" in told
+    assert "b32-t100-i256-h256/float32/inference/cpu" in told
+    opened.page.locator("#backend-field summary").click()
+
+
+def test_near_shapes_are_named_as_such_with_their_own_answers(opened: Opened) -> None:
+    told = opened.ask(Batch="40", Steps="100", Input="", Units="300", Mode="inference")
+    assert "Not measured in what this page holds: batch 40 × 100 steps, 300 in, 300" in told
+    assert "Near, and measured (each number within a factor of 1.5):" in told
+    assert "batch 32 × 100 steps, 256 in, 256 hidden; inference on cpu, float32: Use " in told
+    assert "batch 8" not in told
+    assert "python -m bench.ask --batch 40 --steps 100 --hidden 300 --mode inference" in told
+    assert opened.dots == []
+    assert opened.says("spread") == "Nothing was measured of the shape that is asked for above."
+    opened.page.locator("#answer").get_by_role("button").first.click()
+    assert opened.answer.startswith("Use static_unroll")
+    assert opened.page.locator("#want-batch").input_value() == "32"
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"Batch": "13", "Units": "64"}, "up to 1.62 times as much or as little"),
+        ({"Batch": "8", "Units": "64", "Layers": "2"}, "up to 2.00 times"),
+        ({"Batch": "8", "Units": "64", "Window": "50"}, "(each number within a factor of 1.5)."),
+    ],
+)
+def test_beyond_a_factor_of_1_5_nothing_is_near(
+    opened: Opened, fields: dict[str, str], says: str
+) -> None:
+    base = {"Steps": "100", "Input": "", "Layers": "1", "Window": "", "Mode": "inference"}
+    told = opened.ask(**(base | fields))
+    assert "Nothing near it was measured" in told
+    assert says in told
+    assert "Near, and measured" not in told
+    # Of another shape nothing is said: only of the same one, measured otherwise.
+    before = told.partition("These very sizes were measured otherwise:")[0]
+    assert not re.search("use |ms", before.partition("To measure it")[0])
+
+
+def test_no_window_is_chosen_unseen(opened: Opened) -> None:
+    """The stream was measured in windows of 5 and of 20 only."""
+    fields = {"Batch": "32", "Steps": "480", "Input": "", "Units": "64", "Window": ""}
+    told = opened.ask(**fields, Mode="training", Besides="gradients of weights, input, state")
+    assert "Not measured" in told
+    assert "These very sizes were measured otherwise:" in told
+    assert "Windows of 20: Use static_unroll, 105 ms" in told
+    assert "Windows of 5: Use static_unroll, 120 ms" in told
+    opened.page.locator("#answer").get_by_role("button", name="Windows of 20").click()
+    assert opened.page.locator("#want-window").input_value() == "20"
+    assert "b32-t480-i64-h64-w20" in opened.answer
+
+
+def test_what_the_command_cannot_measure_is_said(opened: Opened) -> None:
+    fields = {"Batch": "9", "Steps": "77", "Input": "5", "Units": "64"}
+    told = opened.ask(**fields, Mode="training", Besides="gradients of weights, input, state")
+    assert "takes a suite file" in told
+    assert "bench.ask" not in told
+    told = opened.ask(Besides="nothing", Window="10")
+    assert "A window has to divide the 77 steps" in told
+    told = opened.ask(Window="11", Optimizer="adam", Device="gpu:0", Precision="bfloat16")
+    assert (
+        "python -m bench.ask --batch 9 --steps 77 --hidden 64 --input 5 --window 11 "
+        "--dtype bfloat16 --optimizer adam --device gpu:0 --mode training"
+    ) in told
+
+
+@pytest.mark.parametrize("text", ["", "0", "-3", "2.5"])
+def test_what_is_no_number_is_not_asked(opened: Opened, text: str) -> None:
+    assert opened.ask(Batch=text).startswith("Fill in whole numbers from 1 on.")
+    assert opened.dots == []
+
+
+def test_the_command_of_the_page_is_one_that_is_there(opened: Opened) -> None:
+    told = opened.ask(Batch="3", Steps="50", Input="7", Units="11", Window="5", Mode="training")
+    command = told[told.index("python -m bench.ask") :].splitlines()[0].split()
+    options = bench.ask._parser().parse_args(command[3:])
+    asked = (options.batch, options.steps, options.input, options.hidden, options.window)
+    assert asked == (3, 50, 7, 11, 5)
+    assert options.mode == "training"
+
+
+def test_one_of_the_measured_shapes_can_be_taken(opened: Opened) -> None:
+    control = opened.page.locator("#work")
+    control.select_option(
+        label="batch 8 × 100 steps, 64 in, 64 hidden; inference on gpu:0, float32"
+    )
+    assert opened.answer.startswith("Only keras was measured: 1.60 ms a step")
+    assert opened.page.locator("#want-device").input_value() == "gpu:0"
+    # It is one point: there is nothing to compare it with, and no star.
+    assert opened.dots == ["keras 1.60 ms · 1× (baseline)"]
+
+
+def test_of_several_sessions_the_newest_answers_and_the_others_are_there(
+    new: Any, tmp_path: Path
+) -> None:
+    items = []
+    for number, hours in ((1, 0), (2, 5)):
+        run = replace(a_run(number), session=f"session {number}")
+        run = replace(run, started=run.started + timedelta(hours=hours))
+        for backend, seconds in (("keras", 0.02 * number), ("scan", 0.01)):
+            items.append(measured(Case(backend, LSTMSpec(4, 4), Workload(8, 10)), seconds, run))
+    path = tmp_path / "two.html"
+    path.write_text(explorable(build(made_results.gather(*items))), encoding="utf-8")
+    found = new(path)
+    assert "4.00 times as fast as keras" in found.answer
+    found.page.get_by_label("Measured in 2 sessions; shown is").select_option(index=1)
+    assert "2.00 times as fast as keras" in found.answer
+    assert "12:01 UTC" in found.answer
+    # Every picture of the shape follows.
+    assert found.page.locator("#picture .dots").inner_text().count("2.00×") == 1
+    assert found.wrong == []
+
+
+def test_the_dots_stand_where_their_numbers_say(opened: Opened) -> None:
+    opened.ask(Batch="128", Steps="100", Input="", Units="64", Mode="inference")
+    opened.page.locator("#picture").scroll_into_view_if_needed()
+    rows = opened.page.locator("#picture .dots li:not(.axis)")
+    places = {}
+    for row in rows.all():
+        box = row.locator(".swatch").bounding_box()
+        assert box is not None
+        places[row.locator(".who").inner_text()] = box["x"] + box["width"] / 2
+    # 2, 1 and 2/3 times as fast as keras, on a logarithmic axis.
+    fast, base, slow = (places[each] for each in ("★ static_unroll", "keras", "while_loop"))
+    assert (fast - base) / (base - slow) == pytest.approx(0.693 / 0.405, rel=0.03)
+    line = rows.first.locator(".track .one").bounding_box()
+    assert line is not None
+    assert line["x"] + line["width"] / 2 == pytest.approx(base, abs=1.5)
+    # What is INVALID is hollow, and says so.
+    fills = rows.locator(".swatch path").evaluate_all("all => all.map((one) => one.style.fill)")
+    assert [fill == "var(--back)" for fill in fills] == [False, False, True]
+    assert opened.dots[2].endswith("SLOWER · INVALID")
+    assert "Hollow: INVALID." in opened.page.locator("#picture .says").inner_text()
 
 
 def test_filters_change_what_is_shown(opened: Opened) -> None:
     assert "Chosen: 18 of 55 cases, 18 with a time, 2 INVALID; 3 backends" in opened.shown
     assert len(opened.table()) == 18
-    opened.draw("ranked", "across")
-    assert opened.plot("ranked")[0]["x"] == pytest.approx([8e-3, 16e-3, 24e-3], rel=0.01)
     assert len(opened.plot("across")) == 6
 
     opened.choose("Mode", "training")
-    assert "Chosen: 19 of 55 cases, 18 with a time" in opened.shown
-    assert "training on cpu" in opened.answer
-    assert opened.plot("ranked")[0]["x"] == pytest.approx([16e-3, 32e-3, 48e-3], rel=0.01)
+    assert "Chosen: 25 of 55 cases, 24 with a time" in opened.shown
+    assert len(opened.page.locator(".heat tbody tr").all()) == 8
 
+    opened.page.locator("#backend-field summary").click()
     opened.page.get_by_role("checkbox", name="static_unroll").uncheck()
-    assert "use keras" in opened.answer
-    assert len(opened.plot("across")) == 4
     assert not any("static_unroll" in row[0] for row in opened.table())
+    assert "static_unroll" not in opened.page.locator(".heat thead").inner_text()
 
     opened.page.get_by_label("only measurements to be trusted").check()
     assert "0 INVALID" in opened.shown
@@ -287,38 +446,67 @@ def test_filters_change_what_is_shown(opened: Opened) -> None:
         "batch 128 × 100 steps, 64 in, 64 hidden, gradients of weights, input, state",
         "batch 128 × 100 steps, 256 in, 256 hidden, gradients of weights, input, state",
     }
-    opened.choose("Device", "gpu:0")
-    assert "training on gpu:0" in opened.answer
-    opened.page.get_by_role("button", name="None").click()
-    assert "Nothing that is chosen was measured" in opened.answer
-    assert opened.table() == []
-    assert opened.says("ranked") == "Nothing that is chosen has a time here."
     opened.page.get_by_role("button", name="Start again").click()
     assert "Chosen: 18 of 55 cases" in opened.shown
+    opened.page.locator("#backend-field summary").click()
 
 
-def test_the_baseline_can_be_chosen(opened: Opened) -> None:
-    assert "2× as fast as keras" in opened.answer
-    opened.choose("Speed-up over", "while_loop")
-    assert "3× as fast as while_loop" in opened.answer
-    # Of the report's own baseline the paired ratios are there; of another only the two intervals.
-    assert "paired less well" in opened.answer
-    opened.choose("Up", "Speed-up over the baseline")
-    opened.draw("across")
-    assert "static_unroll, 3×" in opened.says("across")
-    assert max(y for trace in opened.plot("across") for y in trace["y"]) == pytest.approx(3)
-
-
-def test_the_answer_names_the_other_devices_with_their_fastest_backend(opened: Opened) -> None:
-    assert "gpu:0 or cpu, inference: gpu:0 is 5.02 times as fast" in (
-        opened.page.locator(".answers").first.inner_text()
+def test_the_filter_that_hides_everything_is_named(opened: Opened) -> None:
+    opened.choose("Steps", "480")
+    both = (
+        'Mode "inference" hides everything: without it 6 cases. '
+        'Steps "480" hides everything: without it 18 cases.'
     )
-    assert "On gpu:0: keras, 1.6 ms a step" in opened.answer
-    assert "5.02× as fast" in opened.answer
+    assert both in opened.shown
+    assert opened.page.locator("#where").inner_text() == both
+    assert opened.says("roofline") == both
     opened.choose("Device", "gpu:0")
-    assert "On cpu: static_unroll, 8.03 ms a step" in opened.answer
-    opened.page.get_by_role("checkbox", name="static_unroll").uncheck()
-    assert "On cpu: keras" in opened.answer
+    # Without the mode alone there is still the device, which has no windows.
+    assert 'Steps "480" hides everything: without it 6 cases.' in opened.shown
+    assert 'Mode "inference"' not in opened.shown
+    opened.page.locator("#backend-field summary").click()
+    opened.page.get_by_role("button", name="None").click()
+    together = "and the choice of no backend together hide everything: 55 cases without them."
+    assert together in opened.shown
+    assert opened.table() == []
+    opened.page.get_by_role("button", name="Start again").click()
+    opened.page.locator("#backend-field summary").click()
+    # What a session has none of is not a filter's doing.
+    opened.choose("Up", "Energy of a step")
+    assert opened.says("across") == "No energy of a step was recorded for what is chosen."
+
+
+def test_who_is_fastest_where_stands_in_a_map(opened: Opened) -> None:
+    heads = opened.page.locator(".heat thead th").all_inner_texts()
+    assert [each.strip() for each in heads] == ["shape", "static_unroll", "keras", "while_loop"]
+    lines = opened.page.evaluate(
+        """() => [...document.querySelectorAll('.heat tbody tr')].map(
+             (row) => [...row.cells].map((cell) => cell.textContent))"""
+    )
+    assert lines[0] == ["Batch 8 × 100 steps, 64 in, 64 hidden", "2.00 ★", "1", "0.67"]
+    assert lines[-1][1:] == ["2.00 ★", "1", "INVALID"]
+    colours = (
+        opened.page.locator(".heat tbody tr")
+        .first.locator("td")
+        .evaluate_all("all => all.map((one) => getComputedStyle(one).backgroundColor)")
+    )
+    clear = "rgba(0, 0, 0, 0)"
+    assert colours[0].startswith("rgba(42, 150, 212")
+    assert colours[1] == clear
+    assert colours[2].startswith("rgba(213, 94, 0")
+    opened.page.locator(".heat").get_by_role("button", name="Batch 128").last.click()
+    assert "b128-t100-i256-h256/float32/inference/cpu" in opened.answer
+    assert opened.page.evaluate("document.activeElement.id") == "answer"
+
+
+def test_backends_look_as_in_every_picture(opened: Opened) -> None:
+    looks = opened.page.locator("#backends label").evaluate_all(
+        """all => all.map((one) => [one.textContent, one.querySelector('path').style.fill])"""
+    )
+    assert {name for name, _ in looks} == {*SPEEDS, "onnxruntime"}
+    for name, fill in looks:
+        colour = drawing.look(name).colour
+        assert fill == f"rgb({', '.join(str(int(colour[n : n + 2], 16)) for n in (1, 3, 5))})"
 
 
 def test_lines_tell_modes_and_devices_apart_where_several_are_chosen(opened: Opened) -> None:
@@ -329,7 +517,8 @@ def test_lines_tell_modes_and_devices_apart_where_several_are_chosen(opened: Ope
     dashes = opened.page.evaluate(
         "document.querySelector('#across .plot').data.map((trace) => trace.line.dash)"
     )
-    assert sorted(dashes) == ["dash"] * 6 + ["solid"] * 6
+    # In training there are six series, and a stream in two kinds of windows of each backend.
+    assert sorted(dashes) == ["dash"] * 12 + ["solid"] * 6
 
 
 def test_memory_is_marked_in_powers_of_two(opened: Opened) -> None:
@@ -347,7 +536,7 @@ def test_throughput_goes_against_batch_units_and_shape(opened: Opened) -> None:
             # Backends stand a little aside of each other.
             assert trace["x"] == pytest.approx(expected, rel=0.04)
     opened.choose("Across", "window")
-    assert "No throughput" in opened.says("across")
+    assert opened.says("across") == 'Mode "inference" hides everything: without it 6 cases.'
     opened.choose("Across", "shape")
     opened.choose("Up", "Peak memory")
     assert {y for trace in opened.plot("across") for y in trace["y"]}
@@ -376,16 +565,48 @@ def test_every_sample_is_shown_with_its_process(opened: Opened) -> None:
     assert min(opened.plot("samples")[0]["y"]) == pytest.approx(24e-3, rel=0.01)
 
 
+def test_medians_of_an_even_number_of_samples_are_true(new: Any, tmp_path: Path) -> None:
+    """Of 1, 1, 2 and 9 s it is 1.5 s, and of the two processes' medians 2.25 s."""
+    items = [
+        replace(
+            made_results.measured(Case("keras", LSTMSpec(4, 4), Workload(8, 10)), 1.0, a_run(n)),
+            samples=np.array(values),
+            rounds=np.arange(len(values)),
+        )
+        for n, values in ((1, [9.0, 1.0, 2.0, 1.0]), (2, [3.0, 3.0]))
+    ]
+    path = tmp_path / "even.html"
+    path.write_text(explorable(build(made_results.gather(*items))), encoding="utf-8")
+    found = new(path)
+    assert "2.25 s a step" in found.answer
+    found.draw("samples", "spread")
+    found.page.locator("#samples summary").click()
+    rows = found.page.locator("#samples tbody tr")
+    rows.first.wait_for()
+    assert rows.first.locator("th, td").all_inner_texts() == [
+        *("1", "4", "1.00 s", "1.00 s", "1.50 s", "3.75 s", "9.00 s"),
+    ]
+    assert sorted(x for trace in found.plot("spread") for x in trace["x"]) == [1.5, 3.0]
+
+
+def test_each_process_has_its_mark(opened: Opened) -> None:
+    spread = opened.plot("spread")
+    assert [len(trace["x"]) for trace in spread] == [6, 6, 6]
+    # The processes of the store are each 0.1% slower than the one before.
+    assert "by up to 0.5%" in opened.says("spread")
+    assert max(spread[0]["x"]) == pytest.approx(8e-3 * 1.006)
+
+
 def test_truncation_and_the_roofs_are_shown(opened: Opened) -> None:
     opened.draw("windows", "roofline")
-    assert len(opened.plot("windows")) == 3
+    assert len(opened.plot("windows")) == 6  # of each backend its time and its memory
     for trace in opened.plot("windows"):
         assert trace["x"] == pytest.approx(WINDOWS, rel=0.04)
     assert "static_unroll, 219 µs in windows of 20" in opened.says("windows")
     roof, *_, marks = opened.plot("roofline")
     assert max(roof["y"]) == 4e11
     assert set(marks["x"]) == {100}
-    assert "31.1% of the matrix products roof" in opened.says("roofline")
+    assert "31% of the matrix products roof" in opened.says("roofline")
 
 
 def test_behind_each_plot_is_its_table(opened: Opened) -> None:
@@ -397,14 +618,16 @@ def test_behind_each_plot_is_its_table(opened: Opened) -> None:
         label = opened.page.locator(f"#{view} .plot").get_attribute("aria-label") or ""
         assert opened.says(view) in label
         details.locator("summary").click()
-    opened.page.locator("#ranked summary").click()
-    cells = opened.page.locator("#ranked tbody tr").first.locator("th,td").all_inner_texts()
+    opened.page.locator("#picture summary").first.click()
+    opened.page.locator("#picture tbody tr").first.wait_for()
+    cells = opened.page.locator("#picture tbody tr").first.locator("th,td").all_inner_texts()
     assert cells[0] == "static_unroll"
-    assert cells[-2:] == ["FASTER", "trusted"]
+    assert cells[-4:] == ["2.00", "2.00–2.00", "FASTER", "trusted"]
 
 
 def test_cases_without_a_time_and_invalid_ones_have_their_reasons(opened: Opened) -> None:
     opened.choose("Mode", "training")
+    opened.page.locator("#case-fold > summary").click()
     opened.choose("Show", "without a time")
     ((backend, *_, trust, why),) = opened.table()
     assert (backend, trust, why) == ("onnxruntime", "refused", "computes no gradients")
@@ -415,6 +638,7 @@ def test_cases_without_a_time_and_invalid_ones_have_their_reasons(opened: Opened
     opened.choose("Show", "all")
     opened.choose("Sort by", "time of a step")
     assert [row[3] for row in opened.table()][:2] == ["16.1 ms", "16.1 ms"]
+    opened.page.locator("#case-fold > summary").click()
 
 
 def test_what_older_results_lack_is_said_in_words(new: Any, tmp_path: Path) -> None:
@@ -427,30 +651,85 @@ def test_what_older_results_lack_is_said_in_words(new: Any, tmp_path: Path) -> N
     assert found.wrong == []
 
 
+# Words
+
+
+@pytest.fixture(scope="module")
+def words_of(browser: Browser) -> Iterator[Any]:
+    """Tells numbers with the page's own words, which stand in one file."""
+    page = browser.new_page()
+    text = explorer.part("script/words.js")
+
+    def tell(name: str, numbers: list[float]) -> list[str]:
+        found: list[str] = page.evaluate(
+            f"numbers => {{ {text}; return numbers.map((each) => ({name})(each)); }}", numbers
+        )
+        return found
+
+    yield tell
+    page.close()
+
+
+TIES = [eighths / 8 for eighths in range(1, 4000, 3)] + [
+    halves / 2 for halves in range(1, 25_000, 7)
+]
+EDGES = [*(999.5, 999.49, 0.9995, 0.99949, 9.995, 9995.0, 9994.0, 1220.5, 1221.5, 2.125, 0.0095)]
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "powers"),
+    [
+        ("seconds", quantities.seconds, (-9, 6)),
+        ("rate", quantities.rate, (-3, 14)),
+        ("ratio", quantities.ratio, (-4, 6)),
+        ("percent", quantities.percent, (-4, 2)),
+        ("bytes", quantities.size, (0, 13)),
+    ],
+)
+def test_numbers_are_told_to_the_digit_as_in_the_terminal(
+    words_of: Any, name: str, told: Any, powers: tuple[float, float]
+) -> None:
+    spread = 10 ** np.random.default_rng(0).uniform(*powers, 2000)
+    numbers = [*map(float, spread), *TIES, *EDGES]
+    if name == "seconds":
+        numbers += [each * 1e-3 for each in EDGES]
+    for number, word in zip(numbers, words_of(name, numbers), strict=True):
+        assert word == told(number), number
+
+
+def test_an_interval_is_told_in_the_unit_of_its_time(words_of: Any) -> None:
+    assert words_of("(v) => secondsRange(v / 2, v * 4, v)", [1e-3, 0.4]) == [
+        quantities.seconds_range(5e-4, 4e-3, 1e-3),
+        quantities.seconds_range(0.2, 1.6, 0.4),
+    ]
+
+
 # With a keyboard, a screen reader, a phone, on paper, in the dark, without scripts
 
 
 def test_every_control_has_a_name_and_can_be_reached_with_a_keyboard(opened: Opened) -> None:
     page = opened.page
     unnamed = page.evaluate(
-        """() => [...document.querySelectorAll('#explorer :is(select, input, button)')].filter(
+        """() => [...document.querySelectorAll('main :is(select, input, button)')].filter(
              (one) => !(one.textContent.trim() && one.matches('button')) &&
                ![...(one.labels ?? [])].some((label) => label.textContent.trim())).length"""
     )
     assert unnamed == 0
-    page.get_by_label("Device", exact=True).focus()
+    page.locator("#want-batch").focus()
     seen = []
-    for _ in range(40):
+    for _ in range(45):
         seen.append(page.evaluate("document.activeElement.id || document.activeElement.value"))
         outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
         if len(seen) > 1:
             assert outline == "solid", seen
         page.keyboard.press("Tab")
-    for control in ("filter-mode", "valid-only", "backends-none", "reset", "want-batch", "work"):
+    for control in ("want-window", "want-mode", "work", "filter-mode", "valid-only", "reset"):
         assert control in seen
-    page.get_by_label("Mode", exact=True).focus()
-    page.keyboard.press("ArrowDown")
-    assert "training" in opened.answer
+    page.locator("#want-batch").focus()
+    page.keyboard.press("Control+A")
+    page.keyboard.type("32")
+    page.keyboard.press("Tab")
+    assert "/b32-" in f"/{opened.answer.partition('Case: ')[2]}"
     for region in ("#shown", "#answer"):
         assert page.locator(region).get_attribute("aria-live") == "polite"
     levels = page.evaluate(
@@ -474,6 +753,7 @@ def test_an_accessibility_checker_finds_nothing_wrong(
     )
     found.draw(*PLOTS)
     for summary in found.page.locator("summary").all():
+        summary.scroll_into_view_if_needed()
         summary.click()
     wrong = Axe().run(found.page).response["violations"]
     assert [(each["id"], each["nodes"][0]["html"][:200]) for each in wrong] == []
@@ -483,7 +763,17 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(new: Any, written: Path) ->
     found = new(written, viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True)
     found.draw(*PLOTS)
     assert found.page.evaluate("document.documentElement.scrollWidth") <= 360
+    # Every backend's name stands in the picture once and whole, and so do its numbers.
+    names = found.page.locator("#picture .who")
+    assert names.all_inner_texts() == ["★ static_unroll", "keras", "while_loop"]
+    for part in (*names.all(), *found.page.locator("#picture .much").all()):
+        assert part.evaluate("one => one.scrollWidth <= one.clientWidth")
+        box = part.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 360
     # Who and how long can be read without moving the tables.
+    found.page.get_by_text("All numbers:").first.click()
     tables = found.page.locator("table:has(th[scope=rowgroup])")
     for cell in tables.first.locator("td.time").all()[:3]:
         box = cell.bounding_box()
@@ -496,9 +786,9 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(new: Any, written: Path) ->
 
 def test_paper_has_answers_and_plots_in_the_colours_of_light(new: Any, written: Path) -> None:
     found = new(written, color_scheme="dark")
-    found.draw("ranked")
+    found.draw("windows")
     colour = "document.querySelector('#{} .plot').layout.font.color"
-    assert found.page.evaluate(colour.format("ranked")) == "#ececec"
+    assert found.page.evaluate(colour.format("windows")) == "#ececec"
     found.page.emulate_media(media="print")
     found.page.evaluate("dispatchEvent(new Event('beforeprint'))")
     for view in PLOTS:
@@ -507,25 +797,63 @@ def test_paper_has_answers_and_plots_in_the_colours_of_light(new: Any, written: 
         assert found.page.evaluate(width.format(view)) == 680
     assert not found.page.locator("#filters").is_visible()
     assert not found.page.locator("#cases").is_visible()
+    assert not found.page.locator("#question").is_visible()
     assert found.page.locator("#answer").is_visible()
+    assert found.page.locator("#picture .dots").is_visible()
     # On paper nothing can be opened: the reasons stand there, and are folded again afterwards.
     reasons = found.page.locator("details li", has_text="the machine was busy").first
     assert reasons.is_visible()
     found.page.evaluate("dispatchEvent(new Event('afterprint'))")
-    assert not reasons.is_visible()
+    assert not reasons.evaluate("one => one.closest('details').open")
     assert found.page.pdf(format="A4").startswith(b"%PDF")
     found.page.emulate_media(media="screen", color_scheme="light")
-    found.page.wait_for_function(f"{colour.format('ranked')} === '#1b1b1b'")
+    found.page.wait_for_function(f"{colour.format('windows')} === '#1b1b1b'")
     assert found.wrong == []
 
 
 def test_without_scripts_the_answers_and_the_tables_are_there(new: Any, written: Path) -> None:
     found = new(written, java_script_enabled=False)
     text = found.page.locator("main").inner_text()
-    assert "static_unroll is the fastest: 2.00 times as fast as keras" in text
-    assert "CPU of machine" in text
-    assert not found.page.locator("#explorer").is_visible()
+    assert "use static_unroll, 2.00 times as fast as keras (2.00–2.00, FASTER)" in text
+    for hidden in ("#asking", "#explorer"):
+        assert not found.page.locator(hidden).is_visible()
+    # Folded, and opened without a script.
+    for summary, words in (
+        ("Findings:", "static_unroll is the fastest: 2.00 times as fast as keras"),
+        ("All numbers:", "b32-t100-i64-h64"),
+        ("The machine", "CPU of machine"),
+    ):
+        inside = found.page.get_by_text(words).first
+        assert not inside.is_visible()
+        found.page.locator("summary", has_text=summary).first.click()
+        assert inside.is_visible()
     assert found.page.get_by_role("table").first.is_visible()
+
+
+def test_on_paper_what_is_folded_stands_there_without_a_script(new: Any, written: Path) -> None:
+    found = new(written, java_script_enabled=False)
+    found.page.emulate_media(media="print")
+    assert found.page.get_by_text("static_unroll is the fastest").first.is_visible()
+    assert found.page.get_by_role("table").first.is_visible()
+
+
+def test_without_plotly_there_is_still_the_answer(
+    new: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(explorer, "_plotly", lambda: None)
+    path = tmp_path / "plain.html"
+    path.write_text(explorable(store()), encoding="utf-8")
+    assert path.stat().st_size < 300_000
+    found = new(path)
+    assert found.answer.startswith("Use static_unroll")
+    assert "There are no plots on this page" in found.page.locator("main").inner_text()
+    assert found.page.locator(".heat td").first.is_visible()
+    found.draw("spread")
+    assert not found.page.locator("#spread .plot").is_visible()
+    found.page.locator("#spread summary").click()
+    found.page.locator("#spread tbody tr").first.wait_for()
+    assert found.page.locator("#spread tbody tr").count() == 3
+    assert found.wrong == []
 
 
 # Hostile text
@@ -574,13 +902,13 @@ def test_hostile_text_is_shown_as_text(new: Any, nasty: Path) -> None:
         assert any(name.startswith(text[:60]) for name in backends)
     assert not re.search("[\x1b\u202e]", told)
     # In the plots too: as it stands, not as markup, and not as Plotly's own signs.
-    found.draw("ranked")
-    labels = page.locator("#ranked .plot .ytick text").all_text_contents()
+    found.draw("memory")
+    labels = page.locator("#memory .plot .ytick text").all_text_contents()
     for text in NASTY[:5]:
         assert any(label.startswith(text[:39]) for label in labels), labels
-    page.mouse.move(*middle(page, "#ranked .plot .bars .point"))
-    page.locator("#ranked .hoverlayer text").first.wait_for()
-    pointed = page.locator("#ranked .hoverlayer").text_content() or ""
+    page.mouse.move(*middle(page, "#memory .plot .bars .point"))
+    page.locator("#memory .hoverlayer text").first.wait_for()
+    pointed = page.locator("#memory .hoverlayer").text_content() or ""
     assert NASTY[0] in pointed
     assert NASTY[2] in pointed
     for width in (1200, 360):
@@ -621,6 +949,7 @@ def test_ten_thousand_cases_open_in_pages(new: Any, large_page: Path) -> None:
     assert large_page.stat().st_size < 12_000_000
     found = new(large_page, viewport={"width": 1200, "height": 800})
     assert "of 10,000 cases" in found.shown
+    found.page.locator("#case-fold > summary").click()
     assert found.page.locator("#page-of").inner_text() == "Page 1 of 200"
     first = found.table()
     assert len(first) == 50
