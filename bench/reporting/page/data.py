@@ -27,8 +27,9 @@ from bench.telling.quantities import GRADIENT_WORDS, shape_words
 from lstm_impl.spec import PRECISIONS
 from lstm_impl.workload import MODES, OPTIMIZERS
 
-# A browser lays out so many cases in under two seconds; beyond it --device and --kind choose.
-MOST_CASES = 20_000
+# Of so many a browser has the answer and the tables in some two seconds, and a page of some fifty
+# megabytes; beyond it --device and --kind choose.
+MOST_CASES = 100_000
 # About a megabyte of the page. Fewer samples than this are all there.
 MOST_SAMPLES = 200_000
 # A sample is kept as a whole number of ten-thousandths of its case's median.
@@ -76,7 +77,8 @@ def block(report: Report) -> str:
 def data(report: Report) -> dict[str, object]:
     """What the page's script reads.
 
-    ``cases``: columns, each a list with a value a case; those of ``_NAMES`` and ``_WORDS`` hold
+    ``cases``: columns, each a list with a value for each of ``count`` cases, and in ``same`` those
+    of one value for all; those of ``_NAMES`` and ``_WORDS`` hold
     numbers into the list of the same name in ``words``, -1 for nothing; ``work`` into ``works``.
     ``works``: what is computed where, by number; cases of one work differ in their backend alone.
     Of each its shape in words, its id, what of it has no field of its own (``variant``), and what
@@ -125,8 +127,14 @@ def data(report: Report) -> dict[str, object]:
             [look.colour, look.shape]
             for look in map(drawing.look, map(str, words["backend"].numbers))
         ],
-        # What no case has is not carried: the script takes a missing column for empty.
-        "cases": {key: values for key, values in columns.items() if set(values) != {None}},
+        "count": len(kept),
+        "cases": {key: values for key, values in columns.items() if len(set(values)) > 1},
+        # One value that all have, or none, which is not carried, stands once.
+        "same": {
+            key: values[0]
+            for key, values in columns.items()
+            if len(set(values)) == 1 and values[0] is not None
+        },
         "samples": samples,
         "whole_samples": whole,
         "left_out": len(pairs) - len(kept),

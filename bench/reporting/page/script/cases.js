@@ -5,10 +5,9 @@
 
 const data = JSON.parse(document.getElementById("results").textContent);
 const { sections, words, works, looks } = data;
-const count = data.cases.section.length;
-const empty = new Array(count).fill(null);
-// A column that no case has is not carried.
-const cases = new Proxy(data.cases, { get: (all, key) => all[key] ?? empty });
+const { count } = data;
+// What all cases have in common is carried once, and what none has not at all.
+const cases = new Proxy(data.cases, { get: (all, key) => (all[key] ??= new Array(count).fill(data.same[key] ?? null)) });
 const all = Array.from({ length: count }, (_, index) => index);
 const $ = (id) => document.getElementById(id);
 const narrow = () => innerWidth < 640;

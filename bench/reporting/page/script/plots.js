@@ -53,7 +53,7 @@ function redraw(which = () => true) {
     if (each.near) each.draw();
   }
 }
-/** Plotly comes as text and is run once the page stands: it is large, and the answers need not wait. */
+/** Plotly comes as text and is run when a plot comes near: it is large, and the answers need not wait. */
 function loadPlotly() {
   if (window.Plotly || !plotly) return;
   const script = document.createElement("script");
@@ -61,7 +61,6 @@ function loadPlotly() {
   script.textContent = plotly.textContent;
   document.body.append(script);
   redraw();
-  performance.mark("plots drawn");
 }
 
 function layout(own, width) {

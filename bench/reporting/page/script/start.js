@@ -57,6 +57,8 @@ function wire() {
       found.near = entry.isIntersecting;
       if (found.near && found.stale) found.draw();
     }
+    // It takes a while to be read: after what was asked for by hand.
+    if (views.some((each) => each.near)) setTimeout(loadPlotly, 0);
   }, { rootMargin: "300px" });
   for (const each of views) near.observe(each.root);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redraw());
@@ -81,5 +83,3 @@ wire();
 $("asking").hidden = $("explorer").hidden = false;
 start();
 performance.mark("page usable");
-// After the first picture of the page, whatever else goes on.
-requestAnimationFrame(() => setTimeout(loadPlotly, 0));
