@@ -11,6 +11,7 @@ const CHOICES = [["dtype", "Precision"], ["optimizer", "Optimizer"], ["device", 
 // Beyond this factor in any of its numbers one shape says nothing of another.
 const NEAR = 1.5;
 const MOST_NEAR = 3;
+const MOST_OTHERWISE = 12;
 const MOST_LISTED = 1000;
 const NO_OPTIMIZER = "none";
 
@@ -117,7 +118,7 @@ function makeQuestion() {
   for (const [key, label] of NUMBERS) {
     const input = made("input", "", { type: "number", min: "1", step: "1", inputmode: "numeric" });
     if (key === "window") input.placeholder = "none";
-    if (key === "input_size") input.placeholder = "as units";
+    if (key === "input_size") input.placeholder = "units";
     holder.append(field(`want-${key}`, label, input));
   }
   const possible = {
@@ -214,10 +215,10 @@ function showAnswer(found) {
   } else {
     lines.push(made("p", `Not measured in what this page holds: ${told(question)}.`, { kind: "main" }));
     const { near, nearest, otherwise } = around(question);
-    if (near.length) lines.push(made("p", `Near, and measured (each number within a factor of ${NEAR}):`), offers(near, question, (each) => told(each.question)));
+    if (near.length) lines.push(made("p", `Near, and measured (each number within a factor of ${NEAR}):`), offers(near, (each) => told(each.question), (said) => said));
     else lines.push(made("p", nothingNear(nearest, question)));
-    if (otherwise.length) lines.push(made("p", "These very sizes were measured otherwise:"), offers(otherwise.slice(0, 8), question, (each) => capitalised(differences(each.question, question))));
-    if (otherwise.length > 8) lines.push(made("p", `And ${otherwise.length - 8} more: see the list beside the fields.`));
+    if (otherwise.length) lines.push(made("p", "These very sizes were measured otherwise:"), offers(otherwise.slice(0, MOST_OTHERWISE), (each) => capitalised(differences(each.question, question)), shortened));
+    if (otherwise.length > MOST_OTHERWISE) lines.push(made("p", `And ${otherwise.length - MOST_OTHERWISE} more: they are in the list under the fields.`));
     const how = command(question);
     lines.push(how.words
       ? made("p", "To measure it and have the answer in two minutes: ", { children: [made("code", how.words, { kind: "command" })] })
@@ -231,14 +232,16 @@ function nothingNear(nearest, question) {
   return `${start} The nearest is ${told(nearest.question).split(";")[0]}: up to ${ratio(factors(nearest.question, question).largest)} times as much or as little, which says nothing of yours.`;
 }
 /** A list of what may be asked instead, each with its own answer. */
-function offers(found, question, name) {
+function offers(found, name, saying) {
   return made("ul", "", { children: found.map((each) => {
     const button = made("button", name(each), { type: "button", kind: "link" });
     const work = answersTo(each.question)[0];
     button.addEventListener("click", () => askAbout(work));
-    return made("li", "", { children: [button, `: ${works.said[work][0]}`] });
+    return made("li", "", { children: [button, made("span", ` ${saying(works.said[work][0])}`)] });
   }) });
 }
+/** Of an answer whom to use and the time, without how it stands to others. */
+const shortened = (said) => said.replace(/\): .*$/, ").");
 
 // ---- its picture
 

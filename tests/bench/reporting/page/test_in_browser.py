@@ -178,7 +178,9 @@ class Opened:
 
     @property
     def answer(self) -> str:
-        return str(self.page.locator("#answer").inner_text())
+        """What is answered, a paragraph or a thing offered a line."""
+        parts = self.page.locator("#answer :is(p, li)").all_inner_texts()
+        return "\n".join(" ".join(each.split()) for each in parts)
 
     def choose(self, label: str, option: str) -> None:
         """Of a filter, or of another choice below the question."""
@@ -296,7 +298,7 @@ def test_near_shapes_are_named_as_such_with_their_own_answers(opened: Opened) ->
     told = opened.ask(Batch="40", Steps="100", Input="", Units="300", Mode="inference")
     assert "Not measured in what this page holds: batch 40 × 100 steps, 300 in, 300" in told
     assert "Near, and measured (each number within a factor of 1.5):" in told
-    assert "batch 32 × 100 steps, 256 in, 256 hidden; inference on cpu, float32: Use " in told
+    assert "batch 32 × 100 steps, 256 in, 256 hidden; inference on cpu, float32 Use " in told
     assert "batch 8" not in told
     assert "python -m bench.ask --batch 40 --steps 100 --hidden 300 --mode inference" in told
     assert opened.dots == []
@@ -333,8 +335,8 @@ def test_no_window_is_chosen_unseen(opened: Opened) -> None:
     told = opened.ask(**fields, Mode="training", Besides="gradients of weights, input, state")
     assert "Not measured" in told
     assert "These very sizes were measured otherwise:" in told
-    assert "Windows of 20: Use static_unroll, 105 ms" in told
-    assert "Windows of 5: Use static_unroll, 120 ms" in told
+    assert "Windows of 20 Use static_unroll, 105 ms a step (105–105)." in told
+    assert "Windows of 5 Use static_unroll, 120 ms" in told
     opened.page.locator("#answer").get_by_role("button", name="Windows of 20").click()
     assert opened.page.locator("#want-window").input_value() == "20"
     assert "b32-t480-i64-h64-w20" in opened.answer
