@@ -67,7 +67,7 @@ def _caption(stream: Stream, costs: Sequence[BackendCost], others: Sequence[Back
     if nowhere := [drawing.label(cost.backend) for cost in stream.backends if not cost.measured]:
         parts.append(f"without a time: {listed(nowhere)}")
     if others:
-        parts.append(f"grey: {count(len(others), 'slower backend')}")
+        parts.append(f"pale grey: {count(len(others), 'slower backend')}")
     if stream.learned is not None:
         parts.append("d: the largest measured distance that every seed learned at this window")
     told = ". ".join(parts) + "."

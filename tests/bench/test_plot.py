@@ -108,6 +108,21 @@ def test_speed_up_is_the_baselines_time_over_each() -> None:
     assert "0.50× SLOWER" in slower
 
 
+@pytest.mark.parametrize("what", ["throughput", "speedup", "memory", "roofline"])
+def test_a_backend_keeps_its_colour_whoever_stands_beside_it(what: str) -> None:
+    figures = {"operations": 1e9, "bytes": 1e7, "of_matmul": 0.5, "of_bandwidth": 0.1}
+    seen = []
+    for others in (["scan"], ["keras", "while_loop"], ["a_loop", "z_loop", "keras"]):
+        times = {case(name): 0.01 * (2 + place) for place, name in enumerate([*others, "torch"])}
+        found = section(made(times, memory={"peak_bytes": 1e6}, roofs=figures))
+        svg = bars.picture(Plot(what, found, choose(found, what), 7.0), "svg").decode().lower()
+        seen.append(drawing.look("torch").colour.lower() in svg)
+        for name in others:
+            if name != "scan" or what != "speedup":  # the baseline itself has no bar of speed there
+                assert drawing.look(name).colour.lower() in svg, name
+    assert seen == [True] * 3
+
+
 def test_what_is_invalid_says_so_beside_its_bar_and_below() -> None:
     results = made(PAIR, invalid=[case("scan")])
     found = words(results, "throughput")

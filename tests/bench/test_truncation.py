@@ -16,6 +16,7 @@ from bench import truncation
 from bench.judging.intervals import Interval
 from bench.judging.ranking import build
 from bench.results.files import collect
+from bench.telling import drawing
 from bench.telling.quantities import percent, size
 from bench.windows.cost import Learned, Stream, streams
 from bench.windows.data import as_csv, as_json, records
@@ -454,6 +455,18 @@ def test_without_memory_or_learning_the_picture_has_neither(tmp_path: Path) -> N
     svg = picture(found, "svg").decode()
     assert "peak memory" not in svg
     assert "learns" not in svg
+
+
+def test_a_backend_has_the_colour_of_its_name_in_every_picture(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from bench.windows.picture import picture
+
+    for number, names in enumerate((["keras", "torch"], ["static_unroll", "while_loop", "torch"])):
+        costs = {name: made.Cost(1e-3, 1e-4 * (1 + n)) for n, name in enumerate(names)}
+        (found,) = read(made.write_windows(tmp_path / str(number), costs))
+        svg = picture(found, "svg").decode().lower()
+        for name in names:
+            assert drawing.look(name).colour.lower() in svg
 
 
 def test_many_backends_are_named_as_far_as_there_are_colours(tmp_path: Path) -> None:

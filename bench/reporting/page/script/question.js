@@ -241,7 +241,7 @@ function offers(found, name, saying) {
   }) });
 }
 /** Of an answer whom to use and the time, without how it stands to others. */
-const shortened = (said) => said.replace(/\): .*$/, ").");
+const shortened = (said) => said.replace(/: [\d.∞]+ times as fast as .*$/, ".");
 
 // ---- its picture
 

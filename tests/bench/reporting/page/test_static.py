@@ -139,11 +139,13 @@ def test_the_page_has_the_numbers_of_the_tidy_table() -> None:
 def test_what_the_question_leaves_open_is_told_of_each_work() -> None:
     work = [
         Workload(2, 10, "training", gradients="weights"),
+        Workload(2, 10, "training", gradients="weights+input"),
         Workload(2, 10, "training", batch_major=True, min_length=3),
     ]
     found = read(report_of(*(measured("keras", 0.01, work=each) for each in work)))
     assert found["works"]["variant"] == [
         "",
+        "gradients of weights, input",
         "lengths from 3, batch-major, gradients of weights, input, state",
     ]
 
