@@ -8,6 +8,7 @@ window. This room knows a finished stream and how to draw it; matplotlib is impo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 
 from bench.judging.intervals import CASE_CONFIDENCE
 from bench.telling import drawing
@@ -48,7 +49,9 @@ def _drawn(stream: Stream) -> drawing.Figure:
         panels.append(memory)
     _windows(panels, stream)
     figure.suptitle(
-        f"What a truncation window costs\n{drawing.label(title(stream.table), 110)}",
+        "\n".join(
+            ["What a truncation window costs", *wrap(drawing.label(title(stream.table), 160), 84)]
+        ),
         x=0.01,
         ha="left",
         fontsize=9.5,
