@@ -18,6 +18,7 @@ from bench.telling.marks import bounds_of_time
 from bench.telling.quantities import count, listed, seconds, times_as, times_bounds
 from bench.telling.verdict_words import verdict_words
 from lstm_impl import UnsupportedError, get_backend
+from lstm_impl.registry import strategies
 
 FRAMEWORKS = {"tensorflow": "TensorFlow", "torch": "PyTorch", "jax": "JAX", "flax": "Flax"}
 """As they write themselves."""
@@ -78,17 +79,18 @@ def _inside(ranked: Sequence[Row], baseline: str) -> str | None:
     best = next((row for row in ranked if _framework(row.case.backend) == home), None)
     if best is None:
         return None
-    if best.to_baseline is None:
-        return (
-            f"Inside {FRAMEWORKS.get(home, home)}: {name(baseline)} itself, {seconds(best.time)}."
-        )
-    told = f"{name(best.case.backend)}, {seconds(best.time)}"
-    return f"Inside {FRAMEWORKS.get(home, home)}: {told}, {_versus(best.to_baseline, baseline)}."
+    itself = " itself" if best.case.backend == baseline else ""
+    told = f"{name(best.case.backend)}{itself}, {seconds(best.time)}"
+    if best.to_baseline is not None:
+        told += f", {_versus(best.to_baseline, baseline)}"
+    return f"Inside {FRAMEWORKS.get(home, home)}: {told}."
 
 
 @functools.cache  # a page asks for thousands of rows
 def _framework(backend: str) -> str:
     """Whose a backend is; empty for one of a package that is not here."""
+    if backend.partition("+")[0].partition("@")[0] not in strategies():
+        return ""
     try:
         return get_backend(backend).framework
     except UnsupportedError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from bench.judging.ranking import build
 from bench.judging.rows import Section
@@ -55,6 +56,25 @@ def test_the_best_inside_the_baseline_s_framework_is_told_beside_another_s() -> 
     _, inside, _ = answer(section({"keras": 2e-3, "torch": 0.5e-3}))
     assert inside == "Inside TensorFlow: keras itself, 2.00 ms."
     assert len(answer(section({"keras": 2e-3, "of_another_package": 0.5e-3}))) == 3
+
+
+def test_inside_is_none_where_nothing_of_the_baseline_s_framework_has_a_time() -> None:
+    found = section({"keras": 2e-3, "while_loop": 1e-3, "torch": 0.5e-3, "jax_scan": 1.5e-3})
+
+    def of(*names: str) -> list[str]:
+        return answer(replace(found, rows=tuple(r for r in found.rows if r.case.backend in names)))
+
+    assert len(of("torch", "jax_scan")) == 2
+    # While it is not the baseline, it is not told to be.
+    cut = replace(found, rows=tuple(r for r in found.rows if r.case.backend != "keras"))
+    for row in cut.rows:
+        row.to_baseline = None
+    assert answer(cut)[1] == "Inside TensorFlow: while_loop, 1.00 ms."
+
+
+def test_one_alone_is_told_with_its_time() -> None:
+    told, _ = answer(section({"torch": 1e-3}))
+    assert told.startswith("Only torch was measured: 1.00 ms a step (")
 
 
 def test_a_doubtful_time_says_so() -> None:

@@ -210,7 +210,9 @@ function showAnswer(found) {
     const [first, ...others] = works.said[work];
     lines.push(made("p", first, { kind: "main" }));
     const last = made("p", `${others.pop()} `, { children: ["Case: ", made("code", works.group[work])] });
-    for (const each of others) lines.push(made("p", each, { kind: "bad" }));
+    // The last of those between is what makes it INVALID.
+    const doubt = invalid(ranked(work)[0]) ? others.length - 1 : -1;
+    for (const [place, each] of others.entries()) lines.push(made("p", each, { kind: place === doubt ? "bad" : "" }));
     lines.push(last);
   } else {
     lines.push(made("p", `Not measured in what this page holds: ${told(question)}.`, { kind: "main" }));

@@ -127,8 +127,9 @@ def test_the_page_has_the_numbers_of_the_tidy_table() -> None:
     assert found["works"]["text"] == ["batch 2 × 10 steps, 3 in, 4 hidden"]
     assert found["works"]["group"] == ["b2-t10-i3-h4/float32/inference/cpu"]
     assert found["works"]["variant"] == [""]
-    ((use, source),) = found["works"]["said"]
+    ((use, inside, source),) = found["works"]["said"]
     assert use.startswith("Use torch, 10.0 ms a step (")
+    assert inside == "Inside TensorFlow: keras itself, 20.0 ms."
     assert source == "From 1 process on host, 2025-01-31 12:01 UTC."
     # Columns that no case fills are left out, and what all have in common stands once.
     assert "energy_j" not in found["cases"]
