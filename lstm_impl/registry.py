@@ -24,6 +24,7 @@ _BUILT_IN: dict[str, str] = {
     "partial_unroll": "lstm_impl.backends.partial_unroll:PartialUnroll",
     "scan": "lstm_impl.backends.scan:Scan",
     "block_lstm": "lstm_impl.backends.block_lstm:BlockLSTM",
+    "fused_cpu": "lstm_impl.backends.fused_cpu:FusedCpu",
     "cudnn": "lstm_impl.backends.cudnn:Cudnn",
     "torch": "lstm_impl.backends.torch_lstm:Torch",
     "torch_compile": "lstm_impl.backends.torch_compile:TorchCompile",

@@ -19,6 +19,8 @@ from lstm_impl.evidence import Evidence
 CUDNN_KERNEL = re.compile(r"cudnn|LSTM_elementWise|elemWiseRNN|persistRNN|RNN_blockPersist", re.I)
 """Names by which cuDNN's recurrent kernels show in a profile."""
 
+EAGER = "EagerLocalExecute: "
+
 
 def profile(run: Callable[[], Tensor], synchronize: Callable[[], None]) -> Evidence:
     """Ops and kernels of one call of ``run``, which must have been called before.
@@ -64,8 +66,12 @@ def summarise(events: Iterable[tuple[str, str, str]]) -> Evidence:
             if line.startswith("Stream"):
                 kernels[name] += 1
             continue
-        # An op that ran is "its/name:Type"; the runtime's own events have spaces or two colons.
+        # An op that ran in a graph is "its/name:Type"; the runtime's own events have spaces or two
+        # colons. Outside a graph one is "EagerLocalExecute: Type", and so is a call of a graph,
+        # whose name begins with two underscores.
         _, colon, kind = name.rpartition(":")
+        if name.startswith(EAGER):
+            colon, kind = ":", name.removeprefix(EAGER)
         if colon and re.fullmatch(r"_?[A-Z][A-Za-z0-9_]*", kind) and "::" not in name:
             devices.add(plane)
             ops[kind] += 1

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lstm_impl.backends.block_lstm import BlockLSTM
+from lstm_impl.backends.fused_cpu import FusedCpu, FusedLayer
 from lstm_impl.backends.loop import LayerInputs, LoopBackend
 from lstm_impl.backends.tensorflow_backend import Padding, TensorFlowBackend, Tensors
 from lstm_impl.backends.while_loop import WhileLoop
@@ -31,15 +32,20 @@ class LayerCore:
         self._dtype = compute_dtype
         self._functions: dict[tuple[str, bool, bool], Any] = {}
 
-    def __call__(self, inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> Outputs:
+    def __call__(
+        self, inputs: LayerInputs, mask: Tensor | None, reverse: bool, training: bool = True
+    ) -> Outputs:
         """The outputs for ``inputs``.
 
         mask ``[T, B, 1]`` bool, any pattern: a step that is False keeps the state and has zero
         output. With ``reverse`` the steps are read from the last to the first; outputs stand at
-        the step they belong to.
+        the step they belong to. training: whether to be prepared for a gradient, which may be
+        asked for in any case.
         """
         import tensorflow as tf
 
+        if isinstance(self.backend, FusedCpu):
+            return by_fused_op(inputs, mask, reverse, training)
         if self.backend.xla:
             return self._compiled(inputs, mask, reverse)
         # A fused op is a handful of ops in any case; a loop is hundreds.
@@ -216,6 +222,34 @@ def by_loop(
     x, h, c, *parameters = inputs
     padding = None if mask is None else Padding(count_valid(mask), mask)
     return backend.layer(x, h, c, parameters, padding, reverse)
+
+
+def by_fused_op(inputs: LayerInputs, mask: Tensor | None, reverse: bool, training: bool) -> Outputs:
+    """The outputs by the fused op, which takes any mask as it is.
+
+    Unless in training, nothing is kept for the gradient, which computes the forward pass again.
+    """
+    layer = FusedLayer(reverse=reverse)
+    padding = None if mask is None else mask[:, :, 0]
+
+    def run(inputs: LayerInputs, keep: bool) -> tuple[Outputs, Any]:
+        x, h, c, *parameters = inputs
+        (y, h, c), kept = layer.forward(x, h[None], c[None], parameters, padding, keep)
+        return Outputs(y, h[0], c[0]), kept
+
+    def backward(kept: Any, inputs: LayerInputs, upstream: Upstream) -> Tensors:
+        if not training:
+            _, kept = run(inputs, keep=True)
+        _, h, c, *parameters = inputs
+        dy, dh, dc = upstream
+        of_inputs, of_weights = layer.backward(
+            kept, h[None], c[None], parameters, padding, Upstream(dy, dh[None], dc[None])
+        )
+        return [of_inputs.dx, of_inputs.dh[0], of_inputs.dc[0], *of_weights]
+
+    return twice_differentiable(
+        lambda inputs: run(inputs, keep=training), backward, inputs, mask, reverse
+    )
 
 
 def twice_differentiable(

@@ -236,7 +236,7 @@ class LSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no types
             sequences = sequences * kept[:, None, :]
         # A kept state comes as its variable, which has moved on when the gradient is computed.
         h, c = (tf.convert_to_tensor(keras.ops.convert_to_tensor(part)) for part in initial_state)
-        return self._compute(self._core(backend), sequences, (h, c), mask)
+        return self._compute(self._core(backend), sequences, (h, c), mask, training)
 
     def _core(self, name: str) -> LayerCore:
         if name not in self._memory.cores:
@@ -251,11 +251,13 @@ class LSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no types
         sequences: Tensor,
         initial_state: tuple[Tensor, Tensor],
         mask: Tensor | None,
+        training: bool,
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         x = tf.transpose(sequences, [1, 0, 2])
         valid = None if mask is None else _time_major_mask(mask)
         inputs = LayerInputs(x, *initial_state, *self._parameters())
-        y, h, c = core(inputs, None if valid is None else valid[:, :, None], self.go_backwards)
+        steps = None if valid is None else valid[:, :, None]
+        y, h, c = core(inputs, steps, self.go_backwards, training)
         if valid is not None and self.go_backwards:
             valid = tf.reverse(valid, [0])
         last = h

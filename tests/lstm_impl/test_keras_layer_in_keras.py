@@ -20,12 +20,17 @@ tf = pytest.importorskip("tensorflow", reason="the layer is TensorFlow's: pip in
 import keras  # noqa: E402
 
 import lstm_impl.keras  # noqa: E402
-from lstm_impl import UnsupportedError  # noqa: E402
+from lstm_impl import UnsupportedError, get_backend  # noqa: E402
 from lstm_impl.keras import auto  # noqa: E402
 
 # Keras's own way of reading a variable for a file
 pytestmark = pytest.mark.filterwarnings(
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
+
+_AVAILABLE = get_backend("fused_cpu").availability("cpu")
+FUSED = pytest.param(
+    "fused_cpu", marks=pytest.mark.skipif(not _AVAILABLE, reason=f"fused_cpu: {_AVAILABLE}")
 )
 
 Array = npt.NDArray[Any]
@@ -359,7 +364,7 @@ def test_dropout_is_drawn_as_keras_draws_it() -> None:
     assert model.layers[0].explain().choices[0][1].backend != "keras"
 
 
-@pytest.mark.parametrize("backend", ["auto", "while_loop+hoisted+xla", "block_lstm"])
+@pytest.mark.parametrize("backend", ["auto", "while_loop+hoisted+xla", "block_lstm", FUSED])
 @pytest.mark.parametrize("in_function", [True, False])
 def test_a_persistent_tape_outside_or_in_a_function_of_the_users(
     backend: str, in_function: bool
@@ -388,6 +393,8 @@ def test_a_persistent_tape_outside_or_in_a_function_of_the_users(
     [
         ("block_lstm", True),
         ("block_lstm", False),
+        pytest.param("fused_cpu", True, marks=FUSED.marks),
+        pytest.param("fused_cpu", False, marks=FUSED.marks),
         ("while_loop+hoisted+xla", True),
         ("while_loop+hoisted", False),
         pytest.param("while_loop+hoisted+xla", False, marks=pytest.mark.slow),

@@ -289,6 +289,7 @@ TENSOR_FACE = [
         "partial_unroll@3",
         "scan",
         "block_lstm",
+        "fused_cpu",
         "keras",
         "dynamic_rnn",
     )

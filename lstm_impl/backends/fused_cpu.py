@@ -1,0 +1,358 @@
+"""``fused_cpu``: a layer over the whole sequence in one op of our own, on a CPU.
+
+The kernels are C++ (``lstm_impl/native``), compiled on first use. In inference nothing is kept;
+in training the gates and cell states are, and backward is one op for dz of all steps and the
+gradients of the weights, and another for the input's, which is left out where nobody asks for it.
+
+Outside a graph the ops are called one by one, with a backward pass written by hand: calling an op
+takes some microseconds, calling a graph a hundred.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from lstm_impl.availability import Availability
+from lstm_impl.backends import fused_cpu_library
+from lstm_impl.backends.tensorflow_backend import TensorFlowBackend, Tensors
+from lstm_impl.backends.tensorflow_model import TensorFlowModel
+from lstm_impl.call import Call, Outputs, RawGradients, Request, Tensor, Upstream
+from lstm_impl.model import Model
+from lstm_impl.spec import LSTMSpec, UnsupportedError
+from lstm_impl.weights import LSTMWeights
+from lstm_impl.workload import Workload, differentiated
+
+NOT_COMPILED = (
+    "XLA cannot compile its op: leave jit_compile=True out, or use while_loop+hoisted+xla"
+)
+
+NO_SECOND_GRADIENT = (
+    "the gradient of fused_cpu is an op that has no gradient itself; for a second one use "
+    "while_loop+hoisted, or lstm_impl.keras.LSTM, which computes it by a loop"
+)
+
+
+class FusedCpu(TensorFlowBackend):
+    """``LstmImplFusedLstm`` forward, ``LstmImplFusedLstmGrad`` backward."""
+
+    strategy = "fused_cpu"
+    summary = "a fused op of our own in C++, compiled on first use"
+    flags = ()
+    devices = ("cpu",)
+
+    def tools(self, device: str) -> Availability:
+        return fused_cpu_library.availability()
+
+    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        if spec.precision.compute != "float32":
+            return f"its kernels compute in float32 only, not in {spec.precision.compute}"
+        return super().refusal(spec, workload)
+
+    def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
+        if any(op.startswith("LstmImplFusedLstm") for op in evidence.get("ops", {})):
+            return ""
+        return "no fused op ran; the profiler saw " + (", ".join(evidence.get("ops", {})) or "none")
+
+    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
+        ops()  # compiled now, not in the first call
+        return FusedModel(self, spec, device, batch_major, weights)
+
+    def stack(self, spec: LSTMSpec, call: Call, parameters: Tensors, training: bool) -> Outputs:
+        return Network(spec, batch_major=False).differentiable(call, parameters, keep=training)
+
+
+class FusedModel(TensorFlowModel):
+    """Calls the ops by hand; in a graph only with an optimizer, or in a graph of the user's own."""
+
+    def network(self, call: Call, training: bool) -> Outputs:
+        # Not transposed, as for other backends: the ops take either layout.
+        with self._tf.device(self.tf_device):
+            parameters = [self._tf.convert_to_tensor(variable) for variable in self.variables]
+            return self._network.differentiable(call, parameters, keep=training)
+
+    @functools.cached_property
+    def _network(self) -> Network:
+        return Network(self.spec, self.batch_major)
+
+    def _infer(self, call: Call) -> Outputs:
+        return self._network.forward(call, self._parameters(), keep=False)[0]
+
+    def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
+        parameters = self._parameters()
+        outputs, kept = self._network.forward(call, parameters, keep=True)
+        inputs, weights = self._network.backward(
+            call,
+            parameters,
+            kept,
+            upstream,
+            of_input=gradients != "weights",
+            of_state=gradients == "all",
+        )
+        return RawGradients.of(outputs, differentiated(gradients, *inputs), weights)
+
+    def _trace_ahead(self, request: Request) -> None:
+        if request.optimizer is not None:
+            super()._trace_ahead(request)
+
+    def _parameters(self) -> Tensors:
+        return [variable.value() for variable in self.variables]
+
+
+class Kept(NamedTuple):
+    """What a layer keeps for its gradient: what it read, and its op's outputs."""
+
+    x: Tensor
+    y: Tensor
+    gates: Tensor
+    cells: Tensor
+    hidden: Tensor
+
+
+class InputGradients(NamedTuple):
+    """Gradients of the input and the initial state; None where they are not asked for."""
+
+    dx: Tensor
+    dh: Tensor
+    dc: Tensor
+
+
+class FusedLayer:
+    """One direction of one layer: the ops, with what does not change from call to call.
+
+    row: which of the states ``[rows, B, H]`` that it is given is its own. reverse: the steps are
+    read from the last to the first; outputs stand at the step they belong to. batch_major: of
+    input and output.
+
+    parameters are kernel ``[in, 4H]``, recurrent kernel ``[H, 4H]`` and bias ``[4H]``; padding is
+    int32 lengths ``[B]``, a bool mask ``[T, B]`` that is False where a step is left out, or None.
+    """
+
+    def __init__(self, row: int = 0, reverse: bool = False, batch_major: bool = False) -> None:
+        self._ops = ops()
+        self._row, self._reverse, self._batch_major = row, reverse, batch_major
+
+    def forward(
+        self,
+        x: Tensor,
+        h: Tensor,
+        c: Tensor,
+        parameters: Tensors,
+        padding: Tensor | None,
+        keep: bool,
+    ) -> tuple[Outputs, Kept]:
+        """Outputs ``[T, B, H]``, final states ``[1, B, H]``; and, to ``keep``, what backward needs.
+
+        Raises UnsupportedError in a graph that XLA compiles.
+        """
+        check_not_compiled()
+        y, h_last, c_last, gates, cells, hidden = self._ops.lstm_impl_fused_lstm(
+            x,
+            h,
+            c,
+            *parameters,
+            as_padding(padding),
+            row=self._row,
+            reverse=self._reverse,
+            batch_major=self._batch_major,
+            keep=keep,
+        )
+        return Outputs(y, h_last, c_last), Kept(x, y, gates, cells, hidden)
+
+    def backward(
+        self,
+        kept: Kept,
+        h: Tensor,
+        c: Tensor,
+        parameters: Tensors,
+        padding: Tensor | None,
+        upstream: Upstream,
+        of_input: bool = True,
+        of_state: bool = True,
+    ) -> tuple[InputGradients, list[Tensor]]:
+        """Gradients of x, h and c (``[1, B, H]``) and of the parameters; upstream's states have
+        rows as h and c do.
+        """
+        kernel, recurrent_kernel, _ = parameters
+        dz, dh, dc, *weights = self._ops.lstm_impl_fused_lstm_grad(
+            kept.x,
+            h,
+            c,
+            recurrent_kernel,
+            as_padding(padding),
+            *kept[1:],
+            *upstream,
+            row=self._row,
+            reverse=self._reverse,
+            batch_major=self._batch_major,
+            state=of_state,
+        )
+        dx = None
+        if of_input:
+            dx = self._ops.lstm_impl_fused_lstm_input_grad(
+                kept.x, kernel, dz, batch_major=self._batch_major
+            )
+        return InputGradients(dx, *((dh, dc) if of_state else (None, None))), weights
+
+
+class Network:
+    """Layers and directions of fused ops, forward and backward."""
+
+    def __init__(self, spec: LSTMSpec, batch_major: bool) -> None:
+        self._num_layers = spec.num_layers
+        self._directions = spec.num_directions
+        self._batch_major = batch_major
+        self._layers = [
+            FusedLayer(row, row % self._directions == 1, batch_major)
+            for row in range(spec.state_layers)
+        ]
+
+    def forward(self, call: Call, parameters: Tensors, keep: bool) -> tuple[Outputs, list[Kept]]:
+        """Outputs and final states, and what ``backward`` needs of each layer and direction."""
+        x, states, kept = call.x, [], []
+        for number in range(self._num_layers):
+            if number and call.masks is not None:
+                x = x * self._mask(call.masks, number)
+            outputs = []
+            for row in self._rows(number):
+                made, needed = self._layers[row].forward(
+                    x, call.h, call.c, parameters[3 * row : 3 * row + 3], call.lengths, keep
+                )
+                outputs.append(made.y)
+                states.append((made.h, made.c))
+                kept.append(needed)
+            x = _joined(outputs, 2)
+        return Outputs(x, *(_joined(each, 0) for each in zip(*states, strict=True))), kept
+
+    def backward(
+        self,
+        call: Call,
+        parameters: Tensors,
+        kept: list[Kept],
+        upstream: Upstream,
+        of_input: bool = True,
+        of_state: bool = True,
+    ) -> tuple[InputGradients, list[Tensor]]:
+        """Gradients of x, h and c, where they are asked for, and of the parameters."""
+        import tensorflow as tf
+
+        dy = upstream.dy
+        weights: list[Tensor] = []
+        states: list[tuple[Tensor, Tensor]] = []
+        for number in reversed(range(self._num_layers)):
+            parts = [dy] if self._directions == 1 else tf.split(dy, 2, axis=2)
+            of_layer: list[Tensor] = []
+            of_inputs: list[InputGradients] = []
+            for row, part in zip(self._rows(number), parts, strict=True):
+                inputs, gradients = self._layers[row].backward(
+                    kept[row],
+                    call.h,
+                    call.c,
+                    parameters[3 * row : 3 * row + 3],
+                    call.lengths,
+                    upstream._replace(dy=part),
+                    of_input=of_input or number > 0,
+                    of_state=of_state,
+                )
+                of_layer += gradients
+                of_inputs.append(inputs)
+            weights = of_layer + weights
+            states = [(each.dh, each.dc) for each in of_inputs] + states
+            dy = of_inputs[0].dx
+            if len(of_inputs) == 2 and dy is not None:
+                dy = dy + of_inputs[1].dx
+            if number and call.masks is not None:
+                dy = dy * self._mask(call.masks, number)
+        if not of_state:
+            return InputGradients(dy, None, None), weights
+        dh, dc = (_joined(each, 0) for each in zip(*states, strict=True))
+        return InputGradients(dy, dh, dc), weights
+
+    def differentiable(self, call: Call, parameters: Tensors, keep: bool) -> Outputs:
+        """``forward``, with ``backward`` as its gradient; the gradient's own is refused.
+
+        Without ``keep``, nothing is kept for the gradient, which computes the forward pass again.
+        """
+        import tensorflow as tf
+
+        def forward(x: Tensor, h: Tensor, c: Tensor, *parameters: Tensor) -> Any:
+            inner = call._replace(x=x, h=h, c=c)
+            outputs, kept = self.forward(inner, parameters, keep)
+
+            def gradient(*upstream: Tensor) -> Any:
+                needed = kept if keep else self.forward(inner, parameters, keep=True)[1]
+                inputs, weights = self.backward(inner, parameters, needed, Upstream(*upstream))
+                return [*inputs, *weights]
+
+            return tuple(outputs), gradient
+
+        return Outputs(*tf.custom_gradient(forward)(call.x, call.h, call.c, *parameters))
+
+    def _rows(self, number: int) -> range:
+        return range(number * self._directions, (number + 1) * self._directions)
+
+    def _mask(self, masks: Tensor, number: int) -> Tensor:
+        """The dropout mask of what layer ``number`` reads; masks are time-major."""
+        import tensorflow as tf
+
+        mask = masks[number - 1]
+        return tf.transpose(mask, [1, 0, 2]) if self._batch_major else mask
+
+
+def _joined(tensors: Sequence[Tensor], axis: int) -> Tensor:
+    import tensorflow as tf
+
+    return tensors[0] if len(tensors) == 1 else tf.concat(tensors, axis)
+
+
+def as_padding(padding: Tensor | None) -> Tensor:
+    """As the ops take it: int32 or bool."""
+    import tensorflow as tf
+
+    if padding is None:
+        return _no_padding()
+    padding = tf.convert_to_tensor(padding)
+    return padding if padding.dtype == tf.bool else tf.cast(padding, tf.int32)
+
+
+@functools.cache
+def _no_padding() -> Tensor:
+    """No lengths and no mask; made once, which takes as long as a small op."""
+    import tensorflow as tf
+
+    with tf.init_scope(), tf.device("/CPU:0"):
+        return tf.zeros([0], tf.int32)
+
+
+def check_not_compiled() -> None:
+    """Raise UnsupportedError where the graph that is being traced is one for XLA."""
+    import tensorflow as tf
+
+    # TensorFlow has no public way to ask; its own loops ask this before they are built.
+    from tensorflow.python.ops import control_flow_util
+
+    if tf.executing_eagerly():
+        return
+    if control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()):
+        raise UnsupportedError(f"fused_cpu: {NOT_COMPILED}")
+
+
+@functools.cache
+def ops() -> Any:
+    """The ops, as a module, compiled first where they have not been.
+
+    Also to be called before a SavedModel that holds them is loaded. Raises UnavailableError, with
+    the reason, where they cannot be compiled or loaded.
+    """
+    import tensorflow as tf
+
+    module = fused_cpu_library.load()
+
+    def refuse(op: Any, *upstream: Tensor) -> Any:
+        raise UnsupportedError(NO_SECOND_GRADIENT)
+
+    # What is differentiable is made so by hand above, where it is known what was kept.
+    for name in ("LstmImplFusedLstm", "LstmImplFusedLstmGrad", "LstmImplFusedLstmInputGrad"):
+        tf.RegisterGradient(name)(refuse)
+    return module

@@ -1,0 +1,262 @@
+"""The shared library of ``fused_cpu``: compiled from ``lstm_impl/native`` on first use, and loaded.
+
+What is compiled is kept in the user's cache folder, under a key of all that it depends on: the
+sources, TensorFlow's version, the flags, and what the compiler says of itself and of this machine's
+CPU, for which alone the code is. This room knows the compiler and that folder; TensorFlow is
+imported when the library is loaded, never before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_cache_path
+
+from lstm_impl.availability import AVAILABLE, Availability, UnavailableError
+
+SOURCES = Path(__file__).resolve().parent.parent / "native"
+
+COMPILER = "CXX"
+"""The environment variable that names the compiler, where it is not ``g++``."""
+
+CACHE = "LSTM_NATIVE_CACHE"
+"""The environment variable that names the folder of compiled libraries."""
+
+NAME = "fused_cpu.so"
+
+INSTALL = "apt-get install g++"
+
+KERNEL_FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fno-trapping-math")
+"""Of the kernels alone: what includes TensorFlow's headers is compiled for any CPU, so that no
+inline function of theirs can take the place of TensorFlow's own copy of it. Products and sums
+become one instruction; nothing is reordered, and NaN stays NaN."""
+
+SHARED_FLAGS = (
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-fvisibility-inlines-hidden",
+    "-fno-gnu-unique",
+    "-Wall",
+)
+
+LINK_FLAGS = ("-shared", "-Wl,-Bsymbolic")
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """A compiler on this machine, and what it makes of it.
+
+    macros: what it defines when it compiles for this CPU: its version, the CPU's features, and the
+        ABI of its standard library.
+    """
+
+    path: str
+    macros: Mapping[str, str]
+
+    @property
+    def version(self) -> str:
+        """As in ``g++ 12.2.0``."""
+        return f"{Path(self.path).name} {self.macros.get('__VERSION__', '').strip(chr(34))}"
+
+    def problem(self) -> str:
+        """Why what it compiles cannot serve here, or an empty string."""
+        if platform.machine() in ("x86_64", "AMD64") and "__FMA__" not in self.macros:
+            return "this CPU has no FMA (x86-64-v3), which the kernels are written for"
+        if self.macros.get("_GLIBCXX_USE_CXX11_ABI") != "1":
+            return (
+                f"{self.version} compiles for another C++ ABI than TensorFlow's (its standard "
+                "library is not libstdc++, or has the old ABI of std::string); set CXX to a g++ "
+                "with the ABI of 2011"
+            )
+        return ""
+
+
+def availability() -> Availability:
+    """Whether the library can be compiled here; asks the compiler, which takes a tenth of a second.
+
+    TensorFlow is not imported.
+    """
+    if sys.platform != "linux":
+        return Availability(
+            False, f"its kernels are compiled on Linux only, and this is {sys.platform}"
+        )
+    missing = [name for name in ("kernels.cc", "ops.cc") if not (SOURCES / name).is_file()]
+    if missing:
+        return Availability(False, f"its sources are not installed: {SOURCES / missing[0]}")
+    found = importlib.util.find_spec("tensorflow")
+    if found is not None and found.submodule_search_locations:
+        header = "include/tensorflow/core/framework/op_kernel.h"
+        if not any((Path(place) / header).is_file() for place in found.submodule_search_locations):
+            return Availability(False, f"this TensorFlow comes without its headers ({header})")
+    asked = _compiler(os.environ.get(COMPILER) or "g++")
+    if isinstance(asked, Availability):
+        return asked
+    if problem := asked.problem():
+        return Availability(False, problem)
+    return _failed.get(asked.path, AVAILABLE)
+
+
+_failed: dict[str, Availability] = {}
+"""By compiler, what it could not compile in this process."""
+
+
+@functools.cache
+def _compiler(name: str) -> Compiler | Availability:
+    path = shutil.which(name)
+    if path is None:
+        return Availability(
+            False,
+            f"its kernels are compiled on first use, and there is no compiler {name}",
+            INSTALL,
+        )
+    command = [path, *KERNEL_FLAGS, "-D_GLIBCXX_USE_CXX11_ABI=1", "-x", "c++", "-E", "-dM", "-"]
+    try:
+        done = subprocess.run(
+            command, input="#include <string>\n", capture_output=True, text=True, timeout=60
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Availability(False, f"the compiler {path} cannot be run: {error}", INSTALL)
+    if done.returncode != 0:
+        return Availability(
+            False,
+            f"the compiler {path} cannot compile for this CPU: {_gist(done.stderr)}",
+            INSTALL,
+        )
+    macros = {}
+    for line in done.stdout.splitlines():
+        _, name, *value = line.split(maxsplit=2)
+        macros[name] = value[0] if value else ""
+    return Compiler(path, macros)
+
+
+def _gist(words: str) -> str:
+    """Of what a compiler says, the first error, in one line."""
+    lines = [line.strip() for line in words.splitlines() if line.strip()]
+    errors = [line for line in lines if "error" in line]
+    return (errors or lines or ["it says nothing"])[0][:300]
+
+
+# -- the library
+
+
+@functools.cache
+def load() -> Any:
+    """The ops, as a module; compiled first, where they have not been.
+
+    Raises UnavailableError, with the reason, where that fails.
+    """
+    if not (available := availability()):
+        raise UnavailableError(f"fused_cpu: {available}")
+    compiler = _compiler(os.environ.get(COMPILER) or "g++")
+    assert isinstance(compiler, Compiler)
+    import tensorflow as tf
+
+    try:
+        return tf.load_op_library(str(_built(compiler, *_tensorflow_flags())))
+    except (OSError, UnavailableError, tf.errors.OpError) as error:
+        reason = f"its library cannot be made or loaded: {error}"
+        _failed[compiler.path] = Availability(False, reason)
+        raise UnavailableError(f"fused_cpu: {reason}") from error
+
+
+def _tensorflow_flags() -> tuple[list[str], list[str]]:
+    import tensorflow as tf
+
+    # A system's headers, so that warnings in them are not ours.
+    flags = [
+        flag.replace("-I", "-isystem", 1) if flag.startswith("-I") else flag
+        for flag in tf.sysconfig.get_compile_flags()
+    ]
+    return flags, list(tf.sysconfig.get_link_flags())
+
+
+def _folder() -> Path:
+    if named := os.environ.get(CACHE):
+        return Path(named).absolute()
+    path = user_cache_path("lstm-benchmark-suite") / "native"
+    # Without a home "~" stays as it is, and would become a folder of that name.
+    return path if path.is_absolute() else Path(tempfile.mkdtemp(prefix="lstm-native-"))
+
+
+def key(compiler: Compiler, flags: Sequence[str], version: str) -> str:
+    """What the library depends on, as a name."""
+    digest = hashlib.sha256()
+    for source in sorted(SOURCES.iterdir()):
+        if source.suffix in (".h", ".cc"):
+            digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    described = [version, *flags, *SHARED_FLAGS, *KERNEL_FLAGS, *LINK_FLAGS]
+    described += [f"{name}={value}" for name, value in sorted(compiler.macros.items())]
+    digest.update("\0".join(described).encode())
+    return f"tensorflow-{version}-{digest.hexdigest()[:16]}"
+
+
+def _built(compiler: Compiler, flags: Sequence[str], links: Sequence[str]) -> Path:
+    """Where the library is; compiled now, if it is not there, by one process at a time."""
+    import tensorflow as tf
+
+    folder = _folder() / key(compiler, [*flags, *links], tf.__version__)
+    library = folder / NAME
+    if library.is_file():
+        return library
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder / "lock"):
+        if not library.is_file():  # else another process has compiled it meanwhile
+            _compile(compiler, flags, links, library)
+    return library
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    import fcntl  # not where there is no Linux
+
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # gone with the process, however that ends
+        yield
+
+
+def _compile(compiler: Compiler, flags: Sequence[str], links: Sequence[str], library: Path) -> None:
+    sys.stderr.write(
+        f"lstm_impl: compiling fused_cpu with {compiler.version}, once for this TensorFlow "
+        "and CPU ..."
+    )
+    sys.stderr.flush()
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
+        objects = [str(Path(scratch) / name) for name in ("kernels.o", "ops.o")]
+        sources = [str(SOURCES / name) for name in ("kernels.cc", "ops.cc")]
+        base = [compiler.path, *SHARED_FLAGS]
+        _run(
+            [*base, *KERNEL_FLAGS, "-c", sources[0], "-o", objects[0]],
+            [*base, "-O2", *flags, "-c", sources[1], "-o", objects[1]],
+        )
+        made = Path(scratch) / NAME
+        _run([compiler.path, *LINK_FLAGS, *objects, *links, "-o", str(made)])
+        made.replace(library)
+    sys.stderr.write(f" {time.monotonic() - started:.0f} s\n")
+
+
+def _run(*commands: Sequence[str]) -> None:
+    """Run commands side by side; raises UnavailableError with what the first that fails says."""
+    running = [
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        for command in commands
+    ]
+    said = [process.communicate()[1] for process in running]
+    for process, words in zip(running, said, strict=True):
+        if process.returncode != 0:
+            sys.stderr.write(" failed\n")
+            raise UnavailableError(_gist(words))

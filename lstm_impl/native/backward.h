@@ -1,0 +1,186 @@
+// The backward pass through the recurrence: dz of every step, from the last to the first.
+#ifndef LSTM_IMPL_NATIVE_BACKWARD_H_
+#define LSTM_IMPL_NATIVE_BACKWARD_H_
+
+#include <algorithm>
+#include <vector>
+
+#include "activations.h"
+#include "crew.h"
+#include "kernels.h"
+#include "memory.h"
+#include "panels.h"
+#include "plan.h"
+#include "product.h"
+#include "vector.h"
+
+namespace lstm_impl {
+
+class BackwardPass {
+ public:
+  BackwardPass(const Backward& call, const Pool& pool)
+      : call_(call),
+        layer_(call.layer),
+        plan_(recurrence_plan(layer_, layer_.units, pool)),
+        blocks_(unit_blocks(layer_)),
+        width_(width(blocks_, plan_)),
+        groups_(blocks_of(blocks_, width_)),
+        dy_(rows_of(layer_, call.dy, layer_.units)),
+        recurrent_(blocks_ * kLanes * blocks_ * kPanel),
+        initial_cells_(blocks_ * layer_.batch * kLanes),
+        dh_(blocks_ * layer_.batch * kLanes),
+        dc_(blocks_ * layer_.batch * kLanes) {}
+
+  int workers() const { return plan_.workers; }
+
+  void add_phases(std::vector<Phase>& phases) {
+    const Index batch = layer_.batch, units = layer_.units;
+    pack_state(call_.c0, batch, units, initial_cells_.get());
+    pack_state(call_.dh_last, batch, units, dh_.get());
+    pack_state(call_.dc_last, batch, units, dc_.get());
+    const int workers = plan_.workers, groups = static_cast<int>(groups_);
+    phases.push_back({1, groups, [this](Index, int group) { pack(group); }});
+    // One step more is for the state before the first.
+    const Index steps = layer_.timesteps + (call_.dh0 != nullptr ? 1 : 0);
+    if (plan_.by_rows || workers == 1) {
+      phases.push_back({1, workers, [this, workers, steps](Index, int part) {
+                          const Index first = share(layer_.batch, part, workers);
+                          const Index last = share(layer_.batch, part + 1, workers);
+                          for (Index s = 0; s < steps; ++s) {
+                            for (Index group = 0; group < groups_; ++group) {
+                              advance(s, first, last, group);
+                            }
+                          }
+                        }});
+    } else {
+      phases.push_back({steps, groups, [this](Index s, int group) {
+                          advance(s, 0, layer_.batch, group);
+                        }});
+    }
+  }
+
+  void finish() {
+    if (call_.dh0 == nullptr) return;
+    const Index stride = layer_.batch * kLanes;
+    unpack_state(dh_.get(), stride, layer_.batch, layer_.units, call_.dh0);
+    unpack_state(dc_.get(), stride, layer_.batch, layer_.units, call_.dc0);
+  }
+
+ private:
+  // Blocks of units of one register tile: four, or fewer where every thread is to have some.
+  static Index width(Index blocks, const Plan& plan) {
+    const Index shares = plan.by_rows ? 1 : plan.workers;
+    return std::clamp<Index>(blocks / shares, 1, kGates);
+  }
+
+  float* panel(Index group) const {
+    return recurrent_.get() + group * width_ * kLanes * blocks_ * kPanel;
+  }
+  Index width_of(Index group) const { return std::min(width_, blocks_ - group * width_); }
+
+  void pack(Index group) {
+    pack_transposed(call_.recurrent_kernel, layer_.units, layer_.units,
+                    group * width_ * kLanes, width_of(group), panel(group));
+  }
+
+  // Backward, step 0 is the last of the forward pass; the one after its first is the initial state.
+  void advance(Index s, Index first_row, Index last_row, Index group) {
+    with_constant<kGates>(static_cast<int>(width_of(group)), [&](auto width) {
+      for_each_tile(first_row, last_row, [&](auto rows, Index row) {
+        step<decltype(rows)::value, decltype(width)::value>(s, row, group);
+      });
+    });
+  }
+
+  Index time(Index s) const { return time_of(layer_, layer_.timesteps - 1 - s); }
+
+  Index place(Index block, Index t, Index row) const {
+    return (block * layer_.timesteps + t) * layer_.batch + row;
+  }
+
+  const float* cells(Index s, Index block, Index row) const {
+    if (s == layer_.timesteps) {
+      return initial_cells_.get() + (block * layer_.batch + row) * kLanes;
+    }
+    return call_.cells + place(block, time(s), row) * kLanes;
+  }
+
+  template <int kTile, int kWidth>
+  void step(Index s, Index row, Index group) {
+    const Index first_block = group * width_;
+    Tile<kTile, kWidth> dh;
+    // What flows into h: at the last step from outside; where a mask kept the state, past the step.
+    const bool carried = s == 0 || call_.mask != nullptr;
+    dh.clear();
+    if (carried) {
+#pragma GCC unroll 8
+      for (int r = 0; r < kTile; ++r) {
+#pragma GCC unroll 8
+        for (int v = 0; v < kWidth; ++v) dh.at[r][v] = load(dh_at(first_block + v, row + r));
+      }
+    }
+    if (s > 0) {
+      const Index after = time(s - 1);
+      const float* right = panel(group);
+      for (Index block = 0; block < blocks_; ++block) {
+        add_product(dh, call_.dz + place(block, after, row) * kPanel, kPanel, 1, kPanel,
+                    right + block * kPanel * kWidth * kLanes);
+      }
+    }
+    alignas(64) float sums[kTile * kWidth * kLanes];
+    dh.spill(sums, kWidth * kLanes);
+    for (int r = 0; r < kTile; ++r) {
+      for (int v = 0; v < kWidth; ++v) {
+        const Vector sum = load(sums + (r * kWidth + v) * kLanes);
+        if (s == layer_.timesteps) {
+          store(dh_at(first_block + v, row + r), sum);
+        } else {
+          finish_row(sum, s, row + r, first_block + v);
+        }
+      }
+    }
+  }
+
+  float* dh_at(Index block, Index row) const {
+    return dh_.get() + (block * layer_.batch + row) * kLanes;
+  }
+
+  LSTM_IMPL_INLINE void finish_row(Vector dh, Index s, Index row, Index block) {
+    const Index t = time(s), unit = block * kLanes;
+    float* dz = call_.dz + place(block, t, row) * kPanel;
+    if (call_.mask != nullptr) {
+      const bool valid = call_.mask[t * layer_.batch + row] != 0;
+      store(dh_at(block, row), valid ? Vector{} : dh);
+      if (!valid) {
+        for (Index gate = 0; gate < kGates; ++gate) store(dz + gate * kLanes, Vector{});
+        return;
+      }
+    }
+    const float* gates = call_.gates + place(block, t, row) * kPanel;
+    const Vector i = load(gates), f = load(gates + kLanes), g = load(gates + 2 * kLanes),
+                 o = load(gates + 3 * kLanes);
+    const Vector tanh_c = tanh(load(cells(s, block, row)));
+    const Vector c_before = load(cells(s + 1, block, row));
+    float* carried = dc_.get() + (block * layer_.batch + row) * kLanes;
+    dh += load_part(dy_.at(t, row) + unit, layer_.units - unit);
+    const Vector dc = load(carried) + dh * o * (1.0f - tanh_c * tanh_c);
+    store(dz, dc * g * i * (1.0f - i));
+    store(dz + kLanes, dc * c_before * f * (1.0f - f));
+    store(dz + 2 * kLanes, dc * i * (1.0f - g * g));
+    store(dz + 3 * kLanes, dh * tanh_c * o * (1.0f - o));
+    store(carried, dc * f);
+  }
+
+  const Backward& call_;
+  const Layer& layer_;
+  const Plan plan_;
+  const Index blocks_, width_, groups_;
+  const Rows<const float> dy_;
+  const Floats recurrent_;      // transposed, in panels of width_ blocks
+  const Floats initial_cells_;  // [block][batch][lane], as are the next two
+  const Floats dh_, dc_;        // what flows to the step before, besides through dz
+};
+
+}  // namespace lstm_impl
+
+#endif  // LSTM_IMPL_NATIVE_BACKWARD_H_

@@ -1,0 +1,148 @@
+// Threads that share out work in small segments, so that none waits for one that has not come.
+//
+// The work is a list of phases, each a number of steps in order, each step a number of segments in
+// any order. Whoever is there claims segments; the thread that calls does all of them if no other
+// comes. A segment is preferably claimed by the same thread in every step, whose cache then holds
+// what it reads; another takes it over at once where that thread has not come yet or has been away,
+// else after some patience. What is computed does not depend on who computes it.
+#ifndef LSTM_IMPL_NATIVE_CREW_H_
+#define LSTM_IMPL_NATIVE_CREW_H_
+
+#include <algorithm>
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "kernels.h"
+
+namespace lstm_impl {
+
+struct Phase {
+  std::int64_t steps;
+  int segments;
+  std::function<void(std::int64_t step, int segment)> work;
+};
+
+class Crew {
+ public:
+  // Does all the work on this thread and up to `workers` - 1 threads of the pool.
+  static void run(std::vector<Phase> phases, int workers, const Pool& pool) {
+    auto crew = std::make_shared<Crew>(std::move(phases), workers);
+    // A helper may start after this has returned: it holds the crew, finds nothing to claim, and
+    // touches nothing else.
+    for (int worker = 1; worker < workers; ++worker) {
+      pool.schedule([crew, worker] { crew->work(worker); });
+    }
+    crew->work(0);
+  }
+
+  Crew(std::vector<Phase> phases, int workers)
+      : phases_(std::move(phases)), workers_(workers), here_(new Flag[workers]) {
+    int most = 0;
+    for (const Phase& phase : phases_) {
+      ends_.push_back((ends_.empty() ? 0 : ends_.back()) + phase.steps);
+      most = std::max(most, phase.segments);
+    }
+    claims_.reset(new Claim[most]);
+    here_[0].value.store(true, std::memory_order_relaxed);
+  }
+
+ private:
+  // A line of its own for each, or threads would wait for each other's writes.
+  struct alignas(64) Claim {
+    std::atomic<std::int64_t> step{-1};  // the last step in which the segment was claimed
+  };
+  struct alignas(64) Flag {
+    std::atomic<bool> value{false};
+  };
+
+  // A pause is some 40 to 140 cycles: tens of microseconds, many times what a segment differs by.
+  static constexpr int kPatience = 1000;
+  static constexpr int kYieldAfter = 2000;
+
+  void work(int worker) {
+    std::size_t phase = 0;
+    for (;;) {
+      const std::int64_t now = now_.load(std::memory_order_acquire);
+      while (phase < ends_.size() && now >= ends_[phase]) ++phase;
+      if (phase == ends_.size()) return;
+      const int segments = phases_[phase].segments;
+      for (int s = first_of(worker, segments); s < first_of(worker + 1, segments); ++s) {
+        if (claim(s, now)) {
+          here_[worker].value.store(true, std::memory_order_relaxed);
+          do_segment(phase, now, s);
+        }
+      }
+      wait(worker, phase, now);
+    }
+  }
+
+  // Until the step is done; does what others leave undone.
+  void wait(int worker, std::size_t phase, std::int64_t now) {
+    const int segments = phases_[phase].segments;
+    const bool free = phases_[phase].steps == 1;  // no later step has the same segments in cache
+    int spins = 0;
+    while (now_.load(std::memory_order_acquire) == now) {
+      for (int other = 0; other < workers_; ++other) {
+        if (other == worker) continue;
+        const bool away = !here_[other].value.load(std::memory_order_relaxed);
+        if (!free && !away && spins < kPatience) continue;
+        // from its last on, which it would come to last
+        for (int s = first_of(other + 1, segments) - 1; s >= first_of(other, segments); --s) {
+          if (!claim(s, now)) continue;
+          if (!free) here_[other].value.store(false, std::memory_order_relaxed);
+          do_segment(phase, now, s);
+          spins = 0;
+        }
+      }
+      if (++spins < kYieldAfter) {
+        pause();
+      } else {
+        std::this_thread::yield();
+      }
+    }
+  }
+
+  bool claim(int segment, std::int64_t now) {
+    std::int64_t last = claims_[segment].step.load(std::memory_order_relaxed);
+    // Of a step that is over every segment has been claimed, so one who comes late gets none.
+    return last < now &&
+           claims_[segment].step.compare_exchange_strong(last, now, std::memory_order_acq_rel);
+  }
+
+  void do_segment(std::size_t phase, std::int64_t now, int segment) {
+    const Phase& one = phases_[phase];
+    one.work(now - (ends_[phase] - one.steps), segment);
+    if (done_.fetch_add(1, std::memory_order_acq_rel) + 1 == one.segments) {
+      done_.store(0, std::memory_order_relaxed);  // nobody counts before the next step is there
+      now_.store(now + 1, std::memory_order_release);
+    }
+  }
+
+  int first_of(int worker, int segments) const {
+    return static_cast<int>(static_cast<std::int64_t>(worker) * segments / workers_);
+  }
+
+  static void pause() {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+  }
+
+  const std::vector<Phase> phases_;
+  const int workers_;
+  std::vector<std::int64_t> ends_;  // of each phase, the number of the step after its last
+  std::unique_ptr<Claim[]> claims_;
+  std::unique_ptr<Flag[]> here_;
+  alignas(64) std::atomic<std::int64_t> now_{0};  // the step that is being done
+  alignas(64) std::atomic<int> done_{0};          // segments of it that are done
+};
+
+}  // namespace lstm_impl
+
+#endif  // LSTM_IMPL_NATIVE_CREW_H_

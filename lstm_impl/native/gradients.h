@@ -1,0 +1,233 @@
+// The gradients that need no recurrence: large products of dz, after every step has been computed.
+#ifndef LSTM_IMPL_NATIVE_GRADIENTS_H_
+#define LSTM_IMPL_NATIVE_GRADIENTS_H_
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "crew.h"
+#include "kernels.h"
+#include "memory.h"
+#include "panels.h"
+#include "plan.h"
+#include "product.h"
+#include "vector.h"
+
+namespace lstm_impl {
+
+// Rows of dz that a product takes at once: 64 kB of a panel, which stay in the second cache while
+// every tile of the left operand meets them.
+constexpr Index kDepth = 256;
+
+// Gradients of kernel, recurrent kernel and bias: [x, h before, 1] transposed, times dz. Its left
+// operand is packed in pieces of some thousand rows, so that it takes no memory to speak of.
+class WeightGradients {
+ public:
+  explicit WeightGradients(const Backward& call)
+      : call_(call),
+        layer_(call.layer),
+        blocks_(unit_blocks(layer_)),
+        rows_(layer_.timesteps * layer_.batch),
+        columns_(layer_.inputs + layer_.units + 1),
+        tiles_(blocks_of(columns_, kRows)),
+        piece_(std::min(blocks_of(rows_, kDepth), kPiece)),
+        x_(rows_of(layer_, call.x, layer_.inputs)),
+        hidden_(call.mask == nullptr ? rows_of(layer_, call.hidden, layer_.units)
+                                     : Rows<const float>{call.hidden, layer_.batch * layer_.units,
+                                                         layer_.units}),
+        left_(piece_ * kDepth * tiles_ * kRows) {}
+
+  double multiplications() const {
+    return static_cast<double>(rows_) * static_cast<double>(columns_) * 4.0 *
+           static_cast<double>(layer_.units);
+  }
+
+  void add_phases(std::vector<Phase>& phases, int workers) {
+    // Some segments a thread, so that the last one to finish keeps nobody waiting for long.
+    const Index wanted = workers == 1 ? 1 : 4 * workers;
+    const Index cuts = std::clamp<Index>(blocks_of(wanted, blocks_), 1, tiles_);
+    for (Index from = 0; from < blocks_of(rows_, kDepth); from += piece_) {
+      const Index chunks = std::min(piece_, blocks_of(rows_, kDepth) - from);
+      phases.push_back({1, static_cast<int>(chunks), [this, from](Index, int chunk) {
+                          pack(from + chunk, chunk);
+                        }});
+      phases.push_back(
+          {1, static_cast<int>(blocks_ * cuts), [this, from, chunks, cuts](Index, int segment) {
+             const auto cut = static_cast<int>(segment % cuts);
+             multiply(segment / cuts, share(tiles_, cut, static_cast<int>(cuts)),
+                      share(tiles_, cut + 1, static_cast<int>(cuts)), from, chunks);
+           }});
+    }
+  }
+
+ private:
+  static constexpr Index kPiece = 8;  // chunks of kDepth rows
+
+  Index depth_of(Index chunk) const { return std::min(kDepth, rows_ - chunk * kDepth); }
+
+  float* left(Index place) const { return left_.get() + place * kDepth * tiles_ * kRows; }
+
+  // Chunk `chunk` of rows as [tile of columns][row][column of the tile].
+  void pack(Index chunk, Index place) {
+    const Index depth = depth_of(chunk);
+    float* to = left(place);
+    const Index ones = layer_.inputs + layer_.units;
+    std::vector<float> row(static_cast<std::size_t>(tiles_ * kRows), 0.0f);
+    for (Index k = 0; k < depth; ++k) {
+      const Index t = (chunk * kDepth + k) / layer_.batch, b = (chunk * kDepth + k) % layer_.batch;
+      gather(t, b, row.data());
+      row[static_cast<std::size_t>(ones)] = 1.0f;
+      for (Index tile = 0; tile < tiles_; ++tile) {
+        std::memcpy(to + (tile * depth + k) * kRows, row.data() + tile * kRows,
+                    kRows * sizeof(float));
+      }
+    }
+  }
+
+  // x and the h before of one step of one sequence; zeros where it is padding, which may hold NaN.
+  void gather(Index t, Index b, float* row) const {
+    const auto inputs = static_cast<std::size_t>(layer_.inputs) * sizeof(float);
+    const auto units = static_cast<std::size_t>(layer_.units) * sizeof(float);
+    if (call_.mask != nullptr && call_.mask[t * layer_.batch + b] == 0) {
+      std::memset(row, 0, inputs + units);
+      return;
+    }
+    const Index before = layer_.reverse ? t + 1 : t - 1;
+    const bool first = before < 0 || before == layer_.timesteps;
+    std::memcpy(row, x_.at(t, b), inputs);
+    std::memcpy(row + layer_.inputs,
+                first ? call_.h0 + b * layer_.units : hidden_.at(before, b), units);
+  }
+
+  float* gradient_row(Index column) const {
+    const Index width = kGates * layer_.units;
+    if (column < layer_.inputs) return call_.dkernel + column * width;
+    column -= layer_.inputs;
+    if (column < layer_.units) return call_.drecurrent_kernel + column * width;
+    return call_.dbias;
+  }
+
+  // Adds to the gradients of one block of units, of some tiles of columns, what a piece gives.
+  void multiply(Index block, Index first_tile, Index last_tile, Index from, Index chunks) {
+    const Index unit = block * kLanes, count = layer_.units - unit;
+    for (Index place = 0; place < chunks; ++place) {
+      const Index chunk = from + place, depth = depth_of(chunk);
+      const float* dz = call_.dz + (block * rows_ + chunk * kDepth) * kPanel;
+      for (Index tile = first_tile; tile < last_tile; ++tile) {
+        Tile<kRows, kGates> sums;
+        sums.clear();
+        add_product(sums, left(place) + tile * depth * kRows, 1, kRows, depth, dz);
+        alignas(64) float spilled[kRows * kPanel];
+        sums.spill(spilled, kPanel);
+        for (int r = 0; r < kRows && tile * kRows + r < columns_; ++r) {
+          float* to = gradient_row(tile * kRows + r) + unit;
+          for (Index gate = 0; gate < kGates; ++gate) {
+            Vector sum = load(spilled + r * kPanel + gate * kLanes);
+            if (chunk > 0) sum += load_part(to + gate * layer_.units, count);
+            store_part(to + gate * layer_.units, sum, count);
+          }
+        }
+      }
+    }
+  }
+
+  const Backward& call_;
+  const Layer& layer_;
+  const Index blocks_, rows_, columns_, tiles_, piece_;
+  const Rows<const float> x_, hidden_;
+  const Floats left_;
+};
+
+// The gradient of the input: dz times the kernel's transpose.
+class InputGradients {
+ public:
+  InputGradients(const InputGradient& call, const Pool& pool)
+      : call_(call),
+        layer_(call.layer),
+        blocks_(unit_blocks(layer_)),
+        rows_(layer_.timesteps * layer_.batch),
+        workers_(workers_for(static_cast<double>(rows_) * static_cast<double>(layer_.inputs) *
+                                 4.0 * static_cast<double>(layer_.units),
+                             pool)),
+        columns_(blocks_of(layer_.inputs, kLanes)),
+        groups_(blocks_of(columns_, kGates)),
+        dx_(rows_of(layer_, call.dx, layer_.inputs)),
+        kernel_(columns_ * kLanes * blocks_ * kPanel) {}
+
+  void run(const Pool& pool) {
+    // Rows whose dz of kDepth columns stays in the second cache while every group meets it.
+    constexpr Index kMost = 192, kLeast = 24;
+    const Index size =
+        std::clamp(blocks_of(rows_, 4 * static_cast<Index>(workers_)), kLeast, kMost);
+    std::vector<Phase> phases;
+    phases.push_back({1, static_cast<int>(groups_), [this](Index, int group) {
+                        pack_transposed(call_.kernel, layer_.inputs, layer_.units,
+                                        group * kGates * kLanes, width_of(group), panel(group));
+                      }});
+    phases.push_back(
+        {1, static_cast<int>(blocks_of(rows_, size)), [this, size](Index, int segment) {
+           multiply(segment * size, std::min(rows_, (segment + 1) * size));
+         }});
+    Crew::run(std::move(phases), workers_, pool);
+  }
+
+ private:
+  Index width_of(Index group) const { return std::min(kGates, columns_ - group * kGates); }
+
+  float* panel(Index group) const {
+    return kernel_.get() + group * kGates * kLanes * blocks_ * kPanel;
+  }
+
+  void multiply(Index first_row, Index last_row) {
+    constexpr Index kBlocks = kDepth / kPanel;
+    for (Index block = 0; block < blocks_; block += kBlocks) {
+      const Index end = std::min(blocks_, block + kBlocks);
+      for (Index group = 0; group < groups_; ++group) {
+        with_constant<kGates>(static_cast<int>(width_of(group)), [&](auto width) {
+          for_each_tile(first_row, last_row, [&](auto rows, Index row) {
+            tile<decltype(rows)::value, decltype(width)::value>(row, group, block, end);
+          });
+        });
+      }
+    }
+  }
+
+  template <int kTile, int kWidth>
+  void tile(Index row, Index group, Index first_block, Index last_block) {
+    float* to[kTile];
+    for (int r = 0; r < kTile; ++r) {
+      to[r] = dx_.at((row + r) / layer_.batch, (row + r) % layer_.batch) +
+              group * kGates * kLanes;
+    }
+    Tile<kTile, kWidth> sums;
+    sums.clear();
+    for (Index block = first_block; block < last_block; ++block) {
+      add_product(sums, call_.dz + (block * rows_ + row) * kPanel, kPanel, 1, kPanel,
+                  panel(group) + block * kPanel * kWidth * kLanes);
+    }
+    alignas(64) float spilled[kTile * kWidth * kLanes];
+    sums.spill(spilled, kWidth * kLanes);
+    const Index count = layer_.inputs - group * kGates * kLanes;
+    for (int r = 0; r < kTile; ++r) {
+      for (int v = 0; v < kWidth; ++v) {
+        float* place = to[r] + v * kLanes;
+        Vector sum = load(spilled + (r * kWidth + v) * kLanes);
+        if (first_block > 0) sum += load_part(place, count - v * kLanes);
+        store_part(place, sum, count - v * kLanes);
+      }
+    }
+  }
+
+  const InputGradient& call_;
+  const Layer& layer_;
+  const Index blocks_, rows_;
+  const int workers_;
+  const Index columns_, groups_;
+  const Rows<float> dx_;
+  const Floats kernel_;  // transposed, in panels of four registers' width
+};
+
+}  // namespace lstm_impl
+
+#endif  // LSTM_IMPL_NATIVE_GRADIENTS_H_

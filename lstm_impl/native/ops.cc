@@ -1,0 +1,434 @@
+// The kernels as TensorFlow's ops: shapes, checks, memory, and TensorFlow's own threads.
+#include <cstdint>
+#include <functional>
+#include <new>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kernels.h"
+#include "tensorflow/core/framework/common_shape_fns.h"
+#include "tensorflow/core/framework/op.h"
+#include "tensorflow/core/framework/op_kernel.h"
+#include "tensorflow/core/framework/shape_inference.h"
+#include "tensorflow/core/lib/core/threadpool.h"
+
+namespace lstm_impl {
+namespace {
+
+using tensorflow::DT_BOOL;
+using tensorflow::DT_FLOAT;
+using tensorflow::DT_INT32;
+using tensorflow::OpKernel;
+using tensorflow::OpKernelConstruction;
+using tensorflow::OpKernelContext;
+using tensorflow::Tensor;
+using tensorflow::TensorShape;
+using tensorflow::shape_inference::DimensionHandle;
+using tensorflow::shape_inference::InferenceContext;
+using tensorflow::shape_inference::ShapeHandle;
+namespace errors = tensorflow::errors;
+
+// ---- shapes, as far as they are known when a graph is made
+
+absl::Status forward_shapes(InferenceContext* c) {
+  ShapeHandle x, h, recurrent;
+  TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 3, &x));
+  TF_RETURN_IF_ERROR(c->WithRank(c->input(1), 3, &h));
+  TF_RETURN_IF_ERROR(c->WithRank(c->input(4), 2, &recurrent));
+  bool batch_major;
+  TF_RETURN_IF_ERROR(c->GetAttr("batch_major", &batch_major));
+  DimensionHandle batch, units;
+  TF_RETURN_IF_ERROR(c->Merge(c->Dim(x, batch_major ? 0 : 1), c->Dim(h, 1), &batch));
+  TF_RETURN_IF_ERROR(c->Merge(c->Dim(recurrent, 0), c->Dim(h, 2), &units));
+  const DimensionHandle time = c->Dim(x, batch_major ? 1 : 0);
+  c->set_output(0, batch_major ? c->MakeShape({batch, time, units})
+                               : c->MakeShape({time, batch, units}));
+  const ShapeHandle state = c->MakeShape({c->MakeDim(1), batch, units});
+  c->set_output(1, state);
+  c->set_output(2, state);
+  for (int kept = 3; kept < 6; ++kept) c->set_output(kept, c->Vector(c->UnknownDim()));
+  return absl::OkStatus();
+}
+
+absl::Status backward_shapes(InferenceContext* c) {
+  ShapeHandle x, h, recurrent;
+  TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 3, &x));
+  TF_RETURN_IF_ERROR(c->WithRank(c->input(1), 3, &h));
+  TF_RETURN_IF_ERROR(c->WithRank(c->input(3), 2, &recurrent));
+  bool state;
+  TF_RETURN_IF_ERROR(c->GetAttr("state", &state));
+  const ShapeHandle of_state =
+      c->MakeShape({c->MakeDim(state ? 1 : 0), c->Dim(h, 1), c->Dim(h, 2)});
+  const DimensionHandle gates = c->Dim(recurrent, 1);
+  c->set_output(0, c->Vector(c->UnknownDim()));
+  c->set_output(1, of_state);
+  c->set_output(2, of_state);
+  c->set_output(3, c->MakeShape({c->Dim(x, 2), gates}));
+  c->set_output(4, recurrent);
+  c->set_output(5, c->Vector(gates));
+  return absl::OkStatus();
+}
+
+// The shape of the input is that of its gradient.
+absl::Status input_gradient_shapes(InferenceContext* c) {
+  c->set_output(0, c->input(0));
+  return absl::OkStatus();
+}
+
+REGISTER_OP("LstmImplFusedLstm")
+    .Input("x: float")
+    .Input("h: float")
+    .Input("c: float")
+    .Input("kernel: float")
+    .Input("recurrent_kernel: float")
+    .Input("bias: float")
+    .Input("padding: P")
+    .Output("y: float")
+    .Output("h_last: float")
+    .Output("c_last: float")
+    .Output("gates: float")
+    .Output("cells: float")
+    .Output("hidden: float")
+    .Attr("P: {int32, bool} = DT_INT32")
+    .Attr("row: int = 0")
+    .Attr("reverse: bool = false")
+    .Attr("batch_major: bool = false")
+    .Attr("keep: bool = false")
+    .SetShapeFn(forward_shapes)
+    .Doc(R"doc(
+One direction of one LSTM layer over a whole sequence, on a CPU.
+
+x: [time, batch, inputs], or [batch, time, inputs] if batch_major.
+h, c: initial states [rows, batch, units], of which `row` is this layer's.
+kernel, recurrent_kernel, bias: [inputs, 4 * units], [units, 4 * units] and [4 * units], gates
+  i, f, g, o.
+padding: int32 lengths [batch], bool [time, batch] that is false where a step is to be left out, or
+  an empty vector.
+y: [time, batch, units], or batch-major as x.
+h_last, c_last: [1, batch, units].
+gates, cells, hidden: what LstmImplFusedLstmGrad needs; empty unless `keep`.
+)doc");
+
+REGISTER_OP("LstmImplFusedLstmGrad")
+    .Input("x: float")
+    .Input("h: float")
+    .Input("c: float")
+    .Input("recurrent_kernel: float")
+    .Input("padding: P")
+    .Input("y: float")
+    .Input("gates: float")
+    .Input("cells: float")
+    .Input("hidden: float")
+    .Input("dy: float")
+    .Input("dh_last: float")
+    .Input("dc_last: float")
+    .Output("dz: float")
+    .Output("dh: float")
+    .Output("dc: float")
+    .Output("dkernel: float")
+    .Output("drecurrent_kernel: float")
+    .Output("dbias: float")
+    .Attr("P: {int32, bool} = DT_INT32")
+    .Attr("row: int = 0")
+    .Attr("reverse: bool = false")
+    .Attr("batch_major: bool = false")
+    .Attr("state: bool = true")
+    .SetShapeFn(backward_shapes)
+    .Doc(R"doc(
+Gradients of LstmImplFusedLstm, but for the input's, which LstmImplFusedLstmInputGrad makes.
+
+x, h, c, recurrent_kernel, padding: as there.
+y, gates, cells, hidden: what it returned.
+dy: as y; dh_last, dc_last: [rows, batch, units], of which `row` is this layer's.
+dz: for the input's gradient.
+dh, dc: [1, batch, units], or [0, batch, units] unless `state`.
+)doc");
+
+REGISTER_OP("LstmImplFusedLstmInputGrad")
+    .Input("x: float")
+    .Input("kernel: float")
+    .Input("dz: float")
+    .Output("dx: float")
+    .Attr("batch_major: bool = false")
+    .SetShapeFn(input_gradient_shapes)
+    .Doc(R"doc(
+The gradient of the input x, of which only the shape is read, from dz and the kernel.
+)doc");
+
+// ---- checks
+
+// Sizes of a layer from x and its kernel's rows and columns, checked.
+absl::Status layer_of(const Tensor& x, std::int64_t units, bool batch_major, bool reverse,
+                      Layer* layer) {
+  if (x.dims() != 3) {
+    return errors::InvalidArgument("x has shape ", x.shape().DebugString(),
+                                   "; expected three axes");
+  }
+  *layer = {x.dim_size(batch_major ? 1 : 0), x.dim_size(batch_major ? 0 : 1), x.dim_size(2), units,
+            batch_major, reverse};
+  if (const std::string problem = layer->problem(); !problem.empty()) {
+    return errors::InvalidArgument(problem);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status check(const char* name, const Tensor& tensor, const TensorShape& expected) {
+  if (tensor.shape() == expected) return absl::OkStatus();
+  return errors::InvalidArgument(name, " has shape ", tensor.shape().DebugString(), "; expected ",
+                                 expected.DebugString());
+}
+
+absl::Status check_states(const char* name, const Tensor& states, const Layer& layer, int row) {
+  if (states.dims() == 3 && states.dim_size(0) > row && row >= 0 &&
+      states.dim_size(1) == layer.batch && states.dim_size(2) == layer.units) {
+    return absl::OkStatus();
+  }
+  return errors::InvalidArgument(name, " has shape ", states.shape().DebugString(),
+                                 "; expected [more than ", row, ",", layer.batch, ",", layer.units,
+                                 "]");
+}
+
+TensorShape sequence_shape(const Layer& layer, std::int64_t features) {
+  if (layer.batch_major) return TensorShape({layer.batch, layer.timesteps, features});
+  return TensorShape({layer.timesteps, layer.batch, features});
+}
+
+const float* row_of(const Tensor& states, const Layer& layer, int row) {
+  return states.flat<float>().data() + row * layer.batch * layer.units;
+}
+
+// Which steps are there, [time, batch]; null if all are.
+class Mask {
+ public:
+  absl::Status read(const Tensor& padding, const Layer& layer) {
+    if (padding.NumElements() == 0) return absl::OkStatus();
+    if (padding.dtype() == DT_BOOL) {
+      TF_RETURN_IF_ERROR(check("padding", padding, TensorShape({layer.timesteps, layer.batch})));
+      static_assert(sizeof(bool) == 1);
+      data_ = reinterpret_cast<const unsigned char*>(padding.flat<bool>().data());
+      return absl::OkStatus();
+    }
+    TF_RETURN_IF_ERROR(check("padding", padding, TensorShape({layer.batch})));
+    const auto lengths = padding.flat<std::int32_t>();
+    bool full = true;
+    for (std::int64_t b = 0; b < layer.batch; ++b) full = full && lengths(b) >= layer.timesteps;
+    if (full) return absl::OkStatus();
+    made_.resize(static_cast<std::size_t>(layer.timesteps * layer.batch));
+    for (std::int64_t t = 0; t < layer.timesteps; ++t) {
+      for (std::int64_t b = 0; b < layer.batch; ++b) {
+        made_[static_cast<std::size_t>(t * layer.batch + b)] = t < lengths(b);
+      }
+    }
+    data_ = made_.data();
+    return absl::OkStatus();
+  }
+
+  const unsigned char* data() const { return data_; }
+
+ private:
+  const unsigned char* data_ = nullptr;
+  std::vector<unsigned char> made_;
+};
+
+Pool pool_of(OpKernelContext* context) {
+  const auto* threads = context->device()->tensorflow_cpu_worker_threads();
+  tensorflow::thread::ThreadPool* workers = threads->workers;
+  return {[workers](std::function<void()> work) { workers->Schedule(std::move(work)); },
+          threads->num_threads};
+}
+
+// Runs what may find no memory for its scratch.
+absl::Status guarded(const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const std::bad_alloc&) {
+    return errors::ResourceExhausted("there is no memory for the scratch of a fused LSTM op");
+  }
+  return absl::OkStatus();
+}
+
+// ---- ops
+
+class FusedLSTM : public OpKernel {
+ public:
+  explicit FusedLSTM(OpKernelConstruction* context) : OpKernel(context) {
+    OP_REQUIRES_OK(context, context->GetAttr("row", &row_));
+    OP_REQUIRES_OK(context, context->GetAttr("reverse", &reverse_));
+    OP_REQUIRES_OK(context, context->GetAttr("batch_major", &batch_major_));
+    OP_REQUIRES_OK(context, context->GetAttr("keep", &keep_));
+  }
+
+  void Compute(OpKernelContext* context) override {
+    const Tensor &x = context->input(0), &h = context->input(1), &c = context->input(2);
+    const Tensor &kernel = context->input(3), &recurrent = context->input(4);
+    const Tensor& bias = context->input(5);
+    OP_REQUIRES(context, recurrent.dims() == 2,
+                errors::InvalidArgument("recurrent_kernel has shape ",
+                                        recurrent.shape().DebugString(),
+                                        "; expected [units, 4 * units]"));
+    const std::int64_t units = recurrent.dim_size(0), gates = 4 * units;
+    Layer layer;
+    OP_REQUIRES_OK(context, layer_of(x, units, batch_major_, reverse_, &layer));
+    OP_REQUIRES_OK(context, check("recurrent_kernel", recurrent, TensorShape({units, gates})));
+    OP_REQUIRES_OK(context, check("kernel", kernel, TensorShape({layer.inputs, gates})));
+    OP_REQUIRES_OK(context, check("bias", bias, TensorShape({gates})));
+    OP_REQUIRES_OK(context, check_states("h", h, layer, row_));
+    OP_REQUIRES_OK(context, check_states("c", c, layer, row_));
+    Mask mask;
+    OP_REQUIRES_OK(context, mask.read(context->input(6), layer));
+
+    const TensorShape state({1, layer.batch, units});
+    const std::int64_t rows = layer.timesteps * layer.batch;
+    const bool own_hidden = keep_ && mask.data() != nullptr;
+    Tensor *y, *h_last, *c_last, *kept_gates, *kept_cells, *kept_hidden;
+    OP_REQUIRES_OK(context, context->allocate_output(0, sequence_shape(layer, units), &y));
+    OP_REQUIRES_OK(context, context->allocate_output(1, state, &h_last));
+    OP_REQUIRES_OK(context, context->allocate_output(2, state, &c_last));
+    OP_REQUIRES_OK(context, context->allocate_output(
+                                3, TensorShape({keep_ ? layer.gates_size() : 0}), &kept_gates));
+    OP_REQUIRES_OK(context, context->allocate_output(
+                                4, TensorShape({keep_ ? layer.cells_size() : 0}), &kept_cells));
+    OP_REQUIRES_OK(context,
+                   context->allocate_output(5, TensorShape({own_hidden ? rows * units : 0}),
+                                            &kept_hidden));
+    const auto data = [](Tensor* tensor) { return tensor->flat<float>().data(); };
+    Forward call{layer,
+                 {kernel.flat<float>().data(), recurrent.flat<float>().data(),
+                  bias.flat<float>().data()},
+                 x.flat<float>().data(),
+                 row_of(h, layer, row_),
+                 row_of(c, layer, row_),
+                 mask.data(),
+                 data(y),
+                 data(h_last),
+                 data(c_last),
+                 keep_ ? data(kept_gates) : nullptr,
+                 keep_ ? data(kept_cells) : nullptr,
+                 own_hidden ? data(kept_hidden) : nullptr};
+    OP_REQUIRES_OK(context, guarded([&] { forward(call, pool_of(context)); }));
+  }
+
+ private:
+  int row_;
+  bool reverse_, batch_major_, keep_;
+};
+
+class FusedLSTMGradient : public OpKernel {
+ public:
+  explicit FusedLSTMGradient(OpKernelConstruction* context) : OpKernel(context) {
+    OP_REQUIRES_OK(context, context->GetAttr("row", &row_));
+    OP_REQUIRES_OK(context, context->GetAttr("reverse", &reverse_));
+    OP_REQUIRES_OK(context, context->GetAttr("batch_major", &batch_major_));
+    OP_REQUIRES_OK(context, context->GetAttr("state", &state_));
+  }
+
+  void Compute(OpKernelContext* context) override {
+    const Tensor &x = context->input(0), &h = context->input(1), &c = context->input(2);
+    const Tensor& recurrent = context->input(3);
+    const Tensor &y = context->input(5), &gates = context->input(6), &cells = context->input(7);
+    const Tensor& hidden = context->input(8);
+    const Tensor &dy = context->input(9), &dh = context->input(10), &dc = context->input(11);
+    OP_REQUIRES(context, recurrent.dims() == 2,
+                errors::InvalidArgument("recurrent_kernel has shape ",
+                                        recurrent.shape().DebugString(),
+                                        "; expected [units, 4 * units]"));
+    const std::int64_t units = recurrent.dim_size(0);
+    Layer layer;
+    OP_REQUIRES_OK(context, layer_of(x, units, batch_major_, reverse_, &layer));
+    OP_REQUIRES_OK(context, check("recurrent_kernel", recurrent, TensorShape({units, 4 * units})));
+    OP_REQUIRES_OK(context, check_states("h", h, layer, row_));
+    OP_REQUIRES_OK(context, check_states("c", c, layer, row_));
+    OP_REQUIRES_OK(context, check_states("dh_last", dh, layer, row_));
+    OP_REQUIRES_OK(context, check_states("dc_last", dc, layer, row_));
+    OP_REQUIRES_OK(context, check("y", y, sequence_shape(layer, units)));
+    OP_REQUIRES_OK(context, check("dy", dy, sequence_shape(layer, units)));
+    OP_REQUIRES(context, gates.NumElements() == layer.gates_size() &&
+                             cells.NumElements() == layer.cells_size(),
+                errors::InvalidArgument("gates and cells have shapes ",
+                                        gates.shape().DebugString(), " and ",
+                                        cells.shape().DebugString(),
+                                        ", and are not what this layer kept: keep=True does"));
+    Mask mask;
+    OP_REQUIRES_OK(context, mask.read(context->input(4), layer));
+    if (mask.data() != nullptr) {
+      OP_REQUIRES_OK(context, check("hidden", hidden,
+                                    TensorShape({layer.timesteps * layer.batch * units})));
+    }
+
+    const TensorShape of_state({state_ ? 1 : 0, layer.batch, units});
+    Tensor *dz, *dh0, *dc0, *dkernel, *drecurrent, *dbias;
+    // In place where nobody else will read the gates.
+    OP_REQUIRES_OK(context,
+                   context->forward_input_or_allocate_output({6}, 0, gates.shape(), &dz));
+    OP_REQUIRES_OK(context, context->allocate_output(1, of_state, &dh0));
+    OP_REQUIRES_OK(context, context->allocate_output(2, of_state, &dc0));
+    OP_REQUIRES_OK(context, context->allocate_output(
+                                3, TensorShape({layer.inputs, 4 * units}), &dkernel));
+    OP_REQUIRES_OK(context, context->allocate_output(4, recurrent.shape(), &drecurrent));
+    OP_REQUIRES_OK(context, context->allocate_output(5, TensorShape({4 * units}), &dbias));
+    const auto data = [](Tensor* tensor) { return tensor->flat<float>().data(); };
+    const auto read = [](const Tensor& tensor) { return tensor.flat<float>().data(); };
+    Backward call{layer,
+                  read(recurrent),
+                  read(x),
+                  row_of(h, layer, row_),
+                  row_of(c, layer, row_),
+                  mask.data(),
+                  mask.data() != nullptr ? read(hidden) : read(y),
+                  read(gates),
+                  read(cells),
+                  read(dy),
+                  row_of(dh, layer, row_),
+                  row_of(dc, layer, row_),
+                  data(dz),
+                  state_ ? data(dh0) : nullptr,
+                  state_ ? data(dc0) : nullptr,
+                  data(dkernel),
+                  data(drecurrent),
+                  data(dbias)};
+    OP_REQUIRES_OK(context, guarded([&] { backward(call, pool_of(context)); }));
+  }
+
+ private:
+  int row_;
+  bool reverse_, batch_major_, state_;
+};
+
+class FusedLSTMInputGradient : public OpKernel {
+ public:
+  explicit FusedLSTMInputGradient(OpKernelConstruction* context) : OpKernel(context) {
+    OP_REQUIRES_OK(context, context->GetAttr("batch_major", &batch_major_));
+  }
+
+  void Compute(OpKernelContext* context) override {
+    const Tensor &x = context->input(0), &kernel = context->input(1), &dz = context->input(2);
+    OP_REQUIRES(context, kernel.dims() == 2 && kernel.dim_size(1) % 4 == 0,
+                errors::InvalidArgument("kernel has shape ", kernel.shape().DebugString(),
+                                        "; expected [inputs, 4 * units]"));
+    const std::int64_t units = kernel.dim_size(1) / 4;
+    Layer layer;
+    OP_REQUIRES_OK(context, layer_of(x, units, batch_major_, false, &layer));
+    OP_REQUIRES_OK(context, check("kernel", kernel, TensorShape({layer.inputs, 4 * units})));
+    OP_REQUIRES(context, dz.NumElements() == layer.gates_size(),
+                errors::InvalidArgument("dz has shape ", dz.shape().DebugString(),
+                                        ", which is not this layer's"));
+    Tensor* dx;
+    OP_REQUIRES_OK(context, context->allocate_output(0, x.shape(), &dx));
+    InputGradient call{layer, kernel.flat<float>().data(), dz.flat<float>().data(),
+                       dx->flat<float>().data()};
+    OP_REQUIRES_OK(context, guarded([&] { input_gradient(call, pool_of(context)); }));
+  }
+
+ private:
+  bool batch_major_;
+};
+
+REGISTER_KERNEL_BUILDER(Name("LstmImplFusedLstm").Device(tensorflow::DEVICE_CPU), FusedLSTM);
+REGISTER_KERNEL_BUILDER(Name("LstmImplFusedLstmGrad").Device(tensorflow::DEVICE_CPU),
+                        FusedLSTMGradient);
+REGISTER_KERNEL_BUILDER(Name("LstmImplFusedLstmInputGrad").Device(tensorflow::DEVICE_CPU),
+                        FusedLSTMInputGradient);
+
+}  // namespace
+}  // namespace lstm_impl

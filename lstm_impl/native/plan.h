@@ -1,0 +1,78 @@
+// How a layer's work is shared between threads, and where its rows lie.
+#ifndef LSTM_IMPL_NATIVE_PLAN_H_
+#define LSTM_IMPL_NATIVE_PLAN_H_
+
+#include <algorithm>
+
+#include "kernels.h"
+#include "vector.h"
+
+namespace lstm_impl {
+
+// Rows [time, batch] of some features: row (t, b) is at data + t * time + b * batch.
+template <class Float>
+struct Rows {
+  Float* data;
+  Index time, batch;
+
+  Float* at(Index t) const { return data + t * time; }
+  Float* at(Index t, Index b) const { return data + t * time + b * batch; }
+};
+
+template <class Float>
+Rows<Float> rows_of(const Layer& layer, Float* data, Index features) {
+  if (layer.batch_major) return {data, features, layer.timesteps * features};
+  return {data, layer.batch * features, features};
+}
+
+// The time at which a forward pass is in its step `s`.
+inline Index time_of(const Layer& layer, Index s) {
+  return layer.reverse ? layer.timesteps - 1 - s : s;
+}
+
+inline Index unit_blocks(const Layer& layer) { return blocks_of(layer.units, kLanes); }
+
+// Sequences a thread must have for the batch to be shared out, each thread going through all steps
+// by itself: with fewer, the weights are read too often for what is done with them. Less is shared
+// out by units, where the threads meet after every step.
+constexpr Index kRowsPerThread = 12;
+
+// Multiplications in a step that are worth meeting for, a few microseconds' worth.
+constexpr double kStepWork = 2e5;
+
+// Multiplications of a call that are worth waking a thread for, some tens of microseconds' worth.
+constexpr double kCallWork = 1e6;
+
+struct Plan {
+  int workers;
+  bool by_rows;
+};
+
+inline int workers_for(double multiplications, const Pool& pool) {
+  return multiplications < kCallWork ? 1 : std::max(1, pool.threads);
+}
+
+// Of the part that goes step by step. `features` are those of the products in a step.
+inline Plan recurrence_plan(const Layer& layer, Index features, const Pool& pool) {
+  const double step = 4.0 * static_cast<double>(layer.batch) * static_cast<double>(layer.units) *
+                      static_cast<double>(features);
+  const int workers = workers_for(step * static_cast<double>(layer.timesteps), pool);
+  if (layer.batch >= kRowsPerThread * 2) {
+    const auto most = static_cast<int>(
+        std::min<Index>(workers, layer.batch / kRowsPerThread));
+    // Where units would keep more threads busy, they are what is shared out.
+    if (most == workers || step < kStepWork * workers) return {most, true};
+  }
+  if (step < kStepWork) return {1, false};
+  const Index most = std::min<Index>(workers, unit_blocks(layer));
+  return {static_cast<int>(most), false};
+}
+
+// The first of `count` things that segment `segment` of `segments` has.
+inline Index share(Index count, int segment, int segments) {
+  return static_cast<Index>(segment) * count / segments;
+}
+
+}  // namespace lstm_impl
+
+#endif  // LSTM_IMPL_NATIVE_PLAN_H_

@@ -1,0 +1,61 @@
+// One vector register of floats, as the compiler's vector extension: the same source becomes
+// AVX-512, AVX2 with FMA, or NEON, by what the machine that compiles it has.
+#ifndef LSTM_IMPL_NATIVE_VECTOR_H_
+#define LSTM_IMPL_NATIVE_VECTOR_H_
+
+#include <cstdint>
+#include <cstring>
+
+#define LSTM_IMPL_INLINE inline __attribute__((always_inline))
+
+namespace lstm_impl {
+
+using Index = std::int64_t;  // sizes are products: 32 bits would overflow
+
+// kLanes: floats in a register. kRows: rows of a product's register tile, which is four registers
+// wide: its sums, four columns of the right operand and one value of the left one must fit the 32
+// registers of AVX-512 and NEON, or the 16 of AVX2.
+#if defined(__AVX512F__)
+constexpr Index kLanes = 16;
+constexpr int kRows = 6;
+#elif defined(__AVX2__)
+constexpr Index kLanes = 8;
+constexpr int kRows = 2;
+#else
+constexpr Index kLanes = 4;
+constexpr int kRows = 6;
+#endif
+
+constexpr Index kGates = 4;
+constexpr Index kPanel = kGates * kLanes;  // floats of one row of a block of units: i, f, g, o
+
+using Vector = float __attribute__((vector_size(kLanes * sizeof(float))));
+using Bits = std::int32_t __attribute__((vector_size(kLanes * sizeof(float))));
+using Unaligned =
+    float __attribute__((vector_size(kLanes * sizeof(float)), aligned(sizeof(float)), may_alias));
+
+LSTM_IMPL_INLINE Vector load(const float* from) { return *reinterpret_cast<const Unaligned*>(from); }
+
+LSTM_IMPL_INLINE void store(float* to, Vector value) { *reinterpret_cast<Unaligned*>(to) = value; }
+
+// The first `count` lanes from memory, at most kLanes; the others are zero.
+LSTM_IMPL_INLINE Vector load_part(const float* from, Index count) {
+  if (count >= kLanes) return load(from);
+  Vector value = {};
+  std::memcpy(&value, from, static_cast<std::size_t>(count) * sizeof(float));
+  return value;
+}
+
+LSTM_IMPL_INLINE void store_part(float* to, Vector value, Index count) {
+  if (count >= kLanes) {
+    store(to, value);
+  } else {
+    std::memcpy(to, &value, static_cast<std::size_t>(count) * sizeof(float));
+  }
+}
+
+constexpr Index blocks_of(Index count, Index size) { return (count + size - 1) / size; }
+
+}  // namespace lstm_impl
+
+#endif  // LSTM_IMPL_NATIVE_VECTOR_H_

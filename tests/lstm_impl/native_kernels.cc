@@ -1,0 +1,373 @@
+// The kernels of fused_cpu by themselves, with threads of their own, against sums in double: what
+// the sanitizers can follow, which a whole TensorFlow they cannot. Prints what is wrong, and exits
+// with 1 if something is.
+//
+//   native_kernels [seed]
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <condition_variable>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <mutex>
+#include <random>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "kernels.h"
+
+namespace {
+
+using lstm_impl::Layer;
+using Floats = std::vector<float>;
+using Doubles = std::vector<double>;
+
+// Threads that run what is scheduled, some of it late.
+class Threads {
+ public:
+  explicit Threads(int count) {
+    for (int k = 0; k < count; ++k) threads_.emplace_back([this] { serve(); });
+  }
+  ~Threads() {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      closed_ = true;
+    }
+    changed_.notify_all();
+    for (std::thread& thread : threads_) thread.join();
+  }
+  void schedule(std::function<void()> work) {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      queue_.push_back(std::move(work));
+    }
+    changed_.notify_one();
+  }
+
+ private:
+  void serve() {
+    for (;;) {
+      std::function<void()> work;
+      {
+        std::unique_lock<std::mutex> lock(mutex_);
+        changed_.wait(lock, [this] { return closed_ || !queue_.empty(); });
+        if (queue_.empty()) return;
+        work = std::move(queue_.front());
+        queue_.pop_front();
+      }
+      work();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::function<void()>> queue_;
+  std::vector<std::thread> threads_;
+  bool closed_ = false;
+};
+
+struct Case {
+  std::int64_t timesteps, batch, inputs, units;
+  bool batch_major, reverse;
+  int padding;  // 0: none; 1: lengths; 2: any mask
+};
+
+struct Inputs {
+  Floats x, h0, c0, kernel, recurrent, bias, dy, dh, dc;
+  std::vector<unsigned char> mask;
+};
+
+struct Results {
+  Floats y, h, c, dx, dh0, dc0, dkernel, drecurrent, dbias;
+
+  std::vector<std::pair<const char*, const Floats*>> all() const {
+    return {{"y", &y},     {"h", &h},     {"c", &c},
+            {"dx", &dx},   {"dh0", &dh0}, {"dc0", &dc0},
+            {"dW", &dkernel}, {"dR", &drecurrent}, {"db", &dbias}};
+  }
+};
+
+std::size_t size(std::int64_t a, std::int64_t b = 1, std::int64_t c = 1) {
+  return static_cast<std::size_t>(a * b * c);
+}
+
+Inputs make(const Case& one, std::mt19937& random) {
+  std::uniform_real_distribution<float> values(-1, 1);
+  const auto fill = [&](std::size_t count, float scale) {
+    Floats found(count);
+    for (float& value : found) value = scale * values(random);
+    return found;
+  };
+  const std::int64_t T = one.timesteps, B = one.batch, I = one.inputs, H = one.units;
+  const float scale = 1.0f / std::sqrt(static_cast<float>(H));
+  Inputs in{fill(size(T, B, I), 2),       fill(size(B, H), 1), fill(size(B, H), 1),
+            fill(size(I, 4 * H), scale), fill(size(H, 4 * H), scale), fill(size(4 * H), scale),
+            fill(size(T, B, H), 1),       fill(size(B, H), 1), fill(size(B, H), 1), {}};
+  if (one.padding != 0) {
+    in.mask.resize(size(T, B));
+    for (std::int64_t b = 0; b < B; ++b) {
+      const std::int64_t length = 1 + (b * 7 + 3) % std::max<std::int64_t>(T, 1);
+      for (std::int64_t t = 0; t < T; ++t) {
+        const bool valid = one.padding == 1 ? t < length : (random() % 3 != 0);
+        in.mask[size(t * B + b)] = valid;
+        if (!valid) {  // padding may hold anything
+          const std::size_t at = size((one.batch_major ? b * T + t : t * B + b) * I);
+          in.x[at] = std::numeric_limits<float>::quiet_NaN();
+          in.dy[size((one.batch_major ? b * T + t : t * B + b) * H)] =
+              std::numeric_limits<float>::infinity();
+        }
+      }
+    }
+  }
+  return in;
+}
+
+Results compute(const Case& one, const Inputs& in, int threads, bool keep) {
+  const std::int64_t T = one.timesteps, B = one.batch, I = one.inputs, H = one.units;
+  const Layer layer{T, B, I, H, one.batch_major, one.reverse};
+  Threads pool_threads(threads - 1);
+  const lstm_impl::Pool pool{
+      [&](std::function<void()> work) { pool_threads.schedule(std::move(work)); }, threads};
+  const float bad = std::numeric_limits<float>::quiet_NaN();  // what is not written is seen
+  const auto made = [bad](std::size_t count) { return Floats(count, bad); };
+  Results out{made(size(T, B, H)), made(size(B, H)), made(size(B, H)), {}, {}, {}, {}, {}, {}};
+  Floats gates, cells, hidden;
+  const unsigned char* mask = in.mask.empty() ? nullptr : in.mask.data();
+  if (keep) {
+    gates = made(size(layer.gates_size()));
+    cells = made(size(layer.cells_size()));
+    if (mask != nullptr) hidden = made(size(T, B, H));
+  }
+  lstm_impl::forward({layer,
+                      {in.kernel.data(), in.recurrent.data(), in.bias.data()},
+                      in.x.data(),
+                      in.h0.data(),
+                      in.c0.data(),
+                      mask,
+                      out.y.data(),
+                      out.h.data(),
+                      out.c.data(),
+                      keep ? gates.data() : nullptr,
+                      keep ? cells.data() : nullptr,
+                      hidden.empty() ? nullptr : hidden.data()},
+                     pool);
+  if (!keep) return out;
+  out.dx = made(in.x.size());
+  out.dh0 = made(size(B, H));
+  out.dc0 = made(size(B, H));
+  out.dkernel = made(size(I, 4 * H));
+  out.drecurrent = made(size(H, 4 * H));
+  out.dbias = made(size(4 * H));
+  lstm_impl::backward({layer, in.recurrent.data(), in.x.data(), in.h0.data(), in.c0.data(), mask,
+                       mask != nullptr ? hidden.data() : out.y.data(), gates.data(), cells.data(),
+                       in.dy.data(), in.dh.data(), in.dc.data(), gates.data(), out.dh0.data(),
+                       out.dc0.data(), out.dkernel.data(), out.drecurrent.data(),
+                       out.dbias.data()},
+                      pool);
+  lstm_impl::input_gradient({layer, in.kernel.data(), gates.data(), out.dx.data()}, pool);
+  return out;
+}
+
+// The same in double, as plainly as it can be written.
+std::vector<Doubles> reference(const Case& one, const Inputs& in) {
+  const std::int64_t T = one.timesteps, B = one.batch, I = one.inputs, H = one.units;
+  const auto place = [&](std::int64_t t, std::int64_t b) {
+    return one.batch_major ? b * T + t : t * B + b;
+  };
+  Doubles y(size(T, B, H)), h(in.h0.begin(), in.h0.end()), c(in.c0.begin(), in.c0.end());
+  std::vector<Doubles> before_h, before_c, gates;
+  std::vector<std::int64_t> order;
+  for (std::int64_t s = 0; s < T; ++s) order.push_back(one.reverse ? T - 1 - s : s);
+  for (const std::int64_t t : order) {
+    before_h.push_back(h);
+    before_c.push_back(c);
+    Doubles now(size(B, 4 * H));
+    for (std::int64_t b = 0; b < B; ++b) {
+      if (!in.mask.empty() && in.mask[size(t * B + b)] == 0) continue;
+      const double* h_row = before_h.back().data() + b * H;
+      for (std::int64_t j = 0; j < H; ++j) {
+        double z[4];
+        for (std::int64_t g = 0; g < 4; ++g) {
+          const std::int64_t column = g * H + j;
+          double sum = in.bias[size(column)];
+          for (std::int64_t k = 0; k < I; ++k) {
+            sum += static_cast<double>(in.x[size(place(t, b) * I + k)]) *
+                   in.kernel[size(k * 4 * H + column)];
+          }
+          for (std::int64_t k = 0; k < H; ++k) {
+            sum += h_row[k] * in.recurrent[size(k * 4 * H + column)];
+          }
+          z[g] = g == 2 ? std::tanh(sum) : 1 / (1 + std::exp(-sum));
+          now[size(b * 4 * H + column)] = z[g];
+        }
+        const double cell = z[1] * c[size(b * H + j)] + z[0] * z[2];
+        c[size(b * H + j)] = cell;
+        h[size(b * H + j)] = z[3] * std::tanh(cell);
+        y[size(place(t, b) * H + j)] = h[size(b * H + j)];
+      }
+    }
+    gates.push_back(now);
+  }
+  Doubles dx(in.x.size()), dW(size(I, 4 * H)), dR(size(H, 4 * H)), db(size(4 * H));
+  Doubles dh(in.dh.begin(), in.dh.end()), dc(in.dc.begin(), in.dc.end());
+  Doubles c_after = c;
+  for (std::int64_t s = T - 1; s >= 0; --s) {
+    const std::int64_t t = order[size(s)];
+    for (std::int64_t b = 0; b < B; ++b) {
+      if (!in.mask.empty() && in.mask[size(t * B + b)] == 0) continue;
+      Doubles dz(size(4 * H)), dh_before(size(H));
+      for (std::int64_t j = 0; j < H; ++j) {
+        const auto gate = [&](std::int64_t g) { return gates[size(s)][size(b * 4 * H + g * H + j)]; };
+        const double i = gate(0), f = gate(1), g = gate(2), o = gate(3);
+        const double tanh_c = std::tanh(c_after[size(b * H + j)]);
+        const double to_h = dh[size(b * H + j)] + in.dy[size(place(t, b) * H + j)];
+        const double to_c = dc[size(b * H + j)] + to_h * o * (1 - tanh_c * tanh_c);
+        dz[size(j)] = to_c * g * i * (1 - i);
+        dz[size(H + j)] = to_c * before_c[size(s)][size(b * H + j)] * f * (1 - f);
+        dz[size(2 * H + j)] = to_c * i * (1 - g * g);
+        dz[size(3 * H + j)] = to_h * tanh_c * o * (1 - o);
+        dc[size(b * H + j)] = to_c * f;
+      }
+      for (std::int64_t column = 0; column < 4 * H; ++column) {
+        const double value = dz[size(column)];
+        db[size(column)] += value;
+        for (std::int64_t k = 0; k < I; ++k) {
+          const std::size_t at = size(place(t, b) * I + k);
+          dW[size(k * 4 * H + column)] += in.x[at] * value;
+          dx[at] += in.kernel[size(k * 4 * H + column)] * value;
+        }
+        for (std::int64_t k = 0; k < H; ++k) {
+          dR[size(k * 4 * H + column)] += before_h[size(s)][size(b * H + k)] * value;
+          dh_before[size(k)] += in.recurrent[size(k * 4 * H + column)] * value;
+        }
+      }
+      for (std::int64_t k = 0; k < H; ++k) {
+        dh[size(b * H + k)] = dh_before[size(k)];
+        c_after[size(b * H + k)] = before_c[size(s)][size(b * H + k)];
+      }
+    }
+  }
+  return {y, h, c, dx, dh, dc, dW, dR, db};
+}
+
+// Sizes that are refused, and the largest that are not.
+int check_sizes() {
+  const std::int64_t most = std::numeric_limits<std::int32_t>::max();
+  const std::vector<std::pair<Layer, bool>> sizes{
+      {{most, 1, 1, 1, false, false}, true},
+      {{most + 1, 0, 1, 1, false, false}, false},
+      {{1, most + 1, 1, 1, false, false}, false},
+      {{1, 1, most + 1, 1, false, false}, false},
+      {{1, 1, 1, most + 1, false, false}, false},
+      {{1, 1, 0, 1, false, false}, false},
+      {{1, 1, 1, 0, false, false}, false},
+      {{0, 0, 1, 1, false, false}, true},
+      {{most, 4096, 1, 1024, false, false}, true},
+      {{most, most, 1, 1024, false, false}, false},
+      {{1, 1, most, most, false, false}, false}};
+  int wrong = 0;
+  for (const auto& [layer, good] : sizes) {
+    if (layer.problem().empty() == good) continue;
+    std::printf("T%ld B%ld I%ld H%ld: %s\n", static_cast<long>(layer.timesteps),
+                static_cast<long>(layer.batch), static_cast<long>(layer.inputs),
+                static_cast<long>(layer.units), good ? "refused" : "not refused");
+    ++wrong;
+  }
+  // Past 2^31 numbers, sizes are counted in 64 bits.
+  const Layer large{100000, 64, 512, 512, false, false};
+  if (large.gates_size() != 100000LL * 64 * 512 * 4) {
+    std::printf("a large layer keeps %lld numbers\n", static_cast<long long>(large.gates_size()));
+    ++wrong;
+  }
+  return wrong;
+}
+
+bool same_bits(const Results& a, const Results& b) {
+  const auto as = a.all(), bs = b.all();
+  for (std::size_t k = 0; k < as.size(); ++k) {
+    const Floats &one = *as[k].second, &other = *bs[k].second;
+    if (one.size() != other.size() ||
+        std::memcmp(one.data(), other.data(), one.size() * sizeof(float)) != 0) {
+      return false;
+    }
+  }
+  return true;
+}
+
+int check(const Case& one, std::mt19937& random, const std::vector<int>& thread_counts) {
+  const Inputs in = make(one, random);
+  const std::vector<Doubles> expected = reference(one, in);
+  int wrong = 0;
+  const auto complain = [&](const std::string& what) {
+    std::printf("T%ld B%ld I%ld H%ld%s%s padding %d: %s\n", static_cast<long>(one.timesteps),
+                static_cast<long>(one.batch), static_cast<long>(one.inputs),
+                static_cast<long>(one.units), one.batch_major ? " batch-major" : "",
+                one.reverse ? " reverse" : "", one.padding, what.c_str());
+    ++wrong;
+  };
+  for (const int threads : thread_counts) {
+    const Results found = compute(one, in, threads, true);
+    const auto arrays = found.all();
+    for (std::size_t k = 0; k < arrays.size(); ++k) {
+      double largest = 1e-30;
+      for (const double value : expected[k]) largest = std::max(largest, std::fabs(value));
+      for (std::size_t at = 0; at < expected[k].size(); ++at) {
+        const double off = std::fabs((*arrays[k].second)[at] - expected[k][at]) / largest;
+        if (off < 6e-6) continue;  // false for NaN
+        complain(std::string(arrays[k].first) + "[" + std::to_string(at) + "] is off by " +
+                 std::to_string(off) + " with " + std::to_string(threads) + " threads");
+        break;
+      }
+    }
+    if (!same_bits(found, compute(one, in, threads, true))) {
+      complain("another result the second time, with " + std::to_string(threads) + " threads");
+    }
+    Results kept = found;
+    kept.dx = kept.dh0 = kept.dc0 = kept.dkernel = kept.drecurrent = kept.dbias = {};
+    if (!same_bits(kept, compute(one, in, threads, false))) {
+      complain("another result in inference, with " + std::to_string(threads) + " threads");
+    }
+  }
+  return wrong;
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  std::mt19937 random(count > 1 ? static_cast<unsigned>(std::atoi(arguments[1])) : 0);
+  int wrong = check_sizes(), cases = 0;
+  const std::vector<int> few{1, 2, 3}, many{1, 2, 3, 4, 5, 6, 7, 8};
+  for (const std::int64_t batch : {0, 1, 3, 5, 13}) {
+    for (const std::int64_t units : {1, 4, 7, 33}) {
+      for (const std::int64_t timesteps : {0, 1, 2, 7}) {
+        const std::int64_t inputs = 1 + (batch * 5 + units + timesteps) % 9;
+        for (int variant = 0; variant < 4; ++variant) {
+          const Case one{timesteps, batch, inputs, units, variant % 2 == 1, variant >= 2,
+                         static_cast<int>((batch + units + timesteps + variant) % 3)};
+          wrong += check(one, random, few);
+          ++cases;
+        }
+      }
+    }
+  }
+  // Large enough for the work to be shared out: by units, and by rows.
+  for (const int padding : {0, 1, 2}) {
+    wrong += check({9, 1, 20, 260, false, padding == 1, padding}, random, many);
+    wrong += check({7, 8, 33, 130, true, padding == 2, padding}, random, many);
+    wrong += check({6, 30, 65, 70, false, false, padding}, random, many);
+    wrong += check({11, 100, 70, 33, true, true, padding}, random, many);
+    cases += 4;
+  }
+  // Past one piece of the weights' gradients.
+  wrong += check({300, 9, 3, 5, false, false, 0}, random, few);
+  std::printf("%d cases, %d wrong\n", cases + 1, wrong);
+  return wrong == 0 ? 0 : 1;
+}

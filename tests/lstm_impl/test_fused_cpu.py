@@ -1,0 +1,328 @@
+"""The fused op: equal to the reference on odd sizes, and in words where it cannot serve.
+
+The equivalence matrix of ``test_tensorflow_backends.py`` has it among all the others.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, UnsupportedError, Workload, get_backend
+from lstm_impl.proof import gate
+from lstm_impl.proof.comparison import error
+
+tf = pytest.importorskip("tensorflow", reason="the op is TensorFlow's: pip install '.[cpu]'")
+
+AVAILABLE = get_backend("fused_cpu").availability("cpu")
+pytestmark = pytest.mark.skipif(not AVAILABLE, reason=f"fused_cpu: {AVAILABLE}")
+
+Array = npt.NDArray[Any]
+
+
+def build(spec: LSTMSpec, batch_major: bool = False) -> Any:
+    weights = LSTMWeights.random(spec, seed=5)
+    return get_backend("fused_cpu").build(spec, weights, batch_major=batch_major)
+
+
+# -- it computes what the reference computes
+
+
+@pytest.mark.parametrize("units", [1, 4, 7, 33])
+@pytest.mark.parametrize("batch", [1, 3, 5])
+def test_odd_sizes_pass_the_gate(batch: int, units: int) -> None:
+    for bidirectional, batch_major in ((False, False), (True, True)):
+        model = build(LSTMSpec(3, units, bidirectional=bidirectional), batch_major)
+        for timesteps in (1, 6):
+            workload = Workload(batch, timesteps, "training", batch_major=batch_major)
+            for each in (workload, replace(workload, min_length=1)):
+                result = gate(model, each)
+                assert result.passed, f"{each}: {result.describe()}"
+
+
+# One for each way of sharing out the work, forward and backward: by rows, by units, and not at all;
+# with the input's product in the step and ahead of it.
+@pytest.mark.parametrize(
+    ("batch", "timesteps", "inputs", "units"),
+    [(64, 5, 40, 96), (8, 9, 70, 130), (1, 20, 64, 256), (26, 4, 200, 65), (11, 7, 5, 40)],
+)
+def test_sizes_worth_several_threads_pass_the_gate(
+    batch: int, timesteps: int, inputs: int, units: int
+) -> None:
+    spec = LSTMSpec(inputs, units, num_layers=2, bidirectional=True)
+    for min_length in (None, 2):
+        workload = Workload(batch, timesteps, "training", min_length=min_length, dropout=0.4)
+        result = gate(build(spec), workload)
+        assert result.passed, result.describe()
+
+
+@pytest.mark.parametrize("batch_major", [False, True])
+def test_results_are_the_same_to_the_last_bit_every_time(batch_major: bool) -> None:
+    spec = LSTMSpec(70, 130, num_layers=2)
+    model = build(spec, batch_major)
+    for batch in (3, 40):
+        workload = Workload(batch, 12, "training", min_length=4, batch_major=batch_major)
+        step = model.prepare(workload)
+        assert step.results is not None
+        first = step.results(step.run())
+        for _ in range(10):
+            again = step.results(step.run())
+            assert all(np.array_equal(first[name], again[name]) for name in first)
+
+
+def test_many_calls_at_once_do_not_disturb_one_another() -> None:
+    spec = LSTMSpec(33, 100)
+    model = build(spec)
+    inputs = [Workload(4 + 9 * k, 10).inputs(spec, seed=k) for k in range(6)]
+
+    def run(k: int) -> Array:
+        return np.asarray(model.forward(inputs[k].x, inputs[k].state)[0])
+
+    alone = [run(k) for k in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        for k, y in enumerate(pool.map(run, [k % 6 for k in range(60)])):
+            np.testing.assert_array_equal(y, alone[k % 6])
+
+
+def tensors(spec: LSTMSpec, batch: int, timesteps: int) -> tuple[Any, Any, Any]:
+    inputs = Workload(batch, timesteps).inputs(spec)
+    return tuple(tf.constant(each) for each in (inputs.x, inputs.state.h, inputs.state.c))
+
+
+def test_nan_is_kept_where_it_is_read_and_only_there() -> None:
+    spec = LSTMSpec(3, 20)
+    x, h, c = tensors(spec, 4, 6)
+    spoilt = x.numpy()
+    spoilt[3, 1, 0] = np.nan
+    y, (h_last, _) = build(spec)(tf.constant(spoilt), (h, c))
+    found = np.isnan(y.numpy()).all(axis=2)
+    expected = np.zeros((6, 4), bool)
+    expected[3:, 1] = True
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(np.isnan(h_last.numpy()[0]).all(axis=1), expected[-1])
+
+
+def test_what_stands_in_the_padding_reaches_nothing() -> None:
+    spec = LSTMSpec(3, 20, bidirectional=True)
+    x, h, c = tensors(spec, 3, 5)
+    lengths = tf.constant([5, 2, 3])
+    model = build(spec)
+    found = []
+    for filling in (0.0, np.nan):
+        padded = np.where(np.arange(5)[:, None, None] < lengths.numpy()[:, None], x, filling)
+        with tf.GradientTape() as tape:
+            given = tf.constant(padded, tf.float32)
+            tape.watch(given)
+            y, state = model(given, (h, c), lengths)
+            loss = tf.reduce_sum(y * y) + tf.reduce_sum(state[0])
+        gradients = tape.gradient(loss, [given, *model.variables])
+        found.append([each.numpy() for each in (y, *state, *gradients)])
+    for clean, spoilt in zip(*found, strict=True):
+        np.testing.assert_array_equal(spoilt, clean)
+
+
+def test_saturated_gates_are_exact_and_finite() -> None:
+    spec = LSTMSpec(1, 2)
+    weights = LSTMWeights.random(spec)
+    model = build(spec)
+    large = weights.map(lambda array: np.asarray(array) * 0 + 1e30)
+    model.set_weights(large)
+    y, state = model.forward(np.ones((3, 1, 1)))
+    np.testing.assert_allclose(y[:, 0, 0], np.tanh([1.0, 2.0, 3.0]), rtol=1e-6)
+    assert np.isfinite(model.gradients(np.ones((3, 1, 1)), np.ones((3, 1, 2))).x).all()
+    model.set_weights(weights.map(lambda array: np.asarray(array) * 0 - 1e30))
+    y, state = model.forward(np.ones((3, 1, 1)))
+    assert np.abs(y).max() < 1e-30
+    assert np.abs(state.c).max() < 1e-30
+
+
+def test_no_sequences_and_no_timesteps_are_nothing_to_do() -> None:
+    spec = LSTMSpec(3, 5)
+    model = build(spec)
+    for batch, timesteps in ((0, 4), (2, 0)):
+        x, h, c = tf.zeros([timesteps, batch, 3]), tf.ones([1, batch, 5]), tf.ones([1, batch, 5])
+        with tf.GradientTape() as tape:
+            tape.watch([x, h])
+            y, (h_last, _) = model(x, (h, c))
+            loss = tf.reduce_sum(y) + tf.reduce_sum(2.0 * h_last)
+        dx, dh, *weights = tape.gradient(loss, [x, h, *model.variables])
+        assert y.shape == (timesteps, batch, 5)
+        np.testing.assert_array_equal(h_last, h)
+        np.testing.assert_array_equal(dh, np.full(h.shape, 2.0))
+        assert dx.shape == x.shape
+        assert all(not np.any(each) for each in weights)
+
+
+# -- what runs
+
+
+def counts(model: Any, workload: Workload) -> dict[str, int]:
+    ops: dict[str, int] = model.evidence(workload)["ops"]
+    return {op: count for op, count in ops.items() if op.startswith("LstmImpl")}
+
+
+@pytest.mark.parametrize("optimizer", [None, "sgd"], ids=["by_hand", "in_a_graph"])
+def test_the_inputs_gradient_is_left_out_where_nobody_asks_for_it(optimizer: str | None) -> None:
+    model = build(LSTMSpec(3, 4, num_layers=2))
+    workload = Workload(2, 5, "training", optimizer=optimizer)
+    forward = {"LstmImplFusedLstm": 2, "LstmImplFusedLstmGrad": 2}
+    for gradients, of_inputs in (("weights", 1), ("weights+input", 2), ("all", 2)):
+        found = counts(model, replace(workload, gradients=gradients))
+        assert found == forward | {"LstmImplFusedLstmInputGrad": of_inputs}
+
+
+def test_inference_is_one_op_a_layer_and_direction_and_keeps_nothing() -> None:
+    model = build(LSTMSpec(3, 4, num_layers=2, bidirectional=True))
+    assert counts(model, Workload(2, 5)) == {"LstmImplFusedLstm": 4}
+    ops = get_ops()
+    x, h, c = tensors(LSTMSpec(3, 4), 2, 5)
+    weights = [variable.value() for variable in model.variables[:3]]
+    for keep in (False, True):
+        *_, gates, cells, hidden = ops.lstm_impl_fused_lstm(x, h, c, *weights, [], keep=keep)
+        assert (gates.shape[0] > 0) == (cells.shape[0] > 0) == keep
+        assert hidden.shape[0] == 0
+
+
+def get_ops() -> Any:
+    from lstm_impl.backends.fused_cpu import ops
+
+    return ops()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_gradient_is_right_whether_it_was_announced_or_not(training: bool) -> None:
+    spec = LSTMSpec(3, 9)
+    model = build(spec)
+    x, h, c = tensors(spec, 3, 6)
+    with tf.GradientTape() as tape:
+        tape.watch([x, h, c])
+        y, _ = model(x, (h, c), training=training)
+    found = tape.gradient(y, [x, h, c])
+    zero = LSTMState.zeros(spec, 3)
+    expected = model.gradients(x, np.ones(y.shape), LSTMState(h.numpy(), c.numpy()), zero)
+    assert error(found[0], expected.x) < 1e-6
+    assert error(found[1], expected.state.h) < 1e-6
+    assert error(found[2], expected.state.c) < 1e-6
+
+
+def test_shapes_are_known_in_a_graph() -> None:
+    model = build(LSTMSpec(3, 4), batch_major=True)
+    shapes: list[Any] = []
+
+    @tf.function(input_signature=[tf.TensorSpec([2, None, 3])], autograph=False)
+    def run(x: Any) -> Any:
+        y, (h, c) = model(x)
+        shapes.extend(each.shape.as_list() for each in (y, h, c))
+        return y
+
+    assert run(tf.zeros([2, 5, 3])).shape == (2, 5, 4)
+    assert shapes[:3] == [[2, None, 4], [1, 2, 4], [1, 2, 4]]
+
+
+# -- what it refuses
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16", "mixed_bfloat16"])
+def test_other_precisions_are_refused(dtype: str) -> None:
+    with pytest.raises(UnsupportedError, match="float32 only"):
+        build(LSTMSpec(3, 4, dtype=dtype))
+
+
+@pytest.mark.parametrize("traced", [True, False])
+def test_a_second_gradient_is_refused_in_words(traced: bool) -> None:
+    model = build(LSTMSpec(3, 4))
+
+    def second(x: Any) -> Any:
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                y, _ = model(x)
+            first = inner.gradient(y, x)
+        return outer.gradient(first, x)
+
+    run = tf.function(second, autograph=False) if traced else second
+    with pytest.raises(UnsupportedError, match=r"use while_loop\+hoisted"):
+        run(tf.ones([4, 2, 3]))
+
+
+def test_a_graph_for_xla_is_refused_in_words() -> None:
+    model = build(LSTMSpec(3, 4))
+    run = tf.function(lambda x: model(x)[0], jit_compile=True, autograph=False)
+    with pytest.raises(UnsupportedError, match="leave jit_compile=True out"):
+        run(tf.ones([4, 2, 3]))
+
+
+def test_arrays_that_do_not_fit_are_refused_by_the_op() -> None:
+    ops = get_ops()
+    x, h, c = tensors(LSTMSpec(3, 4), 2, 5)
+    kernel, recurrent, bias = tf.zeros([3, 16]), tf.zeros([4, 16]), tf.zeros([16])
+    good: dict[str, Any] = {"x": x, "h": h, "c": c, "bias": bias, "padding": []}
+    good |= {"kernel": kernel, "recurrent_kernel": recurrent}
+    ops.lstm_impl_fused_lstm(**good)
+    wrong: dict[str, tuple[Any, str]] = {
+        "kernel": (tf.zeros([4, 16]), "kernel has shape"),
+        "bias": (tf.zeros([15]), "bias has shape"),
+        "c": (tf.zeros([1, 3, 4]), "c has shape"),
+        "padding": (tf.zeros([3], tf.int32), "padding has shape"),
+        "row": (1, "h has shape"),
+    }
+    for name, (value, words) in wrong.items():
+        with pytest.raises(tf.errors.InvalidArgumentError, match=words):
+            ops.lstm_impl_fused_lstm(**(good | {name: value}))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="longer than 2147483647"):
+        ops.lstm_impl_fused_lstm(
+            **(good | {"x": tf.zeros([2**31, 0, 3]), "h": h[:, :0], "c": c[:, :0]})
+        )
+    *_, gates, cells, hidden = made = ops.lstm_impl_fused_lstm(**good)  # nothing is kept
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not what this layer kept"):
+        ops.lstm_impl_fused_lstm_grad(
+            x, h, c, recurrent, [], made[0], gates, cells, hidden, made[0], h, c
+        )
+
+
+# -- files
+
+
+SAVED = """
+import sys
+import tensorflow as tf
+if sys.argv[2] == "loaded":
+    from lstm_impl.backends.fused_cpu import ops
+    ops()
+print(tf.saved_model.load(sys.argv[1]).run(tf.ones([4, 2, 3])).numpy().sum())
+"""
+
+
+@pytest.mark.slow
+def test_a_saved_model_runs_where_the_ops_are_loaded_and_names_them_where_not(
+    tmp_path: Path,
+) -> None:
+    model = build(LSTMSpec(3, 4))
+    module = tf.Module()
+    module.model_variables = model.variables
+    module.run = tf.function(
+        lambda x: model(x)[0], input_signature=[tf.TensorSpec([None, 2, 3])], autograph=False
+    )
+    tf.saved_model.save(module, str(tmp_path / "saved"))
+
+    def load(how: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", textwrap.dedent(SAVED), str(tmp_path / "saved"), how]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+    loaded = load("loaded")
+    assert loaded.returncode == 0, loaded.stderr
+    expected = module.run(tf.ones([4, 2, 3])).numpy().sum()
+    assert float(loaded.stdout) == pytest.approx(float(expected), rel=1e-6)
+    alone = load("alone")
+    assert alone.returncode != 0
+    assert "LstmImplFusedLstm" in alone.stderr
