@@ -77,10 +77,10 @@ class FusedModel(TensorFlowModel):
         return Network(self.spec, self.batch_major)
 
     def _infer(self, call: Call) -> Outputs:
-        return self._network.forward(call, self._parameters(), keep=False)[0]
+        return self._network.forward(call, self._parameters, keep=False)[0]
 
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
-        parameters = self._parameters()
+        parameters = self._parameters
         outputs, kept = self._network.forward(call, parameters, keep=True)
         inputs, weights = self._network.backward(
             call,
@@ -96,8 +96,10 @@ class FusedModel(TensorFlowModel):
         if request.optimizer is not None:
             super()._trace_ahead(request)
 
+    @functools.cached_property
     def _parameters(self) -> Tensors:
-        return [variable.value() for variable in self.variables]
+        """The variables' handles: outside a graph the ops read them by themselves."""
+        return [variable.handle for variable in self.variables]
 
 
 class Kept(NamedTuple):
@@ -125,8 +127,9 @@ class FusedLayer:
     read from the last to the first; outputs stand at the step they belong to. batch_major: of
     input and output.
 
-    parameters are kernel ``[in, 4H]``, recurrent kernel ``[H, 4H]`` and bias ``[4H]``; padding is
-    int32 lengths ``[B]``, a bool mask ``[T, B]`` that is False where a step is left out, or None.
+    parameters are kernel ``[in, 4H]``, recurrent kernel ``[H, 4H]`` and bias ``[4H]``, or outside a
+    graph the handles of their variables; padding is integer lengths ``[B]``, a bool mask ``[T, B]``
+    that is False where a step is left out, or None.
     """
 
     def __init__(self, row: int = 0, reverse: bool = False, batch_major: bool = False) -> None:

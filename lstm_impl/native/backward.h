@@ -47,8 +47,8 @@ class BackwardPass {
                           const Index first = share(layer_.batch, part, workers);
                           const Index last = share(layer_.batch, part + 1, workers);
                           for (Index s = 0; s < steps; ++s) {
-                            for (Index group = 0; group < groups_; ++group) {
-                              advance(s, first, last, group);
+                            for (Index k = 0; k < groups_; ++k) {
+                              advance(s, first, last, there_and_back(s, k, 0, groups_));
                             }
                           }
                         }});

@@ -98,7 +98,8 @@ class ForwardPass {
   }
 
   void advance(Index s, Index first_row, Index last_row, Index first_block, Index last_block) {
-    for (Index block = first_block; block < last_block; ++block) {
+    for (Index k = first_block; k < last_block; ++k) {
+      const Index block = there_and_back(s, k, first_block, last_block);
       if (steps_ahead_ > 1 && s % steps_ahead_ == 0) look_ahead(s, block);
       for_each_tile(first_row, last_row, [&](auto rows, Index row) {
         step<decltype(rows)::value>(s, row, block);

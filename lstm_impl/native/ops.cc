@@ -10,6 +10,8 @@
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
+#include "tensorflow/core/framework/resource_mgr.h"
+#include "tensorflow/core/framework/resource_var.h"
 #include "tensorflow/core/framework/shape_inference.h"
 #include "tensorflow/core/lib/core/threadpool.h"
 
@@ -32,15 +34,17 @@ namespace errors = tensorflow::errors;
 // ---- shapes, as far as they are known when a graph is made
 
 absl::Status forward_shapes(InferenceContext* c) {
-  ShapeHandle x, h, recurrent;
+  ShapeHandle x, h;
   TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 3, &x));
   TF_RETURN_IF_ERROR(c->WithRank(c->input(1), 3, &h));
-  TF_RETURN_IF_ERROR(c->WithRank(c->input(4), 2, &recurrent));
   bool batch_major;
   TF_RETURN_IF_ERROR(c->GetAttr("batch_major", &batch_major));
-  DimensionHandle batch, units;
+  DimensionHandle batch, units = c->Dim(h, 2);
   TF_RETURN_IF_ERROR(c->Merge(c->Dim(x, batch_major ? 0 : 1), c->Dim(h, 1), &batch));
-  TF_RETURN_IF_ERROR(c->Merge(c->Dim(recurrent, 0), c->Dim(h, 2), &units));
+  ShapeHandle recurrent = c->input(4);  // of a variable's handle, a scalar
+  if (c->RankKnown(recurrent) && c->Rank(recurrent) == 2) {
+    TF_RETURN_IF_ERROR(c->Merge(units, c->Dim(recurrent, 0), &units));
+  }
   const DimensionHandle time = c->Dim(x, batch_major ? 1 : 0);
   c->set_output(0, batch_major ? c->MakeShape({batch, time, units})
                                : c->MakeShape({time, batch, units}));
@@ -52,20 +56,21 @@ absl::Status forward_shapes(InferenceContext* c) {
 }
 
 absl::Status backward_shapes(InferenceContext* c) {
-  ShapeHandle x, h, recurrent;
+  ShapeHandle x, h;
   TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 3, &x));
   TF_RETURN_IF_ERROR(c->WithRank(c->input(1), 3, &h));
-  TF_RETURN_IF_ERROR(c->WithRank(c->input(3), 2, &recurrent));
   bool state;
   TF_RETURN_IF_ERROR(c->GetAttr("state", &state));
   const ShapeHandle of_state =
       c->MakeShape({c->MakeDim(state ? 1 : 0), c->Dim(h, 1), c->Dim(h, 2)});
-  const DimensionHandle gates = c->Dim(recurrent, 1);
+  const DimensionHandle units = c->Dim(h, 2);
+  DimensionHandle gates;
+  TF_RETURN_IF_ERROR(c->Multiply(units, 4, &gates));
   c->set_output(0, c->Vector(c->UnknownDim()));
   c->set_output(1, of_state);
   c->set_output(2, of_state);
   c->set_output(3, c->MakeShape({c->Dim(x, 2), gates}));
-  c->set_output(4, recurrent);
+  c->set_output(4, c->MakeShape({units, gates}));
   c->set_output(5, c->Vector(gates));
   return absl::OkStatus();
 }
@@ -80,9 +85,9 @@ REGISTER_OP("LstmImplFusedLstm")
     .Input("x: float")
     .Input("h: float")
     .Input("c: float")
-    .Input("kernel: float")
-    .Input("recurrent_kernel: float")
-    .Input("bias: float")
+    .Input("kernel: W")
+    .Input("recurrent_kernel: W")
+    .Input("bias: W")
     .Input("padding: P")
     .Output("y: float")
     .Output("h_last: float")
@@ -91,6 +96,7 @@ REGISTER_OP("LstmImplFusedLstm")
     .Output("cells: float")
     .Output("hidden: float")
     .Attr("P: {int32, bool} = DT_INT32")
+    .Attr("W: {float, resource} = DT_FLOAT")
     .Attr("row: int = 0")
     .Attr("reverse: bool = false")
     .Attr("batch_major: bool = false")
@@ -102,7 +108,8 @@ One direction of one LSTM layer over a whole sequence, on a CPU.
 x: [time, batch, inputs], or [batch, time, inputs] if batch_major.
 h, c: initial states [rows, batch, units], of which `row` is this layer's.
 kernel, recurrent_kernel, bias: [inputs, 4 * units], [units, 4 * units] and [4 * units], gates
-  i, f, g, o.
+  i, f, g, o. Outside a graph they may be the handles of variables, which saves reading each by
+  an op; in a graph nothing orders this op and the variables' updates.
 padding: int32 lengths [batch], bool [time, batch] that is false where a step is to be left out, or
   an empty vector.
 y: [time, batch, units], or batch-major as x.
@@ -114,7 +121,7 @@ REGISTER_OP("LstmImplFusedLstmGrad")
     .Input("x: float")
     .Input("h: float")
     .Input("c: float")
-    .Input("recurrent_kernel: float")
+    .Input("recurrent_kernel: W")
     .Input("padding: P")
     .Input("y: float")
     .Input("gates: float")
@@ -130,6 +137,7 @@ REGISTER_OP("LstmImplFusedLstmGrad")
     .Output("drecurrent_kernel: float")
     .Output("dbias: float")
     .Attr("P: {int32, bool} = DT_INT32")
+    .Attr("W: {float, resource} = DT_FLOAT")
     .Attr("row: int = 0")
     .Attr("reverse: bool = false")
     .Attr("batch_major: bool = false")
@@ -147,9 +155,10 @@ dh, dc: [1, batch, units], or [0, batch, units] unless `state`.
 
 REGISTER_OP("LstmImplFusedLstmInputGrad")
     .Input("x: float")
-    .Input("kernel: float")
+    .Input("kernel: W")
     .Input("dz: float")
     .Output("dx: float")
+    .Attr("W: {float, resource} = DT_FLOAT")
     .Attr("batch_major: bool = false")
     .SetShapeFn(input_gradient_shapes)
     .Doc(R"doc(
@@ -231,6 +240,24 @@ class Mask {
   std::vector<unsigned char> made_;
 };
 
+// A weight that is given as it is, or as the handle of its variable.
+absl::Status read_weight(OpKernelContext* context, int index, Tensor* weight) {
+  const Tensor& input = context->input(index);
+  if (input.dtype() != tensorflow::DT_RESOURCE) {
+    *weight = input;
+    return absl::OkStatus();
+  }
+  tensorflow::core::RefCountPtr<tensorflow::Var> variable;
+  TF_RETURN_IF_ERROR(tensorflow::LookupResource(
+      context, tensorflow::HandleFromInput(context, index), &variable));
+  tensorflow::tf_shared_lock lock(*variable->mu());
+  // Shares the variable's memory, which an update then leaves as it is, writing elsewhere.
+  *weight = *variable->tensor();
+  if (weight->dtype() == DT_FLOAT) return absl::OkStatus();
+  return errors::InvalidArgument("a weight's variable holds ",
+                                 tensorflow::DataTypeString(weight->dtype()), "; expected float");
+}
+
 Pool pool_of(OpKernelContext* context) {
   const auto* threads = context->device()->tensorflow_cpu_worker_threads();
   tensorflow::thread::ThreadPool* workers = threads->workers;
@@ -261,8 +288,10 @@ class FusedLSTM : public OpKernel {
 
   void Compute(OpKernelContext* context) override {
     const Tensor &x = context->input(0), &h = context->input(1), &c = context->input(2);
-    const Tensor &kernel = context->input(3), &recurrent = context->input(4);
-    const Tensor& bias = context->input(5);
+    Tensor kernel, recurrent, bias;
+    OP_REQUIRES_OK(context, read_weight(context, 3, &kernel));
+    OP_REQUIRES_OK(context, read_weight(context, 4, &recurrent));
+    OP_REQUIRES_OK(context, read_weight(context, 5, &bias));
     OP_REQUIRES(context, recurrent.dims() == 2,
                 errors::InvalidArgument("recurrent_kernel has shape ",
                                         recurrent.shape().DebugString(),
@@ -325,7 +354,8 @@ class FusedLSTMGradient : public OpKernel {
 
   void Compute(OpKernelContext* context) override {
     const Tensor &x = context->input(0), &h = context->input(1), &c = context->input(2);
-    const Tensor& recurrent = context->input(3);
+    Tensor recurrent;
+    OP_REQUIRES_OK(context, read_weight(context, 3, &recurrent));
     const Tensor &y = context->input(5), &gates = context->input(6), &cells = context->input(7);
     const Tensor& hidden = context->input(8);
     const Tensor &dy = context->input(9), &dh = context->input(10), &dc = context->input(11);
@@ -402,7 +432,9 @@ class FusedLSTMInputGradient : public OpKernel {
   }
 
   void Compute(OpKernelContext* context) override {
-    const Tensor &x = context->input(0), &kernel = context->input(1), &dz = context->input(2);
+    const Tensor &x = context->input(0), &dz = context->input(2);
+    Tensor kernel;
+    OP_REQUIRES_OK(context, read_weight(context, 1, &kernel));
     OP_REQUIRES(context, kernel.dims() == 2 && kernel.dim_size(1) % 4 == 0,
                 errors::InvalidArgument("kernel has shape ", kernel.shape().DebugString(),
                                         "; expected [inputs, 4 * units]"));

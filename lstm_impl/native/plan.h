@@ -68,6 +68,12 @@ inline Plan recurrence_plan(const Layer& layer, Index features, const Pool& pool
   return {static_cast<int>(most), false};
 }
 
+// The k-th of [first, last), every other step from the end: what the step before read last, and the
+// cache still holds, is then read first.
+inline Index there_and_back(Index step, Index k, Index first, Index last) {
+  return step % 2 == 0 ? k : first + last - 1 - k;
+}
+
 // The first of `count` things that segment `segment` of `segments` has.
 inline Index share(Index count, int segment, int segments) {
   return static_cast<Index>(segment) * count / segments;

@@ -41,6 +41,9 @@ struct Tile {
   }
 };
 
+// Sums from which on adding to one of them has finished before it is added to again.
+constexpr int kManySums = 8;
+
 // sums += left * panel, of one row of the panel, which is Width registers.
 template <int Rows, int Width>
 LSTM_IMPL_INLINE void add_outer(Tile<Rows, Width>& sums, const float* left, Index across,
@@ -63,7 +66,7 @@ LSTM_IMPL_INLINE void add_product(Tile<Rows, Width>& sums, const float* left, In
   constexpr Index kRow = Width * kLanes;
   // A sum can be added to once in 4 cycles: with too few of them the additions would wait, so that
   // every other row, or three of four, go to sums of their own.
-  constexpr int kChains = Rows * Width >= 8 ? 1 : Rows * Width >= 4 ? 2 : 4;
+  constexpr int kChains = Rows * Width >= kManySums ? 1 : Rows * Width >= 4 ? 2 : 4;
   Index k = 0;
   if constexpr (kChains > 1) {
     Tile<Rows, Width> more[kChains - 1];

@@ -299,7 +299,8 @@ import tensorflow as tf
 if sys.argv[2] == "loaded":
     from lstm_impl.backends.fused_cpu import ops
     ops()
-print(tf.saved_model.load(sys.argv[1]).run(tf.ones([4, 2, 3])).numpy().sum())
+module = tf.saved_model.load(sys.argv[1])
+print(module.run(tf.ones([4, 2, 3])).numpy().sum())
 """
 
 
