@@ -89,6 +89,7 @@ class FusedModel(TensorFlowModel):
             upstream,
             of_input=gradients != "weights",
             of_state=gradients == "all",
+            last=True,
         )
         return RawGradients.of(outputs, differentiated(gradients, *inputs), weights)
 
@@ -173,9 +174,10 @@ class FusedLayer:
         upstream: Upstream,
         of_input: bool = True,
         of_state: bool = True,
+        last: bool = False,
     ) -> tuple[InputGradients, list[Tensor]]:
         """Gradients of x, h and c (``[1, B, H]``) and of the parameters; upstream's states have
-        rows as h and c do.
+        rows as h and c do. last: what was kept is not needed again, and may be written over.
         """
         kernel, recurrent_kernel, _ = parameters
         dz, dh, dc, *weights = self._ops.lstm_impl_fused_lstm_grad(
@@ -190,6 +192,7 @@ class FusedLayer:
             reverse=self._reverse,
             batch_major=self._batch_major,
             state=of_state,
+            overwrite=last,
         )
         dx = None
         if of_input:
@@ -236,8 +239,12 @@ class Network:
         upstream: Upstream,
         of_input: bool = True,
         of_state: bool = True,
+        last: bool = False,
     ) -> tuple[InputGradients, list[Tensor]]:
-        """Gradients of x, h and c, where they are asked for, and of the parameters."""
+        """Gradients of x, h and c, where they are asked for, and of the parameters.
+
+        last: what was kept is not needed again.
+        """
         import tensorflow as tf
 
         dy = upstream.dy
@@ -257,6 +264,7 @@ class Network:
                     upstream._replace(dy=part),
                     of_input=of_input or number > 0,
                     of_state=of_state,
+                    last=last,
                 )
                 of_layer += gradients
                 of_inputs.append(inputs)

@@ -142,6 +142,7 @@ REGISTER_OP("LstmImplFusedLstmGrad")
     .Attr("reverse: bool = false")
     .Attr("batch_major: bool = false")
     .Attr("state: bool = true")
+    .Attr("overwrite: bool = false")
     .SetShapeFn(backward_shapes)
     .Doc(R"doc(
 Gradients of LstmImplFusedLstm, but for the input's, which LstmImplFusedLstmInputGrad makes.
@@ -149,6 +150,7 @@ Gradients of LstmImplFusedLstm, but for the input's, which LstmImplFusedLstmInpu
 x, h, c, recurrent_kernel, padding: as there.
 y, gates, cells, hidden: what it returned.
 dy: as y; dh_last, dc_last: [rows, batch, units], of which `row` is this layer's.
+overwrite: write dz over gates, whoever else may still read them.
 dz: for the input's gradient.
 dh, dc: [1, batch, units], or [0, batch, units] unless `state`.
 )doc");
@@ -350,6 +352,7 @@ class FusedLSTMGradient : public OpKernel {
     OP_REQUIRES_OK(context, context->GetAttr("reverse", &reverse_));
     OP_REQUIRES_OK(context, context->GetAttr("batch_major", &batch_major_));
     OP_REQUIRES_OK(context, context->GetAttr("state", &state_));
+    OP_REQUIRES_OK(context, context->GetAttr("overwrite", &overwrite_));
   }
 
   void Compute(OpKernelContext* context) override {
@@ -388,9 +391,13 @@ class FusedLSTMGradient : public OpKernel {
 
     const TensorShape of_state({state_ ? 1 : 0, layer.batch, units});
     Tensor *dz, *dh0, *dc0, *dkernel, *drecurrent, *dbias;
-    // In place where nobody else will read the gates.
-    OP_REQUIRES_OK(context,
-                   context->forward_input_or_allocate_output({6}, 0, gates.shape(), &dz));
+    if (overwrite_) {
+      context->set_output(0, gates);
+      dz = context->mutable_output(0);
+    } else {  // in place all the same, where nobody else will read the gates
+      OP_REQUIRES_OK(context,
+                     context->forward_input_or_allocate_output({6}, 0, gates.shape(), &dz));
+    }
     OP_REQUIRES_OK(context, context->allocate_output(1, of_state, &dh0));
     OP_REQUIRES_OK(context, context->allocate_output(2, of_state, &dc0));
     OP_REQUIRES_OK(context, context->allocate_output(
@@ -422,7 +429,7 @@ class FusedLSTMGradient : public OpKernel {
 
  private:
   int row_;
-  bool reverse_, batch_major_, state_;
+  bool reverse_, batch_major_, state_, overwrite_;
 };
 
 class FusedLSTMInputGradient : public OpKernel {

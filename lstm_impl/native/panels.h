@@ -4,6 +4,7 @@
 #define LSTM_IMPL_NATIVE_PANELS_H_
 
 #include <algorithm>
+#include <utility>
 
 #include "vector.h"
 
@@ -24,6 +25,34 @@ inline void pack_gates(const float* kernel, Index rows, Index units, Index first
   }
 }
 
+// The transpose of a square of kLanes rows, in registers, by halves: the quarters off the diagonal
+// change places, and so on in each quarter.
+template <Index Half, Index... Lane>
+LSTM_IMPL_INLINE void exchange(Vector& upper, Vector& lower,
+                               std::integer_sequence<Index, Lane...>) {
+  const Vector a = upper, b = lower;
+#if defined(__clang__)
+  upper = __builtin_shufflevector(a, b, ((Lane & Half) != 0 ? kLanes + Lane - Half : Lane)...);
+  lower = __builtin_shufflevector(a, b, ((Lane & Half) != 0 ? kLanes + Lane : Lane + Half)...);
+#else
+  upper = __builtin_shuffle(a, b, Bits{((Lane & Half) != 0 ? kLanes + Lane - Half : Lane)...});
+  lower = __builtin_shuffle(a, b, Bits{((Lane & Half) != 0 ? kLanes + Lane : Lane + Half)...});
+#endif
+}
+
+template <Index Half>
+LSTM_IMPL_INLINE void transpose(Vector (&rows)[kLanes]) {
+  if constexpr (Half > 0) {
+#pragma GCC unroll 16
+    for (Index r = 0; r < kLanes; ++r) {
+      if ((r & Half) == 0) {
+        exchange<Half>(rows[r], rows[r + Half], std::make_integer_sequence<Index, kLanes>{});
+      }
+    }
+    transpose<Half / 2>(rows);
+  }
+}
+
 // The transpose of `width` blocks of rows of a kernel [rows, 4 * units], from the row `first_row`,
 // into one panel [block of units][gate][lane][width][lane of the row]: the right operand of dz
 // times the kernel's transpose, dz lying as gates do.
@@ -34,15 +63,17 @@ inline void pack_transposed(const float* kernel, Index rows, Index units, Index 
     for (Index gate = 0; gate < kGates; ++gate) {
       float* to = panel + (block * kGates + gate) * kLanes * width * kLanes;
       for (Index v = 0; v < width; ++v) {
-        const Index row = first_row + v * kLanes;
-        const Index here = std::max<Index>(0, std::min(kLanes, rows - row));
+        const Index row = first_row + v * kLanes, here = std::min(kLanes, rows - row);
         const float* from = kernel + (row * kGates + gate) * units + unit;
+        Vector square[kLanes];
+#pragma GCC unroll 16
+        for (Index r = 0; r < kLanes; ++r) {
+          square[r] = r < here ? load_part(from + r * kGates * units, count) : Vector{};
+        }
+        transpose<kLanes / 2>(square);
+#pragma GCC unroll 16
         for (Index lane = 0; lane < kLanes; ++lane) {
-          float* line = to + (lane * width + v) * kLanes;
-          for (Index r = 0; r < kLanes; ++r) {
-            const bool inside = lane < count && r < here;
-            line[r] = inside ? from[r * kGates * units + lane] : 0.0f;
-          }
+          store(to + (lane * width + v) * kLanes, square[lane]);
         }
       }
     }
