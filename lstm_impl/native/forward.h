@@ -162,19 +162,19 @@ class ForwardPass {
                 recurrent_.get() + block * layer_.units * kPanel);
     alignas(64) float sums[kTile * kPanel];
     z.spill(sums, kPanel);
+    // In two goes: a row's tanh(c) waits long for its gates, and a processor looks ahead by some
+    // hundred instructions, so that other rows' gates would wait too.
+    for (int r = 0; r < kTile; ++r) finish_cell(sums + r * kPanel, s, t, row + r, block);
     for (int r = 0; r < kTile; ++r) {
-      finish_row(sums + r * kPanel, s, t, row + r, block, before.at(0, row + r));
+      finish_output(sums + r * kPanel, s, t, row + r, block, before.at(0, row + r));
     }
   }
 
-  LSTM_IMPL_INLINE void finish_row(const float* z, Index s, Index t, Index row, Index block,
-                                   const float* h_before) {
-    const Index unit = block * kLanes, count = layer_.units - unit;
+  // The gates of z, of which o replaces its sum there, and the new cell state.
+  LSTM_IMPL_INLINE void finish_cell(float* z, Index s, Index t, Index row, Index block) {
     const Vector i = sigmoid(load(z)), f = sigmoid(load(z + kLanes));
     const Vector g = tanh(load(z + 2 * kLanes)), o = sigmoid(load(z + 3 * kLanes));
-    const Vector c_before = load(cells(s - 1, block) + row * kLanes);
-    Vector c = f * c_before + i * g;
-    Vector h = o * tanh(c);
+    store(z + 3 * kLanes, o);
     if (call_.gates != nullptr) {
       float* gates =
           call_.gates + ((block * layer_.timesteps + t) * layer_.batch + row) * kPanel;
@@ -183,16 +183,25 @@ class ForwardPass {
       store(gates + 2 * kLanes, g);
       store(gates + 3 * kLanes, o);
     }
+    const Vector before = load(cells(s - 1, block) + row * kLanes);
+    const Vector c = valid(t, row) ? f * before + i * g : before;
+    store(cells(s, block) + row * kLanes, c);
+  }
+
+  LSTM_IMPL_INLINE void finish_output(const float* z, Index s, Index t, Index row, Index block,
+                                      const float* h_before) {
+    const Index unit = block * kLanes, count = layer_.units - unit;
+    const Vector o = load(z + 3 * kLanes);
+    Vector h = o * tanh(load(cells(s, block) + row * kLanes));
     if (call_.mask != nullptr) {
-      const bool valid = call_.mask[t * layer_.batch + row] != 0;
-      store_part(y_.at(t, row) + unit, valid ? h : Vector{}, count);
-      if (!valid) {
-        h = load_part(h_before + unit, count);
-        c = c_before;
-      }
+      store_part(y_.at(t, row) + unit, valid(t, row) ? h : Vector{}, count);
+      if (!valid(t, row)) h = load_part(h_before + unit, count);
     }
     store_part(hidden(s).at(0, row) + unit, h, count);
-    store(cells(s, block) + row * kLanes, c);
+  }
+
+  bool valid(Index t, Index row) const {
+    return call_.mask == nullptr || call_.mask[t * layer_.batch + row] != 0;
   }
 
   void finish() {
