@@ -86,7 +86,9 @@ class BackwardPass {
   // Backward, step 0 is the last of the forward pass; the one after its first is the initial state.
   void advance(Index s, Index first_row, Index last_row, Index group) {
     with_constant<kGates>(static_cast<int>(width_of(group)), [&](auto width) {
-      for_each_tile(first_row, last_row, [&](auto rows, Index row) {
+      // Three registers have no halves.
+      constexpr int kMost = decltype(width)::value == 3 ? kRows : kTallRows;
+      for_each_tile<kMost>(first_row, last_row, [&](auto rows, Index row) {
         step<decltype(rows)::value, decltype(width)::value>(s, row, group);
       });
     });
@@ -108,27 +110,33 @@ class BackwardPass {
   template <int kTile, int kWidth>
   void step(Index s, Index row, Index group) {
     const Index first_block = group * width_;
-    Tile<kTile, kWidth> dh;
     // What flows into h: at the last step from outside; where a mask kept the state, past the step.
     const bool carried = s == 0 || call_.mask != nullptr;
-    dh.clear();
-    if (carried) {
-#pragma GCC unroll 8
-      for (int r = 0; r < kTile; ++r) {
-#pragma GCC unroll 8
-        for (int v = 0; v < kWidth; ++v) dh.at[r][v] = load(dh_at(first_block + v, row + r));
-      }
-    }
-    if (s > 0) {
-      const Index after = time(s - 1);
-      const float* right = panel(group);
-      for (Index block = 0; block < blocks_; ++block) {
-        add_product(dh, call_.dz + place(block, after, row) * kPanel, kPanel, 1, kPanel,
-                    right + block * kPanel * kWidth * kLanes);
-      }
-    }
     alignas(64) float sums[kTile * kWidth * kLanes];
-    dh.spill(sums, kWidth * kLanes);
+    constexpr int kPart = part_of(kTile, kWidth);
+    static_assert(kWidth % kPart == 0);
+    for (int part = 0; part < kWidth; part += kPart) {
+      Tile<kTile, kPart> dh;
+      dh.clear();
+      if (carried) {
+#pragma GCC unroll 8
+        for (int r = 0; r < kTile; ++r) {
+#pragma GCC unroll 8
+          for (int v = 0; v < kPart; ++v) {
+            dh.at[r][v] = load(dh_at(first_block + part + v, row + r));
+          }
+        }
+      }
+      if (s > 0) {
+        const Index after = time(s - 1);
+        const float* right = panel(group) + part * kLanes;
+        for (Index block = 0; block < blocks_; ++block) {
+          add_product<kWidth>(dh, call_.dz + place(block, after, row) * kPanel, kPanel, 1, kPanel,
+                              right + block * kPanel * kWidth * kLanes);
+        }
+      }
+      dh.spill(sums + part * kLanes, kWidth * kLanes);
+    }
     for (int r = 0; r < kTile; ++r) {
       for (int v = 0; v < kWidth; ++v) {
         const Vector sum = load(sums + (r * kWidth + v) * kLanes);

@@ -101,7 +101,7 @@ class ForwardPass {
     for (Index k = first_block; k < last_block; ++k) {
       const Index block = there_and_back(s, k, first_block, last_block);
       if (steps_ahead_ > 1 && s % steps_ahead_ == 0) look_ahead(s, block);
-      for_each_tile(first_row, last_row, [&](auto rows, Index row) {
+      for_each_tile<kTallRows>(first_row, last_row, [&](auto rows, Index row) {
         step<decltype(rows)::value>(s, row, block);
       });
     }
@@ -128,40 +128,42 @@ class ForwardPass {
   // Bias and input product of `rows` rows that lie `across` floats apart.
   void project(const float* x, Index across, Index rows, Index block, float* to, Index to_across) {
     const float* kernel = kernel_.get() + block * layer_.inputs * kPanel;
-    for_each_tile(0, rows, [&](auto constant, Index row) {
+    for_each_tile<kRows>(0, rows, [&](auto constant, Index row) {
       constexpr int kTile = decltype(constant)::value;
       Tile<kTile, kGates> z;
-      start<kTile>(z, block);
-      add_product(z, x + row * across, across, 1, layer_.inputs, kernel);
+      z.fill(bias_.get() + block * kPanel, 0);
+      add_product<kGates>(z, x + row * across, across, 1, layer_.inputs, kernel);
       z.spill(to + row * to_across, to_across);
     });
   }
 
-  template <int kTile>
-  LSTM_IMPL_INLINE void start(Tile<kTile, kGates>& z, Index block) const {
-    z.fill(bias_.get() + block * kPanel, 0);
+  // What has been computed ahead for a step.
+  const float* ahead(Index s, Index t, Index row, Index block) const {
+    const Index from = s - s % steps_ahead_;
+    const Index place = t - first_ahead(from, count_ahead(from));
+    return ahead_->get() + ((block * steps_ahead_ + place) * layer_.batch + row) * kPanel;
   }
 
   template <int kTile>
   void step(Index s, Index row, Index block) {
     const Index t = time_of(layer_, s);
     const Rows<float> before = hidden(s - 1);
-    Tile<kTile, kGates> z;
-    if (steps_ahead_ > 1) {
-      const Index from = s - s % steps_ahead_;
-      const Index place = t - first_ahead(from, count_ahead(from));
-      const float* ahead =
-          ahead_->get() + ((block * steps_ahead_ + place) * layer_.batch + row) * kPanel;
-      z.fill(ahead, kPanel);
-    } else {
-      start<kTile>(z, block);
-      add_product(z, x_.at(t, row), x_.batch, 1, layer_.inputs,
-                  kernel_.get() + block * layer_.inputs * kPanel);
-    }
-    add_product(z, before.at(0, row), before.batch, 1, layer_.units,
-                recurrent_.get() + block * layer_.units * kPanel);
     alignas(64) float sums[kTile * kPanel];
-    z.spill(sums, kPanel);
+    constexpr int kPart = part_of(kTile, kGates);
+    for (Index gate = 0; gate < kGates; gate += kPart) {
+      const Index offset = gate * kLanes;
+      Tile<kTile, kPart> z;
+      if (steps_ahead_ > 1) {
+        z.fill(ahead(s, t, row, block) + offset, kPanel);
+      } else {
+        z.fill(bias_.get() + block * kPanel + offset, 0);
+        add_product<kGates>(z, x_.at(t, row), x_.batch, 1, layer_.inputs,
+                            kernel_.get() + block * layer_.inputs * kPanel + offset);
+      }
+      add_product<kGates>(z, before.at(0, row), before.batch, 1, layer_.units,
+                          recurrent_.get() + block * layer_.units * kPanel + offset);
+      z.spill(sums + offset, kPanel);
+    }
     // In two goes: a row's tanh(c) waits long for its gates, and a processor looks ahead by some
     // hundred instructions, so that other rows' gates would wait too.
     for (int r = 0; r < kTile; ++r) finish_cell(sums + r * kPanel, s, t, row + r, block);

@@ -117,7 +117,7 @@ class WeightGradients {
       for (Index tile = first_tile; tile < last_tile; ++tile) {
         Tile<kRows, kGates> sums;
         sums.clear();
-        add_product(sums, left(place) + tile * depth * kRows, 1, kRows, depth, dz);
+        add_product<kGates>(sums, left(place) + tile * depth * kRows, 1, kRows, depth, dz);
         alignas(64) float spilled[kRows * kPanel];
         sums.spill(spilled, kPanel);
         for (int r = 0; r < kRows && tile * kRows + r < columns_; ++r) {
@@ -185,7 +185,7 @@ class InputGradients {
       const Index end = std::min(blocks_, block + kBlocks);
       for (Index group = 0; group < groups_; ++group) {
         with_constant<kGates>(static_cast<int>(width_of(group)), [&](auto width) {
-          for_each_tile(first_row, last_row, [&](auto rows, Index row) {
+          for_each_tile<kRows>(first_row, last_row, [&](auto rows, Index row) {
             tile<decltype(rows)::value, decltype(width)::value>(row, group, block, end);
           });
         });
@@ -203,7 +203,7 @@ class InputGradients {
     Tile<kTile, kWidth> sums;
     sums.clear();
     for (Index block = first_block; block < last_block; ++block) {
-      add_product(sums, call_.dz + (block * rows_ + row) * kPanel, kPanel, 1, kPanel,
+      add_product<kWidth>(sums, call_.dz + (block * rows_ + row) * kPanel, kPanel, 1, kPanel,
                   panel(group) + block * kPanel * kWidth * kLanes);
     }
     alignas(64) float spilled[kTile * kWidth * kLanes];

@@ -59,11 +59,12 @@ LSTM_IMPL_INLINE void add_outer(Tile<Rows, Width>& sums, const float* left, Inde
   }
 }
 
-// sums[r] += sum over k < depth of left[r * across + k * along] * panel row k.
-template <int Rows, int Width>
+// sums[r] += sum over k < depth of left[r * across + k * along] * panel row k, the panel being
+// PanelWidth registers wide, of which the first Width are read.
+template <int PanelWidth, int Rows, int Width>
 LSTM_IMPL_INLINE void add_product(Tile<Rows, Width>& sums, const float* left, Index across,
                                   Index along, Index depth, const float* panel) {
-  constexpr Index kRow = Width * kLanes;
+  constexpr Index kRow = PanelWidth * kLanes;
   // A sum can be added to once in 4 cycles: with too few of them the additions would wait, so that
   // every other row, or three of four, go to sums of their own.
   constexpr int kChains = Rows * Width >= kManySums ? 1 : Rows * Width >= 4 ? 2 : 4;
@@ -103,16 +104,24 @@ LSTM_IMPL_INLINE void with_constant(int n, const Work& work) {
   }
 }
 
-// Cuts rows [first, last) into tiles of at most kRows that differ by one row at most, and calls
+// Rows of the tallest tile, which is two registers wide: eight rows are then one tile, for which a
+// panel is read once, and not two of four.
+constexpr int kTallRows = kRows == 6 ? 8 : kRows;
+
+// Registers of a panel's `width` that a tile of so many rows takes at once.
+constexpr int part_of(int rows, int width) { return rows > kRows && width > 2 ? 2 : width; }
+
+// Cuts rows [first, last) into tiles of at most Most that differ by one row at most, and calls
 // work(std::integral_constant<int, rows>, first row of the tile) for each.
-template <class Work>
+template <int Most, class Work>
 LSTM_IMPL_INLINE void for_each_tile(Index first, Index last, const Work& work) {
   if (first >= last) return;
-  const Index rows = last - first, tiles = blocks_of(rows, kRows);
+  const Index rows = last - first;
+  const Index tiles = blocks_of(rows, rows <= Most ? Most : kRows);
   const Index least = rows / tiles, longer = rows % tiles;
   for (Index tile = 0; tile < tiles; ++tile) {
     const Index size = least + (tile < longer ? 1 : 0);
-    with_constant<kRows>(static_cast<int>(size), [&](auto constant) { work(constant, first); });
+    with_constant<Most>(static_cast<int>(size), [&](auto constant) { work(constant, first); });
     first += size;
   }
 }
