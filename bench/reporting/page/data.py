@@ -166,7 +166,7 @@ def _works(report: Report, numbers: dict[tuple[int, str], int]) -> dict[str, lis
 def _work(case: Case) -> str:
     """What is computed, in words; device, mode and precision stand elsewhere."""
     window = case.workload.window
-    return ", ".join([*shape_words(case), *([] if window is None else [f"window {window}"])])
+    return ", ".join([*shape_words(case), *([] if window is None else [f"windows of {window}"])])
 
 
 def _variant(case: Case) -> str:

@@ -91,11 +91,14 @@ function layout(own, width) {
 function ticks(low, high, format, most = narrow() ? 6 : 9) {
   const found = [];
   // Bytes are round in powers of 2.
-  if (format === bytes) for (let power = Math.ceil(Math.log2(low)); 2 ** power <= high; power++) found.push(2 ** power);
+  if (format === bytes) {
+    const between = high / low < 8 ? [1, 1.5] : [1];
+    for (let power = Math.floor(Math.log2(low)); 2 ** power <= high; power++) found.push(...between.map((part) => part * 2 ** power));
+  }
   else for (let power = Math.floor(Math.log10(low)) - 1; power <= Math.ceil(Math.log10(high)) + 1; power++)
     for (const digit of [1, 2, 5]) found.push(Number((digit * 10 ** power).toPrecision(1)));
   let inside = found.filter((v) => v >= low / 1.001 && v <= high * 1.001);
-  if (inside.length < 3) {
+  if (inside.length < 3 && format !== bytes) {
     // Less than a decade: steps of one size.
     const rough = (high - low) / 4;
     const power = 10 ** Math.floor(Math.log10(rough));

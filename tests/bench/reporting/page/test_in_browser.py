@@ -140,7 +140,7 @@ class Opened:
 
     def __init__(self, context: BrowserContext, path: Path) -> None:
         self.page: Page = context.new_page()
-        self.page.set_default_timeout(10_000)
+        self.page.set_default_timeout(120_000)  # a busy machine is no failure
         self.wrong: list[str] = []
         self.page.on("console", lambda message: self.wrong.append(message.text))
         self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
@@ -756,8 +756,12 @@ def test_an_accessibility_checker_finds_nothing_wrong(
     for summary in found.page.locator("summary").all():
         summary.scroll_into_view_if_needed()
         summary.click()
-    wrong = Axe().run(found.page).response["violations"]
-    assert [(each["id"], each["nodes"][0]["html"][:200]) for each in wrong] == []
+    # As it opens, and where it has no answer but what else there is.
+    for batch in ("8", "9", "5000"):
+        told = found.ask(Batch=batch)
+        assert ("Not measured" in told) == (batch != "8")
+        wrong = Axe().run(found.page).response["violations"]
+        assert [(each["id"], each["nodes"][0]["html"][:200]) for each in wrong] == []
 
 
 def test_on_a_phone_nothing_is_wider_than_the_screen(new: Any, written: Path) -> None:
@@ -808,7 +812,8 @@ def test_paper_has_answers_and_plots_in_the_colours_of_light(new: Any, written: 
     assert not reasons.evaluate("one => one.closest('details').open")
     assert found.page.pdf(format="A4").startswith(b"%PDF")
     found.page.emulate_media(media="screen", color_scheme="light")
-    found.page.wait_for_function(f"{colour.format('windows')} === '#1b1b1b'")
+    found.draw("windows")
+    assert found.page.evaluate(colour.format("windows")) == "#1b1b1b"
     assert found.wrong == []
 
 
