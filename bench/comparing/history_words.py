@@ -282,13 +282,14 @@ def _terminal(history: History, console: Console, sessions: bool) -> None:
 
 def _overview(machine: Machine, text: Callable[[str, str], Text]) -> Table:
     """A line a case: those that changed last come first, the largest change before the others."""
-    table = _table(("case", "", "now", "speed", RATIO_INTERVAL, "verdict"), right=(2, 3))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("case", overflow="fold", ratio=1)  # gives way, and none of the others
+    for name in ("", "now", "speed", RATIO_INTERVAL, "verdict"):
+        numbers = name in ("now", "speed")
+        table.add_column(name, justify="right" if numbers else "left", no_wrap=True)
+    table.expand = True
     for line in sorted(machine.lines, key=_news):
-        last = next((point for point in reversed(line.points) if point.time is not None), None)
-        if last is None:
-            told = clean(line.points[-1].outcome, 80)
-            table.add_row(text(clean(line.case.id, 160), ""), "", text(told, ""), "", "", "")
-            continue
+        last = line.measured[-1]  # a case that was never measured has no line
         number, now, _, *ratio, _ = _cells(last)
         style = "" if last.to_before is None else _STYLES[last.to_before.verdict]
         if last is not line.points[-1]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -210,6 +211,31 @@ def test_a_narrow_terminal_has_what_changed_below_the_table() -> None:
     history_words._terminal(build(upgrade()), Console(file=wide, width=120), sessions=True)
     assert "changed since" in wide.getvalue()
     assert "#2 changed since" not in wide.getvalue()
+
+
+def test_a_terminal_has_a_line_a_case_and_those_that_changed_come_first() -> None:
+    same, faster, slower = case("keras"), case("scan"), case("loop")
+    found = gather(
+        *session(1, {same: 1.0, faster: 1.0, slower: 1.0}),
+        *session(2, {same: 1.0, faster: 0.9, slower: 2.0}),
+    )
+    lines = history_words._plain(build(found), sessions=False).splitlines()
+    shown = [line for line in lines if line.startswith(("keras/", "scan/", "loop/"))]
+    assert [line.split("/")[0] for line in shown] == ["loop", "scan", "keras"]
+    assert "2.00 s" in shown[0]
+    assert "0.500" in shown[0]
+    assert "SLOWER" in shown[0]
+    assert "SAME" in shown[2]
+    whole = history_words._plain(build(found), sessions=True)
+    assert "changed since" in whole
+    assert len(whole.splitlines()) > len(lines)
+
+
+def test_a_case_that_has_a_time_no_more_is_told_with_its_last() -> None:
+    gone = Outcome(case(), run(2), "crashed", "killed by SIGSEGV", "", Path("a.json"))
+    found = build(gather(*session(1, {case(): 1.0}), gone))
+    text = history_words._plain(found, sessions=False)
+    assert re.search(r"^keras/.* 1\.00 s \(#1\)", text, re.M)
 
 
 def test_an_invalid_session_is_marked_and_its_reason_told() -> None:
