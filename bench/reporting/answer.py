@@ -23,6 +23,8 @@ from lstm_impl.registry import strategies
 FRAMEWORKS = {"tensorflow": "TensorFlow", "torch": "PyTorch", "jax": "JAX", "flax": "Flax"}
 """As they write themselves."""
 
+_MOST_DOUBTS = 2  # the report has all
+
 
 def answer(section: Section) -> list[str]:
     """What to use, how much faster it is and how sure that is; then where it was measured.
@@ -40,9 +42,10 @@ def answer(section: Section) -> list[str]:
         inside = _inside(ranked, section.baseline)
         if inside is not None:
             lines.append(inside)
-    doubts = [*map(str, (*first.validity.invalid, *first.ratio_doubts))]
+    doubts = dict.fromkeys(map(str, (*first.validity.invalid, *first.ratio_doubts)))
     if doubts:
-        lines.append(f"Do not rely on it yet: {listed([clean(each) for each in doubts], 2)}.")
+        told = "; ".join(clean(each) for each in list(doubts)[:_MOST_DOUBTS])
+        lines.append(f"Do not rely on it yet: {told}.")
     run = section.run
     lines.append(
         f"From {count(len(section.runs), 'process')} on {name(run.host) or 'an unnamed machine'}, "

@@ -29,7 +29,12 @@ def rate(value: float) -> str:
 
 
 def ratio(value: float, places: int = 2) -> str:
-    """A ratio, precise enough to tell 2% from nothing, and with 3 places from 2.5%."""
+    """A ratio, precise enough to tell 2% from nothing, and with 3 places from 2.5%.
+
+    A bound beyond a million says only that nobody knows it, and so does its reciprocal.
+    """
+    if not 1e-6 < value < 1e6:
+        return "∞" if value > 1 else "0"
     if value >= 999.5:
         return _digits(value)  # in plain digits, as a time is told: 1220, not 1.22e+03
     return f"{value:.3g}" if value >= 10 or value < 0.1 else f"{value:.{places}f}"

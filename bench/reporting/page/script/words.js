@@ -57,6 +57,8 @@ const rate = known((value) => {
 });
 /** How many times as fast: the bare number. */
 const ratio = known((value) => {
+  // A bound beyond a million says only that nobody knows it, and so does its reciprocal.
+  if (!(value > 1e-6 && value < 1e6)) return value > 1 ? "∞" : "0";
   if (value >= 999.5) return digits(value);
   return value >= 10 || value < 0.1 ? precise(value, 3, true) : fixed(value, 2);
 });
