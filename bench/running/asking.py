@@ -94,9 +94,10 @@ def suite_text(question: Question, backends: Sequence[str] = (), seconds: float 
     spec, work = question.spec, question.workload
     chosen = list(backends)
     if not chosen:
-        gpu = ("cudnn",) if devices.kind(question.device) == "gpu" else ()
-        served = ("onnxruntime",) if not work.training and not gpu else ()
-        chosen = [*BACKENDS, *gpu, *PEERS, *served]
+        on_gpu = devices.kind(question.device) == "gpu"
+        fused = "cudnn" if on_gpu else "fused_cpu"
+        served = () if work.training or on_gpu else ("onnxruntime",)
+        chosen = [*BACKENDS, fused, *PEERS, *served]
     shape: dict[str, object] = {
         "batch": work.batch,
         "timesteps": work.timesteps,

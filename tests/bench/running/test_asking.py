@@ -100,7 +100,9 @@ def test_the_suite_lies_beside_the_results_under_a_name_that_says_what_it_is(
     path = write_suite(QUESTION, tmp_path)
     assert path == tmp_path / "asked" / "b4-t20-i8-h16-adam-dw-training-cpu.toml"
     backends = {each.backend for each in suites.load(str(path)).cases}
-    assert {"keras", "while_loop+hoisted", "torch"} <= backends
+    assert {"keras", "while_loop+hoisted", "fused_cpu", "torch"} <= backends
     served = Question(SPEC, Workload(1, 20))
     assert '"onnxruntime"' in suite_text(served)
-    assert '"cudnn"' in suite_text(replace(served, device="gpu:0"))
+    on_gpu = suite_text(replace(served, device="gpu:0"))
+    assert '"cudnn"' in on_gpu
+    assert "fused_cpu" not in on_gpu
