@@ -1,10 +1,9 @@
 """The report in a terminal: what it decides, tables that fit its width, then all findings.
 
 Backends stand side by side where there is room for them; else each case is a line, ranked within
-its shape, and columns are left out from the least needed on. A bar is as long as the case takes,
-against the slowest of its shape. Text from files is only ever given to
-Rich as ``Text``, which it takes as it is. This room knows Rich and the report; no results, no
-statistics.
+its shape, and columns are left out from the least needed on. A bar is as long as the case is fast,
+against the fastest of its shape. Text from files is only ever given to Rich as ``Text``, which it
+takes as it is. This room knows Rich and the report; no results, no statistics.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from bench.reporting.sentences import Finding, findings
 from bench.reporting.tables import Part, parts, work_words
 from bench.telling.headings import heading, machine, method, name, title
 from bench.telling.inert import clean
-from bench.telling.marks import FASTEST, mark, notes
+from bench.telling.marks import BARS, FASTEST, mark, notes
 from bench.telling.quantities import count
 from bench.telling.terminal import text_console
 
@@ -131,7 +130,10 @@ def _section(section: Section, console: Console, rows: int) -> None:
     console.print(Text("Findings", style="bold"))
     for finding in findings(section):
         console.print(finding_line(finding))
-    lines = [*(f"{each}." for each in notes(section.rows)), *method(section)]
+    key = notes(section.rows)
+    if any(compared(group) for table in section.tables for group in table.groups):
+        key.append(BARS)
+    lines = [*(f"{each}." for each in key), *method(section)]
     if lines:
         console.print()
     for line in lines:
@@ -261,14 +263,14 @@ def _ranked(table: Table, width: int) -> Iterable[Grid | Text]:
 
 
 def bar(row: Row | None, group: Sequence[Row], width: int) -> Bar | Text:
-    """As long as the case takes, against the slowest of its group; its number stands beside it."""
+    """As long as the case is fast, against the fastest of its group; its time stands beside it."""
     if row is None or not row.measured:
         return Text("")
-    slowest = max(each.time for each in group if each.measured)
+    fastest = min(each.time for each in group if each.measured)
     # In whole eighths of a letter, one at least, which is what a terminal can show.
     whole = 8 * width
     colour = "green" if mark(row) == FASTEST else "cyan"
-    return Bar(whole, 0, max(1, round(whole * row.time / slowest)), width=width, color=colour)
+    return Bar(whole, 0, max(1, round(whole * fastest / row.time)), width=width, color=colour)
 
 
 def compared(group: Sequence[Row]) -> bool:

@@ -22,7 +22,7 @@ from bench.reporting.sentences import findings
 from bench.reporting.tables import parts, work_words
 from bench.reporting.terminal import STYLES, WINNER, bar, compared, finding_line
 from bench.telling.headings import few, heading, machine, name, title
-from bench.telling.marks import FASTEST, mark, notes
+from bench.telling.marks import BARS, FASTEST, mark, notes
 from bench.telling.quantities import count, percent, times_as, times_bounds
 from bench.telling.verdict_words import unclear
 
@@ -146,6 +146,8 @@ def _versus(row: Row, table: Table) -> Text:
 def _reading(section: Section) -> list[str]:
     """How to read it."""
     lines = [f"{each}." for each in notes(section.rows)]
+    if any(compared(group) for table in section.tables for group in table.groups):
+        lines.append(f"{BARS}.")
     told = f"Times are medians, with {100 * CASE_CONFIDENCE:g}% intervals."
     if any(row.to_baseline for row in section.rows):
         told += (

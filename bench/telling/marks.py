@@ -18,6 +18,9 @@ MARKS = (
 """What the marks mean, with any number of processes: FASTER is a verdict, and ``method`` says what
 stands behind it."""
 
+BARS = "Bars show speed: the longer the faster"
+"""In every table and picture that has them, whatever number stands beside them."""
+
 DOUBTFUL = "~"
 DOUBTFUL_TIME = f"{DOUBTFUL} a time that is doubtful; ratios are judged apart"
 TIME_INTERVAL = f"{100 * CASE_CONFIDENCE:g}% interval"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.judging.rows import KINDS, Report, Row, Section, Table
@@ -23,13 +23,13 @@ from bench.telling.headings import heading, machine, method, name, title
 from bench.telling.inert import LONGEST_SENTENCE
 from bench.telling.inert import markup as inert
 from bench.telling.machines import details
-from bench.telling.marks import FASTEST, mark, notes
+from bench.telling.marks import BARS, FASTEST, mark, notes
 from bench.telling.quantities import count
 
 # A page of more rows than these is slow on a phone; CSV has every case.
 _MOST_SKIPPED = 1000
 _MOST_ROWS = 1500
-_MOST_DECIDED = 4  # sessions whose decisions stand open: with three lines each a screenful
+_MOST_OPEN = 4  # sessions: with three lines of decisions each a screenful
 _FEWEST_ROWS = 20  # of each table, however many tables there are
 
 _STYLE = """
@@ -93,12 +93,8 @@ def page(report: Report, extra: Extra | None = None) -> str:
     suites = dict.fromkeys(name(section.run.suite) for section in report.sections)
     about = _escaped(f"{', '.join(suites)} on {', '.join(hosts)}")
     decided = [_decisions(section, n) for n, section in enumerate(report.sections)]
-    older = "".join(decided[_MOST_DECIDED:])
-    if older:
-        told = count(len(decided) - _MOST_DECIDED, "older session")
-        older = f"<details><summary>{told}</summary>{older}</details>"
     rows = max(_FEWEST_ROWS, _MOST_ROWS // max(1, sum(len(s.tables) for s in report.sections)))
-    numbers = "\n".join(_numbers(section, n, rows) for n, section in enumerate(report.sections))
+    numbers = [_numbers(section, n, rows) for n, section in enumerate(report.sections)]
     notes = _list(f"<li>{_escaped(note)}</li>" for note in report.notes)
     extra = extra or Extra()
     scripts = [f'<script type="application/json" id="results">{extra.data}</script>']
@@ -119,10 +115,9 @@ def page(report: Report, extra: Extra | None = None) -> str:
 <main>
 <h1>Which LSTM backend is fastest?</h1>
 {extra.top}
-{"".join(decided[:_MOST_DECIDED])}
-{older}
+{_newest(decided, "{}")}
 {extra.html}
-{numbers}
+{_newest(numbers, "{} in full")}
 {f"<h2>Notes</h2>{notes}" if report.notes else ""}
 </main>
 {"".join(scripts) if extra.script else ""}
@@ -155,7 +150,7 @@ def _decisions(section: Section, number: int) -> str:
 
 def _numbers(section: Section, number: int, rows: int) -> str:
     tables = [table for table in section.tables if table.groups]
-    key = "".join(f"<p>{_escaped(each)}.</p>" for each in notes(section.rows))
+    key = "".join(f"<p>{_escaped(each)}.</p>" for each in [*notes(section.rows), BARS])
     facts = "".join(
         f"<dt>{_escaped(label)}</dt><dd>{_escaped(text)}</dd>"
         for label, text in (*machine(section), *details(section))
@@ -189,6 +184,15 @@ def _numbers(section: Section, number: int, rows: int) -> str:
     )
 
 
+def _newest(sections: Sequence[str], told: str) -> str:
+    """The newest of them open and the others behind one line."""
+    shown = "\n".join(sections[:_MOST_OPEN])
+    older = sections[_MOST_OPEN:]
+    if not older:
+        return shown
+    return shown + _folded(told.format(count(len(older), "older session")), *older)
+
+
 def _folded(summary: str, *inside: str) -> str:
     return f"<details><summary>{_escaped(summary)}</summary>{''.join(inside)}</details>"
 
@@ -215,7 +219,7 @@ def _table(table: Table, key: str, most: int) -> str:
         if bodies and len(group) > left:
             break
         left -= len(group)
-        slowest = max(row.time for row in group if row.measured)
+        fastest = min(row.time for row in group if row.measured)
         words = work_words(group[0], table)
         if table.kind == KINDS[0]:
             words = [*map(_escaped, words[:-1]), f"<code>{_escaped(words[-1])}</code>"]
@@ -228,7 +232,7 @@ def _table(table: Table, key: str, most: int) -> str:
                 for index, part in enumerate(told)
                 for text in [part.text(row).strip()]
             )
-            label = f"{_escaped(name(row.case.backend))} {_sign(sign)}{_bar(row, slowest)}"
+            label = f"{_escaped(name(row.case.backend))} {_sign(sign)}{_bar(row, fastest)}"
             lines.append(
                 f"<tr{_class('first' if sign else '')}>{shape}"
                 f'<th scope="row">{label}</th>{cells}</tr>'
@@ -255,11 +259,11 @@ def _sign(sign: str) -> str:
     return f'<span role="img" aria-label="{meaning}" title="{meaning}">{sign}</span>'
 
 
-def _bar(row: Row, slowest: float) -> str:
-    """As long as the case takes, against the slowest of its group; the number stands beside it."""
+def _bar(row: Row, fastest: float) -> str:
+    """As long as the case is fast, against the fastest of its group; its time stands beside it."""
     if not row.measured:
         return ""
-    width = f"width:{100 * row.time / slowest:.1f}%"
+    width = f"width:{100 * fastest / row.time:.1f}%"
     return f'<span class="bar" aria-hidden="true" style="{width}"></span>'
 
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -76,6 +76,7 @@ def test_bars_and_intervals_give_way_to_numbers(few: Report) -> None:
     assert re.search(r"21\.2 ms +FASTER +1\.95 times as fast", narrow)
 
 
+@settings(deadline=None)
 @given(st.text())
 @example("\x1b[2J\x1b[31m")
 @example("[red]x[/red]\n" * 40)

@@ -284,6 +284,12 @@ def test_answers_of_all_sessions_come_before_any_table() -> None:
     assert page.index("<details>") < page.index("<table>")
 
 
+def test_bars_are_as_long_as_the_speeds_and_it_is_said_once_a_session() -> None:
+    page = static.page(report_of(measured("keras", 0.02), measured("torch", 0.005)))
+    assert re.findall(r"width:([\d.]+)%", page) == ["100.0", "25.0"]
+    assert page.count("Bars show speed: the longer the faster.") == 1
+
+
 def test_at_most_three_lines_a_session_stand_open() -> None:
     """Eight tables and warnings: the rest is folded, and so are the sessions after the fourth."""
     busy = Reason("busy", "the machine was busy", "close other programs")
@@ -298,6 +304,7 @@ def test_at_most_three_lines_a_session_stand_open() -> None:
     assert opened.count("<h2") == 4
     assert opened.count("<li") == 12
     assert page.count("<summary>2 older sessions</summary>") == 1
+    assert page.count("<summary>2 older sessions in full</summary>") == 1
     assert page.count("<summary>Findings: ") == 6
 
 
