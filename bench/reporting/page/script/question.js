@@ -119,6 +119,7 @@ function makeQuestion() {
     const input = made("input", "", { type: "number", min: "1", step: "1", inputmode: "numeric" });
     if (key === "window") input.placeholder = "none";
     if (key === "input_size") input.placeholder = "units";
+    if (key === "num_layers") input.value = "1";
     holder.append(field(`want-${key}`, label, input));
   }
   const possible = {
@@ -128,6 +129,7 @@ function makeQuestion() {
   for (const [key, label] of CHOICES) {
     const select = made("select");
     for (const each of new Set(possible[key])) option(select, each, key === "variant" ? each || "nothing" : each);
+    if (key === "dtype") select.value = "float32";
     const whole = field(`want-${key}`, label, select);
     // Of what no session has there is nothing to choose.
     whole.hidden = key === "variant" && select.length < 2;
@@ -205,7 +207,8 @@ function showAnswer(found) {
   const { question, work } = state;
   const lines = [];
   if (!question) {
-    lines.push(made("p", "Fill in whole numbers from 1 on. Input may be left out (as many as units), and window (none: the whole sequence at once).", { kind: "main" }));
+    if (!questions.length) lines.push(made("p", "Nothing on this page has a time; why stands below, in full.", { kind: "main" }));
+    lines.push(made("p", "Fill in whole numbers from 1 on. Input may be left out (as many as units), and window (none: the whole sequence at once).", { kind: questions.length ? "main" : "" }));
   } else if (work !== null) {
     const [first, ...others] = works.said[work];
     lines.push(made("p", first, { kind: "main" }));

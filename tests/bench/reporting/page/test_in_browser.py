@@ -403,6 +403,37 @@ def test_of_several_sessions_the_newest_answers_and_the_others_are_there(
     assert found.wrong == []
 
 
+def test_a_page_on_which_nothing_has_a_time_says_so_and_how_to_measure(
+    new: Any, tmp_path: Path
+) -> None:
+    case = Case("cudnn", LSTMSpec(4, 4), Workload(8, 10))
+    refused = Outcome(case, a_run(), "refused", "no GPU", "use one", Path("a.json"))
+    path = tmp_path / "none.html"
+    path.write_text(explorable(build(made_results.gather(refused))), encoding="utf-8")
+    found = new(path)
+    assert found.answer.startswith("Nothing on this page has a time")
+    assert found.page.locator("#where").inner_text() == "Nothing was measured."
+    found.draw("spread", "windows")
+    told = found.ask(Batch="8", Steps="10", Units="4", Mode="inference")
+    assert "Not measured in what this page holds: batch 8 × 10 steps" in told
+    assert "python -m bench.ask --batch 8 --steps 10 --hidden 4 --mode inference" in told
+    assert found.wrong == []
+
+
+def test_where_there_are_windows_alone_the_question_shows_its_own(new: Any, tmp_path: Path) -> None:
+    items = [
+        measured(Case(name, LSTMSpec(4, 4), Workload(8, 20, "training", window=k)), 0.1, a_run())
+        for name in ("keras", "scan")
+        for k in (5, 10)
+    ]
+    path = tmp_path / "windows.html"
+    path.write_text(explorable(build(made_results.gather(*items))), encoding="utf-8")
+    found = new(path)
+    assert found.page.locator("#want-window").input_value() == "5"
+    assert "Case: b8-t20-i4-h4-w5/float32/training/cpu" in found.answer
+    assert found.wrong == []
+
+
 def test_the_dots_stand_where_their_numbers_say(opened: Opened) -> None:
     opened.ask(Batch="128", Steps="100", Input="", Units="64", Mode="inference")
     opened.page.locator("#picture").scroll_into_view_if_needed()
