@@ -4,7 +4,7 @@ What a process reaches depends on the libraries in it: NumPy's BLAS, PyTorch's a
 products differ by a factor of two on one processor. So that the same time is the same part of a
 roof whatever else is installed, what each library reached is kept in a file in the user's cache
 folder, and the best of all counts. Nothing here is a reason to fail: a file that is missing,
-damaged or cannot be written is as good as none. This room knows that file, and no library.
+damaged or cannot be written is as good as none. This module knows that file, and no library.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ import json
 import math
 import os
 import time
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
 from platformdirs import user_cache_path
+
+from bench.disk.fields import ResultError
+from bench.disk.reading import parse_json, regular_bytes
+from bench.disk.writing import write
 
 VARIABLE = "LSTM_ROOFS"
 """The environment variable that names the file, or switches it off where it is ``off``."""
@@ -128,15 +131,10 @@ class RoofsSeen:
             self._seen[place] = news
         self._told |= self._new.keys()
         self._new.clear()
-        temporary = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}")
         kept = [asdict(each) for each in self._seen.values() if self._counts(each)]
         with contextlib.suppress(OSError):
-            try:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                temporary.write_text(json.dumps({"schema": SCHEMA, "seen": kept}, indent=0))
-                temporary.replace(self._path)
-            finally:
-                temporary.unlink(missing_ok=True)
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            write(self._path, {"schema": SCHEMA, "seen": kept})
 
     def _counts(self, seen: Seen) -> bool:
         return 0 <= self._today() - seen.when <= DAYS * 86400
@@ -145,10 +143,8 @@ class RoofsSeen:
         if self._path is None:
             return {}
         try:
-            if self._path.stat().st_size > LARGEST:
-                return {}
-            data = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
+            data = parse_json(self._path, regular_bytes(self._path, LARGEST))
+        except (ResultError, RecursionError):
             return {}
         if not isinstance(data, dict) or data.get("schema") != SCHEMA:
             return {}

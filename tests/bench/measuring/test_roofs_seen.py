@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -215,3 +216,9 @@ def test_two_processes_at_once_never_leave_half_a_file(file: Path) -> None:
     # What one wrote in the same instant as the other may be lost; the rest is there.
     assert len(data["seen"]) >= 40
     assert [each.name for each in file.parent.iterdir()] == ["roofs.json"]
+
+
+def test_a_pipe_under_its_name_is_no_file_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "roofs.json"
+    os.mkfifo(path)
+    assert RoofsSeen(path).best("machine", ("matmul",)) is None
