@@ -25,7 +25,12 @@ class Call(NamedTuple):
 
     def given(self) -> dict[str, Tensor]:
         """By name, without what is None."""
-        return {name: each for name, each in self._asdict().items() if each is not None}
+        pairs = zip(self._fields, self, strict=True)
+        return {name: each for name, each in pairs if each is not None}
+
+    def after(self, left: Outputs | RawGradients) -> Call:
+        """The same with the state that another call has left."""
+        return Call(self.x, left.h, left.c, self.lengths, self.masks)
 
 
 class Upstream(NamedTuple):

@@ -17,18 +17,10 @@ if TYPE_CHECKING:
 
 
 class _Window(NamedTuple):
-    x: Tensor
-    masks: Tensor | None
+    """On the device: what a window is called with, from the initial state, and what flows back."""
+
+    call: Call
     upstream: Upstream
-
-
-class _Placed(NamedTuple):
-    """One set of inputs on the device: the initial state, and each window as it is and with the
-    other sign of dy (none without an optimizer)."""
-
-    h: Tensor
-    c: Tensor
-    windows: tuple[list[_Window], list[_Window]]
 
 
 class Stream:
@@ -38,7 +30,9 @@ class Stream:
         self._model, self._workload, self._seed = model, workload, seed
         self._lengths = self._place(workload.lengths())
         self._zero = self._place(LSTMState.zeros(model.spec, workload.batch).h)
-        self._sets: dict[int, _Placed] = {}
+        # Of each set of inputs the windows as they are, and with the other sign of dy (none without
+        # an optimizer).
+        self._sets: dict[int, tuple[list[_Window], list[_Window]]] = {}
         self._turn = 0
         self.use(0)
 
@@ -61,27 +55,28 @@ class Stream:
 
     def infer(self) -> Outputs:
         """The outputs of the last window, and the final state."""
-        h, c = self._given.h, self._given.c
-        for x, _, _ in self._given.windows[0]:
-            outputs = Outputs(*self._model._infer(Call(x, h, c, self._lengths)))
-            h, c = outputs.h, outputs.c
-        return outputs
+        left: Outputs | None = None
+        for call, _ in self._given[0]:
+            left = self._model._infer(call if left is None else call.after(left))
+        assert left is not None  # there is a window in every workload
+        return left
 
     def train(self) -> RawGradients:
         """The outputs and gradients of the last window; with an optimizer each updates weights."""
         model, gradients = self._model, self._workload.gradients
         optimizer = self._workload.optimizer
-        h, c = self._given.h, self._given.c
-        for x, masks, upstream in self._given.windows[self._turn]:
-            call = Call(x, h, c, self._lengths, masks)
+        left: RawGradients | None = None
+        for call, upstream in self._given[self._turn]:
+            if left is not None:
+                call = call.after(left)
             if optimizer is None:
-                raw = model._train(gradients, call, upstream)
+                left = model._train(gradients, call, upstream)
             else:
-                raw = model._train_and_update(optimizer, gradients, call, upstream)
-            h, c = raw.h, raw.c
+                left = model._train_and_update(optimizer, gradients, call, upstream)
         if optimizer is not None:
             self._turn = 1 - self._turn
-        return raw
+        assert left is not None
+        return left
 
     def restart(self) -> None:
         """Begin anew with the weights that the model was given, and a new optimizer."""
@@ -93,45 +88,44 @@ class Stream:
     def trace(self) -> None:
         """Trace what the windows need."""
         # The last window may be shorter than the rest: a graph of its own where shapes count.
-        windows = self._given.windows[0]
+        windows = self._given[0]
         for window in {id(each): each for each in (windows[0], windows[-1])}.values():
             self._model._trace_ahead(self._request(window))
 
     def first(self) -> Request:
         """What the first window asks of the model."""
-        return self._request(self._given.windows[0][0])
+        return self._request(self._given[0][0])
 
     def _request(self, window: _Window) -> Request:
-        call = Call(window.x, self._given.h, self._given.c, self._lengths, window.masks)
-        if not self._workload.training:
-            return Request(None, call)
         workload = self._workload
-        return Request(workload.gradients, call, window.upstream, workload.optimizer)
+        if not workload.training:
+            return Request(None, window.call)
+        return Request(workload.gradients, *window, workload.optimizer)
 
     # -- placing
 
     def _place(self, array: Array | None) -> Tensor | None:
         return None if array is None else self._model._to_device(array)
 
-    def _placed(self, number: int) -> _Placed:
+    def _placed(self, number: int) -> tuple[list[_Window], list[_Window]]:
         inputs = self._workload.inputs(self._model.spec, input_seed(self._seed, number))
+        h, c = self._place(inputs.state.h), self._place(inputs.state.c)
         parts = self._workload.windows()
 
         def sequence(array: FloatArray) -> Tensor:
             return self._place(np.swapaxes(array, 0, 1) if self._model.batch_major else array)
 
-        windows = [
-            _Window(
-                sequence(inputs.x[part]),
-                self._place(None if inputs.masks is None else inputs.masks[:, part]),
-                Upstream(sequence(inputs.dy[part]), self._zero, self._zero),
-            )
-            for part in parts
-        ]
+        def called(part: slice) -> Call:
+            masks = self._place(None if inputs.masks is None else inputs.masks[:, part])
+            return Call(sequence(inputs.x[part]), h, c, self._lengths, masks)
+
+        def flowing(dy: FloatArray) -> Upstream:
+            return Upstream(sequence(dy), self._zero, self._zero)
+
+        windows = [_Window(called(part), flowing(inputs.dy[part])) for part in parts]
         negated = [
-            window._replace(upstream=window.upstream._replace(dy=sequence(-inputs.dy[part])))
+            window._replace(upstream=flowing(-inputs.dy[part]))
             for window, part in zip(windows, parts, strict=True)
             if self._workload.optimizer is not None
         ]
-        h, c = self._place(inputs.state.h), self._place(inputs.state.c)
-        return _Placed(h, c, (windows, negated))
+        return windows, negated

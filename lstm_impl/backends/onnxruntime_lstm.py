@@ -119,7 +119,7 @@ class OnnxRuntimeModel(Model):
         self._place = ("cpu", 0) if device == "cpu" else ("cuda", cuda.gpu_index(device))
         self._weights = weights
         self._sessions: dict[tuple[bool, bool], Any] = {}
-        self._bound: tuple[Any, tuple[Tensor, ...], Any] | None = None
+        self._bound: tuple[Any, list[Tensor], Any] | None = None
 
     # -- sessions
 
@@ -183,11 +183,11 @@ class OnnxRuntimeModel(Model):
 
     def _infer(self, call: Call) -> Outputs:
         session = self._session(call)
-        binding = self._binding(session, tuple(call.given().values()))
+        binding = self._binding(session, [each for each in call if each is not None])
         session.run_with_iobinding(binding)
         return Outputs(*binding.get_outputs())
 
-    def _binding(self, session: Any, inputs: tuple[Tensor, ...]) -> Any:
+    def _binding(self, session: Any, inputs: list[Tensor]) -> Any:
         """Inputs bound to a session, and outputs to fresh memory: the last one if it is the same.
 
         Making one takes longer than a small LSTM. The same inputs give the same outputs, so that

@@ -25,7 +25,7 @@ from bench.measuring.timing import measure as measure_steps
 from bench.suites.cases import Case
 from lstm_impl import LSTMSpec, LSTMWeights, Model, Step, Workload
 from lstm_impl.backends.numpy_loop import NumPyLoop, NumPyModel
-from lstm_impl.call import Outputs, RawGradients
+from lstm_impl.call import Call, Outputs, RawGradients
 from lstm_impl.step import INPUTS, input_seed
 from tests.lstm_impl.rounded_model import RoundedModel
 
@@ -194,10 +194,10 @@ def test_a_gain_of_a_twentieth_is_found_in_half_precision_too(
         class Louder(RoundedModel):
             calls = 0
 
-            def _infer(self, *args: Any) -> Any:
+            def _infer(self, call: Call) -> Outputs:
                 self.calls += 1
-                y, h, c = super()._infer(*args)
-                return (y if self.calls <= HONEST_CALLS else y * gain), h, c
+                y, h, c = super()._infer(call)
+                return Outputs(y if self.calls <= HONEST_CALLS else y * gain, h, c)
 
         return lambda backend, spec, device, batch_major, weights: Louder(spec, weights)
 
