@@ -53,9 +53,8 @@ class BackwardPass {
                           }
                         }});
     } else {
-      phases.push_back({steps, groups, [this](Index s, int group) {
-                          advance(s, 0, layer_.batch, group);
-                        }});
+      phases.push_back(
+          {steps, groups, [this](Index s, int group) { advance(s, 0, layer_.batch, group); }});
     }
   }
 
@@ -79,8 +78,8 @@ class BackwardPass {
   Index width_of(Index group) const { return std::min(width_, blocks_ - group * width_); }
 
   void pack(Index group) {
-    pack_transposed(call_.recurrent_kernel, layer_.units, layer_.units,
-                    group * width_ * kLanes, width_of(group), panel(group));
+    pack_transposed(call_.recurrent_kernel, layer_.units, layer_.units, group * width_ * kLanes,
+                    width_of(group), panel(group));
   }
 
   // Backward, step 0 is the last of the forward pass; the one after its first is the initial state.

@@ -178,8 +178,7 @@ class ForwardPass {
     const Vector g = tanh(load(z + 2 * kLanes)), o = sigmoid(load(z + 3 * kLanes));
     store(z + 3 * kLanes, o);
     if (call_.gates != nullptr) {
-      float* gates =
-          call_.gates + ((block * layer_.timesteps + t) * layer_.batch + row) * kPanel;
+      float* gates = call_.gates + ((block * layer_.timesteps + t) * layer_.batch + row) * kPanel;
       store(gates, i);
       store(gates + kLanes, f);
       store(gates + 2 * kLanes, g);

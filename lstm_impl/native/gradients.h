@@ -33,9 +33,9 @@ class WeightGradients {
         tiles_(blocks_of(columns_, kRows)),
         piece_(std::min(blocks_of(rows_, kDepth), kPiece)),
         x_(rows_of(layer_, call.x, layer_.inputs)),
-        hidden_(call.mask == nullptr ? rows_of(layer_, call.hidden, layer_.units)
-                                     : Rows<const float>{call.hidden, layer_.batch * layer_.units,
-                                                         layer_.units}),
+        hidden_(call.mask == nullptr
+                    ? rows_of(layer_, call.hidden, layer_.units)
+                    : Rows<const float>{call.hidden, layer_.batch * layer_.units, layer_.units}),
         left_(piece_ * kDepth * tiles_ * kRows) {}
 
   double multiplications() const {
@@ -49,9 +49,8 @@ class WeightGradients {
     const Index cuts = std::clamp<Index>(blocks_of(wanted, blocks_), 1, tiles_);
     for (Index from = 0; from < blocks_of(rows_, kDepth); from += piece_) {
       const Index chunks = std::min(piece_, blocks_of(rows_, kDepth) - from);
-      phases.push_back({1, static_cast<int>(chunks), [this, from](Index, int chunk) {
-                          pack(from + chunk, chunk);
-                        }});
+      phases.push_back({1, static_cast<int>(chunks),
+                        [this, from](Index, int chunk) { pack(from + chunk, chunk); }});
       phases.push_back(
           {1, static_cast<int>(blocks_ * cuts), [this, from, chunks, cuts](Index, int segment) {
              const auto cut = static_cast<int>(segment % cuts);
@@ -96,8 +95,8 @@ class WeightGradients {
     const Index before = layer_.reverse ? t + 1 : t - 1;
     const bool first = before < 0 || before == layer_.timesteps;
     std::memcpy(row, x_.at(t, b), inputs);
-    std::memcpy(row + layer_.inputs,
-                first ? call_.h0 + b * layer_.units : hidden_.at(before, b), units);
+    std::memcpy(row + layer_.inputs, first ? call_.h0 + b * layer_.units : hidden_.at(before, b),
+                units);
   }
 
   float* gradient_row(Index column) const {
@@ -147,8 +146,8 @@ class InputGradients {
         layer_(call.layer),
         blocks_(unit_blocks(layer_)),
         rows_(layer_.timesteps * layer_.batch),
-        workers_(workers_for(static_cast<double>(rows_) * static_cast<double>(layer_.inputs) *
-                                 4.0 * static_cast<double>(layer_.units),
+        workers_(workers_for(static_cast<double>(rows_) * static_cast<double>(layer_.inputs) * 4.0 *
+                                 static_cast<double>(layer_.units),
                              pool)),
         columns_(blocks_of(layer_.inputs, kLanes)),
         groups_(blocks_of(columns_, kGates)),
@@ -197,14 +196,13 @@ class InputGradients {
   void tile(Index row, Index group, Index first_block, Index last_block) {
     float* to[kTile];
     for (int r = 0; r < kTile; ++r) {
-      to[r] = dx_.at((row + r) / layer_.batch, (row + r) % layer_.batch) +
-              group * kGates * kLanes;
+      to[r] = dx_.at((row + r) / layer_.batch, (row + r) % layer_.batch) + group * kGates * kLanes;
     }
     Tile<kTile, kWidth> sums;
     sums.clear();
     for (Index block = first_block; block < last_block; ++block) {
       add_product<kWidth>(sums, call_.dz + (block * rows_ + row) * kPanel, kPanel, 1, kPanel,
-                  panel(group) + block * kPanel * kWidth * kLanes);
+                          panel(group) + block * kPanel * kWidth * kLanes);
     }
     alignas(64) float spilled[kTile * kWidth * kLanes];
     sums.spill(spilled, kWidth * kLanes);

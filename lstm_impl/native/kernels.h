@@ -70,7 +70,7 @@ struct Backward {
   const float* dy;  // what flows in, of y, h_last and c_last
   const float* dh_last;
   const float* dc_last;
-  float* dz;  // of the sums before the gates, laid out as `gates`, and may be it
+  float* dz;   // of the sums before the gates, laid out as `gates`, and may be it
   float* dh0;  // null if the initial state's gradients are not asked for
   float* dc0;
   float* dkernel;

@@ -1,29 +1,86 @@
-// Scratch memory: uninitialised, aligned to a cache line, gone with its owner.
+// Scratch memory: uninitialised, aligned to a cache line, kept for the next call.
+//
+// Given back to the system, pages come again filled with zeros, one fault each, which for a batch
+// of one took a third as long as all else. Whether malloc gives them back depends on what else a
+// process has allocated, so that the same call would take now this long and now that.
 #ifndef LSTM_IMPL_NATIVE_MEMORY_H_
 #define LSTM_IMPL_NATIVE_MEMORY_H_
 
+#include <algorithm>
+#include <cstddef>
 #include <memory>
+#include <mutex>
 #include <new>
+#include <utility>
+#include <vector>
 
 #include "vector.h"
 
 namespace lstm_impl {
 
-class Floats {
+// Memory that nobody uses now.
+class Shelf {
  public:
-  // Throws std::bad_alloc if there is not that much.
-  explicit Floats(Index count)
-      : data_(static_cast<float*>(
-            ::operator new(static_cast<std::size_t>(count) * sizeof(float), kLine))) {}
+  using Piece = std::pair<std::size_t, float*>;  // floats, and where
 
-  float* get() const { return data_.get(); }
+  // The process's own. Never destroyed: a thread may work on while the process ends.
+  static Shelf& shared() {
+    static Shelf* const shelf = new Shelf;
+    return *shelf;
+  }
+
+  // At least `count` floats. Throws std::bad_alloc if there are not that many.
+  Piece take(std::size_t count) {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      const auto found = std::find_if(free_.begin(), free_.end(), [count](const Piece& piece) {
+        return piece.first >= count && piece.first <= 2 * count;
+      });
+      if (found != free_.end()) {
+        const Piece piece = *found;
+        free_.erase(found);
+        kept_ -= piece.first;
+        return piece;
+      }
+    }
+    return {count, static_cast<float*>(::operator new(count * sizeof(float), kLine))};
+  }
+
+  // The piece last given is found first, being in the cache; the oldest make room for it.
+  void give(Piece piece) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    free_.insert(free_.begin(), piece);
+    kept_ += piece.first;
+    while (kept_ > kMost || free_.size() > kMostPieces) {
+      ::operator delete(free_.back().second, kLine);
+      kept_ -= free_.back().first;
+      free_.pop_back();
+    }
+  }
 
  private:
   static constexpr std::align_val_t kLine{64};
-  struct Free {
-    void operator()(float* data) const { ::operator delete(data, kLine); }
-  };
-  std::unique_ptr<float, Free> data_;
+  static constexpr std::size_t kMost =
+      1 << 24;  // floats, 64 MB: twice what a layer of 1024 units needs
+  static constexpr std::size_t kMostPieces = 32;
+
+  std::mutex mutex_;
+  std::vector<Piece> free_;
+  std::size_t kept_ = 0;
+};
+
+class Floats {
+ public:
+  // Throws std::bad_alloc if there is not that much.
+  explicit Floats(Index count) : piece_(Shelf::shared().take(static_cast<std::size_t>(count))) {}
+  ~Floats() { Shelf::shared().give(piece_); }
+  Floats(const Floats&) = delete;
+  Floats& operator=(const Floats&) = delete;
+
+  float* get() const { return piece_.second; }
+
+ private:
+  Shelf::Piece piece_;
 };
 
 }  // namespace lstm_impl

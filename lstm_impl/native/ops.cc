@@ -46,8 +46,8 @@ absl::Status forward_shapes(InferenceContext* c) {
     TF_RETURN_IF_ERROR(c->Merge(units, c->Dim(recurrent, 0), &units));
   }
   const DimensionHandle time = c->Dim(x, batch_major ? 1 : 0);
-  c->set_output(0, batch_major ? c->MakeShape({batch, time, units})
-                               : c->MakeShape({time, batch, units}));
+  c->set_output(
+      0, batch_major ? c->MakeShape({batch, time, units}) : c->MakeShape({time, batch, units}));
   const ShapeHandle state = c->MakeShape({c->MakeDim(1), batch, units});
   c->set_output(1, state);
   c->set_output(2, state);
@@ -176,8 +176,12 @@ absl::Status layer_of(const Tensor& x, std::int64_t units, bool batch_major, boo
     return errors::InvalidArgument("x has shape ", x.shape().DebugString(),
                                    "; expected three axes");
   }
-  *layer = {x.dim_size(batch_major ? 1 : 0), x.dim_size(batch_major ? 0 : 1), x.dim_size(2), units,
-            batch_major, reverse};
+  *layer = {x.dim_size(batch_major ? 1 : 0),
+            x.dim_size(batch_major ? 0 : 1),
+            x.dim_size(2),
+            units,
+            batch_major,
+            reverse};
   if (const std::string problem = layer->problem(); !problem.empty()) {
     return errors::InvalidArgument(problem);
   }
@@ -250,8 +254,8 @@ absl::Status read_weight(OpKernelContext* context, int index, Tensor* weight) {
     return absl::OkStatus();
   }
   tensorflow::core::RefCountPtr<tensorflow::Var> variable;
-  TF_RETURN_IF_ERROR(tensorflow::LookupResource(
-      context, tensorflow::HandleFromInput(context, index), &variable));
+  TF_RETURN_IF_ERROR(
+      tensorflow::LookupResource(context, tensorflow::HandleFromInput(context, index), &variable));
   tensorflow::tf_shared_lock lock(*variable->mu());
   // Shares the variable's memory, which an update then leaves as it is, writing elsewhere.
   *weight = *variable->tensor();
@@ -294,10 +298,10 @@ class FusedLSTM : public OpKernel {
     OP_REQUIRES_OK(context, read_weight(context, 3, &kernel));
     OP_REQUIRES_OK(context, read_weight(context, 4, &recurrent));
     OP_REQUIRES_OK(context, read_weight(context, 5, &bias));
-    OP_REQUIRES(context, recurrent.dims() == 2,
-                errors::InvalidArgument("recurrent_kernel has shape ",
-                                        recurrent.shape().DebugString(),
-                                        "; expected [units, 4 * units]"));
+    OP_REQUIRES(
+        context, recurrent.dims() == 2,
+        errors::InvalidArgument("recurrent_kernel has shape ", recurrent.shape().DebugString(),
+                                "; expected [units, 4 * units]"));
     const std::int64_t units = recurrent.dim_size(0), gates = 4 * units;
     Layer layer;
     OP_REQUIRES_OK(context, layer_of(x, units, batch_major_, reverse_, &layer));
@@ -320,23 +324,22 @@ class FusedLSTM : public OpKernel {
                                 3, TensorShape({keep_ ? layer.gates_size() : 0}), &kept_gates));
     OP_REQUIRES_OK(context, context->allocate_output(
                                 4, TensorShape({keep_ ? layer.cells_size() : 0}), &kept_cells));
-    OP_REQUIRES_OK(context,
-                   context->allocate_output(5, TensorShape({own_hidden ? rows * units : 0}),
-                                            &kept_hidden));
+    OP_REQUIRES_OK(context, context->allocate_output(
+                                5, TensorShape({own_hidden ? rows * units : 0}), &kept_hidden));
     const auto data = [](Tensor* tensor) { return tensor->flat<float>().data(); };
-    Forward call{layer,
-                 {kernel.flat<float>().data(), recurrent.flat<float>().data(),
-                  bias.flat<float>().data()},
-                 x.flat<float>().data(),
-                 row_of(h, layer, row_),
-                 row_of(c, layer, row_),
-                 mask.data(),
-                 data(y),
-                 data(h_last),
-                 data(c_last),
-                 keep_ ? data(kept_gates) : nullptr,
-                 keep_ ? data(kept_cells) : nullptr,
-                 own_hidden ? data(kept_hidden) : nullptr};
+    Forward call{
+        layer,
+        {kernel.flat<float>().data(), recurrent.flat<float>().data(), bias.flat<float>().data()},
+        x.flat<float>().data(),
+        row_of(h, layer, row_),
+        row_of(c, layer, row_),
+        mask.data(),
+        data(y),
+        data(h_last),
+        data(c_last),
+        keep_ ? data(kept_gates) : nullptr,
+        keep_ ? data(kept_cells) : nullptr,
+        own_hidden ? data(kept_hidden) : nullptr};
     OP_REQUIRES_OK(context, guarded([&] { forward(call, pool_of(context)); }));
   }
 
@@ -362,10 +365,10 @@ class FusedLSTMGradient : public OpKernel {
     const Tensor &y = context->input(5), &gates = context->input(6), &cells = context->input(7);
     const Tensor& hidden = context->input(8);
     const Tensor &dy = context->input(9), &dh = context->input(10), &dc = context->input(11);
-    OP_REQUIRES(context, recurrent.dims() == 2,
-                errors::InvalidArgument("recurrent_kernel has shape ",
-                                        recurrent.shape().DebugString(),
-                                        "; expected [units, 4 * units]"));
+    OP_REQUIRES(
+        context, recurrent.dims() == 2,
+        errors::InvalidArgument("recurrent_kernel has shape ", recurrent.shape().DebugString(),
+                                "; expected [units, 4 * units]"));
     const std::int64_t units = recurrent.dim_size(0);
     Layer layer;
     OP_REQUIRES_OK(context, layer_of(x, units, batch_major_, reverse_, &layer));
@@ -376,17 +379,17 @@ class FusedLSTMGradient : public OpKernel {
     OP_REQUIRES_OK(context, check_states("dc_last", dc, layer, row_));
     OP_REQUIRES_OK(context, check("y", y, sequence_shape(layer, units)));
     OP_REQUIRES_OK(context, check("dy", dy, sequence_shape(layer, units)));
-    OP_REQUIRES(context, gates.NumElements() == layer.gates_size() &&
-                             cells.NumElements() == layer.cells_size(),
-                errors::InvalidArgument("gates and cells have shapes ",
-                                        gates.shape().DebugString(), " and ",
-                                        cells.shape().DebugString(),
-                                        ", and are not what this layer kept: keep=True does"));
+    OP_REQUIRES(
+        context,
+        gates.NumElements() == layer.gates_size() && cells.NumElements() == layer.cells_size(),
+        errors::InvalidArgument("gates and cells have shapes ", gates.shape().DebugString(),
+                                " and ", cells.shape().DebugString(),
+                                ", and are not what this layer kept: keep=True does"));
     Mask mask;
     OP_REQUIRES_OK(context, mask.read(context->input(4), layer));
     if (mask.data() != nullptr) {
-      OP_REQUIRES_OK(context, check("hidden", hidden,
-                                    TensorShape({layer.timesteps * layer.batch * units})));
+      OP_REQUIRES_OK(context,
+                     check("hidden", hidden, TensorShape({layer.timesteps * layer.batch * units})));
     }
 
     const TensorShape of_state({state_ ? 1 : 0, layer.batch, units});
@@ -400,8 +403,8 @@ class FusedLSTMGradient : public OpKernel {
     }
     OP_REQUIRES_OK(context, context->allocate_output(1, of_state, &dh0));
     OP_REQUIRES_OK(context, context->allocate_output(2, of_state, &dc0));
-    OP_REQUIRES_OK(context, context->allocate_output(
-                                3, TensorShape({layer.inputs, 4 * units}), &dkernel));
+    OP_REQUIRES_OK(context,
+                   context->allocate_output(3, TensorShape({layer.inputs, 4 * units}), &dkernel));
     OP_REQUIRES_OK(context, context->allocate_output(4, recurrent.shape(), &drecurrent));
     OP_REQUIRES_OK(context, context->allocate_output(5, TensorShape({4 * units}), &dbias));
     const auto data = [](Tensor* tensor) { return tensor->flat<float>().data(); };

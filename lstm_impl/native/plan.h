@@ -58,8 +58,7 @@ inline Plan recurrence_plan(const Layer& layer, Index features, const Pool& pool
                       static_cast<double>(features);
   const int workers = workers_for(step * static_cast<double>(layer.timesteps), pool);
   if (layer.batch >= kRowsPerThread * 2) {
-    const auto most = static_cast<int>(
-        std::min<Index>(workers, layer.batch / kRowsPerThread));
+    const auto most = static_cast<int>(std::min<Index>(workers, layer.batch / kRowsPerThread));
     // Where units would keep more threads busy, they are what is shared out.
     if (most == workers || step < kStepWork * workers) return {most, true};
   }

@@ -34,7 +34,9 @@ using Bits = std::int32_t __attribute__((vector_size(kLanes * sizeof(float))));
 using Unaligned =
     float __attribute__((vector_size(kLanes * sizeof(float)), aligned(sizeof(float)), may_alias));
 
-LSTM_IMPL_INLINE Vector load(const float* from) { return *reinterpret_cast<const Unaligned*>(from); }
+LSTM_IMPL_INLINE Vector load(const float* from) {
+  return *reinterpret_cast<const Unaligned*>(from);
+}
 
 LSTM_IMPL_INLINE void store(float* to, Vector value) { *reinterpret_cast<Unaligned*>(to) = value; }
 

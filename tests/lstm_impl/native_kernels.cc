@@ -89,9 +89,8 @@ struct Results {
   Floats y, h, c, dx, dh0, dc0, dkernel, drecurrent, dbias;
 
   std::vector<std::pair<const char*, const Floats*>> all() const {
-    return {{"y", &y},     {"h", &h},     {"c", &c},
-            {"dx", &dx},   {"dh0", &dh0}, {"dc0", &dc0},
-            {"dW", &dkernel}, {"dR", &drecurrent}, {"db", &dbias}};
+    return {{"y", &y},     {"h", &h},        {"c", &c},           {"dx", &dx},   {"dh0", &dh0},
+            {"dc0", &dc0}, {"dW", &dkernel}, {"dR", &drecurrent}, {"db", &dbias}};
   }
 };
 
@@ -108,9 +107,11 @@ Inputs make(const Case& one, std::mt19937& random) {
   };
   const std::int64_t T = one.timesteps, B = one.batch, I = one.inputs, H = one.units;
   const float scale = 1.0f / std::sqrt(static_cast<float>(H));
-  Inputs in{fill(size(T, B, I), 2),       fill(size(B, H), 1), fill(size(B, H), 1),
-            fill(size(I, 4 * H), scale), fill(size(H, 4 * H), scale), fill(size(4 * H), scale),
-            fill(size(T, B, H), 1),       fill(size(B, H), 1), fill(size(B, H), 1), {}};
+  Inputs in{fill(size(T, B, I), 2),      fill(size(B, H), 1),
+            fill(size(B, H), 1),         fill(size(I, 4 * H), scale),
+            fill(size(H, 4 * H), scale), fill(size(4 * H), scale),
+            fill(size(T, B, H), 1),      fill(size(B, H), 1),
+            fill(size(B, H), 1),         {}};
   if (one.padding != 0) {
     in.mask.resize(size(T, B));
     for (std::int64_t b = 0; b < B; ++b) {
@@ -169,8 +170,7 @@ Results compute(const Case& one, const Inputs& in, int threads, bool keep) {
   lstm_impl::backward({layer, in.recurrent.data(), in.x.data(), in.h0.data(), in.c0.data(), mask,
                        mask != nullptr ? hidden.data() : out.y.data(), gates.data(), cells.data(),
                        in.dy.data(), in.dh.data(), in.dc.data(), gates.data(), out.dh0.data(),
-                       out.dc0.data(), out.dkernel.data(), out.drecurrent.data(),
-                       out.dbias.data()},
+                       out.dc0.data(), out.dkernel.data(), out.drecurrent.data(), out.dbias.data()},
                       pool);
   lstm_impl::input_gradient({layer, in.kernel.data(), gates.data(), out.dx.data()}, pool);
   return out;
@@ -225,7 +225,9 @@ std::vector<Doubles> reference(const Case& one, const Inputs& in) {
       if (!in.mask.empty() && in.mask[size(t * B + b)] == 0) continue;
       Doubles dz(size(4 * H)), dh_before(size(H));
       for (std::int64_t j = 0; j < H; ++j) {
-        const auto gate = [&](std::int64_t g) { return gates[size(s)][size(b * 4 * H + g * H + j)]; };
+        const auto gate = [&](std::int64_t g) {
+          return gates[size(s)][size(b * 4 * H + g * H + j)];
+        };
         const double i = gate(0), f = gate(1), g = gate(2), o = gate(3);
         const double tanh_c = std::tanh(c_after[size(b * H + j)]);
         const double to_h = dh[size(b * H + j)] + in.dy[size(place(t, b) * H + j)];
@@ -262,16 +264,11 @@ std::vector<Doubles> reference(const Case& one, const Inputs& in) {
 int check_sizes() {
   const std::int64_t most = std::numeric_limits<std::int32_t>::max();
   const std::vector<std::pair<Layer, bool>> sizes{
-      {{most, 1, 1, 1, false, false}, true},
-      {{most + 1, 0, 1, 1, false, false}, false},
-      {{1, most + 1, 1, 1, false, false}, false},
-      {{1, 1, most + 1, 1, false, false}, false},
-      {{1, 1, 1, most + 1, false, false}, false},
-      {{1, 1, 0, 1, false, false}, false},
-      {{1, 1, 1, 0, false, false}, false},
-      {{0, 0, 1, 1, false, false}, true},
-      {{most, 4096, 1, 1024, false, false}, true},
-      {{most, most, 1, 1024, false, false}, false},
+      {{most, 1, 1, 1, false, false}, true},       {{most + 1, 0, 1, 1, false, false}, false},
+      {{1, most + 1, 1, 1, false, false}, false},  {{1, 1, most + 1, 1, false, false}, false},
+      {{1, 1, 1, most + 1, false, false}, false},  {{1, 1, 0, 1, false, false}, false},
+      {{1, 1, 1, 0, false, false}, false},         {{0, 0, 1, 1, false, false}, true},
+      {{most, 4096, 1, 1024, false, false}, true}, {{most, most, 1, 1024, false, false}, false},
       {{1, 1, most, most, false, false}, false}};
   int wrong = 0;
   for (const auto& [layer, good] : sizes) {
@@ -349,7 +346,12 @@ int main(int count, char** arguments) {
       for (const std::int64_t timesteps : {0, 1, 2, 7}) {
         const std::int64_t inputs = 1 + (batch * 5 + units + timesteps) % 9;
         for (int variant = 0; variant < 4; ++variant) {
-          const Case one{timesteps, batch, inputs, units, variant % 2 == 1, variant >= 2,
+          const Case one{timesteps,
+                         batch,
+                         inputs,
+                         units,
+                         variant % 2 == 1,
+                         variant >= 2,
                          static_cast<int>((batch + units + timesteps + variant) % 3)};
           wrong += check(one, random, few);
           ++cases;
