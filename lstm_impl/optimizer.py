@@ -25,6 +25,8 @@ wrong shows."""
 BETA1, BETA2 = 0.9, 0.999
 """Adam's decay rates, which all libraries have as their default."""
 
+_NEW1, _NEW2 = 0.1, 0.001  # 1 - BETA1 and 1 - BETA2, without the rounding of these differences
+
 EPSILON = 1e-7
 """Keras's default; PyTorch's and Optax's is 1e-8. No time depends on it."""
 
@@ -40,6 +42,9 @@ def adam(
     v: Any,
     corrections: tuple[Any, Any],
     sqrt: Callable[[Any], Any] = np.sqrt,
+    *,
+    learning_rate: float = LEARNING_RATE,
+    epsilon: float = EPSILON,
 ) -> tuple[Any, Any, Any]:
     """What an update adds to a variable, and the variable's moments m and v after it.
 
@@ -48,9 +53,9 @@ def adam(
     library that has a ``sqrt``.
     """
     first, second = corrections
-    m = BETA1 * m + (1.0 - BETA1) * gradient
-    v = BETA2 * v + (1.0 - BETA2) * gradient**2
-    return -LEARNING_RATE * (m / first) / (sqrt(v / second) + EPSILON), m, v
+    m = BETA1 * m + _NEW1 * gradient
+    v = BETA2 * v + _NEW2 * gradient * gradient
+    return -learning_rate * (m / first) / (sqrt(v / second) + epsilon), m, v
 
 
 class NumPyOptimizer:

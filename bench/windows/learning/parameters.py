@@ -9,6 +9,8 @@ import numpy as np
 from bench.windows.learning.settings import EchoSettings
 from bench.windows.learning.task import Bits, Float64
 from lstm_impl import LSTMGradients, LSTMSpec, LSTMWeights
+from lstm_impl.optimizer import adam as update
+from lstm_impl.optimizer import adam_corrections
 
 INITIAL_ACCUMULATOR = 0.1
 """TensorFlow's ``AdagradOptimizer`` starts its sums of squared gradients here, not at zero."""
@@ -139,17 +141,17 @@ def adam(
 ) -> tuple[list[Float64], list[Float64]]:
     """New parameters and moments after step number ``step``, from 1, of Adam (Kingma & Ba 2015).
 
-    moments: the running means of the gradients, then those of their squares. Decays 0.9 and 0.999,
-    epsilon 1e-8 beside the root, as in the paper's algorithm 1.
+    moments: the running means of the gradients, then those of their squares. The epsilon is 1e-8,
+    as in the paper's algorithm 1.
     """
     count = len(parameters)
-    first = [0.9 * m + 0.1 * g for m, g in zip(moments[:count], gradients, strict=True)]
-    second = [0.999 * v + 0.001 * g * g for v, g in zip(moments[count:], gradients, strict=True)]
-    one, two = 1.0 - 0.9**step, 1.0 - 0.999**step
-    moved = [
-        p - learning_rate * (m / one) / (np.sqrt(v / two) + 1e-8)
-        for p, m, v in zip(parameters, first, second, strict=True)
+    by = adam_corrections(step)
+    updates = [
+        update(g, m, v, by, learning_rate=learning_rate, epsilon=1e-8)
+        for g, m, v in zip(gradients, moments[:count], moments[count:], strict=True)
     ]
+    changes, first, second = zip(*updates, strict=True)
+    moved = [p + change for p, change in zip(parameters, changes, strict=True)]
     return moved, [*first, *second]
 
 
