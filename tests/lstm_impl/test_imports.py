@@ -1,31 +1,68 @@
-"""The library stands by itself: neither it nor its tests know the suite that measures it."""
+"""The library stands by itself: it and its tests do not know the suite, and it is easy to see."""
 
 from __future__ import annotations
 
 import ast
+import graphlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = [
-    str(path.relative_to(ROOT))
+LIBRARY, TESTS = (
+    [str(path.relative_to(ROOT)) for path in sorted((ROOT / folder).rglob("*.py"))]
     for folder in ("lstm_impl", "tests/lstm_impl")
-    for path in sorted((ROOT / folder).rglob("*.py"))
-]
+)
+MODULES = {name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name in LIBRARY}
+
+LONGEST_MODULE, LONGEST_FUNCTION = 400, 60
+"""Lines that are still seen as a whole."""
 
 
-def imported(source: str) -> Iterator[str]:
-    """The modules that a program imports, wherever in it."""
-    for node in ast.walk(ast.parse(source)):
+def imported(tree: ast.AST) -> Iterator[str]:
+    """What a program imports when it runs, wherever in it: modules, or modules and a name."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        else:
+            yield from imported(node)
 
 
-@pytest.mark.parametrize("file", FILES)
+def modules(source: str) -> set[str]:
+    """The library's modules that a program imports."""
+    names = set(imported(ast.parse(source)))
+    return {name if name in MODULES else name.rpartition(".")[0] for name in names} & MODULES
+
+
+@pytest.mark.parametrize("file", [*LIBRARY, *TESTS])
 def test_no_file_of_the_library_or_its_tests_imports_the_suite(file: str) -> None:
-    rooms = {name.partition(".")[0] for name in imported((ROOT / file).read_text("utf-8"))}
-    assert "bench" not in rooms
+    tree = ast.parse((ROOT / file).read_text("utf-8"))
+    assert "bench" not in {name.partition(".")[0] for name in imported(tree)}
+
+
+def test_imports_go_one_way() -> None:
+    graph = {
+        name.removesuffix(".py").removesuffix("/__init__").replace("/", "."): modules(
+            (ROOT / name).read_text("utf-8")
+        )
+        for name in LIBRARY
+    }
+    assert graph["lstm_impl.backend"] >= {"lstm_impl.cuda", "lstm_impl.model"}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+    circle = graphlib.TopologicalSorter({**graph, "lstm_impl.spec": {"lstm_impl.backend"}})
+    with pytest.raises(graphlib.CycleError):
+        circle.prepare()
+
+
+@pytest.mark.parametrize("file", LIBRARY)
+def test_no_module_and_no_function_is_too_long_to_be_seen_as_a_whole(file: str) -> None:
+    text = (ROOT / file).read_text("utf-8")
+    assert text.count("\n") <= LONGEST_MODULE
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef) and node.end_lineno is not None:
+            assert node.end_lineno - node.lineno < LONGEST_FUNCTION, node.name
