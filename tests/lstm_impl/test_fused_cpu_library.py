@@ -227,6 +227,8 @@ def compiled(tmp_path: Path, *flags: str) -> Path:
 def test_kernels_equal_sums_in_double_with_any_number_of_threads(
     tmp_path: Path, flags: tuple[str, ...]
 ) -> None:
-    done = subprocess.run([compiled(tmp_path, *flags)], capture_output=True, text=True)
+    program = compiled(tmp_path, *flags)
+    # A thread that waits for nobody would wait for ever.
+    done = subprocess.run([program], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert done.stdout.endswith(" 0 wrong\n")
