@@ -110,21 +110,29 @@ class WeightGradients {
   // Adds to the gradients of one block of units, of some tiles of columns, what a piece gives.
   void multiply(Index block, Index first_tile, Index last_tile, Index from, Index chunks) {
     const Index unit = block * kLanes, count = layer_.units - unit;
+    // Side by side until the piece is done: in a gradient each of these rows lies in a page of its
+    // own.
+    const Floats sums((last_tile - first_tile) * kRows * kPanel);
     for (Index place = 0; place < chunks; ++place) {
       const Index chunk = from + place, depth = depth_of(chunk);
       const float* dz = call_.dz + (block * rows_ + chunk * kDepth) * kPanel;
       for (Index tile = first_tile; tile < last_tile; ++tile) {
-        Tile<kRows, kGates> sums;
-        sums.clear();
-        add_product<kGates>(sums, left(place) + tile * depth * kRows, 1, kRows, depth, dz);
-        alignas(64) float spilled[kRows * kPanel];
-        sums.spill(spilled, kPanel);
+        float* kept = sums.get() + (tile - first_tile) * kRows * kPanel;
+        Tile<kRows, kGates> sum;
+        if (place == 0) {
+          sum.clear();
+        } else {
+          sum.fill(kept, kPanel);
+        }
+        add_product<kGates>(sum, left(place) + tile * depth * kRows, 1, kRows, depth, dz);
+        sum.spill(kept, kPanel);
+        if (place + 1 < chunks) continue;
         for (int r = 0; r < kRows && tile * kRows + r < columns_; ++r) {
           float* to = gradient_row(tile * kRows + r) + unit;
           for (Index gate = 0; gate < kGates; ++gate) {
-            Vector sum = load(spilled + r * kPanel + gate * kLanes);
-            if (chunk > 0) sum += load_part(to + gate * layer_.units, count);
-            store_part(to + gate * layer_.units, sum, count);
+            Vector value = load(kept + r * kPanel + gate * kLanes);
+            if (from > 0) value += load_part(to + gate * layer_.units, count);
+            store_part(to + gate * layer_.units, value, count);
           }
         }
       }
