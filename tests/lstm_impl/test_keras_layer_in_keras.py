@@ -103,7 +103,7 @@ def test_it_starts_from_the_weights_that_keras_starts_from(arguments: dict[str, 
         layer = lstm(4, **arguments)
         layer.build(X.shape)
         found.append(layer.get_weights())
-    same(*found)
+    same(found[0], found[1])
 
 
 def test_all_positional_arguments_are_keras_own() -> None:
@@ -188,7 +188,7 @@ def test_a_state_is_kept_from_batch_to_batch_and_reset() -> None:
     outputs = [
         [m.predict(X, batch_size=8, verbose=0) for _ in range(2)] for m in (model, reference)
     ]
-    same(*outputs)
+    same(outputs[0], outputs[1])
     assert not np.allclose(outputs[0][0], outputs[0][1])
     model.layers[0].reset_state()
     same(model.predict(X, batch_size=8, verbose=0), outputs[0][0])
