@@ -20,7 +20,7 @@ from rich.console import Console
 
 from bench import results, run
 from bench.disk.writers import Writer
-from bench.machine.lock import MachineLock
+from bench.machine.lock import HeldError, MachineLock
 from bench.results.schema import Measurement, Outcome
 from bench.running import live
 from bench.running.manager import Progress
@@ -288,12 +288,32 @@ def test_a_worker_that_hangs_is_gone_with_its_killed_manager(place: Place) -> No
         place.wait_for_journal('"begun"')
         (worker,) = psutil.Process(process.pid).children()
         process.kill()
+
+        def gone() -> bool:
+            """Ended, whether or not whoever inherits it has taken note of that."""
+            try:
+                return str(worker.status()) == psutil.STATUS_ZOMBIE
+            except psutil.NoSuchProcess:
+                return True
+
+        end = time.monotonic() + 30
+        while not gone() and time.monotonic() < end:
+            time.sleep(0.05)
         try:
-            worker.wait(timeout=30)
+            assert gone()
         finally:
             if worker.is_running():  # or it would outlive this test by minutes
                 worker.kill()
-    MachineLock(place.lock).acquire("the next one")
+    # Of several threads the first may be gone before the others, which hold the lock till then.
+    lock = MachineLock(place.lock)
+    while True:
+        try:
+            lock.acquire("the next one")
+            break
+        except HeldError:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+    lock.release()
 
 
 def test_what_killed_managers_shared_with_their_workers_is_deleted(
