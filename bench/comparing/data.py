@@ -10,8 +10,8 @@ import math
 from bench.comparing.comparison import Report
 from bench.comparing.maps_words import cell
 from bench.comparing.words import case_fields
+from bench.judging.intervals import speed
 from bench.judging.ratios import Comparison
-from bench.telling.quantities import speed
 
 CSV_COLUMNS = (
     "kind",

@@ -8,7 +8,7 @@ import math
 
 from bench.comparing.history import History, Line, Machine, Point
 from bench.comparing.maps_words import cell
-from bench.telling.quantities import speed
+from bench.judging.intervals import speed
 
 CSV_COLUMNS = (
     *("host", "machine_id", "case_id", "session", "number", "started", "suite", "outcome"),

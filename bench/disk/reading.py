@@ -11,7 +11,7 @@ import os
 import stat
 from pathlib import Path
 
-from bench.disk.fields import ResultError, error_at, printable
+from bench.disk.fields import Field, ResultError, error_at, printable
 
 LARGEST_FILE = 2**30
 """Bytes. A result file of 10,000 cases is a twentieth of it, and JSON takes ten times as much
@@ -67,3 +67,27 @@ def parse_json(path: Path, data: bytes, where: str = "") -> object:
     except MemoryError:
         raise error_at(path, "does not fit into memory", where) from None
     return parsed
+
+
+def journal_lines(path: Path, data: bytes, first: str, told: str) -> tuple[list[Field], list[str]]:
+    """The lines of a journal that are whole, and a note if the last is not.
+
+    first: the key that its first line has; told: what a file without it is no journal of. Raises
+    ResultError.
+    """
+    raw = data.split(b"\n")
+    notes = []
+    # The writer ends a line with its newline: what stands after the last one was being written
+    # when the process died.
+    if raw.pop().strip():
+        notes.append(f"{printable(str(path))}: the last line is cut off and was dropped")
+    lines = []
+    for number, text in enumerate(raw, start=1):
+        if text.strip():
+            where = f"line {number}:"
+            lines.append(Field(path, where, parse_json(path, text, where)))
+    if not lines:
+        raise error_at(path, "holds no whole line")
+    if not isinstance(lines[0].value, dict) or first not in lines[0].value:
+        raise error_at(path, f"is no journal of {told}: its first line holds no run")
+    return lines, notes

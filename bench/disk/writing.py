@@ -17,11 +17,10 @@ import uuid
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
+from bench.disk.closing import Closing
 from bench.disk.fields import ResultError, printable
 from bench.disk.writers import Writer, living, lock, token_lives
 
@@ -32,7 +31,7 @@ class ResultWriteError(OSError):
     """A result file cannot be written; one line, naming the path. Nothing half written is left."""
 
 
-class LineFile:
+class LineFile(Closing):
     """Writes a file line by line, each an object; a line is on the disk before the call returns.
 
     Used as a context manager, or closed by ``close``. The file must not exist yet, or with
@@ -77,17 +76,6 @@ class LineFile:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _append(self, line: Mapping[str, object]) -> None:
         if os.getpid() != self._process:

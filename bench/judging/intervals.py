@@ -61,6 +61,11 @@ class CaseInterval(Interval):
 # One case's samples
 
 
+def speed(time_ratio: float) -> float:
+    """How many times as fast: a ratio of times upside down, so that above 1 is faster."""
+    return 1 / time_ratio if time_ratio else math.inf
+
+
 def median_interval(
     samples: npt.ArrayLike, confidence: float = CASE_CONFIDENCE, *, name: str = "samples"
 ) -> Interval:

@@ -11,10 +11,10 @@ import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import isfinite
 from typing import TYPE_CHECKING, Protocol
 
-from bench.judging.intervals import Interval
+from bench.judging.intervals import Interval, speed
 from bench.judging.payback import break_even
 from bench.judging.ranking import build
 from bench.judging.ratios import Comparison
@@ -112,8 +112,7 @@ def _is_none(value: Value) -> bool:
 
 
 def _upside_down(get: Callable[[Interval], float], found: Comparison) -> float:
-    value = get(found.ratio)
-    return 1 / value if value else inf
+    return speed(get(found.ratio))
 
 
 def _columns() -> dict[str, Column]:

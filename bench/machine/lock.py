@@ -16,9 +16,8 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from bench.disk.closing import Closing
 from bench.disk.fields import Field, printable
 from bench.disk.reading import parse_json, regular_bytes
 
@@ -48,7 +47,7 @@ def default_path() -> Path:
     return Path(tempfile.gettempdir()) / f"lstm-bench-{os.getuid()}.lock"
 
 
-class MachineLock:
+class MachineLock(Closing):
     """Held from ``acquire`` until ``release``, or the end of the process and of its workers.
 
     fd: the open file, to be inherited; None on a system that has no such locks, and where the lock
@@ -115,15 +114,8 @@ class MachineLock:
             os.close(self.fd)
             self.fd = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """The same as ``release``."""
         self.release()
 
     def _holder(self) -> str:

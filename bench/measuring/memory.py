@@ -18,9 +18,8 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from bench.disk.closing import Closing
 from bench.measuring import estimate
 from bench.measuring.gauges import unknown
 from bench.results.schema import Figures
@@ -135,7 +134,7 @@ class Server:
         return found
 
 
-class ProcessMemory:
+class ProcessMemory(Closing):
     """Measures cases on the CPU, with a server for each framework.
 
     threads: how many each backend may use, None for its own choice. Close it, or use it as a
@@ -147,17 +146,6 @@ class ProcessMemory:
         self._servers: dict[str, Server] = {}
         self._broken: dict[str, str] = {}
         atexit.register(self.close)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End its servers; a case that comes later starts new ones."""

@@ -9,14 +9,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
-from bench.judging.ratios import Comparison
 from bench.judging.rows import Row, Section
 from bench.judging.verdict import Verdict
 from bench.telling.headings import name
 from bench.telling.inert import clean
 from bench.telling.marks import bounds_of_time
-from bench.telling.quantities import count, listed, seconds, times_as, times_bounds
-from bench.telling.verdict_words import verdict_words
+from bench.telling.quantities import count, listed, seconds
+from bench.telling.verdict_words import versus
 from lstm_impl import UnsupportedError, get_backend
 from lstm_impl.registry import strategies
 
@@ -59,9 +58,9 @@ def _use(first: Row, second: Row, baseline: str) -> str:
     who = name(first.case.backend)
     parts = []
     if first.to_baseline is not None:
-        parts.append(_versus(first.to_baseline, baseline))
+        parts.append(versus(first.to_baseline, baseline))
     if second.case.backend != baseline and (ahead := first.behind.get(second.case.backend)):
-        parts.append(_versus(ahead.inverse, second.case.backend, ", the next"))
+        parts.append(versus(ahead.inverse, second.case.backend, ", the next"))
     told = f": {'; '.join(parts)}" if parts else ""
     if first.fastest:
         return f"Use {who}, {cost}{told}."
@@ -85,7 +84,7 @@ def _inside(ranked: Sequence[Row], baseline: str) -> str | None:
     itself = " itself" if best.case.backend == baseline else ""
     told = f"{name(best.case.backend)}{itself}, {seconds(best.time)}"
     if best.to_baseline is not None:
-        told += f", {_versus(best.to_baseline, baseline)}"
+        told += f", {versus(best.to_baseline, baseline)}"
     return f"Inside {FRAMEWORKS.get(home, home)}: {told}."
 
 
@@ -104,9 +103,3 @@ def _cost(row: Row) -> str:
     assert row.interval is not None
     around = bounds_of_time(row.interval, row.time)
     return f"{seconds(row.time)} a step{around and f' ({around})'}"
-
-
-def _versus(found: Comparison, other: str, apposition: str = "") -> str:
-    ratio = found.ratio
-    told = f"{times_as(ratio.mid)} as {name(other)}{apposition}"
-    return f"{told} ({times_bounds(ratio.low, ratio.high)}, {verdict_words(found)})"

@@ -22,8 +22,8 @@ from bench.reporting import roofs
 from bench.reporting.devices import sentences
 from bench.telling.headings import name, title
 from bench.telling.inert import clean
-from bench.telling.quantities import bounds, count, listed, seconds, times_as, times_bounds
-from bench.telling.verdict_words import verdict_words
+from bench.telling.quantities import bounds, count, listed, seconds
+from bench.telling.verdict_words import versus
 from bench.windows.cost import cost, streams
 from bench.windows.words import sentence
 
@@ -114,9 +114,9 @@ def _answer(table: Table) -> str:
     parts = [f"{among}{lead}: "]
     base = rows.get(table.baseline, [])
     if table.baseline not in (first, second) and len(base) == len(table.groups):
-        parts.append(f"{_versus(_over_all(rows[first], base), table.baseline)}, and ")
+        parts.append(f"{versus(_over_all(rows[first], base), table.baseline)}, and ")
     over = "" if len(table.groups) == 1 or among else f" over {places}"
-    parts.append(f"{_versus(ahead, second, ', the next')}{over}.")
+    parts.append(f"{versus(ahead, second, ', the next')}{over}.")
     behind = [name(other) for other, found in judged.items() if found.verdict is not Verdict.FASTER]
     if ahead.verdict is Verdict.FASTER and not fastest:
         parts.append(
@@ -157,12 +157,6 @@ def _over_all(new: Sequence[Row], base: Sequence[Row]) -> Comparison:
 
 def _together(found: Sequence[Comparison]) -> Comparison:
     return found[0] if len(found) == 1 else geometric_mean(found)
-
-
-def _versus(found: Comparison, other: str, apposition: str = "") -> str:
-    ratio = found.ratio
-    told = f"{times_as(ratio.mid)} as {name(other)}{apposition}"
-    return f"{told} ({times_bounds(ratio.low, ratio.high)}, {verdict_words(found)})"
 
 
 def _leaders(table: Table) -> str:

@@ -19,17 +19,14 @@ from pathlib import Path
 
 from bench.disk.fields import Field, ResultError, error_at, printable
 from bench.disk.folder import DEFAULT_FOLDER, holds_learning
-from bench.disk.reading import parse_json, regular_bytes
+from bench.disk.reading import journal_lines, parse_json, regular_bytes
 from bench.disk.writers import living, writer_of
-from bench.disk.writing import JOURNAL_SUFFIX, ResultWriteError, write, write_bytes
+from bench.disk.writing import JOURNAL_SUFFIX, write
 from bench.results.cache import Reader
-from bench.results.journal import Journal
 from bench.results.schema import (
-    OUTCOMES,
     SCHEMA,
     Measurement,
     Outcome,
-    Reason,
     ResultFile,
     Results,
     Run,
@@ -39,30 +36,6 @@ from bench.results.schema import (
     parse_outcome,
     parse_run,
 )
-
-__all__ = [
-    "JOURNAL_SUFFIX",
-    "OUTCOMES",
-    "SCHEMA",
-    "Journal",
-    "Measurement",
-    "Outcome",
-    "Reason",
-    "ResultError",
-    "ResultFile",
-    "ResultWriteError",
-    "Results",
-    "Run",
-    "collect",
-    "journal_path",
-    "journal_to_json",
-    "json_path",
-    "latest",
-    "read",
-    "unfinished",
-    "write",
-    "write_bytes",
-]
 
 REFERENCE = "reference"
 """The folder beside a person's own results that holds the committed ones."""
@@ -352,23 +325,7 @@ def _changed(path: Path) -> float:
 
 
 def _journal_lines(path: Path) -> tuple[list[Field], list[str]]:
-    """The lines that are whole, and a note if the last is not."""
-    raw = _bytes(path).split(b"\n")
-    notes = []
-    # The writer ends a line with its newline: what stands after the last one was being written
-    # when the process died.
-    if raw.pop().strip():
-        notes.append(f"{printable(str(path))}: the last line is cut off and was dropped")
-    lines = []
-    for number, line in enumerate(raw, start=1):
-        if line.strip():
-            where = f"line {number}:"
-            lines.append(Field(path, where, parse_json(path, line, where)))
-    if not lines:
-        raise error_at(path, "holds no whole line")
-    if not isinstance(lines[0].value, dict) or "run" not in lines[0].value:
-        raise error_at(path, "is no journal of this suite: its first line holds no run")
-    return lines, notes
+    return journal_lines(path, _bytes(path), "run", "this suite")
 
 
 def _result_file(

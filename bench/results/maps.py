@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bench.disk.fields import Field, ResultError, error_at, printable
 from bench.disk.folder import meant_for_learning
-from bench.disk.reading import parse_json, regular_bytes
+from bench.disk.reading import journal_lines, parse_json, regular_bytes
 from bench.disk.writing import JOURNAL_SUFFIX
 
 SCHEMA = 1
@@ -310,21 +310,7 @@ def _read_json(path: Path) -> LearningMap:
 
 
 def _read_journal(path: Path) -> LearningMap:
-    raw = regular_bytes(path).split(b"\n")
-    notes = []
-    # The writer ends a line with its newline: what stands after the last one was being written
-    # when the process died.
-    if raw.pop().strip():
-        notes.append(f"{printable(str(path))}: the last line is cut off and was dropped")
-    lines = []
-    for number, text in enumerate(raw, start=1):
-        if text.strip():
-            where = f"line {number}:"
-            lines.append(Field(path, where, parse_json(path, text, where)))
-    if not lines:
-        raise error_at(path, "holds no whole line")
-    if not isinstance(lines[0].value, dict) or "learning" not in lines[0].value:
-        raise error_at(path, "is no journal of bench.learning: its first line holds no run")
+    lines, notes = journal_lines(path, regular_bytes(path), "learning", "bench.learning")
     head = lines[0]["learning"]
     _check_schema(head["schema"])
     run = _parse_run(head["run"])

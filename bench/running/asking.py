@@ -18,6 +18,7 @@ from bench.judging.rows import Section
 from bench.machine import devices
 from bench.results.schema import Measurement, Outcome, Results
 from bench.suites.cases import Case
+from bench.windows.suite_text import BACKENDS, PEERS
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 
@@ -27,11 +28,6 @@ FOLDER = "asked"
 SECONDS = 1.5
 """Of measuring for each backend in a process: with what starting, tracing and checking takes, three
 or four processes fit into two minutes on two cores."""
-
-BACKENDS = ("keras", "while_loop", "while_loop+hoisted", "while_loop+hoisted+xla")
-PEERS = ("torch", "jax_scan")
-"""TensorFlow's ways that compile at any length, and its peers; what is not installed is recorded as
-not measured and costs no time."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from bench.disk.closing import Closing
 from bench.running.manager import Progress
 from bench.running.schedule import Leader
 from bench.telling import quantities
@@ -38,7 +39,7 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
-class PlainView:
+class PlainView(Closing):
     """A line when a process begins, and for what goes wrong: for logs and pipes."""
 
     def __init__(self, console: Console) -> None:
@@ -55,15 +56,7 @@ class PlainView:
         """One line."""
         self._console.print(Text(clean(text)), soft_wrap=True)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Nothing is open."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from bench.judging.intervals import Interval
+from bench.judging.intervals import Interval, speed
 from bench.suites.cases import Case
 
 
@@ -43,11 +43,6 @@ def ratio(value: float, places: int = 2) -> str:
 def bounds(low: float, high: float, places: int = 2) -> str:
     """The interval of a ratio."""
     return f"{ratio(low, places)}–{ratio(high, places)}"
-
-
-def speed(time_ratio: float) -> float:
-    """How many times as fast: a ratio of times upside down, so that above 1 is faster."""
-    return 1 / time_ratio if time_ratio else math.inf
 
 
 def times_as_fast(time_ratio: float, places: int = 2) -> str:

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from bench.judging.process_means import ENOUGH_PROCESSES
 from bench.judging.ratios import Comparison
 from bench.judging.verdict import MOST_NEEDED, Verdict, processes_needed
-from bench.telling.quantities import count, percent
+from bench.telling.inert import LONGEST_NAME, clean
+from bench.telling.quantities import count, percent, times_as, times_bounds
 
 
 def verdict_words(found: Comparison) -> str:
@@ -22,6 +23,16 @@ def verdict_words(found: Comparison) -> str:
     if found.verdict is not Verdict.UNCLEAR or found.spread is None:
         return found.verdict.value
     return f"{found.verdict.value}, processes spread by {percent(found.spread)}"
+
+
+def versus(found: Comparison, other: str, apposition: str = "") -> str:
+    """``1.6 times as fast as keras, the next (1.4–1.8, FASTER)``.
+
+    other: whose time it is held against. apposition: what is said of that one.
+    """
+    ratio = found.ratio
+    told = f"{times_as(ratio.mid)} as {clean(other, LONGEST_NAME)}{apposition}"
+    return f"{told} ({times_bounds(ratio.low, ratio.high)}, {verdict_words(found)})"
 
 
 def compact_verdict(found: Comparison) -> str:

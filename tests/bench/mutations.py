@@ -13,6 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from bench.disk.fields import ResultError
+
 _FIXED: list[Any] = [
     *(None, True, False, -1, 0, 1, 2**31, 2**63, 2**64, 10**18, 10**400),
     *(0.0, -0.0, 5e-324, 1e-308, 1.7e308, float("inf"), float("-inf"), float("nan")),
@@ -164,3 +168,19 @@ def changed_json(data: bytes, draw: random.Random) -> bytes:
     mutate(document, draw, draw.randint(1, 3))
     lines[place] = json.dumps(document).encode()
     return b"\n".join(lines) + b"\n"
+
+
+def refusal_of(read: Callable[[Path], object], path: Path) -> str:
+    """The error of a file that cannot be used: one line that begins with the file's name."""
+    with pytest.raises(ResultError) as caught:
+        read(path)
+    told = str(caught.value)
+    assert told.startswith(str(path))
+    assert told.isprintable()
+    return told.removeprefix(str(path)).removeprefix(": ").strip()
+
+
+def saved(path: Path, document: object) -> Path:
+    """The path, under which the document now stands as JSON."""
+    path.write_text(json.dumps(document))
+    return path

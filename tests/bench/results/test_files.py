@@ -28,7 +28,7 @@ from bench.disk.writing import ResultWriteError
 from bench.results.journal import Journal
 from bench.results.schema import Measurement
 from bench.suites.cases import Case
-from tests.bench.mutations import mutate, patched
+from tests.bench.mutations import mutate, patched, refusal_of, saved
 from tests.places import GOLDEN, ROOT
 
 REPLICATE = GOLDEN / "replicate-1.json"
@@ -70,18 +70,7 @@ DELETE = object()
 
 
 def refusal(path: Path) -> str:
-    """The error of a file that cannot be used: one line that begins with the file's name."""
-    with pytest.raises(ResultError) as caught:
-        results.read(path)
-    told = str(caught.value)
-    assert told.startswith(str(path))
-    assert told.isprintable()
-    return told.removeprefix(str(path)).removeprefix(": ").strip()
-
-
-def save(path: Path, document: object) -> Path:
-    path.write_text(json.dumps(document))
-    return path
+    return refusal_of(results.read, path)
 
 
 # What is read
@@ -134,7 +123,7 @@ def test_a_journal_without_its_end_gives_the_finished_cases_and_says_so() -> Non
 
 def test_a_time_whose_gate_did_not_pass_is_not_shown(tmp_path: Path, golden: Json) -> None:
     put(golden, "benchmarks[0].extra_info.lstm.gate", {"passed": False, "errors": {"y": None}})
-    file = results.read(save(tmp_path / "a.json", golden))
+    file = results.read(saved(tmp_path / "a.json", golden))
     backends = [(each.case.backend, each.case.workload.mode) for each in file.measurements]
     assert ("keras", "inference") not in backends
     assert [each.outcome for each in file.outcomes if each.case.backend == "keras"] == ["failed"]
@@ -147,7 +136,7 @@ def test_a_case_that_was_measured_and_has_an_outcome_too_keeps_its_measurement(
     ours = golden["benchmarks"][0]["extra_info"]["lstm"]
     both = {"case": ours["case"], "case_id": ours["case_id"], "outcome": "crashed", "reason": "?"}
     golden["lstm"]["outcomes"].append(both)
-    file = results.read(save(tmp_path / "a.json", golden))
+    file = results.read(saved(tmp_path / "a.json", golden))
     assert len(file.measurements) == 6
     assert len(file.outcomes) == 3
     assert "outcomes[3] (crashed) is left out; its case stands at benchmarks[0]" in file.notes[0]
@@ -251,23 +240,23 @@ def test_a_malformed_field_is_named_with_what_was_expected(
     tmp_path: Path, golden: Json, field: str, value: object, told: str
 ) -> None:
     put(golden, field, value)
-    assert told in refusal(save(tmp_path / "a.json", golden))
+    assert told in refusal(saved(tmp_path / "a.json", golden))
 
 
 def test_what_a_hostile_value_says_is_shown_short_and_without_control_characters(
     tmp_path: Path, golden: Json
 ) -> None:
     put(golden, "lstm.run.started", "\x1b[31m\n\u202e\ud800" + "x" * 1_000_000)
-    told = refusal(save(tmp_path / "a.json", golden))
+    told = refusal(saved(tmp_path / "a.json", golden))
     assert len(told) < 300
     put(golden, "lstm.run.started", "2025-01-31T12:00:00+00:00")
     put(golden, f"{WORK}.mode", "\x1b[31m\n" + "y" * 1_000_000)
-    assert len(refusal(save(tmp_path / "a.json", golden))) < 500
+    assert len(refusal(saved(tmp_path / "a.json", golden))) < 500
 
 
 def test_two_measurements_of_one_case_in_one_run_are_refused(tmp_path: Path, golden: Json) -> None:
     golden["benchmarks"].append(copy.deepcopy(golden["benchmarks"][1]))
-    told = refusal(save(tmp_path / "a.json", golden))
+    told = refusal(saved(tmp_path / "a.json", golden))
     assert "benchmarks[6].extra_info.lstm.case_id" in told
     assert "it stands at benchmarks[1] too" in told
 
@@ -301,7 +290,7 @@ def test_a_free_form_field_nested_without_end_is_refused(tmp_path: Path, golden:
     for _ in range(200):
         nested = [nested]
     put(golden, f"{OURS}.evidence", {"deep": nested})
-    assert f"{OURS}.evidence is nested too deeply" in refusal(save(tmp_path / "a.json", golden))
+    assert f"{OURS}.evidence is nested too deeply" in refusal(saved(tmp_path / "a.json", golden))
 
 
 def test_a_plain_pytest_benchmark_file_is_told_from_ours() -> None:
@@ -346,7 +335,7 @@ def test_a_golden_file_mutated_gives_a_result_or_a_clear_error(
 ) -> None:
     document = json.loads(REPLICATE.read_text())
     mutate(document, data.draw(st.randoms(use_true_random=False)), count)
-    check_survives(save(tmp_path / "a.json", document))
+    check_survives(saved(tmp_path / "a.json", document))
 
 
 @settings(
@@ -450,11 +439,11 @@ def test_bad_files_do_not_hide_the_good_ones(folder: Path) -> None:
 def test_the_latest_results_are_the_session_that_began_last(folder: Path, golden: Json) -> None:
     run = golden["lstm"]["run"]
     run.update(id="old", session="old", started="2024-01-01T00:00:00+00:00", finished=None)
-    save(folder / "zz-old.json", golden)
+    saved(folder / "zz-old.json", golden)
     names = [path.name for path in results.latest(folder)]
     assert names == ["replicate-1.json", "replicate-2.json"]
     run.update(id="new", session="new", started="2026-01-01T00:00:00+09:00")
-    save(folder / "aa-new.json", golden)
+    saved(folder / "aa-new.json", golden)
     assert [path.name for path in results.latest(folder)] == ["aa-new.json"]
 
 
@@ -527,7 +516,7 @@ def test_a_case_with_an_optimizer_is_read_as_it_was_written(tmp_path: Path, gold
     case = replace(case, workload=replace(case.workload, optimizer="adam"))
     found["case"], found["case_id"] = case.to_dict(), case.id
     assert case in [
-        each.case for each in results.read(save(tmp_path / "a.json", golden)).measurements
+        each.case for each in results.read(saved(tmp_path / "a.json", golden)).measurements
     ]
 
 

@@ -19,7 +19,7 @@ from bench.disk.writing import write
 from bench.results import maps
 from bench.results.maps import Cell, LearningMap, LearningRun, file_data, nothing_to_learn
 from tests.bench import made_windows as made
-from tests.bench.mutations import mutate, patched
+from tests.bench.mutations import mutate, patched, refusal_of, saved
 from tests.places import GOLDEN
 
 WHOLE = GOLDEN / "learning-1.json"
@@ -63,18 +63,7 @@ def a_map(*cells: Cell) -> LearningMap:
 
 
 def refusal(path: Path) -> str:
-    """The error of a file that cannot be used: one line that begins with the file's name."""
-    with pytest.raises(ResultError) as caught:
-        maps.read(path)
-    told = str(caught.value)
-    assert told.startswith(str(path))
-    assert told.isprintable()
-    return told.removeprefix(str(path)).removeprefix(": ").strip()
-
-
-def save(path: Path, document: object) -> Path:
-    path.write_text(json.dumps(document))
-    return path
+    return refusal_of(maps.read, path)
 
 
 # -- what a file says
@@ -163,13 +152,13 @@ def test_a_cell_that_is_wrong_is_refused_by_its_place(
 ) -> None:
     document = json.loads(json.dumps(file_data(RUN, [cell(seed=1), cell()])))
     document["learning"]["cells"][1][field] = value
-    error = refusal(save(tmp_path / "learning-a.json", document))
+    error = refusal(saved(tmp_path / "learning-a.json", document))
     assert error.startswith("learning.cells[1]")
     assert told in error
 
 
 def test_a_cell_twice_is_refused(tmp_path: Path) -> None:
-    path = save(tmp_path / "learning-a.json", file_data(RUN, [cell(), cell(loss=0.2)]))
+    path = saved(tmp_path / "learning-a.json", file_data(RUN, [cell(), cell(loss=0.2)]))
     assert refusal(path) == "learning.cells[1] is a cell that the file holds already"
 
 
@@ -211,7 +200,7 @@ def test_a_golden_file_mutated_gives_a_map_or_a_clear_error(
     document = json.loads(WHOLE.read_text())
     document["learning"]["cells"] = document["learning"]["cells"][:3]
     mutate(document, data.draw(st.randoms(use_true_random=False)), count)
-    check_survives(save(tmp_path / "learning-a.json", document))
+    check_survives(saved(tmp_path / "learning-a.json", document))
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
