@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from bench.comparing import crossover
@@ -15,6 +14,8 @@ class Row:
     """One shared case: new against base.
 
     heading: under which it is shown; base_label, new_label: what the two sides are called;
+    base_s, new_s: seconds per step, the median of each side's processes' medians, as everywhere;
+        their quotient is not the ratio, which ``comparison`` makes process by process;
     reasons: why its ratio is INVALID: what spoils one of its sides, or the ratio alone. What is
         doubtful in the times alone is no reason.
     """
@@ -24,20 +25,10 @@ class Row:
     new_label: str
     base_case: Case
     case: Case
+    base_s: float
+    new_s: float
     comparison: Comparison
     reasons: tuple[str, ...] = ()
-
-    @property
-    def base_s(self) -> float:
-        """Seconds per step on the base side: the geometric mean of its processes' medians."""
-        logs = self.comparison.base_logs.values()
-        return math.exp(sum(logs) / len(logs))
-
-    @property
-    def new_s(self) -> float:
-        """Seconds per step on the new side, likewise."""
-        logs = self.comparison.new_logs.values()
-        return math.exp(sum(logs) / len(logs))
 
 
 @dataclass(frozen=True)

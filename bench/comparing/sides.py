@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from bench.comparing.comparison import Difference, Mean, OneSided, Report, Row, Unmeasured
 from bench.comparing.environments import environment_differences
 from bench.disk.fields import printable
+from bench.judging.intervals import case_intervals
 from bench.judging.ratios import compare_all, geometric_mean
 from bench.judging.trust import Validity, each_together, of_ratio
 from bench.judging.within import RunSamples
@@ -83,6 +84,7 @@ def rows_of_pairs(pairs: Sequence[Pair]) -> list[Row]:
     """A row for each pair, in this order; all are judged in one go."""
     samples = [pair.samples for pair in pairs]
     comparisons = compare_all(samples)
+    times = _times(pairs)
     of_base = each_together([pair.base.processes(pair.key) for pair in pairs])
     of_new = each_together([pair.new.processes(pair.key) for pair in pairs])
     return [
@@ -92,6 +94,8 @@ def rows_of_pairs(pairs: Sequence[Pair]) -> list[Row]:
             pair.new.label,
             pair.base.measured[pair.key][0].case,
             pair.new.measured[pair.key][0].case,
+            times[id(pair.base), pair.key],
+            times[id(pair.new), pair.key],
             comparison,
             (
                 *_told(pair.base.label, there),
@@ -103,6 +107,17 @@ def rows_of_pairs(pairs: Sequence[Pair]) -> list[Row]:
             pairs, samples, comparisons, of_base, of_new, strict=True
         )
     ]
+
+
+def _times(pairs: Sequence[Pair]) -> dict[tuple[int, str], float]:
+    """Seconds per step of each side's cases, each reckoned once: a base has many pairs."""
+    found = {
+        (id(side), pair.key): [item.samples for item in side.measured[pair.key]]
+        for pair in pairs
+        for side in (pair.base, pair.new)
+    }
+    intervals = case_intervals(list(found.values()))
+    return {key: interval.mid for key, interval in zip(found, intervals, strict=True)}
 
 
 def samples_of(items: Iterable[Measurement], in_turn: bool) -> list[RunSamples]:

@@ -27,6 +27,7 @@ from bench.comparing import (
     rules,
     runs,
 )
+from bench.judging import ranking
 from bench.judging.basis import Pairing
 from bench.judging.verdict import Verdict
 from bench.results.schema import Measurement, Outcome, Reason, Results, Run
@@ -98,8 +99,23 @@ def test_runs_are_joined_by_case_and_sorted_by_the_size_of_the_change() -> None:
     assert [row.case for row in report.rows] == [large, small]
     assert [row.comparison.verdict for row in report.rows] == [Verdict.FASTER, Verdict.SLOWER]
     assert report.rows[0].comparison.ratio.mid == pytest.approx(0.5)
-    assert report.rows[0].base_s == pytest.approx(1.0)
-    assert report.rows[0].new_s == pytest.approx(0.5)
+    assert report.rows[0].base_s == pytest.approx(1.0, rel=1e-5)
+    assert report.rows[0].new_s == pytest.approx(0.5, rel=1e-5)
+
+
+def test_a_time_is_that_of_the_report_the_median_of_the_processes_medians() -> None:
+    times = {"keras": (1.0, 1.1, 1.2, 1.3, 4.0, 9.0), "scan": (2.0, 2.1, 2.2, 2.6, 2.7, 2.8)}
+    found = gather(
+        *(
+            measured(case(name), seconds, run(f"p{index}"))
+            for name, of_processes in times.items()
+            for index, seconds in enumerate(of_processes)
+        )
+    )
+    (row,) = backends.compare_backends(found).rows
+    in_report = {each.case.backend: each.time for each in ranking.build(found).sections[0].rows}
+    assert in_report == {"keras": pytest.approx(1.25), "scan": pytest.approx(2.4)}
+    assert (row.base_s, row.new_s) == (in_report["keras"], in_report["scan"])
 
 
 def test_runs_of_different_processes_are_unpaired_whatever_their_round_numbers() -> None:
@@ -723,7 +739,7 @@ def test_csv_has_a_row_for_every_case_compared_or_not(
     ]
     assert float(rows[0]["ratio"]) == pytest.approx(2.0)
     assert (rows[0]["verdict"], rows[0]["valid"], rows[0]["processes"]) == ("SLOWER", "True", "6")
-    assert float(rows[0]["base_s"]) == pytest.approx(1.0)
+    assert float(rows[0]["base_s"]) == pytest.approx(1.0, rel=1e-5)
     assert rows[4]["reason"] == "out of memory use less"
 
 
