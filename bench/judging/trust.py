@@ -19,6 +19,7 @@ from bench.judging.intervals import CaseInterval, case_intervals
 from bench.judging.process_means import ENOUGH_PROCESSES
 from bench.judging.steady import FEWEST_SAMPLES, halves_agree
 from bench.judging.within import RunSamples
+from bench.results.advice import MORE_TIME, worded
 from bench.results.schema import Measurement, Outcome, Reason
 
 WIDE = 0.05
@@ -92,6 +93,7 @@ class Validity:
     invalid: neither its time nor its ratios are. of_time: its time is not, which says nothing of
     its ratios. noted: what happened and spoils nothing. unsteady, few_samples: the ids of the
     processes in which it reached no steady state, or had few samples, which a ratio may stand on.
+    managed: whether ``bench.run`` measured it, whose options advice then names.
     """
 
     invalid: tuple[Doubt, ...] = ()
@@ -99,6 +101,7 @@ class Validity:
     noted: tuple[Doubt, ...] = ()
     unsteady: frozenset[str] = frozenset()
     few_samples: frozenset[str] = frozenset()
+    managed: bool = False
 
     @property
     def time(self) -> tuple[Doubt, ...]:
@@ -164,6 +167,7 @@ def pooled(
         tuple(noted),
         frozenset(of_samples[NOT_STEADY]),
         frozenset(of_samples[FEW_SAMPLES]),
+        measured[0].run.managed,
     )
 
 
@@ -211,16 +215,15 @@ def of_ratio(new: Side, base: Side) -> tuple[Doubt, ...]:
             doubt for side in (judged, judged_base) for doubt in side.unpaired[len(side.invalid) :]
         )
     found: list[Doubt] = []
+    more_time = worded(MORE_TIME, judged.managed)
     drifted = sum(_drifted(*pair) for pair in shared if pair[0].run in unsteady)
     if _many(drifted, len(shared)):
         told = "the earlier and the later half of the rounds have different ratios"
-        advice = "give it more time: --lstm-budget SECONDS"
-        found.append(Doubt(UNSTEADY_RATIO, told, advice, drifted, len(shared)))
+        found.append(Doubt(UNSTEADY_RATIO, told, more_time, drifted, len(shared)))
     short = sum(pair[0].run in few for pair in shared)
     if short and len(shared) < ENOUGH_PROCESSES:
         told = f"fewer than {FEWEST_SAMPLES} rounds: a median of so few has no 95% interval"
-        advice = "give it more time: --lstm-budget SECONDS"
-        found.append(Doubt(FEW_ROUNDS, told, advice, short, len(shared)))
+        found.append(Doubt(FEW_ROUNDS, told, more_time, short, len(shared)))
     return tuple(found)
 
 

@@ -9,6 +9,7 @@ from bench.judging.trust import WIDE
 from bench.machine import devices
 from bench.machine.disturbance import Disturbance
 from bench.measuring.series import Series, Stopped
+from bench.results.advice import MORE_TIME
 from bench.results.schema import Reason
 
 BUSY = 0.1
@@ -27,7 +28,6 @@ def validity(
     series: Series, disturbance: Disturbance, threads: Sequence[str], device: str
 ) -> Iterable[Reason]:
     """Every reason not to trust a measurement; none if it is valid."""
-    more_time = "give it more time: --lstm-budget SECONDS"
     quiet = "close what else runs, or measure on a machine of its own"
     count = len(series.blocks)
     width = steady.relative_half_width(series.samples)
@@ -36,10 +36,10 @@ def validity(
             "few_samples",
             f"{count} sample{'s' if count > 1 else ''}: "
             f"a median has no 95% interval under {steady.FEWEST_SAMPLES}",
-            more_time,
+            MORE_TIME,
         )
     elif width > WIDE:
-        advice = more_time if series.stopped is Stopped.TIME else quiet
+        advice = MORE_TIME if series.stopped is Stopped.TIME else quiet
         yield Reason(
             "wide_interval",
             f"the median's interval is ±{width:.1%}, over ±{WIDE:.0%}",
@@ -49,7 +49,7 @@ def validity(
         yield Reason(
             "not_steady",
             "the earlier and the later half of the samples differ: no steady state",
-            f"{more_time}; if it stays, {quiet}",
+            f"{MORE_TIME}; if it stays, {quiet}",
         )
     processors = disturbance.processors
     if disturbance.others is not None and disturbance.others > BUSY * processors:

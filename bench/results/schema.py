@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.disk.fields import LONGEST, Field, Missing, ResultError, error_at, printable
+from bench.results.advice import worded
 from bench.suites.cases import Case
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
@@ -56,6 +57,11 @@ class Run:
     machine_id: str
     options: Mapping[str, object]
     environment: Mapping[str, object]
+
+    @property
+    def managed(self) -> bool:
+        """Whether ``bench.run`` started it: it gives all its processes the name of a session."""
+        return "session" in self.options
 
     def to_dict(self) -> dict[str, object]:
         """Plain data, as it stands in a result file."""
@@ -212,7 +218,7 @@ def parse_benchmark(field: Field, run: Run) -> Measurement | Outcome:
     rounds = blocks["round"].integers(0)
     if len(rounds) != len(samples):
         raise blocks["round"].error(f"a round for each of the {len(samples)} samples in stats.data")
-    valid, reasons = _validity(ours["validity"])
+    valid, reasons = _validity(ours["validity"], run)
     remarks = ours["remarks"]
     return Measurement(
         case=case,
@@ -246,15 +252,19 @@ def parse_outcome(field: Field, run: Run) -> Outcome:
         run=run,
         outcome=outcome.text(),
         reason=field["reason"].text(),
-        advice=field["advice"].text() if field["advice"].given else "",
+        advice=worded(field["advice"].text(), run.managed) if field["advice"].given else "",
         path=field.path,
     )
 
 
-def _validity(field: Field) -> tuple[bool, tuple[Reason, ...]]:
+def _validity(field: Field, run: Run) -> tuple[bool, tuple[Reason, ...]]:
     valid = field["valid"].boolean()
     reasons = tuple(
-        Reason(each["code"].label(), each["text"].text(), each["advice"].text())
+        Reason(
+            each["code"].label(),
+            each["text"].text(),
+            worded(each["advice"].text(), run.managed),
+        )
         for each in field["reasons"].items()
     )
     if not valid and not reasons:

@@ -21,9 +21,6 @@ from bench.telling.quantities import count
 MEASURED, FAILED, BAD_INPUT, UNWRITABLE, HELD, INCOMPLETE = range(6)
 INTERRUPTED = 130
 
-_OPTIONS = {"--lstm-budget SECONDS": "--seconds TIME", "--lstm-threads": "--threads"}
-"""What the advice of a worker calls an option, and what it is called here."""
-
 _UNTRIED = ("not_measured", "refused")
 _MOST_REASONS = 6  # each case that is too large for the machine has its own estimate
 
@@ -175,8 +172,6 @@ def _counted_doubts(cases: Iterable[Sequence[Doubt]]) -> Counter[str]:
     for doubts in cases:
         for doubt in doubts:
             advice = f"; {doubt.advice}" if doubt.advice else ""
-            for theirs, ours in _OPTIONS.items():
-                advice = advice.replace(theirs, ours)
             counts[words.setdefault(doubt.code, clean(f"{doubt.text}{advice}"))] += 1
     return counts
 

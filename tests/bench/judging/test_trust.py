@@ -216,6 +216,16 @@ def test_of_six_processes_one_that_drifted_spoils_no_ratio_and_two_do(
     assert (of_ratio(one, two) == ()) == valid
 
 
+def test_advice_on_a_ratio_names_the_option_of_the_command_that_measured_it() -> None:
+    drift = timed("keras", np.repeat([1.0, 1.2], 10), 0)
+    steady = timed("scan", [1.0] * 20, 0)
+    managed = replace(a_run(0), options={"session": "s"})
+    for runs, option in ((a_run(0), "--lstm-budget SECONDS"), (managed, "--seconds TIME")):
+        one, two = (side([replace(each, run=runs)]) for each in (drift, steady))
+        (doubt,) = of_ratio(one, two)
+        assert doubt.advice == f"give it more time: {option}"
+
+
 def test_a_ratio_of_few_rounds_is_doubtful_where_processes_are_few() -> None:
     for count, codes_of in ((1, ["few_rounds"]), (6, [])):
         one, two = (
