@@ -900,30 +900,6 @@ def test_outside_of_github_actions_there_are_no_annotations(
 # Starting
 
 
-@pytest.mark.parametrize("module", ["bench.compare", "bench.comparing.output"])
-def test_the_command_imports_no_framework_and_no_slow_library(module: str) -> None:
-    slow = ("tensorflow", "torch", "jax", "keras", "pandas", "scipy.stats", "matplotlib")
-    code = f"import sys, {module}; print([n for n in {slow!r} if n in sys.modules])"
-    root = Path(compare.__file__).parents[1]
-    out = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
-    )
-    assert out.stdout.strip() == "[]"
-
-
-def test_help_explains_the_exit_codes() -> None:
-    root = Path(compare.__file__).parents[1]
-    for arguments in (["--help"], ["runs", "--help"]):
-        out = subprocess.run(
-            [sys.executable, "-m", "bench.compare", *arguments],
-            capture_output=True,
-            text=True,
-            check=True,
-            cwd=root,
-        )
-        assert "exit codes:" in out.stdout
-
-
 def test_a_reader_that_leaves_early_causes_no_traceback(slower: list[str]) -> None:
     root = Path(compare.__file__).parents[1]
     process = subprocess.Popen(

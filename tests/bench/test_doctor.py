@@ -17,6 +17,7 @@ from bench.machine.survey import Entry, Survey
 from bench.results.schema import Reason
 from bench.running.diagnosis import Diagnosis, exit_code, show
 from lstm_impl import Availability
+from tests.loaded import FRAMEWORKS
 
 YES = Availability(True)
 NO_GPU = Availability(False, "no NVIDIA GPU is seen", "pip install 'imaginary[cuda]'")
@@ -42,11 +43,6 @@ importlib.machinery.PathFinder.find_spec = classmethod(
         None if name.partition(".")[0] in gone else find(name, path, target)
 )
 """
-
-FRAMEWORKS = (
-    *("tensorflow", "keras", "tf_keras", "torch", "jax", "jaxlib", "flax"),
-    *("onnx", "onnxruntime", "ai_edge_litert", "flashrnn"),
-)
 
 
 def diagnosis(*findings: Reason) -> Diagnosis:

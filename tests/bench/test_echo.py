@@ -439,12 +439,3 @@ def test_check_curve_says_where_chaos_begins(capsys: pytest.CaptureFixture[str])
     options = ["--dtype", "bfloat16", "--learning-rate", "3", "--epochs", "3"]
     assert run(*options, "--check-curve") == 0
     assert re.search(r"from window \d+ on, chaos", capsys.readouterr().out)
-
-
-def test_the_command_starts_without_loading_a_framework_or_matplotlib(tmp_path: Path) -> None:
-    code = (
-        "import sys, bench.echo\n"
-        "loaded = {'tensorflow', 'torch', 'jax', 'matplotlib', 'pandas'} & set(sys.modules)\n"
-        "assert not loaded, loaded"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

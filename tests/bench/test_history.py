@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from dataclasses import replace
@@ -356,15 +354,3 @@ def test_text_from_a_file_stays_text(tmp_path: Path) -> None:
     ET.fromstring(with_name)
     assert "$\\frac{$ &lt;b&gt;" in with_name
     assert "tensorflow 2.20.0 → &lt;i&gt;|$x$" in with_name
-
-
-def test_the_command_imports_no_framework_and_no_slow_library() -> None:
-    slow = ("tensorflow", "torch", "jax", "keras", "pandas", "scipy.stats", "matplotlib")
-    code = (
-        "import sys, bench.history, bench.comparing.history_words, bench.telling.drawing;"
-        f"print([n for n in {slow!r} if n in sys.modules])"
-    )
-    out = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
-    )
-    assert out.stdout.strip() == "[]"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -267,12 +265,3 @@ def test_without_matplotlib_it_says_what_to_install(
     monkeypatch.setattr(drawing, "available", lambda: False)
     assert plot.main([EXAMPLE, "--output", "a.png"]) == 2
     assert "pip install 'lstm-benchmark-suite[plots]'" in capsys.readouterr().err
-
-
-def test_the_command_imports_nothing_slow_before_it_draws() -> None:
-    slow = ("tensorflow", "torch", "jax", "keras", "pandas", "scipy.stats", "matplotlib")
-    code = f"import sys, bench.plot; print([n for n in {slow!r} if n in sys.modules])"
-    out = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
-    )
-    assert out.stdout.strip() == "[]"

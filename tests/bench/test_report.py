@@ -1130,21 +1130,3 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
     )
     assert done.stdout.startswith("session,")
     assert done.stderr == ""
-
-
-@pytest.mark.parametrize("kind", list(FORMATS))
-def test_no_format_imports_a_framework_or_what_is_slow(kind: str) -> None:
-    program = (
-        "import sys\n"
-        "from bench import report\n"
-        f"code = report.main({[*map(str, REPLICATES)]!r} + ['--format', {kind!r}])\n"
-        "print(*sys.modules, file=sys.stderr)\n"
-        "sys.exit(code)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True
-    )
-    loaded = set(done.stderr.split())
-    assert "numpy" in loaded
-    slow = {"tensorflow", "keras", "torch", "jax", "pandas", "scipy.stats", "matplotlib", "pytest"}
-    assert not loaded & slow

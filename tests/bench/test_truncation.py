@@ -3,8 +3,6 @@
 import csv
 import io
 import json
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -620,16 +618,6 @@ def test_without_any_of_ones_own_the_reference_is_shown(
     monkeypatch.setenv("LSTM_RESULTS", str(tmp_path / "nothing"))
     assert run() == 2
     assert "no stream cut into windows" in capsys.readouterr().err
-
-
-def test_no_framework_is_imported_to_read_results() -> None:
-    code = (
-        "import sys, bench.truncation, bench.windows.sheets, bench.windows.picture\n"
-        "print([n for n in ('tensorflow', 'torch', 'jax', 'pandas', 'matplotlib', 'scipy.stats')"
-        " if n in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
 
 
 def test_one_process_has_an_allowance_and_the_table_says_so(tmp_path: Path) -> None:

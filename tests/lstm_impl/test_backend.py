@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -27,23 +26,10 @@ from lstm_impl import (
     reference,
 )
 from lstm_impl.backends.numpy_loop import NumPyLoop
+from tests.loaded import FRAMEWORKS, SLOW, loaded_by
 
 SPEC = LSTMSpec(3, 4)
 DEEP = LSTMSpec(3, 4, num_layers=2, bidirectional=True)
-
-FRAMEWORKS = (
-    "tensorflow",
-    "keras",
-    "tf_keras",
-    "torch",
-    "jax",
-    "flax",
-    "onnx",
-    "onnxruntime",
-    "ai_edge_litert",
-    "flashrnn",
-    "triton",
-)
 
 
 def build(spec: LSTMSpec = SPEC, **options: Any) -> lstm_impl.Model:
@@ -132,6 +118,7 @@ def test_a_number_is_part_of_the_name() -> None:
 
 PLUGIN = """
 from lstm_impl.backends.numpy_loop import NumPyLoop
+from tests.loaded import FRAMEWORKS, SLOW, loaded_by
 
 class Abacus(NumPyLoop):
     strategy = "abacus"
@@ -234,38 +221,27 @@ def test_an_entry_point_that_leads_nowhere_says_so_and_hides_no_other_backend(
 # -- what is not installed, and what is not imported
 
 
-def python(code: str) -> str:
-    """What ``code`` prints in a fresh interpreter."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
-def test_asking_for_every_backend_imports_no_framework() -> None:
-    code = f"""
-import sys
+def test_asking_for_every_backend_loads_no_framework() -> None:
+    loaded = loaded_by(
+        """
 import lstm_impl
-from lstm_impl import LSTMSpec, Workload
+from lstm_impl import LSTMSpec, LSTMWeights, Workload
 for name in lstm_impl.list_backends():
     backend = lstm_impl.get_backend(name)
     backend.refusal(LSTMSpec(2, 3), Workload(1, 1))
+    backend.availability("cpu")
     backend.availability("tpu:0")
-lstm_impl.get_backend("numpy").build(
-    LSTMSpec(2, 3), lstm_impl.LSTMWeights.random(LSTMSpec(2, 3))
-).forward([[[0.0, 1.0]]])
-heavy = {{*{FRAMEWORKS!r}, "pandas", "scipy", "rich", "pytest"}}
-print(sorted(heavy & {{name.partition(".")[0] for name in sys.modules}}))
+weights = LSTMWeights.random(LSTMSpec(2, 3))
+lstm_impl.get_backend("numpy").build(LSTMSpec(2, 3), weights).forward([[[0.0, 1.0]]])
 """
-    assert python(code) == "[]"
+    )
+    assert "lstm_impl.backends.cudnn" in loaded
+    assert sorted(loaded & {*FRAMEWORKS, *SLOW, "scipy", "rich", "pytest"}) == []
 
 
 def test_importing_the_library_imports_no_backend() -> None:
-    code = """
-import sys
-import lstm_impl
-print([name for name in sys.modules if name.startswith("lstm_impl.backends.")])
-"""
-    assert python(code) == "[]"
+    loaded = loaded_by("import lstm_impl")
+    assert not [name for name in loaded if name.startswith("lstm_impl.backends.")]
 
 
 def test_where_no_framework_is_installed_each_backend_says_what_to_install(

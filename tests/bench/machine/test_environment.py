@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 from collections import namedtuple
 from collections.abc import Callable
@@ -311,15 +309,6 @@ def test_a_half_imported_tensorflow_does_no_harm(tmp_path: Path) -> None:
     assert read.tensorflow == {"version": None, "build": None, "tf32": None}
     assert read.threads["tensorflow_intra"] is None
     assert "tensorflow.build" in read.unread
-
-
-def test_no_framework_is_imported_to_read_the_machine() -> None:
-    code = (
-        "import sys; from bench.machine import environment; environment.read();"
-        "print(sorted({'tensorflow', 'torch', 'jax'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
 
 
 def test_a_record_is_plain_data(tmp_path: Path) -> None:

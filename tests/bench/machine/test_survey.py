@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -122,12 +120,3 @@ def test_a_strategy_that_cannot_be_imported_is_a_problem_and_hides_no_other(
     assert found.entries[0].name == "numpy"
     assert len(found.problems) == 1
     assert "no_such_module:Alien" in found.problems[0]
-
-
-def test_nothing_asked_here_imports_a_framework() -> None:
-    code = (
-        "import sys, bench.machine.survey\n"
-        "print([n for n in ('tensorflow', 'torch', 'jax', 'keras') if n in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

@@ -746,20 +746,6 @@ def test_pytest_benchmark_itself_reads_the_file(tmp_path: Path, golden: Json) ->
         assert entry["name"] in done.stdout
 
 
-def test_reading_results_imports_no_framework_and_no_pandas() -> None:
-    program = "import sys, bench.results; print(*sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=True,
-    )
-    loaded = {name.partition(".")[0] for name in done.stdout.split()}
-    assert "numpy" in loaded
-    assert not loaded & {"tensorflow", "keras", "torch", "jax", "pandas", "scipy", "pytest", "rich"}
-
-
 def test_temporary_names_are_not_taken_for_results(
     tmp_path: Path, golden: Json, monkeypatch: pytest.MonkeyPatch
 ) -> None:

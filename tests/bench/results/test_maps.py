@@ -2,9 +2,6 @@
 
 import json
 import math
-import re
-import subprocess
-import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -331,16 +328,3 @@ def test_a_made_up_map_answers_as_it_was_made(tmp_path: Path) -> None:
     assert [found.learnable_distance(k) for k in (2, 3, 9, 10, 29, 1000)] == [
         *(None, 1, 1, 8, 8, 20)
     ]
-
-
-def test_reading_a_map_imports_no_framework() -> None:
-    code = (
-        "import sys\n"
-        "from bench import learning\n"
-        f"assert learning.main(['--show', {str(WHOLE)!r}]) == 0\n"
-        "names = ('tensorflow', 'torch', 'jax', 'pandas', 'matplotlib', 'scipy.stats')\n"
-        "print([n for n in names if n in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert re.search(r"Echo, state carried\n", done.stdout)
-    assert done.stdout.splitlines()[-1] == "[]"

@@ -2,7 +2,6 @@
 
 import io
 import re
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -195,9 +194,3 @@ def test_no_text_of_the_picture_is_wider_than_the_picture(drawable: None) -> Non
             assert box.y1 <= height
         top = max(axes.get_tightbbox(renderer).y1 for axes in figure.axes)
         assert min(text.get_window_extent(renderer).y0 for text in figure.texts) >= top
-
-
-def test_matplotlib_is_imported_only_to_draw() -> None:
-    assert "matplotlib" not in vars(map_picture)
-    assert map_picture.available() in (True, False)
-    assert sys.modules["bench.windows.learning.map_picture"] is map_picture

@@ -1,0 +1,138 @@
+"""Commands and modules start at once: what is asked for is loaded, and nothing before.
+
+TensorFlow alone takes six seconds to import, and may not be installed where results are read.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from bench.__main__ import COMMANDS
+from tests.bench.made_texts import Store, write_store
+from tests.loaded import FRAMEWORKS, SLOW, loaded_by
+from tests.places import ROOT
+
+# -- help
+
+NAMES = ["bench", *(f"bench.{name}" for answers in COMMANDS.values() for name in answers)]
+PARTS = [f"bench.compare {part}" for part in ("runs", "devices", "backends", "published")]
+NO_VERDICT = ("bench", "bench.rooms", "bench.verdict_study", "bench.verdict_pairs")
+"""What they print is no answer: their codes say only whether it was printed."""
+
+_HELP = """\
+import contextlib, io, json, runpy, sys
+told = {}
+for words in json.loads(sys.argv[1]):
+    sys.argv[:] = [*words.split(), "--help"]
+    out, err, code = io.StringIO(), io.StringIO(), "went on"
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+        except SystemExit as end:
+            code = end.code
+    told[words] = [code, out.getvalue(), err.getvalue()]
+print(json.dumps([told, sorted(sys.modules)]))
+"""
+
+
+@pytest.fixture(scope="module")
+def help_and_loaded() -> tuple[dict[str, tuple[int, str, str]], set[str]]:
+    """Code, output and errors of each command's ``--help``; what one process loaded for all."""
+    done = subprocess.run(
+        [sys.executable, "-c", _HELP, json.dumps([*NAMES, *PARTS])],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+    )
+    told, modules = json.loads(done.stdout)
+    return told, set(modules)
+
+
+@pytest.mark.parametrize("name", [*NAMES, *PARTS])
+def test_every_command_explains_itself_and_its_exit_codes(
+    name: str, help_and_loaded: tuple[dict[str, tuple[int, str, str]], set[str]]
+) -> None:
+    code, out, err = help_and_loaded[0][name]
+    assert (code, err) == (0, "")
+    assert out.startswith(f"usage: python -m {name} ")
+    assert ("exit codes:" in out) is (name not in NO_VERDICT)
+
+
+def test_no_command_loads_a_framework_or_what_is_slow_to_explain_itself(
+    help_and_loaded: tuple[dict[str, tuple[int, str, str]], set[str]],
+) -> None:
+    assert {"bench.windows.learning.map_picture", "numpy"} <= help_and_loaded[1]
+    assert sorted(help_and_loaded[1] & {*FRAMEWORKS, *SLOW, "pytest"}) == []
+
+
+# -- what is loaded
+
+
+def _modules() -> Iterator[str]:
+    """All but the Keras layer, which is one of Keras's own."""
+    for folder in ("lstm_impl", "bench"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            if parts[:2] != ("lstm_impl", "keras"):
+                yield ".".join(parts)
+
+
+def test_importing_no_module_loads_a_framework_or_what_is_slow() -> None:
+    names = list(_modules())
+    assert len(names) > 200
+    loaded = loaded_by(f"import importlib\nfor name in {names!r}: importlib.import_module(name)")
+    assert set(names) <= loaded
+    assert sorted(loaded & {*FRAMEWORKS, *SLOW}) == []
+
+
+@pytest.mark.parametrize(
+    ("program", "more"),
+    [
+        ("import bench.results", ["scipy", "pytest", "rich"]),
+        ("from bench.machine import devices; devices.available()", ["numpy"]),
+        ("from bench.machine import environment; environment.read()", ["pytest", "rich"]),
+    ],
+)
+def test_what_measures_and_what_reads_loads_no_framework(program: str, more: list[str]) -> None:
+    loaded = loaded_by(program)
+    assert "bench" in loaded
+    assert sorted(loaded & {*FRAMEWORKS, *SLOW, *more}) == []
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return write_store(tmp_path_factory.mktemp("store"), lambda document: document)
+
+
+def _answers(store: Store) -> Iterator[tuple[str, list[object]]]:
+    for form in ("terminal", "markdown", "csv", "json", "html", "svg"):
+        yield "report", [store.old, store.windows, "--format", form]
+    for form in ("terminal", "markdown", "csv", "json"):
+        yield "compare", ["runs", store.old, store.new, "--format", form]
+        yield "truncation", [store.windows, store.learning, "--format", form]
+    for form in ("terminal", "markdown", "csv"):
+        yield "history", [store.old, store.new, "--format", form]
+    for form in ("terminal", "markdown"):
+        yield "learning", ["--show", store.learning, "--format", form]
+    asked = ["--dependency", 3, "--batch", 64, "--hidden", 256]
+    yield "recommend", [*asked, store.windows, store.learning]
+
+
+def test_no_answer_in_text_loads_a_framework_or_what_is_slow(store: Store) -> None:
+    asked = [(name, [str(each) for each in words]) for name, words in _answers(store)]
+    program = (
+        "import contextlib, importlib, io\n"
+        f"for name, words in {asked!r}:\n"
+        "    with contextlib.redirect_stdout(io.StringIO()) as out:\n"
+        "        code = importlib.import_module('bench.' + name).main(words)\n"
+        "    assert code == 0 and out.getvalue(), (name, words)"
+    )
+    loaded = loaded_by(program)
+    assert {f"bench.{name}" for name, _ in asked} <= loaded
+    assert sorted(loaded & {*FRAMEWORKS, *SLOW, "pytest"}) == []
