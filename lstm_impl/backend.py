@@ -10,6 +10,7 @@ computing; ``Model`` (``model.py``) is that way applied to one spec with weights
 from __future__ import annotations
 
 import abc
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -34,6 +35,8 @@ class Backend(abc.ABC):
     packages: what must be installed.
     gpu: how its framework is asked for the GPUs that it sees; None if it uses none.
     optimizers: what its models can update their weights with.
+    environment: variables that must have these values in a process before anything is imported in
+        it; two backends that need different ones never share a process.
     """
 
     strategy: ClassVar[str]
@@ -46,6 +49,7 @@ class Backend(abc.ABC):
     packages: ClassVar[tuple[Package, ...]] = ()
     gpu: ClassVar[cuda.Framework | None] = None
     optimizers: ClassVar[tuple[str, ...]] = ()
+    environment: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, options: Sequence[str] = (), number: int | None = None) -> None:
         unknown = [option for option in options if option not in self.flags]
@@ -96,7 +100,17 @@ class Backend(abc.ABC):
         for package in self.packages:
             if not (installed := package.availability(device)):
                 return installed
+        if not (fits := self.process()):
+            return fits
         return cuda.available_to(self.gpu, device) and self.tools(device)
+
+    def process(self) -> Availability:
+        """Whether this process has the ``environment`` that it needs."""
+        for name, value in self.environment.items():
+            if os.environ.get(name) != value:
+                reason = f"{self.strategy} needs a process of its own, with {name}={value}"
+                return Availability(False, reason, f"{name}={value} python ...")
+        return AVAILABLE
 
     def tools(self, device: str) -> Availability:
         """Whether all else is there that it needs on ``device``, a compiler say."""

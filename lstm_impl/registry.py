@@ -35,6 +35,10 @@ _BUILT_IN: dict[str, str] = {
     "litert": "lstm_impl.backends.litert:LiteRT",
     "flashrnn": "lstm_impl.backends.flashrnn:FlashRNN",
     "keras": "lstm_impl.backends.keras_layer:Keras",
+    "tf_keras": "lstm_impl.backends.keras_layer:TfKeras",
+    "keras_jax": "lstm_impl.backends.keras_jax:KerasJax",
+    "keras_torch": "lstm_impl.backends.keras_torch:KerasTorch",
+    "keras_openvino": "lstm_impl.backends.keras_openvino:KerasOpenVINO",
     "dynamic_rnn": "lstm_impl.backends.legacy_rnn:DynamicRNN",
     "static_rnn": "lstm_impl.backends.legacy_rnn:StaticRNN",
 }

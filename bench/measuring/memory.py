@@ -22,6 +22,7 @@ from pathlib import Path
 from bench.disk.closing import Closing
 from bench.measuring import estimate
 from bench.measuring.gauges import unknown
+from bench.measuring.memory_server import MODULES
 from bench.results.schema import Figures
 from bench.suites.cases import Case
 from lstm_impl import get_backend
@@ -168,7 +169,8 @@ class ProcessMemory(Closing):
             return unknown("no time was left for it of what the case may take")
         if reason := estimate.too_large(case, estimate.free(case.device)):
             return unknown(f"beside the process that times, {reason}")
-        framework = get_backend(case.backend).framework
+        backend = get_backend(case.backend)
+        framework = backend.strategy if backend.strategy in MODULES else backend.framework
         if framework in self._broken:
             return unknown(self._broken[framework])
         end = time.monotonic() + limit

@@ -25,13 +25,17 @@ from typing import BinaryIO, NoReturn
 from bench.machine.raised import one_line
 
 MODULES: Mapping[str, Sequence[str]] = {
-    # What a framework's backends use besides the module of its name; what is not installed is
-    # passed over. It is here, before any case, so that it is not counted as the case's.
-    "tensorflow": ("tensorflow", "keras"),
+    # What a framework's backends use besides the module of its name, or those of a strategy that
+    # uses more; what is not installed is passed over. It is here, before any case, so that it is
+    # not counted as the case's.
+    "tensorflow": ("tensorflow", "keras", "tf_keras"),
     "jax": ("jax", "jax.numpy"),
     "flax": ("jax", "jax.numpy", "flax.nnx"),
     "torch": ("torch",),
     "flashrnn": ("torch",),
+    "keras_jax": ("jax", "jax.numpy", "keras"),
+    "keras_torch": ("torch", "keras"),
+    "keras_openvino": ("openvino", "keras"),
     "onnxruntime": ("onnxruntime", "onnx"),
     "litert": ("tensorflow", "ai_edge_litert.interpreter"),
 }

@@ -1,16 +1,20 @@
-"""``keras``: what ``keras.layers.LSTM`` does by default on this device, the layer users start from.
+"""``keras`` and ``tf_keras``: Keras 3's ``LSTM`` layer and Keras 2's, as they are, in TensorFlow.
 
-One Keras layer for each layer and direction, with Keras's own variables. Keras is batch-major, so
-time-major data are transposed in the graph. On a GPU it uses cuDNN if seven conditions hold, and
-else a loop, without a word: the evidence says which.
+What users start from. Keras is batch-major, so time-major data are transposed in the graph. On a
+GPU either uses cuDNN if seven conditions hold, and else a loop, without a word: the evidence says
+which.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from lstm_impl.backends.stacking import through_layers
+from lstm_impl.availability import Package
+from lstm_impl.backends.keras_cells import Arrays, make_layers, through_keras
+from lstm_impl.backends.keras_environment import PACKAGE, KerasThree
 from lstm_impl.backends.tensorflow_backend import TensorFlowBackend
 from lstm_impl.backends.tensorflow_model import TensorFlowModel
 from lstm_impl.call import Call, Outputs, Tensor
@@ -19,54 +23,93 @@ from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LSTMWeights
 
 
-class Keras(TensorFlowBackend):
-    """``keras.layers.LSTM``; ``+unroll`` is its own argument, ``+xla`` compiles the step."""
+class KerasBackend(TensorFlowBackend):
+    """A Keras whose layers are TensorFlow's ops.
 
-    strategy = "keras"
-    summary = "keras.layers.LSTM as it is"
-    flags: ClassVar[tuple[str, ...]] = ("unroll", "xla")
+    module: the package to import.
+    """
 
-    @classmethod
-    def variants(cls) -> tuple[str, ...]:
-        return ("keras", "keras+unroll", "keras+xla")
+    module: ClassVar[str]
 
     @property
     def dynamic(self) -> bool:  # type: ignore[override]
         """An unrolled layer needs the number of timesteps when it is traced."""
         return "unroll" not in self.options
 
+    def arguments(self) -> dict[str, Any]:
+        """What the layers are made with, beside what all are."""
+        return {"unroll": "unroll" in self.options}
+
     def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
         return KerasModel(self, spec, device, batch_major, weights)
+
+
+class Keras(KerasThree, KerasBackend):
+    """``keras.layers.LSTM``.
+
+    Options: ``+unroll`` is its own argument; ``+loop`` is ``use_cudnn=False``, the loop on a GPU
+    too; ``+xla`` compiles the step, and implies the loop, since XLA cannot compile cuDNN's op
+    (tensorflow/tensorflow #99385).
+    """
+
+    strategy = "keras"
+    module = "keras"
+    packages = (*TensorFlowBackend.packages, PACKAGE)
+    summary = "keras.layers.LSTM as it is"
+    flags: ClassVar[tuple[str, ...]] = ("unroll", "loop", "xla")
+
+    @classmethod
+    def variants(cls) -> tuple[str, ...]:
+        return ("keras", "keras+unroll", "keras+loop", "keras+xla")
+
+    def conflict(self) -> str:
+        if {"unroll", "loop"} <= set(self.options):
+            return "an unrolled layer has no loop; leave one of the two out"
+        return ""
+
+    @property
+    def loops(self) -> bool:
+        """Whether cuDNN is ruled out by the name."""
+        return bool({"unroll", "loop", "xla"} & set(self.options))
+
+    def arguments(self) -> dict[str, Any]:
+        loop = {"use_cudnn": False} if self.loops else {}
+        return super().arguments() | loop
+
+    def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
+        if self.loops and evidence.get("cudnn"):
+            return f"{self.name} is Keras's loop, and cuDNN's kernels ran"
+        return ""
+
+
+class TfKeras(KerasBackend):
+    """``tf_keras.layers.LSTM``, Keras 2's; ``+unroll`` is its own argument."""
+
+    strategy = "tf_keras"
+    module = "tf_keras"
+    summary = "Keras 2's layer, tf_keras.layers.LSTM, as it is"
+    flags: ClassVar[tuple[str, ...]] = ("unroll", "xla")
+    packages = (
+        Package("tf_keras", "the tf-keras package", "pip install 'lstm-benchmark-suite[legacy]'"),
+        *TensorFlowBackend.packages,
+    )
+
+    @classmethod
+    def variants(cls) -> tuple[str, ...]:
+        return ("tf_keras", "tf_keras+xla")
 
 
 class KerasModel(TensorFlowModel):
     """Keras's layers, their variables shown as the model's."""
 
-    def _make_variables(self, weights: LSTMWeights) -> list[Any]:
-        import keras
+    backend: KerasBackend
 
-        spec = self.spec
-        policy = {"tf32": "float32"}.get(spec.dtype, spec.dtype)
-        self._layers = [
-            keras.layers.LSTM(
-                spec.hidden_size,
-                return_sequences=True,
-                return_state=True,
-                unroll="unroll" in self.backend.options,
-                go_backwards=direction == 1,
-                # all are overwritten; Keras's own, an orthogonal one, has no bfloat16
-                kernel_initializer="zeros",
-                recurrent_initializer="zeros",
-                dtype=policy,
-            )
-            for _ in range(spec.num_layers)
-            for direction in range(spec.num_directions)
-        ]
-        for layer, cell in zip(self._layers, weights.cells(), strict=True):
-            layer.build((None, None, cell.kernel.shape[0]))
-            for variable, array in zip(layer.trainable_variables, cell, strict=True):
-                variable.assign(array)
-        return [variable.value for layer in self._layers for variable in layer.trainable_variables]
+    def _make_variables(self, weights: LSTMWeights) -> list[Any]:
+        keras = importlib.import_module(self.backend.module)
+        self._layers = make_layers(keras, self.spec, weights, **self.backend.arguments())
+        variables = [each for layer in self._layers for each in layer.trainable_variables]
+        # Keras 3 wraps TensorFlow's variables; Keras 2's are TensorFlow's.
+        return [each if isinstance(each, self._tf.Variable) else each.value for each in variables]
 
     def network(self, call: Call, training: bool) -> Outputs:
         tf, spec = self._tf, self.spec
@@ -82,15 +125,14 @@ class KerasModel(TensorFlowModel):
                 steps = tf.range(tf.shape(x)[1], dtype=lengths.dtype)
                 valid = steps[None, :] < lengths[:, None]
 
-            def layer(row: int, x: Tensor, h: Tensor, c: Tensor, reverse: bool) -> Outputs:
-                y, h, c = self._layers[row](x, initial_state=[h, c], mask=valid, training=training)
-                if reverse:  # Keras leaves the outputs in the order they were computed
-                    y = tf.reverse(y, [1])
-                if valid is not None:  # Keras repeats the last valid output on padding
-                    y = tf.where(valid[:, :, None], y, tf.zeros_like(y))
-                return Outputs(y, h, c)
+            def run(row: int, x: Tensor, h: Tensor, c: Tensor) -> Any:
+                return self._layers[row](x, initial_state=[h, c], mask=valid, training=training)
 
-            join = functools.partial(tf.concat, axis=-1)
-            batch_major = call._replace(x=x, masks=masks)
-            y, h, c = through_layers(spec, batch_major, layer, join, tf.stack)
+            arrays = Arrays(
+                reverse=lambda y: tf.reverse(y, [1]),
+                zero=lambda y, valid: tf.where(valid[:, :, None], y, tf.zeros_like(y)),
+                join=functools.partial(tf.concat, axis=-1),
+                stack=tf.stack,
+            )
+            y, h, c = through_keras(spec, call._replace(x=x, masks=masks), run, arrays, valid)
             return Outputs(y if self.batch_major else tf.transpose(y, [1, 0, 2]), h, c)

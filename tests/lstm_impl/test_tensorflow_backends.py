@@ -401,6 +401,8 @@ def test_unrolled_bidirectional_float64_is_refused_because_xla_compiles_it_wrong
         ("partial_unroll", "needs a number"),
         ("partial_unroll@0", "at least 1"),
         ("keras+hoisted", "has no option"),
+        ("keras+unroll+loop", "no loop; leave one of the two out"),
+        ("tf_keras+loop", "has no option"),
         ("block_lstm+xla", "has no option"),
     ],
 )

@@ -1,0 +1,127 @@
+"""``keras_jax``: ``keras.layers.LSTM`` on Keras's JAX backend, compiled by XLA as one program.
+
+The layers are called as Keras's own training step calls them, by ``stateless_call``: a pure
+function of their variables. On a GPU Keras asks for cuDNN's LSTM and else takes ``lax.scan``, as
+anywhere else; the evidence says which. It needs a process whose Keras has the JAX backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from lstm_impl.backends.jax_model import JaxBackend, JaxModel
+from lstm_impl.backends.keras_cells import Arrays, make_layers, through_keras
+from lstm_impl.backends.keras_environment import PACKAGE, VARIABLE, KerasThree
+from lstm_impl.call import Call, Outputs, Tensor
+from lstm_impl.evidence import Evidence
+from lstm_impl.model import Model
+from lstm_impl.spec import LSTMSpec
+from lstm_impl.weights import LSTMWeights
+from lstm_impl.workload import Workload
+
+CUDNN, SCAN, UNROLLED = "cuDNN", "lax.scan", "unrolled steps"
+
+
+class KerasJax(KerasThree, JaxBackend):
+    """``keras.layers.LSTM``; ``+unroll`` is its own argument, ``+loop`` its ``use_cudnn=False``."""
+
+    strategy = "keras_jax"
+    environment: ClassVar[Mapping[str, str]] = {VARIABLE: "jax"}
+    packages = (*JaxBackend.packages, PACKAGE)
+    summary = "keras.layers.LSTM on Keras's JAX backend"
+    flags: ClassVar[tuple[str, ...]] = ("unroll", "loop")
+
+    def conflict(self) -> str:
+        if len(self.options) > 1:
+            return "an unrolled layer has no loop; leave one of the two out"
+        return ""
+
+    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        if spec.dtype == "float64":
+            # keras.src.backend.common.dtypes: what comes of two float64 is float64 on TensorFlow
+            # alone. The layer's outputs are called float64, and are not.
+            return "Keras computes float64 in float32 on its JAX backend"
+        return super().refusal(spec, workload)
+
+    def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
+        wanted = {"unroll": UNROLLED, "loop": SCAN}
+        for option in self.options:
+            if (ran := evidence.get("implementation")) != wanted[option]:
+                return f"{self.name} is Keras's {wanted[option]}, and what ran is {ran}"
+        return ""
+
+    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
+        return KerasJaxModel(self, spec, device, batch_major, weights)
+
+
+class KerasJaxModel(JaxModel):
+    """Keras's layers, which lend their arithmetic; the parameters are the model's own."""
+
+    backend: KerasJax
+
+    def __init__(
+        self,
+        backend: KerasJax,
+        spec: LSTMSpec,
+        device: str,
+        batch_major: bool,
+        weights: LSTMWeights,
+    ) -> None:
+        import keras
+
+        super().__init__(backend, spec, device, batch_major, weights)
+        self._arrays = Arrays.of_keras(keras.ops)
+        more: dict[str, Any] = {"unroll": "unroll" in backend.options}
+        if backend.options:
+            more["use_cudnn"] = False
+        with self._wide(), self._jax.default_device(self._device):
+            self._layers = make_layers(keras, spec, weights, **more)
+            # Seeds of dropout that none of them has.
+            self._constants = [
+                [variable.value for variable in layer.non_trainable_variables]
+                for layer in self._layers
+            ]
+
+    def function(
+        self,
+        parameters: Sequence[Tensor],
+        x: Tensor,
+        h: Tensor,
+        c: Tensor,
+        lengths: Tensor | None = None,
+        masks: Tensor | None = None,
+    ) -> Outputs:
+        jnp = self._jax.numpy
+        swap = not self.batch_major
+        if masks is not None:
+            masks = jnp.swapaxes(masks, 1, 2)
+        x = jnp.swapaxes(x, 0, 1) if swap else x
+        valid = None
+        if lengths is not None:
+            valid = jnp.arange(x.shape[1], dtype=lengths.dtype)[None, :] < lengths[:, None]
+
+        def run(row: int, x: Tensor, h: Tensor, c: Tensor) -> Any:
+            variables = parameters[3 * row : 3 * row + 3]
+            outputs, _ = self._layers[row].stateless_call(
+                variables, self._constants[row], x, initial_state=[h, c], mask=valid
+            )
+            return outputs
+
+        # Keras's products take no precision of their own.
+        with self._jax.default_matmul_precision(self._precision):
+            call = Call(x, h, c, lengths, masks)
+            y, h, c = through_keras(self.spec, call, run, self._arrays, valid)
+        return Outputs(jnp.swapaxes(y, 0, 1) if swap else y, h, c)
+
+    def evidence(self, workload: Workload) -> Evidence:
+        found = super().evidence(workload)
+        calls = " ".join((*found.details["custom_calls"], *(found.kernels or ())))
+        if "cudnn" in calls.lower() and "rnn" in calls.lower():
+            ran = CUDNN
+        else:
+            # One while-loop of XLA's for each layer and direction, and more for the gradients.
+            ran = SCAN if found.details["loops"] >= self.spec.state_layers else UNROLLED
+        return Evidence(
+            found.source, found.ops, found.kernels, {**found.details, "implementation": ran}
+        )

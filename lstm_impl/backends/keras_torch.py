@@ -1,0 +1,118 @@
+"""``keras_torch``: ``keras.layers.LSTM`` on Keras's PyTorch backend, gradients by autograd.
+
+On a GPU Keras calls cuDNN's LSTM where there is no mask. On a CPU, and with a mask anywhere, it
+loops over time in Python, a handful of PyTorch's operators a step: many times the time of
+``torch.nn.LSTM``, whose one operator is on the same machine. The evidence counts the operators. It
+needs a process whose Keras has the PyTorch backend.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from lstm_impl.backends.keras_cells import Arrays, make_layers, through_keras
+from lstm_impl.backends.keras_environment import PACKAGE, VARIABLE, KerasThree
+from lstm_impl.backends.torch_model import TorchBackend, TorchModel
+from lstm_impl.call import Call, Outputs, Tensor
+from lstm_impl.evidence import Evidence
+from lstm_impl.model import Model
+from lstm_impl.spec import LSTMSpec
+from lstm_impl.weights import LSTMWeights
+from lstm_impl.workload import Workload
+
+PYTHON_LOOP = "a Python loop"
+
+
+class KerasTorch(KerasThree, TorchBackend):
+    """``keras.layers.LSTM``; ``+loop`` is its own ``use_cudnn=False``."""
+
+    strategy = "keras_torch"
+    environment: ClassVar[Mapping[str, str]] = {VARIABLE: "torch"}
+    packages = (*TorchBackend.packages, PACKAGE)
+    summary = "keras.layers.LSTM on Keras's PyTorch backend"
+    flags: ClassVar[tuple[str, ...]] = ("loop",)
+
+    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        if spec.dtype == "float64" and workload is not None and workload.min_length is not None:
+            # keras.src.backend.common.dtypes: what comes of two float64 is float64 on TensorFlow
+            # alone. Without a mask PyTorch's own operators decide.
+            return (
+                "Keras computes float64 in float32 on its PyTorch backend where there is a mask; "
+                "sequences of one length it computes in float64"
+            )
+        return super().refusal(spec, workload)
+
+    def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
+        if self.options and (ran := evidence.get("implementation")) != PYTHON_LOOP:
+            return f"{self.name} is Keras's loop, and what ran is {ran}"
+        return ""
+
+    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
+        return KerasTorchModel(self, spec, device, batch_major, weights)
+
+
+class KerasTorchModel(TorchModel):
+    """Keras's layers, whose variables are PyTorch's parameters; mixed precision is Keras's own."""
+
+    backend: KerasTorch
+    autocast = False
+
+    def __init__(
+        self,
+        backend: KerasTorch,
+        spec: LSTMSpec,
+        device: str,
+        batch_major: bool,
+        weights: LSTMWeights,
+    ) -> None:
+        import keras
+
+        super().__init__(backend, spec, device, batch_major)
+        self._keras = keras
+        self._arrays = Arrays.of_keras(keras.ops)
+        more = {"use_cudnn": False} if backend.options else {}
+        with self._on_device():
+            self._layers = make_layers(keras, spec, weights, **more)
+        self.parameters = [
+            variable.value for layer in self._layers for variable in layer.trainable_variables
+        ]
+
+    def _on_device(self) -> contextlib.AbstractContextManager[Any]:
+        """Keras moves what it computes with to the device that it prefers, unless told another."""
+        return self._keras.device(str(self.torch_device))  # type: ignore[no-any-return]
+
+    def network(self, call: Call) -> Outputs:
+        torch = self._torch
+        x, h, c, lengths, masks = call
+        swap = not self.batch_major
+        if masks is not None:
+            masks = masks.transpose(1, 2)
+        x = x.transpose(0, 1) if swap else x
+        valid = None
+        if lengths is not None:
+            steps = torch.arange(x.shape[1], device=x.device)
+            valid = steps[None, :] < lengths.to(x.device)[:, None]
+
+        def run(row: int, x: Tensor, h: Tensor, c: Tensor) -> Any:
+            return self._layers[row](x, initial_state=[h, c], mask=valid)
+
+        with self._on_device():
+            batch_major = Call(x, h, c, lengths, masks)
+            y, h, c = through_keras(self.spec, batch_major, run, self._arrays, valid)
+        return Outputs(y.transpose(0, 1) if swap else y, h, c)
+
+    def implementation(self, ops: Mapping[str, int]) -> str:
+        if any("cudnn_rnn" in op for op in ops):
+            return "cuDNN"
+        return PYTHON_LOOP
+
+    def evidence(self, workload: Workload) -> Evidence:
+        found = super().evidence(workload)
+        ops = found.ops or Counter()
+        # Dispatched by Python, each once a step: in the forward pass the loop has made so many.
+        details = {**found.details, "products": ops["aten::matmul"], "steps": workload.timesteps}
+        return replace(found, details=details)
