@@ -9,7 +9,6 @@ import random
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -699,8 +698,7 @@ with Journal(sys.argv[1]) as journal:
 
 def test_what_was_acknowledged_before_a_sigkill_is_readable_after_it(tmp_path: Path) -> None:
     source = random.Random(11)
-    acknowledged_in_all = 0
-    for attempt in range(8):
+    for attempt in range(6):
         path = tmp_path / f"{attempt}.journal.jsonl"
         with subprocess.Popen(
             [sys.executable, "-c", KILLED, str(path), str(REPLICATE)],
@@ -709,8 +707,9 @@ def test_what_was_acknowledged_before_a_sigkill_is_readable_after_it(tmp_path: P
             cwd=ROOT,
         ) as process:
             assert process.stdout is not None
-            acknowledged = [process.stdout.readline().strip()]
-            time.sleep(source.uniform(0, 0.15))
+            # It runs on while it is read, so that the kill meets it anywhere.
+            read = source.randrange(1, 200)
+            acknowledged = [process.stdout.readline().strip() for _ in range(read)]
             process.kill()
             acknowledged += [line.strip() for line in process.stdout if line.endswith("\n")]
         file = results.read(path)
@@ -721,8 +720,6 @@ def test_what_was_acknowledged_before_a_sigkill_is_readable_after_it(tmp_path: P
         # The JSON can be made from what is left, and holds the same.
         made = results.read(results.journal_to_json(path))
         assert [each.case.id for each in made.measurements] == found
-        acknowledged_in_all += len(acknowledged)
-    assert acknowledged_in_all > 8
 
 
 def test_pytest_benchmark_itself_reads_the_file(tmp_path: Path, golden: Json) -> None:

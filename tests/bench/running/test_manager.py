@@ -1031,13 +1031,18 @@ manager.run()
 """
 
 WORKER = """\
-import json, sys, time, uuid
+import json, sys, uuid
 from pathlib import Path
 sys.path.insert(0, sys.argv[0].rpartition("/")[0])
 from bench import results
 from bench.suites.cases import Case
 from bench.results.journal import Journal
 from entries import entry_of, run_of
+
+def step():
+    # One more thing done: what is killed is killed between any two, or within one.
+    with open(Path(sys.argv[0]).with_name("steps"), "a") as file:
+        file.write(".")
 
 listing, folder, session, number = sys.argv[1:]
 identity = uuid.uuid4().hex
@@ -1050,13 +1055,16 @@ for data in json.loads(Path(listing).read_text()):
 for cases in groups.values():
     for case in cases:
         journal.begin([case.id])
-        time.sleep(0.005)
+        step()
     journal.begin([case.id for case in cases])
-    time.sleep(0.01)
+    step()
     for case in cases:
         journal.benchmark(entry_of(case))
+        step()
 journal.finish()
+step()
 results.journal_to_json(journal.path)
+step()
 journal.path.unlink()
 """
 
@@ -1070,8 +1078,8 @@ def test_killing_manager_or_worker_at_any_moment_loses_no_finished_case(tmp_path
     import inspect
 
     folder = tmp_path / "results"
-    cases = tuple(case(name, steps) for steps in range(2, 14) for name in ("a", "b"))
-    session(cases=cases, goal=Goal(processes=4)).save(folder)
+    cases = tuple(case(name, steps) for steps in range(2, 7) for name in ("a", "b"))
+    session(cases=cases, goal=Goal(processes=3)).save(folder)
     (tmp_path / "driver.py").write_text(DRIVER)
     (tmp_path / "worker.py").write_text(WORKER)
     (tmp_path / "entries.py").write_text(
@@ -1093,21 +1101,28 @@ def test_killing_manager_or_worker_at_any_moment_loses_no_finished_case(tmp_path
         str(folder),
         str(tmp_path / "worker.py"),
     ]
+    steps = tmp_path / "steps"
+    steps.touch()
     kills = 0
-    for attempt in range(60):
+
+    def comes_to(more: int) -> bool:
+        """Whether it does so many steps more before its end; however long that takes it here."""
+        wanted = steps.stat().st_size + more
+        while steps.stat().st_size < wanted:
+            if driver.poll() is not None:
+                return False
+            time.sleep(0.001)
+        return True
+
+    while True:
         with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE) as driver:
-            try:
-                # At first anywhere; later late enough that something was done in between.
-                driver.wait(timeout=chance.uniform(0.3, 1.0 + 0.05 * attempt))
+            if not comes_to(chance.randrange(1, 14)):
                 break
-            except subprocess.TimeoutExpired:
-                kills += 1
-                if chance.random() < 0.5:
-                    worker = child_of(driver.pid)
-                    if worker is not None:
-                        os.kill(worker, signal.SIGKILL)
-                        time.sleep(chance.uniform(0.0, 0.3))
-                driver.kill()
+            kills += 1
+            if chance.random() < 0.5 and (worker := child_of(driver.pid)) is not None:
+                os.kill(worker, signal.SIGKILL)
+                comes_to(chance.randrange(0, 4))
+            driver.kill()
         wait_for_no(str(tmp_path / "worker.py"))
         now = journals_and_files(folder) if any(folder.glob("mine-*")) else set()
         assert kept <= now
@@ -1115,7 +1130,7 @@ def test_killing_manager_or_worker_at_any_moment_loses_no_finished_case(tmp_path
         if load(folder, "s").finished is not None:
             break  # killed between its end and its exit: nothing is left to go on with
     assert driver.returncode in (0, -signal.SIGKILL)
-    assert kills >= 3
+    assert kills >= 3, "what was to be killed did not come so far"
     counts = {each.id: 0 for each in cases}
     crashed = set()
     found = results.collect([folder])
@@ -1125,8 +1140,9 @@ def test_killing_manager_or_worker_at_any_moment_loses_no_finished_case(tmp_path
     crashed = {each.case.id for each in found.outcomes if each.outcome == "crashed"}
     assert kept <= {(each.run.id, each.case.id) for each in found.measurements}
     # A case whose process was killed twice is given up; nothing else is missing or too much.
-    assert all(counts[each.id] == 4 for each in cases if each.id not in crashed)
-    assert all(counts[each.id] <= 4 for each in cases)
+    assert len(crashed) < len(cases)
+    assert all(counts[each.id] == 3 for each in cases if each.id not in crashed)
+    assert all(counts[each.id] <= 3 for each in cases)
     assert not list(folder.glob("*.jsonl"))
     assert load(folder, "s").finished is not None
 
@@ -1145,7 +1161,7 @@ def wait_for_no(script: str) -> None:
     """Until no worker is left: the kernel kills it when its manager is killed."""
     import psutil
 
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     while time.monotonic() < end:
         lines = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
         if not any(script in line[1:2] for line in lines):

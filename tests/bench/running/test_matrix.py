@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -159,10 +160,11 @@ def test_a_crash_costs_one_case_and_the_rest_goes_on_in_a_new_process(tmp_path: 
 
 
 def test_a_case_that_hangs_is_ended_at_its_limit(tmp_path: Path) -> None:
-    run = worker("begin(0); time.sleep(1.2); os._exit(1)", "begin(1); end(1); begin(2); end(2)")
-    checked = matrix.check([ALL], 60.0, tmp_path, run, case_seconds=1.0)
+    hung = "write(begin=ids[0], at=time.time() - 3600); os._exit(1)"
+    run = worker(hung, "begin(1); end(1); begin(2); end(2)")
+    checked = matrix.check([ALL], 60.0, tmp_path, run, case_seconds=3600.0)
     assert outcomes(checked) == ["failed", "passed", "passed"]
-    assert "not done within 1 s" in checked[0].reason
+    assert "not done within 3600 s" in checked[0].reason
 
 
 def test_the_real_process_ends_itself_in_a_case_that_hangs(
@@ -206,10 +208,21 @@ def test_a_worker_looks_at_the_time_between_cases(tmp_path: Path) -> None:
 def test_a_case_that_is_under_way_when_the_time_is_up_is_no_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(matrix, "OVERRUN", 0.0)
-    run = worker("begin(0); end(0); begin(1); time.sleep(60)")
-    checked = matrix.check([ALL], 2.0, tmp_path, run)
+    now = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0], time=lambda: now[0])
+    monkeypatch.setattr(matrix, "time", clock)
+
+    def run(command: Sequence[str], seconds: float, log: Path, *, stop: threading.Event) -> Ended:
+        lines = Path(command[-1])
+        matrix._append(lines, {"begin": ONE.id, "at": 1.0})
+        matrix._append(lines, {"case": ONE.id, "backend": "numpy", "outcome": "passed"})
+        matrix._append(lines, {"begin": TWO.id, "at": 2.0})
+        now[0] += seconds
+        return Ended(-9, False, seconds)
+
+    checked = matrix.check([ALL], 20.0, tmp_path, run)
     assert outcomes(checked) == ["passed", "not_reached", "not_reached"]
+    assert checked[1].reason == "the time was up while it was checked"
 
 
 def test_a_line_that_was_cut_is_passed_over_and_does_not_spoil_the_next(tmp_path: Path) -> None:
