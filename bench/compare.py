@@ -24,7 +24,7 @@ from bench.judging.rows import USUAL_BASELINES
 from bench.results.files import collect, latest
 from bench.results.only import NothingThereError
 from bench.results.schema import Results
-from bench.telling import arguments, command_line, filters
+from bench.telling import arguments, command_line, deliver, filters
 from bench.telling.command_line import UsageError
 
 FORMATS = ("terminal", "markdown", "csv", "json")
@@ -62,8 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     command_line.write_any_letter()
     try:
+        target = deliver.Target(options.output, os.environ)
+        deliver.check(options.format, target)
         if options.what == "published":
-            return _published(options)
+            return _published(options, target)
         rule = None if options.fail_on is None else parse_rule(options.fail_on)
         report, whole = _compare(options)
         if report is None:
@@ -71,9 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if rule is not None:
             report = replace(report, gate=judge(rule, report.rows))
         from bench.comparing import output
-        from bench.telling import deliver
 
-        target = deliver.Target(options.output, os.environ)
         output.show(report, options.format, target)
         if rule is not None and not report.rows:
             raise UsageError(f"--fail-on {rule.text}: there is no shared case to judge")
@@ -85,17 +85,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if report.gate is not None and report.gate.failed else 0
 
 
-def _published(options: argparse.Namespace) -> int:
+def _published(options: argparse.Namespace, target: deliver.Target) -> int:
     from bench.comparing import beside_published, published_words
     from bench.suites import published
-    from bench.telling import deliver
 
     results = _of_paths(options, "pytest --benchmark-only --lstm-suite braun")
     if not results.files:
         return 2
     theirs = published.steps(published.read())
     report = beside_published.beside_published(results, theirs)
-    target = deliver.Target(options.output, os.environ)
     published_words.show(report, options.format, target)
     return 2 if results.errors else 0
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from bench.comparing.history import HistoryError, build
 from bench.disk.fields import printable
 from bench.disk.folder import default_folder
-from bench.disk.writing import ResultWriteError
 from bench.results.files import collect, latest
 from bench.results.only import NothingThereError
-from bench.telling import arguments, command_line, filters
+from bench.telling import arguments, command_line, deliver, filters
+from bench.telling.command_line import UsageError
 
 TEXTS = ("terminal", "markdown", "csv")
 PICTURES = ("svg", "png")
@@ -41,14 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command_line.write_any_letter()
     try:
         return _show(options)
-    except (HistoryError, NothingThereError, ResultWriteError) as error:
+    except (HistoryError, NothingThereError, UsageError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
 
 def _show(options: argparse.Namespace) -> int:
-    if options.format in PICTURES and options.output is None:
-        raise HistoryError(f"--format {options.format} needs --output FILE.{options.format}")
+    target = deliver.Target(options.output)
+    deliver.check(options.format, target)
     folder = default_folder()
     if not options.paths and not latest(folder):
         raise HistoryError(
@@ -64,7 +64,7 @@ def _show(options: argparse.Namespace) -> int:
     history = build(results, pattern=options.case)
     from bench.comparing import history_words
 
-    history_words.show(history, options.format, options.output, sessions=options.sessions)
+    history_words.show(history, options.format, target, sessions=options.sessions)
     return 2 if results.errors else 0
 
 

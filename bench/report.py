@@ -9,25 +9,28 @@ from __future__ import annotations
 
 import argparse
 import gc
-import io
+import importlib
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.disk.fields import printable
 from bench.disk.folder import default_folder
-from bench.disk.writing import ResultWriteError, write_bytes
 from bench.judging.ranking import build
 from bench.judging.rows import KINDS, NothingToReportError, Report
 from bench.judging.table import load_frame
 from bench.results.files import collect, latest
 from bench.results.only import NothingThereError
 from bench.results.schema import Results
-from bench.telling import arguments, command_line, filters
+from bench.telling import arguments, command_line, deliver, filters
+from bench.telling.command_line import UsageError
+from bench.telling.sheet import comma_separated
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from bench.reporting.terminal import Draw
 
 __all__ = ["load_frame", "main"]
@@ -58,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.disable()
     try:
         return _report(options)
-    except (NothingToReportError, NothingThereError, ResultWriteError) as error:
+    except (NothingToReportError, NothingThereError, UsageError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     finally:
@@ -94,74 +97,44 @@ def _report(options: argparse.Namespace) -> int:
             print(f"note: {note}", file=sys.stderr)
     if options.brief and options.format not in BRIEF:
         raise NothingToReportError(f"--brief goes with --format {', '.join(BRIEF)}")
+    target = deliver.Target(options.output)
     if options.format in SAMPLES:
-        _write_samples(results, options)
+        deliver.deliver(options.format, target, _nothing, _samples(results))
         return 2 if results.errors else 0
     report = build(results, baseline=options.baseline, kind=options.kind)
-    kind = options.format
-    if options.output is None and kind == "terminal":
-        from bench.reporting.terminal import WIDTH, show
-        from bench.telling.terminal import text_console
+    draw = _draw(options.brief)
 
-        known = command_line.width_is_known()
-        console = text_console(width=None if known else WIDTH)
-        show(report, console, _draw(options.brief))
-        if options.brief:
-            paths = "".join(f" {shlex.quote(str(path))}" for path in options.paths)
-            command = f"{command_line.python()} -m bench.report{paths}"
-            told = f"all of it: {command_line.told(command)}"
-            console.print(told, style="bold", soft_wrap=True)
-    elif options.output is None and kind == "csv":
-        from bench.reporting.data import write_comma_separated
+    def terminal(console: Console) -> None:
+        from bench.reporting.terminal import show
 
-        write_comma_separated(report, sys.stdout)
-    elif options.output is None:
-        sys.stdout.write(_text(report, kind, options.brief))
-    else:
-        write_bytes(options.output, _bytes(report, kind, options.brief))
-        print(f"written: {printable(str(options.output))}", file=sys.stderr)
-    sys.stdout.flush()
+        show(report, console, draw)
+
+    deliver.deliver(options.format, target, terminal, _texts(report, options.brief, draw))
+    if options.brief and options.format == "terminal" and options.output is None:
+        paths = "".join(f" {shlex.quote(str(path))}" for path in options.paths)
+        command = f"{command_line.python()} -m bench.report{paths}"
+        told = f"all of it: {command_line.told(command)}"
+        deliver.show(lambda console: console.print(told, style="bold", soft_wrap=True))
     return 2 if results.errors else 0
 
 
-def _write_samples(results: Results, options: argparse.Namespace) -> None:
+def _nothing(console: Console) -> None:
+    """Samples are no news for a terminal."""
+
+
+def _samples(results: Results) -> dict[str, Callable[[], deliver.Text]]:
     """Every sample, a row each."""
     from bench.judging.samples import SAMPLE_COLUMNS, sample_rows
 
-    if options.format == "samples.parquet":
+    def parquet() -> bytes:
         from bench.reporting.parquet import written
 
-        data = written(SAMPLE_COLUMNS, sample_rows(results))
-    else:
-        from bench.reporting.data import write_table
+        return written(SAMPLE_COLUMNS, sample_rows(results))
 
-        text = io.StringIO(newline="")
-        write_table(SAMPLE_COLUMNS, sample_rows(results), text)
-        data = text.getvalue().encode("utf-8", "replace")
-    if options.output is None:
-        sys.stdout.write(data.decode())
-    else:
-        write_bytes(options.output, data)
-        print(f"written: {printable(str(options.output))}", file=sys.stderr)
-    sys.stdout.flush()
-
-
-def _bytes(report: Report, kind: str, brief: bool) -> bytes:
-    """The report as a file holds it."""
-    if kind == "parquet":
-        from bench.reporting.parquet import parquet
-
-        return parquet(report)
-    if kind == "csv":
-        from bench.reporting.data import write_comma_separated
-
-        # Line by line: as one text, a large report would be in memory several times.
-        out = io.BytesIO()
-        text = io.TextIOWrapper(out, encoding="utf-8", errors="replace", newline="")
-        write_comma_separated(report, text)
-        text.flush()
-        return out.getvalue()
-    return _text(report, kind, brief).encode("utf-8", "replace")
+    return {
+        "samples.csv": lambda: comma_separated(SAMPLE_COLUMNS, sample_rows(results)),
+        "samples.parquet": parquet,
+    }
 
 
 def _draw(brief: bool) -> Draw | None:
@@ -173,27 +146,25 @@ def _draw(brief: bool) -> Draw | None:
     return draw
 
 
-def _text(report: Report, kind: str, short: bool) -> str:
-    """The report in one of the formats; each is imported only when it is asked for."""
-    if kind == "markdown" and short:
-        from bench.reporting.brief import brief
+def _texts(report: Report, brief: bool, draw: Draw | None) -> dict[str, Callable[[], deliver.Text]]:
+    """The report in its formats; each is imported only when it is asked for."""
 
-        return brief(report)
-    if kind == "markdown":
-        from bench.reporting.markdown import markdown
+    def of(module: str, name: str, **options: object) -> Callable[[], deliver.Text]:
+        def text() -> deliver.Text:
+            writer = getattr(importlib.import_module(f"bench.reporting.{module}"), name)
+            made: deliver.Text = writer(report, **options)
+            return made
 
-        return markdown(report)
-    if kind == "html":
-        from bench.reporting.page.explorer import page
+        return text
 
-        return page(report)
-    if kind in ("csv", "json"):
-        from bench.reporting import data
-
-        return data.comma_separated(report) if kind == "csv" else data.as_json(report)
-    from bench.reporting.terminal import as_picture, as_text
-
-    return (as_picture if kind == "svg" else as_text)(report, draw=_draw(short))
+    return {
+        "markdown": of("brief", "brief") if brief else of("markdown", "markdown"),
+        "html": of("page.explorer", "page"),
+        "csv": of("data", "comma_separated"),
+        "json": of("data", "as_json"),
+        "parquet": of("parquet", "parquet"),
+        "svg": of("terminal", "as_picture", draw=draw),
+    }
 
 
 def _parser() -> argparse.ArgumentParser:

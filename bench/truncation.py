@@ -16,14 +16,14 @@ from pathlib import Path
 
 from bench.disk.fields import printable
 from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder
-from bench.disk.writing import ResultWriteError, write_bytes
 from bench.judging.ranking import build
 from bench.judging.rows import KINDS, NothingToReportError
 from bench.results.files import REFERENCE, collect
 from bench.results.maps import LearningMap
 from bench.results.only import NothingThereError
 from bench.results.schema import Measurement, Outcome, Results
-from bench.telling import arguments, command_line, filters
+from bench.telling import arguments, command_line, deliver, filters
+from bench.telling.command_line import UsageError
 from bench.windows.cost import Stream, streams
 from bench.windows.learned import newest, parted, words
 from bench.windows.words import without_time
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command_line.write_any_letter()
     try:
         return _truncation(options)
-    except (NothingToReportError, NothingThereError, ResultWriteError) as error:
+    except (NothingToReportError, NothingThereError, UsageError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
@@ -68,13 +68,8 @@ def _truncation(options: argparse.Namespace) -> int:
         if kind != "markdown":
             raise NothingToReportError("--brief is a table for Markdown: add --format markdown")
         kind = BRIEF
-    if kind in PICTURES:
-        from bench.telling import drawing
-
-        if options.output is None:
-            raise NothingToReportError(f"--format {kind}: --output FILE is missing")
-        if not drawing.available():
-            raise NothingToReportError(f"pictures need matplotlib: {drawing.INSTALL}")
+    target = deliver.Target(options.output)
+    deliver.check(kind, target)
     times, maps = parted(options.paths or [default_folder()])
     results = _windows_of(times if options.paths else [])
     learned, bad = newest(maps)
@@ -88,20 +83,20 @@ def _truncation(options: argparse.Namespace) -> int:
 
         drawn = [stream for stream in found if stream.windows]
         for path, stream in _named(options.output, drawn):
-            write_bytes(path, picture(stream, kind))
-            print(f"written: {printable(str(path))}", file=sys.stderr)
-    elif options.output is not None:
-        write_bytes(options.output, _text(found, kind).encode("utf-8", "replace"))
-        print(f"written: {printable(str(options.output))}", file=sys.stderr)
-    elif kind == "terminal":
-        from bench.telling.terminal import text_console
-        from bench.windows.sheets import WIDTH, as_terminal
-
-        known = command_line.width_is_known()
-        as_terminal(found, text_console(width=None if known else WIDTH))
+            deliver.write_file(path, picture(stream, kind))
     else:
-        sys.stdout.write(_text(found, kind))
-    sys.stdout.flush()
+        from bench.windows import data, sheets
+
+        texts = {
+            "markdown": lambda: sheets.as_markdown(found),
+            BRIEF: lambda: sheets.as_brief(found),
+            "csv": lambda: data.as_csv(found),
+            "json": lambda: data.as_json(found),
+        }
+        letters = {**deliver.ASCII, "·": "*"}  # a product
+        deliver.deliver(
+            kind, target, lambda console: sheets.as_terminal(found, console), texts, letters=letters
+        )
     return 2 if results.errors or bad else 0
 
 
@@ -162,19 +157,6 @@ def _named(output: Path, found: Sequence[Stream]) -> list[tuple[Path, Stream]]:
             number += 1
         named[name] = stream
     return [(output.with_name(f"{name}{output.suffix}"), each) for name, each in named.items()]
-
-
-def _text(found: Sequence[Stream], kind: str) -> str:
-    from bench.windows import data, sheets
-
-    writers = {
-        "terminal": sheets.as_text,
-        "markdown": sheets.as_markdown,
-        BRIEF: sheets.as_brief,
-        "csv": data.as_csv,
-        "json": data.as_json,
-    }
-    return writers[kind](found)
 
 
 def _kind_of(output: Path | None) -> str:

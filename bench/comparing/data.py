@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
+from collections.abc import Iterator
 
 from bench.comparing.comparison import Report
-from bench.comparing.maps_words import cell
 from bench.comparing.words import case_fields
 from bench.judging.intervals import speed
 from bench.judging.ratios import Comparison
+from bench.telling import sheet
 
 CSV_COLUMNS = (
     "kind",
@@ -47,17 +46,9 @@ CSV_COLUMNS = (
 # Data
 
 
-def comma_separated(report: Report) -> str:
-    """One row a case, seconds and plain ratios; what has no time stands there with its reason.
-
-    Texts that a spreadsheet would take for a formula begin with an apostrophe.
-    """
-    out = io.StringIO()
-    writer = csv.DictWriter(out, CSV_COLUMNS, restval="", lineterminator="\r\n")
-    writer.writeheader()
-    for record in [*_records(report), *_map_records(report)]:
-        writer.writerow({key: cell(value) for key, value in record.items()})
-    return out.getvalue()
+def comma_separated(report: Report) -> Iterator[str]:
+    """One row a case, seconds and plain ratios; what has no time stands there with its reason."""
+    return sheet.records(CSV_COLUMNS, [*_records(report), *_map_records(report)])
 
 
 def as_json(report: Report) -> str:

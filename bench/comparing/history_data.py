@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
+from collections.abc import Iterator
 
 from bench.comparing.history import History, Line, Machine, Point
-from bench.comparing.maps_words import cell
 from bench.judging.intervals import speed
+from bench.telling import sheet
 
 CSV_COLUMNS = (
     *("host", "machine_id", "case_id", "session", "number", "started", "suite", "outcome"),
@@ -33,17 +32,17 @@ CSV_COLUMNS = (
 # Data
 
 
-def comma_separated(history: History) -> str:
+def comma_separated(history: History) -> Iterator[str]:
     """One row a case and session, in seconds and plain ratios."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, CSV_COLUMNS, restval="", lineterminator="\r\n")
-    writer.writeheader()
-    for machine in history.machines:
-        for line in machine.lines:
-            for point in line.points:
-                record = _record(machine, line, point)
-                writer.writerow({key: cell(value) for key, value in record.items()})
-    return out.getvalue()
+    return sheet.records(
+        CSV_COLUMNS,
+        (
+            _record(machine, line, point)
+            for machine in history.machines
+            for line in machine.lines
+            for point in line.points
+        ),
+    )
 
 
 def _record(machine: Machine, line: Line, point: Point) -> dict[str, object]:

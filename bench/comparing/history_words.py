@@ -6,26 +6,22 @@ in it come from result files, which may come from anywhere: each format makes th
 
 from __future__ import annotations
 
-import io
+import functools
 import math
-import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from dataclasses import replace
 
-from rich import box
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
-from bench.comparing.history import Change, History, HistoryError, Line, Machine, Point, Session
+from bench.comparing.history import Change, History, Line, Machine, Point
 from bench.comparing.history_data import comma_separated
-from bench.disk.writing import write_bytes
 from bench.judging.process_means import ENOUGH_PROCESSES, VERDICT_CONFIDENCE
 from bench.judging.ratios import Comparison
 from bench.judging.verdict import Verdict
-from bench.telling import command_line, drawing
-from bench.telling.deliver import WIDTH
+from bench.telling import drawing
+from bench.telling.deliver import ASCII, Target, deliver
 from bench.telling.inert import clean, code
 from bench.telling.inert import markdown as escaped
 from bench.telling.marks import (
@@ -36,20 +32,20 @@ from bench.telling.marks import (
     bounds_of_time,
 )
 from bench.telling.quantities import count, seconds, times_as_fast, times_bounds
-from bench.telling.terminal import text_console
+from bench.telling.sheet import Cell, Column, Sheet
 from bench.telling.verdict_words import compact_verdict
 
 MARK = "▲"
 """Before versions that changed."""
 
-_HEADINGS = (
-    "#",
-    "step",
-    TIME_INTERVAL,
-    "speed",
-    RATIO_INTERVAL,
-    "verdict",
-    "changed since",
+_SINCE = "changed since"
+_COLUMNS = (
+    Column("#", whole=True),
+    Column("step", right=True, whole=True),
+    Column(TIME_INTERVAL, whole=True),
+    Column("speed", right=True, whole=True),
+    *(Column(heading, whole=True) for heading in (RATIO_INTERVAL, "verdict")),
+    Column(_SINCE),
 )
 _NARROW = 80
 _BARS = "▁▂▃▄▅▆▇█"
@@ -67,50 +63,31 @@ _STYLES = {
     Verdict.UNCLEAR: "yellow",
 }
 
-_ASCII = str.maketrans({**dict(zip(_BARS, "12345678", strict=True)), MARK: "*"})
 
-
-def show(history: History, kind: str, output: Path | None, *, sessions: bool = False) -> None:
-    """Write the history to a file, or else to standard output.
+def show(history: History, kind: str, target: Target, *, sessions: bool = False) -> None:
+    """Write the history.
 
     sessions: in a terminal, each case with all its sessions; else a line a case.
 
-    Raises HistoryError where matplotlib is wanted and missing, ResultWriteError for a file that
-    cannot be written.
+    Raises UsageError for a file that cannot be written.
     """
-    if kind in drawing.FORMATS:
-        if not drawing.available():
-            raise HistoryError(f"a picture needs matplotlib: {drawing.INSTALL}")
-        from bench.comparing import history_picture
-
-        data = history_picture.picture(history, kind)
-    elif kind == "terminal" and output is None:
-        wide = command_line.width_is_known()
-        _terminal(history, text_console(width=None if wide else WIDTH), sessions)
-        sys.stdout.flush()
-        return
-    else:
-        text = (
-            _plain(history, sessions)
-            if kind == "terminal"
-            else markdown(history)
-            if kind == "markdown"
-            else comma_separated(history)
-        )
-        data = text.encode("utf-8", "replace")
-    if output is None:
-        sys.stdout.write(data.decode())
-        sys.stdout.flush()
-    else:
-        write_bytes(output, data)
-        print(f"written: {clean(str(output))}", file=sys.stderr)
+    deliver(
+        kind,
+        target,
+        terminal=lambda console: terminal(history, console, sessions=sessions),
+        texts={
+            "markdown": lambda: markdown(history),
+            "csv": lambda: comma_separated(history),
+            **{form: functools.partial(_picture, history, form) for form in drawing.FORMATS},
+        },
+        letters={**ASCII, _BARS[-1]: str(len(_BARS))},  # of a sparkline, not of a bar
+    )
 
 
-def _plain(history: History, sessions: bool) -> str:
-    console = text_console(file=io.StringIO(), width=WIDTH, no_color=True)
-    _terminal(history, console, sessions)
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
+def _picture(history: History, kind: str) -> bytes:
+    from bench.comparing import history_picture
+
+    return history_picture.picture(history, kind)
 
 
 # What is said in words
@@ -144,14 +121,26 @@ def changed(changes: Sequence[Change], most: int) -> str:
     return (f"{MARK} " * bool(versions)) + "; ".join(told)
 
 
-def _session_words(session: Session) -> list[str]:
-    return [
-        str(session.number),
-        f"{session.started:%Y-%m-%d %H:%M}",
-        clean(session.suites, 40),
-        str(len(session.runs)),
-        changed(session.changes, _MOST),
-    ]
+def _sessions(machine: Machine) -> Sheet:
+    """A line a session, and what changed in it."""
+    return Sheet.of(
+        [
+            Column("session", right=True, whole=True),
+            *(Column(heading, whole=True) for heading in ("start (UTC)", "suite")),
+            Column("processes", right=True, whole=True),
+            Column("changed"),
+        ],
+        [
+            [
+                str(session.number),
+                f"{session.started:%Y-%m-%d %H:%M}",
+                clean(session.suites, 40),
+                str(len(session.runs)),
+                changed(session.changes, _MOST),
+            ]
+            for session in machine.sessions
+        ],
+    )
 
 
 def _title(machine: Machine) -> str:
@@ -209,18 +198,27 @@ def _where(machine: Machine, reasons: Callable[[Point], Sequence[str]]) -> list[
     ]
 
 
-def _cells(point: Point) -> list[str]:
-    """One row of a case's table; ``verdict`` also says INVALID."""
+def _case(line: Line) -> Sheet:
+    """A line a session; ``verdict`` also says INVALID."""
+    return Sheet.of(_COLUMNS, map(_cells, line.points))
+
+
+def _cells(point: Point) -> list[Cell]:
     number = f"#{point.session.number}"
     if point.time is None:
-        return [number, "—", "", "", "", clean(point.outcome, 80), ""]
+        return list(map(Cell, (number, "—", "", "", "", clean(point.outcome, 80), "")))
     time, to_before = point.time, point.to_before
     sign = DOUBTFUL if point.of_time else ""
     cells = [number, f"{sign}{seconds(time.mid)}", bounds_of_time(time, time.mid)]
     cells += ["", "", ""] if to_before is None else _ratio_cells(to_before)
     if point.reasons or point.of_ratio:
         cells[-1] = f"{cells[-1]} (INVALID)".strip()
-    return [*cells, changed(point.changes, _FEW)]
+    style = "" if to_before is None else _STYLES[to_before.verdict]
+    return [
+        *map(Cell, cells[:-1]),
+        Cell(cells[-1], style=style),
+        Cell(changed(point.changes, _FEW)),
+    ]
 
 
 def _ratio_cells(found: Comparison) -> list[str]:
@@ -235,68 +233,62 @@ def _ratio_cells(found: Comparison) -> list[str]:
 # A terminal
 
 
-def _terminal(history: History, console: Console, sessions: bool) -> None:
-    plain = not console.encoding.lower().startswith("utf")
-
-    def text(words: str, style: str = "") -> Text:
-        return Text(words.translate(_ASCII) if plain else words, style=style)
-
+def terminal(history: History, console: Console, *, sessions: bool) -> None:
+    """Print the history: each case with all its sessions, or else a line a case."""
     for index, machine in enumerate(history.machines):
         if index:
             console.print()
-        console.print(text(_title(machine), "bold"))
+        console.print(Text(_title(machine), "bold"))
         console.print()
-        table = _table(("session", "start (UTC)", "suite", "processes", "changed"), right=(0, 3))
-        for session in machine.sessions:
-            table.add_row(*(text(each) for each in _session_words(session)))
-        console.print(table)
+        console.print(_sessions(machine).grid())
         if not sessions:
             console.print()
-            console.print(_overview(machine, text))
+            console.print(_overview(machine).grid())
         for line in machine.lines if sessions else ():
             console.print()
-            heading = text(clean(line.case.id, 160), "bold")
+            heading = Text(clean(line.case.id, 160), "bold")
             if len(machine.sessions) > 1:
-                heading.append_text(text(f"  {sparkline(line, machine)}", "cyan"))
+                heading.append_text(Text(f"  {sparkline(line, machine)}", "cyan"))
             console.print(heading)
-            # Where there is no room for what changed in a column, it stands below the table.
-            headings = _HEADINGS[:-1] if console.width < _NARROW else _HEADINGS
-            table = _table(headings, right=(1, 3))
-            parts: list[Table | Text] = [table]
-            for point in line.points:
-                cells = [text(each) for each in _cells(point)]
-                if point.to_before is not None:
-                    cells[5].stylize(_STYLES[point.to_before.verdict])
-                if len(headings) < len(cells) and cells[-1]:
-                    parts.append(text(f"{cells[0].plain} {_HEADINGS[-1]}: {cells[-1].plain}"))
-                table.add_row(*cells[: len(headings)])
-            for part in parts:
+            for part in _case_parts(_case(line), console.width):
                 console.print(Padding(part, (0, 0, 0, 2)))
         for words in _method(machine):
             console.print()
-            console.print(text(words, "dim"))
+            console.print(Text(words, "dim"))
         for title, lines in _doubts(machine):
-            _lines(console, title, [text(each) for each in lines])
-    _lines(console, "Notes", [text(clean(note, 500)) for note in history.notes])
+            _lines(console, title, lines)
+    _lines(console, "Notes", [clean(note, 500) for note in history.notes])
 
 
-def _overview(machine: Machine, text: Callable[[str, str], Text]) -> Table:
+def _case_parts(sheet: Sheet, width: int) -> list[RenderableType]:
+    """Where there is no room for what changed in a column, it stands below the table."""
+    if width >= _NARROW:
+        return [sheet.grid()]
+    below = [
+        Text(f"{line[0].text} {_SINCE}: {line[-1].text}") for line in sheet.lines if line[-1].text
+    ]
+    *columns, last = sheet.columns[:-1]
+    kept = sheet.only(range(len(columns) + 1))
+    return [replace(kept, columns=(*columns, replace(last, whole=False))).grid(), *below]
+
+
+def _overview(machine: Machine) -> Sheet:
     """A line a case: those that changed last come first, the largest change before the others."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("case", overflow="fold", ratio=1)  # gives way, and none of the others
-    for name in ("", "now", "speed", RATIO_INTERVAL, "verdict"):
-        numbers = name in ("now", "speed")
-        table.add_column(name, justify="right" if numbers else "left", no_wrap=True)
-    table.expand = True
+    lines: list[list[Cell | str]] = []
     for line in sorted(machine.lines, key=_news):
         last = line.measured[-1]  # a case that was never measured has no line
         number, now, _, *ratio, _ = _cells(last)
-        style = "" if last.to_before is None else _STYLES[last.to_before.verdict]
         if last is not line.points[-1]:
-            now = f"{now} ({number})"
-        cells = [clean(line.case.id, 160), sparkline(line, machine), now, *ratio]
-        table.add_row(*(text(each, style if at == 5 else "") for at, each in enumerate(cells)))
-    return table
+            now = Cell(f"{now.text} ({number.text})")
+        lines.append([line.case.id, sparkline(line, machine), now, *ratio])
+    columns = [
+        Column("case", names=True, most=160, greedy=True),  # gives way, and none of the others
+        *(
+            Column(name, right=name in ("now", "speed"), whole=True)
+            for name in ("", "now", "speed", RATIO_INTERVAL, "verdict")
+        ),
+    ]
+    return Sheet.of(columns, lines)
 
 
 def _news(line: Line) -> tuple[bool, float]:
@@ -307,25 +299,12 @@ def _news(line: Line) -> tuple[bool, float]:
     return False, -abs(last.log_ratio)
 
 
-def _lines(console: Console, title: str, lines: Sequence[Text]) -> None:
+def _lines(console: Console, title: str, lines: Sequence[str]) -> None:
     if lines:
         console.print()
         console.print(Text(title, style="bold"))
     for line in lines:
-        console.print(Padding(line, (0, 0, 0, 2)))
-
-
-def _table(headings: Sequence[str], right: Sequence[int]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-    for index, name in enumerate(headings):
-        last = index == len(headings) - 1
-        table.add_column(
-            name,
-            justify="right" if index in right else "left",
-            no_wrap=not last,
-            overflow="fold" if last else "ellipsis",
-        )
-    return table
+        console.print(Padding(Text(line), (0, 0, 0, 2)))
 
 
 # Markdown
@@ -335,19 +314,10 @@ def markdown(history: History) -> str:
     """The history for an issue or a README; what comes from a file stands as code or escaped."""
     out: list[str] = []
     for machine in history.machines:
-        out += [f"## {escaped(_title(machine))}", ""]
-        out += [
-            "| session | start (UTC) | suite | processes | changed |",
-            "|---:|---|---|---:|---|",
-        ]
-        for session in machine.sessions:
-            out.append(f"| {' | '.join(map(_escaped_cell, _session_words(session)))} |")
+        out += [f"## {escaped(_title(machine))}", "", _sessions(machine).markdown()]
         for line in machine.lines:
             bars = f" {sparkline(line, machine)}" if len(machine.sessions) > 1 else ""
-            out += ["", f"### {code(line.case.id, 160)}{bars}", ""]
-            out += [f"| {' | '.join(_HEADINGS)} |", "|---|---:|---|---:|---|---|---|"]
-            for point in line.points:
-                out.append(f"| {' | '.join(map(_escaped_cell, _cells(point)))} |")
+            out += ["", f"### {code(line.case.id, 160)}{bars}", "", _case(line).markdown()]
         out += ["", *(f"- {escaped(each)}" for each in _method(machine))]
         for heading, lines in _doubts(machine):
             out += ["", f"#### {heading}", ""]
@@ -356,7 +326,3 @@ def markdown(history: History) -> str:
     if history.notes:
         out += ["#### Notes", "", *(f"- {escaped(note, 500)}" for note in history.notes), ""]
     return "\n".join(out)
-
-
-def _escaped_cell(text: str) -> str:
-    return escaped(text, 2000)

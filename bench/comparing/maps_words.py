@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from bench.comparing.comparison import Report
@@ -14,8 +12,9 @@ from bench.comparing.crossover import INVALID, Cell, Map
 from bench.comparing.words import clean_name, speed_words
 from bench.judging.verdict import Verdict
 from bench.telling.inert import markdown as escaped
-from bench.telling.inert import spreadsheet
 from bench.telling.quantities import count
+from bench.telling.sheet import Cell as Place
+from bench.telling.sheet import Column, Sheet
 
 # Of a map's cells, beside their ratios.
 MARKS = {
@@ -67,23 +66,38 @@ def map_legend(maps: Sequence[Map]) -> list[str]:
     return lines
 
 
-def cell_text(cell: Cell | None) -> str:
-    """``3.205 F``, empty where nothing was measured."""
-    return f"{speed_words(cell.comparison.ratio.mid)} {MARKS[cell.state]}" if cell else ""
+def cell_text(cell: Cell) -> str:
+    """``3.205 F``."""
+    return f"{speed_words(cell.comparison.ratio.mid)} {MARKS[cell.state]}"
 
 
-def _map_rows(found: Map, line: str) -> list[list[str]]:
+def _sheet(found: Map, line: str) -> Sheet:
     """Per batch: its name, its cells, and from where on the new device wins; line: before a cell
     at which it begins, or ceases, to win."""
-    rows = []
-    for batch in found.batches:
-        cells = []
-        for hidden in found.hidden_sizes:
-            cell = found.by_place.get((batch, hidden))
-            before = line if cell is not None and found.starts(cell) else ""
-            cells.append(f"{before}{cell_text(cell)}")
-        rows.append([str(batch), *cells, found.wins_from(batch)])
-    return rows
+
+    def place(batch: int, hidden: int) -> Place:
+        cell = found.by_place.get((batch, hidden))
+        if cell is None:
+            return Place()
+        style = "yellow" if cell.invalid else STYLES[cell.comparison.verdict]
+        before = line if found.starts(cell) else ""
+        return Place(f"{before}{cell_text(cell)}", style=style, strong=cell.wins)
+
+    return Sheet.of(
+        [
+            Column("batch \\ hidden", right=True, whole=True),
+            *(Column(str(hidden), right=True, whole=True) for hidden in found.hidden_sizes),
+            Column(_WINS),
+        ],
+        [
+            [
+                str(batch),
+                *(place(batch, hidden) for hidden in found.hidden_sizes),
+                found.wins_from(batch),
+            ]
+            for batch in found.batches
+        ],
+    )
 
 
 def _shown_maps(report: Report) -> tuple[Sequence[Map], str]:
@@ -99,20 +113,7 @@ def terminal_maps(report: Report, console: Console) -> None:
     for found in maps:
         console.print()
         console.print(Text(map_title(found), style="bold"))
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-        table.add_column("batch \\ hidden", justify="right", no_wrap=True)
-        for hidden in found.hidden_sizes:
-            table.add_column(str(hidden), justify="right", no_wrap=True)
-        table.add_column(_WINS, overflow="fold")
-        for batch, cells in zip(found.batches, _map_rows(found, _LINE), strict=True):
-            texts = [Text(each) for each in cells]
-            for text, hidden in zip(texts[1:], found.hidden_sizes, strict=False):
-                cell = found.by_place.get((batch, hidden))
-                if cell is not None:
-                    style = "yellow" if cell.invalid else STYLES[cell.comparison.verdict]
-                    text.stylize(style)
-            table.add_row(*texts)
-        console.print(table)
+        console.print(_sheet(found, _LINE).grid())
     lines = [*map_legend(maps), *([more] if more else []), *([report.no_map] * bool(report.no_map))]
     if lines:
         console.print()
@@ -125,23 +126,8 @@ def markdown_maps(report: Report) -> list[str]:
     maps, more = _shown_maps(report)
     out = []
     for found in maps:
-        out += ["", f"### {escaped(map_title(found))}", ""]
-        sizes = [str(hidden) for hidden in found.hidden_sizes]
-        out.append(f"| batch \\ hidden | {' | '.join(sizes)} | {_WINS} |")
-        out.append(f"|---:|{'---:|' * len(sizes)}---|")
-        for batch, cells in zip(found.batches, _map_rows(found, ""), strict=True):
-            texts = [escaped(each) for each in cells]
-            for place, hidden in enumerate(found.hidden_sizes, start=1):
-                cell = found.by_place.get((batch, hidden))
-                if cell is not None and cell.wins:
-                    texts[place] = f"**{texts[place]}**"
-            out.append(f"| {' | '.join(texts)} |")
+        out += ["", f"### {escaped(map_title(found))}", "", _sheet(found, "").markdown()]
     lines = [*map_legend(maps), *([more] if more else []), *([report.no_map] * bool(report.no_map))]
     if lines:
         out += ["", *(f"- {escaped(line, 500)}" for line in lines)]
     return out
-
-
-def cell(value: object) -> object:
-    """A value for a CSV file that a spreadsheet may open: no text becomes a formula."""
-    return spreadsheet(value) if isinstance(value, str) else value

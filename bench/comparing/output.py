@@ -7,12 +7,11 @@ in it come from result files, which may come from anywhere: each format makes th
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
-from rich import box
 from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from bench.comparing.comparison import Report, Row
@@ -39,8 +38,14 @@ from bench.telling.inert import code
 from bench.telling.inert import markdown as escaped
 from bench.telling.marks import RATIO_INTERVAL
 from bench.telling.quantities import seconds
+from bench.telling.sheet import Cell, Column, Sheet
 
-_HEADINGS = ("case", "base", "new", "speed", RATIO_INTERVAL, "verdict", "runs")
+_COLUMNS = (
+    Column("case", names=True, most=160 + len("...")),
+    *(Column(heading, right=True, whole=True) for heading in ("base", "new", "speed")),
+    *(Column(heading, whole=True) for heading in (RATIO_INTERVAL, "verdict")),
+    Column("runs", right=True, whole=True),
+)
 _GAP = 2  # blanks between the columns of a terminal's table
 _NARROWEST = 24  # of a case's name, before columns are left out for it
 
@@ -65,11 +70,9 @@ def show(report: Report, kind: str, target: Target) -> None:
 
 
 def _picture(report: Report, kind: str) -> bytes:
-    """The maps, drawn. Raises UsageError where there is none, or nothing to draw with."""
+    """The maps, drawn. Raises UsageError where there is none."""
     if not report.maps:
         raise UsageError(report.no_map or report.finding or "there is no map to draw")
-    if not drawing.available():
-        raise UsageError(f"a picture needs matplotlib: {drawing.INSTALL}")
     from bench.comparing import crossover_picture
 
     return crossover_picture.picture(report.maps, kind)
@@ -84,26 +87,21 @@ def _terminal(report: Report, console: Console) -> None:
     if constant:
         words = ", ".join(clean_name(part_words(report.rows[0].case, part)) for part in constant)
         console.print(Text(f"All of them: {words}.", style="dim"))
-    rows = [(row, _cells(row, row_name(row, constant))) for row in report.rows]
-    columns = [*range(len(_HEADINGS))]
-    widths = [
-        max(map(len, column)) for column in zip(_HEADINGS, *(c for _, c in rows), strict=True)
-    ]
-
-    def room() -> int:
-        taken: int = sum(widths[index] + _GAP for index in columns[1:])
-        return console.width - taken
-
-    for name in ("base", "new", "runs"):
-        if room() < min(_NARROWEST, widths[0]):
-            columns.remove(_HEADINGS.index(name))
-    widths[0] = max(8, min(widths[0], room()))
-    for heading in dict.fromkeys(row.heading for row in report.rows):
+    sheets = {
+        heading: _sheet(report, heading, lambda row: row_name(row, constant))
+        for heading in dict.fromkeys(row.heading for row in report.rows)
+    }
+    columns, widths = _fitting(sheets.values(), console.width)
+    for heading, sheet in sheets.items():
         console.print()
         if heading:
             console.print(Text(clean_name(heading, 200), style="bold"))
-        below = [item for item in rows if item[0].heading == heading]
-        console.print(_table(below, columns, widths))
+        # Columns are as wide as those of every other table of the report.
+        told = tuple(
+            replace(column, least=width, widest=None if column.whole else width)
+            for column, width in zip(sheet.columns, widths, strict=True)
+        )
+        console.print(replace(sheet, columns=told).only(columns).grid())
     terminal_maps(report, console)
     for lines, style in ((summary_lines(report), ""), (method_lines(report), "dim")):
         if lines:
@@ -117,40 +115,49 @@ def _terminal(report: Report, console: Console) -> None:
             console.print(Padding(Text(line), (0, 0, 0, 2)))
 
 
-def _cells(row: Row, name: str) -> list[str]:
+def _fitting(sheets: Iterable[Sheet], room: int) -> tuple[list[int], list[int]]:
+    """The columns for which there is room, and how wide each of all is."""
+    columns = [*range(len(_COLUMNS))]
+    widths = [
+        max(len(text) for text in (column.heading, *(line[at].text for line in lines)))
+        for lines in [[line for sheet in sheets for line in sheet.lines]]
+        for at, column in enumerate(_COLUMNS)
+    ]
+
+    def left() -> int:
+        taken: int = sum(widths[index] + _GAP for index in columns[1:])
+        return room - taken
+
+    for index, column in enumerate(_COLUMNS):
+        if column.heading in ("base", "new", "runs") and left() < min(_NARROWEST, widths[0]):
+            columns.remove(index)
+    widths[0] = max(8, min(widths[0], left()))
+    return columns, widths
+
+
+def _sheet(report: Report, heading: str, name: Callable[[Row], str]) -> Sheet:
+    """The cases below a heading of the report."""
+    return Sheet.of(
+        _COLUMNS, [_cells(row, name(row)) for row in report.rows if row.heading == heading]
+    )
+
+
+def _cells(row: Row, name: str) -> list[str | Cell]:
     found = row.comparison
+    verdict = found.verdict
     return [
         name,
         seconds(row.base_s),
         seconds(row.new_s),
         speed_words(found.ratio.mid),
         bounds_words(found.ratio),
-        verdict_word(row),
+        Cell(
+            verdict_word(row),
+            style=STYLES[verdict],
+            strong=verdict in (Verdict.FASTER, Verdict.SLOWER),
+        ),
         f"{found.processes}{'*' if found.allowance else ''}",
     ]
-
-
-def _table(
-    rows: Sequence[tuple[Row, list[str]]], columns: Sequence[int], widths: Sequence[int]
-) -> Table:
-    """A table whose columns are as wide as those of every other table of the report."""
-    # The box puts one blank between two columns.
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, _GAP - 1, 0, 0))
-    for index in columns:
-        name, width = _HEADINGS[index], widths[index]
-        if name == "case":
-            table.add_column(name, overflow="fold", min_width=width, max_width=width)
-        else:
-            left = name in (RATIO_INTERVAL, "verdict")
-            table.add_column(
-                name, justify="left" if left else "right", no_wrap=True, min_width=width
-            )
-    verdict = _HEADINGS.index("verdict")
-    for row, cells in rows:
-        texts = [Text(cell) for cell in cells]
-        texts[verdict].stylize(STYLES[row.comparison.verdict])
-        table.add_row(*(texts[index] for index in columns))
-    return table
 
 
 # Markdown
@@ -165,14 +172,7 @@ def markdown(report: Report) -> str:
         out.append("")
         if heading:
             out += [f"### {escaped(clean_name(heading, 200))}", ""]
-        out += [f"| {' | '.join(_HEADINGS)} |", "|---|---:|---:|---:|---|---|---:|"]
-        for row in report.rows:
-            if row.heading == heading:
-                name, *cells = _cells(row, _code(row.case.id))
-                cells = [escaped(cell) for cell in cells]
-                if row.comparison.verdict in (Verdict.FASTER, Verdict.SLOWER):
-                    cells[-2] = f"**{cells[-2]}**"
-                out.append(f"| {name} | {' | '.join(cells)} |")
+        out.append(_sheet(report, heading, lambda row: clean_name(row.case.id, 160)).markdown())
     out += markdown_maps(report)
     method = method_lines(report)
     if method:

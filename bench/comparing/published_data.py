@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
+from collections.abc import Iterator
 
-from bench.comparing import maps_words
 from bench.comparing.beside_published import CAUTION, TITLE, Ours, Report
 from bench.suites.published import PublishedStep, Shape
+from bench.telling import sheet
 
 CSV_COLUMNS = (
     *("kind", "source", "where", "file", "implementation", "device", "hardware", "dtype", "mode"),
@@ -21,24 +20,16 @@ CSV_COLUMNS = (
 # Data
 
 
-def comma_separated(report: Report) -> str:
-    """One row a time, in seconds; ``kind`` says whose.
-
-    Texts that a spreadsheet would take for a formula begin with an apostrophe.
-    """
-    out = io.StringIO()
-    writer = csv.DictWriter(out, CSV_COLUMNS, restval="", lineterminator="\r\n")
-    writer.writeheader()
-    for each in report.shared:
-        sizes = _sizes(each.shape)
-        rows = [
-            *(_our_record(ours) for ours in each.ours),
-            *(_their_record(step) for step in each.theirs),
-        ]
-        for row in rows:
-            record = {**row, **sizes}
-            writer.writerow({key: maps_words.cell(value) for key, value in record.items()})
-    return out.getvalue()
+def comma_separated(report: Report) -> Iterator[str]:
+    """One row a time, in seconds; ``kind`` says whose."""
+    return sheet.records(
+        CSV_COLUMNS,
+        (
+            {**row, **_sizes(each.shape)}
+            for each in report.shared
+            for row in (*map(_our_record, each.ours), *map(_their_record, each.theirs))
+        ),
+    )
 
 
 def as_json(report: Report) -> str:

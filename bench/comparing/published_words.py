@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from rich import box
 from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from bench.comparing.beside_published import CAUTION, TITLE, Report, Shared
 from bench.comparing.published_data import as_json, comma_separated
 from bench.suites.published import Shape, Source
 from bench.telling import deliver
-from bench.telling.inert import clean, code
+from bench.telling.inert import clean
 from bench.telling.inert import markdown as escaped
 from bench.telling.marks import DOUBTFUL, TIME_INTERVAL, bounds_of_time
 from bench.telling.quantities import count, seconds
+from bench.telling.sheet import Cell, Column, Sheet
 
-_HEADINGS = ("whose", "implementation", "device", "dtype", "step", TIME_INTERVAL, "note")
+_COLUMNS = (
+    Column("whose", whole=True, least=len("whose")),
+    Column("implementation", names=True, most=120, least=len("implementation")),
+    *(Column(heading, least=len(heading)) for heading in ("device", "dtype")),
+    Column("step", right=True, whole=True, least=len("step")),
+    Column(TIME_INTERVAL, least=len(TIME_INTERVAL)),
+    Column("note", whole=True, least=len("note")),
+)
 
 # In a terminal of fewer columns these have no column of their own: each stands below another.
 _NARROW = 80
@@ -100,32 +107,36 @@ def _details(report: Report) -> list[tuple[str, list[str]]]:
     return found
 
 
-def _rows(each: Shared, sources: Sequence[Source]) -> list[tuple[bool, list[str]]]:
-    """Whether it is ours, and the cells."""
-    rows = []
+def _sheet(each: Shared, sources: Sequence[Source]) -> Sheet:
+    """Our times of a shape, which stand out in a terminal, and those of others."""
+    lines: list[list[Cell]] = []
     for ours in each.ours:
         on = f"{ours.place} ({ours.hardware})" if ours.hardware else ours.place
         time = ours.time
-        rows.append(
-            (
-                True,
-                [
-                    "ours" + (" (INVALID)" if ours.reasons else ""),
-                    ours.case.backend,
-                    on,
-                    ours.case.spec.dtype,
-                    f"{DOUBTFUL if ours.doubts else ''}{seconds(time.mid)}",
-                    bounds_of_time(time, time.mid),
-                    "",
-                ],
-            )
+        told = (
+            "ours" + (" (INVALID)" if ours.reasons else ""),
+            *(ours.case.backend, clean(on, 120), ours.case.spec.dtype),
+            f"{DOUBTFUL if ours.doubts else ''}{seconds(time.mid)}",
+            *(bounds_of_time(time, time.mid), ""),
         )
+        lines.append([Cell(text, style="bold") for text in told])
     for step in each.theirs:
         first = step.first
         note = f"[{sources.index(first.source) + 1}]"
-        cells = [first.implementation, first.device, first.dtype, seconds(step.seconds), "", note]
-        rows.append((False, ["published", *cells]))
-    return rows
+        what = (first.implementation, clean(first.device, 120), first.dtype)
+        lines.append([*map(Cell, ("published", *what, seconds(step.seconds), "", note))])
+    return Sheet.of(_COLUMNS, lines)
+
+
+def _narrow(sheet: Sheet) -> Sheet:
+    """With fewer columns: some stand below another."""
+    at = {column.heading: index for index, column in enumerate(sheet.columns)}
+    lines = [list(line) for line in sheet.lines]
+    for line in lines:
+        for name, above in _BELOW.items():
+            line[at[above]] = replace(line[at[above]], bounds=line[at[name]].text)
+    kept = [index for name, index in at.items() if name not in _BELOW]
+    return Sheet.of(sheet.columns, lines).only(kept)
 
 
 # A terminal
@@ -136,26 +147,8 @@ def _terminal(report: Report, console: Console) -> None:
     for each in report.shared:
         console.print()
         console.print(Text(shape_line(each.shape), style="bold"))
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-        narrow = console.width < _NARROW
-        headings = [name for name in _HEADINGS if not (narrow and name in _BELOW)]
-        for name in headings:
-            right = name == "step"
-            table.add_column(
-                name,
-                justify="right" if right else "left",
-                no_wrap=right or name in ("whose", "note"),
-                overflow="fold",
-                min_width=len(name),
-            )
-        for is_ours, cells in _rows(each, report.sources):
-            told = dict(zip(_HEADINGS, (clean(cell, 120) for cell in cells), strict=True))
-            if narrow:
-                for name, above in _BELOW.items():
-                    told[above] = f"{told[above]}\n{told[name]}".rstrip()
-            texts = (Text(told[name]) for name in headings)
-            table.add_row(*texts, style="bold" if is_ours else "")
-        console.print(table)
+        sheet = _sheet(each, report.sources)
+        console.print((_narrow(sheet) if console.width < _NARROW else sheet).grid())
     console.print()
     for line in _summary(report):
         console.print(Text(line))
@@ -175,12 +168,7 @@ def markdown(report: Report) -> str:
     """The report for a pull request or a README; whatever comes from a file stands as code."""
     out = [f"## {TITLE}", "", *(f"- {escaped(line, 600)}" for line in _summary(report))]
     for each in report.shared:
-        out += ["", f"### {shape_line(each.shape)}", "", f"| {' | '.join(_HEADINGS)} |"]
-        out.append("|---|---|---|---|---:|---|---|")
-        for _, cells in _rows(each, report.sources):
-            whose, name, device, *rest = cells
-            texts = (escaped(whose), code(name, 120), escaped(device), *map(escaped, rest))
-            out.append(f"| {' | '.join(texts)} |")
+        out += ["", f"### {shape_line(each.shape)}", "", _sheet(each, report.sources).markdown()]
     if report.shared:
         out += ["", *(f"- {escaped(line, 1000)}" for line in _notes(report))]
     for title, lines in _details(report):

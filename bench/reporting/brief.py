@@ -6,12 +6,13 @@ This room knows the report and Markdown.
 from __future__ import annotations
 
 from bench.judging.rows import KINDS, Report, Row, Section, Table
-from bench.reporting.markdown import escaped, line
+from bench.reporting.markdown import escaped
 from bench.reporting.tables import parts
 from bench.telling.headings import caption, few, name
 from bench.telling.inert import code
 from bench.telling.marks import RATIO_INTERVAL, TIME_INTERVAL, mark, notes
 from bench.telling.quantities import shape_words, times_as, times_bounds
+from bench.telling.sheet import markdown_table
 from bench.telling.verdict_words import verdict_words
 
 
@@ -28,23 +29,23 @@ def _section(section: Section) -> list[str]:
     baseline = name(section.baseline) if section.baseline else "the baseline"
     versus = f"against {baseline}"
     head = ["", "work", "shortest time", "time", TIME_INTERVAL, versus, RATIO_INTERVAL]
-    sides = ["---", "---", "---", "---:", "---:", "---", "---"]
     rows = [group[0] for table in tables for group in table.groups]
     trust = not all(row.trusted for row in rows)
     if trust:
         head.append("trust")
-        sides.append("---")
-    lines = [line(map(escaped, head)), line(sides)]
+    lines = []
     for table in tables:
         first = f"{table.device}, {table.mode}"
         for group in table.groups:
             lines.append(_first(first, group[0], table, trust))
             first = ""  # it stands only in the first line of its works
     told = [*notes(rows), *few(rows)]
-    return ["\n".join(lines), escaped(" ".join([*(f"{each}." for each in told), caption(section)]))]
+    right = (name in ("time", TIME_INTERVAL) for name in head)
+    sheet = markdown_table(map(escaped, head), right, lines)
+    return [sheet, escaped(" ".join([*(f"{each}." for each in told), caption(section)]))]
 
 
-def _first(first: str, row: Row, table: Table, trust: bool) -> str:
+def _first(first: str, row: Row, table: Table, trust: bool) -> list[str]:
     time, interval = (part.text(row) for part in parts(table)[:2])
     work = shape_words(row.case)
     if table.kind == KINDS[1]:
@@ -63,4 +64,4 @@ def _first(first: str, row: Row, table: Table, trust: bool) -> str:
     told = [time, interval, versus, around]
     if trust:
         told.append("" if row.trusted else "INVALID")
-    return line([escaped(first), escaped(", ".join(work)), backend, *map(escaped, told)])
+    return [escaped(first), escaped(", ".join(work)), backend, *map(escaped, told)]

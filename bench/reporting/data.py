@@ -6,46 +6,21 @@ there are is ``judging.table``'s.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
-from collections.abc import Iterable
-from typing import TextIO
+from collections.abc import Iterator
 
 from bench.judging.payback import pairs
 from bench.judging.rows import Report, Row, Section
 from bench.judging.table import COLUMNS, Value, cells, records
 from bench.reporting.sentences import findings
+from bench.telling import sheet
 from bench.telling.headings import machine, method
-from bench.telling.sheet import cell
 
 
-def comma_separated(report: Report) -> str:
-    """One line a case under a line of column names; empty where there is no value.
-
-    Text is on one line, and where a spreadsheet would take it for a formula begins with an
-    apostrophe.
-    """
-    out = io.StringIO()
-    write_comma_separated(report, out)
-    return out.getvalue()
-
-
-def write_comma_separated(report: Report, out: TextIO) -> None:
-    """Write what ``comma_separated`` returns."""
-    write_table(COLUMNS, cells(report), out)
-
-
-def write_table(columns: Iterable[str], rows: Iterable[list[Value]], out: TextIO) -> None:
-    """Rows under a line of column names, as ``comma_separated`` says."""
-    writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(columns)
-    # Most values are numbers or none, which stay what they are.
-    writer.writerows(
-        [value if value is None or type(value) is float else cell(value) for value in values]
-        for values in rows
-    )
+def comma_separated(report: Report) -> Iterator[str]:
+    """One line a case under a line of column names; empty where there is no value."""
+    return sheet.comma_separated(COLUMNS, cells(report))
 
 
 def as_json(report: Report) -> str:

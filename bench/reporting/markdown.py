@@ -15,6 +15,7 @@ from bench.telling.headings import heading, machine, method, title
 from bench.telling.inert import LONGEST_SENTENCE, code
 from bench.telling.inert import markdown as inert
 from bench.telling.marks import mark, notes
+from bench.telling.sheet import markdown_table
 
 
 def markdown(report: Report) -> str:
@@ -53,10 +54,7 @@ def _findings(found: Iterable[Finding]) -> str:
 def _table(table: Table) -> str:
     told = parts(table)
     head = ["window" if table.kind == KINDS[1] else "shape", "backend"]
-    lines = [
-        line([*head, *(escaped(part.heading) for part in told)]),
-        line(["---", "---", *("---:" if part.right else "---" for part in told)]),
-    ]
+    lines = []
     for group in table.groups:
         words = work_words(group[0], table)
         work = escaped(", ".join(words))
@@ -70,13 +68,12 @@ def _table(table: Table) -> str:
                 backend, cells[0] = f"**{backend}** {sign}", f"**{cells[0]}**"
             # The shape stands only in the first line of its backends.
             shape = work if row is group[0] else ""
-            lines.append(line([shape, backend, *cells]))
-    return "\n".join(lines)
-
-
-def line(cells: Iterable[str]) -> str:
-    """A line of a table."""
-    return f"| {' | '.join(cells)} |"
+            lines.append([shape, backend, *cells])
+    return markdown_table(
+        [*head, *(escaped(part.heading) for part in told)],
+        [False, False, *(part.right for part in told)],
+        lines,
+    )
 
 
 def _list(lines: Iterable[str]) -> str:

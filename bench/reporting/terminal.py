@@ -25,14 +25,13 @@ from bench.judging.rows import KINDS, Report, Row, Section, Table
 from bench.reporting.decisions import decisions
 from bench.reporting.sentences import Finding, findings
 from bench.reporting.tables import Part, parts, work_words
+from bench.telling.deliver import WIDTH, plain_text
 from bench.telling.headings import heading, machine, method, name, title
 from bench.telling.inert import clean
 from bench.telling.marks import BARS, FASTEST, mark, notes
 from bench.telling.quantities import count
 from bench.telling.terminal import text_console
 
-# Wide enough for a whole row, narrow enough for a terminal beside an editor.
-WIDTH = 100
 _NARROWEST_NAME = 16  # of a backend in a line of its own, before columns are left out for it
 # Nobody reads more rows than these, and to lay them out takes longer than to judge them.
 _MOST_ROWS = 1000
@@ -57,45 +56,22 @@ WINNER = "bold green"
 Draw: TypeAlias = Callable[[Section, Console, int], None]
 """Prints a section, of each of its tables so many rows at the most."""
 
-# For terminals that have no such letters.
-_PLAIN = str.maketrans(
-    dict(zip("★☆–×·µ─█▉▊▋▌▍▎▏", "*+-x-u-#####---", strict=True)) | {"±": "+-", "∞": "inf"},
-)
-
 
 def show(report: Report, console: Console, draw: Draw | None = None) -> None:
     """Print the report: each section by ``draw``, or as a whole."""
-    draw = draw or _section
-    if not console.encoding.lower().startswith("utf"):
-        plain = text_console(
-            file=io.StringIO(),
-            width=console.width,
-            force_terminal=console.is_terminal,
-            no_color=console.no_color,
-        )
-        show(report, plain, draw)
-        assert isinstance(plain.file, io.StringIO)
-        text = plain.file.getvalue().translate(_PLAIN)
-        text = text.encode(console.encoding, "replace").decode(console.encoding)
-        console.out(text, end="", highlight=False)
-        return
     tables = sum(len(section.tables) for section in report.sections)
     rows = max(_FEWEST_ROWS, _MOST_ROWS // max(1, tables))
     for number, section in enumerate(report.sections):
         if number:
             console.print()
-        draw(section, console, rows)
+        (draw or _section)(section, console, rows)
     for note in report.notes:
         console.print(Text(f"note: {clean(note)}", style="dim"))
 
 
 def as_text(report: Report, width: int = WIDTH, draw: Draw | None = None) -> str:
     """The report as it stands in a file: without colour."""
-    console = text_console(file=io.StringIO(), width=width, no_color=True)
-    show(report, console, draw)
-    assert isinstance(console.file, io.StringIO)
-    lines = console.file.getvalue().splitlines()
-    return "".join(f"{line.rstrip()}\n" for line in lines)
+    return plain_text(lambda console: show(report, console, draw), width)
 
 
 def as_picture(report: Report, width: int = WIDTH, draw: Draw | None = None) -> str:

@@ -1,13 +1,181 @@
-"""What stands in a cell of a table of data."""
+"""A table, laid out once: as a terminal shows it, in Markdown, and rows of data as CSV.
+
+What a table says is made elsewhere; this room knows how each form is written, and makes what comes
+from files harmless in Markdown and CSV.
+"""
 
 from __future__ import annotations
 
-from bench.judging.table import Value
-from bench.telling.inert import spreadsheet
+import csv
+import io
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rich import box
+from rich.table import Table as Grid
+from rich.text import Text
+
+from bench.telling.inert import LONGEST_NAME, LONGEST_SENTENCE, clean, code, markdown, spreadsheet
 
 
-def cell(value: Value) -> Value:
-    """A value as it stands in CSV: text on one line, which no spreadsheet takes for a formula."""
-    if not isinstance(value, str):
-        return ("false", "true")[value] if isinstance(value, bool) else value
-    return spreadsheet(value)
+@dataclass(frozen=True)
+class Cell:
+    """What stands in a place of a table.
+
+    bounds: of the text, below it in a terminal and in brackets behind it in Markdown. style: that
+    of Rich, for a terminal. strong: stands out in Markdown.
+    """
+
+    text: str = ""
+    bounds: str = ""
+    style: str = ""
+    strong: bool = False
+
+
+@dataclass(frozen=True)
+class Column:
+    """What is alike in the cells of a column; its heading is our own and stands as it is.
+
+    right: numbers, which stand to the right. names: of backends or cases, which are code in
+    Markdown and there and in a terminal have at most ``most`` letters. whole: a terminal cuts a
+    cell short rather than break it into lines. least, widest: cells in a terminal, as far as that
+    has them. greedy: takes what room the others leave.
+    """
+
+    heading: str
+    right: bool = False
+    names: bool = False
+    most: int = LONGEST_NAME
+    whole: bool = False
+    least: int | None = None
+    widest: int | None = None
+    greedy: bool = False
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table: columns, and lines of as many cells. The first column names the line."""
+
+    columns: tuple[Column, ...]
+    lines: tuple[tuple[Cell, ...], ...]
+
+    @classmethod
+    def of(cls, columns: Iterable[Column], lines: Iterable[Iterable[Cell | str]]) -> Sheet:
+        """With plain texts for cells that are nothing more."""
+        return cls(
+            tuple(columns),
+            tuple(
+                tuple(Cell(each) if isinstance(each, str) else each for each in line)
+                for line in lines
+            ),
+        )
+
+    def without_empty(self) -> Sheet:
+        """Without the columns that say nothing in any line."""
+        return self.only(
+            [
+                index
+                for index in range(len(self.columns))
+                if index == 0 or any(line[index].text for line in self.lines)
+            ]
+        )
+
+    def only(self, indices: Sequence[int]) -> Sheet:
+        """With these columns alone."""
+        return replace(
+            self,
+            columns=tuple(self.columns[index] for index in indices),
+            lines=tuple(tuple(line[index] for index in indices) for line in self.lines),
+        )
+
+    def grid(self, heading: int = LONGEST_NAME) -> Grid:
+        """For a terminal, two blanks between columns. heading: letters in a line of one.
+
+        Long headings are broken before a name is, which has no blank to break at.
+        """
+        grid = Grid(
+            box=box.SIMPLE_HEAD,
+            pad_edge=False,
+            show_edge=False,
+            padding=(0, 1, 0, 0),  # the box puts another blank between two columns
+            expand=any(column.greedy for column in self.columns),
+        )
+        for column in self.columns:
+            grid.add_column(
+                Text("\n".join(textwrap.wrap(column.heading, heading))),
+                justify="right" if column.right else "left",
+                no_wrap=column.whole,
+                overflow="ellipsis" if column.whole else "fold",
+                min_width=column.least,
+                max_width=column.widest,
+                ratio=1 if column.greedy else None,
+            )
+        for line in self.lines:
+            grid.add_row(*map(_in_terminal, self.columns, line))
+        return grid
+
+    def markdown(self) -> str:
+        """In GitHub's dialect."""
+        return markdown_table(
+            [column.heading for column in self.columns],
+            [column.right for column in self.columns],
+            (map(_in_markdown, self.columns, line) for line in self.lines),
+        )
+
+
+def _in_terminal(column: Column, cell: Cell) -> Text:
+    text = clean(cell.text, column.most) if column.names else cell.text
+    return Text.assemble((text, cell.style), (f"\n{cell.bounds}" if cell.bounds else "", "dim"))
+
+
+def _in_markdown(column: Column, cell: Cell) -> str:
+    told = code(cell.text, column.most) if column.names else markdown(cell.text, LONGEST_SENTENCE)
+    if cell.bounds:
+        told = f"{told} ({markdown(cell.bounds, LONGEST_SENTENCE)})"
+    return f"**{told}**" if cell.strong else told
+
+
+def markdown_table(
+    headings: Iterable[str], right: Iterable[bool], lines: Iterable[Iterable[str]]
+) -> str:
+    """A table of texts that are Markdown already; right: the columns of numbers."""
+    rules = ("---:" if each else "---" for each in right)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (headings, rules, *lines))
+
+
+def comma_separated(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> Iterator[str]:
+    """CSV line by line: rows under a line of column names; empty where there is no value.
+
+    Text is on one line, and where a spreadsheet would take it for a formula begins with an
+    apostrophe.
+    """
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow(columns)
+    for values in rows:
+        yield out.getvalue()
+        out.seek(0)
+        out.truncate()
+        # Most values are numbers or none, which stay what they are.
+        writer.writerow(
+            [value if value is None or type(value) is float else _value(value) for value in values]
+        )
+    yield out.getvalue()
+
+
+def records(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> Iterator[str]:
+    """The same of rows by name; what a row does not name is empty."""
+
+    def values(row: Mapping[str, object]) -> list[object]:
+        assert row.keys() <= set(columns), f"no such columns: {row.keys() - set(columns)}"
+        return [row.get(name) for name in columns]
+
+    return comma_separated(columns, map(values, rows))
+
+
+def _value(value: object) -> object:
+    if isinstance(value, str):
+        return spreadsheet(value)
+    return ("false", "true")[value] if isinstance(value, bool) else value

@@ -6,16 +6,14 @@ finished streams and their words; what a spreadsheet would run is made text.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from bench.judging.intervals import Interval
 from bench.judging.rows import Row
 from bench.telling.headings import machine, title
-from bench.telling.sheet import cell as data_cell
+from bench.telling.sheet import comma_separated
 from bench.windows.cost import BackendCost, Stream, step_interval, steps, timestep_interval, window
 from bench.windows.words import method, sentence, without_time
 
@@ -133,15 +131,10 @@ def _finite(value: Value) -> Value:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def as_csv(streams: Sequence[Stream]) -> str:
+def as_csv(streams: Sequence[Stream]) -> Iterator[str]:
     """``records`` under a line of their names; what a spreadsheet would run is made text."""
-    out = io.StringIO()
     rows = records(streams)
-    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\r\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({name: data_cell(value) for name, value in row.items()})
-    return out.getvalue()
+    return comma_separated(rows[0], (row.values() for row in rows))
 
 
 def as_json(streams: Sequence[Stream]) -> str:

@@ -6,12 +6,8 @@ result files, which may come from anywhere: each format makes them harmless.
 
 from __future__ import annotations
 
-import io
-import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
-from rich import box
 from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
@@ -22,7 +18,7 @@ from bench.telling.headings import caption, heading, machine, title
 from bench.telling.inert import LONGEST_NAME, LONGEST_SENTENCE, clean, code
 from bench.telling.inert import markdown as inert
 from bench.telling.quantities import rate, seconds, seconds_range, size, size_range
-from bench.telling.terminal import text_console
+from bench.telling.sheet import Cell, Column, Sheet
 from bench.windows.cost import (
     BackendCost,
     Stream,
@@ -43,38 +39,8 @@ from bench.windows.words import (
     without_time,
 )
 
-WIDTH = 100
-
 _HEADING = 12
 """Letters in a line of a heading: with so many the tables fit a terminal of 80."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What stands in a place of a table, and the bounds of it."""
-
-    text: str = ""
-    bounds: str = ""
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A table: a heading a column, and lines of as many cells. Its first column names the line."""
-
-    headings: tuple[str, ...]
-    lines: tuple[tuple[Cell, ...], ...]
-
-    def without_empty(self) -> Sheet:
-        """Without the columns that say nothing in any line."""
-        keep = [
-            index
-            for index in range(len(self.headings))
-            if index == 0 or any(line[index].text for line in self.lines)
-        ]
-        return Sheet(
-            tuple(self.headings[index] for index in keep),
-            tuple(tuple(line[index] for index in keep) for line in self.lines),
-        )
 
 
 def summary_sheet(stream: Stream) -> Sheet:
@@ -86,7 +52,7 @@ def summary_sheet(stream: Stream) -> Sheet:
     lines = []
     for cost in stream.backends:
         if not cost.measured:
-            outcomes = dict.fromkeys(row.outcome.replace("_", " ") for row in cost.rows)
+            outcomes = dict.fromkeys(_outcome(row) for row in cost.rows)
             lines.append((Cell(cost.backend, ", ".join(outcomes)), *[Cell()] * 5))
             continue
         fit = cost.fit
@@ -116,36 +82,23 @@ def summary_sheet(stream: Stream) -> Sheet:
             worst = fit.misfit
             cells.append(Cell(f"{100 * worst.residual:+.1f}%", f"at k = {worst.window}"))
         lines.append(tuple(cells))
-    return Sheet(
-        (
-            "backend",
-            f"within {WITHIN} from k",
-            "fixed per step",
-            "a timestep",
-            "memory a timestep",
-            "line misses by",
-        ),
-        tuple(lines),
-    ).without_empty()
+    numbers = (
+        f"within {WITHIN} from k",
+        *("fixed per step", "a timestep", "memory a timestep", "line misses by"),
+    )
+    columns = [Column("backend", names=True), *(Column(name, right=True) for name in numbers)]
+    return Sheet.of(columns, lines).without_empty()
 
 
 def backend_sheet(stream: Stream, cost: BackendCost) -> Sheet:
     """A line a window: what it costs one backend, and what was learned at it."""
-    return Sheet(
-        (
-            "k",
-            "steps",
-            "per timestep",
-            "over least",
-            "per step",
-            "samples/s",
-            "memory",
-            "trace",
-            "compile",
-            "learns",
-            "trust",
-        ),
-        tuple(_window_line(stream, cost, row) for row in cost.rows),
+    headings = (
+        *("k", "steps", "per timestep", "over least", "per step", "samples/s", "memory", "trace"),
+        *("compile", "learns", "trust"),
+    )
+    return Sheet.of(
+        [Column(name, right=True) for name in headings],
+        [_window_line(stream, cost, row) for row in cost.rows],
     ).without_empty()
 
 
@@ -159,7 +112,7 @@ def _window_line(stream: Stream, cost: BackendCost, row: Row) -> tuple[Cell, ...
     last = [Cell("" if learned is None else f"d ≤ {learned}")]
     timestep, step = timestep_interval(row), step_interval(row)
     if timestep is None or step is None:
-        return (*first, Cell(row.outcome.replace("_", " ")), *[Cell()] * 6, *last, Cell())
+        return (*first, Cell(_outcome(row)), *[Cell()] * 6, *last, Cell())
     setup = row.setup or {}
     over = cost.cheapest.over[window(row)] if cost.cheapest else None
     more = "" if over is None else f"{100 * (over.mid - 1):+.0f}%".replace("-", "−")
@@ -177,6 +130,10 @@ def _window_line(stream: Stream, cost: BackendCost, row: Row) -> tuple[Cell, ...
         *last,
         Cell("INVALID" if row.invalid else "doubtful" if row.validity.of_time else ""),
     )
+
+
+def _outcome(row: Row) -> str:
+    return clean(row.outcome.replace("_", " "), LONGEST_NAME)
 
 
 def _seconds(interval: Interval) -> Cell:
@@ -210,12 +167,12 @@ def as_terminal(streams: Sequence[Stream], console: Console) -> None:
         if not stream.windows:
             continue
         console.print()
-        console.print(_grid(summary_sheet(stream)))
+        console.print(summary_sheet(stream).grid(_HEADING))
         for cost in stream.backends:
             if cost.measured:
                 console.print()
                 console.print(Text(clean(cost.backend, LONGEST_NAME), style="bold"))
-                console.print(_grid(backend_sheet(stream, cost)))
+                console.print(backend_sheet(stream, cost).grid(_HEADING))
                 for note in notes(stream, cost):
                     console.print(Text(note, style="dim"))
     console.print()
@@ -229,33 +186,6 @@ def _item(text: str) -> Grid:
     grid.add_column(width=2)
     grid.add_column()
     grid.add_row(Text("-"), Text(text))
-    return grid
-
-
-def as_text(streams: Sequence[Stream], width: int = WIDTH) -> str:
-    """The tables as they stand in a file: without colour."""
-    file = io.StringIO()
-    as_terminal(streams, text_console(file=file, width=width, no_color=True))
-    return "".join(f"{line.rstrip()}\n" for line in file.getvalue().splitlines())
-
-
-def _grid(sheet: Sheet) -> Grid:
-    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-    for index, text in enumerate(sheet.headings):
-        names = index == 0 and text == "backend"
-        # Long headings are broken before a name is, which has no blank to break at.
-        words = Text("\n".join(textwrap.wrap(text, _HEADING)))
-        grid.add_column(words, justify="left" if names else "right", overflow="fold")
-    for line in sheet.lines:
-        grid.add_row(
-            *(
-                Text.assemble(
-                    clean(cell.text, LONGEST_NAME),
-                    (f"\n{cell.bounds}" if cell.bounds else "", "dim"),
-                )
-                for cell in line
-            )
-        )
     return grid
 
 
@@ -275,11 +205,11 @@ def as_markdown(streams: Sequence[Stream]) -> str:
         blocks.append(_list(_findings(stream)))
         if not stream.windows:
             continue
-        blocks.append(_table(summary_sheet(stream)))
+        blocks.append(summary_sheet(stream).markdown())
         for cost in stream.backends:
             if cost.measured:
                 blocks.append(f"#### {code(cost.backend)}")
-                blocks.append(_table(backend_sheet(stream, cost)))
+                blocks.append(backend_sheet(stream, cost).markdown())
                 blocks.append(_list(notes(stream, cost)))
     blocks.append(_list(method(streams)))
     return "\n\n".join(block for block in blocks if block) + "\n"
@@ -290,31 +220,10 @@ def as_brief(streams: Sequence[Stream]) -> str:
     blocks: list[str] = []
     drawn = [stream for stream in streams if stream.windows]
     for stream in drawn:
-        blocks += [f"**{_escaped(title(stream.table))}**", _table(summary_sheet(stream))]
+        blocks += [f"**{_escaped(title(stream.table))}**", summary_sheet(stream).markdown()]
     for section in {id(stream.section): stream.section for stream in drawn}.values():
         blocks.append(_escaped(caption(section)))
     return "\n\n".join(blocks) + "\n"
-
-
-def _table(sheet: Sheet) -> str:
-    named = sheet.headings[0] == "backend"
-    lines = [
-        _line(map(_escaped, sheet.headings)),
-        _line("---" if named and not index else "---:" for index in range(len(sheet.headings))),
-    ]
-    for line in sheet.lines:
-        cells = [
-            _escaped(f"{cell.text} ({cell.bounds})" if cell.bounds else cell.text) for cell in line
-        ]
-        if named:
-            reach = _escaped(line[0].bounds)
-            cells[0] = code(line[0].text) + (f" ({reach})" if reach else "")
-        lines.append(_line(cells))
-    return "\n".join(lines)
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _list(lines: Iterable[str]) -> str:

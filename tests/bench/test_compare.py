@@ -738,7 +738,7 @@ def test_csv_has_a_row_for_every_case_compared_or_not(
         ("crashed", "gone"),
     ]
     assert float(rows[0]["ratio"]) == pytest.approx(2.0)
-    assert (rows[0]["verdict"], rows[0]["valid"], rows[0]["processes"]) == ("SLOWER", "True", "6")
+    assert (rows[0]["verdict"], rows[0]["valid"], rows[0]["processes"]) == ("SLOWER", "true", "6")
     assert float(rows[0]["base_s"]) == pytest.approx(1.0, rel=1e-5)
     assert rows[4]["reason"] == "out of memory use less"
 

@@ -18,10 +18,11 @@ from rich.console import Console
 
 from bench import history, results
 from bench.comparing import history_picture, history_words
-from bench.comparing.history import HistoryError, build
+from bench.comparing.history import History, HistoryError, build
 from bench.judging.verdict import Verdict
 from bench.results.schema import Measurement, Outcome, Reason, Results, Run
 from bench.suites.cases import Case
+from bench.telling.deliver import plain_text
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench.made_results import gather, measured
@@ -67,6 +68,10 @@ def session(
         for process, factor in enumerate(factors)
         for of, seconds in times.items()
     ]
+
+
+def shown(found: History, *, sessions: bool) -> str:
+    return plain_text(lambda console: history_words.terminal(found, console, sessions=sessions))
 
 
 def upgrade() -> Results:
@@ -199,14 +204,14 @@ def test_a_sparkline_shows_a_jump_and_no_noise() -> None:
 
 def test_a_narrow_terminal_has_what_changed_below_the_table() -> None:
     out = io.StringIO()
-    history_words._terminal(build(upgrade()), Console(file=out, width=60), sessions=True)
+    history_words.terminal(build(upgrade()), Console(file=out, width=60), sessions=True)
     lines = out.getvalue().splitlines()
     assert all(cell_len(line) <= 60 for line in lines)
     text = " ".join(out.getvalue().split())
     assert "#2 changed since: ▲ tensorflow 2.20.0 → 2.21.0" in text
     assert "SLOWER" in text
     wide = io.StringIO()
-    history_words._terminal(build(upgrade()), Console(file=wide, width=120), sessions=True)
+    history_words.terminal(build(upgrade()), Console(file=wide, width=120), sessions=True)
     assert "changed since" in wide.getvalue()
     assert "#2 changed since" not in wide.getvalue()
 
@@ -217,14 +222,14 @@ def test_a_terminal_has_a_line_a_case_and_those_that_changed_come_first() -> Non
         *session(1, {same: 1.0, faster: 1.0, slower: 1.0}),
         *session(2, {same: 1.0, faster: 0.9, slower: 2.0}),
     )
-    lines = history_words._plain(build(found), sessions=False).splitlines()
-    shown = [line for line in lines if line.startswith(("keras/", "scan/", "loop/"))]
-    assert [line.split("/")[0] for line in shown] == ["loop", "scan", "keras"]
-    assert "2.00 s" in shown[0]
-    assert "0.500" in shown[0]
-    assert "SLOWER" in shown[0]
-    assert "SAME" in shown[2]
-    whole = history_words._plain(build(found), sessions=True)
+    lines = shown(build(found), sessions=False).splitlines()
+    told = [line for line in lines if line.startswith(("keras/", "scan/", "loop/"))]
+    assert [line.split("/")[0] for line in told] == ["loop", "scan", "keras"]
+    assert "2.00 s" in told[0]
+    assert "0.500" in told[0]
+    assert "SLOWER" in told[0]
+    assert "SAME" in told[2]
+    whole = shown(build(found), sessions=True)
     assert "changed since" in whole
     assert len(whole.splitlines()) > len(lines)
 
@@ -232,7 +237,7 @@ def test_a_terminal_has_a_line_a_case_and_those_that_changed_come_first() -> Non
 def test_a_case_that_has_a_time_no_more_is_told_with_its_last() -> None:
     gone = Outcome(case(), run(2), "crashed", "killed by SIGSEGV", "", Path("a.json"))
     found = build(gather(*session(1, {case(): 1.0}), gone))
-    text = history_words._plain(found, sessions=False)
+    text = shown(found, sessions=False)
     assert re.search(r"^keras/.* 1\.00 s \(#1\)", text, re.M)
 
 
@@ -344,7 +349,7 @@ def test_text_from_a_file_stays_text(tmp_path: Path) -> None:
     hostile = Case(name, LSTMSpec(4, 8), Workload(8, 10), "cpu:\x1b]52;\x07\ud800")
     items = [*session(1, {hostile: 1.0}), *session(2, {hostile: 1.0}, tensorflow="<i>|$x$")]
     found = build(gather(*items))
-    plain = history_words._plain(found, sessions=True)
+    plain = shown(found, sessions=True)
     assert "[red]x[/]" in plain
     assert "\x1b" not in plain
     text = history_words.markdown(found)

@@ -40,6 +40,7 @@ from bench.results.files import collect
 from bench.results.journal import Journal
 from bench.results.schema import Figures, Measurement, Outcome, Reason, ResultFile, Results, Run
 from bench.suites.cases import Case
+from bench.telling.deliver import draw_on
 from bench.telling.headings import heading, machine, method
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
@@ -55,7 +56,7 @@ BUSY = Reason("busy", "the machine was busy", "close other programs")
 FORMATS: dict[str, Callable[[Report], str]] = {
     "terminal": as_text,
     "markdown": markdown,
-    "csv": comma_separated,
+    "csv": lambda report: "".join(comma_separated(report)),
     "json": as_json,
     "html": page,
     "svg": as_picture,
@@ -691,7 +692,7 @@ def test_colour_is_for_terminals_that_want_it(few: Report, monkeypatch: pytest.M
 
 def test_a_terminal_without_these_letters_gets_others(few: Report) -> None:
     out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    show(few, Console(file=out, width=100, highlight=False))
+    draw_on(Console(file=out, width=100, highlight=False), lambda console: show(few, console))
     out.seek(0)
     text = out.read()
     assert text.isascii()
@@ -745,7 +746,7 @@ def test_markdown_has_a_line_a_case_and_the_same_sentences(few: Report) -> None:
 
 
 def test_csv_has_a_line_a_case_in_seconds(few: Report) -> None:
-    rows = list(csv.DictReader(io.StringIO(comma_separated(few))))
+    rows = list(csv.DictReader(io.StringIO(FORMATS["csv"](few))))
     assert list(rows[0]) == list(COLUMNS)
     assert len(rows) == 9
     keras = rows[0]
@@ -774,7 +775,7 @@ def test_a_bound_beyond_every_number_is_null(few: Report) -> None:
     endless = replace(first, interval=replace(first.interval, high=float("inf")))
     found = Report((replace(section, rows=(endless,)),))
     assert json.loads(as_json(found))["cases"][0]["time_high_s"] is None
-    assert "inf" not in comma_separated(found).replace("inference", "")
+    assert "inf" not in FORMATS["csv"](found).replace("inference", "")
     for make in FORMATS.values():
         assert make(found)
 
@@ -1015,7 +1016,7 @@ def test_hostile_text_is_harmless_in_html(text: str) -> None:
 @example("\t=1")
 def test_hostile_text_is_harmless_in_csv_and_whole_in_json(text: str) -> None:
     found = hostile_report(text)
-    rows = list(csv.reader(io.StringIO(comma_separated(found), newline="")))
+    rows = list(csv.reader(io.StringIO(FORMATS["csv"](found), newline="")))
     assert {len(row) for row in rows} == {len(COLUMNS)}
     for row in rows[1:]:
         assert not any(re.match(r"\s*[-=+@＝＋－＠]", cell) for cell in row)

@@ -15,10 +15,12 @@ from bench.judging.intervals import Interval
 from bench.judging.ranking import build
 from bench.results.files import collect
 from bench.telling import drawing
+from bench.telling.deliver import WIDTH, plain_text
 from bench.telling.quantities import percent, size
+from bench.telling.sheet import Sheet
 from bench.windows.cost import Learned, Stream, streams
 from bench.windows.data import as_csv, as_json, records
-from bench.windows.sheets import as_brief, as_markdown, as_text, backend_sheet, summary_sheet
+from bench.windows.sheets import as_brief, as_markdown, as_terminal, backend_sheet, summary_sheet
 from bench.windows.words import near_from, sentence, signed, signed_range, without_time
 from lstm_impl.spec import LSTMSpec
 from tests.bench import made_windows as made
@@ -36,6 +38,14 @@ class Map:
 
 def read(paths: Sequence[Path], learned: Learned | None = None) -> tuple[Stream, ...]:
     return streams(build(collect(paths), kind="truncation").sections, learned)
+
+
+def as_text(found: Sequence[Stream], width: int = WIDTH) -> str:
+    return plain_text(lambda console: as_terminal(found, console), width)
+
+
+def headings(sheet: Sheet) -> tuple[str, ...]:
+    return tuple(column.heading for column in sheet.columns)
 
 
 @pytest.fixture
@@ -261,9 +271,9 @@ def test_where_there_is_no_line_none_is_told(tmp_path: Path) -> None:
     assert "; no line of its windows: k = 30 costs " in told
     sheet = summary_sheet(found)
     assert [cell.text for cell in sheet.lines[0]][::2][:2] == ["while_loop", "no line"]
-    assert "a timestep" not in sheet.headings
+    assert "a timestep" not in headings(sheet)
     own = backend_sheet(found, found.backends[0])
-    assert "over least" in own.headings
+    assert "over least" in headings(own)
     assert len(own.lines) == len(made.WINDOWS)
 
 
@@ -333,7 +343,7 @@ def test_the_terminal_has_the_summary_and_a_table_for_each_backend(stream: Strea
     text = as_text([stream])
     lines = text.splitlines()
     assert max(map(len, lines)) <= 100
-    assert summary_sheet(stream).headings == (
+    assert headings(summary_sheet(stream)) == (
         *("backend", "within 5% from k", "fixed per step", "a timestep"),
         *("memory a timestep", "line misses by"),
     )
@@ -357,7 +367,7 @@ def test_a_first_call_that_took_no_longer_than_the_others_compiled_nothing(tmp_p
     costs = {"while_loop": made.Cost(1e-3, 1e-4, compile_s=0.0)}
     (found,) = read(made.write_windows(tmp_path, costs, processes=1))
     sheet = backend_sheet(found, found.backends[0])
-    assert {line[sheet.headings.index("compile")].text for line in sheet.lines} == {"none"}
+    assert {line[headings(sheet).index("compile")].text for line in sheet.lines} == {"none"}
 
 
 def test_markdown_has_the_same_tables(stream: Stream) -> None:
@@ -389,7 +399,7 @@ def test_brief_is_refused_where_nothing_is_brief(
 
 
 def test_csv_and_json_have_every_window_unscaled(stream: Stream) -> None:
-    rows = list(csv.DictReader(io.StringIO(as_csv([stream]))))
+    rows = list(csv.DictReader(io.StringIO("".join(as_csv([stream])))))
     document = json.loads(as_json([stream]))
     assert len(rows) == len(document["windows"]) == len(made.COSTS) * len(made.WINDOWS)
     for text, data in zip(rows, document["windows"], strict=True):
@@ -404,7 +414,7 @@ def test_a_hostile_name_is_text_in_every_format(tmp_path: Path) -> None:
     hostile = "[red]a|b`<script>$x^2$\x1b[31m"
     paths = made.write_windows(tmp_path, {hostile: made.Cost(1e-3, 1e-4)}, reason="=1+1")
     (found,) = read(paths)
-    for text in (as_text([found]), as_markdown([found]), as_brief([found]), as_csv([found])):
+    for text in (as_text([found]), as_markdown([found]), as_brief([found]), *as_csv([found])):
         assert "\x1b" not in text
     assert "<script>" not in as_brief([found]).replace(r"\<script\>", "")
     assert "[red]a|b" in as_text([found])
@@ -543,7 +553,7 @@ def test_backend_and_device_choose(tmp_path: Path, capsys: pytest.CaptureFixture
     [
         (["--backend", "nothing"], "--backend nothing: there are no results of it; there are of:"),
         (["--device", "gpu:7"], "--device gpu:7: there are no results of it; there are of: cpu"),
-        (["--format", "png"], "--format png: --output FILE is missing"),
+        (["--format", "png"], "--format png needs --output FILE.png"),
     ],
 )
 def test_a_bad_option_is_one_line_and_exit_code_2(

@@ -160,7 +160,7 @@ def test_csv_has_a_row_for_each_time_in_seconds(tmp_path: Path) -> None:
     assert tuple(rows[0]) == published_data.CSV_COLUMNS
     ours = [row for row in rows if row["kind"] == "ours"]
     assert [float(row["seconds"]) for row in ours] == pytest.approx([0.1, 1.0])
-    assert [row["valid"] for row in ours] == ["True", "False"]
+    assert [row["valid"] for row in ours] == ["true", "false"]
     theirs = next(row for row in rows if row["implementation"] == "TensorFlow cuDNNLSTM")
     assert float(theirs["seconds"]) == 0.01
     assert (theirs["kind"], theirs["source"]) == ("published", "braun")
