@@ -24,7 +24,11 @@ def lines() -> Iterator[str]:
     yield "b\ud800\n"
 
 
-TEXTS: Mapping[str, Callable[[], deliver.Text]] = {"markdown": lambda: "**x**\n", "csv": lines, "png": lambda: b"\x89PNG"}
+TEXTS: Mapping[str, Callable[[], deliver.Text]] = {
+    "markdown": lambda: "**x**\n",
+    "csv": lines,
+    "png": lambda: b"\x89PNG",
+}
 
 
 def test_a_file_has_what_a_pipe_gets_and_its_name_is_told(
