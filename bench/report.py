@@ -102,6 +102,9 @@ def _report(options: argparse.Namespace) -> int:
         deliver.deliver(options.format, target, _nothing, _samples(results))
         return 2 if results.errors else 0
     report = build(results, baseline=options.baseline, kind=options.kind)
+    if options.teach:
+        _teach(report)
+        return 2 if results.errors else 0
     draw = _draw(options.brief)
 
     def terminal(console: Console) -> None:
@@ -116,6 +119,16 @@ def _report(options: argparse.Namespace) -> int:
         told = f"all of it: {command_line.told(command)}"
         deliver.show(lambda console: console.print(told, style="bold", soft_wrap=True))
     return 2 if results.errors else 0
+
+
+def _teach(report: Report) -> None:
+    """Write what the report decides to where ``backend="auto"`` looks for it, and say so."""
+    from bench.reporting import teaching
+
+    place, found = teaching.write(report)
+    for each in found:
+        print(printable(each.headline, 200))
+    print(f"{len(found)} decisions for backend='auto' written to {printable(str(place))}")
 
 
 def _nothing(console: Console) -> None:
@@ -200,6 +213,12 @@ def _parser() -> argparse.ArgumentParser:
         choices=(*KINDS, "all"),
         default="all",
         help="only the plain shapes, or only those cut into windows (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--teach",
+        action="store_true",
+        help="write no report, but for each shape which backend is fastest to where "
+        "lstm_impl.keras.LSTM(backend='auto') looks for it (the folder LSTM_DECISIONS)",
     )
     filters.add(parser)
     return parser

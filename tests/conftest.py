@@ -20,6 +20,7 @@ def _apart_from_the_machine(tmp_path_factory: pytest.TempPathFactory) -> None:
     """
     os.environ["LSTM_LOCK"] = str(tmp_path_factory.mktemp("machine") / "lock")
     os.environ["LSTM_ROOFS"] = "off"
+    os.environ["LSTM_DECISIONS"] = str(tmp_path_factory.mktemp("decisions"))
     # What a test starts is no worker of pytest-xdist, which measures nothing.
     for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
         os.environ.pop(name, None)

@@ -19,6 +19,7 @@ from bench.machine import devices
 from bench.machine.asking import Asker, Machine, per_cpu
 from bench.machine.facts import Cpu, Environment, Memory, variables
 from bench.machine.gpus import read_gpus
+from lstm_impl.tuning.machine import model_name
 
 LIBRARIES = (
     "lstm-benchmark-suite",
@@ -91,11 +92,8 @@ def _cpu(machine: Machine, ask: Asker) -> Cpu:
 
 
 def _cpu_name(machine: Machine) -> str:
-    match = re.search(
-        r"^(?:model name|Model|cpu model)\s*:\s*(.+)$", machine.text("proc/cpuinfo"), re.MULTILINE
-    )
     # Where the kernel names no model (ARM), the architecture is better than nothing.
-    return " ".join(match[1].split()) if match else platform.processor() or platform.machine()
+    return model_name(machine.text("proc/cpuinfo"))
 
 
 def device_name(device: str, machine: Machine | None = None) -> str:

@@ -18,7 +18,7 @@ _VARIABLES = re.compile(
 )
 
 # Where files lie changes no time, and often holds a user's name.
-_PLACES = re.compile(r"\w+_CACHE_DIR|LSTM_(LOCK|ROOFS|NATIVE_CACHE)")
+_PLACES = re.compile(r"\w+_CACHE_DIR|LSTM_(LOCK|ROOFS|NATIVE_CACHE|DECISIONS)")
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
 
 

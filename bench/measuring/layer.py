@@ -16,7 +16,6 @@ from bench.judging.within import RunSamples
 from bench.measuring.clock import Clock, first_use
 from bench.measuring.series import Broken, Plan, Series
 from bench.measuring.timing import measure
-from lstm_impl.proof import comparison
 from lstm_impl.spec import LSTMSpec, UnsupportedError
 from lstm_impl.step import Step
 
@@ -164,42 +163,18 @@ class _Subject:
 
     def difference(self, baseline: _Subject) -> str:
         """Where outputs or gradients are not Keras's, in words, or an empty string."""
+        from lstm_impl.keras import entrants
+
         shape = self._shape
-        dtype = self._question.dtype
-        spec = LSTMSpec(shape.inputs, shape.hidden, dtype=dtype)
+        spec = LSTMSpec(shape.inputs, shape.hidden, dtype=self._question.dtype)
         ours, theirs = self._results(), baseline._results()
-        allowed = comparison.bounds(spec, shape.batch, shape.timesteps, list(ours))
-        for name, error in comparison.compare(ours, theirs).items():
-            # both sides are rounded, each by as much as the bound allows
-            if error > 2 * allowed[name]:
-                return (
-                    f"{name} differs from Keras's by {error:.1e} of its largest value, "
-                    f"{2 * allowed[name]:.1e} allowed"
-                )
-        return ""
+        return entrants.difference(ours, theirs, spec, shape.batch, shape.timesteps)
 
     def _results(self) -> Mapping[str, Any]:
-        tf = self._tf
-        x = tf.constant(self._x)
-        mask = tf.constant(self._mask) if self._question.masked else None
+        from lstm_impl.keras import entrants
 
-        def results() -> Any:
-            with tf.GradientTape() as tape:
-                tape.watch(x)
-                y = self.layer(x, mask=mask, training=True)
-                loss = tf.reduce_sum(tf.cast(y, tf.float32) * self._target)
-            return y, tape.gradient(loss, [x, *(v.value for v in self.layer.trainable_variables)])
-
-        # autograph would put an error of its own in the place of a refusal
-        y, gradients = tf.function(results, autograph=False)()
-        names = (
-            "dx",
-            "dlayer0.forward.kernel",
-            "dlayer0.forward.recurrent",
-            "dlayer0.forward.bias",
-        )
-        arrays = {"y": y, **dict(zip(names, gradients, strict=True))}
-        return {name: np.asarray(tf.cast(array, tf.float64)) for name, array in arrays.items()}
+        mask = self._tf.constant(self._mask) if self._question.masked else None
+        return entrants.results(self.layer, self._tf.constant(self._x), mask)
 
     def step(self, training: bool) -> Step:
         """What is timed."""

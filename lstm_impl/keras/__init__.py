@@ -4,6 +4,8 @@
 >>> layer = lstm_impl.keras.LSTM(64, return_sequences=True)  # or backend="while_loop+hoisted"
 >>> print(layer.explain())  # what computes it, and why
 
+``tune(model, batch_size=32, steps=100)`` races the backends on these sizes, and ``auto`` remembers.
+
 The layer has Keras's arguments, weights, names, masks, states and files; ``docs/keras_layer.md``
 says where it differs. Importing this package imports Keras and TensorFlow; ``lstm_impl`` does not.
 """
@@ -34,5 +36,6 @@ if _keras.config.backend() != "tensorflow":
 
 from lstm_impl.keras.choice import Choice, Explanation  # noqa: E402
 from lstm_impl.keras.layer import LSTM  # noqa: E402
+from lstm_impl.keras.tuning import tune  # noqa: E402
 
-__all__ = ["LSTM", "Choice", "Explanation"]
+__all__ = ["LSTM", "Choice", "Explanation", "tune"]

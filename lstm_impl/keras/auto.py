@@ -6,15 +6,21 @@ figures.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from lstm_impl.availability import Availability
 from lstm_impl.keras.choice import (
     CUDNN,
+    FUSED_CPU,
     KERAS,
     Arguments,
     Choice,
     LayerCall,
     needs_keras,
     no_cudnn,
+    obstacle,
 )
+from lstm_impl.registry import get_backend
 from lstm_impl.spec import UnsupportedError
 
 NOT_COMPILED = "XLA cannot compile its op, and compiles the graph that the layer is in"
@@ -54,8 +60,10 @@ def check_auto(arguments: Arguments) -> None:
         )
 
 
-def choose(arguments: Arguments, call: LayerCall) -> Choice:
-    """What ``backend="auto"`` picks for a call.
+def choose(arguments: Arguments, call: LayerCall, fused: Availability) -> Choice:
+    """What ``backend="auto"`` picks for a call that nobody has raced.
+
+    fused: whether ``fused_cpu`` can run on this machine.
 
     Raises UnsupportedError where use_cudnn=True cannot be served.
     """
@@ -91,7 +99,23 @@ def choose(arguments: Arguments, call: LayerCall) -> Choice:
         )
     if call.device == "gpu":
         return _loop_on_gpu(call, passed_over)
-    return _on_cpu(arguments, call)
+    reason = _not_fused(arguments, call, fused)
+    if not reason:
+        return Choice(FUSED_CPU, "one op for all steps, and one for their gradient")
+    other = _on_cpu(arguments, call)
+    return replace(other, passed_over=(f"{FUSED_CPU}: {reason}", *other.passed_over))
+
+
+def _not_fused(arguments: Arguments, call: LayerCall, fused: Availability) -> str:
+    """Why a call on a CPU is not computed by the fused op, or an empty string."""
+    if reason := obstacle(get_backend(FUSED_CPU), arguments):
+        return reason
+    if call.traced and not call.training:
+        return (
+            "a graph traced for inference may be saved, and would run only where this library is "
+            f"loaded; to have it there too, backend={FUSED_CPU!r}"
+        )
+    return "" if fused else str(fused)
 
 
 def _loop_on_gpu(call: LayerCall, passed_over: tuple[str, ...]) -> Choice:
@@ -101,7 +125,7 @@ def _loop_on_gpu(call: LayerCall, passed_over: tuple[str, ...]) -> Choice:
             "all sizes are known, and one compiled loop launches far fewer kernels",
             passed_over,
         )
-    return Choice("while_loop+hoisted", BY_HAND, (*passed_over, f"XLA: {_not_static(call)}"))
+    return Choice("while_loop+hoisted", BY_HAND, (*passed_over, f"XLA: {not_static(call)}"))
 
 
 def _on_cpu(arguments: Arguments, call: LayerCall) -> Choice:
@@ -125,7 +149,7 @@ def _on_cpu(arguments: Arguments, call: LayerCall) -> Choice:
             "while_loop+hoisted+xla" if call.training else "while_loop+xla",
             f"all sizes are known and {in_words}, few enough for a compiled loop",
         )
-    passed_over = (f"XLA: {in_words if call.static else _not_static(call)}",)
+    passed_over = (f"XLA: {in_words if call.static else not_static(call)}",)
     preprojected = min(PREPROJECT_BATCH, PREPROJECT_STATE // units)
     if not call.training and (call.batch or 1) > preprojected:
         return Choice(
@@ -170,7 +194,8 @@ def _branch(arguments: Arguments, call: LayerCall, most: int) -> int | None:
 BY_HAND = "the gradient written by hand leaves in the backward loop only what is recurrent"
 
 
-def _not_static(call: LayerCall) -> str:
+def not_static(call: LayerCall) -> str:
+    """Why a call is not compiled by XLA on its own, in words."""
     if not call.traced:
         return "outside a graph the next call may have another shape, and would be compiled anew"
     return "a size is known at run time only, and each new one would be compiled anew"

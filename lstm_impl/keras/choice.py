@@ -21,6 +21,7 @@ from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
 AUTO = "auto"
 KERAS = "keras"
 CUDNN = "cudnn"
+FUSED_CPU = "fused_cpu"
 
 
 @dataclass(frozen=True)

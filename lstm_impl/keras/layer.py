@@ -21,6 +21,7 @@ from lstm_impl.call import Tensor
 from lstm_impl.keras.auto import NOT_COMPILED, check_auto, choose
 from lstm_impl.keras.choice import (
     AUTO,
+    FUSED_CPU,
     KERAS,
     Arguments,
     Choice,
@@ -34,7 +35,11 @@ from lstm_impl.keras.choice import (
     supports_jit,
 )
 from lstm_impl.keras.core import LayerCore, repeat_last
+from lstm_impl.keras.decided import Sizes, choice, decision, question
+from lstm_impl.registry import get_backend
 from lstm_impl.spec import UnsupportedError
+from lstm_impl.tuning import Decision, Machine, load, machine
+from lstm_impl.tuning.models import gpu_name
 
 logger = logging.getLogger(__name__)
 
@@ -42,16 +47,24 @@ _TANH = (keras.activations.tanh, keras.ops.tanh, tf.tanh)
 _SIGMOID = (keras.activations.sigmoid, keras.ops.sigmoid, tf.sigmoid)
 
 
+MOST_PICKED = 1_000
+"""Calls of which is kept what computes them: outside a graph sizes can differ without end."""
+
+
 class _Memory:
     """What a layer keeps of its backends: traced functions, and what was picked for which call.
 
-    An object of its own, so that neither Keras nor TensorFlow tracks what is in it.
+    An object of its own, so that neither Keras nor TensorFlow tracks what is in it. Decisions are
+    read once, so that what another process tunes changes no layer that is at work.
     """
 
-    def __init__(self, backend: Backend | None) -> None:
+    def __init__(self, backend: Backend | None, sizes: Sizes | None = None) -> None:
         self.backend = backend
+        self.sizes = sizes
+        self.decisions: list[Decision] | None = None
+        self.picked: dict[tuple[Arguments, LayerCall], Choice] = {}
         self.cores: dict[str, LayerCore] = {}
-        self.availability: dict[str, Availability] = {}
+        self.availability: dict[tuple[str, str], Availability] = {}
         # one call for each way of calling, not one for each size: batches differ without end
         self.choices: dict[tuple[str, bool, str], tuple[LayerCall, Choice]] = {}
 
@@ -98,6 +111,13 @@ class LSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no types
             self._memory.backend, arguments, bool(tf.config.list_logical_devices("GPU"))
         )
 
+    def _expect(self, sizes: Sizes) -> None:
+        """Choose anew, with the decisions that are known now; ``sizes`` hold where none are known.
+
+        What ``lstm_impl.keras.tune`` does at its end. Graphs traced before keep their choice.
+        """
+        self._memory = _Memory(self._memory.backend, sizes)
+
     def explain(self) -> Explanation:
         """What computes this layer, and why: ``print(layer.explain())``.
 
@@ -107,7 +127,9 @@ class LSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no types
         made = list(self._memory.choices.values())
         if not made:
             for training in (True, False):
-                call = LayerCall(self._device(), training, True, False, None, None, None)
+                call = LayerCall(
+                    self._device(), training, True, False, None, None, self._features()
+                )
                 try:
                     made.append((call, self._choose(call)))
                 except UnsupportedError as error:
@@ -131,6 +153,7 @@ class LSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no types
     # -- the choice
 
     def _arguments(self) -> Arguments:
+        """What the layer was built with, as far as it decides who can compute it."""
         return Arguments(
             units=self.units,
             activation=_function_name(self.activation, "tanh", _TANH),
@@ -148,7 +171,12 @@ class LSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no types
         backend = self._memory.backend
         arguments = self._arguments()
         if backend is None:
-            return choose(arguments, call)
+            picked = self._memory.picked
+            if (arguments, call) not in picked:
+                if len(picked) >= MOST_PICKED:
+                    picked.clear()
+                picked[arguments, call] = self._by_race(arguments, call)
+            return picked[arguments, call]
         # attributes such as unroll may have been set since the backend was named
         if reason := obstacle(backend, arguments):
             raise UnsupportedError(f"backend={self.backend!r} cannot compute this layer: {reason}")
@@ -157,14 +185,43 @@ class LSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no types
             raise UnsupportedError(
                 f"backend={self.backend!r} cannot compute this call: {NOT_COMPILED}"
             )
-        if device not in self._memory.availability:
-            self._memory.availability[device] = backend.availability(device)
-        if not (available := self._memory.availability[device]):
+        if not (available := self._available(backend.name, device)):
             raise UnavailableError(
                 f"backend={self.backend!r} cannot run here: {available}. To let the layer pick "
                 "another, set its attribute backend to 'auto' and compile the model again"
             )
         return Choice(backend.name, "it was asked for by name")
+
+    def _by_race(self, arguments: Arguments, call: LayerCall) -> Choice:
+        """The fastest of a race on such a call, if there was one; else what the rule picks."""
+        rule = choose(arguments, call, self._fused())
+        if rule.fallback or arguments.use_cudnn is True:
+            return rule
+        if self._memory.decisions is None:
+            self._memory.decisions = load()
+        if not self._memory.decisions:
+            return rule
+        asked = question(arguments, call, self._machine(), self._memory.sizes)
+        found = asked and decision(asked, self._memory.decisions)
+        return (found and choice(found, arguments, call, rule)) or rule
+
+    def _machine(self) -> Machine:
+        """What decisions for this layer are kept under."""
+        device = "cpu" if self._device() == "cpu" else "gpu:0"
+        return machine.this(device, gpu_name(device))
+
+    def _fused(self) -> Availability:
+        """Whether the fused op can run on this machine; the compiler is asked once."""
+        return self._available(FUSED_CPU, "cpu")
+
+    def _available(self, name: str, device: str) -> Availability:
+        known = self._memory.availability
+        if (name, device) not in known:
+            known[name, device] = get_backend(name).availability(device)
+        return known[name, device]
+
+    def _features(self) -> int | None:
+        return int(self.cell.kernel.shape[0]) if self.built else None
 
     @staticmethod
     def _device() -> str:

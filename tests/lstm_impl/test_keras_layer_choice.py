@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
@@ -12,7 +13,8 @@ import numpy as np
 import pytest
 
 import lstm_impl
-from lstm_impl import UnavailableError, UnsupportedError
+from lstm_impl import Availability, UnavailableError, UnsupportedError
+from lstm_impl.availability import AVAILABLE
 
 pytest.importorskip("keras", reason="the layer is Keras's: pip install '.[cpu]'")
 tf = pytest.importorskip("tensorflow", reason="the layer is TensorFlow's: pip install '.[cpu]'")
@@ -124,6 +126,7 @@ def test_outside_a_graph_other_shapes_are_not_traced_again() -> None:
 
 # -- what auto picks
 
+NO_COMPILER = Availability(False, "there is no compiler: apt-get install g++")
 ON_GPU = LayerCall("gpu", True, True, False, 8, 5, 3)
 ON_CPU = LayerCall("cpu", True, True, False, 8, 5, 3)
 
@@ -145,7 +148,7 @@ ON_CPU = LayerCall("cpu", True, True, False, 8, 5, 3)
 def test_on_a_gpu_auto_takes_cudnn_for_what_cudnn_can_do(
     arguments: dict[str, Any], picked: str
 ) -> None:
-    choice = choose(Arguments(4, **arguments), ON_GPU)
+    choice = choose(Arguments(4, **arguments), ON_GPU, AVAILABLE)
     assert choice.backend == picked
     if picked not in ("cudnn", "keras"):
         assert choice.passed_over[0].startswith("cudnn: ")
@@ -164,7 +167,8 @@ def test_auto_takes_xla_only_for_static_shapes_in_a_graph(
     device: str, training: bool, batch: int, hidden: int, traced: bool, timesteps: int | None
 ) -> None:
     arguments = Arguments(hidden, use_cudnn=False)
-    choice = choose(arguments, LayerCall(device, training, traced, False, batch, timesteps, hidden))
+    call = LayerCall(device, training, traced, False, batch, timesteps, hidden)
+    choice = choose(arguments, call, NO_COMPILER)
     assert "xla" not in choice.backend
 
 
@@ -175,8 +179,9 @@ def test_whatever_auto_picks_can_serve_the_layer(call: LayerCall, training: bool
         for units in (1, 64, 1024):
             for unroll in (False, True):
                 arguments = Arguments(units, unroll=unroll, compute_dtype=dtype)
-                picked = choose(arguments, call).backend
-                assert not lstm_impl.keras.choice.obstacle(lstm_impl.get_backend(picked), arguments)
+                for fused in (AVAILABLE, NO_COMPILER):
+                    picked = lstm_impl.get_backend(choose(arguments, call, fused).backend)
+                    assert not lstm_impl.keras.choice.obstacle(picked, arguments)
 
 
 @pytest.mark.parametrize(
@@ -200,13 +205,38 @@ def test_whatever_auto_picks_can_serve_the_layer(call: LayerCall, training: bool
         (False, None, 5000, "keras"),
     ],
 )
-def test_on_the_cpu_auto_takes_what_was_measured_to_be_fastest(
+def test_on_a_cpu_without_a_compiler_auto_takes_what_was_measured_to_be_fastest(
     training: bool, batch: int | None, hidden: int, picked: str
 ) -> None:
     call = LayerCall("cpu", training, True, False, batch, 50, hidden)
-    choice = choose(Arguments(hidden), call)
+    choice = choose(Arguments(hidden), call, NO_COMPILER)
     assert choice.backend == picked
     assert not choice.fallback
+
+
+@pytest.mark.parametrize(
+    ("call", "dtype", "picked"),
+    [
+        (ON_CPU, "float32", True),
+        (replace(ON_CPU, batch=None, timesteps=None), "float32", True),
+        (replace(ON_CPU, training=False, traced=False), "float32", True),
+        # a graph for inference may be saved, and be loaded where this library is not
+        (replace(ON_CPU, training=False), "float32", False),
+        (replace(ON_CPU, compiled=True), "float32", False),
+        (ON_CPU, "float16", False),
+        (ON_GPU, "float32", False),
+    ],
+)
+def test_on_a_cpu_with_a_compiler_auto_takes_the_fused_op(
+    call: LayerCall, dtype: str, picked: bool
+) -> None:
+    arguments = Arguments(64, compute_dtype=dtype)
+    choice = choose(arguments, call, AVAILABLE)
+    assert (choice.backend == "fused_cpu") == picked
+    without = choose(arguments, call, NO_COMPILER)
+    assert without.backend != "fused_cpu"
+    if picked:
+        assert without.passed_over[0] == f"fused_cpu: {NO_COMPILER}"
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -216,7 +246,7 @@ def test_a_batch_that_is_known_late_takes_what_it_would_take_if_it_were_known(
 ) -> None:
     def chosen(batch: int | None, timesteps: int | None = None) -> lstm_impl.keras.choice.Choice:
         call = LayerCall("cpu", training, True, False, batch, timesteps, hidden)
-        return choose(Arguments(hidden), call)
+        return choose(Arguments(hidden), call, NO_COMPILER)
 
     late = chosen(None)
     limit = late.most_sequences
@@ -233,7 +263,7 @@ def test_a_batch_that_is_known_late_takes_what_it_would_take_if_it_were_known(
 
 def test_with_dropout_a_batch_that_is_known_late_makes_no_branch() -> None:
     call = LayerCall("cpu", True, True, False, None, 50, 64)
-    assert choose(Arguments(64, dropout=0.5), call).most_sequences is None
+    assert choose(Arguments(64, dropout=0.5), call, NO_COMPILER).most_sequences is None
 
 
 def test_a_layer_on_the_cpu_of_a_machine_with_a_gpu_is_known_to_be_there() -> None:

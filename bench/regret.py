@@ -1,0 +1,90 @@
+"""``python -m bench.regret``: what ``backend="auto"`` loses against the best backend.
+
+On random shapes, for the choice that ``lstm_impl.keras.tune`` makes by a race and for the rule that
+picks without one; judged by a second race that neither has seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Sequence
+
+from bench.measuring.regret import Regret, measured
+from bench.telling import arguments, command_line, quantities
+
+WITHIN = 0.03
+"""The loss that the summary counts."""
+
+EPILOG = """\
+A loss is the time over that of the fastest candidate of the second race, less one.
+
+exit codes: 0 all was measured; 2 bad input
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code (see ``EPILOG``)."""
+    options = _parser().parse_args(arguments)
+    found = []
+    for each in measured(options.shapes, options.seconds, options.seed):
+        found.append(each)
+        print(f"{len(found)} of {options.shapes}: {each.shape}", file=sys.stderr)
+    _show(found, options.format)
+    return 0
+
+
+def _show(found: Sequence[Regret], form: str) -> None:
+    from tabulate import tabulate
+
+    cells = [
+        (
+            str(each.shape),
+            each.best,
+            quantities.seconds(each.tuned.seconds / each.tuned.ratio),
+            each.tuned.backend,
+            f"{each.tuned_loss:.1%}",
+            each.rule.backend,
+            f"{each.rule_loss:.1%}",
+        )
+        for each in found
+    ]
+    headers = ("shape", "fastest", "its time", "raced choice", "loses", "rule's pick", "loses")
+    print(tabulate(cells, headers, "github" if form == "markdown" else "simple"))
+    for name, losses in (
+        ("raced", [each.tuned_loss for each in found]),
+        ("rule", [each.rule_loss for each in found]),
+    ):
+        near = sum(loss <= WITHIN for loss in losses)
+        print(
+            f"\n{name}: within {WITHIN:.0%} of the fastest in {near} of {len(losses)} shapes; "
+            f"loses {statistics.median(losses):.1%} in the median, {max(losses):.1%} at most",
+            end="",
+        )
+    print()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = arguments.Parser(
+        prog="python -m bench.regret",
+        description="What backend='auto' loses against the best backend, on random shapes.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--shapes", type=arguments.whole(1), default=40, help="(default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=arguments.seconds,
+        default=10.0,
+        help="of each of the two races of a shape (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--format", choices=("terminal", "markdown"), default="terminal")
+    return parser
+
+
+if __name__ == "__main__":
+    command_line.end(main)

@@ -1,0 +1,118 @@
+"""What a layer with ``backend="auto"`` knows from races: the decisions that fit one of its calls.
+
+Pure functions of decisions, arguments and a call. Nothing is measured here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from lstm_impl.backends.tensorflow_backend import TensorFlowBackend
+from lstm_impl.keras.auto import NOT_COMPILED, not_static
+from lstm_impl.keras.choice import Arguments, Choice, LayerCall, can_be_compiled, obstacle
+from lstm_impl.registry import get_backend
+from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
+from lstm_impl.tuning.decision import Decision, Machine, Question
+from lstm_impl.tuning.store import nearest
+from lstm_impl.workload import GRADIENTS, OPTIMIZERS, Workload
+
+LAYERS_GRADIENTS = "weights+input"
+"""What a layer's training step is raced with: the gradients of any layer but a model's first."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a user said that calls of unknown size will have."""
+
+    batch: int
+    timesteps: int
+
+
+def question(
+    arguments: Arguments, call: LayerCall, machine: Machine, sizes: Sizes | None
+) -> Question | None:
+    """What to look for in the decisions for a call; None where its sizes are not known.
+
+    sizes: taken where the call's own are not known yet.
+    """
+    batch = call.batch or (sizes and sizes.batch)
+    timesteps = call.timesteps or (sizes and sizes.timesteps)
+    if not (batch and timesteps and call.features and arguments.compute_dtype in PRECISIONS):
+        return None
+    mode, gradients = ("training", LAYERS_GRADIENTS) if call.training else ("inference", "all")
+    return Question(
+        LSTMSpec(call.features, arguments.units, dtype=arguments.compute_dtype),
+        Workload(batch, timesteps, mode, gradients=gradients),
+        "keras",
+        machine,
+    )
+
+
+def decision(asked: Question, decisions: Sequence[Decision]) -> Decision | None:
+    """The nearest decision: of a race of layers, else of one of models on the same work."""
+    return next(
+        (found for each in _alike(asked) if (found := nearest(each, list(decisions)))), None
+    )
+
+
+def _alike(asked: Question) -> Iterator[Question]:
+    yield asked
+    work = asked.workload
+    if not work.training:
+        yield replace(asked, through="model")
+        return
+    for gradients in (work.gradients, *GRADIENTS):
+        for optimizer in (None, *OPTIMIZERS):
+            same = replace(work, gradients=gradients, optimizer=optimizer)
+            yield replace(asked, through="model", workload=same)
+
+
+def choice(found: Decision, arguments: Arguments, call: LayerCall, rule: Choice) -> Choice | None:
+    """The fastest of a race that can serve the call; None if none of them can.
+
+    rule: what would be picked without a race.
+    """
+
+    def allowed(name: str) -> bool:
+        return not _obstacle(name, arguments, call)
+
+    name = found.best(allowed)
+    if not name:
+        return None
+    work = found.question.workload
+    why = (
+        f"it was the fastest of {sum(1 for each in found.raced if not each.problem)} raced "
+        f"at {work.batch} x {work.timesteps} ({found.made}, {found.by})"
+    )
+    ours, theirs = found.result_of(name), found.result_of(rule.backend)
+    if name == rule.backend:
+        why += ", or alike: the rule would have picked it too"
+    elif ours and theirs and not theirs.problem:
+        why += f", {theirs.ratio / ours.ratio:.2f} times as fast as the rule's {rule.backend}"
+    else:
+        why += f"; the rule would have picked {rule.backend}"
+    faster = []
+    for each in found.raced:
+        if each.backend == name or each.problem:
+            break
+        if reason := _obstacle(each.backend, arguments, call):
+            faster.append(f"{each.backend}: {reason}")
+    return Choice(name, why, tuple(faster))
+
+
+def _obstacle(name: str, arguments: Arguments, call: LayerCall) -> str:
+    """Why a backend that raced cannot serve this call, or an empty string."""
+    try:
+        backend = get_backend(name)
+    except UnsupportedError as error:
+        return str(error)
+    if reason := obstacle(backend, arguments):
+        return reason
+    if call.compiled and not can_be_compiled(backend):
+        return NOT_COMPILED
+    if isinstance(backend, TensorFlowBackend) and backend.xla and not call.static:
+        return not_static(call)
+    if not (available := backend.availability("cpu" if call.device == "cpu" else "gpu:0")):
+        return str(available)
+    return ""

@@ -1,0 +1,119 @@
+"""A Keras layer's computation by one backend, ready to be compared and timed: sizes, data, a step.
+
+A clone of the user's layer has its weights and arguments but for the backend, and stands alone:
+what is timed is the layer, forward in inference, with the gradients of weights and input in
+training.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from lstm_impl.keras.layer import LSTM
+from lstm_impl.proof import comparison
+from lstm_impl.spec import FloatArray, LSTMSpec
+from lstm_impl.step import Step
+
+PARAMETERS = (
+    "dlayer0.forward.kernel",
+    "dlayer0.forward.recurrent",
+    "dlayer0.forward.bias",
+)
+"""The gradients of a Keras layer's variables, by the names that bounds are known under."""
+
+
+def clone(layer: LSTM, backend: str, **changed: Any) -> LSTM:
+    """The same layer computed by ``backend``, with arguments ``changed``; the user's is left alone.
+
+    It keeps no state from call to call and returns outputs only.
+    """
+    alone = {"name": None, "stateful": False, "return_state": False}
+    config = layer.get_config() | alone | {"backend": backend} | changed
+    made: LSTM = type(layer).from_config(config)
+    made.build((None, None, features(layer)))
+    made.set_weights(layer.get_weights())
+    return made
+
+
+def features(layer: LSTM) -> int:
+    """Features that a built layer reads."""
+    return int(layer.cell.kernel.shape[0])
+
+
+def results(layer: Any, x: Any, mask: Any = None) -> dict[str, FloatArray]:
+    """Outputs and gradients of a loss of them, by name, in float64, from a traced call.
+
+    x ``[B, T, in]``; mask ``[B, T]`` or None. Two layers with dropout are not alike.
+    """
+
+    def run() -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x, mask=mask, training=True)
+            loss = tf.reduce_sum(tf.cast(y, tf.float32) * _target(y))
+        return y, tape.gradient(loss, [x, *(each.value for each in layer.trainable_variables)])
+
+    y, gradients = _traced(run)()
+    arrays = dict(zip(("y", "dx", *PARAMETERS), (y, *gradients), strict=False))
+    return {name: np.asarray(tf.cast(array, tf.float64)) for name, array in arrays.items()}
+
+
+def _target(y: Any) -> Any:
+    """A gradient for an output: any numbers of both signs, the same for the same shape."""
+    shape = [size if size is not None else 1 for size in y.shape]
+    return tf.constant(np.random.default_rng(0).standard_normal(shape).astype(np.float32))
+
+
+def difference(
+    ours: Mapping[str, FloatArray],
+    theirs: Mapping[str, FloatArray],
+    spec: LSTMSpec,
+    batch: int,
+    timesteps: int,
+) -> str:
+    """Where results are not those of Keras's layer, in words, or an empty string."""
+    allowed = comparison.bounds(spec, batch, timesteps, list(ours))
+    for name, error in comparison.compare(ours, theirs).items():
+        # both sides are rounded, each by as much as the bound allows
+        if not error <= 2 * allowed[name]:
+            return (
+                f"{name} differs from Keras's by {error:.1e} of its largest value, "
+                f"{2 * allowed[name]:.1e} allowed"
+            )
+    return ""
+
+
+def step(layer: LSTM, x: Any, training: bool) -> Step:
+    """What is timed: a traced call of the layer on ``x`` ``[B, T, in]``, all sizes known."""
+
+    def forward(x: Any) -> Any:
+        return layer(x, training=False)
+
+    def train(x: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x, training=True)
+        wanted = [x, *(each.value for each in layer.trainable_variables)]
+        return tape.gradient(y, wanted, output_gradients=tf.ones_like(y))
+
+    traced = functools.cache(lambda: _traced(train if training else forward, x))
+    return Step(lambda: traced()(x), tf.test.experimental.sync_devices, traced)
+
+
+def _traced(function: Any, *arguments: Any) -> Any:
+    """A graph for these arguments alone: one for each clone is meant, and not worth a warning.
+
+    autograph would put an error of its own in the place of a refusal.
+    """
+    return tf.function(function, autograph=False).get_concrete_function(*arguments)
+
+
+def sample(batch: int, timesteps: int, width: int, dtype: str, seed: int = 0) -> Any:
+    """Input ``[batch, timesteps, width]`` for a layer that computes in ``dtype``."""
+    x = np.random.default_rng(seed).standard_normal((batch, timesteps, width))
+    return tf.constant(x.astype(np.float32), dtype=dtype)

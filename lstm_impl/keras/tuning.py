@@ -1,0 +1,183 @@
+"""``lstm_impl.keras.tune``: race the backends for the layers of a model, and remember who won."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from lstm_impl.keras import decided, entrants
+from lstm_impl.keras.auto import choose
+from lstm_impl.keras.choice import AUTO, KERAS, Arguments, LayerCall, obstacle
+from lstm_impl.keras.decided import Sizes
+from lstm_impl.keras.layer import LSTM
+from lstm_impl.registry import get_backend
+from lstm_impl.spec import UnsupportedError, require_positive_integer
+from lstm_impl.step import Step
+from lstm_impl.tuning.decision import Decision, Question
+from lstm_impl.tuning.models import CANDIDATES, SECONDS, answered, remember
+
+MOST_DEPTH = 100
+"""Of models in models: deeper than any is built."""
+
+
+def tune(
+    model: Any,
+    batch_size: int,
+    steps: int,
+    *,
+    modes: Sequence[str] = ("training", "inference"),
+    candidates: Sequence[str] | None = None,
+    seconds: float = SECONDS,
+    again: bool = False,
+) -> list[Decision]:
+    """Race backends for each ``lstm_impl.keras.LSTM`` of ``model`` with ``backend="auto"``.
+
+    Each candidate computes a clone of the layer, first to be compared with Keras's own loop in
+    outputs and gradients (who differs does not race), then in alternating blocks with the others.
+    From then on ``auto`` takes the fastest that can serve a call: at once in this model, which
+    forgets the graphs that it has traced, and in every layer made later, on this machine with
+    these versions, at these sizes or within ``NEAR`` of them. ``layer.explain()`` says so. A
+    decision that is known is returned without a race, unless ``again``.
+
+    model: a Keras model whose layers are built, or a layer. batch_size, steps: of the batches that
+    will come; where a call's own sizes are not known, as in ``fit``, these hold in this model.
+    candidates: backends' ids, None for those that were fastest somewhere. seconds: for each layer
+    and mode, comparing not counted.
+
+    Raises ValueError if the model has no such layer, or one that is not built; UnsupportedError if
+    there is no such candidate.
+    """
+    if not seconds > 0:
+        raise ValueError(f"seconds is {seconds}; expected a positive number")
+    require_positive_integer("batch_size", batch_size)
+    require_positive_integer("steps", steps)
+    for name in candidates or ():
+        get_backend(name)
+    sizes = Sizes(batch_size, steps)
+    layers = [layer for layer in _lstms(model) if layer.backend == AUTO]
+    if not layers:
+        raise ValueError(
+            "the model has no lstm_impl.keras.LSTM with backend='auto'; keras.layers.LSTM and "
+            "layers with a named backend have nothing to choose"
+        )
+    for layer in layers:
+        if not layer.built:
+            raise ValueError(
+                f"layer {layer.name!r} is not built yet: call the model once, then tune"
+            )
+    found = []
+    for layer in layers:
+        for mode in modes:
+            found.append(_tune(layer, mode == "training", sizes, candidates, seconds, again))
+        layer._expect(sizes)
+    if isinstance(model, keras.Model):
+        # what was traced has the old choice in it
+        model.train_function = model.test_function = model.predict_function = None
+    return found
+
+
+def _lstms(model: Any, depth: int = 0) -> Iterator[LSTM]:
+    """The layers of this library in a model, in wrappers and in models inside it."""
+    if isinstance(model, LSTM):
+        yield model
+        return
+    if depth > MOST_DEPTH:
+        return
+    within = list(getattr(model, "layers", ()))
+    within += [
+        getattr(model, name)
+        for name in ("layer", "forward_layer", "backward_layer")
+        if isinstance(getattr(model, name, None), keras.layers.Layer)
+    ]
+    seen: set[int] = set()
+    for each in within:
+        if id(each) not in seen:
+            seen.add(id(each))
+            yield from _lstms(each, depth + 1)
+
+
+@dataclass(frozen=True)
+class Entrants:
+    """Who may race for a layer: their steps, why the others may not, and the rule's pick."""
+
+    question: Question
+    rule: str
+    steps: Mapping[str, Step]
+    problems: Mapping[str, str]
+
+
+def asked(
+    layer: LSTM, training: bool, sizes: Sizes, candidates: Sequence[str] | None = None
+) -> tuple[Question, str, list[str]]:
+    """What is asked of a built layer in one mode, what the rule picks, and who is to race.
+
+    Raises UnsupportedError for a layer that computes in a type that no backend has.
+    """
+    arguments = layer._arguments()
+    features = entrants.features(layer)
+    call = LayerCall(layer._device(), training, True, False, sizes.batch, sizes.timesteps, features)
+    question = decided.question(arguments, call, layer._machine(), None)
+    if question is None:
+        raise UnsupportedError(
+            f"layer {layer.name!r} computes in {arguments.compute_dtype!r}; "
+            "the backends compute in float32, float64, float16 and bfloat16"
+        )
+    rule = choose(arguments, call, layer._fused()).backend
+    names = list(candidates or CANDIDATES[question.workload.mode])
+    if call.device == "gpu" and candidates is None:
+        names.remove(KERAS)  # from auto it is Keras's loop, which is no candidate beside cuDNN
+    return question, rule, names if rule in names else [*names, rule]
+
+
+def enter(layer: LSTM, question: Question, rule: str, names: Sequence[str]) -> Entrants:
+    """Clones of a layer, those that compute what Keras's does, ready to race."""
+    arguments, work = layer._arguments(), question.workload
+    x = entrants.sample(
+        work.batch, work.timesteps, question.spec.input_size, arguments.compute_dtype
+    )
+    truth = entrants.results(entrants.clone(layer, KERAS, dropout=0.0), x)
+    steps: dict[str, Step] = {}
+    problems: dict[str, str] = {}
+    for name in names:
+        if problem := _problem(layer, name, arguments, question, x, truth):
+            problems[name] = problem
+        else:
+            steps[name] = entrants.step(entrants.clone(layer, name), x, work.training)
+    return Entrants(question, rule, steps, problems)
+
+
+def _tune(
+    layer: LSTM,
+    training: bool,
+    sizes: Sizes,
+    candidates: Sequence[str] | None,
+    seconds: float,
+    again: bool,
+) -> Decision:
+    question, rule, names = asked(layer, training, sizes, candidates)
+    if not again and (known := answered(question, names)):
+        return known
+    field = enter(layer, question, rule, names)
+    return remember(question, field.steps, field.problems, rule, seconds, 0, "lstm_impl.keras.tune")
+
+
+def _problem(
+    layer: LSTM, name: str, arguments: Arguments, question: Question, x: Any, truth: Any
+) -> str:
+    """Why a candidate does not race, or an empty string."""
+    try:
+        if reason := obstacle(get_backend(name), arguments):
+            return reason
+        device = "cpu" if layer._device() == "cpu" else "gpu:0"
+        if not (available := get_backend(name).availability(device)):
+            return str(available)
+        if name == KERAS:
+            return ""
+        ours = entrants.results(entrants.clone(layer, name, dropout=0.0), x)
+        work = question.workload
+        return entrants.difference(ours, truth, question.spec, work.batch, work.timesteps)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"

@@ -1,0 +1,274 @@
+"""What a race decided: for which LSTM, on what, who ran, and in whose favour; as a file has it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from lstm_impl.spec import LSTMSpec
+from lstm_impl.tuning.race import Ran, fastest, ratio
+from lstm_impl.workload import Workload
+
+FORMAT = 1
+
+DECISIVE = ("lstm-benchmark-suite", "tensorflow", "tensorflow-cpu", "keras")
+"""Distributions a new version of which makes a decision void."""
+
+TOLERATED = 1.02
+"""The rule's own pick stays where it takes at most this many times as long as the fastest: a
+decision is to gain something, and two that are alike would change places from race to race."""
+
+
+class DecisionError(ValueError):
+    """A file holds no decision; the message names the field."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a decision holds.
+
+    device: the processor and how many of them may be used, or the GPU. versions: of what computes,
+    by distribution; of what is not TensorFlow's they are told but do not make a decision void.
+    """
+
+    device: str
+    versions: Mapping[str, str]
+
+    @property
+    def alike(self) -> tuple[object, ...]:
+        """What two machines must have in common to share a decision."""
+        return self.device, tuple(self.versions.get(name) for name in DECISIVE)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What was asked: this LSTM, on these sizes, through a model of the library or a Keras layer.
+
+    through: ``model`` or ``keras``.
+    """
+
+    spec: LSTMSpec
+    workload: Workload
+    through: str
+    machine: Machine
+
+    @property
+    def digest(self) -> str:
+        """What names its file: the same for the same question."""
+        record = asdict(self) | {"machine": self.machine.alike}
+        text = json.dumps(record, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def far(self, other: Question) -> float | None:
+        """How far another question's sizes are, in doublings; None if it asks for something else.
+
+        Only batch and timesteps may differ. A decision is lent to a neighbour within ``NEAR``.
+        """
+        mine, theirs = self.workload, other.workload
+        same = self.machine.alike, self.spec, self.through, _kind(mine)
+        if same != (other.machine.alike, other.spec, other.through, _kind(theirs)):
+            return None
+        return max(
+            abs(math.log2(mine.batch / theirs.batch)),
+            abs(math.log2(mine.timesteps / theirs.timesteps)),
+        )
+
+
+NEAR = 0.5
+"""Doublings of batch or timesteps within which a decision is lent: 23 to 45 for 32."""
+
+
+def _kind(workload: Workload) -> tuple[object, ...]:
+    """What of a workload, beside its sizes, two must have in common."""
+    return (
+        workload.mode,
+        workload.min_length is not None,
+        workload.window,
+        workload.dropout > 0,
+        workload.optimizer,
+        workload.gradients,
+    )
+
+
+@dataclass(frozen=True)
+class Raced:
+    """One who was asked to run.
+
+    seconds: the median of a call. ratio, low, high: times as long as the fastest's, from blocks of
+    the same rounds, and the interval. rounds: blocks it ran; who was far behind ran fewer. first:
+    seconds of its first call. problem: why it has no time; the numbers are 0 then.
+    """
+
+    backend: str
+    seconds: float = 0.0
+    ratio: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+    rounds: int = 0
+    first: float = 0.0
+    problem: str = ""
+
+    def __str__(self) -> str:
+        if self.problem:
+            return f"{self.backend}: {self.problem}"
+        return (
+            f"{self.backend}: {self.seconds * 1e3:.4g} ms, {self.ratio:.2f} times as long as the "
+            f"fastest ({self.low:.2f} to {self.high:.2f}, {self.rounds} rounds)"
+        )
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was found, and in whose favour.
+
+    raced: the fastest first, those without a time last. rule: what would have been picked
+    unmeasured; empty if nothing would. made: when, UTC. by: the command or function.
+    """
+
+    question: Question
+    raced: tuple[Raced, ...]
+    rule: str
+    made: str
+    by: str
+    format: int = field(default=FORMAT)
+
+    @property
+    def backend(self) -> str:
+        """Who computes from now on; empty if nobody has a time."""
+        return self.best(lambda _: True)
+
+    def best(self, allowed: Callable[[str], bool]) -> str:
+        """The fastest of those that ``allowed`` lets pass, or the rule's pick if that is alike."""
+        timed = [each for each in self.raced if not each.problem and allowed(each.backend)]
+        if not timed:
+            return ""
+        for each in timed:
+            if each.backend == self.rule and each.ratio <= TOLERATED * timed[0].ratio:
+                return each.backend
+        return timed[0].backend
+
+    def result_of(self, backend: str) -> Raced | None:
+        """What one that ran did."""
+        return next((each for each in self.raced if each.backend == backend), None)
+
+    @property
+    def headline(self) -> str:
+        """Who, for what, where, when and by whom, in a line."""
+        asked = self.question
+        work = asked.workload
+        return (
+            f"{self.backend or 'nothing'} for {work.mode} of {work.batch} x {work.timesteps}, "
+            f"{asked.spec.input_size} -> {asked.spec.hidden_size} on {asked.machine.device}, "
+            f"raced {self.made} by {self.by}"
+        )
+
+    def __str__(self) -> str:
+        lines = [f"  {each}" for each in self.raced]
+        if self.rule and self.rule != self.backend:
+            lines.append(f"  the rule would have picked {self.rule}")
+        return "\n".join([self.headline, *lines])
+
+    # -- as a file has it
+
+    def to_json(self) -> str:
+        """Text for a file, the same for the same decision."""
+        return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Decision:
+        """The decision of a file.
+
+        Raises DecisionError, naming the field, if it is none.
+        """
+        try:
+            record = json.loads(text)
+        except ValueError as error:
+            raise DecisionError(f"it is not JSON: {error}") from error
+        whole = _fields(record, cls, "the file")
+        if whole["format"] != FORMAT:
+            raise DecisionError(f"format is {whole['format']!r}; this version reads {FORMAT}")
+        asked = _fields(whole["question"], Question, "question")
+        machine = _fields(asked["machine"], Machine, "machine")
+        if not isinstance(whole["raced"], list):
+            raise DecisionError("raced is no list")
+        try:
+            return cls(
+                Question(
+                    LSTMSpec(**_fields(asked["spec"], LSTMSpec, "spec")),
+                    Workload(**_fields(asked["workload"], Workload, "workload")),
+                    _text(asked["through"], "through"),
+                    Machine(
+                        _text(machine["device"], "device"),
+                        {
+                            _text(name, "versions"): _text(version, "versions")
+                            for name, version in dict(machine["versions"]).items()
+                        },
+                    ),
+                ),
+                tuple(_raced(each) for each in whole["raced"]),
+                rule=_text(whole["rule"], "rule"),
+                made=_text(whole["made"], "made"),
+                by=_text(whole["by"], "by"),
+            )
+        except DecisionError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise DecisionError(str(error)) from error
+
+
+def of_race(
+    question: Question,
+    ran: Mapping[str, Ran],
+    problems: Mapping[str, str],
+    rule: str,
+    made: str,
+    by: str,
+) -> Decision:
+    """The decision that follows from what the entrants of a race did.
+
+    problems: why others did not run, by name.
+    """
+    blocks = {name: each.blocks for name, each in ran.items() if each.blocks}
+    raced: list[Raced] = []
+    if blocks:
+        best = blocks[fastest(blocks)]
+        for name, each in blocks.items():
+            found = ratio(each, best)
+            numbers = (statistics.median(each), found.mid, found.low, found.high)
+            raced.append(Raced(name, *numbers, len(each), ran[name].first))
+        raced.sort(key=lambda each: each.ratio)
+    unable = {**problems} | {name: each.problem for name, each in ran.items() if each.problem}
+    raced += [Raced(name, problem=problem) for name, problem in unable.items()]
+    return Decision(question, tuple(raced), rule, made, by)
+
+
+def _fields(record: object, kind: type, where: str) -> dict[str, Any]:
+    """The fields of a record, all of them and no others."""
+    names = {each.name for each in fields(kind)}
+    if not isinstance(record, dict) or set(record) != names:
+        raise DecisionError(f"{where} is no object with {', '.join(sorted(names))}")
+    return record
+
+
+def _text(value: object, name: str) -> str:
+    if not isinstance(value, str) or len(value) > 1_000:
+        raise DecisionError(f"{name} is no text of at most 1,000 characters")
+    return value
+
+
+def _raced(record: object) -> Raced:
+    given = _fields(record, Raced, "a line of raced")
+    for name in ("backend", "problem"):
+        _text(given[name], name)
+    for name in ("seconds", "ratio", "low", "high", "rounds", "first"):
+        value = given[name]
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise DecisionError(f"{name} is no number")
+        if not (math.isfinite(value) and value >= 0):
+            raise DecisionError(f"{name} is {value}; expected a number from 0 on")
+    return Raced(**given)

@@ -1,0 +1,142 @@
+"""``lstm_impl.tune``: which backend is fastest for one LSTM on one workload, found by a race."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from lstm_impl.backend import Backend
+from lstm_impl.proof import gate
+from lstm_impl.registry import get_backend
+from lstm_impl.spec import LSTMSpec, UnsupportedError
+from lstm_impl.step import Step
+from lstm_impl.tuning import machine, store
+from lstm_impl.tuning.decision import Decision, Question, of_race
+from lstm_impl.tuning.race import race
+from lstm_impl.weights import LSTMWeights
+from lstm_impl.workload import Workload
+
+CANDIDATES: Mapping[str, tuple[str, ...]] = {
+    "inference": (
+        *("keras", "cudnn", "fused_cpu", "block_lstm", "while_loop+xla"),
+        *("partial_unroll@5+preproject", "while_loop+preproject"),
+    ),
+    "training": (
+        *("keras", "cudnn", "fused_cpu", "block_lstm", "while_loop+hoisted+xla"),
+        *("while_loop+hoisted", "partial_unroll@5+hoisted"),
+    ),
+}
+"""TensorFlow's backends that were fastest somewhere, by mode. Those of other frameworks run where
+they are named."""
+
+SECONDS = 20.0
+"""Of a race, first calls among them: compiling a loop takes one to three."""
+
+
+def tune(
+    spec: LSTMSpec,
+    workload: Workload,
+    device: str = "cpu",
+    *,
+    candidates: Sequence[str] | None = None,
+    seconds: float = SECONDS,
+    again: bool = False,
+    seed: int = 0,
+) -> Decision:
+    """The fastest backend for ``spec`` on ``workload``, raced here and remembered.
+
+    Candidates that cannot run, cannot compute it, or do not compute what the float64 reference
+    computes (``lstm_impl.proof``) do not race; the decision says why. A decision that was made here
+    before, with these versions, is returned without a race, unless ``again``.
+
+    candidates: backends' ids; None for ``CANDIDATES``. seconds: for all together, building and
+    proving not counted.
+
+    Raises UnsupportedError if there is no such backend or none of them could run, ValueError if
+    ``seconds`` is not positive.
+    """
+    if not seconds > 0:
+        raise ValueError(f"seconds is {seconds}; expected a positive number")
+    asked = [get_backend(each) for each in candidates or CANDIDATES[workload.mode]]
+    question = Question(spec, workload, "model", machine.this(device, gpu_name(device)))
+    if not again and (known := answered(question, [each.name for each in asked])):
+        return known
+    weights = LSTMWeights.random(spec, seed)
+    steps: dict[str, Step] = {}
+    problems: dict[str, str] = {}
+    for backend in asked:
+        found = _entrant(backend, spec, weights, workload, device, seed)
+        if isinstance(found, Step):
+            steps[backend.name] = found
+        else:
+            problems[backend.name] = found
+    return remember(question, steps, problems, "", seconds, seed, "lstm_impl.tune")
+
+
+def answered(question: Question, candidates: Sequence[str]) -> Decision | None:
+    """What is remembered of this question, if all of ``candidates`` were asked, with what is
+    installed now.
+    """
+    known = store.find(question)
+    if known is None or known.question.machine != question.machine:
+        return None
+    return known if set(candidates) <= {each.backend for each in known.raced} else None
+
+
+def remember(
+    question: Question,
+    steps: Mapping[str, Step],
+    problems: Mapping[str, str],
+    rule: str,
+    seconds: float,
+    seed: int,
+    by: str,
+) -> Decision:
+    """Race ``steps``, write the decision and return it.
+
+    Raises UnsupportedError, with each one's reason, if there is nothing to race.
+    """
+    if not steps:
+        reasons = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
+        raise UnsupportedError(f"none of the candidates can run: {reasons}")
+    ran = race(steps, seconds, seed)
+    made = datetime.now(UTC).isoformat(timespec="seconds")
+    decision = of_race(question, ran, problems, rule, made, by)
+    store.save(decision)
+    return decision
+
+
+def _entrant(
+    backend: Backend,
+    spec: LSTMSpec,
+    weights: LSTMWeights,
+    workload: Workload,
+    device: str,
+    seed: int,
+) -> Step | str:
+    """A step ready to race, or why there is none."""
+    if not (available := backend.availability(device)):
+        return str(available)
+    if reason := backend.refusal(spec, workload):
+        return reason
+    try:
+        model = backend.build(spec, weights, device, batch_major=workload.batch_major)
+        proof = gate(model, workload, seed)
+        if not proof.passed:
+            return f"it computes something else: {proof.describe()}"
+        return model.prepare(workload, seed)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def gpu_name(device: str) -> str:
+    """What the GPU ``device`` is called; empty for a CPU, or where it cannot be said."""
+    if device == "cpu":
+        return ""
+    import tensorflow as tf
+
+    index = int(device.partition(":")[2] or 0)
+    gpus = tf.config.list_physical_devices("GPU")
+    if index >= len(gpus):
+        return ""
+    return str(tf.config.experimental.get_device_details(gpus[index]).get("device_name", ""))

@@ -1,0 +1,193 @@
+"""A race of ready steps against the clock: who is fastest, and how surely.
+
+The entrants take turns in blocks, in a new random order each round, so that what slows the machine
+down for a while slows them alike; two are compared by the ratios of their blocks of the same round.
+Who is surely behind leaves early, and the time goes to the others. This room knows steps and a
+clock, nothing of backends, files or devices.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lstm_impl.step import Step
+
+BLOCK = 0.02
+"""Seconds that a block lasts at least: over a thousand times what reading the clock takes."""
+
+MOST_CALLS = 1_000
+"""Calls in a block: results of as many may wait to be freed."""
+
+FIRST_LOOK = 3
+"""Blocks after which those leave that are far behind."""
+
+FAR = 1.5
+"""Whose fastest block of the first look took this many times the slowest of the leader's is far
+behind: what disturbs a machine makes blocks slower, never faster."""
+
+LEVEL = 0.001
+"""How often, at most, an interval of ratios lies beside the true median."""
+
+BEHIND = 1.03
+"""Whose whole interval lies above this is surely behind, and leaves."""
+
+ALIKE = 1.01
+"""Once all intervals end below this, who is left is alike, and the race is over."""
+
+LOOKS = (12, 24, 48, 96, 192, 384)
+"""Rounds after which those who are surely behind leave: each as many again as all before, so that
+looking often does not find by chance what is not there. 12 is the first whose range of ratios
+holds the median with ``LEVEL``."""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What one entrant did.
+
+    blocks: seconds a call, one a round. first: seconds of the first call, with what comes only
+    once. problem: why there are no blocks, or an empty string.
+    """
+
+    blocks: tuple[float, ...] = ()
+    first: float = 0.0
+    problem: str = ""
+
+
+def race(
+    entrants: Mapping[str, Step],
+    seconds: float,
+    seed: int = 0,
+    now: Callable[[], float] = time.perf_counter,
+) -> dict[str, Ran]:
+    """What each entrant took, in ``seconds`` for all of them together.
+
+    First calls, which may compile, are part of the time; the first look at all of them is taken
+    even if the time is over then. Who raises has its error as its problem, and leaves.
+    """
+    end = now() + seconds
+    racing: dict[str, _Entrant] = {}
+    out: dict[str, Ran] = {}
+    for name, step in entrants.items():
+        if racing and now() > end:
+            out[name] = Ran(problem="no time was left to try it: give it more seconds")
+            continue
+        try:
+            racing[name] = _Entrant(step, now)
+        except Exception as error:
+            out[name] = Ran(problem=_in_words(error))
+    order = random.Random(seed)
+    rounds = 0
+    left = list(racing)
+    while left and (rounds < FIRST_LOOK or now() < end):
+        order.shuffle(left)
+        for name in list(left):
+            try:
+                racing[name].block()
+            except Exception as error:
+                out[name] = Ran(problem=_in_words(error))
+                left.remove(name)
+        rounds += 1
+        blocks = {name: racing[name].blocks for name in left}
+        if rounds == FIRST_LOOK:
+            left = _not_far(blocks)
+        elif rounds in LOOKS:
+            left = _not_behind(blocks)
+            if len(left) == 1 or _alike({name: blocks[name] for name in left}):
+                break
+    done = {name: each for name, each in racing.items() if name not in out}
+    out |= {name: Ran(tuple(each.blocks), each.first) for name, each in done.items()}
+    return {name: out[name] for name in entrants}
+
+
+class _Entrant:
+    """One step, called once before the race and once to see how many calls fill a block."""
+
+    def __init__(self, step: Step, now: Callable[[], float]) -> None:
+        self._step, self._now = step, now
+        self.blocks: list[float] = []
+        start = now()
+        step.trace()
+        self._calls(1)
+        self.first = now() - start
+        once = self._calls(1)
+        self._number = min(MOST_CALLS, math.ceil(BLOCK / once)) if once > 0 else MOST_CALLS
+
+    def block(self) -> None:
+        if self._step.restart is not None:
+            self._step.restart()
+        self.blocks.append(self._calls(self._number) / self._number)
+
+    def _calls(self, number: int) -> float:
+        start = self._now()
+        for _ in range(number):
+            self._step.run()
+        self._step.synchronize()
+        return self._now() - start
+
+
+def _in_words(error: Exception) -> str:
+    said = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def _not_far(blocks: Mapping[str, Sequence[float]]) -> list[str]:
+    if not blocks:
+        return []
+    leader = min(blocks, key=lambda name: min(blocks[name]))
+    return [name for name in blocks if min(blocks[name]) <= FAR * max(blocks[leader])]
+
+
+def _not_behind(blocks: Mapping[str, Sequence[float]]) -> list[str]:
+    leader = fastest(blocks)
+    return [name for name in blocks if ratio(blocks[name], blocks[leader]).low <= BEHIND]
+
+
+def _alike(blocks: Mapping[str, Sequence[float]]) -> bool:
+    leader = fastest(blocks)
+    return all(ratio(each, blocks[leader]).high <= ALIKE for each in blocks.values())
+
+
+def fastest(blocks: Mapping[str, Sequence[float]]) -> str:
+    """Of those that ran all rounds, the one with the smallest ratios to the first of them."""
+    rounds = max(map(len, blocks.values()))
+    whole = {name: each for name, each in blocks.items() if len(each) == rounds}
+    first = next(iter(whole.values()))
+    return min(whole, key=lambda name: ratio(whole[name], first).mid)
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """The median of ratios of paired blocks, and its interval."""
+
+    low: float
+    mid: float
+    high: float
+
+
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
+    """Our time over theirs, from the rounds that both ran.
+
+    The interval is that of the sign test at ``LEVEL``, which assumes no distribution; of fewer
+    rounds than it needs it is their whole range.
+    """
+    rounds = min(len(ours), len(theirs))
+    if not rounds:
+        raise ValueError("two entrants without a round in common have no ratio")
+    ratios = np.sort(np.array(ours[:rounds]) / np.array(theirs[:rounds]))
+    left_out = _left_out(rounds)
+    return Ratio(
+        float(ratios[left_out]), float(np.median(ratios)), float(ratios[rounds - 1 - left_out])
+    )
+
+
+def _left_out(rounds: int) -> int:
+    """How many ratios at either end are outside the interval of their median."""
+    from scipy.stats import binom  # it takes a second, and reading decisions needs no race
+
+    return max(0, int(binom.ppf(LEVEL / 2, rounds, 0.5)) - 1)

@@ -1,0 +1,84 @@
+"""Where decisions are kept: a folder with a small JSON file for each, to read, copy and delete.
+
+``LSTM_DECISIONS`` names the folder; else it is the user's data folder. A file that holds no
+decision is passed over with a warning that names it: what was measured once more is written anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from platformdirs import user_data_path
+
+from lstm_impl.tuning.decision import NEAR, Decision, DecisionError, Question
+
+logger = logging.getLogger(__name__)
+
+FOLDER = "LSTM_DECISIONS"
+"""The environment variable that names the folder."""
+
+MOST_BYTES = 1_000_000
+"""Of a file: a decision has some thousand."""
+
+
+def folder() -> Path:
+    """Where decisions are read and written."""
+    given = os.environ.get(FOLDER)
+    return Path(given) if given else user_data_path("lstm-benchmark-suite") / "decisions"
+
+
+def load(place: Path | None = None) -> list[Decision]:
+    """All decisions of a folder, the oldest first; none if there is no folder."""
+    found = _read(sorted((place or folder()).glob("*.json")))
+    return sorted(found, key=lambda each: each.made)
+
+
+def _read(paths: Iterable[Path]) -> Iterator[Decision]:
+    for path in paths:
+        try:
+            if not path.is_file() or path.stat().st_size > MOST_BYTES:
+                raise DecisionError(f"it is no file of at most {MOST_BYTES:,} bytes")
+            yield Decision.from_json(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, DecisionError) as error:
+            logger.warning("%s is passed over: %s; delete it, or tune again", path, error)
+
+
+def find(question: Question, place: Path | None = None) -> Decision | None:
+    """The decision for just this question, or None."""
+    path = (place or folder()) / f"{question.digest}.json"
+    return next(_read([path]), None) if path.exists() else None
+
+
+def save(decision: Decision, place: Path | None = None) -> Path:
+    """Write a decision, in the place of an older one for the same question; the file's path.
+
+    Nothing is ever half written. Raises OSError if the folder cannot be written to.
+    """
+    place = place or folder()
+    place.mkdir(parents=True, exist_ok=True)
+    path = place / f"{decision.question.digest}.json"
+    handle, name = tempfile.mkstemp(dir=place, suffix=".partial")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(decision.to_json())
+        Path(name).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise
+    return path
+
+
+def nearest(question: Question, decisions: list[Decision]) -> Decision | None:
+    """The decision for these sizes, or for the nearest within ``NEAR``; of two, the newer."""
+    best: tuple[float, Decision] | None = None
+    for each in decisions:
+        far = question.far(each.question)
+        if far is not None and far <= NEAR and (best is None or far <= best[0]):
+            best = far, each
+    return None if best is None else best[1]

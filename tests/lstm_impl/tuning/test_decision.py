@@ -1,0 +1,168 @@
+"""Decisions: who is picked, for which question they hold, and what a file may hold."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lstm_impl import LSTMSpec, Workload
+from lstm_impl.tuning import Decision, DecisionError, Machine, Question, Raced, load, save
+from lstm_impl.tuning.decision import of_race
+from lstm_impl.tuning.machine import cpu_words, model_name
+from lstm_impl.tuning.race import Ran
+from lstm_impl.tuning.store import find, nearest
+
+HERE = Machine("AMD EPYC, 2 usable", {"tensorflow": "2.21.0", "torch": "2.9"})
+ASKED = Question(LSTMSpec(128, 128), Workload(32, 100, "training"), "keras", HERE)
+
+
+def decided(question: Question = ASKED, rule: str = "keras", **blocks: float) -> Decision:
+    ran = {name: Ran((seconds,) * 20, 1.0) for name, seconds in blocks.items()}
+    return of_race(question, ran, {"cudnn": "no GPU"}, rule, "2026-11-26T07:00:00+00:00", "a test")
+
+
+def test_the_fastest_is_picked_and_the_others_are_in_order() -> None:
+    found = decided(keras=0.03, fused_cpu=0.01, scan=0.02)
+    assert found.backend == "fused_cpu"
+    assert [each.backend for each in found.raced] == ["fused_cpu", "scan", "keras", "cudnn"]
+    assert found.raced[1].ratio == pytest.approx(2.0)
+    assert found.raced[3] == Raced("cudnn", problem="no GPU")
+    assert "the rule would have picked keras" in str(found)
+
+
+def test_the_rule_s_pick_stays_where_it_is_alike() -> None:
+    assert decided(keras=0.0101, scan=0.01).backend == "keras"
+    assert decided(keras=0.0103, scan=0.01).backend == "scan"
+
+
+def test_the_best_that_is_allowed_is_measured_against_the_fastest_that_is() -> None:
+    found = decided(a=0.01, keras=0.0202, b=0.02)
+    assert found.best(lambda name: name != "a") == "keras"
+    assert found.best(lambda name: False) == ""
+
+
+def test_the_median_of_an_even_number_is_between_its_neighbours() -> None:
+    found = of_race(ASKED, {"a": Ran((1.0, 2.0, 3.0, 4.0))}, {}, "", "now", "a test")
+    assert found.raced[0].seconds == 2.5
+
+
+def test_nobody_with_a_time_decides_nothing() -> None:
+    found = of_race(ASKED, {"a": Ran(problem="broke")}, {}, "keras", "now", "a test")
+    assert found.backend == ""
+    assert str(found).startswith("nothing for training of 32 x 100")
+
+
+@pytest.mark.parametrize(
+    ("other", "lent"),
+    [
+        (ASKED, True),
+        (replace(ASKED, workload=Workload(45, 100, "training")), True),
+        (replace(ASKED, workload=Workload(46, 100, "training")), False),
+        (replace(ASKED, workload=Workload(32, 70, "training")), False),
+        (replace(ASKED, workload=Workload(32, 100, "training", optimizer="adam")), False),
+        (replace(ASKED, workload=Workload(32, 100)), False),
+        (replace(ASKED, spec=LSTMSpec(129, 128)), False),
+        (replace(ASKED, through="model"), False),
+        (replace(ASKED, machine=Machine("AMD EPYC, 4 usable", HERE.versions)), False),
+        (replace(ASKED, machine=Machine(HERE.device, {"tensorflow": "2.22.0"})), False),
+        (replace(ASKED, machine=Machine(HERE.device, {"tensorflow": "2.21.0"})), True),
+    ],
+)
+def test_a_decision_is_lent_to_near_sizes_of_the_same_work_only(
+    other: Question, lent: bool
+) -> None:
+    assert (nearest(other, [decided(keras=1.0)]) is not None) == lent
+
+
+def test_of_two_decisions_the_nearer_is_taken_and_of_the_same_the_newer() -> None:
+    near = replace(ASKED, workload=Workload(30, 100, "training"))
+    far = replace(ASKED, workload=Workload(24, 100, "training"))
+    found = [decided(near, a=1.0), decided(far, b=1.0), decided(near, c=1.0)]
+    taken = nearest(ASKED, found)
+    assert taken is not None
+    assert taken.backend == "c"
+
+
+# -- files
+
+
+def test_a_decision_comes_back_from_its_file(tmp_path: Path) -> None:
+    found = decided(keras=0.03, fused_cpu=0.01)
+    path = save(found, tmp_path / "new")
+    assert load(tmp_path / "new") == [found]
+    assert find(ASKED, tmp_path / "new") == found
+    assert find(replace(ASKED, through="model"), tmp_path / "new") is None
+    newer = replace(decided(scan=0.01), made="2026-11-27T00:00:00+00:00")
+    assert save(newer, tmp_path / "new") == path
+    assert load(tmp_path / "new") == [newer]
+    assert not list((tmp_path / "new").glob("*.partial"))
+
+
+def test_no_folder_is_no_decision(tmp_path: Path) -> None:
+    assert load(tmp_path / "nothing") == []
+
+
+def test_a_file_that_is_none_is_passed_over_with_its_name(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save(decided(keras=1.0), tmp_path)
+    (tmp_path / "a.json").write_text("{")
+    (tmp_path / "b.json").write_bytes(b"\xff\xfe")
+    (tmp_path / "c.json").mkdir()
+    with (tmp_path / "d.json").open("wb") as file:
+        file.truncate(2_000_000)
+    assert len(load(tmp_path)) == 1
+    assert len(caplog.records) == 4
+    assert all(name in caplog.text for name in ("a.json", "b.json", "c.json", "d.json"))
+
+
+def _changed(path: tuple[Any, ...], value: object) -> str:
+    record = json.loads(decided(keras=1.0).to_json())
+    at = record
+    for part in path[:-1]:
+        at = at[part]
+    at[path[-1]] = value
+    return json.dumps(record)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("format",), 2, "this version reads 1"),
+        (("rule",), 7, "rule is no text"),
+        (("raced",), {}, "raced is no list"),
+        (("raced", 0, "seconds"), float("nan"), "seconds is nan"),
+        (("raced", 0, "ratio"), -1, "ratio is -1"),
+        (("raced", 0, "rounds"), "12", "rounds is no number"),
+        (("raced", 0, "backend"), "x" * 2_000, "backend is no text"),
+        (("raced", 0, "more"), 1, "a line of raced is no object with"),
+        (("question", "spec", "hidden_size"), 0, "LSTMSpec.hidden_size is 0"),
+        (("question", "workload", "mode"), "dreaming", "Workload.mode is 'dreaming'"),
+        (("question", "machine", "versions"), {"tensorflow": 2}, "versions is no text"),
+        (("question", "machine", "versions"), 3, "not iterable"),
+        (("question", "machine", "device"), None, "device is no text"),
+    ],
+)
+def test_a_field_that_is_not_what_it_should_be_is_named(
+    path: tuple[Any, ...], value: object, words: str
+) -> None:
+    with pytest.raises(DecisionError, match=words):
+        Decision.from_json(_changed(path, value))
+
+
+@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists, max_leaves=20))
+def test_any_json_is_a_decision_or_an_error_in_words(value: object) -> None:
+    with pytest.raises(DecisionError):
+        Decision.from_json(json.dumps(value))
+
+
+def test_the_processor_is_named_as_linux_names_it() -> None:
+    assert model_name("processor\t: 0\nmodel name\t: AMD  EPYC\n") == "AMD EPYC"
+    assert model_name("")
+    assert cpu_words("AMD EPYC", 2) == "AMD EPYC, 2 usable"

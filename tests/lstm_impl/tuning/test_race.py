@@ -1,0 +1,153 @@
+"""The race on a fake clock: who wins, who leaves early, and what a busy machine may not change."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lstm_impl.step import Step
+from lstm_impl.tuning.race import FIRST_LOOK, LOOKS, Ran, fastest, race, ratio
+
+
+class World:
+    """A clock that only steps move."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def now(self) -> float:
+        return self.time
+
+    def step(self, duration: Callable[[], float], first: float = 0.0) -> Step:
+        firsts = iter([first])
+
+        def run() -> None:
+            self.time += duration() + next(firsts, 0.0)
+
+        return Step(run, lambda: None, lambda: None)
+
+    def always(self, seconds: float, first: float = 0.0) -> Step:
+        return self.step(lambda: seconds, first)
+
+
+def test_the_faster_wins_and_one_that_is_far_behind_leaves_after_the_first_look() -> None:
+    world = World()
+    steps = {"slow": world.always(0.1), "fast": world.always(0.01), "near": world.always(0.0101)}
+    ran = race(steps, 20.0, now=world.now)
+    assert fastest({name: each.blocks for name, each in ran.items()}) == "fast"
+    assert len(ran["slow"].blocks) == FIRST_LOOK
+    assert len(ran["near"].blocks) == len(ran["fast"].blocks) >= LOOKS[0]
+    assert ratio(ran["slow"].blocks, ran["fast"].blocks).mid == pytest.approx(10.0)
+
+
+def test_who_is_surely_behind_leaves_and_the_race_ends_when_one_is_left() -> None:
+    world = World()
+    ran = race({"a": world.always(0.05), "b": world.always(0.055)}, 1e6, now=world.now)
+    assert len(ran["a"].blocks) == len(ran["b"].blocks) == LOOKS[0]
+
+
+def test_a_race_of_those_that_are_alike_ends_before_its_time() -> None:
+    world = World()
+    race({"a": world.always(0.05), "b": world.always(0.05)}, 1e6, now=world.now)
+    assert world.time < 10
+
+
+def test_a_step_that_is_short_is_called_until_a_block_can_be_timed() -> None:
+    world = World()
+    ran = race({"a": world.always(1e-5)}, 1.0, now=world.now)
+    assert ran["a"].blocks[0] == pytest.approx(1e-5)
+    assert len(ran["a"].blocks) < 1.0 / 0.01
+
+
+def test_first_calls_are_in_the_budget_and_who_comes_too_late_is_told_so() -> None:
+    world = World()
+    steps = {"a": world.always(0.01, first=30.0), "b": world.always(0.001)}
+    ran = race(steps, 20.0, now=world.now)
+    assert ran["a"].first == pytest.approx(30.01)
+    assert len(ran["a"].blocks) == FIRST_LOOK
+    assert "no time was left" in ran["b"].problem
+
+
+def test_one_that_raises_leaves_with_its_words_whenever_it_does() -> None:
+    world = World()
+    calls = iter(range(10_000))
+
+    def later() -> float:
+        if next(calls) > 20:
+            raise RuntimeError("out of memory\nwith a long trace")
+        return 0.01
+
+    def at_once() -> float:
+        raise ValueError
+
+    steps = {"a": world.step(later), "b": world.step(at_once), "c": world.always(0.01)}
+    ran = race(steps, 5.0, now=world.now)
+    assert ran["a"] == Ran(problem="RuntimeError: out of memory")
+    assert ran["b"] == Ran(problem="ValueError")
+    assert ran["c"].blocks
+
+
+def test_nobody_who_can_run_is_no_race() -> None:
+    def broken() -> float:
+        raise ValueError("no")
+
+    world = World()
+    assert race({"a": world.step(broken)}, 1.0, now=world.now)["a"].problem == "ValueError: no"
+
+
+def _busy(rng: random.Random, level: float) -> Iterator[float]:
+    """How much slower a machine is from call to call: drift, bursts, and rare long stops."""
+    drift, burst = 0.0, 0
+    while True:
+        drift = 0.98 * drift + rng.gauss(0.0, 0.05 * level)
+        burst = rng.randrange(5, 40) if rng.random() < 0.01 * level else max(0, burst - 1)
+        stop = 20.0 * level if rng.random() < 0.002 else 0.0
+        yield max(0.5, 1.0 + abs(rng.gauss(0.0, 0.03 * level)) + drift + stop + bool(burst) * level)
+
+
+@pytest.mark.parametrize("level", [0.3, 1.0])
+def test_on_a_busy_machine_the_choice_is_seldom_over_three_percent_slower(level: float) -> None:
+    lost = 0
+    for seed in range(200):
+        rng = random.Random(seed)
+        world, noise = World(), _busy(rng, level)
+        true = {name: 0.004 * rng.uniform(1.0, 1.3) for name in "abcde"}
+        steps = {
+            name: world.step(partial(lambda mean, noise: mean * next(noise), mean, noise))
+            for name, mean in true.items()
+        }
+        ran = race(steps, 10.0, seed, world.now)
+        chosen = fastest({name: each.blocks for name, each in ran.items()})
+        lost += true[chosen] > 1.03 * min(true.values())
+    assert lost <= 10  # of 200: five in a hundred
+
+
+@given(st.lists(st.floats(0.5, 2.0), min_size=1, max_size=300), st.floats(1e-6, 1e3))
+def test_a_ratio_lies_in_its_interval_and_knows_no_units(blocks: list[float], unit: float) -> None:
+    found = ratio([each * unit for each in blocks], [unit] * len(blocks))
+    assert found.low <= found.mid <= found.high
+    assert found.mid == pytest.approx(float(np.median(blocks)))
+
+
+def test_the_interval_of_a_ratio_holds_the_true_one() -> None:
+    rng = np.random.default_rng(0)
+    missed = 0
+    for _ in range(4_000):
+        # heavy tails on both sides, and a common drift that a pair shares
+        drift = np.exp(np.cumsum(rng.normal(0, 0.1, 24)))
+        ours = drift * np.exp(0.1 * rng.standard_t(2, 24))
+        theirs = drift * np.exp(0.1 * rng.standard_t(2, 24))
+        found = ratio(list(ours), list(theirs))
+        missed += not found.low <= 1.0 <= found.high
+    assert missed <= 12  # 4 expected at LEVEL
+
+
+def test_two_without_a_round_in_common_have_no_ratio() -> None:
+    with pytest.raises(ValueError, match="without a round in common"):
+        ratio([], [1.0])
