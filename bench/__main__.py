@@ -17,7 +17,7 @@ COMMANDS = {
         "report": "what a run found: who wins, by how much, and can that be trusted?",
         "plot": "a picture of results for a slide or a paper",
         "keras_layer": "what does this library's Keras layer gain over Keras's?",
-        "regret": "how much does backend='auto' lose against the best, raced and by rule?",
+        "regret": "how much does backend='auto' lose against the best backend?",
     },
     "Is it faster than before, or than there?": {
         "compare": "devices, runs, backends, published times; --fail-on slower for CI",
