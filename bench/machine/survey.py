@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from bench.machine.guard import Interrupts
 from bench.machine.raised import one_line
@@ -85,12 +87,16 @@ class Survey:
 
 @dataclass(frozen=True)
 class Request:
-    """What a framework's process is asked: its module, and which backends on which devices."""
+    """What a framework's process is asked: its module, and which backends on which devices.
+
+    environment: variables that the process has, beside ours.
+    """
 
     framework: str
     module: str
     backends: tuple[str, ...]
     devices: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 Ask = Callable[[Request], Answer]
@@ -106,22 +112,23 @@ def survey(
     Raises UnsupportedError for a name that is no backend.
     """
     backends, problems = _backends(names)
-    groups: dict[str, list[Backend]] = {}
+    groups: dict[_Place, list[Backend]] = {}
     for backend in backends:
-        groups.setdefault(backend.framework, []).append(backend)
-    requests = [
-        Request(framework, module(framework), tuple(each.name for each in members), tuple(devices))
-        for framework, members in groups.items()
-        if installed(framework)
-    ]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        answers = dict(
-            zip(
-                (request.framework for request in requests),
-                pool.map(ask or ask_process, requests),
-                strict=True,
-            )
+        groups.setdefault(_place(backend), []).append(backend)
+    requests = {
+        place: Request(
+            place[0],
+            module(place[0]),
+            tuple(each.name for each in members),
+            tuple(devices),
+            dict(place[1]),
         )
+        for place, members in groups.items()
+        if installed(place[0])
+    }
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        found = pool.map(ask or ask_process, requests.values())
+        answers = dict(zip(requests, found, strict=True))
     return Survey(
         devices=tuple(devices),
         entries=tuple(
@@ -129,13 +136,25 @@ def survey(
                 backend.name,
                 backend.framework,
                 backend.summary,
-                _on(backend, devices, answers.get(backend.framework)),
+                _on(backend, devices, answers.get(_place(backend))),
             )
             for backend in backends
         ),
-        frameworks={name: answer.version for name, answer in answers.items() if not answer.error},
+        frameworks={
+            framework: answer.version
+            for (framework, _), answer in answers.items()
+            if not answer.error
+        },
         problems=tuple(problems),
     )
+
+
+_Place: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]
+"""A framework and the variables that its process needs: a process of its own."""
+
+
+def _place(backend: Backend) -> _Place:
+    return backend.framework, tuple(sorted(backend.environment.items()))
 
 
 def _backends(names: Sequence[str] | None) -> tuple[list[Backend], list[str]]:
@@ -203,6 +222,7 @@ def ask_process(request: Request, seconds: float = PATIENCE) -> Answer:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 timeout=seconds,
+                env={**os.environ, **request.environment},
                 check=False,
             )
         except subprocess.TimeoutExpired:

@@ -20,6 +20,7 @@ from bench.measuring.roofs import Roofs
 from bench.results.schema import Figures
 from bench.suites.cases import Case
 from lstm_impl import (
+    Availability,
     Backend,
     LSTMSpec,
     LSTMWeights,
@@ -167,7 +168,7 @@ def _prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
         available = backend.availability(case.device)
         if not available:
             reason = _text("reason for being unavailable", available.reason)
-            return Unmeasured(NOT_MEASURED, reason, _text("way to install", available.install))
+            return Unmeasured(NOT_MEASURED, reason, _way(backend, available))
         if refusal := backend.refusal(case.spec, case.workload):
             return Unmeasured(REFUSED, _text("refusal", refusal))
         if reason := estimate.too_large(case, bench.free(case.device)):
@@ -236,6 +237,18 @@ def _prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
         # Whatever a backend raises is the result of its own case, SystemExit and a
         # KeyboardInterrupt of its own making too: the guard lets a real one through.
         return failed(error, during)
+
+
+def _way(backend: Backend, missing: Availability) -> str:
+    """What would make a backend available: to install something, or another process."""
+    install = _text("way to install", missing.install)
+    if not backend.environment or backend.process():
+        return install
+    variables = " ".join(f"{name}={value}" for name, value in backend.environment.items())
+    return (
+        "python -m bench.run measures it in a process of its own; "
+        f"pytest does with {variables} before it"
+    )
 
 
 def _text(what: str, value: object) -> str:

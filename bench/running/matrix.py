@@ -28,6 +28,7 @@ from bench.machine.processes import Ended
 from bench.measuring import preparing
 from bench.measuring.outcomes import Unmeasured
 from bench.measuring.preparing import Bench, Prepared
+from bench.running.lots import Environment, environments
 from bench.suites.cases import Case
 from bench.suites.loading import Choice
 from lstm_impl import get_backend
@@ -61,10 +62,14 @@ class Checked:
 
 @dataclass(frozen=True)
 class Shard:
-    """What one process does: the cases of a few backends of one framework."""
+    """What one process does: the cases of a few backends of one framework.
+
+    environment: variables that it must have.
+    """
 
     name: str
     cases: tuple[Case, ...]
+    environment: Environment = ()
 
 
 def cases(device: str, backends: Sequence[str]) -> list[Case]:
@@ -81,19 +86,21 @@ def shards(wanted: Sequence[Case], processes: int) -> list[Shard]:
     All of them run at the same time, so there may be a few more than ``processes``: none must wait
     for another to end.
     """
-    frameworks: dict[str, list[str]] = {}
-    for name in dict.fromkeys(case.backend for case in wanted):
-        frameworks.setdefault(get_backend(name).framework, []).append(name)
+    frameworks: dict[tuple[str, Environment], list[str]] = {}
+    for name, environment in environments(case.backend for case in wanted).items():
+        frameworks.setdefault((get_backend(name).framework, environment), []).append(name)
     count = sum(map(len, frameworks.values()))
     most = max(1, -(-count // max(1, processes)))
     found = []
-    for framework, names in frameworks.items():
+    numbers: Counter[str] = Counter()
+    for (framework, environment), names in frameworks.items():
         parts = -(-len(names) // most)
         for part in range(parts):
             # Every n-th: neighbours in the list are options of one strategy, and cost alike.
             mine = set(names[part::parts])
             dealt = tuple(case for case in wanted if case.backend in mine)
-            found.append(Shard(f"{framework}-{part + 1}", dealt))
+            numbers[framework] += 1
+            found.append(Shard(f"{framework}-{numbers[framework]}", dealt, environment))
     return found
 
 
@@ -158,6 +165,7 @@ def _check_shard(
                     "cases": [case.to_dict() for case in rest],
                     "seconds": left,
                     "case_seconds": case_seconds,
+                    "environment": shard.environment,
                 }
             ),
             encoding="utf-8",
@@ -285,6 +293,7 @@ def work(
 
 def _main(request: str, lines: str) -> None:
     data = json.loads(Path(request).read_text(encoding="utf-8"))
+    os.environ.update(data["environment"])  # no framework has been imported yet
     wanted = [Case.from_dict(each) for each in data["cases"]]
     work(wanted, Path(lines), data["seconds"], data["case_seconds"], Bench())
 

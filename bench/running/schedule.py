@@ -7,15 +7,17 @@ it starts no process, opens no file, and is told what time it is.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from bench.judging.intervals import case_interval, median_interval
 from bench.judging.process_means import ENOUGH_PROCESSES
 from bench.results.schema import Outcome, ResultFile
+from bench.running.lots import Environment, Lot, Needs, lots, needs_of
 from bench.suites.cases import Case
 
 PRECISION = 0.02
@@ -66,7 +68,8 @@ class Work:
 
     number: how many processes the session had before, and one. order_seed: of the order of the
     groups and of the backends within each. share: part of the suite's measuring time that each
-    case gets. memory: whether that of its cases is measured, too.
+    case gets. memory: whether that of its cases is measured, too. environment: variables that the
+    process must have.
     """
 
     number: int
@@ -74,6 +77,7 @@ class Work:
     order_seed: int
     share: float = 1.0
     memory: bool = False
+    environment: Environment = ()
 
 
 def share_of_time(left: float, processes: int, outside: float, measuring: float) -> float:
@@ -105,8 +109,8 @@ class Schedule:
 
     seconds: of measuring that each case of a group gets in a process, by ``Case.group``. memory:
     whether that of each case is measured, by the first process that reaches it. absent: devices
-    that are not here, whose cases take no time. put_off: groups that there is no time for, as of
-    the last look at what is next.
+    that are not here, whose cases take no time. needs: what each backend needs of its process.
+    put_off: groups that there is no time for, as of the last look at what is next.
     """
 
     def __init__(
@@ -117,6 +121,7 @@ class Schedule:
         seconds: Mapping[str, float] | None = None,
         memory: bool = False,
         absent: Collection[str] = (),
+        needs: Needs = needs_of,
     ) -> None:
         self.cases = {case.id: case for case in cases}
         self.goal = goal
@@ -125,35 +130,49 @@ class Schedule:
         self.runs: set[str] = set()
         self.put_off: tuple[str, ...] = ()
         self.startup = 0.0
-        self._fixed: float | None = None
+        self._fixed: dict[Environment, float] = {}
         self._seed = seed
         self._seconds = seconds or {}
         self._memory = memory
         self._absent = frozenset(absent)
         self._crashes: Counter[str] = Counter()
         self._suspects: set[str] = set()
-        self._costs: dict[str, float] = {}
+        self._costs: dict[tuple[str, Environment], float] = {}
         self._weighed: set[str] = set()
         self._groups: dict[str, list[Case]] = {}
         for case in self.cases.values():
             self._groups.setdefault(case.group, []).append(case)
+        self._lots = lots(self.cases.values(), needs)
+        self._homes = {case.id: lot.environment for lot in self._lots for case in lot.cases}
+        bound = {case.backend: bool(needs(case.backend).environment) for case in cases}
+        self._bound = {name for name, case in self.cases.items() if bound[case.backend]}
+        self._processes: Counter[Environment] = Counter()
+        self._unfit: set[tuple[Environment, str]] = set()
+        self._seen: Counter[tuple[Environment, str]] = Counter()
 
     # -- what is learned
 
     def add(self, file: ResultFile) -> int:
         """Take in what one run found; returns how many of the session's cases it settled."""
         self.runs.add(file.run.id)
+        environment = self._environment(file)
+        self._processes[environment] += 1
         settled = 0
         for measurement in file.measurements:
             if measurement.case.id in self.cases:
                 median = median_interval(measurement.samples).mid
                 self.medians[measurement.case.id].append(median)
+                self._seen[environment, measurement.case.id] += 1
                 self._suspects.discard(measurement.case.id)
                 if measurement.memory is not None:
                     self._weighed.add(measurement.case.id)
                 settled += 1
         for outcome in file.outcomes:
             if outcome.case.id not in self.cases:
+                continue
+            if self._homes[outcome.case.id] != environment:
+                # As a bridge it is no use there; at home it may be fine.
+                self._unfit.add((environment, outcome.case.id))
                 continue
             if outcome.outcome == "crashed":
                 self._crashes[outcome.case.id] += 1
@@ -162,6 +181,14 @@ class Schedule:
                 self.outcomes[outcome.case.id] = outcome
                 settled += 1
         return settled
+
+    def _environment(self, file: ResultFile) -> Environment:
+        """In which one a run's cases were measured: a bridge alone would be at home."""
+        ids = [each.case.id for each in file.measurements]
+        ids += [each.case.id for each in file.outcomes]
+        known = [name for name in ids if name in self.cases]
+        bound = [name for name in known if name in self._bound]
+        return next((self._homes[name] for name in (*bound, *known)), ())
 
     def suspect(self, case_ids: Iterable[str]) -> None:
         """One of these ended its process while they were timed in turn: each goes alone next."""
@@ -180,11 +207,12 @@ class Schedule:
         for group, seconds in costs.items():
             cases = [case for case in work.cases if case.group == group]
             beside = max(0.0, seconds - work.share * self.measuring(cases))
-            self._costs[group] = min(beside, self._costs.get(group, math.inf))
+            key = group, work.environment
+            self._costs[key] = min(beside, self._costs.get(key, math.inf))
         groups = {case.group for case in work.cases}
         if groups <= set(costs):
-            known = sum(self._costs[group] for group in groups)
-            self._fixed = max(self.startup, outside - known)
+            known = sum(self._costs[group, work.environment] for group in groups)
+            self._fixed[work.environment] = max(self.startup, outside - known)
 
     def measuring(self, cases: Iterable[Case]) -> float:
         """Seconds that a process measures these for, each for its whole time."""
@@ -235,38 +263,49 @@ class Schedule:
         order = Random(f"{self._seed}/{number}")
         open_ = self._open()
         waiting = self._affordable(open_, seconds)
-        self.put_off = tuple(cases[0].group for cases in open_ if cases not in waiting)
+        late = dict.fromkeys(lot.group for lot in open_ if lot not in waiting)
+        self.put_off = tuple(late)
         share = self._share(seconds, waiting)
         order.shuffle(waiting)
-        for level in sorted({self._count(cases) for cases in waiting}):
-            chosen: list[Case] = []
-            left = seconds - self._each_process
-            for cases in waiting:
-                if self._count(cases) != level:
-                    continue
-                cost = self._costs.get(cases[0].group)
-                # What no process has had yet is tried: how long it takes is not known.
-                more = share * self.measuring(cases) + self._once(cases)
-                cost = 0.0 if cost is None else cost + more
-                if cost <= left and left > 0:
-                    left -= cost
-                    chosen += self._behind(cases)
-            if chosen:
-                memory = bool(self._unweighed(chosen))
-                return Work(number, tuple(chosen), order.getrandbits(32), share, memory)
+        for level in sorted({self._count(lot) for lot in waiting}):
+            there = [lot for lot in waiting if self._count(lot) == level]
+            for environment in self._in_turn(there):
+                here = [lot for lot in there if lot.environment == environment]
+                if chosen := self._that_fit(here, seconds, share):
+                    seed = order.getrandbits(32)
+                    memory = bool(self._unweighed(chosen))
+                    return Work(number, tuple(chosen), seed, share, memory, environment)
         return None
+
+    def _in_turn(self, waiting: Sequence[Lot]) -> list[Environment]:
+        """The environments, that with the fewest processes first: so they alternate in time."""
+        found = dict.fromkeys(lot.environment for lot in waiting)
+        return sorted(found, key=lambda environment: self._processes[environment])
+
+    def _that_fit(self, waiting: Sequence[Lot], seconds: float, share: float) -> list[Case]:
+        """Of lots of one environment, the cases that one process measures in that time."""
+        chosen: list[Case] = []
+        left = seconds - self._each_process(waiting[0].environment)
+        for lot in waiting:
+            cost = self._costs.get(lot.key)
+            # What no process has had yet is tried: how long it takes is not known.
+            more = share * self.measuring(self._with_bridge(lot)) + self._once(lot.cases)
+            cost = 0.0 if cost is None else cost + more
+            if cost <= left and left > 0:
+                left -= cost
+                chosen += self._behind(lot)
+        return chosen
 
     @property
     def _enough(self) -> int:
         """Processes that a case is to have at the least."""
         return self.goal.processes or ENOUGH_PROCESSES
 
-    @property
-    def _each_process(self) -> float:
+    def _each_process(self, environment: Environment) -> float:
         """Seconds that any process takes beside its groups; 0 if none is known yet."""
-        return self.startup if self._fixed is None else self._fixed
+        return self._fixed.get(environment, self.startup)
 
-    def _affordable(self, waiting: list[list[Case]], seconds: float) -> list[list[Case]]:
+    def _affordable(self, waiting: list[Lot], seconds: float) -> list[Lot]:
         """Those of the open groups that come to enough processes in the time that is left.
 
         On a slow machine a budget holds fewer groups: some with intervals and verdicts that hold
@@ -274,19 +313,22 @@ class Schedule:
         that the suite names first. If no group comes so far, all go on: what they get now is not to
         be done again (``--resume``). Until every group's costs are known, all are tried.
         """
-        if seconds == math.inf or any(cases[0].group not in self._costs for cases in waiting):
+        if seconds == math.inf or any(lot.key not in self._costs for lot in waiting):
             return waiting
-        kept: list[list[Case]] = []
-        spent, processes = 0.0, 0
-        for cases in sorted(waiting, key=lambda cases: -self._count(cases)):
-            missing = max(0, self._enough - self._count(cases))
-            each = self._costs[cases[0].group] + LEAST_SHARE * self.measuring(cases)
-            more = missing * each + self._once(cases)
-            starting = max(processes, missing) * self._each_process
+        kept: list[Lot] = []
+        spent, processes = 0.0, Counter[Environment]()
+        for lot in sorted(waiting, key=lambda lot: -self._count(lot)):
+            missing = max(0, self._enough - self._count(lot))
+            each = self._costs[lot.key] + LEAST_SHARE * self.measuring(self._with_bridge(lot))
+            more = missing * each + self._once(lot.cases)
+            after = processes | Counter({lot.environment: missing})
+            starting = sum(
+                number * self._each_process(environment) for environment, number in after.items()
+            )
             if spent + more + starting <= BUDGET_USED * seconds:
-                kept.append(cases)
-                spent, processes = spent + more, max(processes, missing)
-        if kept or any(map(self._has_enough, self._groups.values())):
+                kept.append(lot)
+                spent, processes = spent + more, after
+        if kept or any(map(self._has_enough, self._lots)):
             return kept
         return waiting
 
@@ -298,43 +340,61 @@ class Schedule:
         """Seconds that it will take, by a guess. On a GPU it comes with the first call."""
         return MEMORY_CASE * sum(case.device == "cpu" for case in self._unweighed(cases))
 
-    def _has_enough(self, cases: Sequence[Case]) -> bool:
-        living = [case for case in cases if not self.given_up(case.id)]
-        return bool(living) and self._count(living) >= self._enough
+    def _has_enough(self, lot: Lot) -> bool:
+        living = [case for case in lot.cases if not self.given_up(case.id)]
+        return bool(living) and self._count(replace(lot, cases=tuple(living))) >= self._enough
 
-    def _share(self, seconds: float, groups: Sequence[Sequence[Case]]) -> float:
+    def _share(self, seconds: float, waiting: Sequence[Lot]) -> float:
         """What part of its measuring time each case gets (see ``share_of_time``)."""
-        here = [case for cases in groups for case in cases if case.device not in self._absent]
-        if seconds == math.inf or not here:
+        present = [(lot, case) for lot in waiting for case in self._present(lot)]
+        if seconds == math.inf or not present:
             return 1.0
-        outside = OUTSIDE_PROCESS if self._fixed is None else self._fixed
-        for cases in groups:
-            guess = OUTSIDE_CASE * sum(case.device not in self._absent for case in cases)
-            outside += self._costs.get(cases[0].group, guess)
-        left = self._enough - min(len(self.medians[case.id]) for case in here)
+        outside = 0.0
+        for environment in {lot.environment for lot in waiting}:
+            outside += self._fixed.get(environment, OUTSIDE_PROCESS)
+        for lot in waiting:
+            outside += self._costs.get(lot.key, OUTSIDE_CASE * len(self._present(lot)))
+        left = self._enough - min(self._seen[lot.environment, case.id] for lot, case in present)
+        here = [case for _, case in present]
         return share_of_time(seconds - self._once(here), left, outside, self.measuring(here))
 
-    def _open(self) -> list[list[Case]]:
-        """The cases of each group that is not done, without those that are given up."""
+    def _present(self, lot: Lot) -> list[Case]:
+        """What a process measures of a lot, without devices that are not here."""
+        return [case for case in self._with_bridge(lot) if case.device not in self._absent]
+
+    def _open(self) -> list[Lot]:
+        """What is not done of each lot, without the cases that are given up."""
         found = []
-        for cases in self._groups.values():
-            living = [case for case in cases if not self.given_up(case.id)]
-            if self.goal.processes is not None:
+        for lot in self._lots:
+            living = [case for case in lot.cases if not self.given_up(case.id)]
+            if (wanted := self.goal.processes) is not None:
                 # What a killed process took with it is all that is made up for.
-                living = [case for case in living if not self.done(case.id)]
-            if not all(self.done(case.id) for case in living):
-                found.append(living)
+                seen = {case.id: self._seen[lot.environment, case.id] for case in living}
+                living = [case for case in living if seen[case.id] < wanted]
+                if living:
+                    found.append(replace(lot, cases=tuple(living)))
+            elif not all(self.done(case.id) for case in living):
+                found.append(replace(lot, cases=tuple(living)))
         return found
 
-    def _count(self, cases: Sequence[Case]) -> int:
-        return min(len(self.medians[case.id]) for case in cases)
+    def _count(self, lot: Lot) -> int:
+        return min(self._seen[lot.environment, case.id] for case in lot.cases)
 
-    def _behind(self, cases: Sequence[Case]) -> list[Case]:
-        """Of one group, what one process measures."""
-        fewest = self._count(cases)
-        behind = [case for case in cases if len(self.medians[case.id]) == fewest]
+    def _with_bridge(self, lot: Lot) -> list[Case]:
+        """Its cases, and the first that can be measured along with them of those it is given."""
+        fit = (
+            case
+            for case in lot.bridges
+            if not self.given_up(case.id) and (lot.environment, case.id) not in self._unfit
+        )
+        return [*lot.cases, *itertools.islice(fit, 1)]
+
+    def _behind(self, lot: Lot) -> list[Case]:
+        """Of one lot, what one process measures."""
+        fewest = self._count(lot)
+        behind = [case for case in lot.cases if self._seen[lot.environment, case.id] == fewest]
         suspects = [case for case in behind if case.id in self._suspects]
-        return suspects[:1] or behind
+        return suspects[:1] or self._with_bridge(replace(lot, cases=tuple(behind)))
 
     # -- what is told
 

@@ -20,6 +20,7 @@ from bench import results
 from bench.disk.fields import ResultError
 from bench.disk.writers import Writer, living, writer_of
 from bench.results.schema import ResultFile
+from bench.running.lots import Environment
 from bench.running.schedule import Work
 from bench.running.session import Session, cases_path, journals
 
@@ -105,7 +106,8 @@ class LocalExecutor:
         listing = cases_path(self._folder, self._session.id)
         cases = [case.to_dict() for case in work.cases]
         results.write_bytes(listing, json.dumps(cases).encode())
-        return LocalWorker(self._command(work, listing), self._session, self._folder, self._inherit)
+        command = self._command(work, listing)
+        return LocalWorker(command, self._session, self._folder, self._inherit, work.environment)
 
     def _command(self, work: Work, listing: Path) -> list[str]:
         session = self._session
@@ -144,7 +146,12 @@ class LocalWorker:
     """One of them."""
 
     def __init__(
-        self, command: Sequence[str], session: Session, folder: Path, inherit: int | None
+        self,
+        command: Sequence[str],
+        session: Session,
+        folder: Path,
+        inherit: int | None,
+        environment: Environment = (),
     ) -> None:
         self._session = session
         self._folder = folder
@@ -157,6 +164,7 @@ class LocalWorker:
         command = [sys.executable, "-I", "-S", "-c", _IN_FRONT, str(os.getpid()), *command]
         # What a person sets for their own tests must not change what is measured.
         environ = {key: value for key, value in os.environ.items() if key != "PYTEST_ADDOPTS"}
+        environ |= environment
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -98,6 +99,28 @@ def test_a_framework_that_is_not_installed_is_not_started(monkeypatch: pytest.Mo
 
     survey.survey(["gpu:0"], ask=ask)
     assert asked == ["numpy"]
+
+
+def test_what_needs_another_environment_is_asked_in_a_process_that_has_it() -> None:
+    asked: list[Request] = []
+
+    def ask(request: Request) -> Answer:
+        asked.append(request)
+        yes = {name: {"cpu": Availability(True)} for name in request.backends}
+        return Answer(version="1", available=yes)
+
+    if not survey.installed("torch"):
+        pytest.skip("torch is not installed")
+    found = survey.survey(["cpu"], ["torch", "keras_torch"], ask=ask)
+    assert [each.environment for each in asked] == [{}, {"KERAS_BACKEND": "torch"}]
+    assert found.available("cpu") == ["torch", "keras_torch"]
+    assert found.frameworks == {"torch": "1"}
+
+
+def test_a_process_that_is_asked_has_the_environment(framework: Path) -> None:
+    framework.write_text("import os; __version__ = os.environ['LSTM_TEST_SIDE']\n")
+    request = replace(request_for("numpy"), environment={"LSTM_TEST_SIDE": "east"})
+    assert survey.ask_process(request).version == "east"
 
 
 def test_the_reference_is_available_but_no_choice() -> None:
