@@ -90,6 +90,8 @@ def choice(found: Decision, arguments: Arguments, call: LayerCall, rule: Choice)
         why += ", or alike: the rule would have picked it too"
     elif ours and theirs and not theirs.problem:
         why += f", {theirs.ratio / ours.ratio:.2f} times as fast as the rule's {rule.backend}"
+        if ours.ratio == 1.0:
+            why += f" ({theirs.low:.2f} to {theirs.high:.2f})"
     else:
         why += f"; the rule would have picked {rule.backend}"
     faster = []

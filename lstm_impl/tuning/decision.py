@@ -116,9 +116,12 @@ class Raced:
     def __str__(self) -> str:
         if self.problem:
             return f"{self.backend}: {self.problem}"
+        took = f"{self.backend}: {self.seconds * 1e3:.3g} ms"
+        if self.ratio == self.low == self.high == 1.0:
+            return f"{took}, the fastest ({self.rounds} rounds)"
         return (
-            f"{self.backend}: {self.seconds * 1e3:.4g} ms, {self.ratio:.2f} times as long as the "
-            f"fastest ({self.low:.2f} to {self.high:.2f}, {self.rounds} rounds)"
+            f"{took}; the fastest is {self.ratio:.2f} times as fast "
+            f"({self.low:.2f} to {self.high:.2f}, {self.rounds} rounds)"
         )
 
 

@@ -34,6 +34,8 @@ def test_the_fastest_is_picked_and_the_others_are_in_order() -> None:
     assert found.raced[1].ratio == pytest.approx(2.0)
     assert found.raced[3] == Raced("cudnn", problem="no GPU")
     assert "the rule would have picked keras" in str(found)
+    assert "fused_cpu: 10 ms, the fastest (20 rounds)" in str(found)
+    assert "scan: 20 ms; the fastest is 2.00 times as fast (2.00 to 2.00, 20 rounds)" in str(found)
 
 
 def test_the_rule_s_pick_stays_where_it_is_alike() -> None:
