@@ -352,7 +352,7 @@ def test_live_without_a_display_writes_an_animation(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(echo_animation, "has_display", lambda: False)
-    assert run("--epochs", "1", "--live", "--output", "echo.png") == 0
+    assert run("--bits", "300", "--epochs", "1", "--live", "--output", "echo.png") == 0
     assert "moving picture: echo.gif" in capsys.readouterr().out
     assert Path("echo.gif").read_bytes().startswith(b"GIF89a")
 

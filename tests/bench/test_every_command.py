@@ -12,7 +12,7 @@ import re
 import warnings
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -54,7 +54,7 @@ def _commands() -> Iterator[tuple[str, Command]]:
     def named(
         name: str,
         module: ModuleType,
-        kinds: tuple[str, ...],
+        kinds: Sequence[str],
         arguments: Callable[[Store], list[object]],
     ) -> Iterator[tuple[str, Command]]:
         for kind in kinds:
@@ -81,6 +81,9 @@ def _commands() -> Iterator[tuple[str, Command]]:
     yield from named("history", history, (*texts, "svg"), lambda s: [s.old, s.new])
     windows = (*texts, "svg")
     yield from named("truncation", truncation, windows, lambda s: [s.windows, s.learning])
+    yield from named(
+        "truncation --brief", truncation, ["markdown"], lambda s: ["--brief", s.windows]
+    )
     yield from named("learning", learning, texts[:2], lambda s: ["--show", s.learning])
     yield (
         "learning svg",

@@ -428,14 +428,6 @@ def test_by_default_all_sessions_and_the_reference_are_asked(
     assert "reference results of another machine" in " ".join(capsys.readouterr().out.split())
 
 
-def test_hostile_names_reach_no_terminal(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    made.write_windows(tmp_path, {"a\x1b[31mb\nc": made.Cost(1e-3, 1e-4)}, host="h\x1b[2J")
-    assert run(*ASKED, tmp_path) == 0
-    assert "\x1b" not in capsys.readouterr().out
-
-
 def test_one_process_says_that_its_interval_is_its_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -88,11 +89,14 @@ def test_sgd_goes_down_the_gradient_and_remembers_nothing() -> None:
     "name",
     [
         pytest.param(name, marks=[pytest.mark.slow] if name.startswith(SLOW) else [])
-        for name in list_backends()
+        for name in dict.fromkeys(re.sub("@[0-9]+", "@2", each) for each in list_backends())
     ],
 )
 def test_a_backend_updates_its_weights_by_the_formula_for_its_own_gradients(name: str) -> None:
-    """Three updates, in float64 where there is one: an epsilon in another place would show."""
+    """Three updates, in float64 where there is one: an epsilon in another place would show.
+
+    Of three timesteps: a loop that is unrolled in part takes two, and one is left over.
+    """
     spec = LSTMSpec(3, 4, dtype="float64")
     if get_backend(name).refusal(spec):
         spec = LSTMSpec(3, 4)

@@ -307,12 +307,12 @@ def test_the_command_prints_its_tables_and_draws_its_pictures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "new" / "pictures"
-    assert verdict_study.main(["--trials", "40", "--output", str(folder)]) == 0
+    assert verdict_study.main(["--trials", "5", "--output", str(folder)]) == 0
     out = capsys.readouterr().out
-    for title in study.tables(40, 40):
+    for title in study.tables(5, 5):
         assert f"{title}\n\n| " in out
     drawn = sorted(path.name for path in folder.iterdir())
-    assert drawn == sorted(study_pictures.pictures(40, 40))
+    assert drawn == sorted(study_pictures.pictures(5, 5))
     for path in folder.iterdir():
         assert path.read_bytes().startswith(b"\x89PNG")
 

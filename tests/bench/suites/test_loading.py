@@ -54,6 +54,9 @@ def test_every_suite_of_the_package_loads(name: str) -> None:
     assert suite.name == name
     assert suite.summary
     assert len(set(ids(suite))) == len(suite.cases)
+    # Those that ask for memory say what it costs.
+    told = re.search(r"memory of each case on the CPU", suite.path.read_text(encoding="utf-8"))
+    assert suite.memory is (name in ("quick", "truncation")) is bool(told)
 
 
 def test_quick_asks_what_it_promises() -> None:
@@ -113,13 +116,6 @@ def test_first_holds_six_processes_in_five_minutes_two_thirds_of_them_measured()
         assert backends[0] == "keras"  # whom everybody asks for is in each
         assert len(backends) in (2, 3)
     assert {case.workload.mode for case in here} == {"inference", "training"}
-
-
-def test_the_suites_that_ask_for_memory_are_those_that_say_what_it_costs() -> None:
-    asking = {name for name in suites.available() if suites.load(name).memory}
-    assert asking == {"quick", "truncation"}
-    for name in asking:
-        assert re.search(r"memory of each case on the CPU", suites.available()[name].read_text())
 
 
 def test_where_there_is_no_gpu_its_cases_are_listed_all_the_same() -> None:

@@ -108,15 +108,6 @@ def test_what_it_was_made_with_is_told_in_a_line() -> None:
     )
 
 
-def test_hostile_names_reach_neither_terminal_nor_markdown() -> None:
-    found = made(backend="a\x1b[31mb\nc|d<script>", settings={"by_task": {"\x1b[2J": {"|": "\n"}}})
-    assert "\x1b" not in printed(found)
-    text = words.markdown(found)
-    assert "\x1b" not in text
-    assert "<script>" not in text
-    assert "c|d" not in text
-
-
 def test_progress_is_one_line_a_cell() -> None:
     line = words.progress(cell(memoryless=1.0, loss=0.25), 3, 10)
     assert line == "[3/10] echo d=3 k=5 carried seed 0: loss 0.25 (best 0), 75% of the way"
