@@ -24,7 +24,7 @@ from bench.judging.rows import USUAL_BASELINES
 from bench.results.files import collect, latest
 from bench.results.only import NothingThereError
 from bench.results.schema import Results
-from bench.telling import arguments, command_line, deliver, filters
+from bench.telling import arguments, command_line, deliver, filters, unmeasured
 from bench.telling.command_line import UsageError
 
 FORMATS = ("terminal", "markdown", "csv", "json")
@@ -70,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report, whole = _compare(options)
         if report is None:
             return 2
+        report = replace(report, list_unmeasured=options.unmeasured)
         if rule is not None:
             report = replace(report, gate=judge(rule, report.rows))
         from bench.comparing import output
@@ -94,6 +95,7 @@ def _published(options: argparse.Namespace, target: deliver.Target) -> int:
         return 2
     theirs = published.steps(published.read())
     report = beside_published.beside_published(results, theirs)
+    report = replace(report, list_unmeasured=options.unmeasured)
     published_words.show(report, options.format, target)
     return 2 if results.errors else 0
 
@@ -147,6 +149,7 @@ def _parser() -> argparse.ArgumentParser:
         parent.add_argument(
             "--output", metavar="FILE", type=Path, help="write there, not to the terminal"
         )
+        unmeasured.add_option(parent)
         filters.add(parent)
     rule = arguments.Parser(add_help=False)
     rule.add_argument(

@@ -8,6 +8,7 @@ one line each and exit code 2. No framework, and nothing slow to import.
 from __future__ import annotations
 
 import argparse
+import functools
 import gc
 import importlib
 import shlex
@@ -24,7 +25,7 @@ from bench.judging.table import load_frame
 from bench.results.files import collect, latest
 from bench.results.only import NothingThereError
 from bench.results.schema import Results
-from bench.telling import arguments, command_line, deliver, filters
+from bench.telling import arguments, command_line, deliver, filters, unmeasured
 from bench.telling.command_line import UsageError
 from bench.telling.sheet import comma_separated
 
@@ -38,6 +39,7 @@ __all__ = ["load_frame", "main"]
 SAMPLES = ("samples.csv", "samples.parquet")
 FORMATS = ("terminal", "markdown", "csv", "json", "parquet", "html", "svg", *SAMPLES)
 BRIEF = ("terminal", "markdown", "svg")
+LISTING = ("terminal", "markdown")
 
 EPILOG = """\
 exit codes:
@@ -97,6 +99,11 @@ def _report(options: argparse.Namespace) -> int:
             print(f"note: {note}", file=sys.stderr)
     if options.brief and options.format not in BRIEF:
         raise NothingToReportError(f"--brief goes with --format {', '.join(BRIEF)}")
+    if options.unmeasured and (options.brief or options.format not in LISTING):
+        raise NothingToReportError(
+            f"--unmeasured goes with --format {', '.join(LISTING)} and without --brief; csv and "
+            "json have every case"
+        )
     target = deliver.Target(options.output)
     if options.format in SAMPLES:
         deliver.deliver(options.format, target, _nothing, _samples(results))
@@ -105,14 +112,14 @@ def _report(options: argparse.Namespace) -> int:
     if options.teach:
         _teach(report)
         return 2 if results.errors else 0
-    draw = _draw(options.brief)
+    draw = _draw(options)
 
     def terminal(console: Console) -> None:
         from bench.reporting.terminal import show
 
         show(report, console, draw)
 
-    deliver.deliver(options.format, target, terminal, _texts(report, options.brief, draw))
+    deliver.deliver(options.format, target, terminal, _texts(report, options, draw))
     if options.brief and options.format == "terminal" and options.output is None:
         paths = "".join(f" {shlex.quote(str(path))}" for path in options.paths)
         command = f"{command_line.python()} -m bench.report{paths}"
@@ -150,16 +157,22 @@ def _samples(results: Results) -> dict[str, Callable[[], deliver.Text]]:
     }
 
 
-def _draw(brief: bool) -> Draw | None:
+def _draw(options: argparse.Namespace) -> Draw | None:
     """What draws a section in a terminal, if not the whole report does."""
-    if not brief:
+    if options.brief:
+        from bench.reporting.terminal_brief import draw
+
+        return draw
+    if not options.unmeasured:
         return None
-    from bench.reporting.terminal_brief import draw
+    from bench.reporting.terminal import draw_whole
 
-    return draw
+    return functools.partial(draw_whole, unmeasured=options.unmeasured)
 
 
-def _texts(report: Report, brief: bool, draw: Draw | None) -> dict[str, Callable[[], deliver.Text]]:
+def _texts(
+    report: Report, options: argparse.Namespace, draw: Draw | None
+) -> dict[str, Callable[[], deliver.Text]]:
     """The report in its formats; each is imported only when it is asked for."""
 
     def of(module: str, name: str, **options: object) -> Callable[[], deliver.Text]:
@@ -171,7 +184,9 @@ def _texts(report: Report, brief: bool, draw: Draw | None) -> dict[str, Callable
         return text
 
     return {
-        "markdown": of("brief", "brief") if brief else of("markdown", "markdown"),
+        "markdown": of("brief", "brief")
+        if options.brief
+        else of("markdown", "markdown", unmeasured=options.unmeasured),
         "html": of("page.explorer", "page"),
         "csv": of("data", "comma_separated"),
         "json": of("data", "as_json"),
@@ -220,6 +235,7 @@ def _parser() -> argparse.ArgumentParser:
         help="write no report, but for each shape which backend is fastest to where "
         "lstm_impl.keras.LSTM(backend='auto') looks for it (the folder LSTM_DECISIONS)",
     )
+    unmeasured.add_option(parser)
     filters.add(parser)
     return parser
 

@@ -10,15 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.comparing.comparison import Unmeasured
 from bench.comparing.environments import hardware, machine_names
-from bench.comparing.sides import unmeasured
 from bench.judging.intervals import CaseInterval, case_interval
 from bench.judging.trust import together
 from bench.results.schema import Measurement, Outcome, Results
 from bench.suites import published
 from bench.suites.cases import Case
 from bench.suites.published import PublishedStep, Shape, Source
+from bench.telling.unmeasured import Unmeasured, gathered
 
 TITLE = "Our times beside published ones"
 CAUTION = (
@@ -59,6 +58,7 @@ class Report:
     shared: tuple[Shared, ...]
     unmeasured: tuple[Unmeasured, ...]
     notes: tuple[str, ...]
+    list_unmeasured: bool = False  # as asked, not only how many they are
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -102,7 +102,7 @@ def beside_published(results: Results, theirs: Iterable[PublishedStep]) -> Repor
     return Report(
         "" if shared else _finding(results, published_by),
         tuple(sorted(shared, key=lambda each: (each.shape.mode, each.shape))),
-        unmeasured(missing),
+        gathered((each.case, each.outcome, each.reason, each.advice) for each in missing),
         results.notes,
     )
 

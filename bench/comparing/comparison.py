@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from bench.comparing import crossover
 from bench.judging.ratios import Comparison
 from bench.suites.cases import Case
+from bench.telling.unmeasured import Unmeasured
 
 
 @dataclass(frozen=True)
@@ -49,16 +50,6 @@ class OneSided:
     label: str
     case: Case
     why: str
-
-
-@dataclass(frozen=True)
-class Unmeasured:
-    """Cases without a time that share a reason."""
-
-    outcome: str
-    reason: str
-    advice: str
-    cases: tuple[Case, ...]
 
 
 @dataclass(frozen=True)
@@ -106,4 +97,5 @@ class Report:
     gate: Gate | None = None
     maps: tuple[crossover.Map, ...] = ()
     no_map: str = ""  # why two devices have no map, and what would make one
+    list_unmeasured: bool = False  # as asked, not only how many they are
     over_time: bool = False  # whether SLOWER is a change for the worse, of which CI is warned

@@ -16,7 +16,7 @@ from bench.comparing.environments import environment_differences, machine_names
 from bench.disk.fields import printable
 from bench.judging.intervals import CaseInterval, case_interval
 from bench.judging.ratios import Comparison, compare
-from bench.judging.trust import Validity, together
+from bench.judging.trust import Doubt, Validity, together
 from bench.judging.within import RunSamples
 from bench.results.schema import Measurement, Outcome, Results, Run
 from bench.suites.cases import Case
@@ -88,9 +88,9 @@ class Point:
     time: CaseInterval | None
     to_before: Comparison | None = None
     changes: tuple[Change, ...] = ()
-    reasons: tuple[str, ...] = ()
-    of_time: tuple[str, ...] = ()
-    of_ratio: tuple[str, ...] = ()
+    reasons: tuple[Doubt, ...] = ()
+    of_time: tuple[Doubt, ...] = ()
+    of_ratio: tuple[Doubt, ...] = ()
     outcome: str = ""
 
 
@@ -215,9 +215,9 @@ def _line(
                 case_interval([item.samples for item in measured]),
                 None if last is None else compare(_samples(measured), _samples(last[1])),
                 () if last is None else _changes(last[0].runs, session.runs, commits),
-                tuple(map(str, validity.invalid)),
-                tuple(map(str, validity.of_time)),
-                () if last is None else tuple(dict.fromkeys(map(str, doubts))),
+                validity.invalid,
+                validity.of_time,
+                () if last is None else tuple(dict.fromkeys(doubts)),
             )
         )
         last = session, measured, validity

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from bench.comparing.history import History, Line, Machine, Point
 from bench.judging.intervals import speed
+from bench.judging.trust import Doubt
 from bench.telling import sheet
 
 CSV_COLUMNS = (
@@ -67,9 +68,9 @@ def _record(machine: Machine, line: Line, point: Point) -> dict[str, object]:
             "time_low_s": point.time.low,
             "time_high_s": point.time.high,
             "valid": not point.reasons,
-            "invalid_reasons": "; ".join(point.reasons),
+            "invalid_reasons": _joined(point.reasons),
             "time_valid": not (point.reasons or point.of_time),
-            "time_reasons": "; ".join((*point.reasons, *point.of_time)),
+            "time_reasons": _joined((*point.reasons, *point.of_time)),
         }
     if (found := point.to_before) is not None:
         record |= {
@@ -82,6 +83,10 @@ def _record(machine: Machine, line: Line, point: Point) -> dict[str, object]:
             "ratio_confidence": found.ratio.confidence,
             "verdict": found.verdict.value,
             "ratio_valid": not point.of_ratio,
-            "ratio_reasons": "; ".join(point.of_ratio),
+            "ratio_reasons": _joined(point.of_ratio),
         }
     return record
+
+
+def _joined(doubts: Sequence[Doubt]) -> str:
+    return "; ".join(map(str, doubts))

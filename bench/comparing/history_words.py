@@ -19,6 +19,7 @@ from bench.comparing.history import Change, History, Line, Machine, Point
 from bench.comparing.history_data import comma_separated
 from bench.judging.process_means import ENOUGH_PROCESSES, VERDICT_CONFIDENCE
 from bench.judging.ratios import Comparison
+from bench.judging.trust import Doubt
 from bench.judging.verdict import Verdict
 from bench.telling import drawing
 from bench.telling.deliver import ASCII, Target, deliver
@@ -31,7 +32,7 @@ from bench.telling.marks import (
     TIME_INTERVAL,
     bounds_of_time,
 )
-from bench.telling.quantities import count, seconds, times_as_fast, times_bounds
+from bench.telling.quantities import count, listed, seconds, times_as_fast, times_bounds
 from bench.telling.sheet import Cell, Column, Sheet
 from bench.telling.verdict_words import compact_verdict
 
@@ -184,18 +185,23 @@ def _doubts(machine: Machine) -> list[tuple[str, list[str]]]:
     return [(heading, lines) for heading, lines in found if lines]
 
 
-def _where(machine: Machine, reasons: Callable[[Point], Sequence[str]]) -> list[str]:
-    found: dict[str, list[str]] = {}
+def _where(machine: Machine, reasons: Callable[[Point], Sequence[Doubt]]) -> list[str]:
+    """A line for each kind of reason, in the words of the first."""
+    found: dict[str, list[tuple[str, str]]] = {}
     for line in machine.lines:
         for point in line.points:
-            for reason in reasons(point):
+            for doubt in reasons(point):
                 where = f"{clean(line.case.id, 120)} in #{point.session.number}"
-                found.setdefault(clean(reason), []).append(where)
-    return [
-        f"{reason}: {', '.join(places[:5])}"
-        + (f" and {len(places) - 5} more" if len(places) > 5 else "")
-        for reason, places in found.items()
-    ]
+                found.setdefault(doubt.code, []).append((clean(str(doubt)), where))
+    lines = []
+    for told in found.values():
+        first = told[0][0]
+        differ = any(text != first for text, _ in told)
+        places = [where for _, where in told]
+        lines.append(
+            f"{count(len(places), 'time')}, {'for one ' * differ}{first}: {listed(places, 5)}"
+        )
+    return lines
 
 
 def _case(line: Line) -> Sheet:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from bench.comparing.beside_published import CAUTION, TITLE, Report, Shared
 from bench.comparing.published_data import as_json, comma_separated
+from bench.comparing.words import unmeasured_details
 from bench.suites.published import Shape, Source
 from bench.telling import deliver
 from bench.telling.inert import clean
@@ -97,11 +98,7 @@ def _details(report: Report) -> list[tuple[str, list[str]]]:
         if where:
             lines = [f"{reason}: {', '.join(cases[:5])}" for reason, cases in where.items()]
             found.append((heading, lines))
-    for group in report.unmeasured:
-        told = ". ".join(clean(text).rstrip(".") for text in (group.reason, group.advice) if text)
-        words = clean(group.outcome.replace("_", " "))
-        heading = f"{count(len(group.cases), 'case')} {words}: {told}"
-        found.append((heading, [clean(case.id, 120) for case in group.cases[:20]]))
+    found += unmeasured_details(report.unmeasured, report.list_unmeasured)
     if report.notes:
         found.append(("Notes", [clean(note, 500) for note in report.notes]))
     return found

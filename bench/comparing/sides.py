@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from bench.comparing.comparison import Difference, Mean, OneSided, Report, Row, Unmeasured
+from bench.comparing.comparison import Difference, Mean, OneSided, Report, Row
 from bench.comparing.environments import environment_differences
 from bench.disk.fields import printable
 from bench.judging.intervals import case_intervals
@@ -14,7 +14,7 @@ from bench.judging.ratios import compare_all, geometric_mean
 from bench.judging.trust import Validity, each_together, of_ratio
 from bench.judging.within import RunSamples
 from bench.results.schema import Measurement, Outcome, Results, Run
-from bench.suites.cases import Case
+from bench.telling.unmeasured import gathered
 
 
 @dataclass
@@ -172,19 +172,14 @@ def report_of(
         tuple(rows),
         tuple(means),
         tuple(one_sided),
-        unmeasured(item for each in results for item in each.outcomes),
+        gathered(
+            (item.case, item.outcome, item.reason, item.advice)
+            for each in results
+            for item in each.outcomes
+        ),
         tuple(differences),
         (*notes, *(note for each in results for note in each.notes)),
     )
-
-
-def unmeasured(outcomes: Iterable[Outcome]) -> tuple[Unmeasured, ...]:
-    """Cases without a time, those with the same reason together."""
-    found: dict[tuple[str, str, str], dict[str, Case]] = {}
-    for each in outcomes:
-        key = (each.outcome, each.reason, each.advice)
-        found.setdefault(key, {})[each.case.id] = each.case
-    return tuple(Unmeasured(*key, tuple(cases.values())) for key, cases in found.items())
 
 
 def path_words(path: str | os.PathLike[str]) -> str:

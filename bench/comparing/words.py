@@ -13,6 +13,7 @@ from bench.suites.cases import Case
 from bench.telling import quantities
 from bench.telling.inert import clean
 from bench.telling.quantities import count
+from bench.telling.unmeasured import Unmeasured, headline, one_line
 from bench.telling.verdict_words import compact_verdict, unclear
 
 # A list of names longer than this says how many more there are; CSV and JSON have them all.
@@ -116,21 +117,28 @@ def details(report: Report) -> list[tuple[str, list[str]]]:
     for label, lines in by_side.items():
         heading = f"{count(len(lines), 'case')} only {clean_name(label)} has, so not compared"
         found.append((heading, _listed_lines(lines)))
-    for group in report.unmeasured:
-        words = group.outcome.replace("_", " ")
-        told = ". ".join(
-            clean_name(text, 300).rstrip(".") for text in (group.reason, group.advice) if text
-        )
-        number = count(len(group.cases), "case")
-        found.append(
-            (
-                f"{number} {clean_name(words)}: {told}",
-                _listed_lines(clean_name(case.id) for case in group.cases),
-            )
-        )
+    found += unmeasured_details(report.unmeasured, report.list_unmeasured)
     if report.notes:
         found.append(("Notes", _listed_lines(clean_name(note, 500) for note in report.notes)))
     return found
+
+
+def unmeasured_details(
+    groups: Sequence[Unmeasured], all_of_them: bool
+) -> list[tuple[str, list[str]]]:
+    """What has no time: what went wrong with its cases, all else in one line if not asked for."""
+    found = [
+        (
+            clean_name(headline(group), 800),
+            [clean_name(case.id) for case in group.cases]
+            if all_of_them
+            else _listed_lines(clean_name(case.id) for case in group.cases),
+        )
+        for group in groups
+        if all_of_them or group.loud
+    ]
+    line = "" if all_of_them else one_line(groups)
+    return [*found, (clean_name(line, 800), [])] if line else found
 
 
 def case_fields(case: Case) -> dict[str, object]:

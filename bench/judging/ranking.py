@@ -20,7 +20,7 @@ from bench.judging.rows import (
     Section,
     stream,
 )
-from bench.judging.trust import doubts_of_ratio, of_ratio, pooled
+from bench.judging.trust import OF_TIME, doubts_of_ratio, of_ratio, pooled
 from bench.judging.within import RunSamples
 from bench.results.schema import Figures, Measurement, Outcome, Results, Run
 
@@ -154,6 +154,11 @@ def _row(
         runs=samples,
         interval=interval,
         samples=sum(item.samples.size for item in measured),
+        disturbed=frozenset(
+            item.run.id
+            for item in measured
+            if any(reason.code not in OF_TIME for reason in item.reasons)
+        ),
         setup=_setup(measured),
         memory=_figures([item.memory for item in measured]),
         roofs=_figures([item.roofs for item in measured]),

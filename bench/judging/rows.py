@@ -16,6 +16,7 @@ from datetime import datetime
 from functools import cached_property
 
 from bench.judging.intervals import CaseInterval
+from bench.judging.percentiles import percentiles
 from bench.judging.ratios import Comparison
 from bench.judging.trust import UNDOUBTED, Doubt, Validity
 from bench.judging.within import RunSamples
@@ -38,7 +39,8 @@ class Row:
 
     outcome: ``measured``, or why there is no time (one of ``results.OUTCOMES``), then with reason
         and advice, and everything below empty.
-    interval: seconds per step. samples: how many in all runs. setup: the runs' medians, seconds.
+    interval: seconds per step. samples: how many in all runs. disturbed: ids of runs of which more
+        was said than how their own samples spread. setup: the runs' medians, seconds.
     memory, roofs, energy: the medians over the runs that have such figures, by name. roofs_by:
         whose each roof is, in most of the runs, by the same names (``of_matmul`` and its like).
     validity: whether its time, and ratios made with it, are to be trusted. remarks: what the
@@ -60,6 +62,7 @@ class Row:
     runs: tuple[RunSamples, ...] = ()
     interval: CaseInterval | None = None
     samples: int = 0
+    disturbed: frozenset[str] = frozenset()
     setup: Mapping[str, float | None] | None = None
     memory: Mapping[str, float] = field(default_factory=dict)
     roofs: Mapping[str, float] = field(default_factory=dict)
@@ -75,6 +78,15 @@ class Row:
     ahead: Comparison | None = None
     behind: Mapping[str, Comparison] = field(default_factory=dict, repr=False)
     fastest: bool = False
+    _percentiles: Mapping[int, float] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def percentiles(self) -> Mapping[int, float]:
+        """Those of the samples of all undisturbed runs, seconds, as far as these can say them."""
+        if self._percentiles is None:  # some tables ask for four of each row, most for none
+            good = [run.samples for run in self.runs if run.run not in self.disturbed]
+            self._percentiles = percentiles(good)
+        return self._percentiles
 
     @property
     def time(self) -> float:

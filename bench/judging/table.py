@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from bench.judging.intervals import Interval, speed
 from bench.judging.payback import break_even
+from bench.judging.percentiles import FEWEST_BEYOND, PERCENTILES
 from bench.judging.ranking import build
 from bench.judging.ratios import Comparison
 from bench.judging.rows import Report, Row, Section
@@ -239,6 +240,19 @@ def _columns() -> dict[str, Column]:
         "were 2 to 5 of them; empty with more, and with one, which says nothing of others",
         of_interval("allowance"),
     )
+
+    def of_samples(part: int) -> Callable[[Section, Row], Value]:
+        return lambda _, row: row.percentiles.get(part)
+
+    for part in PERCENTILES:
+        needed = round(100 * FEWEST_BEYOND / min(part, 100 - part))
+        real(
+            f"p{part}_s",
+            "s",
+            f"of one step: the {part}th percentile of the samples of all processes that nothing "
+            f"disturbed; empty with fewer than {needed} samples",
+            of_samples(part),
+        )
     real("sequences_per_s", "1/s", "batch / time_s", lambda _, r: r.sequences_per_s)
     real(
         "timesteps_per_s",

@@ -56,11 +56,12 @@ def decision(table: Table) -> str:
         )
     if places > 1:
         parts.append(
-            f", at {led} of {count(places, noun)}" if led < places else f", at all {places} {noun}s"
+            f"; it has the shortest times at {f'{led} of' if led < places else 'all'} "
+            f"{count(places, noun)}"
         )
     sure = sum(group[0].fastest for group in groups)
     if sure < led and places > 1:
-        parts.append(f", FASTER than all others at {sure} of these")
+        parts.append(f" and is FASTER than each of the others at {sure} of them")
     elif sure < led:
         parts.append(f"; not told apart from {name(groups[0][1].case.backend)}, the next")
     others = [f"{name(each)} at {number}" for each, number in counts.most_common()[1:]]

@@ -14,7 +14,7 @@ from bench.judging.rows import KINDS, Row, Section
 from bench.judging.verdict import Verdict
 from bench.judging.within import RunSamples
 from bench.telling.inert import LONGEST_NAME, clean
-from bench.telling.quantities import count, listed, times_as, times_bounds
+from bench.telling.quantities import count, listed, of_them, times_as, times_bounds
 from bench.telling.verdict_words import verdict_words
 
 _MOST = 6
@@ -72,7 +72,7 @@ def _sentence(start: str, base: str, new: str, kind: str, pairs: _Pairs) -> str:
     told = f"{start}: {_lead(whole, base, new)}{over}, each with its fastest backend ({who})."
     doubtful = sum(bool(row.validity.unpaired) for pair in pairs for row in pair)
     if doubtful:
-        told += f" Do not rely on it: of its {2 * len(pairs)} measurements, {doubtful} INVALID."
+        told += f" Do not rely on it: {of_them(doubtful, 2 * len(pairs), 'measurement')} INVALID."
     verdicts = Counter(ratio.verdict for ratio in ratios)
     if len(verdicts) > 1:
         parts = [f"{verdicts[each]} {each}" for each in Verdict if verdicts[each]]

@@ -10,29 +10,33 @@ from collections.abc import Iterable
 from bench.judging.rows import KINDS, Report, Section, Table
 from bench.reporting.decisions import decisions
 from bench.reporting.sentences import Finding, findings
+from bench.reporting.sentences import unmeasured as without_time
 from bench.reporting.tables import parts, work_words
 from bench.telling.headings import heading, machine, method, title
 from bench.telling.inert import LONGEST_SENTENCE, code
 from bench.telling.inert import markdown as inert
 from bench.telling.marks import mark, notes
 from bench.telling.sheet import markdown_table
+from bench.telling.unmeasured import headline
 
 
-def markdown(report: Report) -> str:
-    """The whole report."""
-    blocks = [block for section in report.sections for block in _section(section)]
+def markdown(report: Report, unmeasured: bool = False) -> str:
+    """The whole report; unmeasured: with a list of what has no time."""
+    blocks = [block for section in report.sections for block in _section(section, unmeasured)]
     if report.notes:
         blocks.append(_list(f"note: {escaped(note)}" for note in report.notes))
     return "\n\n".join(blocks) + "\n"
 
 
-def _section(section: Section) -> list[str]:
+def _section(section: Section, unmeasured: bool) -> list[str]:
     blocks = [f"## {escaped(heading(section))}"]
     blocks.append(_findings(decisions(section)))
     for table in section.tables:
         if table.groups:
             blocks += [f"### {escaped(title(table))}", _table(table)]
     blocks += ["### Findings", _findings(findings(section))]
+    for group in without_time(section) if unmeasured else ():
+        blocks += [f"#### {escaped(headline(group))}", _list(code(c.id) for c in group.cases)]
     told = [*(f"{each}." for each in notes(section.rows)), *method(section)]
     told += [f"{label}: {text}" for label, text in machine(section)]
     if told:

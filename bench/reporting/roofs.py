@@ -24,13 +24,16 @@ ABOVE = 1.05
 """A part from which on it is said what more than all means: a processor's clock changes by as much
 from one second to the next."""
 
+_LEAST = 0.01
+"""A roof of which nobody reaches this part does not limit anybody, and nothing is said of it."""
+
 
 def sentence(table: Table) -> str:
     """What parts of its roofs the fastest of each group reaches; empty if none are known.
 
-    ``the fastest at each shape reaches 5 to 61% of the matrix-product rate (ONNX Runtime's), under
-    1 to 2% of the memory bandwidth (NumPy's) and 8 to 23% of the serial chain of products (NumPy's
-    or PyTorch's)``
+    ``the fastest at each shape reaches 5 to 61% of the matrix-product rate (ONNX Runtime's), up to
+    2% of the memory bandwidth (NumPy's) and 8 to 23% of the serial chain of products (NumPy's or
+    PyTorch's)``
     """
     first = [group[0] for group in table.groups]
     told = []
@@ -40,6 +43,8 @@ def sentence(table: Table) -> str:
         if not having:
             continue
         parts = [row.roofs[key] for row in having]
+        if max(parts) < _LEAST:
+            continue
         above |= max(parts) > ABOVE
         owners = dict.fromkeys(_owner(row.roofs_by[key]) for row in having if key in row.roofs_by)
         whose = " or ".join(f"{owner}'s" for owner in owners)
@@ -58,9 +63,7 @@ def _owner(by: str) -> str:
 
 
 def _parts(values: Sequence[float]) -> str:
-    low, high = _percent(min(values)), _percent(max(values))
+    low, high = (f"{100 * value:.0f}" for value in (min(values), max(values)))
+    if min(values) < _LEAST:
+        return f"up to {high}%"
     return f"{high}%" if low == high else f"{low} to {high}%"
-
-
-def _percent(value: float) -> str:
-    return "under 1" if value < 0.01 else f"{100 * value:.0f}"

@@ -20,9 +20,10 @@ from bench.judging.verdict import Verdict
 from bench.judging.within import RunSamples
 from bench.reporting import roofs
 from bench.reporting.devices import sentences
-from bench.telling.headings import name, title
+from bench.telling.headings import name, speed_moved, title
 from bench.telling.inert import clean
-from bench.telling.quantities import bounds, count, listed, seconds
+from bench.telling.quantities import bounds, count, listed, of_them, seconds
+from bench.telling.unmeasured import LOUD, Unmeasured, gathered, one_line
 from bench.telling.verdict_words import versus
 from bench.windows.cost import cost, streams
 from bench.windows.words import sentence
@@ -40,12 +41,7 @@ _OUTCOME_WORDS = {
     "failed": "FAILED",
     "crashed": "CRASHED",
     "timed_out": "TIMED OUT",
-    "interrupted": "Interrupted",
-    "refused": "Refused",
-    "not_measured": "Not measured",
 }
-
-_LOUD = ("failed", "crashed", "timed_out")
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,18 @@ def findings(section: Section) -> list[Finding]:
     found.extend(_noted(section.rows))
     found.extend(_remarks(section.rows))
     found.extend(_without_time(section.rows))
+    if told := one_line(unmeasured(section), "python -m bench.report --unmeasured"):
+        found.append(Finding(f"{told}."))
     return found
+
+
+def unmeasured(section: Section) -> tuple[Unmeasured, ...]:
+    """What has no time, by reason."""
+    return gathered(
+        (row.case, row.outcome, row.reason, row.advice)
+        for row in section.rows
+        if row.outcome != MEASURED
+    )
 
 
 # Who wins
@@ -120,12 +127,10 @@ def _answer(table: Table) -> str:
     behind = [name(other) for other, found in judged.items() if found.verdict is not Verdict.FASTER]
     if ahead.verdict is Verdict.FASTER and not fastest:
         parts.append(
-            f" It is not FASTER than {listed(behind) if behind else 'all of them together'}."
+            f" It is not surely faster than {listed(behind) if behind else 'all others at once'}."
         )
     if doubtful:
-        parts.append(
-            f" Do not rely on it: of its {count(len(pairs), 'ratio')}, {doubtful} INVALID."
-        )
+        parts.append(f" Do not rely on it: {of_them(doubtful, len(pairs), 'ratio')} INVALID.")
     if {group[0].case.backend for group in table.groups} != {first}:
         parts.append(f" {_leaders(table)}")
     return start + "".join(parts) + _windows(table)
@@ -180,6 +185,12 @@ def _windows(table: Table) -> str:
     found = compare(_unpaired(small), _unpaired(large))
     times = [seconds(row.time_per_timestep or 0.0) for row in (small, large)]
     ratio = found.ratio
+    if found.verdict is Verdict.UNCLEAR:
+        return (
+            f" With {name(backend)} a timestep takes {times[0]} in windows of "
+            f"{small.case.workload.window} and {times[1]} in windows of "
+            f"{large.case.workload.window}, which is not enough to tell them apart."
+        )
     return (
         f" With {name(backend)} a timestep in windows of {small.case.workload.window} costs "
         f"{ratio.mid:.2f} times one in windows of {large.case.workload.window} "
@@ -221,12 +232,15 @@ def _paybacks(section: Section) -> list[Finding]:
             steps = sorted(each.steps for each in after[backend])
             least, most = (f"{round(each):,}" for each in (steps[0], steps[-1]))
             told = least if least == most else f"{least} to {most}"
-            later = max(each.later for each in after[backend])
+            later = seconds(max(each.later for each in after[backend]))
+            alone = len(steps) == 1
+            where = f" at the {count(len(steps), 'shape')} where it is FASTER"
+            where *= len(table.groups) > 1
             found.append(
                 Finding(
-                    f"{title(table)}: {name(backend)} starts later than {name(section.baseline)}, "
-                    f"by up to {seconds(later)}, and has made up for it after {told} steps "
-                    f"({count(len(steps), 'shape')} where it is FASTER)."
+                    f"{title(table)}: {name(backend)} starts {'' if alone else 'up to '}{later} "
+                    f"later than {name(section.baseline)}{where}, and has "
+                    f"made up for it after {told} steps."
                 )
             )
     return _not_too_many(found)
@@ -245,17 +259,20 @@ def _doubtful(rows: Sequence[Row]) -> list[Finding]:
     compared = [row for row in measured if row.to_baseline is not None]
     found = _by_reason(
         [(row, doubt) for row in measured for doubt in row.invalid],
-        f"INVALID: {{}} of {count(len(measured), 'measurement')}",
+        "INVALID: {}",
+        "measurement",
         len(measured),
     )
     found += _by_reason(
         [(row, doubt) for row in compared for doubt in row.ratio_doubts if doubt.code in OF_RATIO],
-        f"INVALID: {{}} of {count(len(compared), 'ratio')}",
+        "INVALID: {}",
+        "ratio",
         len(compared),
     )
     found += _by_reason(
         [(row, doubt) for row in measured for doubt in row.validity.of_time],
-        f"Doubtful times, {{}} of {len(measured):,} (ratios are judged apart)",
+        "Doubtful: {} (ratios are judged apart)",
+        "time",
         len(measured),
         loud=False,
     )
@@ -263,11 +280,11 @@ def _doubtful(rows: Sequence[Row]) -> list[Finding]:
 
 
 def _by_reason(
-    doubted: Sequence[tuple[Row, Doubt]], start: str, measured: int, loud: bool = True
+    doubted: Sequence[tuple[Row, Doubt]], start: str, noun: str, among: int, loud: bool = True
 ) -> list[Finding]:
     """One line a kind of reason, in the words of its first case.
 
-    start: with a place for how many there are.
+    start: with a place for how many there are, of how many of what.
     """
     by_code: dict[str, list[tuple[Row, Doubt]]] = {}
     for row, doubt in doubted:
@@ -275,15 +292,18 @@ def _by_reason(
     found = []
     for doubts in by_code.values():
         row, first = doubts[0]
-        which = "all" if len(doubts) == measured else str(len(doubts))
-        told = f"{start.format(which)}: {clean(first.text)}"
-        if len(doubts) > 1 and any(doubt.text != first.text for _, doubt in doubts):
-            told += f" ({name(row.case.id)}; the others alike)"
-        elif len(doubts) < measured:
+        of = f"{among:,} {noun}s"
+        which = f"all {of}" if len(doubts) == among else f"{len(doubts)} of {of}"
+        which = f"the only {noun}" if among == 1 else which
+        differ = any(doubt.text != first.text for _, doubt in doubts)
+        told = f"{start.format(which)}: {'for one, ' * differ}{clean(first.text)}"
+        if differ:
+            told += f" ({name(row.case.id)})"
+        elif len(doubts) < among:
             told += f" ({listed([name(row.case.id) for row, _ in doubts], 2)})"
-        if first.of > 1:
-            most = max(doubt.runs for _, doubt in doubts)
-            told += f", in {'up to ' if len(doubts) > 1 else ''}{most} of {first.of} runs"
+        most = max(doubt.runs for _, doubt in doubts)
+        if most < first.of:
+            told += f", in {'up to ' if len(doubts) > 1 else ''}{most} of {first.of} processes"
         told = _ended(told)
         if first.advice:
             told += f" To change that: {_ended(clean(first.advice))}"
@@ -303,37 +323,27 @@ def _noted(rows: Iterable[Row]) -> list[Finding]:
                 by_code.setdefault(doubt.code, []).append(doubt)
     found = []
     if moved:
-        reach = f"±{min(moved):.0%} to ±{max(moved):.0%}" if len(moved) > 1 else f"±{moved[0]:.0%}"
-        found.append(
-            Finding(
-                f"The machine's speed changed from process to process: the intervals of "
-                f"{count(len(moved), 'time')} reach {reach}. Ratios to other backends are taken "
-                "inside each process, and do not move with it."
-            )
-        )
+        found.append(Finding(speed_moved(moved)))
     if by_code:
         told = [
             f"{clean(doubts[0].text)} ({count(len(doubts), 'case')})" for doubts in by_code.values()
         ]
         found.append(
             Finding(
-                "Noted, each in at most a quarter of the processes, which their median does not "
-                f"follow: {_ended('; '.join(told))}"
+                "Noted, in a quarter of a case's processes at most, which is too few to move its "
+                f"time: {_ended('; '.join(told))}"
             )
         )
     return found
 
 
 def _without_time(rows: Iterable[Row]) -> list[Finding]:
-    """One line a reason; of what went wrong one line a backend, so that no backend hides."""
+    """What went wrong: one line a backend, so that no backend hides."""
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
-        if row.outcome == MEASURED:
-            continue
-        key = (row.reason, row.advice)
-        if row.outcome in _LOUD:
-            key = (row.case.backend, row.case.device)
-        groups.setdefault((row.outcome, *key), []).append(row)
+        if row.outcome in LOUD:
+            key = (row.outcome, row.case.backend, row.case.device)
+            groups.setdefault(key, []).append(row)
     order = list(_OUTCOME_WORDS)
     found = []
     for (outcome, *_), cases in sorted(groups.items(), key=lambda item: order.index(item[0][0])):
@@ -347,7 +357,7 @@ def _without_time(rows: Iterable[Row]) -> list[Finding]:
             told += f" And {count(len(reasons) - 1, 'other reason')}."
         if advice:
             told += f" To change that: {_ended(clean(advice))}"
-        found.append(Finding(told, loud=outcome in _LOUD))
+        found.append(Finding(told, loud=True))
     return _not_too_many(found)
 
 

@@ -24,6 +24,7 @@ from rich.text import Text
 from bench.judging.rows import KINDS, Report, Row, Section, Table
 from bench.reporting.decisions import decisions
 from bench.reporting.sentences import Finding, findings
+from bench.reporting.sentences import unmeasured as without_time
 from bench.reporting.tables import Part, parts, work_words
 from bench.telling.deliver import WIDTH, plain_text
 from bench.telling.headings import heading, machine, method, name, title
@@ -31,6 +32,7 @@ from bench.telling.inert import clean
 from bench.telling.marks import BARS, FASTEST, mark, notes
 from bench.telling.quantities import count
 from bench.telling.terminal import text_console
+from bench.telling.unmeasured import headline
 
 _NARROWEST_NAME = 16  # of a backend in a line of its own, before columns are left out for it
 # Nobody reads more rows than these, and to lay them out takes longer than to judge them.
@@ -64,7 +66,7 @@ def show(report: Report, console: Console, draw: Draw | None = None) -> None:
     for number, section in enumerate(report.sections):
         if number:
             console.print()
-        (draw or _section)(section, console, rows)
+        (draw or draw_whole)(section, console, rows)
     for note in report.notes:
         console.print(Text(f"note: {clean(note)}", style="dim"))
 
@@ -84,7 +86,8 @@ def as_picture(report: Report, width: int = WIDTH, draw: Draw | None = None) -> 
     return re.sub(r"@font-face\s*\{.*?\}\s*", "", svg, flags=re.DOTALL)
 
 
-def _section(section: Section, console: Console, rows: int) -> None:
+def draw_whole(section: Section, console: Console, rows: int, unmeasured: bool = False) -> None:
+    """Print all of a section; unmeasured: list what has no time, too."""
     console.print(Text(heading(section), style="bold"))
     for label, text in machine(section):
         console.print(Text(f"{label}: {text}", style="dim"))
@@ -106,6 +109,11 @@ def _section(section: Section, console: Console, rows: int) -> None:
     console.print(Text("Findings", style="bold"))
     for finding in findings(section):
         console.print(finding_line(finding))
+    for group in without_time(section) if unmeasured else ():
+        console.print()
+        console.print(Text(headline(group), style="bold"))
+        for case in group.cases:
+            console.print(Text(f"  {name(case.id)}"))
     key = notes(section.rows)
     if any(compared(group) for table in section.tables for group in table.groups):
         key.append(BARS)

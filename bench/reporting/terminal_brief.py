@@ -148,7 +148,7 @@ def _reading(section: Section) -> list[str]:
     lines = [f"{each}." for each in notes(section.rows)]
     if any(compared(group) for table in section.tables for group in table.groups):
         lines.append(f"{BARS}.")
-    told = f"Times are medians, with {100 * CASE_CONFIDENCE:g}% intervals."
+    told = f"Times are medians, with {100 * CASE_CONFIDENCE:g}% intervals where there is room."
     if any(row.to_baseline for row in section.rows):
         told += (
             f" Speeds are against {name(section.baseline)}, with {100 * VERDICT_CONFIDENCE:g}% "

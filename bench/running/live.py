@@ -50,7 +50,7 @@ class PlainView(Closing):
         """Tell that a process has begun."""
         if progress.number != self._number:
             self._number = progress.number
-            self.tell(f"{_number(progress)}: {count(progress.of, 'case')}; {state(progress)}")
+            self.tell(f"{_number(progress)}: {count(progress.of, 'case')} in it; {state(progress)}")
 
     def tell(self, text: str) -> None:
         """One line."""
@@ -98,8 +98,10 @@ def view(console: Console) -> LiveView | PlainView:
 
 def state(progress: Progress) -> str:
     """How far the session is, in words."""
-    goal = "precise" if progress.processes is None else "in need of no more"
-    told = f"{progress.settled} of {count(progress.cases, 'case')} {goal}"
+    if progress.processes is None:
+        told = f"{progress.settled} of {count(progress.cases, 'case')} precise"
+    else:
+        told = f"{progress.settled} of {count(progress.cases, 'case')} finished"
     if progress.budget is None:
         return f"{told}, {duration(progress.spent)} so far"
     return f"{told}, {duration(progress.budget - progress.spent)} left"
@@ -109,7 +111,7 @@ def picture(progress: Progress) -> RenderableType:
     """The live view."""
     head = Text.assemble(
         (_number(progress), "bold"),
-        f": {progress.done} of {count(progress.of, 'case')}; {state(progress)}",
+        f": {progress.done} of {count(progress.of, 'case')} in it; {state(progress)}",
     )
     parts: list[RenderableType] = [head, Text(_busy(progress), style="dim")]
     if progress.leaders:
@@ -120,7 +122,7 @@ def picture(progress: Progress) -> RenderableType:
 def _number(progress: Progress) -> str:
     number = f"process {progress.number}"
     if progress.processes is not None:
-        number += f" (each case in {count(progress.processes, 'process')})"
+        number += f" (every case is measured in {progress.processes})"
     return number
 
 

@@ -116,6 +116,16 @@ def few(rows: Sequence[Row]) -> list[str]:
     return found
 
 
+def speed_moved(widths: Sequence[float]) -> str:
+    """That the machine's speed moved; widths: of the times' intervals that show it, one or more."""
+    reach = f"±{min(widths):.0%} to ±{max(widths):.0%}" if len(widths) > 1 else f"±{widths[0]:.0%}"
+    return (
+        "The machine's speed changed from process to process: the intervals of "
+        f"{count(len(widths), 'time')} reach {reach}. Ratios to other backends are taken inside "
+        "each process, and do not move with it."
+    )
+
+
 def name(text: str) -> str:
     """A name from a file, short and on one line."""
     return clean(text, LONGEST_NAME)

@@ -71,6 +71,16 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else plural}"
 
 
+def of_them(part: int, whole: int, noun: str) -> str:
+    """2 of its 4 ratios are, its only ratio is, all its 2 ratios are."""
+    if whole == 1:
+        return f"its only {noun} is"
+    those = f"its {count(whole, noun)}"
+    return (
+        f"all {those} are" if part == whole else f"{part} of {those} {'is' if part == 1 else 'are'}"
+    )
+
+
 def listed(names: list[str], most: int = 6) -> str:
     """a, b and c; of a long list the first few and how many more there are."""
     if len(names) > most:

@@ -6,6 +6,7 @@ knows comparisons and plain strings.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable
 
 from bench.judging.process_means import ENOUGH_PROCESSES
@@ -46,21 +47,24 @@ def unclear(ratios: Iterable[Comparison | None]) -> list[str]:
     open_ones = [ratio for ratio in judged if ratio.verdict is Verdict.UNCLEAR]
     if not open_ones:
         return []
-    start = f"UNCLEAR: {len(open_ones)} of {count(len(judged), 'ratio')}"
+    verb = "is" if len(open_ones) == 1 else "are"
+    start = f"{len(open_ones)} of {count(len(judged), 'ratio')} {verb} UNCLEAR"
     spreads = sorted(ratio.spread for ratio in open_ones if ratio.spread is not None)
     if not spreads:
         return [
             f"{start}; one process does not show how many would decide: measure in "
             f"{ENOUGH_PROCESSES} (python -m bench.run --processes {ENOUGH_PROCESSES})"
         ]
-    middle = spreads[len(spreads) // 2]
-    reach = f"by {percent(middle)}"
+    middle = statistics.median(spreads)
+    reach = percent(middle)
     if len(spreads) > 1:
-        reach = f"by {percent(spreads[0])} to {percent(spreads[-1])}, in the middle {reach}"
-    needed = [
-        f"a difference of {percent(effect)} takes {'over' if number is None else 'about'} "
-        f"{count(number or MOST_NEEDED, 'process')}"
+        reach = f"{percent(spreads[0])} to {percent(spreads[-1])} (median {reach})"
+    for_small, for_large = (
+        f"{'over' if number is None else 'about'} {number or MOST_NEEDED}"
         for effect in (0.05, 0.1)
         for number in [processes_needed(middle, effect)]
+    )
+    return [
+        f"{start}: their processes spread by {reach}, so that a difference of 5% takes {for_small} "
+        f"processes to be seen, and one of 10% {for_large}"
     ]
-    return [f"{start}; their processes spread {reach}: {' and '.join(needed)} to be seen"]

@@ -90,6 +90,15 @@ class Stream:
         """The distance that was learned at a window; None if none or if it was not measured."""
         return None if self.learned is None else self.learned.learnable_distance(length)
 
+    def short_of_updates(self, length: int) -> bool:
+        """Whether a shorter window learned a longer distance.
+
+        No window forbids what a shorter one allows: of the same timesteps it makes fewer updates,
+        and these ran out.
+        """
+        most = max((self.learnable(k) or 0 for k in self.windows if k < length), default=0)
+        return self.learned is not None and most > (self.learnable(length) or 0)
+
 
 def streams(
     sections: Iterable[Section], learned: Learned | None = None, learned_from: str = ""

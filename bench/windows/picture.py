@@ -277,7 +277,7 @@ def _windows(panels: Sequence[Axes], stream: Stream) -> None:
     for k in _apart(windows):
         distance = learned[k]
         top.annotate(
-            "–" if distance is None else str(distance),
+            "–" if distance is None else f"{distance}{'*' if stream.short_of_updates(k) else ''}",
             xy=(k, 1.0),
             xycoords=("data", "axes fraction"),
             xytext=(0, 3),

@@ -109,7 +109,8 @@ def _slope_bounds(slope: Interval) -> str:
 def _window_line(stream: Stream, cost: BackendCost, row: Row) -> tuple[Cell, ...]:
     first = [Cell(str(window(row))), Cell(str(steps(row)))]
     learned = stream.learnable(window(row))
-    last = [Cell("" if learned is None else f"d ≤ {learned}")]
+    short = "*" if stream.short_of_updates(window(row)) else ""
+    last = [Cell("" if learned is None else f"d ≤ {learned}{short}")]
     timestep, step = timestep_interval(row), step_interval(row)
     if timestep is None or step is None:
         return (*first, Cell(_outcome(row)), *[Cell()] * 6, *last, Cell())

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from bench.judging.intervals import CASE_CONFIDENCE, Interval
 from bench.judging.process_means import ENOUGH_PROCESSES
 from bench.judging.rows import Row
-from bench.judging.trust import FEW_PROCESSES, Doubt
+from bench.judging.trust import FEW_PROCESSES, WIDE_INTERVAL, Doubt
+from bench.telling.headings import speed_moved
 from bench.telling.inert import LONGEST_NAME, clean
 from bench.telling.quantities import count, listed, seconds, seconds_range
 from bench.windows.cheapest import NEAR_CHEAPEST, Cheapest
@@ -21,6 +22,8 @@ from bench.windows.fit import FEWEST_WINDOWS, Fit
 
 LARGE_MISFIT = 0.1
 """From here on a line that misses a window is told beside its numbers."""
+
+_OF_ALL = (FEW_PROCESSES, WIDE_INTERVAL)
 
 WITHIN = f"{100 * NEAR_CHEAPEST:g}%"
 
@@ -112,15 +115,15 @@ def notes(stream: Stream, cost: BackendCost) -> list[str]:
     found += [f"{_at(windows)} {told}" for told, windows in reasons.items()]
     asked = {window(row) for row in cost.rows}
     if left := [k for k in stream.windows if k not in asked]:
-        found.append(f"{_at(left)} not asked of it: not in the suite, or the run ended first")
+        found.append(f"{_at(left)} not measured: not in the suite, or the run ended first")
     found += _doubts("INVALID", [(window(row), row.invalid) for row in cost.measured])
     found += _doubts("doubtful", [(window(row), row.validity.of_time) for row in cost.measured])
-    # That there are few processes is told once for all of them, with the intervals.
-    few = [
-        (window(row), [each for each in row.validity.noted if each.code != FEW_PROCESSES])
+    # What is of the machine, or that processes are few, is told once for all of them (``method``).
+    noted = [
+        (window(row), [each for each in row.validity.noted if each.code not in _OF_ALL])
         for row in cost.measured
     ]
-    found += _doubts("noted", few)
+    found += _doubts("noted", noted)
     fit = cost.fit
     if fit is not None:
         found.append(f"The line's worst miss: {misfit(fit)}.")
@@ -128,7 +131,7 @@ def notes(stream: Stream, cost: BackendCost) -> list[str]:
             found.append(_bent(fit))
         if fit.left_out:
             told = count(fit.left_out, "process")
-            found.append(f"{told} without every window: no part of the line.")
+            found.append(f"The line leaves out {told} that did not measure every window.")
         if fit.fixed is None:
             found.append(
                 "No process measured every window: the line goes through the medians of all "
@@ -162,11 +165,14 @@ def _bent(fit: Fit) -> str:
     short = [part for part in fit.parts if part.first == first]
     long = [part for part in fit.parts if part.last == last]
     told = [
-        f"k = {part.first} to {part.last} alone say {signed(part.fixed)} fixed per step + "
+        f"k = {part.first} to {part.last} alone have {signed(part.fixed)} fixed per step + "
         f"{signed(part.per_timestep)} a timestep"
         for part in (*short[:1], *long[:1])
     ]
-    return f"The times are no line: {', '.join(told)}; the bounds of both numbers hold that, too."
+    return (
+        f"The times bend away from one line: {', '.join(told)}. The bounds of its two numbers are "
+        "wide enough to hold that."
+    )
 
 
 def method(streams: Sequence[Stream]) -> list[str]:
@@ -189,6 +195,14 @@ def method(streams: Sequence[Stream]) -> list[str]:
             f"Intervals of the lines: {few[-1]} (15% in ratios to the least); from "
             f"{ENOUGH_PROCESSES} processes on they are what was measured."
         )
+    moved = [
+        row.interval.half_width
+        for stream in streams
+        for row in stream.table.rows
+        if row.interval and any(each.code == WIDE_INTERVAL for each in row.validity.noted)
+    ]
+    if moved:
+        lines.append(speed_moved(moved))
     if any(stream.learned for stream in streams):
         told = "learns: the largest measured distance that was learned at that window by every seed"
         source = next((stream.learned_from for stream in streams if stream.learned_from), "")
@@ -196,6 +210,11 @@ def method(streams: Sequence[Stream]) -> list[str]:
             f"{told}, the state carried from window to window"
             + (f" ({source})." if source else ".")
         )
+        if any(stream.short_of_updates(k) for stream in streams for k in stream.windows):
+            lines.append(
+                "* A shorter window learned a longer distance: of as many timesteps this one makes "
+                "fewer updates, and these ran out. It is no limit of the window."
+            )
     return lines
 
 

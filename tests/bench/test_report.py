@@ -1,6 +1,7 @@
 """What the report says of results, in every format, and that nothing in a file can act on it."""
 
 import csv
+import functools
 import html.parser
 import io
 import json
@@ -35,7 +36,7 @@ from bench.reporting.markdown import markdown
 from bench.reporting.page.explorer import page as explorable
 from bench.reporting.page.static import page
 from bench.reporting.sentences import findings
-from bench.reporting.terminal import as_picture, as_text, show
+from bench.reporting.terminal import as_picture, as_text, draw_whole, show
 from bench.results.files import collect
 from bench.results.journal import Journal
 from bench.results.schema import Figures, Measurement, Outcome, Reason, ResultFile, Results, Run
@@ -398,7 +399,7 @@ def test_a_device_that_wins_at_some_shapes_only_is_told_so() -> None:
 def test_a_word_on_devices_that_stands_on_invalid_measurements_says_so() -> None:
     section = on_devices(("keras", "cpu", 2, 0.01), ("keras", "gpu:0", 2, 0.02), doubt=[BUSY])
     (told,) = devices.sentences(section)
-    assert "Do not rely on it: of its 2 measurements, 2 INVALID." in told
+    assert "Do not rely on it: all its 2 measurements are INVALID." in told
 
 
 def test_of_devices_that_share_no_work_nothing_is_told() -> None:
@@ -427,7 +428,7 @@ def test_an_answer_that_stands_on_invalid_measurements_says_so() -> None:
     items = [measured("keras", 0.01, reasons=[BUSY]), measured("torch", 0.02)]
     told = sentences(build(results_of(*items)))
     assert "keras has the shortest times" in told[0]
-    assert "Do not rely on it: of its 1 ratio, 1 INVALID." in told[0]
+    assert "Do not rely on it: its only ratio is INVALID." in told[0]
     assert told[1] == (
         "INVALID: 1 of 2 measurements: the machine was busy "
         "(keras/b2-t10-i3-h4/float32/inference/cpu). To change that: close other programs."
@@ -491,8 +492,7 @@ def test_cases_without_a_time_are_summarised_by_reason() -> None:
     ]
     told = sentences(build(results_of(*items)))
     assert told[1:] == [
-        "Not measured: 100 cases (cudnn and keras on gpu:0): no GPU is here. "
-        "To change that: add one."
+        "100 cases have no time, not measured: no GPU is here. add one (cudnn and keras on gpu:0)."
     ]
 
 
@@ -512,10 +512,40 @@ def test_what_failed_is_loud_and_no_backend_hides_behind_another() -> None:
 
 def test_many_reasons_are_no_wall_of_lines() -> None:
     items: list[Measurement | Outcome] = [measured("keras", 0.01)]
-    items += [without_time(f"b{n}", reason=f"reason {n}") for n in range(100)]
+    items += [without_time(f"b{n}", "crashed", f"reason {n}") for n in range(100)]
     told = sentences(build(results_of(*items)))
     assert len(told) == 14
     assert told[-1] == "And 88 more reasons; --format csv has every case."
+
+
+def test_what_was_not_measured_is_one_line_and_a_list_on_request(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    items: list[Measurement | Outcome] = [measured("keras", 0.01)]
+    items += [without_time(f"b{n}", reason=f"reason {n}") for n in range(3)]
+    items.append(without_time("odd", "refused", "too odd"))
+    whole = build(results_of(*items))
+    line = (
+        "4 cases have no time: 3 not measured, 1 refused by the backend "
+        "(python -m bench.report --unmeasured lists them)."
+    )
+    assert sentences(whole)[1:] == [line]
+    assert "reason 1" not in as_text(whole) + markdown(whole)
+    for text in (
+        as_text(whole, draw=functools.partial(draw_whole, unmeasured=True)),
+        markdown(whole, unmeasured=True),
+    ):
+        assert all(f"1 case not measured: reason {n}" in text for n in range(3))
+        assert "1 case refused by the backend: too odd" in text
+        assert "odd/b2-t10-i3-h4/float32/inference/gpu:0" in text
+    one = [str(GOLDEN / "replicate-1.json"), "--unmeasured"]
+    assert report.main(one) == 0
+    assert "not measured: no GPU is seen by TensorFlow. pip install" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    for wrong in ("--brief", "--format=csv"):
+        assert report.main([*one, wrong]) == 2
+        assert "--unmeasured goes with --format terminal, markdown" in capsys.readouterr().err
 
 
 def test_a_run_that_did_not_end_is_told() -> None:

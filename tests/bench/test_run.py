@@ -591,7 +591,7 @@ def test_the_picture_says_what_runs_what_is_done_the_time_left_and_who_leads() -
     console.print(live.picture(progress()))
     text = shown(console)
     for words in (
-        "process 3: 1 of 4 cases; 2 of 5 cases precise, 8 min 55 s left",
+        "process 3: 1 of 4 cases in it; 2 of 5 cases precise, 8 min 55 s left",
         "timing numpy/b1-t2/float32/inference/cpu",
         "1.20 ms",
         "3 ✓",
@@ -619,7 +619,7 @@ def test_off_a_terminal_a_process_is_one_plain_line() -> None:
             view.update(progress(budget=None, processes=4))
         view.tell("numpy\x1b[2J failed: [red]so")
     assert shown(console).splitlines() == [
-        "process 3 (each case in 4 processes): 4 cases; 2 of 5 cases in need of no more, "
+        "process 3 (every case is measured in 4): 4 cases in it; 2 of 5 cases finished, "
         "1 min 05 s so far",
         "numpy?[2J failed: [red]so",
     ]

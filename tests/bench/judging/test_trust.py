@@ -299,7 +299,7 @@ def test_the_report_tells_a_doubtful_time_apart_from_an_invalid_ratio() -> None:
     assert section.rows[0].fastest
     told = [each.text for each in findings(section)]
     assert not any(text.startswith("INVALID") for text in told)
-    assert any(text.startswith("Doubtful times, all of 2") for text in told)
+    assert any(text.startswith("Doubtful: all 2 times") for text in told)
     text = as_text(build(gather(*together)))
     assert "★ ~1.1" in text
     assert "~ a time that is doubtful" in text
@@ -312,4 +312,4 @@ def test_the_report_tells_a_doubtful_time_apart_from_an_invalid_ratio() -> None:
     assert not ratio.invalid
     assert not any(row.fastest for row in section.rows)
     (loud,) = [each for each in findings(section) if each.loud]
-    assert loud.text.startswith("INVALID: all of 1 ratio: the earlier and the later half of the")
+    assert loud.text.startswith("INVALID: the only ratio: the earlier and the later half of the")

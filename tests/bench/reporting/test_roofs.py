@@ -53,7 +53,7 @@ def test_over_several_shapes_the_parts_are_told_from_the_least_to_the_largest() 
     )
     assert sentence(made) == (
         "the fastest at each shape reaches 25 to 50% of the matrix-product rate, "
-        "under 1 to 2% of the memory bandwidth and 10% of the serial chain of products"
+        "up to 2% of the memory bandwidth and 10% of the serial chain of products"
     )
 
 
