@@ -14,6 +14,7 @@ class Pairing(enum.StrEnum):
 
     ALTERNATING = "alternating"  # blocks in turn, in the same processes
     SEQUENTIAL = "sequential"  # one after the other, in the same processes
+    BRIDGED = "bridged"  # in different processes, each in turn with the same third case
     UNPAIRED = "unpaired"  # in different processes
 
     @property
@@ -23,9 +24,16 @@ class Pairing(enum.StrEnum):
         The root mean square of the spreads of the reference results' pairs is 5.1%. Where the sides
         were not measured in turn 4 to 15% were seen, where in separate processes 3 to 29%: the
         geometric mean of the first, and more than that of the second, since there machines and
-        days may differ too. A single process is given more (``process_means.ALONE``).
+        days may differ too. Each side of a bridge is a ratio from alternating blocks, and is given
+        more than one: the third case may differ between the two kinds of processes. A single
+        process is given more (``process_means.ALONE``).
         """
-        return {Pairing.ALTERNATING: 0.05, Pairing.SEQUENTIAL: 0.08, Pairing.UNPAIRED: 0.16}[self]
+        return {
+            Pairing.ALTERNATING: 0.05,
+            Pairing.SEQUENTIAL: 0.08,
+            Pairing.BRIDGED: 0.08,
+            Pairing.UNPAIRED: 0.16,
+        }[self]
 
 
 Basis = tuple[int, Pairing, float | None, str]
@@ -36,7 +44,8 @@ SET_ASIDE = ", bad processes left out"
 
 def pairing_words(pairing: Pairing) -> str:
     """Which interval it is."""
-    return "Welch's interval on" if pairing is Pairing.UNPAIRED else "t-interval on"
+    apart = pairing in (Pairing.UNPAIRED, Pairing.BRIDGED)
+    return "Welch's interval on" if apart else "t-interval on"
 
 
 @functools.cache
@@ -63,6 +72,16 @@ def unpaired_basis(new: int, base: int) -> Basis:
         allowance,
         f"{new} against {count_words(base)}, unpaired: {basis}",
     )
+
+
+@functools.cache
+def bridged_basis(new: int, base: int) -> Basis:
+    """Of processes that measured one or the other, and all of them the same third case."""
+    pairing = Pairing.BRIDGED
+    allowance, basis = _allowed(min(new, base), pairing)
+    basis = basis or f"{pairing_words(pairing)} their log ratios to it{SET_ASIDE}"
+    sides = f"{new} against {count_words(base)}"
+    return min(new, base), pairing, allowance, f"{sides}, each beside the same third case: {basis}"
 
 
 def _allowed(count: int, pairing: Pairing) -> tuple[float | None, str]:

@@ -12,7 +12,7 @@ most 1% whatever the noise. Pure functions over arrays; this room knows nothing 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +54,10 @@ ALONE = 1.4
 # However plausible the spread seen before, the interval is no narrower than the t-interval of the
 # good processes at this confidence: for few of them a lower one, since one or two show nothing.
 FLOOR_CONFIDENCE = {2: 0.80, 3: 0.95, 4: 0.98, 5: 0.99}
+# A case that is measured in two kinds of processes, as a bridge between others, may be slower in
+# one kind whatever the luck, with other libraries loaded beside it. No number of processes shows
+# it: so much (standard deviation) is allowed for in every comparison over a bridge.
+BRIDGE_APART = 0.01
 # Counting by likelihood leaves a little of every process out, which makes the interval wider than
 # its confidence by this share; it fades where processes are many.
 TOO_WIDE = 0.08
@@ -76,6 +80,10 @@ class Means:
     degrees: FloatArray
     spreads: FloatArray
     aside: FloatArray
+
+    def over_bridge(self) -> Means:
+        """The same as one side of a comparison over a bridge, which may itself differ."""
+        return replace(self, errors=np.hypot(self.errors, BRIDGE_APART / np.sqrt(2)))
 
 
 @dataclass(frozen=True)

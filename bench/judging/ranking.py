@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.disk.fields import printable
+from bench.judging.bridges import all_doubts, doubts, set_bridges, sides
 from bench.judging.intervals import CaseInterval, case_intervals
 from bench.judging.ratios import Comparison, all_slower, compare_all
 from bench.judging.rows import (
@@ -20,7 +21,7 @@ from bench.judging.rows import (
     Section,
     stream,
 )
-from bench.judging.trust import OF_TIME, doubts_of_ratio, of_ratio, pooled
+from bench.judging.trust import OF_TIME, pooled
 from bench.judging.within import RunSamples
 from bench.results.schema import Figures, Measurement, Outcome, Results, Run
 
@@ -221,13 +222,14 @@ def _judge(places: Sequence[_Place]) -> None:
             ranked = sorted(
                 (row for row in group if row.measured), key=lambda row: (row.time, row.case.backend)
             )
+            set_bridges(ranked)
             base = _base(ranked, place.baseline)
             pairs.extend((row, base) for row in ranked if base is not None and row is not base)
             # Of the baseline they are there already; what is first over it is turned around.
             if ranked and ranked[0] is not base:
                 pairs.extend((row, ranked[0]) for row in ranked[1:] if row is not base)
             place.groups[number] = [*ranked, *(row for row in group if not row.measured)]
-    distinct = {(id(new), id(base)): (new.runs, base.runs) for new, base in pairs}
+    distinct = {(id(new), id(base)): sides(new, base) for new, base in pairs}
     ratios = dict(zip(distinct, compare_all(list(distinct.values())), strict=True))
     firsts: list[Row] = []
     others: list[list[Comparison]] = []
@@ -258,8 +260,7 @@ def _behind(
     found = {row.case.backend: _ratio(row, first, ratios) for row in others}
     first.behind = found
     valid = [row for row in others if not row.invalid]
-    side = first.validity, first.runs
-    if first.invalid or any(of_ratio((row.validity, row.runs), side) for row in valid):
+    if first.invalid or any(doubts(row, first) for row in valid):
         return []
     return [found[row.case.backend] for row in valid]
 
@@ -282,8 +283,7 @@ def _settle(
     row.base = None if base is row else base
     row.to_baseline = ratios.get((id(row), id(base)))
     if row.base is not None:
-        sides = (row.validity, row.runs), (row.base.validity, row.base.runs)
-        row.ratio_doubts = doubts_of_ratio(*sides)
+        row.ratio_doubts = all_doubts(row, row.base)
     row.ahead = None if second is None else _ratio(row, second, ratios)
 
 

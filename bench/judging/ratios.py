@@ -16,10 +16,12 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from bench.judging.basis import (
     SET_ASIDE,
@@ -27,6 +29,7 @@ from bench.judging.basis import (
     Pairing,
     allowance_words,
     at_least,
+    bridged_basis,
     paired_basis,
     pairing_words,
     unpaired_basis,
@@ -41,6 +44,8 @@ from bench.judging.process_means import (
 )
 from bench.judging.verdict import GATE_LEVEL, Verdict, log_intervals, p_slower, verdicts, welch
 from bench.judging.within import RunSamples, medians_and_errors, paired_logs
+
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
 # The largest spreads between processes that were seen on two shared CPU cores: of the ratio of two
 # sides that were measured one after the other, and of the medians of a case. They stand in for the
@@ -61,7 +66,7 @@ class Comparison:
     how: the same in words.
     log_ratio, standard_error, degrees: of the t distribution that interval, verdict and p-value
         are of.
-    new_logs, base_logs: each process's log median, by run.
+    new_logs, base_logs: each process's log median, by run; bridged, its log ratio to the bridge.
     spread: the standard deviation between the good processes, of their log ratios or, unpaired, of
         the log medians of the side where it is larger; None where a side has one process, or for a
         mean over cases of different processes.
@@ -85,7 +90,7 @@ class Comparison:
     @property
     def paired(self) -> bool:
         """Whether both sides were measured in the same processes."""
-        return self.pairing is not Pairing.UNPAIRED
+        return self.pairing in (Pairing.ALTERNATING, Pairing.SEQUENTIAL)
 
     @property
     def inverse(self) -> Comparison:
@@ -110,12 +115,21 @@ class Comparison:
         return float(p_slower(logs, errors, np.array([self.degrees]), threshold)[0])
 
 
-def compare(new: Sequence[RunSamples], base: Sequence[RunSamples]) -> Comparison:
+Sides: TypeAlias = (
+    tuple[Sequence[RunSamples], Sequence[RunSamples]]
+    | tuple[Sequence[RunSamples], Sequence[RunSamples], Sequence[RunSamples]]
+)
+"""The runs of a new case, of a base and, perhaps, of a bridge."""
+
+
+def compare(*sides: Sequence[RunSamples]) -> Comparison:
     """The ratio ``time_new / time_base`` of two cases, with its 99.5% interval and its verdict.
 
     If the sides share runs, only those count, and the unit is a run's log ratio of medians: over
     the shared alternating rounds (``ALTERNATING``), or of all samples where rounds are not given
-    or not shared (``SEQUENTIAL``). Else the units are each side's log medians (``UNPAIRED``).
+    or not shared (``SEQUENTIAL``). Else the units are each side's log medians (``UNPAIRED``); with
+    a third case, the bridge, that shares runs with each, they are each side's log ratios to it
+    (``BRIDGED``): what a process's luck does to both of its cases is no part of these.
 
     The interval is a t-interval over the processes in which bad ones count for little (see
     ``process_means``), or Welch's of two such sides (Welch 1947). With fewer than 6 processes (on a
@@ -124,13 +138,11 @@ def compare(new: Sequence[RunSamples], base: Sequence[RunSamples]) -> Comparison
 
     Raises ValueError where a side is empty or has one run twice.
     """
-    return compare_all([(new, base)])[0]
+    return compare_all([cast("Sides", sides)])[0]
 
 
-def compare_all(
-    pairs: Sequence[tuple[Sequence[RunSamples], Sequence[RunSamples]]],
-) -> list[Comparison]:
-    """``compare`` of many pairs of cases at once, each ``(new, base)``.
+def compare_all(pairs: Sequence[Sides]) -> list[Comparison]:
+    """``compare`` of many pairs of cases at once, each ``(new, base)`` or with a bridge after it.
 
     Raises ValueError as it does.
     """
@@ -248,58 +260,91 @@ class _Units:
         return Means(found[0], np.hypot(found[1], own), found[2], found[3], found[4])
 
 
-def _compare_part(
-    pairs: Sequence[tuple[Sequence[RunSamples], Sequence[RunSamples]]],
-) -> list[Comparison]:
-    paired: list[int] = []
-    unpaired: list[int] = []
-    shared: list[tuple[list[RunSamples], list[RunSamples]]] = []
-    for index, (new, base) in enumerate(pairs):
+def _compare_part(pairs: Sequence[Sides]) -> list[Comparison]:
+    kinds: dict[Callable[..., list[Comparison]], dict[int, tuple[list[RunSamples], ...]]] = {}
+    for index, (new, base, *bridge) in enumerate(pairs):
         sides = _by_run("new", new), _by_run("base", base)
-        runs = [run for run in sides[0] if run in sides[1]]
-        if runs:
-            paired.append(index)
-            shared.append(([sides[0][run] for run in runs], [sides[1][run] for run in runs]))
+        if shared := _shared(*sides):
+            kinds.setdefault(_compare_paired, {})[index] = shared
+            continue
+        over = [
+            _shared(side, {run.run: run for run in third}) for third in bridge for side in sides
+        ]
+        if over and all(over):
+            kinds.setdefault(_compare_bridged, {})[index] = (*over[0], *over[1])
         else:
-            unpaired.append(index)
+            kinds.setdefault(_compare_unpaired, {})[index] = (list(new), list(base))
     found: dict[int, Comparison] = {}
-    if paired:
-        found.update(zip(paired, _compare_paired(shared), strict=True))
-    if unpaired:
-        apart = [pairs[index] for index in unpaired]
-        found.update(zip(unpaired, _compare_unpaired(apart), strict=True))
+    for compared, cases in kinds.items():
+        found.update(zip(cases, compared(list(cases.values())), strict=True))
     return [found[index] for index in range(len(pairs))]
+
+
+def _shared(
+    one: Mapping[str, RunSamples], other: Mapping[str, RunSamples]
+) -> tuple[list[RunSamples], list[RunSamples]] | tuple[()]:
+    """The runs that two cases share, of each; nothing if there are none."""
+    runs = [run for run in one if run in other]
+    return ([one[run] for run in runs], [other[run] for run in runs]) if runs else ()
+
+
+@dataclass(frozen=True)
+class _Ratios:
+    """Of many comparisons, the processes' log ratios, and the log medians they are made of.
+
+    alternating ``[comparisons]``: whether all of its processes measured in turn.
+    """
+
+    units: _Units
+    logs: tuple[_Units, _Units]
+    alternating: BoolArray
+
+
+def _ratios(new: Sequence[Sequence[RunSamples]], base: Sequence[Sequence[RunSamples]]) -> _Ratios:
+    """Of sides that are of the same runs, in the same order, ``[comparisons][processes]``."""
+    counts = np.array([len(each) for each in new])
+    news, bases = ([run for each in side for run in each] for side in (new, base))
+    offsets = boundaries(counts)
+    log_new, log_base, errors = paired_logs(news, bases)
+    # One process without a shared round, and the comparison is not of alternating blocks.
+    alternating = np.logical_and.reduceat(np.isfinite(log_new), offsets[:-1])
+    rest = np.flatnonzero(np.repeat(~alternating, counts))
+    if rest.size:
+        mids_new, errors_new = medians_and_errors([news[index].samples for index in rest])
+        mids_base, errors_base = medians_and_errors([bases[index].samples for index in rest])
+        log_new[rest], log_base[rest] = np.log(mids_new), np.log(mids_base)
+        errors[rest] = np.hypot(errors_new, errors_base)
+    runs = [run.run for run in news]
+    return _Ratios(
+        _Units(runs, log_new - log_base, errors, offsets),
+        (_Units(runs, log_new, errors, offsets), _Units(runs, log_base, errors, offsets)),
+        alternating,
+    )
 
 
 def _compare_paired(
     pairs: Sequence[tuple[Sequence[RunSamples], Sequence[RunSamples]]],
 ) -> list[Comparison]:
     """The two sides of each pair are of the same runs, in the same order."""
-    new, base = ([run for pair in pairs for run in pair[side]] for side in (0, 1))
-    counts = np.array([len(pair[0]) for pair in pairs])
-    offsets = boundaries(counts)
-    log_new, log_base, errors = paired_logs(new, base)
-    # One process without a shared round, and the comparison is not of alternating blocks.
-    alternating = np.logical_and.reduceat(np.isfinite(log_new), offsets[:-1])
-    rest = np.flatnonzero(np.repeat(~alternating, counts))
-    if rest.size:
-        mids_new, errors_new = medians_and_errors([new[index].samples for index in rest])
-        mids_base, errors_base = medians_and_errors([base[index].samples for index in rest])
-        log_new[rest], log_base[rest] = np.log(mids_new), np.log(mids_base)
-        errors[rest] = np.hypot(errors_new, errors_base)
-    runs = [run.run for run in new]
-    units = _Units(runs, log_new - log_base, errors, offsets)
-    allowance = np.where(alternating, Pairing.ALTERNATING.allowance, Pairing.SEQUENTIAL.allowance)
-    means = units.means(allowance)
-    bases = [
-        paired_basis(count, Pairing.ALTERNATING if each else Pairing.SEQUENTIAL)
-        for count, each in zip(counts.tolist(), alternating.tolist(), strict=True)
-    ]
-    logs = (
-        _Units(runs, log_new, errors, offsets),
-        _Units([run.run for run in base], log_base, errors, offsets),
+    found = _ratios([new for new, _ in pairs], [base for _, base in pairs])
+    allowance = np.where(
+        found.alternating, Pairing.ALTERNATING.allowance, Pairing.SEQUENTIAL.allowance
     )
-    return _comparisons(*_difference(means), bases, logs, [means])
+    means = found.units.means(allowance)
+    bases = [
+        paired_basis(len(new), Pairing.ALTERNATING if each else Pairing.SEQUENTIAL)
+        for (new, _), each in zip(pairs, found.alternating.tolist(), strict=True)
+    ]
+    return _comparisons(*_difference(means), bases, found.logs, [means])
+
+
+def _compare_bridged(quadruples: Sequence[Sequence[Sequence[RunSamples]]]) -> list[Comparison]:
+    """Each is the new side, the bridge in its runs, the base side, and the bridge in its runs."""
+    new, over_new, base, over_base = zip(*quadruples, strict=True)
+    units = [_ratios(new, over_new).units, _ratios(base, over_base).units]
+    parts = [side.means(Pairing.BRIDGED.allowance).over_bridge() for side in units]
+    bases = [bridged_basis(len(one), len(other)) for one, other in zip(new, base, strict=True)]
+    return _comparisons(*_difference(*parts), bases, (units[0], units[1]), parts)
 
 
 def _compare_unpaired(

@@ -46,6 +46,8 @@ class Row:
     validity: whether its time, and ratios made with it, are to be trusted. remarks: what the
         backend's code warned of and what it changed of its process, each once.
     rank: 1 for the smallest time among the backends of the group.
+    bridge: the row of its group over which it is compared with those of other processes; None if
+        all are of the same, or it is this one.
     base: the baseline's row, None if that was not measured there or is this one.
     to_baseline: this row's time over the baseline's.
     ratio_doubts: why that ratio is not to be trusted, those of either side among them.
@@ -72,6 +74,7 @@ class Row:
     validity: Validity = UNDOUBTED
     remarks: tuple[str, ...] = ()
     rank: int | None = None
+    bridge: Row | None = field(default=None, repr=False)
     base: Row | None = None
     to_baseline: Comparison | None = None
     ratio_doubts: tuple[Doubt, ...] = ()

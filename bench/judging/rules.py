@@ -103,6 +103,26 @@ def unpaired_verdicts(
     return [verdicts(sides[0], sides[1], effect) for effect in effects]
 
 
+def bridged_verdicts(
+    effects: Iterable[float],
+    noises: tuple[float | Noise, float | Noise],
+    processes: int,
+    trials: int = TRIALS,
+    seed: int = SEED,
+) -> list[Verdicts]:
+    """The same where each side is a ratio to a third case: noises are of these ratios.
+
+    processes: of each side. What a process's luck does to both of its cases is no part of them.
+    """
+    rng = np.random.default_rng(seed)
+    sides = []
+    for noise in noises:
+        draw = noise if callable(noise) else normal(noise)
+        means = process_means(draw(rng, (trials, processes)), Pairing.BRIDGED.allowance)
+        sides.append(means.over_bridge())
+    return [verdicts(sides[0], sides[1], effect) for effect in effects]
+
+
 def rate(found: Verdicts, *wanted: Verdict) -> float:
     """The share of the trials with one of these verdicts."""
     return float(np.mean(np.isin(found, [verdict.value for verdict in wanted])))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -25,6 +26,7 @@ from bench.judging.rules import (
     RULES,
     Flags,
     bounds,
+    bridged_verdicts,
     different,
     paired_means,
     paired_verdicts,
@@ -95,6 +97,54 @@ def unpaired_false_rates(trials: int) -> str:
         rates = [rate(each, Verdict.FASTER, Verdict.SLOWER) for each in found]
         rows.append([name, *map(percent, rates)])
     return table(["unpaired equals called different, a side:", *map(str, counts)], rows)
+
+
+def bridged_false_rates(trials: int) -> str:
+    """Equals in processes of two environments, compared over a case that is measured in both.
+
+    In the last rows that case is itself not the same in both.
+    """
+    counts = (1, 2, 3, 5, 6, 10, 20, 50)
+
+    def row(name: str, noises: tuple[Noise, Noise], apart: float = 0.0) -> list[str]:
+        found = [bridged_verdicts([apart], noises, count, trials)[0] for count in counts]
+        return [name, *(percent(rate(each, Verdict.FASTER, Verdict.SLOWER)) for each in found)]
+
+    rows = [row(name, (noise, noise)) for name, noise in NOISES.items()]
+    quiet, loud = normal(PAIRED_SPREADS[0]), NOISES["spread 29%"]
+    rows.append(row("one side 2.5%, the other 29%", (quiet, loud)))
+    same = NOISES["as measured"]
+    rows += [
+        row(f"*beyond:* the bridge {apart:.0%} apart", (same, same), apart)
+        for apart in (0.01, 0.02, 0.05)
+    ]
+    return table(["bridged equals called different, a side:", *map(str, counts)], rows)
+
+
+def bridged_powers(trials: int) -> str:
+    """How often a true effect is found over a bridge, and from the same processes without it.
+
+    A process's luck, by which its medians spread, is common to its cases; their ratio spreads less.
+    """
+    counts = (3, 6, 10, 20)
+    effects = (0.05, 0.10, 0.20)
+    rows = []
+    for luck in UNPAIRED_SPREADS[:2]:
+        for spread in PAIRED_SPREADS:
+            over = [bridged_verdicts(effects, (spread, spread), n, trials) for n in counts]
+            # A median has its process's luck, and its own part of the ratio's noise.
+            apart = math.hypot(luck, spread / math.sqrt(2))
+            without = [unpaired_verdicts(effects, (apart, apart), (n, n), trials) for n in counts]
+            for index in (1, 2) if luck > UNPAIRED_SPREADS[0] else (0, 1):
+                cells = [
+                    f"{percent(rate(one[index], Verdict.SLOWER))} "
+                    f"({percent(rate(other[index], Verdict.SLOWER))})"
+                    for one, other in zip(over, without, strict=True)
+                ]
+                name = f"{effects[index]:.0%} slower, ratios {spread:.1%}, medians {luck:.0%}"
+                rows.append([name, *cells])
+    headings = [f"{count} a side" for count in counts]
+    return table(["SLOWER said over a bridge (without):", *headings], rows)
 
 
 def powers_by_noise(trials: int) -> str:
@@ -257,8 +307,10 @@ def tables(trials: int, rival_trials: int) -> dict[str, str]:
     return {
         "False verdicts": false_rates(trials),
         "False verdicts, unpaired": unpaired_false_rates(trials),
+        "False verdicts, bridged": bridged_false_rates(trials),
         "Found effects, by noise": powers_by_noise(trials),
         "Found effects, by spread": powers(trials),
+        "Found effects, bridged": bridged_powers(trials),
         # A family of cases is one trial, so there are more comparisons.
         "The gate": gate_rates(2 * trials),
         "SAME": same_rates(trials),

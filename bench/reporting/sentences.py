@@ -12,10 +12,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from bench.judging.bridges import all_doubts, sides
 from bench.judging.payback import BreakEven, break_even
 from bench.judging.ratios import Comparison, all_slower, compare, compare_all, geometric_mean
 from bench.judging.rows import KINDS, MEASURED, Row, Section, Table
-from bench.judging.trust import FEW_PROCESSES, OF_RATIO, WIDE_INTERVAL, Doubt, doubts_of_ratio
+from bench.judging.trust import FEW_PROCESSES, OF_RATIO, WIDE_INTERVAL, Doubt
 from bench.judging.verdict import Verdict
 from bench.judging.within import RunSamples
 from bench.reporting import roofs
@@ -106,7 +107,7 @@ def _answer(table: Table) -> str:
     among = f"of those measured on all {places}, " if len(whole) < len(rows) else ""
     ahead = _over_all(rows[first], rows[second])
     pairs = list(zip(rows[first], rows[second], strict=True))
-    doubtful = sum(bool(_pair_doubts(*pair)) for pair in pairs)
+    doubtful = sum(bool(all_doubts(*pair)) for pair in pairs)
     # Who is not even ahead of the next is not held against the others, which takes its time.
     judged = {second: ahead}
     if ahead.verdict is Verdict.FASTER:
@@ -136,10 +137,6 @@ def _answer(table: Table) -> str:
     return start + "".join(parts) + _windows(table)
 
 
-def _pair_doubts(new: Row, base: Row) -> tuple[Doubt, ...]:
-    return doubts_of_ratio((new.validity, new.runs), (base.validity, base.runs))
-
-
 def _rows(table: Table, backend: str) -> list[Row]:
     return [
         row
@@ -155,9 +152,7 @@ def _over_all(new: Sequence[Row], base: Sequence[Row]) -> Comparison:
     known = [each for each in found if each is not None]
     if len(known) == len(found):  # what leads everywhere was held against all others already
         return _together(known).inverse
-    return _together(
-        compare_all([(one.runs, other.runs) for one, other in zip(new, base, strict=True)])
-    )
+    return _together(compare_all([sides(*pair) for pair in zip(new, base, strict=True)]))
 
 
 def _together(found: Sequence[Comparison]) -> Comparison:

@@ -1,0 +1,64 @@
+"""Rows of a report that share no process, compared over a row that shares some with each.
+
+Backends that need different environments are measured in different processes; one of the group, in
+all of them (``running.lots``). This room knows rows; what a comparison over a bridge is, is
+``ratios``'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.judging.ratios import Sides
+from bench.judging.rows import Row
+from bench.judging.trust import Doubt, of_ratio
+
+
+def set_bridges(rows: Sequence[Row]) -> None:
+    """Give the measured rows of a group the one in most processes, if not all are in the same.
+
+    Of those in as many, the first that is not INVALID.
+    """
+    runs = [frozenset(run.run for run in row.runs) for row in rows]
+    if len(set(runs)) < 2:
+        return
+    best = max(rows, key=lambda row: (len(row.runs), not row.invalid))
+    for row in rows:
+        row.bridge = None if row is best else best
+
+
+def sides(new: Row, base: Row) -> Sides:
+    """What ``ratios.compare_all`` takes of two rows of a group."""
+    if (bridge := _bridge(new, base)) is None:
+        return new.runs, base.runs
+    return new.runs, base.runs, bridge.runs
+
+
+def doubts(new: Row, base: Row) -> tuple[Doubt, ...]:
+    """Why the ratio of two rows is not to be trusted, beyond what makes a side INVALID."""
+    both = (new.validity, new.runs), (base.validity, base.runs)
+    if (bridge := _bridge(new, base)) is None:
+        return of_ratio(*both)
+    third = bridge.validity, bridge.runs
+    found = (*bridge.invalid, *(doubt for side in both for doubt in of_ratio(side, third)))
+    return _once(found)
+
+
+def all_doubts(new: Row, base: Row) -> tuple[Doubt, ...]:
+    """The same with those of either side."""
+    return _once((*new.invalid, *base.invalid, *doubts(new, base)))
+
+
+def _bridge(new: Row, base: Row) -> Row | None:
+    """Over which row two are compared: none, if they share processes or it does not reach both."""
+    bridge = new.bridge
+    if bridge is None or bridge is base:
+        return None
+    one, other, third = ({run.run for run in row.runs} for row in (new, base, bridge))
+    if not one.isdisjoint(other) or one.isdisjoint(third) or other.isdisjoint(third):
+        return None
+    return bridge
+
+
+def _once(found: Sequence[Doubt]) -> tuple[Doubt, ...]:
+    return tuple({doubt.code: doubt for doubt in found}.values())
