@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from bench.comparing.backends import compare_backends
 from bench.comparing.comparison import Report
@@ -139,16 +138,8 @@ def _parser() -> argparse.ArgumentParser:
     shown = arguments.Parser(add_help=False)
     drawn = arguments.Parser(add_help=False)
     for parent, formats in ((shown, FORMATS), (drawn, (*FORMATS, *PICTURES))):
-        parent.add_argument(
-            "--format",
-            choices=formats,
-            default=FORMATS[0],
-            help="what is written (default: %(default)s"
-            + ("; svg and png draw the maps, with matplotlib)" if parent is drawn else ")"),
-        )
-        parent.add_argument(
-            "--output", metavar="FILE", type=Path, help="write there, not to the terminal"
-        )
+        note = "svg and png draw the maps, with matplotlib" if parent is drawn else ""
+        arguments.add_output(parent, formats, note)
         unmeasured.add_option(parent)
         filters.add(parent)
     rule = arguments.Parser(add_help=False)

@@ -12,9 +12,8 @@ import sys
 from collections.abc import Sequence
 
 from bench.machine import devices
-from bench.running.diagnosis import WIDTH, diagnose, exit_code, show
-from bench.telling import arguments, command_line
-from bench.telling.terminal import text_console
+from bench.running.diagnosis import diagnose, exit_code, show
+from bench.telling import arguments, command_line, deliver
 from lstm_impl import UnsupportedError
 
 FORMATS = ("terminal", "json")
@@ -42,11 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (devices.DeviceError, UnsupportedError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if options.format == "json":
-        print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
-    else:
-        known = command_line.width_is_known()
-        show(found, text_console(width=None if known else WIDTH))
+    deliver.deliver(
+        options.format,
+        deliver.Target(options.output),
+        lambda console: show(found, console),
+        {"json": lambda: json.dumps(found.to_dict(), indent=2, ensure_ascii=False) + "\n"},
+    )
     return exit_code(found.survey, every_device=bool(asked))
 
 
@@ -79,9 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         type=arguments.names,
         help="only these, separated by commas (default: all)",
     )
-    parser.add_argument(
-        "--format", choices=FORMATS, default=FORMATS[0], help="default: %(default)s"
-    )
+    arguments.add_output(parser, FORMATS)
     return parser
 
 

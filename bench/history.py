@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from bench.comparing.history import HistoryError, build
 from bench.disk.fields import printable
@@ -88,15 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="in a terminal: each case with all its sessions; else a line a case, news first",
     )
-    parser.add_argument(
-        "--format",
-        choices=(*TEXTS, *PICTURES),
-        default=TEXTS[0],
-        help="what is written (default: %(default)s; a picture needs matplotlib)",
-    )
-    parser.add_argument(
-        "--output", metavar="FILE", type=Path, help="write there, not to the terminal"
-    )
+    arguments.add_output(parser, (*TEXTS, *PICTURES), "a picture needs matplotlib")
     return parser
 
 

@@ -20,8 +20,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from bench.measuring.layer import MODES, SHAPES, Question, Shape, answer, rows
-from bench.telling import arguments, command_line, quantities
+from bench.telling import arguments, command_line, deliver, quantities
+from bench.telling.command_line import UsageError
+from bench.telling.marks import RATIO_INTERVAL
+from bench.telling.sheet import Column, Sheet
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import PRECISIONS, UnsupportedError
 
@@ -40,6 +45,7 @@ exit codes: 0 all was measured; 1 something was not (a line says why); 2 bad inp
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
     options = _parser().parse_args(arguments)
+    command_line.write_any_letter()
     if options.answer is not None:
         return _child(options.answer)
     try:
@@ -53,7 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         answers.append(_ask(Question(**{**asdict(question), "seed": question.seed + number})))
         if answers[-1] is None:
             return 1
-    return _show([found for found in answers if found is not None], options.format)
+    try:
+        return _show([each for each in answers if each], options.format, options.output)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
 
 
 def _child(folder: Path) -> int:
@@ -103,36 +113,43 @@ def _question(options: argparse.Namespace) -> Question:
     )
 
 
-def _show(answers: Sequence[Sequence[Mapping[str, Any]]], form: str) -> int:
-    from tabulate import tabulate
-
+def _show(answers: Sequence[Sequence[Mapping[str, Any]]], form: str, output: Path | None) -> int:
     table, problems = rows(answers)
-    cells = [
-        (
-            row.shape,
-            row.mode,
-            row.layer,
-            row.picked,
-            quantities.seconds(row.keras_seconds),
-            quantities.times_as_fast(row.comparison.ratio.mid),
-            quantities.times_bounds(row.comparison.ratio.low, row.comparison.ratio.high),
-            str(row.comparison.verdict),
+    if table:
+        sheet = Sheet.of(
+            [
+                Column("shape", names=True),
+                *map(Column, ("mode", "backend", "computed by")),
+                *(Column(heading, right=True) for heading in ("Keras", "times as fast")),
+                *map(Column, (RATIO_INTERVAL, "verdict")),
+            ],
+            [
+                [
+                    row.shape,
+                    row.mode,
+                    row.layer,
+                    row.picked,
+                    quantities.seconds(row.keras_seconds),
+                    quantities.times_as_fast(row.comparison.ratio.mid),
+                    quantities.times_bounds(row.comparison.ratio.low, row.comparison.ratio.high),
+                    str(row.comparison.verdict),
+                ]
+                for row in table
+            ],
         )
-        for row in table
-    ]
-    headers = (
-        "shape",
-        "mode",
-        "backend",
-        "computed by",
-        "Keras",
-        "times as fast",
-        "99.5%",
-        "verdict",
-    )
-    if cells:
-        print(tabulate(cells, headers, "github" if form == "markdown" else "simple"))
-        print(f"\n{table[0].comparison.how}; times as fast: ours as Keras's, above 1 is faster")
+        how = f"{table[0].comparison.how}; times as fast: ours as Keras's, above 1 is faster"
+
+        def terminal(console: Console) -> None:
+            console.print(sheet.grid())
+            console.print()
+            console.print(how)
+
+        deliver.deliver(
+            form,
+            deliver.Target(output),
+            terminal,
+            {"markdown": lambda: f"{sheet.markdown()}\n\n{how}\n"},
+        )
     for problem in problems:
         print(f"not measured: {problem}", file=sys.stderr)
     return 1 if problems else 0
@@ -165,7 +182,7 @@ def _parser() -> argparse.ArgumentParser:
         "--seconds", type=float, default=6.0, help="of timing a shape and mode (%(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--format", choices=("terminal", "markdown"), default="terminal")
+    arguments.add_output(parser, ("terminal", "markdown"))
     parser.add_argument("--answer", type=Path, help=argparse.SUPPRESS)
     return parser
 

@@ -7,27 +7,22 @@ in ``windows.learning``, the files in ``results.maps``.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
 import sys
 import time
-import uuid
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
-from datetime import UTC, datetime
-from importlib import metadata
+from functools import partial
 from pathlib import Path
 
 import lstm_impl
 from bench.disk.fields import ResultError
-from bench.disk.folder import LEARNING_PREFIX, default_folder
-from bench.disk.writers import living
-from bench.disk.writing import JOURNAL_SUFFIX, LineFile, ResultWriteError, clear_left_over, write
-from bench.results.maps import SCHEMA, Cell, LearningMap, collect, file_data, read
-from bench.telling import arguments, command_line
+from bench.disk.folder import default_folder
+from bench.disk.writing import ResultWriteError, write_bytes
+from bench.results.maps import LearningMap, collect, only, read
+from bench.results.only import NothingThereError
+from bench.telling import arguments, command_line, deliver, drawing
 from bench.telling.command_line import UsageError
-from bench.windows.learning import map_picture, words
-from bench.windows.learning.interruption import Interruption
+from bench.windows.learning import data, map_picture, mapped, words
 from bench.windows.learning.plan import (
     BATCH,
     DISTANCES,
@@ -37,10 +32,11 @@ from bench.windows.learning.plan import (
     TIMESTEPS,
     WINDOWS,
     Plan,
-    missing,
 )
 from bench.windows.learning.settings import SettingsError
-from bench.windows.learning.workers import train_all
+
+PICTURES = ("svg", "png")
+FORMATS = ("terminal", "markdown", "csv", "json", *PICTURES)
 
 DESCRIPTION = """\
 Train LSTMs on tasks that need an input d timesteps later, through truncation windows of k
@@ -145,9 +141,10 @@ def _parser() -> argparse.ArgumentParser:
         nargs="*",
         type=Path,
         metavar="PATH",
-        help="the newest map in these files and folders (the results folder)",
+        help="the newest map in these files and folders (the results folder); of it only the "
+        "--tasks, --distances, --windows and states that are named",
     )
-    shown.add_argument("--format", choices=words.FORMATS, help="of the tables (terminal)")
+    arguments.add_output(shown, FORMATS, by_name=True)
     shown.add_argument(
         "--values",
         choices=words.VALUES,
@@ -172,6 +169,9 @@ def _each(values: dict[str, int] | dict[str, float]) -> str:
     return ", ".join(f"{task}: {value}" for task, value in values.items())
 
 
+_FILTERS = {"task": "tasks", "distance": "distances", "window": "windows", "carried": "states"}
+"""Of what is shown: what of a cell is chosen by which part of a plan."""
+
 _PLAN_OPTIONS = (
     *("tasks", "distances", "windows", "seeds", "timesteps", "batch", "hidden"),
     *("learning_rate", "stride", "backend", "device", "blanks"),
@@ -190,155 +190,41 @@ def _chosen(options: argparse.Namespace) -> dict[str, object]:
     return chosen
 
 
-def _plan(chosen: dict[str, object]) -> Plan:
-    try:
-        return Plan(**chosen)  # type: ignore[arg-type]
-    except SettingsError as error:
-        field = {"echo": "distances", "bits": "timesteps", "units": "hidden"}
-        name = field.get(error.field, error.field).replace("_", "-")
-        raise UsageError(f"--{name} {error.problem}") from error
-
-
-def _check_backend(plan: Plan) -> None:
-    backend = lstm_impl.get_backend(plan.backend)
-    available = backend.availability(plan.device)
-    if not available:
-        raise UsageError(f"--backend {backend.name} on {plan.device}: {available}")
-    for task in plan.tasks:
-        item = next((each for each in plan.items() if each.task == task), None)
-        if item is not None:
-            settings = plan.settings(item)
-            workload = lstm_impl.Workload(settings.batch, settings.window, "training")
-            if reason := backend.refusal(settings.spec, workload):
-                raise UsageError(f"--backend {backend.name} cannot train this: {reason}")
-
-
 # -- the run
-
-
-def _new_journal(folder: Path, started: datetime, run_id: str) -> Path:
-    stamp = started.strftime("%Y%m%dT%H%M%SZ")
-    return folder / f"{LEARNING_PREFIX}{stamp}-{run_id[:8]}{JOURNAL_SUFFIX}"
-
-
-def _unfinished(folder: Path) -> tuple[Path, LearningMap]:
-    """The newest journal that is not complete. Raises UsageError if there is none."""
-    found: list[tuple[datetime, Path, LearningMap]] = []
-    alive = ""
-    for path in sorted(folder.glob(f"{LEARNING_PREFIX}*{JOURNAL_SUFFIX}")):
-        with contextlib.suppress(ResultError):
-            each = read(path)
-            if each.run.complete:
-                continue
-            if who := living(path):
-                alive = f"{who} still writes {path}: wait until it has ended, or end it"
-            else:
-                found.append((each.run.started, path, each))
-    if not found and alive:
-        raise UsageError(f"--resume: {alive}")
-    if not found:
-        raise UsageError(f"--resume: {folder} holds no unfinished map; start one without --resume")
-    _, path, newest = max(found, key=lambda entry: entry[0])
-    return path, newest
-
-
-def _libraries(plan: Plan) -> dict[str, str]:
-    framework = lstm_impl.get_backend(plan.backend).framework
-    found = {}
-    for name in dict.fromkeys(("numpy", framework, "lstm-benchmark-suite")):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
 
 
 def _train(options: argparse.Namespace) -> int:
     given = vars(options)
     folder = Path(given.get("results", default_folder()))
-    jobs = given.get("jobs", _cores())
+    jobs = given.get("jobs", mapped.cores())
     if jobs < 1:
         raise UsageError(f"--jobs is {jobs}; expected a positive integer")
-    chosen = _chosen(options)
-    before: LearningMap | None = None
-    if given.get("resume"):
-        journal, before = _unfinished(folder)
-        try:
-            plan = Plan.from_dict(dict(before.run.settings))
-        except SettingsError as error:
-            raise UsageError(f"{journal}: {error}") from error
-        for name, value in chosen.items():
-            if value != getattr(plan, name):
-                raise UsageError(
-                    f"--{name.replace('_', '-')} differs from that of {journal}; leave it out, or "
-                    "start anew without --resume"
-                )
-        run_id, started = before.run.id, before.run.started
-    else:
-        plan = _plan(chosen)
-        run_id, started = uuid.uuid4().hex, datetime.now(UTC)
-        journal = _new_journal(folder, started, run_id)
-    _check_backend(plan)
-    run: dict[str, object] = {
-        "id": run_id,
-        "started": started.isoformat(timespec="seconds"),
-        "finished": None,
-        "complete": False,
-        "backend": plan.backend,
-        "device": plan.device,
-        "settings": plan.to_dict(),
-        "libraries": _libraries(plan),
-    }
-    items = missing(plan, before)
-    cells = [] if before is None else list(before.cells)
-    total = len(cells) + len(items)
-    deadline = time.monotonic() + given["budget"] if "budget" in given else None
-    begun = time.monotonic()
-
-    clear_left_over(folder)
-    with LineFile(journal, again=before is not None) as lines, Interruption() as interruption:
-        if before is None:
-            lines.append({"learning": {"schema": SCHEMA, "run": run}})
-
-        def done(cell: Cell) -> None:
-            lines.append({"cell": cell.to_dict()})
-            cells.append(cell)
-            print(words.progress(cell, len(cells), total), flush=True)
-
-        complete = train_all(
-            plan,
-            items,
-            min(jobs, max(len(items), 1)),
-            done,
-            lambda: not interruption.asked,
-            lambda: deadline is None or time.monotonic() < deadline,
+    begun = (mapped.resume if given.get("resume") else mapped.begin)(folder, _chosen(options))
+    mapped.check_backend(begun.plan)
+    start = time.monotonic()
+    found = mapped.train(
+        begun,
+        jobs,
+        given.get("budget"),
+        lambda *cell: print(words.progress(*cell), flush=True),
+    )
+    if found.path is None:
+        print(
+            f"stopped after {found.cells} of {found.of} cells; they are in {begun.journal}\n"
+            f"go on with: {_again(folder)}"
         )
-        if interruption.asked:
-            print(
-                f"stopped after {len(cells)} of {total} cells; they are in {journal}\n"
-                f"go on with: {_again(folder)}"
-            )
-            return 130
-        finished = datetime.now(UTC).isoformat(timespec="seconds")
-        lines.append({"finished": finished, "complete": complete})
-    path = journal.with_name(journal.name.removesuffix(JOURNAL_SUFFIX) + ".json")
-    write(path, file_data({**run, "finished": finished, "complete": complete}, cells))
-    print(f"{len(cells)} of {total} cells, {time.monotonic() - begun:.0f} s in this go\n")
-    _show(read(path), options)
-    print(f"\nmap: {path}")
-    if not complete:
+        return 130
+    print(f"{found.cells} of {found.of} cells, {time.monotonic() - start:.0f} s in this go\n")
+    _show(read(found.path), options)
+    print(f"\nmap: {found.path}")
+    if not found.complete:
         print(f"the budget is spent; go on with: {_again(folder)}")
-    return 1 if any(cell.problem for cell in cells) else 0
+    return 1 if found.problems else 0
 
 
 def _again(folder: Path) -> str:
     command = "python -m bench.learning --resume"
     return command if str(folder) == default_folder() else f"{command} --results {folder}"
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # only Linux has it
-        return os.cpu_count() or 1
 
 
 # -- showing
@@ -349,14 +235,20 @@ def _show(found: LearningMap, options: argparse.Namespace) -> None:
     if not found.cells:
         print("no cell is trained yet: there is nothing to show")
         return
-    values = given.get("values", "closed")
-    if given.get("format", "terminal") == "markdown":
-        print(words.markdown(found, values), end="")
-    else:
-        words.terminal(found, values)
-    picture = given.get("picture")
-    if picture is not None:
-        map_picture.save(found, picture)
+    values, output = given.get("values", "closed"), given.get("output")
+    deliver.deliver(
+        given.get("format") or deliver.kind_of(output),
+        deliver.Target(output),
+        lambda console: words.terminal(found, values, console),
+        {
+            "markdown": lambda: words.markdown(found, values),
+            "csv": lambda: data.as_csv(found),
+            "json": lambda: data.as_json(found),
+            **{kind: partial(map_picture.picture, found, kind) for kind in PICTURES},
+        },
+    )
+    if (picture := given.get("picture")) is not None:
+        write_bytes(picture, map_picture.picture(found, picture.suffix[1:].lower()))
         print(f"picture: {picture}")
 
 
@@ -374,21 +266,23 @@ def _show_newest(options: argparse.Namespace) -> int:
     newest = loaded.maps[0]
     for note in newest.notes:
         print(f"note: {note}", file=sys.stderr)
-    _show(newest, options)
+    chosen = _chosen(options)
+    wanted = {name: chosen.get(of) for name, of in _FILTERS.items()}
+    _show(only(newest, wanted), options)  # type: ignore[arg-type]
     return 2 if loaded.errors else 0
 
 
 def _check_options(options: argparse.Namespace) -> None:
     given = vars(options)
+    output = given.get("output")
+    deliver.check(given.get("format") or deliver.kind_of(output), deliver.Target(output))
     picture = given.get("picture")
     if picture is not None:
-        if picture.suffix.lower() not in map_picture.SUFFIXES:
+        if drawing.kind_of(picture) is None:
             raise UsageError(
-                f"--picture {picture}: expected a name that ends in "
-                f"{', '.join(map_picture.SUFFIXES)}"
+                f"--picture {picture}: expected a name that ends in .{', .'.join(drawing.FORMATS)}"
             )
-        if not map_picture.available():
-            raise UsageError(f"a picture needs matplotlib: {map_picture.INSTALL}")
+        deliver.check(picture.suffix[1:].lower(), deliver.Target(picture))
     if "backends" in given and not given.get("agree"):
         raise UsageError("--backends goes with --agree; --backend is for the map")
     kinds = [f"--{name}" for name in ("show", "agree", "resume") if name in given]
@@ -398,8 +292,9 @@ def _check_options(options: argparse.Namespace) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
+    options = _parser().parse_args(arguments)
+    command_line.write_any_letter()
     try:
-        options = _parser().parse_args(arguments)
         _check_options(options)
         if "show" in options:
             return _show_newest(options)
@@ -410,6 +305,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _train(options)
     except (
         UsageError,
+        NothingThereError,
         SettingsError,
         ResultError,
         ResultWriteError,

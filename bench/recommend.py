@@ -8,43 +8,34 @@ room knows the command and its words. No framework, and nothing slow to import.
 from __future__ import annotations
 
 import argparse
-import json
-import shlex
-import shutil
 import sys
-import textwrap
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
-from bench.disk.fields import ResultError, printable
-from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder, holds_learning
-from bench.disk.writing import ResultWriteError, write_bytes
-from bench.judging.process_means import ENOUGH_PROCESSES
+from bench.disk.fields import printable
+from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE
+from bench.disk.writing import ResultWriteError
 from bench.judging.ranking import build
 from bench.judging.rows import NothingToReportError
 from bench.machine import devices
-from bench.results.files import REFERENCE, collect
-from bench.results.maps import TASKS, LearningMap
-from bench.results.schema import Results
+from bench.results.only import NothingThereError
 from bench.suites.values import SuiteError
-from bench.telling import arguments, command_line
+from bench.telling import arguments, command_line, deliver, filters
 from bench.telling.command_line import UsageError
-from bench.telling.quantities import count
 from bench.windows import suite_text
-from bench.windows.answer import NEAR, Answer, NoAnswer, Question, answer, places
-from bench.windows.answer_data import answer_data, no_answer_data
-from bench.windows.answer_words import full_answer, in_one_line, no_answer
-from bench.windows.learned import newest, parted, words
+from bench.windows.answer import NEAR, NoAnswer, Question, answer, places
+from bench.windows.answer_data import as_json
+from bench.windows.answer_words import told
+from bench.windows.at_hand import at_hand
 from lstm_impl.spec import PRECISIONS
 from lstm_impl.workload import MODES
 
 ANSWERED, NO_RESULTS, BAD_INPUT = range(3)
 
-CLONE = Path(__file__).resolve().parent.parent
-"""Where the reference results are, if this is a clone and not an installed copy."""
+FORMATS = ("terminal", "markdown", "json")
+FILTERS = ("backend", "shape")
+"""Of the results; the other filters are the question itself."""
 
-_USUAL_WIDTH = 100
 EPILOG = f"""\
 exit codes:
   0  answered
@@ -74,39 +65,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command_line.write_any_letter()
     try:
         return _recommend(options)
-    except (SuiteError, ResultWriteError, UsageError) as error:
+    except (SuiteError, NothingThereError, ResultWriteError, UsageError) as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
 
 
 def _recommend(options: argparse.Namespace) -> int:
-    question = _question(options)
-    results, reference, learned, errors = _at_hand(options.paths)
-    for error in errors:
+    question, target = _question(options), deliver.Target(options.output)
+    there = at_hand(options.paths)
+    for error in there.errors:
         print(f"error: {error}", file=sys.stderr)
-    if options.paths and errors and not results.files and learned is None:
+    if options.paths and there.errors and not there.results.files and there.learned is None:
         return BAD_INPUT
     try:
-        sections = build(results).sections
+        sections = build(filters.chosen(there.results, options, FILTERS)).sections
     except NothingToReportError:
         sections = ()
-    found = answer(question, places(sections, reference), learned)
-    suite = None
-    if options.write_suite is not None:
-        suite = options.write_suite
-        _write_suite(suite, question, found, options.backends or ())
-    document = (no_answer_data(found) if isinstance(found, NoAnswer) else answer_data(found)) | {
-        "question": asdict(question),
-        "answer": in_one_line(question, found),
-        "learned_from": None if learned is None else words(learned, TASKS),
-        "measure": _measure(question, options, suite),
-    }
-    if options.format == "json":
-        print(json.dumps(document, indent=2, allow_nan=False))
-    else:
-        _show(question, found, learned, _measure(question, options, suite))
-    sys.stdout.flush()
-    if errors:
+    found = answer(question, places(sections, there.reference), there.learned)
+    suite = options.write_suite
+    if suite is not None:
+        suite_text.write(suite, question, found, options.backends or ())
+        print(f"written: {printable(str(suite))}", file=sys.stderr)
+    said = question, found, there.learned, suite_text.commands(question, options.paths, suite)
+    deliver.deliver(
+        options.format or deliver.kind_of(options.output),
+        target,
+        lambda console: told(*said).terminal(console),
+        {"markdown": lambda: told(*said).markdown(), "json": lambda: as_json(*said)},
+    )
+    if there.errors:
         return BAD_INPUT
     return NO_RESULTS if isinstance(found, NoAnswer) else ANSWERED
 
@@ -134,126 +121,6 @@ def _question(options: argparse.Namespace) -> Question:
         steps=steps,
         mode=options.mode,
     )
-
-
-def _at_hand(
-    paths: Sequence[str],
-) -> tuple[Results, list[str], LearningMap | None, list[ResultError]]:
-    """All results, the ids of the reference's runs, the newest map, and what cannot be read."""
-    if paths:
-        times, maps = parted(paths)
-        results = collect(times)
-        learned, bad = newest(maps, TASKS)
-        return results, [], learned, [*results.errors, *bad]
-    own = Path(default_folder())
-    references = list(dict.fromkeys((own / REFERENCE, CLONE / DEFAULT_FOLDER / REFERENCE)))
-    # A folder without files of its own stands for its reference folder, and one without any is an
-    # error of who named it: here nobody has.
-    there = [each for each in (own, *references) if _holds_results(each)]
-    results = collect(there)
-    reference = [
-        file.run.id for file in results.files if file.path.resolve().parent.name == REFERENCE
-    ]
-    learned, bad = None, ()
-    for place in filter(Path.is_dir, (own, *references)):
-        learned, bad = newest([place], TASKS)
-        if learned is not None or bad:
-            break
-    return results, reference, learned, [*results.errors, *bad]
-
-
-def _holds_results(folder: Path) -> bool:
-    return any(
-        each.name.endswith((".json", ".jsonl"))
-        and not each.name.startswith(".")
-        and not holds_learning(each)
-        for each in (folder.iterdir() if folder.is_dir() else ())
-    )
-
-
-def _write_suite(
-    path: Path, question: Question, found: Answer | NoAnswer, backends: Sequence[str]
-) -> None:
-    # Those that are tied are what is left to decide; else the suite asks the question anew.
-    if not backends and isinstance(found, Answer) and found.rivals:
-        backends = [row.case.backend for row in (found.best, *(each.row for each in found.rivals))]
-    if path.suffix != ".toml":
-        raise SuiteError(f"--write-suite {printable(str(path))}: expected a name ending in .toml")
-    if path.exists():
-        raise SuiteError(f"--write-suite {printable(str(path))}: there is such a file already")
-    told = suite_text.text(question, found.need, backends)
-    suite_text.checked(told, printable(str(path)))
-    write_bytes(path, told.encode())
-    print(f"written: {printable(str(path))}", file=sys.stderr)
-
-
-def _measure(question: Question, options: argparse.Namespace, suite: Path | None) -> list[str]:
-    """The commands that measure precisely what was asked."""
-    name = str(suite or f"{suite_text.name(question)}.toml")
-    found = []
-    if suite is None:
-        words = ["python", "-m", "bench.recommend"]
-        if question.training:
-            words += ["--dependency", str(question.dependency)]
-        words += ["--batch", str(question.batch), "--hidden", str(question.hidden_size)]
-        words += ["--device", question.device]
-        for option, value, usual in (
-            ("--steps", question.steps, None),
-            ("--mode", question.mode, "training"),
-            ("--input", question.input_size, None),
-            ("--layers", question.num_layers, 1),
-            ("--dtype", question.dtype, "float32"),
-        ):
-            if value != usual:
-                words += [option, str(value)]
-        found.append(shlex.join([*words, *options.paths, "--write-suite", name]))
-    path = name if "/" in name else f"./{name}"
-    found.append(f"python -m bench.run {shlex.quote(path)} --processes {ENOUGH_PROCESSES}")
-    return found
-
-
-# In words
-
-
-def _show(
-    question: Question,
-    found: Answer | NoAnswer,
-    learned: LearningMap | None,
-    commands: Sequence[str],
-) -> None:
-    print(textwrap.fill(in_one_line(question, found), _width()))
-    layers = f", {question.num_layers} layers" if question.num_layers > 1 else ""
-    inputs = f", {question.input_size} in" if question.input_size else ""
-    steps = "" if question.steps is None else f" of {count(question.steps, 'timestep')}"
-    if question.training:
-        what = f"a dependency of {count(question.dependency, 'timestep')}"
-        what += f" in sequences{steps}" if steps else ""
-    else:
-        what = f"sequences{steps}"
-    print(
-        f"\nFor {what}, batch {question.batch}{inputs}, {question.hidden_size} hidden{layers}, "
-        f"{question.dtype}, {question.mode} on {question.device}:"
-    )
-    lines = (
-        no_answer(question, found) if isinstance(found, NoAnswer) else full_answer(question, found)
-    )
-    if learned is not None and question.training:
-        lines.append(("learned from", words(learned, TASKS)))
-    room = max(len(label) for label, _ in lines)
-    for label, told in lines:
-        start = f"  {label:<{room}}  "
-        print(
-            textwrap.fill(told, _width(), initial_indent=start, subsequent_indent=" " * len(start))
-        )
-    print("To measure precisely this:")
-    for command in commands:
-        print(f"  {command_line.told(command)}")
-
-
-def _width() -> int:
-    """Letters in a line: of a terminal what it holds, and where that is not known a usual one's."""
-    known = command_line.width_is_known()
-    return max(50, shutil.get_terminal_size().columns if known else _USUAL_WIDTH)
 
 
 # The options
@@ -309,9 +176,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--device", type=_device, default="cpu", help="cpu, gpu:0, ... (default: %(default)s)"
     )
-    parser.add_argument(
-        "--format", choices=("text", "json"), default="text", help="(default: %(default)s)"
-    )
+    arguments.add_output(parser, FORMATS, by_name=True)
+    filters.add(parser, FILTERS)
     parser.add_argument(
         "--write-suite",
         metavar="FILE",

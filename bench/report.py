@@ -14,7 +14,6 @@ import importlib
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.disk.fields import printable
@@ -203,15 +202,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command_line.add_result_paths(parser)
-    parser.add_argument(
-        "--format",
-        choices=FORMATS,
-        default=FORMATS[0],
-        help="what is written (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--output", metavar="FILE", type=Path, help="write there, not to the terminal"
-    )
+    arguments.add_output(parser, FORMATS)
     parser.add_argument(
         "--baseline",
         metavar="BACKEND",

@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _truncation(options: argparse.Namespace) -> int:
-    kind = options.format or _kind_of(options.output)
+    kind = options.format or deliver.kind_of(options.output)
     if options.brief:
         if kind != "markdown":
             raise NothingToReportError("--brief is a table for Markdown: add --format markdown")
@@ -159,12 +159,6 @@ def _named(output: Path, found: Sequence[Stream]) -> list[tuple[Path, Stream]]:
     return [(output.with_name(f"{name}{output.suffix}"), each) for name, each in named.items()]
 
 
-def _kind_of(output: Path | None) -> str:
-    """What a file's name asks for where no format is given: a picture, or what a terminal shows."""
-    suffixes = {".md": "markdown", ".csv": "csv", ".json": "json", ".svg": "svg", ".png": "png"}
-    return suffixes.get(output.suffix.lower(), FORMATS[0]) if output else FORMATS[0]
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = arguments.Parser(
         prog="python -m bench.truncation",
@@ -180,14 +174,7 @@ def _parser() -> argparse.ArgumentParser:
         f"with windows, and the newest map of what was learned, in ${RESULTS_VARIABLE} or "
         f"{DEFAULT_FOLDER}/)",
     )
-    parser.add_argument(
-        "--format",
-        choices=FORMATS,
-        help="what is written (default: what FILE's name says, or else terminal)",
-    )
-    parser.add_argument(
-        "--output", metavar="FILE", type=Path, help="write there, not to the terminal"
-    )
+    arguments.add_output(parser, FORMATS, by_name=True)
     parser.add_argument(
         "--brief",
         action="store_true",

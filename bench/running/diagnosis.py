@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,18 +18,13 @@ from bench.machine.survey import Ask, Survey, survey
 from bench.measuring import warnings
 from bench.results.schema import Reason
 from bench.telling.inert import clean
-from bench.telling.terminal import text_console
 from lstm_impl import Availability
 
 SCHEMA = 1
-WIDTH = 100  # where the terminal's own is not known
 
 LISTEN = 1.0
 """Seconds for which the machine is watched while this process sleeps: enough for counters that
 tick every hundredth of a second."""
-
-# For terminals that have no such letters.
-_PLAIN = str.maketrans({"✓": "+", "─": "-", "°": " "})
 
 
 @dataclass(frozen=True)
@@ -100,12 +94,6 @@ def exit_code(found: Survey, *, every_device: bool) -> int:
 
 def show(found: Diagnosis, console: Console) -> None:
     """Print the diagnosis."""
-    if not console.encoding.lower().startswith("utf"):
-        plain = text_console(file=io.StringIO(), width=console.width, no_color=True)
-        show(found, plain)
-        assert isinstance(plain.file, io.StringIO)
-        console.out(plain.file.getvalue().translate(_PLAIN), end="", highlight=False)
-        return
     notes = _Notes()
     console.print(_table(found.survey, notes))
     for number, (text, install) in enumerate(notes.texts, start=1):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -24,9 +23,9 @@ from bench.running import diagnosis, matrix
 from bench.running.budget import Budget
 from bench.running.proven import TESTS_FAILED, Proof, conclusion, pack, unavailable, write_summary
 from bench.suites.loading import Choice
+from bench.telling import deliver
 from bench.telling.inert import clean
 from bench.telling.quantities import count, listed
-from bench.telling.terminal import text_console
 
 RESERVE = 0.06
 """Part of the time that is kept for the report and the archive: about half a minute of eight."""
@@ -115,9 +114,8 @@ def _survey(proof: Proof, names: Sequence[str] | None, seconds: float, place: Wo
     (folder / "doctor.json").write_text(
         json.dumps(found.to_dict(), indent=2, ensure_ascii=False), encoding="utf-8"
     )
-    shown = io.StringIO()
-    diagnosis.show(found, text_console(file=shown, width=diagnosis.WIDTH))
-    (folder / "doctor.txt").write_text(shown.getvalue(), encoding="utf-8")
+    shown = deliver.plain_text(lambda console: diagnosis.show(found, console))
+    (folder / "doctor.txt").write_text(shown, encoding="utf-8")
     (folder / "nvidia-smi.txt").write_text(_output_of("nvidia-smi", "-q"), encoding="utf-8")
     (folder / "packages.txt").write_text(
         _output_of(sys.executable, "-m", "pip", "list", "--format=freeze"), encoding="utf-8"

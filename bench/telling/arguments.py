@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from bench.disk.fields import printable
@@ -26,6 +27,28 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """End the command with one line and the exit code of bad input."""
         self.exit(BAD_INPUT, f"error: {printable(message, _LONGEST_ERROR)}; see --help\n")
+
+
+def add_output(
+    parser: argparse._ActionsContainer,
+    formats: Sequence[str],
+    note: str = "",
+    by_name: bool = False,
+) -> None:
+    """The options ``--format`` and ``--output``; note: what is to be known of a form.
+
+    by_name: the file's name says the form where none is named; ``format`` is then None.
+    """
+    default = "what FILE's name says, or else terminal" if by_name else "%(default)s"
+    parser.add_argument(
+        "--format",
+        choices=formats,
+        default=None if by_name else formats[0],
+        help=f"what is written (default: {default}{f'; {note}' if note else ''})",
+    )
+    parser.add_argument(
+        "--output", metavar="FILE", type=Path, help="write there, not to the terminal"
+    )
 
 
 def names(text: str) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ Text: TypeAlias = str | bytes | Iterable[str]
 ASCII: Mapping[str, str] = {
     **dict(zip("★☆▲✓–−—×·µ≤─━│┃█▉▊▋▌▍▎▏", "*+*+---x-u<--||#####---", strict=True)),
     **dict(zip("▁▂▃▄▅▆▇", "1234567", strict=True)),
+    "°": " ",
     "±": "+-",
     "∞": "inf",
 }
@@ -41,6 +42,13 @@ class Target:
 
     output: Path | None
     environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def kind_of(output: Path | None) -> str:
+    """What a file's name asks for where no form is named: what a terminal shows by default."""
+    suffix = "" if output is None else output.suffix.lower().removeprefix(".")
+    kinds = {"md": "markdown", **{each: each for each in ("csv", "json", *drawing.FORMATS)}}
+    return kinds.get(suffix, "terminal")
 
 
 def check(kind: str, target: Target) -> None:

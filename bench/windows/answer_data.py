@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
 from bench.judging.intervals import Interval
 from bench.judging.rows import Row
+from bench.results.maps import TASKS, LearningMap
 from bench.telling.headings import machine
-from bench.windows.answer import Answer, NoAnswer
+from bench.windows.answer import Answer, NoAnswer, Question
+from bench.windows.answer_words import in_one_line
 from bench.windows.cost import timestep_interval, window
+from bench.windows.learned import words
 
 # As data
+
+
+def as_json(
+    question: Question,
+    found: Answer | NoAnswer,
+    learned: LearningMap | None,
+    commands: Sequence[str],
+) -> str:
+    """The question and its answer; commands: what measures precisely that."""
+    data = no_answer_data(found) if isinstance(found, NoAnswer) else answer_data(found)
+    document = data | {
+        "question": asdict(question),
+        "answer": in_one_line(question, found),
+        "learned_from": None if learned is None else words(learned, TASKS),
+        "measure": list(commands),
+    }
+    return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
 def no_answer_data(found: NoAnswer) -> dict[str, object]:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.text import Text
+
 from bench.judging.intervals import Interval
 from bench.judging.process_means import ENOUGH_PROCESSES
 from bench.judging.verdict import Verdict
+from bench.results.maps import TASKS, LearningMap
+from bench.telling import command_line
 from bench.telling.headings import heading, machine
-from bench.telling.inert import LONGEST_NAME, clean
+from bench.telling.inert import LONGEST_NAME, LONGEST_SENTENCE, clean
+from bench.telling.inert import markdown as escaped
 from bench.telling.quantities import (
     GRADIENT_WORDS,
     bounds,
@@ -19,6 +29,10 @@ from bench.telling.quantities import (
 )
 from bench.windows.answer import Answer, NoAnswer, Question
 from bench.windows.cost import timestep_interval, window
+from bench.windows.learned import words
+
+_NARROWEST = 50
+"""Letters in a line: of fewer the labels would leave no room for the texts."""
 
 
 def in_one_line(question: Question, found: Answer | NoAnswer) -> str:
@@ -53,6 +67,75 @@ def in_one_line(question: Question, found: Answer | NoAnswer) -> str:
 def _in_short(found: NoAnswer) -> str:
     """Why there is no answer, in the middle of a sentence."""
     return clean(found.why[0]).partition("; there are")[0]
+
+
+@dataclass(frozen=True)
+class Told:
+    """An answer in words. first: it in one line. about: what was asked. lines: heading and text.
+
+    commands: what to type to measure precisely that.
+    """
+
+    first: str
+    about: str
+    lines: Sequence[tuple[str, str]]
+    commands: Sequence[str]
+
+    def terminal(self, console: Console) -> None:
+        """Print it, as wide as the console is."""
+        width = max(_NARROWEST, console.width)
+        told = [textwrap.fill(self.first, width), "", f"{self.about}:"]
+        room = max(len(label) for label, _ in self.lines)
+        for label, text in self.lines:
+            start = f"  {label:<{room}}  "
+            told.append(
+                textwrap.fill(text, width, initial_indent=start, subsequent_indent=" " * len(start))
+            )
+        told += ["To measure precisely this:", *(f"  {command}" for command in self.commands)]
+        for line in told:
+            console.print(Text(line), soft_wrap=True)
+
+    def markdown(self) -> str:
+        """The same for a pull request or a README; text from files is escaped."""
+        blocks = [f"**{escaped(self.first, LONGEST_SENTENCE)}**"]
+        blocks.append(f"{escaped(self.about, LONGEST_SENTENCE)}:")
+        blocks.append(
+            "\n".join(
+                f"- {f'{label}: ' if label else ''}{escaped(text, LONGEST_SENTENCE)}"
+                for label, text in self.lines
+            )
+        )
+        blocks += ["To measure precisely this:", "\n".join(f"    {each}" for each in self.commands)]
+        return "\n\n".join(blocks) + "\n"
+
+
+def told(
+    question: Question,
+    found: Answer | NoAnswer,
+    learned: LearningMap | None,
+    commands: Sequence[str],
+) -> Told:
+    """The answer in words."""
+    layers = f", {question.num_layers} layers" if question.num_layers > 1 else ""
+    inputs = f", {question.input_size} in" if question.input_size else ""
+    steps = "" if question.steps is None else f" of {count(question.steps, 'timestep')}"
+    if question.training:
+        what = f"a dependency of {count(question.dependency, 'timestep')}"
+        what += f" in sequences{steps}" if steps else ""
+    else:
+        what = f"sequences{steps}"
+    about = (
+        f"For {what}, batch {question.batch}{inputs}, {question.hidden_size} hidden{layers}, "
+        f"{question.dtype}, {question.mode} on {question.device}"
+    )
+    lines = (
+        no_answer(question, found) if isinstance(found, NoAnswer) else full_answer(question, found)
+    )
+    if learned is not None and question.training:
+        lines.append(("learned from", words(learned, TASKS)))
+    return Told(
+        in_one_line(question, found), about, lines, [command_line.told(each) for each in commands]
+    )
 
 
 def no_answer(question: Question, found: NoAnswer) -> list[tuple[str, str]]:

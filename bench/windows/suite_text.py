@@ -1,4 +1,4 @@
-"""The suite that measures precisely what a person asked: its text, and the check that it loads.
+"""The suite that measures precisely what a person asked: its text, and that it loads.
 
 This room knows questions and suites.
 """
@@ -6,16 +6,20 @@ This room knows questions and suites.
 from __future__ import annotations
 
 import json
+import shlex
 import tempfile
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 from bench import suites
+from bench.disk.fields import printable
+from bench.disk.writing import write_bytes
+from bench.judging.process_means import ENOUGH_PROCESSES
 from bench.machine import devices
 from bench.suites.loading import Suite
 from bench.suites.values import SuiteError
-from bench.windows.answer import Question
+from bench.windows.answer import Answer, NoAnswer, Question
 from bench.windows.needed import Need
 
 BACKENDS = ("keras", "while_loop", "while_loop+hoisted", "while_loop+hoisted+xla")
@@ -94,3 +98,44 @@ def checked(told: str, name: str) -> Suite:
             return suites.load(str(path))
         except SuiteError as error:
             raise SuiteError(str(error).replace(str(path), name)) from None
+
+
+def write(
+    path: Path, question: Question, found: Answer | NoAnswer, backends: Sequence[str]
+) -> None:
+    """The suite that decides what is open, in a new file. Raises SuiteError, ResultWriteError."""
+    # Those that are tied are what is left to decide; else the suite asks the question anew.
+    if not backends and isinstance(found, Answer) and found.rivals:
+        backends = [row.case.backend for row in (found.best, *(each.row for each in found.rivals))]
+    if path.suffix != ".toml":
+        raise SuiteError(f"--write-suite {printable(str(path))}: expected a name ending in .toml")
+    if path.exists():
+        raise SuiteError(f"--write-suite {printable(str(path))}: there is such a file already")
+    told = text(question, found.need, backends)
+    checked(told, printable(str(path)))
+    write_bytes(path, told.encode())
+
+
+def commands(question: Question, paths: Sequence[str], suite: Path | None) -> list[str]:
+    """What to type to measure precisely what was asked; suite: the file, if it is written."""
+    path = str(suite or f"{name(question)}.toml")
+    found = []
+    if suite is None:
+        words = ["python", "-m", "bench.recommend"]
+        if question.training:
+            words += ["--dependency", str(question.dependency)]
+        words += ["--batch", str(question.batch), "--hidden", str(question.hidden_size)]
+        words += ["--device", question.device]
+        for option, value, usual in (
+            ("--steps", question.steps, None),
+            ("--mode", question.mode, "training"),
+            ("--input", question.input_size, None),
+            ("--layers", question.num_layers, 1),
+            ("--dtype", question.dtype, "float32"),
+        ):
+            if value != usual:
+                words += [option, str(value)]
+        found.append(shlex.join([*words, *paths, "--write-suite", path]))
+    path = path if "/" in path else f"./{path}"
+    found.append(f"python -m bench.run {shlex.quote(path)} --processes {ENOUGH_PROCESSES}")
+    return found

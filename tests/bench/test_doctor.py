@@ -16,6 +16,7 @@ from bench.machine import environment
 from bench.machine.survey import Entry, Survey
 from bench.results.schema import Reason
 from bench.running.diagnosis import Diagnosis, exit_code, show
+from bench.telling.deliver import draw_on
 from lstm_impl import Availability
 from tests.loaded import FRAMEWORKS
 
@@ -51,7 +52,8 @@ def diagnosis(*findings: Reason) -> Diagnosis:
 
 def shown(found: Diagnosis, *, terminal: bool = False, encoding: str = "utf-8") -> str:
     file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
-    show(found, Console(file=file, width=100, force_terminal=terminal, highlight=False))
+    console = Console(file=file, width=100, force_terminal=terminal, highlight=False)
+    draw_on(console, lambda console: show(found, console))
     file.flush()
     assert isinstance(file.buffer, io.BytesIO)
     return file.buffer.getvalue().decode(encoding)

@@ -84,13 +84,13 @@ def _commands() -> Iterator[tuple[str, Command]]:
     yield from named(
         "truncation --brief", truncation, ["markdown"], lambda s: ["--brief", s.windows]
     )
-    yield from named("learning", learning, texts[:2], lambda s: ["--show", s.learning])
+    yield from named("learning", learning, texts, lambda s: ["--show", s.learning])
     yield (
         "learning svg",
         Command(learning, "svg", lambda s: ["--show", s.learning, "--picture", OUT]),
     )
     asked = ["--dependency", 3, "--batch", 64, "--hidden", 256]
-    yield "recommend", Command(recommend, "terminal", lambda s: [*asked, s.windows, s.learning])
+    yield from named("recommend", recommend, texts[:2], lambda s: [*asked, s.windows, s.learning])
     for what in KIND_OF:
 
         def drawn(store: Store, what: str = what) -> list[object]:
@@ -385,7 +385,7 @@ def test_figures_at_their_bounds_are_shown_and_drawn_by_every_command(
             if name == "plot roofline" and bound == "zero":
                 continue  # nothing to draw: it has no operations
             # Where nothing was learned, there is no window to recommend.
-            codes = (0, recommend.NO_RESULTS) if name == "recommend" else (0,)
+            codes = (0, recommend.NO_RESULTS) if "recommend" in name else (0,)
             text = shown(command, store, codes)
             assert text, name
             assert not re.search(r"\bnan\b", text) or command.kind == "html", name

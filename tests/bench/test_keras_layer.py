@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from bench.judging.verdict import Verdict
-from bench.keras_layer import main
+from bench.keras_layer import _show, main
 from bench.measuring.layer import BASELINE, Question, Shape, _Subject, answer, rows
 
 
@@ -58,6 +59,21 @@ def test_the_ratio_is_ours_over_keras() -> None:
     assert row.comparison.verdict is Verdict.FASTER
     assert row.comparison.processes == 6
     assert row.keras_seconds == pytest.approx(2.0, rel=0.01)
+
+
+def test_the_answer_is_a_table_in_a_terminal_in_markdown_and_in_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = [[record(BASELINE, 2.0), record("auto", 1.0 + 1e-3 * k)] for k in range(6)]
+    assert _show(answers, "terminal", None) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:5] == ["shape", "mode", "backend", "computed", "by"]
+    assert lines[2].split()[:4] == ["b1-t1-i1-h1", "training", "auto", "scan"]
+    assert lines[2].split()[-1] == "FASTER"
+    assert "ours as Keras's, above 1 is faster" in " ".join(lines[3:])
+    assert _show(answers, "markdown", tmp_path / "a.md") == 0
+    assert capsys.readouterr().out == ""
+    assert "| `b1-t1-i1-h1` | training | auto | scan |" in (tmp_path / "a.md").read_text()
 
 
 def test_what_could_not_be_measured_is_a_problem_with_its_reason() -> None:

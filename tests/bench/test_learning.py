@@ -1,5 +1,7 @@
 """``python -m bench.learning``: options, files, interruption, going on, what is shown."""
 
+import csv
+import io
 import json
 import os
 import signal
@@ -14,7 +16,7 @@ from bench import learning
 from bench.disk.writing import LineFile
 from bench.results import maps
 from bench.results.maps import LearningMap
-from bench.windows.learning import map_picture
+from bench.telling import drawing
 from tests.places import ROOT
 
 SMALL = (
@@ -101,8 +103,41 @@ def test_the_newest_map_is_shown_in_either_format(capsys: pytest.CaptureFixture[
     assert len(list(Path("results").iterdir())) == 2
 
 
+def test_the_map_is_shown_as_data_and_goes_to_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*SMALL) == 0
+    capsys.readouterr()
+    assert run("--show", "--format", "csv") == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out, newline="")))
+    assert len(rows) == CELLS
+    cells = {cell.key: cell for cell in the_map().cells}
+    for row in rows:
+        carried = row["carried"] == "true"
+        place = row["task"], int(row["distance"]), int(row["window"]), carried, int(row["seed"])
+        assert float(row["loss"]) == cells[place].loss
+    # The form is what the file's name says.
+    for name, begins in (("map.json", "{"), ("map.md", "backend "), ("map.csv", "run,")):
+        assert run("--show", "--output", name) == 0
+        out = capsys.readouterr()
+        assert (out.out, out.err) == ("", f"written: {name}\n")
+        assert Path(name).read_text().startswith(begins)
+    assert len(json.loads(Path("map.json").read_text())["cells"]) == CELLS
+    assert run("--show", "--format", "png") == 2
+    assert capsys.readouterr().err == "error: --format png needs --output FILE.png\n"
+
+
+def test_only_what_is_named_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*SMALL) == 0
+    capsys.readouterr()
+    assert run("--show", "--carried", "--windows", "6", "--format", "csv") == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out, newline="")))
+    assert {(row["carried"], row["window"]) for row in rows} == {("true", "6")}
+    assert len(rows) < CELLS
+    assert run("--show", "--windows", "99") == 2
+    assert capsys.readouterr().err == "error: the map has no cell of window 99\n"
+
+
 def test_a_picture_is_drawn_on_request(capsys: pytest.CaptureFixture[str]) -> None:
-    if not map_picture.available():
+    if not drawing.available():
         pytest.skip("matplotlib is not installed")
     assert run(*SMALL, "--picture", "map.svg") == 0
     assert "picture: map.svg" in capsys.readouterr().out
@@ -218,7 +253,7 @@ def test_a_signal_to_the_group_ends_it_within_a_moment_and_keeps_the_finished_ce
         (["--show", "--resume"], "--show and --resume: expected one of them"),
         (["--show", "none.json"], "none.json does not exist"),
         (["--show"], "results holds no map; python -m bench.learning makes one"),
-        (["--picture", "map.gif"], "expected a name that ends in .svg, .png, .pdf"),
+        (["--picture", "map.gif"], "expected a name that ends in .png, .svg, .pdf"),
         (["--carried", "--reset"], "not allowed with"),
         (["--nosuch"], "unrecognized arguments: --nosuch"),
         (["--results", "/dev/null/maps"], "/dev/null/maps"),
@@ -239,7 +274,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
 def test_a_picture_without_matplotlib_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(map_picture, "available", lambda: False)
+    monkeypatch.setattr(drawing, "available", lambda: False)
     assert run(*SMALL, "--picture", "map.svg") == 2
     assert "lstm-benchmark-suite[plots]" in capsys.readouterr().err
 

@@ -6,6 +6,7 @@ import pytest
 
 from bench.results import maps
 from bench.results.maps import LearningMap
+from bench.telling import drawing
 from bench.windows.learning import map_picture, words
 from bench.windows.learning.plan import Plan, missing
 from tests.places import ROOT
@@ -38,7 +39,7 @@ def test_the_tables_of_the_page_are_those_that_are_printed(reference: LearningMa
 def test_the_picture_of_the_page_is_that_of_the_map(reference: LearningMap) -> None:
     drawn = (ROOT / "docs/pictures/learning.svg").read_text(encoding="utf-8")
     assert "(pictures/learning.svg)" in PAGE
-    if not map_picture.available():
+    if not drawing.available():
         pytest.skip("matplotlib is not installed")
     # Letters are shapes in it, but each has a comment that says what it spells.
     figure = map_picture.draw(reference)

@@ -14,7 +14,7 @@ from bench.results import maps
 from bench.results.files import collect
 from bench.results.maps import LearningMap
 from bench.suites.values import SuiteError
-from bench.windows import suite_text
+from bench.windows import at_hand, suite_text
 from bench.windows.answer import NEAR, Answer, NoAnswer, Question, answer, needed, places
 from bench.windows.needed import Learned
 from lstm_impl.spec import LSTMSpec
@@ -52,7 +52,7 @@ def run(*arguments: object) -> int:
 
 @pytest.fixture(autouse=True)
 def _no_reference_of_this_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recommend, "CLONE", tmp_path / "clone")
+    monkeypatch.setattr(at_hand, "CLONE", tmp_path / "clone")
 
 
 ASKED = ("--dependency", 14, "--batch", 64, "--hidden", 256)
@@ -288,6 +288,44 @@ def test_a_map_beside_the_results_is_found_and_named(
     assert found["learned_from"].startswith("learning-made-up.json: the echo")
     assert run(*ASKED, tmp_path) == 0
     assert "learned from" in capsys.readouterr().out
+
+
+def test_markdown_says_the_same_and_a_file_gets_what_its_name_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.write_windows(tmp_path)
+    assert run(*ASKED, tmp_path) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert run(*ASKED, tmp_path, "--format", "markdown") == 0
+    text = capsys.readouterr().out
+    first, about, *_, commands = text.rstrip("\n").split("\n\n")
+    assert first.startswith("**Take windows of ")
+    assert about.endswith(":")
+    assert commands.startswith("    python -m bench.recommend ")
+    assert [line for line in text.splitlines() if line.startswith("- backend: ")]
+    assert "Take windows of " in shown
+    for name, form in (("a.md", "markdown"), ("a.json", "json"), ("a.txt", "terminal")):
+        capsys.readouterr()
+        assert run(*ASKED, tmp_path, "--output", tmp_path / name) == 0
+        assert capsys.readouterr().out == ""
+        written = (tmp_path / name).read_text()
+        (tmp_path / name).unlink()
+        assert run(*ASKED, tmp_path, "--format", form) == 0
+        assert written == capsys.readouterr().out
+
+
+def test_the_answer_is_of_the_backends_that_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.write_windows(tmp_path)
+    found = {}
+    for name in ("while_loop", "*hoisted*"):
+        assert run(*ASKED, tmp_path, "--backend", name, "--format", "json") == 0
+        found[name] = json.loads(capsys.readouterr().out)["backend"]
+    assert found["while_loop"] == "while_loop"
+    assert "hoisted" in found["*hoisted*"]
+    assert run(*ASKED, tmp_path, "--backend", "nothing") == 2
+    assert "--backend nothing: there are no results of it" in capsys.readouterr().err
 
 
 def test_json_has_the_answer_as_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

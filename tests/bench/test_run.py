@@ -22,7 +22,7 @@ from bench import results, run
 from bench.disk.writers import Writer
 from bench.machine.lock import HeldError, MachineLock
 from bench.results.schema import Measurement, Outcome
-from bench.running import live
+from bench.running import live, measured
 from bench.running.manager import Progress
 from bench.running.schedule import Leader
 from bench.running.summary import (
@@ -326,7 +326,7 @@ def test_what_killed_managers_shared_with_their_workers_is_deleted(
     elsewhere = tmp_path / f"lstm-judged-{pid}-{started}-00000000-{space}-abc"
     for each in (dead, living, elsewhere):
         (each / "a").mkdir(parents=True)
-    with run._shared_folder() as shared:
+    with measured._shared_folder() as shared:
         assert shared is not None
         assert set(tmp_path.iterdir()) == {shared, living, elsewhere}
     assert set(tmp_path.iterdir()) == {living, elsewhere}

@@ -15,12 +15,13 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
-from rich.table import Table
+from rich.console import Console
 from rich.text import Text
 
 import lstm_impl
+from bench.telling import deliver
 from bench.telling.inert import clean
-from bench.telling.terminal import text_console
+from bench.telling.sheet import Column, Sheet
 from bench.windows.learning.parameters import Parameters
 from bench.windows.learning.rounding import curve_bound, reference_curve
 from bench.windows.learning.settings import EchoSettings
@@ -35,6 +36,9 @@ WINDOWS = 666
 
 SHOWN = (1, 3, 10, 30, 100, 300, 1000, 3000)
 """Windows at which the growth of a disturbance is shown."""
+
+_HEADING = 12
+"""Letters in a line of a heading: with so many the table fits a hundred columns."""
 
 
 class Agreement(StrEnum):
@@ -176,41 +180,45 @@ def command(
         curve = judge(name, losses_of(settings, model, windows), reference, bound)
         curves.append(curve)
         print(f"  {name}: {curve.agreement}", flush=True)
-    console = text_console()
-    if not console.is_terminal:
-        console = text_console(width=120)
-    console.print()
-    console.print(table(curves, bound))
-    for name, reason in unable.items():
-        console.print(Text(clean(f"not trained: {name}: {reason}")), style="dim")
-    console.print()
-    for line in explanation(settings, reference, bound, growth(settings, windows, reference)):
-        console.print(Text(line))
+
+    def terminal(console: Console) -> None:
+        console.print()
+        console.print(table(curves, bound).grid(_HEADING))
+        for name, reason in unable.items():
+            console.print(Text(clean(f"not trained: {name}: {reason}")), style="dim")
+        console.print()
+        for line in explanation(settings, reference, bound, growth(settings, windows, reference)):
+            console.print(Text(line))
+
+    deliver.show(terminal)
     sys.stdout.flush()
     bad = (Agreement.DIFFERENT, Agreement.DIVERGED)
     return 1 if any(curve.agreement in bad for curve in curves) else 0
 
 
-def table(curves: Sequence[Curve], bound: Float64) -> Table:
-    """The curves as a table of the terminal."""
-    found = Table(box=None)
-    found.add_column("backend", no_wrap=True)
-    for name in ("furthest off", "at window", "bound there", "of its bound at most"):
-        found.add_column(name, justify="right")
-    found.add_column("leaves the bound")
-    found.add_column("so it is")
+def table(curves: Sequence[Curve], bound: Float64) -> Sheet:
+    """A line a curve."""
+    numbers = ("furthest off", "at window", "bound there", "of its bound at most")
+    columns = [
+        Column("backend", names=True, whole=True),
+        *(Column(name, right=True) for name in numbers),
+        *map(Column, ("leaves the bound", "so it is")),
+    ]
+    lines = []
     for curve in curves:
         there = bound[curve.largest_at - 1] if curve.largest_at else np.nan
-        found.add_row(
-            Text(clean(curve.backend)),
-            f"{curve.largest:.1e}",
-            str(curve.largest_at),
-            f"{there:.1e}" if np.isfinite(there) else "none",
-            f"{curve.tightest:.0%}",
-            "never" if curve.first_outside is None else f"window {curve.first_outside}",
-            str(curve.agreement),
+        lines.append(
+            [
+                curve.backend,
+                f"{curve.largest:.1e}",
+                str(curve.largest_at),
+                f"{there:.1e}" if np.isfinite(there) else "none",
+                f"{curve.tightest:.0%}",
+                "never" if curve.first_outside is None else f"window {curve.first_outside}",
+                str(curve.agreement),
+            ]
         )
-    return found
+    return Sheet.of(columns, lines)
 
 
 def explanation(

@@ -5,18 +5,12 @@ This room knows maps and matplotlib, which is imported when something is drawn a
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import textwrap
-from pathlib import Path
 from typing import Any
 
-from bench.disk.writing import write_bytes
 from bench.results.maps import LEARNED, LearningMap, nothing_to_learn
 from bench.windows.learning.words import STATE_NAMES, TASK_NAMES, about, percent
-
-SUFFIXES = (".svg", ".png", ".pdf")
-INSTALL = "pip install 'lstm-benchmark-suite[plots]'"
 
 Figure = Any  # matplotlib has no stubs that are checked here, and is not imported for its types
 
@@ -26,22 +20,16 @@ _LETTERS = 15.0  # of the subtitle that fit into an inch
 _EDGE = "#D55E00"  # Okabe & Ito's vermilion, beside cividis the colour that differs most from it
 
 
-def available() -> bool:
-    """Whether matplotlib is installed; it is not imported."""
-    return importlib.util.find_spec("matplotlib") is not None
-
-
-def save(found: LearningMap, path: Path) -> None:
-    """Draw a map into ``path`` (its suffix one of ``SUFFIXES``), atomically. Raises OSError."""
+def picture(found: LearningMap, kind: str) -> bytes:
+    """A map drawn as a picture of this kind, one of ``drawing.FORMATS``."""
     from matplotlib import rc_context
 
     file = io.BytesIO()
-    kind = path.suffix[1:].lower()
     # The same map gives the same bytes: no date, and names from a fixed salt.
     with rc_context({"svg.hashsalt": "bench.learning", "svg.fonttype": "path"}):
         drawn = draw(found)
         drawn.savefig(file, format=kind, metadata={"Date": None} if kind == "svg" else None)
-    write_bytes(path, file.getvalue())
+    return file.getvalue()
 
 
 def draw(found: LearningMap) -> Figure:

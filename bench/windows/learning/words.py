@@ -6,42 +6,24 @@ shown. This room knows maps and text; it reads and trains nothing.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from bench.results.maps import LEARNED, Cell, LearningMap, nothing_to_learn
 from bench.telling import inert
-from bench.telling.terminal import text_console
+from bench.telling.sheet import Cell as Place
+from bench.telling.sheet import Column, Sheet
 
-FORMATS = ("terminal", "markdown")
 VALUES = ("closed", "loss", "accuracy")
 
 TASK_NAMES = {"echo": "Echo", "copy": "Copy memory"}
 STATE_NAMES = {True: "state carried", False: "state reset at each window"}
 
-WIDTH = 100  # where the terminal's own is not known
 
-_PLAIN = str.maketrans({"✓": "+", "–": "-", "·": ".", "≤": "<"})
-
-
-@dataclass(frozen=True)
-class Grid:
-    """One table: a task, and the state carried or reset. rows: a distance and its cells' texts."""
-
-    title: str
-    windows: tuple[int, ...]
-    updates: tuple[str, ...]
-    rows: tuple[tuple[int, tuple[str, ...]], ...]
-
-
-def grids(found: LearningMap, values: str = "closed") -> list[Grid]:
-    """The tables of a map, in the order in which they are shown."""
+def sheets(found: LearningMap, values: str = "closed") -> list[tuple[str, Sheet]]:
+    """The tables of a map with their titles: a task each, with the state carried or reset."""
     result = []
     for task in found.tasks():
         windows = found.windows(task)
@@ -49,13 +31,15 @@ def grids(found: LearningMap, values: str = "closed") -> list[Grid]:
             distances = found.distances(task, carried)
             if not distances:
                 continue
-            rows = tuple(
-                (d, tuple(text(found, task, d, k, carried, values) for k in windows))
+            lines: list[list[str | Place]] = [
+                [str(d), *(text(found, task, d, k, carried, values) for k in windows)]
                 for d in distances
-            )
-            updates = tuple(_updates(found, task, k, carried) for k in windows)
-            title = f"{TASK_NAMES[task]}, {STATE_NAMES[carried]}"
-            result.append(Grid(title, windows, updates, rows))
+            ]
+            updates = ("updates", *(_updates(found, task, k, carried) for k in windows))
+            lines.append([Place(each, style="dim") for each in updates])
+            columns = ["d \\ k", *map(str, windows)]
+            sheet = Sheet.of([Column(each, right=True) for each in columns], lines)
+            result.append((f"{TASK_NAMES[task]}, {STATE_NAMES[carried]}", sheet))
     return result
 
 
@@ -156,46 +140,24 @@ def summary(found: LearningMap) -> list[str]:
     return lines
 
 
-def terminal(found: LearningMap, values: str = "closed", console: Console | None = None) -> None:
+def terminal(found: LearningMap, values: str, console: Console) -> None:
     """Print the tables."""
-    if console is None:
-        console = text_console()
-        if not console.is_terminal:
-            console = text_console(width=max(WIDTH, console.width))
-    plain = not _can_say("✓", console.encoding)
-
-    def say(line: str) -> Text:
-        return Text(line.translate(_PLAIN) if plain else line)
-
-    console.print(say(about(found)))
-    for grid in grids(found, values):
-        table = Table(box=box.ASCII if plain else None)
-        table.add_column(say("d \\ k"), justify="right")
-        for window in grid.windows:
-            table.add_column(str(window), justify="right")
-        for distance, cells in grid.rows:
-            table.add_row(str(distance), *(say(cell) for cell in cells))
-        table.add_row("updates", *grid.updates, style="dim")
+    console.print(Text(about(found)))
+    for title, sheet in sheets(found, values):
         console.print()
-        console.print(say(grid.title))
-        console.print(table)
+        console.print(Text(title))
+        console.print(sheet.grid())
     console.print()
-    console.print(say(legend(values)))
+    console.print(Text(legend(values)))
     for line in summary(found):
-        console.print(say(line))
+        console.print(Text(line))
 
 
 def markdown(found: LearningMap, values: str = "closed") -> str:
     """The same tables in Markdown."""
     blocks = [inert.markdown(about(found))]
-    for grid in grids(found, values):
-        lines = [
-            f"| d \\\\ k | {' | '.join(map(str, grid.windows))} |",
-            "|---" + "|---:" * len(grid.windows) + "|",
-        ]
-        lines += [f"| {distance} | {' | '.join(cells)} |" for distance, cells in grid.rows]
-        lines.append(f"| updates | {' | '.join(grid.updates)} |")
-        blocks += [f"**{grid.title}**", "\n".join(lines)]
+    for title, sheet in sheets(found, values):
+        blocks += [f"**{title}**", sheet.markdown()]
     blocks.append(legend(values))
     blocks.append("\n".join(f"- {line}" for line in summary(found)))
     return "\n\n".join(blocks) + "\n"
@@ -211,13 +173,4 @@ def progress(cell: Cell, done: int, total: int) -> str:
         closed = cell.closed
         reached = f"loss {cell.loss:.4g} (best {_number(cell.best)})"
         reached += "" if closed is None else f", {percent(closed)}% of the way"
-    line = f"[{done}/{total}] {place}: {reached}"
-    return line if _can_say(line, sys.stdout.encoding) else line.encode("ascii", "replace").decode()
-
-
-def _can_say(letters: str, encoding: str | None) -> bool:
-    try:
-        letters.encode(encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True
+    return f"[{done}/{total}] {place}: {reached}"

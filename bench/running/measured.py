@@ -1,0 +1,185 @@
+"""A run from its options to its summary: the lock, the session, the manager, the last words.
+
+This room knows which room does what. Its options are those of ``bench.run``, by their names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+import shlex
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.disk.folder import default_folder, expanded
+from bench.disk.writers import Writer, token_lives
+from bench.disk.writing import clear_left_over
+from bench.machine import devices
+from bench.machine.lock import LOOK_EVERY, HeldError, MachineLock
+from bench.running import live
+from bench.running.manager import Manager, Stopped, cases_words
+from bench.running.opening import BUDGET, open_session
+from bench.running.session import Session
+from bench.running.summary import INTERRUPTED, summarize
+from bench.running.workers import LocalExecutor, being_written, settle_all
+from bench.suites.loading import Suite
+from bench.telling import command_line
+from bench.telling.inert import clean
+from bench.telling.quantities import count
+
+
+def run(options: argparse.Namespace, console: Console) -> int:
+    """Measure what the options ask for, and return the exit code.
+
+    Raises UsageError, SuiteError, SessionError, FolderError, HeldError, LockError, WorkerError, and
+    ResultWriteError.
+    """
+    folder = expanded(options.results or default_folder())
+    session, suite = open_session(options, folder)
+    with MachineLock() as lock:
+        try:
+            if options.wait:
+                lock.wait(suite.name, lambda text: console.print(clean(text)))
+            else:
+                lock.acquire(suite.name)
+        except HeldError as error:
+            if not options.force:
+                raise
+            console.print(f"{clean(str(error))}; forced: both spoil each other")
+        if options.resume is not None:
+            _leave_to_its_writer(session, folder, options, console)
+            if options.wait:
+                session, suite = open_session(
+                    options, folder
+                )  # the one waited for may have measured it
+        resumed = options.resume is not None
+        return _measure(session, suite, folder, lock, console, resumed=resumed)
+
+
+def _leave_to_its_writer(
+    session: Session, folder: Path, options: argparse.Namespace, console: Console
+) -> None:
+    """Wait for a process that measures this session already, or go on beside it if forced to.
+
+    Such a process is on another machine or in another container, whose lock is another, or has been
+    forced too. Raises HeldError.
+    """
+    told = False
+    while found := being_written(session, folder):
+        path, who = next(iter(found.items()))
+        where = clean(str(path))
+        if options.force:
+            console.print(
+                f"{who} still measures session {session.id}: {where} is left alone, and what it "
+                "has not finished by now is measured again",
+                markup=False,
+            )
+            return
+        message = f"{who} still measures session {session.id} ({where})"
+        if not options.wait:
+            raise HeldError(message)
+        if not told:
+            console.print(f"{message}; waiting for it")
+            told = True
+        time.sleep(LOOK_EVERY)
+
+
+def _measure(
+    session: Session,
+    suite: Suite,
+    folder: Path,
+    lock: MachineLock,
+    console: Console,
+    *,
+    resumed: bool,
+) -> int:
+    session.save(folder)
+    clear_left_over(folder)
+    with _shared_folder() as judged, live.view(console) as view:
+        executor = LocalExecutor(session, folder, lock.fd, judged)
+        asked = {case.device for case in session.cases}
+        manager = Manager(
+            session,
+            executor,
+            view,
+            lambda changed: changed.save(folder),
+            seconds=suite.seconds,
+            absent=[device for device in asked if devices.explain_missing(device)],
+        )
+        if resumed:
+            settle_all(session, folder, alone=lock.fd is not None)
+            for file in session.files(folder):
+                manager.schedule.add(file)
+            found = f"; {count(len(manager.schedule.runs), 'process')} of it are there"
+        else:
+            found = ""
+        view.tell(
+            f"suite {session.suite_name}: {cases_words(session.cases)}, session {session.id}{found}"
+        )
+        interrupted = False
+        try:
+            stopped = manager.run()
+        except KeyboardInterrupt:
+            stopped, interrupted = Stopped.BUDGET, True
+            replace(manager.session, spent=manager.spent).save(folder)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # what is left takes a moment, and is the answer
+    summary = summarize(manager, list(session.files(folder)))
+    again = _again(folder)
+    if interrupted:
+        kept = count(summary.measured, "case")
+        console.print(f"stopped: {kept} measured and kept; go on: {again} --resume")
+        return INTERRUPTED
+    for line in summary.lines(stopped, manager):
+        console.print(line)
+    console.print(f"results: {clean(str(folder / session.suite_name))}-*.json")
+    if stopped is Stopped.BUDGET:
+        told = f"go on: {again} --resume {session.id} --budget {_short(session.budget)}"
+        console.print(told)
+    console.print(f"read them: {_report(folder)}", style="bold")
+    return summary.code
+
+
+_SHARED = "lstm-judged-"
+
+
+@contextlib.contextmanager
+def _shared_folder() -> Iterator[Path | None]:
+    """Where workers share what the gate's reference computed, or None where there is no such place.
+
+    It is of use to no other session, and may be large: it goes with this one, or if that was killed
+    with the next.
+    """
+    try:
+        for left in Path(tempfile.gettempdir()).glob(f"{_SHARED}*"):
+            if token_lives(left.name) is False:
+                shutil.rmtree(left, ignore_errors=True)
+        prefix = f"{_SHARED}{Writer.this_process().token}-"
+        shared = tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True)
+    except OSError:
+        yield None
+        return
+    with shared as name:
+        yield Path(name)
+
+
+def _again(folder: Path) -> str:
+    where = "" if folder == expanded(default_folder()) else f" --results {shlex.quote(str(folder))}"
+    return command_line.told(f"{command_line.python()} -m bench.run{where}")
+
+
+def _report(folder: Path) -> str:
+    where = "" if folder == expanded(default_folder()) else f" {shlex.quote(str(folder))}"
+    return command_line.told(f"{command_line.python()} -m bench.report{where}")
+
+
+def _short(seconds: float | None) -> str:
+    return f"{math.ceil((seconds or BUDGET) / 60)}m"
