@@ -28,8 +28,14 @@ TRIALS = 32
 FATAL = ("vanishes", "signals", "threads")
 """What ends plain pytest, or keeps it from ending: it is its user's own process."""
 
-DURING = ("build", "prepare", "call", "gate", "timing")
-"""Where what is raised is a failure of the case."""
+DURING = {
+    "build": "while it was built",
+    "prepare": "while it was built",
+    "call": "in its first call",
+    "gate": "while the gate compared it with the reference",
+    "timing": "while ",  # it was warmed up or measured, the calls of a block were counted
+}
+"""Where what is raised is a failure of the case, and how the failure says so."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ def wrong_with(trial: Trial, place: Place) -> Iterator[str]:
     if told is None and trial.backend not in remarks:
         yield "the culprit is not named"
     if trial.deed in RAISED and trial.where in DURING:
-        expected = f"failed: {RAISED[trial.deed]} while "
+        expected = f"failed: {RAISED[trial.deed]} {DURING[trial.where]}"
         if told is None or not told.startswith(expected):
             yield f"of the culprit it is said: {told}; expected: {expected}..."
     if len(place.found.measurements) != len(remarks):

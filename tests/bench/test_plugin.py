@@ -140,7 +140,12 @@ class Project:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "LSTM_"))}
         path = os.pathsep.join([str(self.folder / "packages"), str(ROOT)])
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
+            # Hypothesis, whose plugin imports it whole, is in our tests' environment alone.
+            [
+                *(sys.executable, "-m", "pytest"),
+                *("-p", "no:cacheprovider", "-p", "no:hypothesispytest"),
+                *arguments,
+            ],
             cwd=where,
             env=inherited
             | {"PYTHONPATH": path, "COLUMNS": "100", "TMPDIR": str(self.temporary)}
@@ -802,7 +807,7 @@ def test_the_plugin_imports_no_numpy_where_there_is_nothing_to_measure(project: 
         "import sys\n\ndef test_own():\n    assert 'bench.plugin' in sys.modules\n"
         "    assert not {'numpy', 'bench.suites.cases', 'lstm_impl'} & set(sys.modules)\n"
     )
-    done = project.run("-p", "bench.plugin", "-p", "no:hypothesispytest", where=other)
+    done = project.run("-p", "bench.plugin", where=other)
     assert done.code == 0, done.out
 
 

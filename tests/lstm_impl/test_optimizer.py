@@ -164,10 +164,10 @@ def test_weights_stay_near_their_start_however_many_steps_are_made(
     step = model.prepare(Workload(8, 6, "training", window=3, optimizer=optimizer))
     step.run()
     once = moved(model, start)
-    for _ in range(299):
+    for _ in range(99):
         step.run()
     step.synchronize()
-    # 300 calls of one sign would have brought them 300 times as far. Adam's first steps, while its
+    # 100 calls of one sign would have brought them 100 times as far. Adam's first steps, while its
     # moments adapt, are the longest and are not taken off again.
     assert 0 < once < 100 * LEARNING_RATE
     assert moved(model, start) < 3 * once
