@@ -21,13 +21,13 @@ from bench.judging.rows import Section
 from bench.machine import devices, environment
 from bench.reporting import terminal_brief
 from bench.reporting.answer import answer
-from bench.results.files import collect
 from bench.results.schema import Results
 from bench.running.asking import Question, found, write_suite
 from bench.running.keras_file import Layer, ModelError, lstm_layers
 from bench.telling import arguments, command_line
 from bench.telling.command_line import BAD_INPUT, UsageError
 from bench.telling.inert import clean
+from bench.telling.progress import read_results
 from bench.telling.terminal import text_console
 from lstm_impl import Workload
 from lstm_impl.spec import PRECISIONS, LSTMSpec
@@ -137,12 +137,12 @@ def _ask(question: Question, options: argparse.Namespace, console: Console, told
 def _look(question: Question, options: argparse.Namespace) -> Section | None:
     """What results say: those named, or those of this machine in the results folder."""
     if options.paths:
-        results = collect(options.paths)
+        results = read_results(options.paths)
         _tell(results.errors)
         return found(question, results, None, options.baseline)
     folder = expanded(default_folder())
     files = sorted((*folder.glob("*.json"), *folder.glob("*.jsonl"))) if folder.is_dir() else []
-    results = collect(files) if files else Results((), ())
+    results = read_results(files) if files else Results((), ())
     return found(question, results, environment.read().machine_id, options.baseline)
 
 

@@ -20,11 +20,12 @@ from bench.comparing.runs import compare_runs
 from bench.comparing.sides import path_words
 from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder
 from bench.judging.rows import USUAL_BASELINES
-from bench.results.files import collect, latest
+from bench.results.files import latest
 from bench.results.only import NothingThereError
 from bench.results.schema import Results
 from bench.telling import arguments, command_line, deliver, filters, unmeasured
 from bench.telling.command_line import UsageError
+from bench.telling.progress import Progress, read_results
 
 FORMATS = ("terminal", "markdown", "csv", "json")
 PICTURES = ("svg", "png")  # of the maps of two devices
@@ -105,14 +106,16 @@ def _compare(options: argparse.Namespace) -> tuple[Report | None, bool]:
         base, new = _collect([options.base], options), _collect([options.new], options)
         if not (base.files and new.files):
             return None, False
-        report = compare_runs(base, new)
+        with Progress("comparing"):
+            report = compare_runs(base, new)
         title = f"NEW ({path_words(options.new)}) against BASE ({path_words(options.base)})"
         return replace(report, title=title), not (base.errors or new.errors)
     results = _of_paths(options, "pytest --benchmark-only")
     if not results.files:
         return None, False
     make = {"devices": compare_devices, "backends": compare_backends}[options.what]
-    return make(results, options.baseline), not results.errors
+    with Progress("comparing"):
+        return make(results, options.baseline), not results.errors
 
 
 def _of_paths(options: argparse.Namespace, command: str) -> Results:
@@ -128,7 +131,7 @@ def _of_paths(options: argparse.Namespace, command: str) -> Results:
 
 
 def _collect(paths: Iterable[str | os.PathLike[str]], options: argparse.Namespace) -> Results:
-    results = collect(paths)
+    results = read_results(paths)
     for error in results.errors:
         print(f"error: {error}", file=sys.stderr)
     return filters.chosen(results, options) if results.files else results

@@ -36,6 +36,7 @@ from pathlib import Path
 
 from bench.disk.writing import ResultWriteError, write_bytes
 from bench.telling import arguments, command_line
+from bench.telling.progress import Progress
 
 ROOT = Path(__file__).resolve().parent.parent
 SAME, DIFFERENT, BAD_INPUT = range(3)
@@ -148,7 +149,8 @@ def run(block: Block, root: Path, instead: Path | None = None) -> str:
     if instead is not None:
         words[words.index("--output") + 1] = str(instead)
     out, wrong = io.StringIO(), io.StringIO()
-    with _at(root), contextlib.redirect_stdout(out), contextlib.redirect_stderr(wrong):
+    progress = Progress(f"making {block.document} anew")
+    with progress, _at(root), contextlib.redirect_stdout(out), contextlib.redirect_stderr(wrong):
         try:
             code = importlib.import_module(module).main(words)
         except SystemExit as error:  # argparse's answer to a wrong option

@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from bench.comparing.history import HistoryError, build
 from bench.disk.fields import printable
 from bench.disk.folder import default_folder
-from bench.results.files import collect, latest
+from bench.results.files import latest
 from bench.results.only import NothingThereError
 from bench.telling import arguments, command_line, deliver, filters
 from bench.telling.command_line import UsageError
+from bench.telling.progress import Progress, read_results
 
 TEXTS = ("terminal", "markdown", "csv")
 PICTURES = ("svg", "png")
@@ -54,13 +55,14 @@ def _show(options: argparse.Namespace) -> int:
             f"there are no results in {printable(folder)}/; make some with "
             "`pytest --benchmark-only`, or name result files or folders"
         )
-    results = collect(options.paths or [folder])
+    results = read_results(options.paths or [folder])
     for error in results.errors:
         print(f"error: {error}", file=sys.stderr)
     if not results.files:
         return 2
     results = filters.chosen(results, options)
-    history = build(results, pattern=options.case)
+    with Progress("comparing sessions"):
+        history = build(results, pattern=options.case)
     from bench.comparing import history_words
 
     history_words.show(history, options.format, target, sessions=options.sessions)

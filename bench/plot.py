@@ -18,9 +18,10 @@ from bench.disk.writing import ResultWriteError, write_bytes
 from bench.judging.ranking import build
 from bench.judging.rows import KINDS, NothingToReportError
 from bench.reporting.plot import KIND_OF, NARROWEST, WIDEST, Plot, PlotError, choose
-from bench.results.files import collect, latest
+from bench.results.files import latest
 from bench.results.only import NothingThereError
 from bench.telling import arguments, command_line, drawing, filters
+from bench.telling.progress import read_results
 from bench.telling.quantities import count
 
 EPILOG = """\
@@ -66,7 +67,7 @@ def _plot(options: argparse.Namespace) -> int:
             f"there are no results in {printable(folder)}/; make some with "
             "`pytest --benchmark-only`, or name result files or folders"
         )
-    results = collect(paths)
+    results = read_results(paths)
     for error in results.errors:
         print(f"error: {error}", file=sys.stderr)
     if not results.files:

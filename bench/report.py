@@ -21,11 +21,12 @@ from bench.disk.folder import default_folder
 from bench.judging.ranking import build
 from bench.judging.rows import KINDS, NothingToReportError, Report
 from bench.judging.table import load_frame
-from bench.results.files import collect, latest
+from bench.results.files import latest
 from bench.results.only import NothingThereError
 from bench.results.schema import Results
 from bench.telling import arguments, command_line, deliver, filters, unmeasured
 from bench.telling.command_line import UsageError
+from bench.telling.progress import Progress, read_results
 from bench.telling.sheet import comma_separated
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def _report(options: argparse.Namespace) -> int:
             f"there are no results in {printable(folder)}/; make some with "
             "`pytest --benchmark-only`, or name result files or folders"
         )
-    results = collect(paths)
+    results = read_results(paths)
     for error in results.errors:
         print(f"error: {error}", file=sys.stderr)
     if not results.files:
@@ -107,7 +108,8 @@ def _report(options: argparse.Namespace) -> int:
     if options.format in SAMPLES:
         deliver.deliver(options.format, target, _nothing, _samples(results))
         return 2 if results.errors else 0
-    report = build(results, baseline=options.baseline, kind=options.kind)
+    with Progress("judging results"):
+        report = build(results, baseline=options.baseline, kind=options.kind)
     if options.teach:
         _teach(report)
         return 2 if results.errors else 0

@@ -18,12 +18,13 @@ from bench.disk.fields import printable
 from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder
 from bench.judging.ranking import build
 from bench.judging.rows import KINDS, NothingToReportError
-from bench.results.files import REFERENCE, collect
+from bench.results.files import REFERENCE
 from bench.results.maps import LearningMap
 from bench.results.only import NothingThereError
 from bench.results.schema import Measurement, Outcome, Results
 from bench.telling import arguments, command_line, deliver, filters
 from bench.telling.command_line import UsageError
+from bench.telling.progress import read_results
 from bench.windows.cost import Stream, streams
 from bench.windows.learned import newest, parted, words
 from bench.windows.words import without_time
@@ -103,12 +104,12 @@ def _truncation(options: argparse.Namespace) -> int:
 def _windows_of(paths: Sequence[Path]) -> Results:
     """What these files hold; by default the newest session with windows, or the reference's."""
     if paths:
-        return collect(paths)
+        return read_results(paths)
     folder = Path(default_folder())
     for place in (folder, folder / REFERENCE):
         if not place.is_dir() or not any(place.iterdir()):
             continue
-        results = collect([place])
+        results = read_results([place])
         ours = [
             file
             for file in results.files

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from bench.judging.pairs import coverage, pairs_of, shape, spreads
 from bench.judging.process_means import ENOUGH_PROCESSES
-from bench.results.files import collect
 from bench.telling import arguments, command_line
+from bench.telling.progress import Progress, read_results
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -24,10 +24,11 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("results", nargs="+", type=Path, help="result files, or folders of them")
     parser.add_argument("--format", choices=("markdown",), default="markdown")
     options = parser.parse_args(words)
-    results = collect(options.results)
+    results = read_results(options.results)
     for error in results.errors:
         print(f"error: {error}", file=sys.stderr)
-    pairs = pairs_of(results)
+    with Progress("comparing"):
+        pairs = pairs_of(results)
     if not pairs:
         print(
             f"error: no two backends did the same work in {ENOUGH_PROCESSES} processes or more",

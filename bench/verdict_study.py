@@ -17,6 +17,7 @@ from bench.judging.rules import RIVAL_TRIALS, TRIALS
 from bench.judging.study import tables
 from bench.judging.study_pictures import pictures
 from bench.telling import arguments, command_line
+from bench.telling.progress import Progress
 
 # The command
 
@@ -38,7 +39,9 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(words)
     rival_trials = min(RIVAL_TRIALS, options.trials)
-    for title, text in tables(options.trials, rival_trials).items():
+    with Progress("simulating, for some minutes"):
+        made = tables(options.trials, rival_trials)
+    for title, text in made.items():
         print(f"{title}\n\n{text}\n")
     if options.output is None:
         return 0

@@ -17,8 +17,8 @@ _VARIABLES = re.compile(
     r"|CUDA\w*|NPROC|LD_PRELOAD|NVIDIA_TF32_OVERRIDE|NVIDIA_VISIBLE_DEVICES|PYTHONMALLOC"
 )
 
-# Where files lie changes no time, and often holds a user's name.
-_PLACES = re.compile(r"\w+_CACHE_DIR|LSTM_(LOCK|ROOFS|NATIVE_CACHE|DECISIONS)")
+# Where files lie changes no time, and often holds a user's name; nor does how much is told.
+_PLACES = re.compile(r"\w+_CACHE_DIR|LSTM_(LOCK|ROOFS|NATIVE_CACHE|DECISIONS)|TF_CPP_MIN_LOG_LEVEL")
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
 
 

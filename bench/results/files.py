@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from importlib import metadata
@@ -53,11 +53,16 @@ def read(path: str | os.PathLike[str]) -> ResultFile:
         raise error_at(path, "is nested too deeply to be a result file") from None
 
 
-def collect(paths: Iterable[str | os.PathLike[str]]) -> Results:
+def collect(
+    paths: Iterable[str | os.PathLike[str]],
+    watch: Callable[[Sequence[Path]], Iterable[Path]] = iter,
+) -> Results:
     """Every run in these files and folders, each once.
 
     A folder stands for the result files directly in it, or in its ``reference`` folder if there
     are none. A journal is read only where its JSON is not there or cannot be read.
+
+    watch: gets the files and gives them back one by one, as they are read.
     """
     errors: list[ResultError] = []
     notes: list[str] = []
@@ -66,7 +71,7 @@ def collect(paths: Iterable[str | os.PathLike[str]]) -> Results:
     # JSON first: a journal named beside its JSON then turns out to hold a run that is there.
     ordered = sorted(_expand(paths, errors), key=_is_journal)
     reader = Reader(ordered, read)
-    for given in ordered:
+    for given in watch(ordered):
         if given.absolute() in seen:
             continue
         seen.add(given.absolute())

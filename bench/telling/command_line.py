@@ -28,6 +28,9 @@ READER_LEFT = 128 + 13
 _LONGEST_COMMAND = 10_000
 """Letters. A path has 4,096 at most, and few commands name many."""
 
+QUIET = "TF_CPP_MIN_LOG_LEVEL"
+"""TensorFlow's variable: 0 has it tell all, 2 its errors only."""
+
 NARROWEST = 20
 """Columns. A terminal that claims fewer, as COLUMNS=0 does, does not know its width."""
 
@@ -38,6 +41,9 @@ def end(main: Callable[[], int]) -> NoReturn:
     What happens to the output is the same for all of them, and told in a line: its reader left (a
     pager, ``head``), its disk is full, or it was closed before anything was begun.
     """
+    # Before any framework is imported, here or in a process of ours: TensorFlow's lines about its
+    # own doings are for whoever asks for them. A user's own choice stands.
+    os.environ.setdefault(QUIET, "2")
     if sys.stdout is None:
         _exit("error: standard output is closed; send it to /dev/null if it is not wanted")
     if not (width := os.environ.get("COLUMNS", "80")).isdecimal() or int(width[:9]) < NARROWEST:

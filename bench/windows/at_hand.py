@@ -11,9 +11,10 @@ from pathlib import Path
 
 from bench.disk.fields import ResultError
 from bench.disk.folder import DEFAULT_FOLDER, default_folder, holds_learning
-from bench.results.files import REFERENCE, collect
+from bench.results.files import REFERENCE
 from bench.results.maps import TASKS, LearningMap
 from bench.results.schema import Results
+from bench.telling.progress import read_results
 from bench.windows.learned import newest, parted
 
 CLONE = Path(__file__).resolve().parents[2]
@@ -34,7 +35,7 @@ def at_hand(paths: Sequence[str]) -> AtHand:
     """All results: of these files and folders, or of every session here and the reference."""
     if paths:
         times, maps = parted(paths)
-        results = collect(times)
+        results = read_results(times)
         learned, bad = newest(maps, TASKS)
         return AtHand(results, [], learned, [*results.errors, *bad])
     own = Path(default_folder())
@@ -42,7 +43,7 @@ def at_hand(paths: Sequence[str]) -> AtHand:
     # A folder without files of its own stands for its reference folder, and one without any is an
     # error of who named it: here nobody has.
     there = [each for each in (own, *references) if _holds_results(each)]
-    results = collect(there)
+    results = read_results(there)
     reference = [
         file.run.id for file in results.files if file.path.resolve().parent.name == REFERENCE
     ]

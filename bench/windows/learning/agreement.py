@@ -21,6 +21,7 @@ from rich.text import Text
 import lstm_impl
 from bench.telling import deliver
 from bench.telling.inert import clean
+from bench.telling.progress import Progress
 from bench.telling.sheet import Column, Sheet
 from bench.windows.learning.parameters import Parameters
 from bench.windows.learning.rounding import curve_bound, reference_curve
@@ -172,12 +173,14 @@ def command(
         "and six times in float64 NumPy",
         flush=True,
     )
-    reference = reference_curve(settings, windows)
-    bound = curve_bound(settings, windows, reference=reference)
+    with Progress("training in NumPy"):
+        reference = reference_curve(settings, windows)
+        bound = curve_bound(settings, windows, reference=reference)
     curves = []
     for name in able:
         model = get_backend(name).build(settings.spec, LSTMWeights.random(settings.spec))
-        curve = judge(name, losses_of(settings, model, windows), reference, bound)
+        with Progress(f"training with {name}"):
+            curve = judge(name, losses_of(settings, model, windows), reference, bound)
         curves.append(curve)
         print(f"  {name}: {curve.agreement}", flush=True)
 

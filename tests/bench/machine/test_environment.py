@@ -266,6 +266,7 @@ def test_only_variables_that_change_a_time_are_kept_and_no_secret_and_no_place()
         "NVIDIA_API_KEY": "abc",
         "TORCHINDUCTOR_CACHE_DIR": "/tmp/torchinductor_me",
         "LSTM_LOCK": "/home/me/lock",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
     }
     assert facts.variables(environ) == {
         "CUDA_VISIBLE_DEVICES": "0",

@@ -87,6 +87,21 @@ def test_the_commands_own_code_is_the_process_s() -> None:
     assert ended(program, "") == (3, "", "")
 
 
+@pytest.mark.parametrize(("asked", "told"), [(None, "2"), ("0", "0")])
+def test_tensorflow_tells_of_itself_only_on_request(asked: str | None, told: str) -> None:
+    """Its log lines, by the one variable that it reads when it is imported."""
+    program = (
+        "import os\nfrom bench.telling import command_line\n"
+        f"command_line.end(lambda: print(os.environ.get({command_line.QUIET!r})))"
+    )
+    environ = {key: value for key, value in os.environ.items() if key != command_line.QUIET}
+    environ |= {} if asked is None else {command_line.QUIET: asked}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == told
+
+
 def test_a_home_that_nobody_knows_is_told() -> None:
     assert expanded("a/b") == Path("a/b")
     with pytest.raises(FolderError, match="it is not known where ~nosuchuser is"):
