@@ -167,8 +167,15 @@ def _row(
         energy=_figures([item.energy for item in measured]),
         steady=False if False in steady else True if steady == {True} else None,
         validity=validity,
+        fallback=_fallback(measured),
         remarks=tuple(dict.fromkeys(text for item in measured for text in item.remarks)),
     )
+
+
+def _fallback(items: Sequence[Measurement]) -> str:
+    told = [item.evidence.get("fallback") for item in items]
+    (most, _), *_ = Counter(text if isinstance(text, str) else "" for text in told).most_common(1)
+    return most
 
 
 _GRAVITY = ("failed", "crashed", "timed_out", "interrupted", "refused", "not_measured")

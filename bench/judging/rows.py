@@ -45,6 +45,8 @@ class Row:
         whose each roof is, in most of the runs, by the same names (``of_matmul`` and its like).
     validity: whether its time, and ratios made with it, are to be trusted. remarks: what the
         backend's code warned of and what it changed of its process, each once.
+    fallback: what its evidence says that it ran in place of what its name suggests, in most of the
+        runs; empty if it ran that.
     rank: 1 for the smallest time among the backends of the group.
     bridge: the row of its group over which it is compared with those of other processes; None if
         all are of the same, or it is this one.
@@ -73,6 +75,7 @@ class Row:
     steady: bool | None = None
     validity: Validity = UNDOUBTED
     remarks: tuple[str, ...] = ()
+    fallback: str = ""
     rank: int | None = None
     bridge: Row | None = field(default=None, repr=False)
     base: Row | None = None

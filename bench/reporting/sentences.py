@@ -19,7 +19,7 @@ from bench.judging.rows import KINDS, MEASURED, Row, Section, Table
 from bench.judging.trust import FEW_PROCESSES, OF_RATIO, WIDE_INTERVAL, Doubt
 from bench.judging.verdict import Verdict
 from bench.judging.within import RunSamples
-from bench.reporting import roofs
+from bench.reporting import fallbacks, roofs
 from bench.reporting.devices import sentences
 from bench.telling.headings import name, speed_moved, title
 from bench.telling.inert import clean
@@ -62,6 +62,7 @@ def findings(section: Section) -> list[Finding]:
     found.extend(Finding(told, answer=True) for told in sentences(section))
     reached = ((table, roofs.sentence(table)) for table in section.tables)
     found.extend(Finding(f"{title(table)}: {told}.") for table, told in reached if told)
+    found.extend(Finding(told) for table in section.tables for told in fallbacks.sentences(table))
     found.extend(_costs(section))
     found.extend(_paybacks(section))
     if not section.complete:

@@ -8,6 +8,7 @@ anywhere else; the evidence says which. It needs a process whose Keras has the J
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from lstm_impl.backends.jax_model import JaxBackend, JaxModel
@@ -122,6 +123,7 @@ class KerasJaxModel(JaxModel):
         else:
             # One while-loop of XLA's for each layer and direction, and more for the gradients.
             ran = SCAN if found.details["loops"] >= self.spec.state_layers else UNROLLED
-        return Evidence(
-            found.source, found.ops, found.kernels, {**found.details, "implementation": ran}
-        )
+        details = {**found.details, "implementation": ran}
+        if self.device != "cpu" and ran == SCAN and not self.backend.options:
+            details["fallback"] = f"{SCAN} in place of cuDNN"
+        return replace(found, details=details)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from lstm_impl.availability import Package
@@ -18,9 +19,11 @@ from lstm_impl.backends.keras_environment import PACKAGE, KerasThree
 from lstm_impl.backends.tensorflow_backend import TensorFlowBackend
 from lstm_impl.backends.tensorflow_model import TensorFlowModel
 from lstm_impl.call import Call, Outputs, Tensor
+from lstm_impl.evidence import Evidence
 from lstm_impl.model import Model
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LSTMWeights
+from lstm_impl.workload import Workload
 
 
 class KerasBackend(TensorFlowBackend):
@@ -110,6 +113,13 @@ class KerasModel(TensorFlowModel):
         variables = [each for layer in self._layers for each in layer.trainable_variables]
         # Keras 3 wraps TensorFlow's variables; Keras 2's are TensorFlow's.
         return [each if isinstance(each, self._tf.Variable) else each.value for each in variables]
+
+    def evidence(self, workload: Workload) -> Evidence:
+        found = super().evidence(workload)
+        if self.device == "cpu" or found["cudnn"] or self.backend.options:
+            return found
+        told = {"fallback": "Keras's loop in place of cuDNN"}
+        return replace(found, details={**found.details, **told})
 
     def network(self, call: Call, training: bool) -> Outputs:
         tf, spec = self._tf, self.spec

@@ -174,4 +174,6 @@ class KerasOpenVINOModel(Model):
             "threads": int(compiled.get_property("INFERENCE_NUM_THREADS")),
             "implementation": SEQUENCE if sequences >= self.spec.state_layers else LOOP,
         }
+        if details["implementation"] == LOOP:
+            details["fallback"] = f"{LOOP} in place of OpenVINO's LSTMSequence"
         return Evidence("OpenVINO runtime model", ops, details=details)

@@ -115,4 +115,6 @@ class KerasTorchModel(TorchModel):
         ops = found.ops or Counter()
         # Dispatched by Python, each once a step: in the forward pass the loop has made so many.
         details = {**found.details, "products": ops["aten::matmul"], "steps": workload.timesteps}
+        if not self.backend.options and details["implementation"] == PYTHON_LOOP:
+            details["fallback"] = f"{PYTHON_LOOP} over time"
         return replace(found, details=details)

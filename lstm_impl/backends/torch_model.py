@@ -31,6 +31,9 @@ INSTALL_CPU = "pip install torch --index-url https://download.pytorch.org/whl/cp
 INSTALL_GPU = "pip install torch"
 
 
+STEP_BY_STEP = "PyTorch's operators, step by step"
+
+
 def set_threads(count: int) -> None:
     """Let PyTorch's operators on the CPU use ``count`` threads, from now on, in this process."""
     import torch
@@ -213,7 +216,7 @@ class TorchModel(Model):
             return "cuDNN"
         if any("mkldnn_rnn_layer" in op for op in ops):
             return "oneDNN"
-        return "PyTorch's operators, step by step"
+        return STEP_BY_STEP
 
     def evidence(self, workload: Workload) -> Evidence:
         """The operators of one step and how often each ran; on a GPU the kernels too."""
@@ -221,7 +224,10 @@ class TorchModel(Model):
         step.run()  # what only a first call does is no part of the evidence
         step.synchronize()
         ops, kernels = profile(step.run, step.synchronize, self.torch_device.type == "cuda")
-        details = {"device": self.device, "implementation": self.implementation(ops)}
+        ran = self.implementation(ops)
+        details = {"device": self.device, "implementation": ran}
+        if ran == STEP_BY_STEP:
+            details["fallback"] = ran
         return Evidence("torch profiler", ops, kernels, details)
 
 

@@ -13,9 +13,11 @@ from typing import Any, ClassVar, cast
 
 import pytest
 
-from lstm_impl import LSTMSpec, LSTMWeights, get_backend
+from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend
 from lstm_impl.backends import keras_environment, keras_layer
 from lstm_impl.backends.numpy_loop import NumPyLoop
+from lstm_impl.backends.tensorflow_model import TensorFlowModel
+from lstm_impl.evidence import Evidence
 
 
 @pytest.mark.parametrize(
@@ -181,3 +183,23 @@ def run_peers(name: str, selected: str) -> tuple[int, str]:
 def test_evidence_that_a_name_promises_is_missed(name: str, ran: str, missing: str) -> None:
     found = get_backend(name).missing_evidence({"implementation": ran}, "gpu:0")
     assert (missing in found) if missing else found == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "cudnn", "told"),
+    [
+        ("keras", "cpu", False, False),
+        ("keras", "gpu:0", True, False),
+        ("keras", "gpu:0", False, True),
+        ("tf_keras", "gpu:0", False, True),
+        ("keras+loop", "gpu:0", False, False),
+    ],
+)
+def test_on_a_gpu_keras_without_cudnn_is_told_as_a_fallback(
+    name: str, device: str, cudnn: bool, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Evidence("made up", details={"cudnn": cudnn})
+    monkeypatch.setattr(TensorFlowModel, "evidence", lambda self, workload: found)
+    model = object.__new__(keras_layer.KerasModel)
+    model.backend, model.device = cast("Any", get_backend(name)), device
+    assert ("fallback" in model.evidence(Workload(1, 1))) == told
