@@ -22,8 +22,9 @@ from bench.machine import devices, environment
 from bench.reporting import terminal_brief
 from bench.reporting.answer import answer
 from bench.results.schema import Results
+from bench.running import keras_file, saved_model
 from bench.running.asking import Question, found, write_suite
-from bench.running.keras_file import Layer, ModelError, lstm_layers
+from bench.running.keras_file import Layer, ModelError
 from bench.telling import arguments, command_line
 from bench.telling.command_line import BAD_INPUT, UsageError
 from bench.telling.inert import clean
@@ -53,7 +54,9 @@ alternating blocks, as python -m bench.run does; what is measured lies in ${RESU
 python -m bench.run {DEFAULT_FOLDER}/asked/NAME.toml --processes 10.
 
 A training step is the forward pass and the gradients of the weights; with --optimizer their update
-too. With --model every LSTM of a Keras model is asked about, at this batch and these steps.
+too. With --model every LSTM of a Keras model is asked about, at this batch and these steps; none
+of its code is run. A SavedModel's are known by its variables' names: what Keras did not name is not
+found.
 """
 
 
@@ -74,11 +77,12 @@ def main(words: Sequence[str] | None = None) -> int:
 def _questions(options: argparse.Namespace) -> list[tuple[Question, str]]:
     """What is asked, each with a heading where there are several."""
     if (options.model is None) == (options.hidden is None):
-        raise UsageError("name the layer's units (--hidden N) or a model (--model FILE.keras)")
+        raise UsageError("name the layer's units (--hidden N) or a model (--model PATH)")
     if options.model is None:
         layers = [Layer("", options.input or options.hidden, options.hidden, options.dtype)]
     else:
-        layers = lstm_layers(options.model)
+        read = saved_model if options.model.is_dir() else keras_file
+        layers = read.lstm_layers(options.model)
     asked: dict[Question, list[str]] = {}
     for layer in layers:
         asked.setdefault(_question(layer, options), []).append(layer.name)
@@ -191,7 +195,12 @@ def _parser() -> argparse.ArgumentParser:
     add("input", "N", "features of a timestep (default: as many as units)", type=positive)
     add("layers", "N", "stacked (default: %(default)s)", type=positive, default=1)
     parser.add_argument("--bidirectional", action="store_true", help="both directions")
-    add("model", "FILE", "a .keras file: ask about each of its LSTM layers", type=Path)
+    add(
+        "model",
+        "FILE",
+        "a .keras file or a SavedModel: ask about each of its LSTM layers",
+        type=Path,
+    )
     parser.add_argument("--mode", choices=MODES, default="training", help="(default: %(default)s)")
     parser.add_argument("--optimizer", choices=OPTIMIZERS, help="update the weights with it, too")
     add("window", "K", "cut the steps into windows, the state carried", type=positive)

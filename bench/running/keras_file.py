@@ -45,8 +45,8 @@ def lstm_layers(path: Path) -> list[Layer]:
     where = printable(str(path))
     if path.is_dir() or path.suffix != ".keras":
         raise ModelError(
-            f"{where}: expected a .keras file, which says what its layers are (a SavedModel holds "
-            "their operations only); write one: model.save('model.keras')"
+            f"{where}: expected a .keras file, or the folder of a SavedModel; write one: "
+            "model.save('model.keras')"
         )
     try:
         with zipfile.ZipFile(path) as archive:

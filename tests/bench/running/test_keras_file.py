@@ -92,7 +92,7 @@ def test_a_file_that_says_nothing_is_named_with_the_reason(
     assert "\n" not in str(error.value)
 
 
-def test_a_saved_model_has_no_layers_to_read(tmp_path: Path) -> None:
+def test_a_folder_is_no_such_file(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"model.save\('model.keras'\)"):
         lstm_layers(tmp_path)
 

@@ -1,0 +1,159 @@
+"""The LSTM layers of a SavedModel, read from the names and shapes of its variables; nothing is run.
+
+A SavedModel holds operations and no layers. But what Keras 2 saves and Keras 3 exports keeps each
+variable's path (``sequential/encoder/lstm_cell/kernel``), and the two matrices of a cell say the
+rest: ``[input, 4 units]`` and ``[units, 4 units]``. A cell under another name than Keras gives it,
+or one whose variables were folded into constants, is not found. The file is a protocol buffer
+(tensorflow/core/protobuf/saved_model.proto, saved_object_graph.proto); the few fields that are
+wanted are read from its wire format, since importing TensorFlow for them would take seconds and run
+what the file says. This module knows that file and nothing of TensorFlow.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.disk.fields import printable
+from bench.running.keras_file import Layer, ModelError
+
+NAME = "saved_model.pb"
+
+LARGEST = 2**31
+"""Bytes: a protocol buffer holds no more."""
+
+# Field numbers: of SavedModel, MetaGraphDef, SavedObjectGraph, SavedObject, SavedVariable,
+# TensorShapeProto and its Dim.
+_META_GRAPHS, _OBJECT_GRAPH, _NODES, _VARIABLE = 2, 7, 1, 7
+_DTYPE, _SHAPE, _VARIABLE_NAME, _DIM, _SIZE = 1, 2, 6, 2, 1
+
+_DTYPES = {1: "float32", 2: "float64", 14: "bfloat16", 19: "float16"}
+"""Of tensorflow/core/framework/types.proto; the variables' own, whatever is computed with them."""
+
+_CELL = re.compile(
+    r"(?:(?P<layer>.*)/)?lstm_cell(?:_\d+)?/(?P<what>kernel|recurrent_kernel)(?::0)?"
+)
+_DIRECTION = re.compile(r"(?P<before>.*/)?(?P<direction>forward|backward)_(?P<layer>[^/]*)")
+_LARGEST_SIZE = 10**9  # of a dimension: more is no layer that anybody trains
+
+
+def lstm_layers(folder: Path) -> list[Layer]:
+    """All LSTM layers of a SavedModel, in the order of its variables.
+
+    Raises ModelError for a folder that is no SavedModel, and for one that names no LSTM.
+    """
+    path = folder / NAME
+    where = printable(str(folder))
+    try:
+        if path.stat().st_size > LARGEST:
+            raise ModelError(f"{where}: its {NAME} is larger than {LARGEST:,} bytes")
+        content = memoryview(path.read_bytes())
+    except FileNotFoundError:
+        raise ModelError(
+            f"{where}: is no SavedModel, since it has no {NAME}; expected one or a .keras file: "
+            "model.save('model.keras')"
+        ) from None
+    except OSError as error:
+        raise ModelError(f"{where}: cannot be read: {error.strerror or error}") from None
+    try:
+        found = _layers(_variables(content))
+    except (ValueError, IndexError) as error:
+        raise ModelError(f"{where}: its {NAME} is damaged: {printable(str(error))}") from None
+    if not found:
+        raise ModelError(
+            f"{where}: none of its variables is a Keras LSTM cell's (.../lstm_cell/kernel), and a "
+            "SavedModel says nothing else of its layers; write model.save('model.keras') instead"
+        )
+    return found
+
+
+def _layers(variables: Iterator[tuple[str, str, tuple[int, ...]]]) -> list[Layer]:
+    cells: dict[str, dict[str, tuple[str, tuple[int, ...]]]] = {}
+    for name, dtype, shape in variables:
+        if match := _CELL.fullmatch(name):
+            cells.setdefault(match["layer"] or "lstm", {})[match["what"]] = dtype, shape
+    found: dict[str, Layer] = {}
+    for path, parts in cells.items():
+        if len(parts) < 2:
+            continue
+        (dtype, kernel), (_, recurrent) = parts["kernel"], parts["recurrent_kernel"]
+        if len(kernel) != 2 or len(recurrent) != 2:
+            continue
+        (inputs, gates), units = kernel, recurrent[0]
+        if recurrent[1] != gates or gates != 4 * units or not min(inputs, units) > 0:
+            continue  # not i, f, g and o of one cell
+        both = _DIRECTION.fullmatch(path)
+        other = {"forward": "backward", "backward": "forward"}
+        before = "" if both is None else both["before"] or ""
+        if both and f"{before}{other[both['direction']]}_{both['layer']}" in cells:
+            path = f"{before}{both['layer']}"
+        else:
+            both = None
+        name = printable(path.rpartition("/")[2], 60)
+        found.setdefault(path, Layer(name, inputs, units, dtype, bidirectional=both is not None))
+    return list(found.values())
+
+
+def _variables(content: memoryview) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    """Name, precision and shape of each variable; one of another type or rank has what it has."""
+    for graph in _parts(content, _META_GRAPHS):
+        for objects in _parts(graph, _OBJECT_GRAPH):
+            for node in _parts(objects, _NODES):
+                for variable in _parts(node, _VARIABLE):
+                    name = b"".join(_parts(variable, _VARIABLE_NAME)).decode("utf-8", "replace")
+                    kinds = list(_numbers(variable, _DTYPE))
+                    sizes = [
+                        next(_numbers(dim, _SIZE), 0)
+                        for shape in _parts(variable, _SHAPE)
+                        for dim in _parts(shape, _DIM)
+                    ]
+                    if kinds and kinds[-1] in _DTYPES and max(sizes, default=0) <= _LARGEST_SIZE:
+                        yield name, _DTYPES[kinds[-1]], tuple(sizes)
+
+
+def _parts(message: memoryview, field: int) -> Iterator[memoryview]:
+    for number, part in _fields(message):
+        if number == field and not isinstance(part, int):
+            yield part
+
+
+def _numbers(message: memoryview, field: int) -> Iterator[int]:
+    for number, part in _fields(message):
+        if number == field and isinstance(part, int):
+            yield part
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
+    """The fields of a message (protobuf.dev/programming-guides/encoding).
+
+    Raises ValueError for what is cut off or of no known kind, IndexError where a number is.
+    """
+    at = 0
+    while at < len(message):
+        tag, at = _varint(message, at)
+        number, kind = tag >> 3, tag & 7
+        if kind == 0:
+            value, at = _varint(message, at)
+            yield number, value
+            continue
+        if kind == 2:
+            size, at = _varint(message, at)
+        elif kind in (1, 5):
+            size = 8 if kind == 1 else 4
+        else:
+            raise ValueError(f"a field of the unknown kind {kind}")
+        if at + size > len(message):
+            raise ValueError("a field is cut off")
+        yield number, message[at : at + size]
+        at += size
+
+
+def _varint(message: memoryview, at: int) -> tuple[int, int]:
+    value = 0
+    for place in range(10):
+        byte = message[at + place]
+        value |= (byte & 127) << 7 * place
+        if byte < 128:
+            return value, at + place + 1
+    raise ValueError("a number of more than ten bytes")
