@@ -331,7 +331,29 @@ _PARTS = tuple(
 """The fields of a case's parts: their names, their types, and whether they must be there."""
 
 
+MOST_CASES_KEPT = 20_000
+
+_read: dict[tuple[str, object], Case] = {}
+"""Cases that were read and checked, by their text: replicates have the same ones again and again,
+and checking one takes a third of the time of an entry. Text, since 1, 1.0 and true are equal."""
+
+
 def _case(parent: Field) -> Case:
+    """The case of an entry, one object for all entries that say the same."""
+    try:
+        key = repr(parent["case"].value), parent["case_id"].value
+        found = _read.get(key)
+    except (RecursionError, TypeError, ValueError):
+        return _checked_case(parent)  # which names what is wrong
+    if found is None:
+        found = _checked_case(parent)
+        if len(_read) >= MOST_CASES_KEPT:
+            _read.clear()
+        _read[key] = found
+    return found
+
+
+def _checked_case(parent: Field) -> Case:
     """The case of an entry, each field of the spec and the workload checked under its own name."""
     field = parent["case"]
     field["backend"].label()

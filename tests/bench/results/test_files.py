@@ -242,6 +242,18 @@ def test_a_malformed_field_is_named_with_what_was_expected(
     assert told in refusal(saved(tmp_path / "a.json", golden))
 
 
+def test_a_case_that_was_read_before_lends_its_place_to_no_other(
+    tmp_path: Path, golden: Json
+) -> None:
+    path = saved(tmp_path / "a.json", golden)
+    first, again = results.read(path).measurements, results.read(path).measurements
+    assert again[0].case is first[0].case
+    batch = first[-1].case.workload.batch
+    for equal in (float(batch), True):  # each the same number to Python, and no integer
+        put(golden, f"{WORK}.batch", equal)
+        assert f"{WORK}.batch is" in refusal(saved(path, golden))
+
+
 def test_what_a_hostile_value_says_is_shown_short_and_without_control_characters(
     tmp_path: Path, golden: Json
 ) -> None:
