@@ -121,14 +121,18 @@ def _question(layer: Layer, options: argparse.Namespace) -> Question:
 
 def _ask(question: Question, options: argparse.Namespace, console: Console, told: str) -> int:
     if told:
-        console.print(f"{told}: {question.name}", style="bold")
+        console.print(f"{told}: {question.words}", style="bold")
     section = None if options.again else _look(question, options)
     if section is None and not options.paths:
         _measure(question, options, console)
         section = _look(question, options)
     if section is None:
-        where = "in these results" if options.paths else "here; the lines above say why"
-        console.print(f"No answer: two backends with a time at {question.name} are not {where}.")
+        why = (
+            "these results hold no two backends of this work; without them it is measured here"
+            if options.paths
+            else "fewer than two backends could be measured; the lines above say why"
+        )
+        console.print(f"No answer for {question.words}: {why}.")
         return NOT_ANSWERED
     if not options.brief:
         terminal_brief.draw(section, console, rows=len(section.rows))
@@ -161,7 +165,9 @@ def _measure(question: Question, options: argparse.Namespace, console: Console) 
         raise UsageError(f"no {question.device}: {missing}")
     folder = expanded(default_folder())
     suite = write_suite(question, folder, options.backends or ())
-    console.print(f"measuring {question.name} for up to {options.budget:.0f} s, in fresh processes")
+    console.print(
+        f"measuring {question.words} for up to {options.budget:.0f} s, in fresh processes"
+    )
     command = [sys.executable, "-m", "bench.run", str(suite), "--budget", f"{options.budget:.0f}s"]
     if options.processes is not None:
         command += ["--processes", str(options.processes)]

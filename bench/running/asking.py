@@ -18,6 +18,7 @@ from bench.judging.rows import Section
 from bench.machine import devices
 from bench.results.schema import Measurement, Outcome, Results
 from bench.suites.cases import Case
+from bench.telling.quantities import shape_words
 from bench.windows.suite_text import BACKENDS, PEERS
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
@@ -53,6 +54,16 @@ class Question:
         case = Case("", self.spec, self.workload, self.device)
         dtype = "" if self.spec.dtype == "float32" else f"-{self.spec.dtype}"
         return f"{case.shape}{dtype}-{self.workload.mode}-{self.device.replace(':', '')}"
+
+    @property
+    def words(self) -> str:
+        """The same for people."""
+        parts = shape_words(Case("", self.spec, self.workload, self.device))
+        if self.spec.dtype != "float32":
+            parts.append(self.spec.dtype)
+        if (window := self.workload.window) is not None:
+            parts.append(f"windows of {window}")
+        return f"{', '.join(parts)}, {self.workload.mode} on {self.device}"
 
 
 def found(

@@ -106,3 +106,11 @@ def test_the_suite_lies_beside_the_results_under_a_name_that_says_what_it_is(
     on_gpu = suite_text(replace(served, device="gpu:0"))
     assert '"cudnn"' in on_gpu
     assert "fused_cpu" not in on_gpu
+
+
+def test_a_question_is_told_in_words_and_named_in_short() -> None:
+    assert QUESTION.words == (
+        "batch 4 × 20 steps, 8 in, 16 hidden, adam updates, gradients of weights, training on cpu"
+    )
+    cut = Question(LSTMSpec(8, 16, dtype="float64"), Workload(1, 20, "training", window=5), "gpu:0")
+    assert cut.words.endswith(", state, float64, windows of 5, training on gpu:0")
