@@ -38,6 +38,7 @@ _BUILT_IN: dict[str, str] = {
     "tf_keras": "lstm_impl.backends.keras_layer:TfKeras",
     "keras_jax": "lstm_impl.backends.keras_jax:KerasJax",
     "keras_torch": "lstm_impl.backends.keras_torch:KerasTorch",
+    "openvino": "lstm_impl.backends.openvino_lstm:OpenVINO",
     "keras_openvino": "lstm_impl.backends.keras_openvino:KerasOpenVINO",
     "dynamic_rnn": "lstm_impl.backends.legacy_rnn:DynamicRNN",
     "static_rnn": "lstm_impl.backends.legacy_rnn:StaticRNN",

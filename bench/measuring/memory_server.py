@@ -35,6 +35,7 @@ MODULES: Mapping[str, Sequence[str]] = {
     "flashrnn": ("torch",),
     "keras_jax": ("jax", "jax.numpy", "keras"),
     "keras_torch": ("torch", "keras"),
+    "openvino": ("openvino",),
     "keras_openvino": ("openvino", "keras"),
     "onnxruntime": ("onnxruntime", "onnx"),
     "litert": ("tensorflow", "ai_edge_litert.interpreter"),

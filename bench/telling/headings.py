@@ -15,7 +15,7 @@ from bench.telling.verdict_words import unclear
 # The libraries that backends compute with, in the order in which they are named.
 _LIBRARIES = (
     *("tensorflow", "tensorflow-cpu", "tf-nightly", "keras", "tf-keras"),
-    *("torch", "jax", "flax", "onnxruntime"),
+    *("torch", "jax", "flax", "onnxruntime", "openvino"),
 )
 
 

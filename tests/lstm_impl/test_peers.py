@@ -65,13 +65,16 @@ REFUSED: dict[str, dict[str, str]] = {
         for dtype in ("float64", "float16", "bfloat16", "mixed_bfloat16")
     },
     "keras_jax": {"float64": "float64 in float32"},
-    "keras_openvino": {
-        dtype: f"float32 only, not {dtype}"
-        for dtype in ("float64", "float16", "bfloat16", "mixed_bfloat16")
+    **{
+        name: {
+            dtype: f"float32 only, not {dtype}"
+            for dtype in ("float64", "float16", "bfloat16", "mixed_bfloat16")
+        }
+        for name in ("openvino", "keras_openvino")
     },
 }
 
-INFERENCE_ONLY = ("onnxruntime", "litert", "keras_openvino")
+INFERENCE_ONLY = ("onnxruntime", "litert", "openvino", "keras_openvino")
 
 
 def peer(name: str) -> Backend:
