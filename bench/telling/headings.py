@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from bench.judging.basis import Pairing
 from bench.judging.intervals import CASE_CONFIDENCE, LEAST_SPREAD, MOST_SPREAD
 from bench.judging.process_means import ENOUGH_PROCESSES, VERDICT_CONFIDENCE
 from bench.judging.rows import KINDS, Row, Section, Table
@@ -88,7 +89,21 @@ def method(section: Section) -> list[str]:
             "Memory is the peak of what a case needs beyond its framework: on a CPU in a process "
             "of its own, on a GPU what the framework's allocator held."
         )
+    lines += [f"{told}." for told in over_bridges(rows)]
     return lines + [f"{told}." for told in few(rows)]
+
+
+def over_bridges(rows: Sequence[Row]) -> list[str]:
+    """Whose ratios stand on a third backend, that was measured in the processes of both sides."""
+    found: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if row.bridge and row.to_baseline and row.to_baseline.pairing is Pairing.BRIDGED:
+            found.setdefault(name(row.bridge.case.backend), {})[name(row.case.backend)] = None
+    return [
+        f"Over {bridge}, which is in the processes of both sides: the ratios of "
+        f"{listed(list(backends))}, measured in processes of another environment than the baseline"
+        for bridge, backends in found.items()
+    ]
 
 
 def few(rows: Sequence[Row]) -> list[str]:

@@ -21,6 +21,7 @@ from bench.judging.verdict import Verdict
 from bench.judging.within import RunSamples
 from bench.results.schema import Reason, Run
 from bench.suites.cases import Case
+from bench.telling.headings import over_bridges
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_results import gather, measured
 
@@ -174,6 +175,13 @@ def test_a_report_takes_the_row_that_is_in_both_rows_processes_for_a_bridge() ->
     first = found["b"]
     assert first.rank == 1
     assert first.fastest
+
+
+def test_a_report_says_whose_ratios_stand_on_which_third() -> None:
+    assert over_bridges(list(rows().values())) == [
+        "Over bridge, which is in the processes of both sides: the ratios of a, measured in "
+        "processes of another environment than the baseline"
+    ]
 
 
 def test_a_side_that_is_not_to_be_trusted_is_not_over_a_bridge_either() -> None:
