@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from bench.results.schema import ResultFile
 from bench.running.lots import Environment, Lot, Need, environments, lots, needs_of
 from bench.running.schedule import Goal, Schedule, Work
+from bench.running.workers import LocalExecutor, LocalWorker
 from bench.suites.cases import Case
 from lstm_impl import LSTMSpec, Workload
-from tests.bench.running.test_manager import file_of
+from tests.bench.running.test_manager import file_of, session
 
 EAST: Environment = (("SIDE", "east"),)
 WEST: Environment = (("SIDE", "west"),)
@@ -93,6 +96,17 @@ def test_each_environment_has_its_processes_and_they_alternate() -> None:
     assert plan.finished
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_the_environment_with_the_fewest_processes_is_next(seed: int) -> None:
+    cases = [case(name, steps) for steps in (5, 6) for name in ("east", "west")]
+    plan = Schedule(cases, Goal(processes=2), seed, needs=needs)
+    # A process that was killed after the first of its groups: what it left may wait for its turn.
+    plan.add(file_of(1, {case("west", 5): 1.0}))
+    work = plan.next()
+    assert work is not None
+    assert work.environment == EAST
+
+
 def test_a_bridge_is_no_reason_to_go_on_nor_to_stop() -> None:
     plan = schedule("moonlight", "east", "west", processes=None)
     numbers = Counter[Environment]()
@@ -147,3 +161,19 @@ def test_a_budget_is_shared_by_the_environments() -> None:
     assert one.share == 1.0
     # Six rounds of two processes with two cases each, of which each process's start is a part.
     assert 0.2 < both.share < 0.5
+
+
+def test_a_worker_has_the_environment_of_its_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIDE", "north")
+    told = [sys.executable, "-c", "import os; print('on the', os.environ['SIDE'])"]
+    monkeypatch.setattr(LocalExecutor, "_command", lambda self, work, listing: told)
+    (tmp_path / ".sessions").mkdir()
+    for environment, side in ((EAST, "east"), ((), "north")):
+        work = Work(1, (case("east"),), 0, environment=environment)
+        worker = LocalExecutor(session(), tmp_path).start(work)
+        assert isinstance(worker, LocalWorker)
+        worker._process.wait()
+        with worker._output:
+            assert worker.last_words() == f"on the {side}\n"
