@@ -137,7 +137,8 @@ def _collect(paths: Iterable[str | os.PathLike[str]], options: argparse.Namespac
     return filters.chosen(results, options) if results.files else results
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parents() -> tuple[arguments.Parser, arguments.Parser, arguments.Parser]:
+    """What several have in common: what is shown, the same with pictures, the rule."""
     shown = arguments.Parser(add_help=False)
     drawn = arguments.Parser(add_help=False)
     for parent, formats in ((shown, FORMATS), (drawn, (*FORMATS, *PICTURES))):
@@ -151,6 +152,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="RULE",
         help="exit with 1 if a case is SLOWER (slower), or SLOWER by more than 5%% (slower:5%%)",
     )
+    return shown, drawn, rule
+
+
+def _parser() -> argparse.ArgumentParser:
+    shown, drawn, rule = _parents()
     parser = arguments.Parser(
         prog="python -m bench.compare",
         description="The ratio of each shared case with its interval, and a verdict.",

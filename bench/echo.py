@@ -62,8 +62,21 @@ def _parser() -> argparse.ArgumentParser:
         # An option that is not given is not there: with --resume the checkpoint decides it.
         argument_default=argparse.SUPPRESS,
     )
-    usual = EchoSettings()
-    task = parser.add_argument_group("the task")
+    _add_task(parser.add_argument_group("the task"), EchoSettings())
+    _add_network(parser.add_argument_group("the network"), EchoSettings())
+    machine = parser.add_argument_group("the machine")
+    machine.add_argument(
+        "--backend",
+        metavar="ID",
+        help=f"how the LSTM is computed ({USUAL_BACKEND}, or {FALLBACK_BACKEND} where that is not "
+        "available)",
+    )
+    machine.add_argument("--device", metavar="NAME", help="cpu, gpu:0, ... (cpu)")
+    _add_shown(parser.add_argument_group("what is shown and kept"))
+    return parser
+
+
+def _add_task(task: argparse._ArgumentGroup, usual: EchoSettings) -> None:
     task.add_argument("--epochs", type=int, metavar="N", help=f"epochs in all ({EPOCHS})")
     task.add_argument("--bits", type=int, metavar="N", help=f"bits of an epoch ({usual.bits})")
     task.add_argument(
@@ -88,7 +101,9 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="start each window from the zero state (carried over)",
     )
-    network = parser.add_argument_group("the network")
+
+
+def _add_network(network: argparse._ArgumentGroup, usual: EchoSettings) -> None:
     network.add_argument(
         "--units", type=int, metavar="N", help=f"units of each layer ({usual.units})"
     )
@@ -107,15 +122,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help=f"the LSTM's precision: {', '.join(lstm_impl.PRECISIONS)} ({usual.dtype})",
     )
-    machine = parser.add_argument_group("the machine")
-    machine.add_argument(
-        "--backend",
-        metavar="ID",
-        help=f"how the LSTM is computed ({USUAL_BACKEND}, or {FALLBACK_BACKEND} where that is not "
-        "available)",
-    )
-    machine.add_argument("--device", metavar="NAME", help="cpu, gpu:0, ... (cpu)")
-    shown = parser.add_argument_group("what is shown and kept")
+
+
+def _add_shown(shown: argparse._ArgumentGroup) -> None:
     shown.add_argument(
         "--output",
         type=Path,
@@ -143,7 +152,6 @@ def _parser() -> argparse.ArgumentParser:
         help="hold the curve against a float64 NumPy training and the bound on what rounding may "
         "do to it (five more trainings in NumPy)",
     )
-    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -66,7 +66,6 @@ def _listed(values: Sequence[object]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    usual = Plan()
     parser = arguments.Parser(
         prog="python -m bench.learning",
         description=DESCRIPTION,
@@ -75,7 +74,22 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
-    plan = parser.add_argument_group("what is trained")
+    _add_plan(parser.add_argument_group("what is trained"), Plan())
+    how = parser.add_argument_group("how")
+    how.add_argument("--results", type=Path, metavar="DIR", help="where the map goes (results)")
+    how.add_argument("--jobs", type=int, metavar="N", help="trainings side by side (the cores)")
+    how.add_argument("--resume", action="store_true", help="go on with the newest unfinished map")
+    how.add_argument(
+        "--budget",
+        type=arguments.seconds,
+        metavar="TIME",
+        help="start no cell after this: 90s, 10m, 1h",
+    )
+    _add_shown(parser.add_argument_group("what is shown instead"))
+    return parser
+
+
+def _add_plan(plan: argparse._ArgumentGroup, usual: Plan) -> None:
     plan.add_argument(
         "--tasks",
         type=arguments.names,
@@ -125,17 +139,9 @@ def _parser() -> argparse.ArgumentParser:
         "--backend", metavar="ID", help=f"how the LSTMs are computed ({usual.backend})"
     )
     plan.add_argument("--device", metavar="NAME", help=f"cpu, gpu:0, ... ({usual.device})")
-    how = parser.add_argument_group("how")
-    how.add_argument("--results", type=Path, metavar="DIR", help="where the map goes (results)")
-    how.add_argument("--jobs", type=int, metavar="N", help="trainings side by side (the cores)")
-    how.add_argument("--resume", action="store_true", help="go on with the newest unfinished map")
-    how.add_argument(
-        "--budget",
-        type=arguments.seconds,
-        metavar="TIME",
-        help="start no cell after this: 90s, 10m, 1h",
-    )
-    shown = parser.add_argument_group("what is shown instead")
+
+
+def _add_shown(shown: argparse._ArgumentGroup) -> None:
     shown.add_argument(
         "--show",
         nargs="*",
@@ -162,7 +168,6 @@ def _parser() -> argparse.ArgumentParser:
     shown.add_argument(
         "--backends", type=arguments.names, metavar="LIST", help="with --agree: these backends"
     )
-    return parser
 
 
 def _each(values: dict[str, int] | dict[str, float]) -> str:

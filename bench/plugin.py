@@ -41,6 +41,75 @@ COLUMNS, SORT = ("median", "iqr", "min", "rounds", "iterations"), "median"
 minimum would name other winners than the medians that the report goes by."""
 
 
+def _add_how(add: Callable[..., None]) -> None:
+    """How long and with what a case is measured."""
+    add(
+        "share",
+        "PART",
+        "Part of that time that is measured, above 0 to 1, so that a budget holds several "
+        "processes (bench.run). Default: 1.",
+        type=arguments.share,
+    )
+    add(
+        "precision",
+        "PERCENT",
+        "Stop before the budget is spent once every median's 95%% interval is within this, such as "
+        "2%%. Default: 1%%.",
+        type=arguments.percentage,
+    )
+    add(
+        "threads",
+        "N",
+        "Threads for every framework: TensorFlow's pools, OpenMP (PyTorch, oneDNN), BLAS, XLA. "
+        "Default: each framework's own choice, as a rule one for each processor.",
+        type=arguments.whole(1, 4096),
+    )
+    add(
+        "memory",
+        "auto|on|off",
+        "Whether to measure the peak memory of cases on the CPU too, each in a process of its own "
+        "and while nothing is timed: some seconds a case (on a GPU it costs nothing and is always "
+        "recorded). Default: auto, what the suite says.",
+        choices=("auto", "on", "off"),
+    )
+    add(
+        "case-limit",
+        "SECONDS",
+        "After how long whoever started this ends it if a case is not done (bench.run).",
+        type=arguments.seconds,
+    )
+
+
+def _add_session(add: Callable[..., None]) -> None:
+    """What is measured beside other processes of the same session, or of the same machine."""
+    add(
+        "cases",
+        "FILE",
+        "Only the cases in this JSON file: a list of case ids of the suite, or of whole cases.",
+    )
+    add(
+        "busy",
+        "refuse|wait|force",
+        "While another run measures on this machine: refuse to start, wait for it, or go on all "
+        "the same though both spoil each other. Default: refuse.",
+        choices=("refuse", "wait", "force"),
+    )
+    add(
+        "judged",
+        "DIR",
+        "Folder in which the processes of a session share what the reference computed for the "
+        "cases that they check (bench.run).",
+    )
+    add("session", "ID", "Name shared by runs that are replicates of one another (bench.run).")
+    add(
+        "order-seed",
+        "N",
+        "Measure the groups, and the backends in each, in a random order with this seed "
+        "(bench.run). Default: the suite's order.",
+        type=arguments.whole(0),
+    )
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The suite's options, all with a prefix of their own."""
     group = parser.getgroup("lstm", "LSTM benchmark suite (with --benchmark-only)")
@@ -87,71 +156,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "suite's. More narrows the intervals.",
         type=arguments.seconds,
     )
-    add(
-        "share",
-        "PART",
-        "Part of that time that is measured, above 0 to 1, so that a budget holds several "
-        "processes (bench.run). Default: 1.",
-        type=arguments.share,
-    )
-    add(
-        "precision",
-        "PERCENT",
-        "Stop before the budget is spent once every median's 95%% interval is within this, such as "
-        "2%%. Default: 1%%.",
-        type=arguments.percentage,
-    )
-    add(
-        "threads",
-        "N",
-        "Threads for every framework: TensorFlow's pools, OpenMP (PyTorch, oneDNN), BLAS, XLA. "
-        "Default: each framework's own choice, as a rule one for each processor.",
-        type=arguments.whole(1, 4096),
-    )
-    add(
-        "memory",
-        "auto|on|off",
-        "Whether to measure the peak memory of cases on the CPU too, each in a process of its own "
-        "and while nothing is timed: some seconds a case (on a GPU it costs nothing and is always "
-        "recorded). Default: auto, what the suite says.",
-        choices=("auto", "on", "off"),
-    )
-    add(
-        "case-limit",
-        "SECONDS",
-        "After how long whoever started this ends it if a case is not done (bench.run).",
-        type=arguments.seconds,
-    )
-    add(
-        "cases",
-        "FILE",
-        "Only the cases in this JSON file: a list of case ids of the suite, or of whole cases.",
-    )
-    add(
-        "busy",
-        "refuse|wait|force",
-        "While another run measures on this machine: refuse to start, wait for it, or go on all "
-        "the same though both spoil each other. Default: refuse.",
-        choices=("refuse", "wait", "force"),
-    )
-    add(
-        "judged",
-        "DIR",
-        "Folder in which the processes of a session share what the reference computed for the "
-        "cases that they check (bench.run).",
-    )
+    _add_how(add)
+    _add_session(add)
     group.addoption(
         "--lstm-fail-on-invalid",
         action="store_true",
         help="Fail if what was measured of a case is not to be trusted (INVALID). Default: say so.",
-    )
-    add("session", "ID", "Name shared by runs that are replicates of one another (bench.run).")
-    add(
-        "order-seed",
-        "N",
-        "Measure the groups, and the backends in each, in a random order with this seed "
-        "(bench.run). Default: the suite's order.",
-        type=arguments.whole(0),
     )
 
 

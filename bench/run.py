@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from bench import suites
 from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, FolderError
@@ -113,38 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     which.add_argument("--suite", dest="named", metavar="SUITE", help="the same, as an option")
     parser.add_argument("--list", action="store_true", help="list the suites and end")
-    add(
-        "budget",
-        "TIME",
-        f"time for all (default: {BUDGET / 60:g}m; none with --processes)",
-        arguments.seconds,
-    )
-    add(
-        "precision",
-        "PERCENT",
-        "end when every median's 95%% interval over the processes reaches at most this far "
-        f"(default: {PRECISION:.0%}%)",
-        arguments.percentage,
-    )
-    add(
-        "processes",
-        "N",
-        "measure each case in so many processes, whatever its interval",
-        arguments.whole(1, 10_000),
-    )
-    add(
-        "case-limit",
-        "TIME",
-        "end a process whose case takes longer, with tracing and compiling (default: "
-        f"{CASE_LIMIT:g}s)",
-        arguments.seconds,
-    )
-    add(
-        "seconds",
-        "TIME",
-        "of measuring for each case in each process (default: what the suite says)",
-        arguments.seconds,
-    )
+    _add_times(add)
     add("device", "DEVICES", "cpu, gpu:0, ... or all, separated by commas", arguments.names)
     add("backends", "NAMES", "which implementations, separated by commas, or all", arguments.names)
     add("mode", "MODES", "only inference, or only training", arguments.names)
@@ -179,6 +148,42 @@ def _parser() -> argparse.ArgumentParser:
         "--force", action="store_true", help="measure beside another run all the same"
     )
     return parser
+
+
+def _add_times(add: Callable[[str, str, str, object], None]) -> None:
+    """When it ends, and what a case and a process may take."""
+    add(
+        "budget",
+        "TIME",
+        f"time for all (default: {BUDGET / 60:g}m; none with --processes)",
+        arguments.seconds,
+    )
+    add(
+        "precision",
+        "PERCENT",
+        "end when every median's 95%% interval over the processes reaches at most this far "
+        f"(default: {PRECISION:.0%}%)",
+        arguments.percentage,
+    )
+    add(
+        "processes",
+        "N",
+        "measure each case in so many processes, whatever its interval",
+        arguments.whole(1, 10_000),
+    )
+    add(
+        "case-limit",
+        "TIME",
+        "end a process whose case takes longer, with tracing and compiling (default: "
+        f"{CASE_LIMIT:g}s)",
+        arguments.seconds,
+    )
+    add(
+        "seconds",
+        "TIME",
+        "of measuring for each case in each process (default: what the suite says)",
+        arguments.seconds,
+    )
 
 
 if __name__ == "__main__":

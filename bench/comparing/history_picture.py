@@ -80,6 +80,27 @@ def _notes(marks: dict[int, tuple[Change, ...]]) -> list[str]:
     return notes
 
 
+def _mark_invalid(axes: Axes, numbers: list[int], mids: list[float]) -> None:
+    axes.plot(
+        numbers,
+        mids,
+        linestyle="none",
+        marker="x",
+        markersize=8,
+        markeredgewidth=1.6,
+        color=drawing.INK,
+    )
+    axes.annotate(
+        "× INVALID",
+        (1, 0.02),
+        xycoords="axes fraction",
+        ha="right",
+        va="bottom",
+        fontsize=7,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+    )
+
+
 def _panel(axes: Axes, line: Line, machine: Machine, marks: list[int]) -> None:
     case = line.case
     work = f"{case.spec.dtype} {case.workload.mode} {drawing.label(case.device, 12)}"
@@ -114,24 +135,7 @@ def _panel(axes: Axes, line: Line, machine: Machine, marks: list[int]) -> None:
     )
     invalid = [point.session.number for point, _ in points if point.reasons]
     if invalid:
-        axes.plot(
-            invalid,
-            [known[number] for number in invalid],
-            linestyle="none",
-            marker="x",
-            markersize=8,
-            markeredgewidth=1.6,
-            color=drawing.INK,
-        )
-        axes.annotate(
-            "× INVALID",
-            (1, 0.02),
-            xycoords="axes fraction",
-            ha="right",
-            va="bottom",
-            fontsize=7,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
-        )
+        _mark_invalid(axes, invalid, [known[number] for number in invalid])
     # From 0, so that a small change looks small.
     axes.set_ylim(0, 1.22 * max(time.high / size for _, time in points))
     axes.set_xlim(0.6, len(machine.sessions) + 0.4)

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.judging.table import Value, framed
+from bench.judging.columns import Value
+from bench.judging.table import framed
 from bench.results.files import collect
 from bench.results.schema import Measurement, Results
 

@@ -24,11 +24,22 @@ HOT_SHARE = 0.01
 """Part of the time for which a GPU may be slowed down by heat."""
 
 
+_QUIET = "close what else runs, or measure on a machine of its own"
+
+
 def validity(
     series: Series, disturbance: Disturbance, threads: Sequence[str], device: str
 ) -> Iterable[Reason]:
     """Every reason not to trust a measurement; none if it is valid."""
-    quiet = "close what else runs, or measure on a machine of its own"
+    yield from _of_samples(series)
+    yield from _of_machine(disturbance)
+    if device == "cpu":
+        yield from _of_cpu(disturbance, threads)
+    else:
+        yield from _of_gpu(disturbance, devices.gpu_index(device))
+
+
+def _of_samples(series: Series) -> Iterable[Reason]:
     count = len(series.blocks)
     width = steady.relative_half_width(series.samples)
     if count < steady.FEWEST_SAMPLES:
@@ -39,7 +50,7 @@ def validity(
             MORE_TIME,
         )
     elif width > WIDE:
-        advice = MORE_TIME if series.stopped is Stopped.TIME else quiet
+        advice = MORE_TIME if series.stopped is Stopped.TIME else _QUIET
         yield Reason(
             "wide_interval",
             f"the median's interval is ±{width:.1%}, over ±{WIDE:.0%}",
@@ -49,15 +60,18 @@ def validity(
         yield Reason(
             "not_steady",
             "the earlier and the later half of the samples differ: no steady state",
-            f"{MORE_TIME}; if it stays, {quiet}",
+            f"{MORE_TIME}; if it stays, {_QUIET}",
         )
+
+
+def _of_machine(disturbance: Disturbance) -> Iterable[Reason]:
     processors = disturbance.processors
     if disturbance.others is not None and disturbance.others > BUSY * processors:
         who = f" ({', '.join(disturbance.culprits)})" if disturbance.culprits else ""
         yield Reason(
             "busy",
             f"others kept {disturbance.others:.1f} of {processors} processors busy{who}",
-            quiet,
+            _QUIET,
         )
     if disturbance.swapped:
         yield Reason(
@@ -65,31 +79,35 @@ def validity(
             f"the machine swapped {disturbance.swapped / 1e6:.1f} MB meanwhile",
             "free some memory, or choose a smaller case",
         )
-    if device == "cpu":
-        if disturbance.cpu_throttled:
-            yield Reason(
-                "throttled",
-                f"the CPU slowed itself down {disturbance.cpu_throttled} times because of heat",
-                "cool it, or use fewer threads: --lstm-threads N",
-            )
-        change = disturbance.clock_change
-        if change is not None and abs(change - 1) > CLOCK_CHANGE:
-            yield Reason(
-                "clock",
-                f"the CPU's clock at the end was {change:.2f} times that at the start",
-                "fix the clock: cpupower frequency-set -g performance, and switch turbo off",
-            )
-        if threads:
-            yield Reason(
-                "threads",
-                f"more threads than usable processors: {', '.join(threads)}",
-                "set --lstm-threads to the number of processors, or fewer",
-            )
-    else:
-        hot = disturbance.gpu_throttled.get(devices.gpu_index(device), 0.0)
-        if hot > HOT_SHARE * disturbance.seconds:
-            yield Reason(
-                "throttled",
-                f"the GPU was slowed down by heat for {hot:.1f} of {disturbance.seconds:.1f} s",
-                "cool it, or lower its clock: nvidia-smi -lgc",
-            )
+
+
+def _of_cpu(disturbance: Disturbance, threads: Sequence[str]) -> Iterable[Reason]:
+    if disturbance.cpu_throttled:
+        yield Reason(
+            "throttled",
+            f"the CPU slowed itself down {disturbance.cpu_throttled} times because of heat",
+            "cool it, or use fewer threads: --lstm-threads N",
+        )
+    change = disturbance.clock_change
+    if change is not None and abs(change - 1) > CLOCK_CHANGE:
+        yield Reason(
+            "clock",
+            f"the CPU's clock at the end was {change:.2f} times that at the start",
+            "fix the clock: cpupower frequency-set -g performance, and switch turbo off",
+        )
+    if threads:
+        yield Reason(
+            "threads",
+            f"more threads than usable processors: {', '.join(threads)}",
+            "set --lstm-threads to the number of processors, or fewer",
+        )
+
+
+def _of_gpu(disturbance: Disturbance, number: int) -> Iterable[Reason]:
+    hot = disturbance.gpu_throttled.get(number, 0.0)
+    if hot > HOT_SHARE * disturbance.seconds:
+        yield Reason(
+            "throttled",
+            f"the GPU was slowed down by heat for {hot:.1f} of {disturbance.seconds:.1f} s",
+            "cool it, or lower its clock: nvidia-smi -lgc",
+        )

@@ -36,20 +36,28 @@ def measure_group(
         return _measure_group(cases, plan, seed, bench)
 
 
+def _prepare_all(
+    cases: Sequence[Case], seed: int, bench: Bench
+) -> tuple[dict[str, Prepared], dict[str, float], dict[str, Result]]:
+    """By case: those that are ready, the seconds that each took, and what came of the others."""
+    ready: dict[str, Prepared] = {}
+    took: dict[str, float] = {}
+    results: dict[str, Result] = {}
+    for case in cases:
+        bench.announce((case,))
+        begun = bench.clock.now()
+        prepared = prepare(case, seed, bench)
+        took[case.id] = bench.clock.now() - begun
+        if isinstance(prepared, Prepared):
+            ready[case.id] = prepared
+        else:
+            results[case.id] = prepared
+    return ready, took, results
+
+
 def _measure_group(cases: Sequence[Case], plan: Plan, seed: int, bench: Bench) -> dict[str, Result]:
     with ignored_deprecations():
-        ready: dict[str, Prepared] = {}
-        took: dict[str, float] = {}
-        results: dict[str, Result] = {}
-        for case in cases:
-            bench.announce((case,))
-            begun = bench.clock.now()
-            prepared = prepare(case, seed, bench)
-            took[case.id] = bench.clock.now() - begun
-            if isinstance(prepared, Prepared):
-                ready[case.id] = prepared
-            else:
-                results[case.id] = prepared
+        ready, took, results = _prepare_all(cases, seed, bench)
         if ready:
             bench.announce([case for case in cases if case.id in ready])
         before = bench.activity()

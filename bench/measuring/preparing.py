@@ -160,19 +160,45 @@ def prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
     return prepared
 
 
+def _cannot(backend: Backend, case: Case, bench: Bench) -> Unmeasured | None:
+    """Why a backend cannot measure a case here, None if it can."""
+    available = backend.availability(case.device)
+    if not available:
+        reason = _text("reason for being unavailable", available.reason)
+        return Unmeasured(NOT_MEASURED, reason, _way(backend, available))
+    if refusal := backend.refusal(case.spec, case.workload):
+        return Unmeasured(REFUSED, _text("refusal", refusal))
+    if reason := estimate.too_large(case, bench.free(case.device)):
+        return Unmeasured(NOT_MEASURED, reason, estimate.ADVICE)
+    return None
+
+
+def _checked(evidence: object) -> dict[str, object]:
+    """Evidence that can be recorded. Raises TypeError and ValueError for what is none."""
+    if not isinstance(evidence, Mapping):
+        raise TypeError(f"its evidence is a {type(evidence).__name__}; expected a dictionary")
+    found = dict(evidence)
+    size = len(json.dumps(found))  # what is not plain data could not be recorded
+    if size > MOST_EVIDENCE:
+        raise ValueError(f"its evidence is {size} letters long; at most {MOST_EVIDENCE} fit")
+    return found
+
+
+def _another_function(result: GateResult) -> Unmeasured:
+    return Unmeasured(
+        FAILED,
+        f"it does not compute what the reference computes: {result.describe()}",
+        "its time would be that of another function; none was taken",
+    )
+
+
 def _prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
     """``prepare`` within a guard: nothing that the backend's code raises gets out."""
     during = "while it was looked up"
     try:
         backend = get_backend(case.backend)
-        available = backend.availability(case.device)
-        if not available:
-            reason = _text("reason for being unavailable", available.reason)
-            return Unmeasured(NOT_MEASURED, reason, _way(backend, available))
-        if refusal := backend.refusal(case.spec, case.workload):
-            return Unmeasured(REFUSED, _text("refusal", refusal))
-        if reason := estimate.too_large(case, bench.free(case.device)):
-            return Unmeasured(NOT_MEASURED, reason, estimate.ADVICE)
+        if (why_not := _cannot(backend, case, bench)) is not None:
+            return why_not
         during = "while its framework was started"
         start = bench.clock.now()
         bench.start(backend, case)
@@ -196,21 +222,12 @@ def _prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
         result = bench.gate(model, case.workload, seed)
         judging = bench.clock.now() - start
         if not result.passed:
-            return Unmeasured(
-                FAILED,
-                f"it does not compute what the reference computes: {result.describe()}",
-                "its time would be that of another function; none was taken",
-            )
+            return _another_function(result)
         during = "while it was asked what it runs"
         start = bench.clock.now()
         evidence = model.evidence(case.workload)
         looking = bench.clock.now() - start
-        if not isinstance(evidence, Mapping):
-            raise TypeError(f"its evidence is a {type(evidence).__name__}; expected a dictionary")
-        evidence = dict(evidence)
-        size = len(json.dumps(evidence))  # what is not plain data could not be recorded
-        if size > MOST_EVIDENCE:
-            raise ValueError(f"its evidence is {size} letters long; at most {MOST_EVIDENCE} fit")
+        evidence = _checked(evidence)
         if missing := backend.missing_evidence(evidence, case.device):
             return Unmeasured(
                 FAILED,
@@ -218,16 +235,7 @@ def _prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
                 "its time would be that of something else; none was taken",
             )
         return Prepared(
-            step,
-            build,
-            first_use,
-            result,
-            evidence,
-            judging,
-            looking,
-            starting,
-            held,
-            model=model,
+            step, build, first_use, result, evidence, judging, looking, starting, held, model=model
         )
     except UnavailableError as error:
         return Unmeasured(NOT_MEASURED, one_line(error))

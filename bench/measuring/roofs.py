@@ -13,7 +13,7 @@ import contextlib
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -209,55 +209,68 @@ class Roofs:
             return size * roof.seconds, roof
 
         def of_chain(enough: float | None) -> tuple[float, Roof]:
-            roofs = {
-                sizes: self._product(
-                    [("chain", case.device, each, sizes, processors) for each in precise],
-                    libraries,
-                    again=enough is not None,
-                )
+            keys = {
+                sizes: [("chain", case.device, each, sizes, processors) for each in precise]
                 for sizes in counts
             }
-            least = sum(count * roofs[sizes].seconds for sizes, count in counts.items())
-            here = sum(count * roofs[sizes].here for sizes, count in counts.items())
-            return least, replace(next(iter(roofs.values())), here=here)
+            return self._chain(counts, keys, libraries, again=enough is not None)
 
-        found: dict[str, float | str | None] = {
-            "operations": operations,
-            "bytes": float(size),
-            "array_bytes": float(whole),
-        }
+        found: dict[str, float | str | None] = {"operations": operations, "bytes": float(size)}
+        found["array_bytes"] = float(whole)
         if limits := roof_work.limited():
             found["limits"] = ", ".join(f"{name}={value}" for name, value in limits.items())
-        for name, measure in (
-            ("matmul", of_matmul),
-            ("bandwidth", of_bandwidth),
-            ("chain", of_chain),
-        ):
-            least, roof = measure(None)
-            if seconds < least < math.inf:
-                least, roof = measure(seconds)
-                while least > WELL_ABOVE * seconds and name == "matmul" and self._may(products):
-                    least, roof = measure(WELL_ABOVE * seconds)
-            if least == math.inf:
-                continue
-            inverse = name != "chain"
-            found[_UNITS[name]] = 1 / roof.seconds if inverse else least
-            if roof.here < math.inf:
-                found[f"{name}_here"] = 1 / roof.here if inverse else roof.here
-            found[f"{name}_by"] = roof.by
-            found[f"{name}_from"] = roof.origin
-            found[f"of_{name}"] = least / seconds
+        for name, measure in zip(WORDS, (of_matmul, of_bandwidth, of_chain), strict=True):
+            found |= self._of_roof(name, measure, seconds, products)
         self._seen.save()
         if missing := sorted(set(frameworks) - self._frameworks(products, libraries)):
             found["matmul_without"] = ", ".join(missing)
-        part = found.get("of_matmul")
-        if isinstance(part, float) and part > IMPOSSIBLE and not missing:
-            raise AccountingError(
-                f"accounting error: {seconds:.3g} s a step would be {part:.0%} of "
-                f"{WORDS['matmul']}, over {IMPOSSIBLE:.0%} of what every library here reaches "
-                f"at best ({found['matmul_by']})"
-            )
+        if not missing:
+            _check_accounting(found, seconds)
         return found
+
+    def _of_roof(
+        self,
+        name: str,
+        measure: Callable[[float | None], tuple[float, Roof]],
+        seconds: float,
+        products: list[Key],
+    ) -> dict[str, float | str | None]:
+        """The figures of one roof, measured again while the case seems to be above it.
+
+        measure: the least time of the case under it, and the roof; told a time, it tries to reach
+        that.
+        """
+        least, roof = measure(None)
+        if seconds < least < math.inf:
+            least, roof = measure(seconds)
+            while least > WELL_ABOVE * seconds and name == "matmul" and self._may(products):
+                least, roof = measure(WELL_ABOVE * seconds)
+        if least == math.inf:
+            return {}
+        inverse = name != "chain"
+        found: dict[str, float | str | None] = {
+            _UNITS[name]: 1 / roof.seconds if inverse else least
+        }
+        if roof.here < math.inf:
+            found[f"{name}_here"] = 1 / roof.here if inverse else roof.here
+        found[f"{name}_by"] = roof.by
+        found[f"{name}_from"] = roof.origin
+        found[f"of_{name}"] = least / seconds
+        return found
+
+    def _chain(
+        self,
+        counts: Mapping[Sizes, float],
+        keys: Mapping[Sizes, Sequence[Key]],
+        libraries: Sequence[Library],
+        *,
+        again: bool,
+    ) -> tuple[float, Roof]:
+        """The least time of so many products of each size, one after the other."""
+        roofs = {sizes: self._product(keys[sizes], libraries, again=again) for sizes in counts}
+        least = sum(count * roofs[sizes].seconds for sizes, count in counts.items())
+        here = sum(count * roofs[sizes].here for sizes, count in counts.items())
+        return least, replace(next(iter(roofs.values())), here=here)
 
     def _matmul(
         self, keys: Sequence[Key], libraries: Sequence[Library], enough: float | None
@@ -394,6 +407,16 @@ class Roofs:
         if device not in self._machines:
             self._machines[device] = environment.device_name(device)
         return self._machines[device]
+
+
+def _check_accounting(found: Figures, seconds: float) -> None:
+    part = found.get("of_matmul")
+    if isinstance(part, float) and part > IMPOSSIBLE:
+        raise AccountingError(
+            f"accounting error: {seconds:.3g} s a step would be {part:.0%} of "
+            f"{WORDS['matmul']}, over {IMPOSSIBLE:.0%} of what every library here reaches "
+            f"at best ({found['matmul_by']})"
+        )
 
 
 def _array_bytes(device: str) -> int:

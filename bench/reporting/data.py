@@ -10,9 +10,10 @@ import json
 import math
 from collections.abc import Iterator
 
+from bench.judging.columns import COLUMNS, Value
 from bench.judging.payback import pairs
 from bench.judging.rows import Report, Row, Section
-from bench.judging.table import COLUMNS, Value, cells, records
+from bench.judging.table import cells, records
 from bench.reporting.sentences import findings
 from bench.telling import sheet
 from bench.telling.headings import machine, method

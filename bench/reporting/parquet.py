@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 
+from bench.judging.columns import COLUMNS, Value
 from bench.judging.rows import NothingToReportError, Report
-from bench.judging.table import COLUMNS, Described, Value, cells
+from bench.judging.table import Described, cells
 
 EXTRA = "lstm-benchmark-suite[parquet]"
 """What brings pyarrow."""

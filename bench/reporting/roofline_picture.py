@@ -77,6 +77,43 @@ def roofline(plot: Plot) -> Figure:
 def _roofs(axes: Axes, rows: Sequence[Row], names: Sequence[str]) -> None:
     xs = [row.roofs["operations"] / row.roofs["bytes"] for row in rows]
     ys = [row.roofs["operations"] / row.time for row in rows]
+    _points(axes, rows, xs, ys, names)
+    rates = [y / part for y, r in zip(ys, rows, strict=True) if (part := r.roofs.get("of_matmul"))]
+    widths = [
+        r.roofs["bytes"] / r.time / part for r in rows if (part := r.roofs.get("of_bandwidth"))
+    ]
+    low, high = min(xs) / 4, max(xs) * 4
+    _lines(axes, low, high, rates, widths)
+    if any(row.roofs.get("of_chain") for row in rows):
+        axes.plot(
+            [],
+            [],
+            linestyle="none",
+            marker="_",
+            markersize=9,
+            color=drawing.SUBTLE,
+            label="chain of waiting products",
+        )
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlim(low, high)
+    # matplotlib's own labels of a log axis are formulas, and none are read here.
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_major_formatter(lambda value, _: rate(value))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_minor_formatter(lambda value, _: "")
+    axes.set_xlabel("operations a byte")
+    axes.set_ylabel("operations/s")
+
+
+def _points(
+    axes: Axes,
+    rows: Sequence[Row],
+    xs: Sequence[float],
+    ys: Sequence[float],
+    names: Sequence[str],
+) -> None:
+    """Each case by its backend and mode, with the roof of its own chain."""
     for name in names:
         look = drawing.look(name)
         for mode, filled in (("training", True), ("inference", False)):
@@ -103,11 +140,12 @@ def _roofs(axes: Axes, rows: Sequence[Row], names: Sequence[str]) -> None:
             axes.plot(
                 x, y / chain, linestyle="none", marker="_", markersize=9, color=drawing.SUBTLE
             )
-    rates = [y / part for y, r in zip(ys, rows, strict=True) if (part := r.roofs.get("of_matmul"))]
-    widths = [
-        r.roofs["bytes"] / r.time / part for r in rows if (part := r.roofs.get("of_bandwidth"))
-    ]
-    low, high = min(xs) / 4, max(xs) * 4
+
+
+def _lines(
+    axes: Axes, low: float, high: float, rates: Sequence[float], widths: Sequence[float]
+) -> None:
+    """The highest rate of products and the widest memory, from ``low`` to ``high``."""
     if rates:
         rate_roof = max(rates)
         axes.plot([low, high], [rate_roof] * 2, color=drawing.INK, linewidth=1.2)
@@ -139,23 +177,3 @@ def _roofs(axes: Axes, rows: Sequence[Row], names: Sequence[str]) -> None:
                 xytext=(6, 0),
                 textcoords="offset points",
             )
-    if any(row.roofs.get("of_chain") for row in rows):
-        axes.plot(
-            [],
-            [],
-            linestyle="none",
-            marker="_",
-            markersize=9,
-            color=drawing.SUBTLE,
-            label="chain of waiting products",
-        )
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xlim(low, high)
-    # matplotlib's own labels of a log axis are formulas, and none are read here.
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.yaxis.set_major_formatter(lambda value, _: rate(value))
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_minor_formatter(lambda value, _: "")
-    axes.set_xlabel("operations a byte")
-    axes.set_ylabel("operations/s")

@@ -167,6 +167,33 @@ def _lines(x: FloatArray, table: FloatArray) -> tuple[FloatArray, FloatArray, Fl
     return values, covariances * units[:, :, None] * units[:, None, :], scatters
 
 
+def _other_lines(
+    all_of_them: _Lines,
+    own: Sequence[CaseInterval],
+    x: FloatArray,
+    table: FloatArray,
+    windows: Sequence[int],
+) -> tuple[list[Part], list[list[tuple[float, float]]]]:
+    """Where short or long windows alone make another line; and for both numbers of the line its
+    own bounds with those that it is to hold, too."""
+    parts = []
+    bounds = [[(each.low, each.high)] for each in own]
+    for some in _ends(len(windows)):
+        if np.unique(x[some]).size < 2:
+            continue
+        lines = _Lines.through(x[some], table[:, some])
+        mean = lines.mean
+        if lines.differ_from(all_of_them, x):
+            of_them = windows[some]
+            parts.append(Part(of_them[0], of_them[-1], mean.fixed, mean.per_timestep))
+            for held, other in zip(bounds, lines.intervals(), strict=True):
+                held.append((other.low, other.high))
+        elif len(table) < ENOUGH_PROCESSES:
+            for held, value in zip(bounds, (mean.fixed, mean.per_timestep), strict=True):
+                held.append((value, value))
+    return parts, bounds
+
+
 def fit(
     times: Mapping[int, Mapping[str, float]], lengths: Mapping[int, float] | None = None
 ) -> Fit | None:
@@ -206,21 +233,7 @@ def fit(
     table = np.array([[times[each][process] for each in windows] for process in whole])
     all_of_them = _Lines.through(x, table)
     own = all_of_them.intervals()
-    parts = []
-    bounds = [[(each.low, each.high)] for each in own]
-    for some in _ends(len(windows)):
-        if np.unique(x[some]).size < 2:
-            continue
-        lines = _Lines.through(x[some], table[:, some])
-        mean = lines.mean
-        if lines.differ_from(all_of_them, x):
-            of_them = windows[some]
-            parts.append(Part(of_them[0], of_them[-1], mean.fixed, mean.per_timestep))
-            for held, other in zip(bounds, lines.intervals(), strict=True):
-                held.append((other.low, other.high))
-        elif len(whole) < ENOUGH_PROCESSES:
-            for held, value in zip(bounds, (mean.fixed, mean.per_timestep), strict=True):
-                held.append((value, value))
+    parts, bounds = _other_lines(all_of_them, own, x, table, windows)
     fixed, per_timestep = (
         _holding(*each, bent=bool(parts)) for each in zip(own, bounds, strict=True)
     )

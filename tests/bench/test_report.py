@@ -25,9 +25,10 @@ from rich.console import Console
 from bench import report
 from bench.disk.fields import ResultError
 from bench.judging import table as table_module
+from bench.judging.columns import COLUMNS
 from bench.judging.ranking import build
 from bench.judging.rows import NothingToReportError, Report, Row, Section
-from bench.judging.table import COLUMNS, load_frame, records
+from bench.judging.table import load_frame, records
 from bench.judging.verdict import Verdict
 from bench.reporting import devices
 from bench.reporting.brief import brief

@@ -9,6 +9,7 @@ from graphlib import TopologicalSorter
 import pytest
 
 from bench.rooms import BENCH, COMMANDS, FLOORS, LIBRARY, imported, modules, room
+from tests.lengths import long_functions
 
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 MODULES = modules()
@@ -52,6 +53,7 @@ def test_a_module_says_what_it_is_for_and_is_not_long(module: str) -> None:
     told = ast.get_docstring(ast.parse(text)) or ""
     assert told, f"{module} has no docstring"
     assert text.count("\n") <= LONGEST or "in one piece" in told, f"{module} is long"
+    assert not long_functions(text), f"{module} has long functions"
     assert not re.findall(r"object\.__setattr__\((?!self\b)", text)
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from bench.judging.columns import Value
 from bench.judging.rows import Report, Row, Section
 from bench.judging.table import records
 from bench.reporting.answer import answer
@@ -74,6 +75,27 @@ def block(report: Report) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
+def _of_record(
+    row: Row, record: Mapping[str, Value], words: Mapping[str, _Words]
+) -> dict[str, float | int | bool | None]:
+    """What is carried of a case: numbers, and its names and words as places in their lists."""
+    found: dict[str, float | int | bool | None] = {}
+    for key in _NUMBERS:
+        found[key] = _short(record[key])
+    for key in _EXACT:
+        found[key] = _exact(record[key])
+    for key in _ROOFS:
+        found[key] = _short(row.roofs.get(key))
+    for key in _FLAGS:
+        value = record[key]
+        found[key] = None if value is None else int(bool(value))
+    for key in (*_NAMES, *_WORDS):
+        text = str(record[key] or "")
+        short = name(text) if key in _NAMES else clean(text)
+        found[key] = words[key].number(text, short) if text else -1
+    return found
+
+
 def data(report: Report) -> dict[str, object]:
     """What the page's script reads.
 
@@ -95,20 +117,7 @@ def data(report: Report) -> dict[str, object]:
     ]
     kept = list(zip(pairs, records(report), strict=True))[:MOST_CASES]
     for (section, row), record in kept:
-        found: dict[str, float | int | bool | None] = {"section": section}
-        for key in _NUMBERS:
-            found[key] = _short(record[key])
-        for key in _EXACT:
-            found[key] = _exact(record[key])
-        for key in _ROOFS:
-            found[key] = _short(row.roofs.get(key))
-        for key in _FLAGS:
-            value = record[key]
-            found[key] = None if value is None else int(bool(value))
-        for key in (*_NAMES, *_WORDS):
-            text = str(record[key] or "")
-            short = name(text) if key in _NAMES else clean(text)
-            found[key] = words[key].number(text, short) if text else -1
+        found = {"section": section, **_of_record(row, record, words)}
         found["work"] = works.setdefault((section, row.case.group), len(works))
         for key, value in found.items():
             columns.setdefault(key, []).append(value)

@@ -76,6 +76,12 @@ def draw(found: LearningMap) -> Figure:
                 panels[row][column].set_xlabel(
                     "window k (timesteps of back-propagation)", fontsize=10, color=_INK
                 )
+    _write_head(figure, "\n".join(lines))
+    return figure
+
+
+def _write_head(figure: Figure, subtitle: str) -> None:
+    width, height = figure.get_size_inches()
     figure.text(
         _LEFT / width,
         1.0 - 0.42 / height,
@@ -87,13 +93,12 @@ def draw(found: LearningMap) -> Figure:
     figure.text(
         _LEFT / width,
         1.0 - 0.52 / height,
-        "\n".join(lines),
+        subtitle,
         va="top",
         fontsize=8.5,
         linespacing=1.45,
         color=_SUBTITLE,
     )
-    return figure
 
 
 def _subtitle(found: LearningMap) -> tuple[str, str, str]:

@@ -103,6 +103,10 @@ class EchoSettings:
                     f"is {self.stride}; expected at most the window, {self.window}: "
                     "a longer one would skip bits",
                 )
+        self._check_network()
+        self._check_task()
+
+    def _check_network(self) -> None:
         if not _is_number(self.dropout) or not 0.0 <= self.dropout < 1.0:
             raise SettingsError(
                 "dropout", f"is {self.dropout!r}; expected at least 0 and less than 1"
@@ -119,6 +123,8 @@ class EchoSettings:
             raise SettingsError(
                 "dtype", f"is {self.dtype!r}; expected one of {', '.join(PRECISIONS)}"
             )
+
+    def _check_task(self) -> None:
         for field in ("reset_state", "blanks"):
             if not isinstance(getattr(self, field), bool):
                 raise SettingsError(field, f"is {getattr(self, field)!r}; expected True or False")

@@ -147,13 +147,7 @@ class Training:
         dy[counted] = head.dy * scale
         gradients = self.model.gradients(x, dy, state, masks=masks)
         found = [*unscaled(gradients, scale), head.dkernel, head.dbias]
-        before, rate = self.parameters.arrays(), settings.learning_rate
-        if settings.optimizer == "adam":
-            moved, sums = adam(before, self._accumulators, found, rate, self.windows_done + 1)
-        else:
-            moved, sums = adagrad(before, self._accumulators, found, rate)
-        if not all(np.all(np.isfinite(array)) for array in moved):
-            raise self._diverged()
+        moved, sums = self._moved(found)
         ones = self._ones(y, head, counted)
         window = Window(
             loss=head.loss,
@@ -170,6 +164,17 @@ class Training:
         self.accuracies.append(window.accuracy)
         self.losses.append(window.loss)
         return window
+
+    def _moved(self, gradients: list[Float64]) -> tuple[list[Float64], list[Float64]]:
+        """The parameters after an update, and the optimizer's sums. Raises DivergedError."""
+        before, rate = self.parameters.arrays(), self.settings.learning_rate
+        if self.settings.optimizer == "adam":
+            moved, sums = adam(before, self._accumulators, gradients, rate, self.windows_done + 1)
+        else:
+            moved, sums = adagrad(before, self._accumulators, gradients, rate)
+        if not all(np.all(np.isfinite(array)) for array in moved):
+            raise self._diverged()
+        return moved, sums
 
     def _diverged(self) -> DivergedError:
         return DivergedError(

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.judging.columns import COLUMNS
 from bench.judging.percentiles import PERCENTILES, percentiles
 from bench.judging.ranking import build
-from bench.judging.table import COLUMNS, records
+from bench.judging.table import records
 from bench.results.schema import Measurement, Reason, Run
 from bench.suites.cases import Case
 from lstm_impl import LSTMSpec, Workload

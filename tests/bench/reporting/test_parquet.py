@@ -14,8 +14,9 @@ import pytest
 from pyarrow import parquet
 
 from bench import report
+from bench.judging.columns import COLUMNS
 from bench.judging.ranking import build
-from bench.judging.table import COLUMNS, records
+from bench.judging.table import records
 from bench.reporting import parquet as report_parquet
 from bench.results import cache
 from bench.results.files import collect
