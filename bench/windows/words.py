@@ -31,8 +31,8 @@ WITHIN = f"{100 * NEAR_CHEAPEST:g}%"
 def sentence(cost: BackendCost) -> str:
     """From which window on a timestep of a backend costs hardly more than the least, and the line.
 
-    ``while_loop: a timestep is within 5% of its least from k = 60 on (30 to 120); 0.21 ms
-    (0.20–0.22) fixed per step + 0.11 ms (0.10–0.12) a timestep``, and where the line misses a
+    ``while_loop: a timestep is within 5% of its least in windows of 60 and more (30 to 120); the
+    line is 0.21 ms (0.20–0.22) a step + 0.11 ms (0.10–0.12) a timestep``, and where it misses a
     window by much, which and by how much.
     """
     name = clean(cost.backend, LONGEST_NAME)
@@ -44,7 +44,7 @@ def sentence(cost: BackendCost) -> str:
         number = count(len(cost.measured), "window")
         told.append(f"measured at {number}; {FEWEST_WINDOWS} make a line")
     elif not fit.is_line:
-        told.append(f"no line of its windows: {misfit(fit)}")
+        told.append(f"no line fits its windows: {misfit(fit)}")
     else:
         fixed, timestep = (
             signed(value) + (f" ({signed_range(interval)})" if interval else "")
@@ -53,7 +53,7 @@ def sentence(cost: BackendCost) -> str:
                 (fit.line.per_timestep, fit.per_timestep),
             )
         )
-        told.append(f"{fixed} fixed per step + {timestep} a timestep")
+        told.append(f"the line is {fixed} a step + {timestep} a timestep")
         if abs(fit.misfit.residual) >= LARGE_MISFIT:
             told.append(misfit(fit))
     return "; ".join(told)
@@ -64,16 +64,16 @@ def _where_near(near: Cheapest) -> str:
     windows = near.windows
     within = f"a timestep is within {WITHIN} of its least"
     if near.first == windows[-1]:
-        told = f"{within} at the longest window alone, k = {windows[-1]}"
+        told = f"{within} in the longest windows alone, of {windows[-1]}"
     elif near.first == windows[0]:
-        told = f"{within} from the shortest window on, k = {windows[0]}"
+        told = f"{within} in windows of every length, of {windows[0]} and more"
     else:
-        told = f"{within} from k = {near.first} on"
+        told = f"{within} in windows of {near.first} and more"
     if near.first_low != near.first_high:
         told += f" ({near.first_low} to {near.first_high})"
     if later := near.dearer_later:
         worst = max(later, key=lambda k: near.over[k].mid)
-        told += f", and costs {percent_more(near.over[worst])} more at k = {worst}"
+        told += f", and costs {percent_more(near.over[worst])} more in windows of {worst}"
     return told
 
 
@@ -126,7 +126,7 @@ def notes(stream: Stream, cost: BackendCost) -> list[str]:
     found += _doubts("noted", noted)
     fit = cost.fit
     if fit is not None:
-        found.append(f"The line's worst miss: {misfit(fit)}.")
+        found.append(f"Where the line misses most: {misfit(fit)}.")
         if fit.parts:
             found.append(_bent(fit))
         if fit.left_out:
@@ -165,7 +165,7 @@ def _bent(fit: Fit) -> str:
     short = [part for part in fit.parts if part.first == first]
     long = [part for part in fit.parts if part.last == last]
     told = [
-        f"k = {part.first} to {part.last} alone have {signed(part.fixed)} fixed per step + "
+        f"k = {part.first} to {part.last} alone have {signed(part.fixed)} a step + "
         f"{signed(part.per_timestep)} a timestep"
         for part in (*short[:1], *long[:1])
     ]
@@ -219,10 +219,10 @@ def method(streams: Sequence[Stream]) -> list[str]:
 
 
 def misfit(fit: Fit) -> str:
-    """Where the line misses most: ``k = 960 costs 12% more than the line``."""
+    """Where the line misses most: ``windows of 960 cost 12% more than the line``."""
     worst = fit.misfit
     side = "more" if worst.residual > 0 else "less"
-    return f"k = {worst.window} costs {abs(100 * worst.residual):.0f}% {side} than the line"
+    return f"windows of {worst.window} cost {abs(100 * worst.residual):.0f}% {side} than the line"
 
 
 def near_from(near: Cheapest) -> tuple[str, str]:

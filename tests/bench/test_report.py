@@ -478,10 +478,10 @@ def test_what_a_step_and_a_timestep_cost_is_told_of_the_leader() -> None:
     *_, told = sentences(build(results_of(*items)))
     # A step on a window: 1 ms and 1 ms a timestep, so that 5 of them cost 9% more than 10.
     assert told.startswith(
-        "torch: a timestep is within 5% of its least at the longest window alone, k = 10"
+        "torch: a timestep is within 5% of its least in the longest windows alone, of 10"
     )
-    assert "; 1.00 ms (" in told
-    assert " fixed per step + 1.00 ms (" in told
+    assert "; the line is 1.00 ms (" in told
+    assert " a step + 1.00 ms (" in told
 
 
 def test_cases_without_a_time_are_summarised_by_reason() -> None:

@@ -206,16 +206,16 @@ def test_the_sentence_names_the_window_that_is_enough_and_both_costs(tmp_path: P
     (found,) = read(made.write_windows(tmp_path, costs, noise=0.0))
     (cost,) = found.backends
     assert sentence(cost) == (
-        "while_loop+hoisted: a timestep is within 5% of its least from k = 60 on; "
-        "210 µs (210–210) fixed per step + 110 µs (110–110) a timestep"
+        "while_loop+hoisted: a timestep is within 5% of its least in windows of 60 and more; "
+        "the line is 210 µs (210–210) a step + 110 µs (110–110) a timestep"
     )
 
 
 @pytest.mark.parametrize(
     ("fixed", "told", "cell"),
     [
-        (1e-6, "within 5% of its least from the shortest window on, k = 3", "≤ 3"),
-        (1.0, "within 5% of its least at the longest window alone, k = 960", "≥ 960"),
+        (1e-6, "within 5% of its least in windows of every length, of 3 and more", "≤ 3"),
+        (1.0, "within 5% of its least in the longest windows alone, of 960", "≥ 960"),
     ],
 )
 def test_nothing_is_said_of_windows_that_were_not_measured(
@@ -234,12 +234,11 @@ def test_long_windows_that_cost_more_again_are_told(tmp_path: Path) -> None:
     slow(paths, {8: 1.1, 9: 1.2})  # k = 480 and 960
     (found,) = read(paths)
     told = sentence(found.backends[0])
-    assert "from k = 120 on, and costs 16% (16–16) more at k = 960;" in told
-    assert "k = 960 costs" in told.rpartition(";")[2]
+    assert "in windows of 120 and more, and costs 16% (16–16) more in windows of 960;" in told
+    assert "windows of 960 cost" in told.rpartition(";")[2]
     text = " ".join(as_text([found]).split())
     assert (
-        "The times bend away from one line: k = 3 to 30 alone have 1.00 ms fixed per step + 100 µs"
-        in text
+        "The times bend away from one line: k = 3 to 30 alone have 1.00 ms a step + 100 µs" in text
     )
     over = {row["window"]: row["over_cheapest"] for row in records([found])}
     assert over[960] == pytest.approx(1.2 * (1e-4 + 1e-3 / 960) / (1e-4 + 1e-3 / 240))
@@ -270,7 +269,7 @@ def test_where_there_is_no_line_none_is_told(tmp_path: Path) -> None:
     slow(paths, {4: 10})  # k = 30
     (found,) = read(paths)
     told = sentence(found.backends[0])
-    assert "; no line of its windows: k = 30 costs " in told
+    assert "; no line fits its windows: windows of 30 cost " in told
     sheet = summary_sheet(found)
     assert [cell.text for cell in sheet.lines[0]][::2][:2] == ["while_loop", "no line"]
     assert "a timestep" not in headings(sheet)
@@ -493,7 +492,7 @@ def test_the_command_prints_tables_and_ends_with_0(
 ) -> None:
     made.write_windows(tmp_path)
     assert run(tmp_path) == 0
-    assert "a timestep is within 5% of its least from k = " in capsys.readouterr().out
+    assert "a timestep is within 5% of its least in windows of " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.json", "a.md", "a.svg", "a.png", "a.txt"])
