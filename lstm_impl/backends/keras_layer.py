@@ -97,10 +97,6 @@ class TfKeras(KerasBackend):
         *TensorFlowBackend.packages,
     )
 
-    @classmethod
-    def variants(cls) -> tuple[str, ...]:
-        return ("tf_keras", "tf_keras+xla")
-
 
 class KerasModel(TensorFlowModel):
     """Keras's layers, their variables shown as the model's."""
