@@ -44,6 +44,8 @@ def compare_backends(results: Results, baseline: str | None = None) -> Report:
         # A mean over devices or machines would be nobody's: their sides bear different labels.
         where = f" on {group.rsplit('/', 1)[1]}" * (len(devices) > 1) + on_machine
         base = sides.get(baseline, Side(baseline))
+        # In the most processes: where backends need environments of their own, that is in all.
+        bridge = max(sides.values(), key=lambda side: len(side.measured.get(group, ())))
         for name, side in sides.items():
             if name == baseline or not side.measured:
                 continue
@@ -52,7 +54,8 @@ def compare_backends(results: Results, baseline: str | None = None) -> Report:
                 case = side.measured[group][0].case
                 one_sided.append(OneSided(name + where, case, why))
             else:
-                pairs.append(Pair(group + on_machine, base, side, group))
+                third = None if bridge is base or bridge is side else bridge
+                pairs.append(Pair(group + on_machine, base, side, group, third))
                 places.append((number, where))
     judged = [
         (number, replace(row, base_label=row.base_label + where, new_label=row.new_label + where))

@@ -10,7 +10,7 @@ from bench.comparing.comparison import Difference, Mean, OneSided, Report, Row
 from bench.comparing.environments import environment_differences
 from bench.disk.fields import printable
 from bench.judging.intervals import case_intervals
-from bench.judging.ratios import compare_all, geometric_mean
+from bench.judging.ratios import Sides, compare_all, geometric_mean
 from bench.judging.trust import Validity, each_together, of_ratio
 from bench.judging.within import RunSamples
 from bench.results.schema import Measurement, Outcome, Results, Run
@@ -64,12 +64,16 @@ def join_sides(base: Side, new: Side, heading: str = "") -> tuple[list[Row], lis
 
 @dataclass(frozen=True)
 class Pair:
-    """A case that two sides have, under the key that both have it by."""
+    """A case that two sides have, under the key that both have it by.
+
+    bridge: a third side that has it, over which they are compared if they share no process.
+    """
 
     heading: str
     base: Side
     new: Side
     key: str
+    bridge: Side | None = None
 
     @property
     def samples(self) -> tuple[list[RunSamples], list[RunSamples]]:
@@ -79,11 +83,18 @@ class Pair:
         in_turn = new[0].case.group == base[0].case.group
         return samples_of(new, in_turn), samples_of(base, in_turn)
 
+    @property
+    def sides(self) -> Sides:
+        """What ``ratios.compare_all`` takes."""
+        if self.bridge is None:
+            return self.samples
+        return (*self.samples, samples_of(self.bridge.measured[self.key], in_turn=True))
+
 
 def rows_of_pairs(pairs: Sequence[Pair]) -> list[Row]:
     """A row for each pair, in this order; all are judged in one go."""
     samples = [pair.samples for pair in pairs]
-    comparisons = compare_all(samples)
+    comparisons = compare_all([pair.sides for pair in pairs])
     times = _times(pairs)
     of_base = each_together([pair.base.processes(pair.key) for pair in pairs])
     of_new = each_together([pair.new.processes(pair.key) for pair in pairs])

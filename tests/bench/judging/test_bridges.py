@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import special
 
+from bench.comparing.backends import compare_backends
 from bench.judging import rules
 from bench.judging.basis import Pairing
 from bench.judging.noises import NOISES
@@ -19,7 +20,7 @@ from bench.judging.ratios import compare, geometric_mean
 from bench.judging.rows import Row
 from bench.judging.verdict import Verdict
 from bench.judging.within import RunSamples
-from bench.results.schema import Reason, Run
+from bench.results.schema import Reason, Results, Run
 from bench.suites.cases import Case
 from bench.telling.headings import over_bridges
 from lstm_impl import LSTMSpec, Workload
@@ -145,7 +146,7 @@ def run(name: str) -> Run:
     return Run(name, "session", "mine", 0, now, now, True, "host", "m", {}, {})
 
 
-def rows(*, doubted: str = "") -> dict[str, Row]:
+def results(doubted: str = "") -> Results:
     """Of three backends, one of which is in the processes of both others."""
     items = []
     for environment, own, luck in (("east", "a", LUCK), ("west", "b", OTHER_LUCK)):
@@ -156,7 +157,12 @@ def rows(*, doubted: str = "") -> dict[str, Row]:
             one = measured(case(own), math.exp(log + slow), of, why)
             both = measured(case("bridge"), math.exp(log + 3.0), of)
             items += [one, both]
-    (section,) = build(gather(*items), baseline="b").sections
+    return gather(*items)
+
+
+def rows(*, doubted: str = "") -> dict[str, Row]:
+    """What a report says of them."""
+    (section,) = build(results(doubted), baseline="b").sections
     return {row.case.backend: row for row in section.rows}
 
 
@@ -182,6 +188,13 @@ def test_a_report_says_whose_ratios_stand_on_which_third() -> None:
         "Over bridge, which is in the processes of both sides: the ratios of a, measured in "
         "processes of another environment than the baseline"
     ]
+
+
+def test_backends_are_compared_over_it_by_their_own_command_too() -> None:
+    found = {row.new_label: row.comparison for row in compare_backends(results(), "b").rows}
+    assert found["a"].pairing is Pairing.BRIDGED
+    assert found["a"].ratio.mid == pytest.approx(1.5)
+    assert found["bridge"].paired
 
 
 def test_a_side_that_is_not_to_be_trusted_is_not_over_a_bridge_either() -> None:
