@@ -48,6 +48,8 @@ def lstm_layers(path: Path) -> list[Layer]:
             f"{where}: expected a .keras file, or the folder of a SavedModel; write one: "
             "model.save('model.keras')"
         )
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise ModelError(f"{where}: is not a regular file")
     try:
         with zipfile.ZipFile(path) as archive:
             info = archive.getinfo("config.json")

@@ -15,7 +15,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.disk.fields import printable
+from bench.disk.fields import ResultError, printable
+from bench.disk.reading import regular_bytes
 from bench.running.keras_file import Layer, ModelError
 
 NAME = "saved_model.pb"
@@ -45,17 +46,15 @@ def lstm_layers(folder: Path) -> list[Layer]:
     """
     path = folder / NAME
     where = printable(str(folder))
-    try:
-        if path.stat().st_size > LARGEST:
-            raise ModelError(f"{where}: its {NAME} is larger than {LARGEST:,} bytes")
-        content = memoryview(path.read_bytes())
-    except FileNotFoundError:
+    if not path.exists():
         raise ModelError(
             f"{where}: is no SavedModel, since it has no {NAME}; expected one or a .keras file: "
             "model.save('model.keras')"
-        ) from None
-    except OSError as error:
-        raise ModelError(f"{where}: cannot be read: {error.strerror or error}") from None
+        )
+    try:
+        content = memoryview(regular_bytes(path, LARGEST))
+    except ResultError as error:
+        raise ModelError(str(error)) from None
     try:
         found = _layers(_variables(content))
     except (ValueError, IndexError) as error:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.running import keras_file
 from bench.running.keras_file import Layer, ModelError
 from bench.running.saved_model import NAME, lstm_layers
 
@@ -106,6 +108,15 @@ def test_a_folder_that_names_no_lstm_is_told_what_would(tmp_path: Path) -> None:
     save(tmp_path, variable("a/lstm_cell/kernel", 2, 12))  # half of a cell
     with pytest.raises(ModelError, match=r"none of its variables"):
         lstm_layers(tmp_path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / NAME)
+    with pytest.raises(ModelError, match="is not a regular file"):
+        lstm_layers(tmp_path)
+    os.mkfifo(tmp_path / "m.keras")
+    with pytest.raises(ModelError, match=r"m\.keras: is not a regular file"):
+        keras_file.lstm_layers(tmp_path / "m.keras")
 
 
 @given(st.integers(0, 400), st.binary(max_size=12), st.integers(0, 12))
