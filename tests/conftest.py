@@ -1,5 +1,7 @@
 """What all tests need of the process that runs them."""
 
+import functools
+import importlib.util
 import os
 import signal
 
@@ -25,3 +27,21 @@ def _apart_from_the_machine(tmp_path_factory: pytest.TempPathFactory) -> None:
     for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
         os.environ.pop(name, None)
     os.environ.pop("COLUMNS", None)  # nor does it write to this terminal
+
+
+def pytest_pycollect_makemodule() -> None:
+    """Before a file of tests is imported, which no benchmark is."""
+    _no_deadlines()
+
+
+@functools.cache
+def _no_deadlines() -> None:
+    """A property does not fail because the machine is busy: Hypothesis gives an example 200 ms."""
+    if importlib.util.find_spec("hypothesis") is not None:
+        from hypothesis import HealthCheck, settings
+
+        slow = [HealthCheck.too_slow]
+        # Of what is usual here: in CI the examples are always the same.
+        usual = settings.default
+        settings.register_profile("busy", usual, deadline=None, suppress_health_check=slow)
+        settings.load_profile("busy")

@@ -206,6 +206,12 @@ def test_the_changelog_has_room_for_what_is_new_and_a_date_for_what_is_released(
     assert re.fullmatch(rf"{re.escape(PROJECT['version'])} \(\d{{4}}-\d\d-\d\d\)", headings[1])
 
 
+def test_no_property_fails_for_its_time_alone() -> None:
+    hypothesis = pytest.importorskip("hypothesis")
+    assert hypothesis.settings.default.deadline is None
+    assert hypothesis.HealthCheck.too_slow in hypothesis.settings.default.suppress_health_check
+
+
 # -- what is installed
 
 
