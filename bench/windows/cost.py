@@ -96,8 +96,9 @@ class Stream:
         No window forbids what a shorter one allows: of the same timesteps it makes fewer updates,
         and these ran out.
         """
-        most = max((self.learnable(k) or 0 for k in self.windows if k < length), default=0)
-        return self.learned is not None and most > (self.learnable(length) or 0)
+        own = self.learnable(length)
+        shorter = (self.learnable(k) or 0 for k in self.windows if k < length)
+        return own is not None and max(shorter, default=0) > own
 
 
 def streams(

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -364,6 +365,17 @@ def test_what_was_learned_stands_beside_the_costs(tmp_path: Path) -> None:
     assert (by_window[15], by_window[30], by_window[60]) == (None, 20, 50)
 
 
+def test_a_window_that_learned_less_than_a_shorter_one_ran_out_of_updates(tmp_path: Path) -> None:
+    folder = made.write_windows(tmp_path)
+    (found,) = read(folder, Map({15: 8, 30: 20, 60: 8, 120: 1}))
+    assert [k for k in found.windows if found.short_of_updates(k)] == [60, 120]
+    text = as_text([found])
+    assert set(re.findall(r"d ≤ \S+", text)) == {"d ≤ 8", "d ≤ 20", "d ≤ 8*", "d ≤ 1*"}
+    assert "* A shorter window learned a longer distance" in text
+    (rising,) = read(folder, Map({30: 20, 60: 20}))
+    assert "A shorter window learned" not in as_text([rising])
+
+
 def test_a_first_call_that_took_no_longer_than_the_others_compiled_nothing(tmp_path: Path) -> None:
     costs = {"while_loop": made.Cost(1e-3, 1e-4, compile_s=0.0)}
     (found,) = read(made.write_windows(tmp_path, costs, processes=1))
@@ -439,6 +451,16 @@ def test_the_picture_says_who_has_no_time_and_what_cannot_be_trusted(tmp_path: P
     trusted = picture(found, "svg").decode()
     assert "hollow" not in trusted
     assert "without a time" not in trusted
+
+
+def test_the_picture_marks_what_was_learned_where_updates_ran_out(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from bench.windows.picture import picture
+
+    (found,) = read(made.write_windows(tmp_path), Map({30: 20, 60: 8}))
+    svg = picture(found, "svg").decode()
+    assert ">20<" in svg
+    assert ">8*<" in svg
 
 
 def test_without_memory_or_learning_the_picture_has_neither(tmp_path: Path) -> None:
