@@ -18,8 +18,8 @@ import lstm_impl
 from bench.disk.fields import ResultError
 from bench.disk.folder import default_folder
 from bench.disk.writing import ResultWriteError, write_bytes
-from bench.results.maps import LearningMap, collect, only, read
-from bench.results.only import NothingThereError
+from bench.results.maps import LearningMap, collect, read
+from bench.results.only import NothingThereError, only_cells
 from bench.telling import arguments, command_line, deliver, drawing
 from bench.telling.command_line import UsageError
 from bench.windows.learning import data, map_picture, mapped, words
@@ -273,7 +273,7 @@ def _show_newest(options: argparse.Namespace) -> int:
         print(f"note: {note}", file=sys.stderr)
     chosen = _chosen(options)
     wanted = {name: chosen.get(of) for name, of in _FILTERS.items()}
-    _show(only(newest, wanted), options)  # type: ignore[arg-type]
+    _show(only_cells(newest, wanted), options)  # type: ignore[arg-type]
     return 2 if loaded.errors else 0
 
 

@@ -7,10 +7,8 @@ work on them as on any other. This module knows items, reports and words on the 
 
 from __future__ import annotations
 
-import math
 import random
 import threading
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import thread as pools
 from dataclasses import dataclass, field
@@ -20,15 +18,14 @@ from typing import Any
 import pytest
 
 from bench import results, suites
-from bench.disk.fields import ResultError, printable
-from bench.disk.folder import DEFAULT_FOLDER, FolderError, default_folder, expanded
+from bench.disk.fields import ResultError
+from bench.disk.folder import FolderError, default_folder, expanded
 from bench.disk.writing import ResultWriteError
 from bench.judging.trust import OF_TIME
-from bench.machine import devices
 from bench.machine.lock import HeldError, LockError, MachineLock
+from bench.measuring import session_words
 from bench.measuring.equivalence import share_answers
-from bench.measuring.gauges import unweighed
-from bench.measuring.outcomes import FAILED, Measured, Unmeasured, counted_reasons
+from bench.measuring.outcomes import FAILED, Measured, Unmeasured
 from bench.measuring.preparing import Bench, prepare
 from bench.measuring.recorder import Recorder, Settings
 from bench.suites.cases import Case
@@ -39,6 +36,8 @@ FIXTURE = "lstm_case"
 """The fixture that an item's case comes by."""
 
 MARKER = "lstm_cases"
+
+_MOST_LEFT = 3
 
 _WITHOUT_EFFECT = (
     *("--benchmark-min-time", "--benchmark-max-time", "--benchmark-min-rounds"),
@@ -169,7 +168,9 @@ class Measuring:
         except ResultWriteError as error:
             benchmark.has_error = True
             self._problem = str(error)
-            pytest.exit(f"{_plain(str(error))}; what was measured before is kept", returncode=1)
+            pytest.exit(
+                f"{session_words.plain(str(error))}; what was measured before is kept", returncode=1
+            )
         _report(result)
 
     def _replay(self, case: Case, measured: Measured, benchmark: Any) -> None:
@@ -243,7 +244,7 @@ class Measuring:
     def pytest_report_header(self) -> list[str]:
         """What is going to be measured, and what an earlier run has left unfinished."""
 
-        header = _header(self.recorder.suite, self.recorder.settings)
+        header = session_words.header(self.recorder.suite, self.recorder.settings)
         given = [str(each).partition("=")[0] for each in self.config.invocation_params.args]
         if idle := [each for each in dict.fromkeys(given) if each in _WITHOUT_EFFECT]:
             header.append(
@@ -254,7 +255,7 @@ class Measuring:
         header += [f"lstm: {note}" for note in left[:_MOST_LEFT]]
         if (more := len(left) - _MOST_LEFT) > 0:
             header.append(f"lstm: and {more} more such journals")
-        return [_plain(line) for line in header]
+        return [session_words.plain(line) for line in header]
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -263,10 +264,10 @@ class Measuring:
             return
 
         def write(line: str, **markup: bool) -> None:
-            terminalreporter.write_line(_plain(line), **markup)
+            terminalreporter.write_line(session_words.plain(line), **markup)
 
-        terminalreporter.section(f"LSTM suite {_plain(self.recorder.suite.name)}")
-        for line in _summary(self.recorder):
+        terminalreporter.section(f"LSTM suite {session_words.plain(self.recorder.suite.name)}")
+        for line in session_words.summary(self.recorder):
             write(line)
         if self._interrupted:
             write("stopped early: the file holds what was finished and says that it is not all")
@@ -275,8 +276,11 @@ class Measuring:
         if threads := _threads_left():
             write(f"still running: {', '.join(threads)}: Python waits for it; Ctrl-C ends it")
         if self.recorder.path is not None:
-            write(f"results: {_from_here(self.recorder.path)}")
-            write(f"read them: python -m bench.report{_report_argument(self.recorder)}", bold=True)
+            write(f"results: {session_words.from_here(self.recorder.path)}")
+            write(
+                f"read them: python -m bench.report{session_words.report_argument(self.recorder)}",
+                bold=True,
+            )
 
 
 @dataclass
@@ -343,8 +347,8 @@ def _report(result: Unmeasured) -> None:
     advice = f"; {result.advice}" if result.advice else ""
     if result.outcome == FAILED:
         details = f"\n\n{result.details}" if result.details else ""
-        pytest.fail(_plain(f"{result.reason}{advice}{details}"), pytrace=False)
-    pytest.skip(_plain(f"{result.reason}{advice}"))
+        pytest.fail(session_words.plain(f"{result.reason}{advice}{details}"), pytrace=False)
+    pytest.skip(session_words.plain(f"{result.reason}{advice}"))
 
 
 def _try_once(case: Case, seed: int) -> None:
@@ -365,88 +369,3 @@ def _threads_left() -> list[str]:
         if each is not threading.main_thread() and not each.daemon
         if each not in pools._threads_queues
     ]
-
-
-# -- words
-
-_MOST_REMARKS = 8
-_MOST_LEFT = 3
-_LONGEST_LINE = 10_000  # letters: all of a long reason, and not a gigabyte
-
-
-def _header(suite: Suite, settings: Settings) -> list[str]:
-
-    missing = {
-        name: reason
-        for name in dict.fromkeys(case.device for case in suite.cases)
-        if (reason := devices.explain_missing(name))
-    }
-    counts = Counter(case.device for case in suite.cases)
-    where = " and ".join(f"{_cases(count)} on {name}" for name, count in counts.items())
-    backends = ", ".join(dict.fromkeys(case.backend for case in suite.cases))
-    lines = [f"lstm: suite {suite.name}: {where} ({backends})"]
-    lines += [f"lstm: no {name}: {reason}" for name, reason in missing.items()]
-    seconds = sum(
-        settings.seconds or suite.seconds[case.group]
-        for case in suite.cases
-        if case.device not in missing
-    )
-    lines.append(
-        f"lstm: at most {_duration(seconds)} of measuring, and what building and checking takes; "
-        f"results go to {_from_here(settings.folder)}"
-    )
-    return lines
-
-
-def _duration(seconds: float) -> str:
-    return f"{math.ceil(seconds)} s" if seconds < 90 else f"{seconds / 60:.1f} minutes"
-
-
-def _summary(recorder: Recorder) -> Iterator[str]:
-
-    measured = [result for result in recorder.done.values() if isinstance(result, Measured)]
-    invalid = [result for result in measured if result.reasons]
-    spoilt = sum(any(each.code not in OF_TIME for each in result.reasons) for result in invalid)
-    parts = [f"{spoilt} of them INVALID"] * bool(spoilt)
-    parts += [f"{len(invalid) - spoilt} with a doubtful time"] * (len(invalid) > spoilt)
-    tail = f", {' and '.join(parts)}:" if parts else ""
-    yield f"{_cases(len(measured))} measured{tail}"
-    for reason, count in counted_reasons(invalid).items():
-        more = f" (and {count - 1} more like it)" if count > 1 else ""
-        yield f"  {reason.text}{more}; {reason.advice}"
-    remarks = Counter(text for result in measured for text in result.remarks)
-    for text, count in remarks.most_common(_MOST_REMARKS):
-        yield f"said by the code of {_cases(count)}: {text}"
-    for why, count in unweighed(result.memory for result in measured).items():
-        yield f"memory of {_cases(count)} {why}"
-    others = [result for result in recorder.done.values() if isinstance(result, Unmeasured)]
-    words = {"not_measured": "not measured", "refused": "refused by their backend"}
-    for (outcome, why, advice), count in Counter(
-        (each.outcome, each.reason, each.advice) for each in others
-    ).items():
-        told = f"{why}; {advice}" if advice else why
-        yield f"{_cases(count)} {words.get(outcome, outcome)}: {told}"
-
-
-def _plain(text: str) -> str:
-    """Text for a terminal: a backend's reasons and a suite's names may hold what one acts on."""
-    return "\n".join(printable(line, _LONGEST_LINE) for line in text.split("\n"))
-
-
-def _cases(count: int) -> str:
-    return "1 case" if count == 1 else f"{count} cases"
-
-
-def _from_here(path: Path) -> str:
-    """A path as one would type it here."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
-
-
-def _report_argument(recorder: Recorder) -> str:
-    if recorder.settings.folder == Path.cwd() / DEFAULT_FOLDER:
-        return ""
-    assert recorder.path is not None
-    return f" {_from_here(recorder.path)}"

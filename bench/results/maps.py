@@ -19,7 +19,6 @@ from bench.disk.fields import Field, ResultError, error_at, printable
 from bench.disk.folder import meant_for_learning
 from bench.disk.reading import journal_lines, parse_json, regular_bytes
 from bench.disk.writing import JOURNAL_SUFFIX
-from bench.results.only import NothingThereError
 
 SCHEMA = 1
 REFERENCE = "reference"
@@ -205,25 +204,6 @@ class LearningMap:
         return [
             cell for cell in self.cells if cell.task == task and carried in (None, cell.carried)
         ]
-
-
-def only(found: LearningMap, wanted: Mapping[str, Sequence[object] | None]) -> LearningMap:
-    """The map with those of its cells alone that are as wanted.
-
-    wanted: by the name of a cell's field the values that are asked for; None asks for all.
-
-    Raises NothingThereError if nothing is left.
-    """
-    asked = {name: values for name, values in wanted.items() if values is not None}
-    cells = tuple(
-        cell
-        for cell in found.cells
-        if all(getattr(cell, name) in values for name, values in asked.items())
-    )
-    if found.cells and not cells:
-        told = "; ".join(f"{name} {', '.join(map(str, values))}" for name, values in asked.items())
-        raise NothingThereError(f"the map has no cell of {printable(told, 300)}")
-    return replace(found, cells=cells)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""Some of the results: of the devices, backends, shapes, modes and types that were asked for."""
+"""Some of the results: of the devices, backends, shapes, modes and types that were asked for.
+
+And some cells of a map of what was learned.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from bench.disk.fields import printable
+from bench.results.maps import LearningMap
 from bench.results.schema import Measurement, Outcome, Results
 from bench.suites.cases import Case
 
@@ -67,3 +71,22 @@ def only(results: Results, wanted: Mapping[str, Sequence[str] | None]) -> Result
         all_of_it = " ".join(f"--{name} {','.join(names)}" for name, names in asked.items())
         raise NothingThereError(f"{printable(all_of_it, 300)}: no case is all of that")
     return replace(results, files=files)
+
+
+def only_cells(found: LearningMap, wanted: Mapping[str, Sequence[object] | None]) -> LearningMap:
+    """The map with those of its cells alone that are as wanted.
+
+    wanted: by the name of a cell's field the values that are asked for; None asks for all.
+
+    Raises NothingThereError if nothing is left.
+    """
+    asked = {name: values for name, values in wanted.items() if values is not None}
+    cells = tuple(
+        cell
+        for cell in found.cells
+        if all(getattr(cell, name) in values for name, values in asked.items())
+    )
+    if found.cells and not cells:
+        told = "; ".join(f"{name} {', '.join(map(str, values))}" for name, values in asked.items())
+        raise NothingThereError(f"the map has no cell of {printable(told, 300)}")
+    return replace(found, cells=cells)
