@@ -11,10 +11,7 @@ times with its interval and verdict.
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +19,7 @@ from typing import Any
 
 from rich.console import Console
 
+from bench.machine import fresh
 from bench.measuring.layer import MODES, SHAPES, Question, Shape, answer, rows
 from bench.telling import arguments, command_line, deliver, quantities
 from bench.telling.command_line import UsageError
@@ -47,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     command_line.write_any_letter()
     if options.answer is not None:
-        return _child(options.answer)
+        fresh.answer(options.answer, _answered)
+        return 0
     try:
         question = _question(options)
     except (ValueError, UnsupportedError) as error:
@@ -66,31 +65,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _child(folder: Path) -> int:
-    asked: dict[str, Any] = json.loads((folder / "question.json").read_text())
+def _answered(asked: dict[str, Any]) -> list[dict[str, Any]]:
     for field in ("shapes", "modes", "backends"):
         asked[field] = tuple(asked[field])
-    question = Question(**asked)
-    (folder / "answer.json").write_text(json.dumps(answer(question)))
-    return 0
+    return answer(Question(**asked))
 
 
 def _ask(question: Question) -> list[dict[str, Any]] | None:
-    """What a fresh process answers; None if it failed, which it has said itself."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "question.json").write_text(json.dumps(asdict(question)))
-        command = [sys.executable, "-m", "bench.keras_layer", "--answer", name]
-        done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-            print(
-                f"error: a measuring process ended with code {done.returncode}: {last}",
-                file=sys.stderr,
-            )
-            return None
-        found: list[dict[str, Any]] = json.loads((folder / "answer.json").read_text())
-        return found
+    """What a fresh process answers; None if it failed, which is told."""
+    found = fresh.ask(["-m", "bench.keras_layer", "--answer"], asdict(question))
+    if isinstance(found, fresh.Died):
+        told = f"{found.code}: {found.said or 'it said nothing'}"
+        print(f"error: a measuring process ended with code {told}", file=sys.stderr)
+        return None
+    answers: list[dict[str, Any]] = found
+    return answers
 
 
 def _question(options: argparse.Namespace) -> Question:

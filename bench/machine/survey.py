@@ -8,18 +8,14 @@ one another never meet. This room knows the registry and processes; no words for
 from __future__ import annotations
 
 import importlib.util
-import json
-import os
 import signal
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+from bench.machine import fresh
 from bench.machine.guard import Interrupts
 from bench.machine.raised import one_line
 from lstm_impl import Availability, Backend, UnsupportedError, get_backend
@@ -212,34 +208,23 @@ def availability(backend: Backend, device: str) -> Availability:
 def ask_process(request: Request, seconds: float = PATIENCE) -> Answer:
     """Ask about one framework in a process of its own."""
     name = request.framework
-    with tempfile.TemporaryDirectory() as folder:
-        answer = Path(folder) / "answer.json"
-        question = json.dumps(asdict(request))
-        try:
-            done = subprocess.run(
-                [sys.executable, "-m", "bench.machine.survey", question, str(answer)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                timeout=seconds,
-                env={**os.environ, **request.environment},
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return Answer(error=f"{name} did not start within {seconds:.0f} s; try `import {name}`")
-        if not answer.exists():
-            return Answer(error=f"importing {name} {_death(done.returncode, done.stderr)}")
-        return _answer(json.loads(answer.read_text(encoding="utf-8")))
+    found = fresh.ask(
+        ["-m", "bench.machine.survey"], asdict(request), seconds, request.environment, quiet=True
+    )
+    if not isinstance(found, fresh.Died):
+        return _answer(found)
+    if found.code is None:
+        return Answer(error=f"{name} did not start within {seconds:.0f} s; try `import {name}`")
+    return Answer(error=f"importing {name} {_death(found.code, found.said)}")
 
 
-def _death(code: int, said: bytes) -> str:
+def _death(code: int, said: str) -> str:
     if code == -signal.SIGILL:
         return (
             "ends the process with an illegal instruction: it was built for a newer processor than "
             "this one; install a build for this processor"
         )
-    lines = said.decode(errors="replace").strip().splitlines()
-    last = f", saying: {lines[-1].strip()[:200]}" if lines else ""
+    last = f", saying: {said}" if said else ""
     how = f"with signal {-code}" if code < 0 else f"with exit code {code}"
     return f"ends the process {how}{last}; reinstall it"
 
@@ -277,17 +262,15 @@ def answer_here(request: Request) -> Answer:
     )
 
 
-def _main(question: str, answer: str) -> None:
-    asked = json.loads(question)
+def _asked(question: Mapping[str, Any]) -> dict[str, Any]:
     request = Request(
-        asked["framework"], asked["module"], tuple(asked["backends"]), tuple(asked["devices"])
+        question["framework"],
+        question["module"],
+        tuple(question["backends"]),
+        tuple(question["devices"]),
     )
-    place = Path(answer)
-    # Renamed when it is whole: a process that dies while it writes has not answered.
-    part = place.with_suffix(".part")
-    part.write_text(json.dumps(asdict(answer_here(request))), encoding="utf-8")
-    part.replace(place)
+    return asdict(answer_here(request))
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:])
+    fresh.answer(sys.argv[1], _asked)

@@ -22,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
+from bench.machine.fresh import ending
 from bench.machine.raised import one_line
 
 MODULES: Mapping[str, Sequence[str]] = {
@@ -186,7 +187,7 @@ def _answer(request: Mapping[str, object], requests: BinaryIO, answers: int) -> 
         found = None
     if isinstance(found, dict):
         return found
-    return {"error": f"its process {_ending(os.waitstatus_to_exitcode(status))}"}
+    return {"error": f"its process {ending(os.waitstatus_to_exitcode(status))}"}
 
 
 def _read(reader: int, limit: float) -> tuple[bytes, bool]:
@@ -215,16 +216,6 @@ def _be_the_child(request: Mapping[str, object], writer: int, server: int) -> No
     with contextlib.suppress(OSError):
         os.write(writer, json.dumps(found).encode())
     os._exit(0)
-
-
-def _ending(code: int) -> str:
-    if code >= 0:
-        return f"ended with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    return f"was ended by {name}" + (" (as a rule: no memory was left)" if code == -9 else "")
 
 
 def _send(answers: int, message: Mapping[str, object]) -> None:

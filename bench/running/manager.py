@@ -18,6 +18,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from bench.disk.writing import ResultWriteError
+from bench.machine.fresh import ending as ended
 from bench.running.schedule import Leader, Schedule, Work
 from bench.running.session import Session
 from bench.running.watch import Watch
@@ -239,11 +240,7 @@ class Manager:
             return "was ended at its time limit"
         if not ending.in_budget:
             return "was ended when the budget was spent"
-        if ending.code < 0:
-            name = _signal_name(-ending.code)
-            more = " (as a rule: no memory was left)" if name == "SIGKILL" else ""
-            return f"was ended by {name}{more}"
-        return f"ended with exit code {ending.code}"
+        return ended(ending.code)
 
     def _blame(self, case: str, watch: Watch, ending: _Ending, how: str) -> dict[str, object]:
         """What is written down of the case that a worker was busy with at its end."""
@@ -290,13 +287,6 @@ class _Ending:
     code: int = 0
     in_time: bool = True
     in_budget: bool = True
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _error_line(output: str) -> str:

@@ -1,0 +1,89 @@
+"""A fresh process that is asked one thing in JSON and answers in JSON; or how it died.
+
+What it does may end it (a framework built for another processor) or take for ever, and no answer is
+ever half an answer. This room knows processes, not what is asked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_QUESTION, _ANSWER = "question.json", "answer.json"
+_LONGEST = 200
+"""Letters of its last line that are told: a framework's message can be a whole program."""
+
+
+@dataclass(frozen=True)
+class Died:
+    """A process that did not answer. code: None if it was ended since it took too long.
+
+    said: the last line that it wrote to standard error.
+    """
+
+    code: int | None
+    said: str = ""
+
+
+def ask(
+    words: Sequence[str],
+    question: object,
+    seconds: float | None = None,
+    environment: Mapping[str, str] | None = None,
+    *,
+    quiet: bool = False,
+) -> Any | Died:
+    """What ``python WORDS FOLDER`` answers, which calls ``answer`` with the folder.
+
+    seconds: that it may take. environment: variables of its own. quiet: what it prints goes
+    nowhere.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / _QUESTION).write_text(json.dumps(question), encoding="utf-8")
+        try:
+            done = subprocess.run(
+                [sys.executable, *words, name],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL if quiet else None,
+                stderr=subprocess.PIPE,
+                timeout=seconds,
+                env={**os.environ, **(environment or {})},
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return Died(None)
+        if not (folder / _ANSWER).exists():
+            lines = done.stderr.decode(errors="replace").strip().splitlines()
+            return Died(done.returncode, lines[-1].strip()[:_LONGEST] if lines else "")
+        return json.loads((folder / _ANSWER).read_text(encoding="utf-8"))
+
+
+def answer(folder: str | os.PathLike[str], to: Callable[[Any], object]) -> None:
+    """In the process that is asked: what ``to`` makes of the question."""
+    place = Path(folder) / _ANSWER
+    found = to(json.loads((place.parent / _QUESTION).read_text(encoding="utf-8")))
+    # Renamed when it is whole: a process that dies while it writes has not answered.
+    part = place.with_suffix(".part")
+    part.write_text(json.dumps(found), encoding="utf-8")
+    part.replace(place)
+
+
+def ending(code: int) -> str:
+    """How a process ended, told by its exit code, which is negative for a signal."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    more = " (as a rule: no memory was left)" if name == "SIGKILL" else ""
+    return f"was ended by {name}{more}"

@@ -1,0 +1,67 @@
+"""A fresh process is asked in JSON and answers in JSON, or how it died is told."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.machine import fresh
+from bench.machine.fresh import Died
+
+ANSWERING = """\
+import os, sys
+from bench.machine import fresh
+print("greetings nobody asked for")
+fresh.answer(sys.argv[-1], lambda question: {"got": question, "by": os.environ["WHO"]})
+"""
+
+
+def script(folder: Path, text: str) -> list[str]:
+    path = folder / "asked.py"
+    path.write_text(text)
+    return [str(path)]
+
+
+def test_it_answers_what_it_was_asked_in_its_own_environment(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    question = {"a": [1, None, "é"]}
+    found = fresh.ask(script(tmp_path, ANSWERING), question, environment={"WHO": "x"}, quiet=True)
+    assert found == {"got": question, "by": "x"}
+    assert capfd.readouterr().out == ""
+    fresh.ask(script(tmp_path, ANSWERING), question, environment={"WHO": "x"})
+    assert "greetings" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "died"),
+    [
+        ("import sys; sys.exit(3)", Died(3)),
+        ("import sys; print('a', file=sys.stderr); sys.exit(' last ')", Died(1, "last")),
+        ("import os; os.kill(os.getpid(), 9)", Died(-9)),
+        # It ends well and has answered nothing.
+        ("", Died(0)),
+        # An answer that was not whole is none.
+        (
+            "import pathlib, sys\npathlib.Path(sys.argv[-1], 'answer.part').write_text('{')",
+            Died(0),
+        ),
+    ],
+)
+def test_how_it_died_and_what_it_said_last_are_told(tmp_path: Path, text: str, died: Died) -> None:
+    assert fresh.ask(script(tmp_path, text), {}) == died
+
+
+def test_one_that_hangs_is_ended(tmp_path: Path) -> None:
+    assert fresh.ask(script(tmp_path, "import time; time.sleep(600)"), {}, 0.5) == Died(None)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+def test_an_ending_is_told_with_the_name_of_its_signal() -> None:
+    assert fresh.ending(3) == "ended with exit code 3"
+    assert fresh.ending(-signal.SIGSEGV) == "was ended by SIGSEGV"
+    assert fresh.ending(-9) == "was ended by SIGKILL (as a rule: no memory was left)"
+    assert fresh.ending(-63) == "was ended by signal 63"
