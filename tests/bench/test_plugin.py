@@ -612,19 +612,19 @@ def test_threads_are_set_before_numpy_starts(project: Project) -> None:
     assert before["variables"]["TF_NUM_INTRAOP_THREADS"] == "1"
 
 
-def test_more_threads_than_processors_make_it_invalid(project: Project) -> None:
-    done = project.measure("--lstm-threads=4096", "-kthroughput")
+def test_more_threads_than_processors_make_it_invalid_and_a_run_fails_for_that_if_asked(
+    project: Project,
+) -> None:
+    wanted = ("--lstm-threads=4096", "-kthroughput")
+    done = project.measure(*wanted)
+    assert done.code == 0
     (each,) = done.file.measurements
     assert "threads" in [reason.code for reason in each.reasons]
-
-
-def test_a_run_fails_for_what_is_invalid_where_it_is_asked_to(project: Project) -> None:
-    wanted = ("--lstm-threads=4096", "-kthroughput")
-    assert project.measure(*wanted, f"--lstm-results={project.folder / 'first'}").code == 0
-    done = project.measure(*wanted, "--lstm-fail-on-invalid")
+    folder = project.folder / "strict"
+    done = project.measure(*wanted, "--lstm-fail-on-invalid", f"--lstm-results={folder}")
     assert done.code == 1
     assert re.search(r"^INVALID: numpy/\S+$", done.out, re.M)
-    assert done.file.measurements  # kept all the same
+    assert len(list(folder.glob("*.json"))) == 1  # kept all the same
 
 
 def test_options_of_pytest_benchmark_that_do_nothing_here_say_so(project: Project) -> None:
@@ -641,12 +641,12 @@ def test_an_order_seed_shuffles_groups_and_keeps_each_together(project: Project)
         done = project.measure("--collect-only", "-q", f"--lstm-order-seed={seed}")
         return re.findall(r"\[(.+)\]", done.out)
 
-    orders = [order(seed) for seed in (0, 1, 4, 0)]
+    orders = [order(seed) for seed in (0, 4, 0)]
     groups = [[case.partition("/")[2] for case in found] for found in orders]
     assert all(found[0::2] == found[1::2] for found in groups)
     assert len({tuple(found) for found in groups}) > 1
     assert len({case.partition("/")[0] for found in orders for case in found[0::2]}) == 2
-    assert orders[0] == orders[3]
+    assert orders[0] == orders[2]
 
 
 def test_a_list_of_cases_is_what_is_measured(project: Project) -> None:
