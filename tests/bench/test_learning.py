@@ -218,7 +218,7 @@ def test_a_signal_to_the_group_ends_it_within_a_moment_and_keeps_the_finished_ce
     assert child.stdout is not None
     assert child.stdout.readline().startswith("[1/2000]")
     os.killpg(child.pid, number)
-    out, err = child.communicate(timeout=120)
+    out, err = child.communicate(timeout=300)
     assert child.returncode == 130, err
     assert err == ""
     assert "go on with: python -m bench.learning --resume" in out

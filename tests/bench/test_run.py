@@ -150,7 +150,7 @@ class Place:
         return {each.case.backend: each for each in results.collect([self.results]).outcomes}
 
     def wait_for_journal(self, text: str) -> None:
-        end = time.monotonic() + 120
+        end = time.monotonic() + 300
         while time.monotonic() < end:
             for path in self.results.glob("*.journal.jsonl"):
                 if text in path.read_text():
@@ -255,7 +255,7 @@ def test_ctrl_c_keeps_what_was_finished_and_resume_goes_on(place: Place) -> None
     with place.start("--processes", "2") as process:
         place.wait_for_journal('"benchmark"')
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
     assert process.returncode == 130
     assert err == ""
     assert "Traceback" not in out
@@ -281,9 +281,9 @@ def test_a_kill_loses_no_finished_case(place: Place, victim: str) -> None:
         before = {(each.run.id, each.case.id) for each in place.measurements}
         (worker,) = psutil.Process(process.pid).children()
         (worker if victim == "worker" else process).kill()
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=300)
     if victim == "manager":
-        worker.wait(timeout=120)  # the kernel ends it with its manager
+        worker.wait(timeout=300)  # the kernel ends it with its manager
         assert process.returncode == -9
         done = place.run("--resume", suite=False)
         assert done.code == 0, done.out + done.err
@@ -314,7 +314,7 @@ def test_a_worker_that_hangs_is_gone_with_its_killed_manager(place: Place) -> No
             except psutil.NoSuchProcess:
                 return True
 
-        end = time.monotonic() + 120
+        end = time.monotonic() + 300
         while not gone() and time.monotonic() < end:
             time.sleep(0.05)
         try:
@@ -379,7 +379,7 @@ def test_a_session_that_is_still_measured_is_left_to_whoever_measures_it(place: 
         assert re.search(r"^process \d+ on .* is left alone", forced.out, re.MULTILINE)
         assert journal.read_bytes()[: len(before)] == before
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
     measured = [each.case.backend for each in place.measurements]
     assert "numpy" in measured
     assert not list(place.results.glob("*.jsonl"))
@@ -409,7 +409,7 @@ def test_a_suite_may_be_called_as_the_files_of_what_was_learned(place: Place, na
         env=place.environ,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert told.returncode == 0, told.stderr
     assert f"{name} on " in told.stdout
@@ -443,7 +443,7 @@ def test_the_second_run_waits_if_told_to(place: Place) -> None:
         assert process.stdout is not None
         assert "waiting for it" in process.stdout.readline()
     with process:
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=300)
     assert process.returncode == 0, out + err
     assert len(place.measurements) == 3
 

@@ -255,7 +255,7 @@ def test_a_file_that_cannot_be_written_is_told_in_one_line_by_the_command_itself
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 2
     assert "Traceback" not in done.stderr

@@ -151,13 +151,13 @@ def test_the_keeper_ends_with_whoever_it_works_for() -> None:
 
     reader, writer = os.pipe()
     code = ENDED.replace("open(3,", f"open({writer},")
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, pass_fds=(writer,), timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, pass_fds=(writer,), timeout=300)
     os.close(writer)
     with os.fdopen(reader) as file:
         number = int(file.read())
     assert done.returncode == -9
     with contextlib.suppress(psutil.NoSuchProcess):
-        psutil.Process(number).wait(timeout=30)
+        psutil.Process(number).wait(timeout=300)
 
 
 def test_a_closed_one_leaves_nothing_open() -> None:
