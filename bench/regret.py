@@ -11,8 +11,11 @@ import statistics
 import sys
 from collections.abc import Sequence
 
+from rich.console import Console
+
 from bench.measuring.regret import Regret, measured
-from bench.telling import arguments, command_line, quantities
+from bench.telling import arguments, command_line, deliver, quantities
+from bench.telling.sheet import Column, Sheet
 
 WITHIN = 0.03
 """The loss that the summary counts."""
@@ -31,38 +34,64 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for each in measured(options.shapes, options.seconds, options.seed):
         found.append(each)
         print(f"{len(found)} of {options.shapes}: {each.shape}", file=sys.stderr)
-    _show(found, options.format)
+    sheet, told = _sheet(found), _summary(found)
+
+    def terminal(console: Console) -> None:
+        console.print(sheet.grid())
+        console.print()
+        for line in told:
+            console.print(line)
+
+    deliver.deliver(
+        options.format,
+        deliver.Target(options.output),
+        terminal,
+        {"markdown": lambda: "\n\n".join([sheet.markdown().rstrip(), *told]) + "\n"},
+    )
     return 0
 
 
-def _show(found: Sequence[Regret], form: str) -> None:
-    from tabulate import tabulate
+def _sheet(found: Sequence[Regret]) -> Sheet:
+    return Sheet.of(
+        [
+            Column("shape", names=True),
+            Column("mode"),
+            Column("fastest", names=True),
+            Column("its time", right=True),
+            Column("raced choice", names=True),
+            Column("loses", right=True),
+            Column("rule's pick", names=True),
+            Column("loses", right=True),
+        ],
+        [
+            [
+                each.shape.name,
+                each.shape.mode,
+                each.best,
+                quantities.seconds(each.tuned.seconds / each.tuned.ratio),
+                each.tuned.backend,
+                f"{each.tuned_loss:.1%}",
+                each.rule.backend,
+                f"{each.rule_loss:.1%}",
+            ]
+            for each in found
+        ],
+    )
 
-    cells = [
-        (
-            str(each.shape),
-            each.best,
-            quantities.seconds(each.tuned.seconds / each.tuned.ratio),
-            each.tuned.backend,
-            f"{each.tuned_loss:.1%}",
-            each.rule.backend,
-            f"{each.rule_loss:.1%}",
-        )
-        for each in found
-    ]
-    headers = ("shape", "fastest", "its time", "raced choice", "loses", "rule's pick", "loses")
-    print(tabulate(cells, headers, "github" if form == "markdown" else "simple"))
+
+def _summary(found: Sequence[Regret]) -> list[str]:
+    """How near to the fastest each way of choosing comes, in a line."""
+    lines = []
     for name, losses in (
         ("raced", [each.tuned_loss for each in found]),
         ("rule", [each.rule_loss for each in found]),
     ):
         near = sum(loss <= WITHIN for loss in losses)
-        print(
-            f"\n{name}: within {WITHIN:.0%} of the fastest in {near} of {len(losses)} shapes; "
-            f"loses {statistics.median(losses):.1%} in the median, {max(losses):.1%} at most",
-            end="",
+        lines.append(
+            f"{name}: within {WITHIN:.0%} of the fastest in {near} of {len(losses)} shapes; loses "
+            f"{statistics.median(losses):.1%} in the median, {max(losses):.1%} at most"
         )
-    print()
+    return lines
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -82,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         help="of each of the two races of a shape (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--format", choices=("terminal", "markdown"), default="terminal")
+    arguments.add_output(parser, ("terminal", "markdown"))
     return parser
 
 

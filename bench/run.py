@@ -19,9 +19,9 @@ from bench.machine.lock import HeldError, LockError
 from bench.running import measured
 from bench.running.manager import WorkerError
 from bench.running.opening import BUDGET, CASE_LIMIT, SUITE
-from bench.running.schedule import PRECISION
 from bench.running.session import SessionError
 from bench.running.summary import BAD_INPUT, FAILED, HELD, INTERRUPTED, MEASURED, UNWRITABLE
+from bench.running.work import PRECISION
 from bench.suites import loading
 from bench.suites.values import SuiteError
 from bench.telling import arguments, command_line

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.comparing import crossover
-from bench.judging.ratios import Comparison
+from bench.judging.comparison import Comparison
 from bench.suites.cases import Case
 from bench.telling.unmeasured import Unmeasured
 

@@ -13,7 +13,8 @@ from functools import cached_property
 
 import numpy as np
 
-from bench.judging.ratios import Comparison, compare
+from bench.judging.comparison import Comparison
+from bench.judging.ratios import compare
 from bench.judging.verdict import Verdict
 from bench.judging.within import RunSamples
 from bench.suites.cases import Case

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from bench.comparing.comparison import Report
 from bench.comparing.words import case_fields
+from bench.judging.comparison import Comparison
 from bench.judging.intervals import speed
-from bench.judging.ratios import Comparison
 from bench.telling import sheet
 
 CSV_COLUMNS = (

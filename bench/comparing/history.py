@@ -14,8 +14,9 @@ from fnmatch import fnmatchcase
 
 from bench.comparing.environments import environment_differences, machine_names
 from bench.disk.fields import printable
+from bench.judging.comparison import Comparison
 from bench.judging.intervals import CaseInterval, case_interval
-from bench.judging.ratios import Comparison, compare
+from bench.judging.ratios import compare
 from bench.judging.trust import Doubt, Validity, together
 from bench.judging.within import RunSamples
 from bench.results.schema import Measurement, Outcome, Results, Run

@@ -17,8 +17,8 @@ from rich.text import Text
 
 from bench.comparing.history import Change, History, Line, Machine, Point
 from bench.comparing.history_data import comma_separated
+from bench.judging.comparison import Comparison
 from bench.judging.process_means import ENOUGH_PROCESSES, VERDICT_CONFIDENCE
-from bench.judging.ratios import Comparison
 from bench.judging.trust import Doubt
 from bench.judging.verdict import Verdict
 from bench.telling import drawing

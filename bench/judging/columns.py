@@ -9,10 +9,10 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from bench.judging.comparison import Comparison
 from bench.judging.intervals import Interval, speed
 from bench.judging.payback import break_even
 from bench.judging.percentiles import FEWEST_BEYOND, PERCENTILES
-from bench.judging.ratios import Comparison
 from bench.judging.rows import Row, Section
 from bench.judging.verdict import Verdict
 

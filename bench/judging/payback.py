@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.judging.bridges import sides
-from bench.judging.ratios import Comparison, compare_all
+from bench.judging.comparison import Comparison
+from bench.judging.ratios import compare_all
 from bench.judging.rows import Row
 from bench.judging.verdict import Verdict
 

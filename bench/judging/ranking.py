@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from bench.disk.fields import printable
 from bench.judging.bridges import all_doubts, doubts, set_bridges, sides
+from bench.judging.comparison import Comparison
 from bench.judging.intervals import CaseInterval, case_intervals
-from bench.judging.ratios import Comparison, all_slower, compare_all
+from bench.judging.ratios import all_slower, compare_all
 from bench.judging.rows import (
     KINDS,
     MEASURED,

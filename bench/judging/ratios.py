@@ -17,7 +17,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TypeAlias, cast
 
 import numpy as np
@@ -34,6 +34,7 @@ from bench.judging.basis import (
     pairing_words,
     unpaired_basis,
 )
+from bench.judging.comparison import Comparison
 from bench.judging.intervals import IntArray, Interval, boundaries, count_words
 from bench.judging.process_means import (
     ENOUGH_PROCESSES,
@@ -54,65 +55,6 @@ SEQUENTIAL_ALLOWANCE = 0.15
 
 # Samples that are judged in one go: some 100 MB of arrays.
 _MOST_AT_ONCE = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """The ratio ``time_new / time_base`` with its interval, and what may be said of it.
-
-    processes: how many stand behind it; the smaller side's number where unpaired.
-    allowance: the spread between processes that was assumed beside what they show, None where
-        enough were measured.
-    how: the same in words.
-    log_ratio, standard_error, degrees: of the t distribution that interval, verdict and p-value
-        are of.
-    new_logs, base_logs: each process's log median, by run; bridged, its log ratio to the bridge.
-    spread: the standard deviation between the good processes, of their log ratios or, unpaired, of
-        the log medians of the side where it is larger; None where a side has one process, or for a
-        mean over cases of different processes.
-    aside: how many processes were left out as bad, in parts of processes (both sides together).
-    """
-
-    ratio: Interval
-    verdict: Verdict
-    processes: int
-    pairing: Pairing
-    allowance: float | None
-    how: str
-    log_ratio: float
-    standard_error: float
-    degrees: float
-    new_logs: Mapping[str, float] = field(default_factory=dict, repr=False)
-    base_logs: Mapping[str, float] = field(default_factory=dict, repr=False)
-    spread: float | None = None
-    aside: float = 0.0
-
-    @property
-    def paired(self) -> bool:
-        """Whether both sides were measured in the same processes."""
-        return self.pairing in (Pairing.ALTERNATING, Pairing.SEQUENTIAL)
-
-    @property
-    def inverse(self) -> Comparison:
-        """The same comparison with its sides exchanged."""
-        ratio, turned = self.ratio, {Verdict.FASTER: Verdict.SLOWER, Verdict.SLOWER: Verdict.FASTER}
-        low, mid, high = (
-            math.inf if each == 0 else 1 / each for each in (ratio.high, ratio.mid, ratio.low)
-        )
-        return replace(
-            self,
-            ratio=Interval(low, mid, high, ratio.confidence),
-            verdict=turned.get(self.verdict, self.verdict),
-            log_ratio=-self.log_ratio,
-            new_logs=self.base_logs,
-            base_logs=self.new_logs,
-        )
-
-    def p_slower(self, threshold: float = 0.0) -> float:
-        """The one-sided p-value of "slower by at most ``threshold``" (0.05 is 5%)."""
-        logs = np.array([self.log_ratio])
-        errors = np.array([self.standard_error])
-        return float(p_slower(logs, errors, np.array([self.degrees]), threshold)[0])
 
 
 Sides: TypeAlias = (

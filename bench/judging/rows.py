@@ -15,9 +15,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
+from bench.judging.comparison import Comparison
 from bench.judging.intervals import CaseInterval
 from bench.judging.percentiles import percentiles
-from bench.judging.ratios import Comparison
 from bench.judging.trust import UNDOUBTED, Doubt, Validity
 from bench.judging.within import RunSamples
 from bench.results.schema import Run

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from bench.judging import ratios, verdict
 from bench.judging.basis import Pairing
+from bench.judging.comparison import Comparison
 from bench.judging.noises import SEED, Noise, Samples, normal
 from bench.judging.process_means import (
     ENOUGH_PROCESSES,
@@ -181,7 +182,7 @@ def different(found: Verdicts) -> Flags:
     return np.isin(found, [Verdict.FASTER.value, Verdict.SLOWER.value])
 
 
-def _compared(samples: Samples, trial: int) -> ratios.Comparison:
+def _compared(samples: Samples, trial: int) -> Comparison:
     rounds = np.arange(samples.base.shape[2])
     sides = []
     for side, name in ((samples.new, "new"), (samples.base, "base")):

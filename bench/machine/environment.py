@@ -25,7 +25,7 @@ LIBRARIES = (
     "lstm-benchmark-suite",
     *("tensorflow", "tensorflow-cpu", "tf-nightly", "keras", "tf-keras"),
     *("torch", "triton", "jax", "jaxlib", "jax-cuda12-plugin", "jax-cuda13-plugin", "flax"),
-    *("onnx", "onnxruntime", "onnxruntime-gpu", "ai-edge-litert", "flashrnn"),
+    *("onnx", "onnxruntime", "onnxruntime-gpu", "ai-edge-litert", "openvino", "flashrnn"),
     *("numpy", "scipy", "psutil", "nvidia-ml-py", "pytest", "pytest-benchmark"),
     *(
         f"nvidia-{part}-{cuda}"

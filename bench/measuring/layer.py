@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from bench.judging.comparison import Comparison
 from bench.judging.intervals import case_interval
-from bench.judging.ratios import Comparison, compare
+from bench.judging.ratios import compare
 from bench.judging.within import RunSamples
 from bench.measuring.clock import Clock, first_use
 from bench.measuring.series import Broken, Plan, Series

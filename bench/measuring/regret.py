@@ -37,8 +37,13 @@ class RandomShape:
         """Multiplications of a forward pass."""
         return self.batch * self.timesteps * 4 * self.hidden * (self.inputs + self.hidden)
 
+    @property
+    def name(self) -> str:
+        """The sizes, as case ids spell them."""
+        return f"b{self.batch}-t{self.timesteps}-i{self.inputs}-h{self.hidden}"
+
     def __str__(self) -> str:
-        return f"b{self.batch}-t{self.timesteps}-i{self.inputs}-h{self.hidden} {self.mode}"
+        return f"{self.name} {self.mode}"
 
 
 def shapes(count: int, seed: int) -> list[RandomShape]:

@@ -16,17 +16,15 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from bench.machine import devices, environment
-from bench.measuring import estimate, roof_libraries, roof_work
+from bench.measuring import estimate, roof_libraries, roof_memory, roof_work
 from bench.measuring.roof import WELL_ABOVE, WORDS, Roof, _label, roof_seconds
+from bench.measuring.roof_counts import chain, precisions
 from bench.measuring.roof_work import Library, Sizes, Work
 from bench.measuring.roofs_seen import Key, RoofsSeen
 from bench.results.schema import Figures
 from bench.suites.cases import Case
-from lstm_impl.spec import LSTMSpec
-from lstm_impl.workload import Workload
 
 IMPOSSIBLE = 3.0
 """Times the rate of products of every library at hand: no kernel is so much better than all that
@@ -55,59 +53,14 @@ LARGER = {"cpu": 2048, "gpu": 12288}
 LONG_PRODUCT = 0.03
 """Seconds. The next size has at least eight times the work: a quarter of a second."""
 
-SMALLEST_ARRAY, LARGEST_ARRAY = 32 * 2**20, 128 * 2**20
-"""Bytes of each of the arrays that bandwidth is measured with: four times the last caches, within
-these. A server's caches can be larger than the largest, and then raise the roof; an array that is
-past them would take seconds and gigabytes."""
-
 SMALLEST_COPY = 16 * 1024
 """Bytes. Calling the copy takes longer than copying less."""
 
-MEMORY_SHARE = 1 / 16
-"""Part of the free memory that one of them may take."""
-
-_SHIFTS = {"K": 10, "M": 20, "G": 30}
 _UNITS = {"matmul": "matmul_per_s", "bandwidth": "bandwidth_per_s", "chain": "chain_s"}
 
 
 class AccountingError(RuntimeError):
     """A case seems to be faster than its device can possibly be; the message says by how much."""
-
-
-# What is counted
-
-
-def chain(spec: LSTMSpec, workload: Workload) -> dict[Sizes, float]:
-    """How many products of each size must wait for one another in one step.
-
-    Forward each timestep takes ``[batch, hidden] x [hidden, 4 hidden]``, and in training one of
-    ``[batch, 4 hidden] x [4 hidden, hidden]`` backward. Directions can run side by side. So can
-    layers, each one timestep behind the one below (Appleyard, Kočiský and Blunsom 2016), unless
-    there are two directions: the next layer then waits for both ends. Windows follow one another.
-    Sequences that have ended take no part: a product counts for the part of its rows that is valid.
-    That for the initial state's gradient, a window's last, is counted whether it is asked for or
-    not: most backends compute it in their loop.
-    """
-    layers = spec.num_layers
-    steps = 0
-    for window in workload.windows():
-        length = window.stop - window.start
-        steps += length * layers if spec.bidirectional else length + layers - 1
-    counted = steps * workload.valid_timesteps() / (workload.batch * workload.timesteps)
-    forward = (workload.batch, spec.hidden_size, 4 * spec.hidden_size)
-    backward = (workload.batch, 4 * spec.hidden_size, spec.hidden_size)
-    return {forward: counted, backward: counted} if workload.training else {forward: counted}
-
-
-def precisions(spec: LSTMSpec, device: str) -> tuple[str, ...]:
-    """What a case's products may be computed in: the fastest makes its roof.
-
-    A CPU may compute halves in float32, and often has to; it knows no TF32.
-    """
-    compute = spec.precision.compute
-    if device == "cpu":
-        return (compute, "float32") if compute in ("float16", "bfloat16") else (compute,)
-    return ("tf32", "float32") if spec.dtype == "tf32" else (compute,)
 
 
 # What is measured
@@ -154,7 +107,7 @@ class Roofs:
     ) -> None:
         self._libraries = libraries
         self._now = now
-        self._array_bytes = array_bytes or _array_bytes
+        self._array_bytes = array_bytes or roof_memory.array_bytes
         self._seen = seen or RoofsSeen(None)
         self._machines: dict[str, str] = {}
         self._found: dict[Key, Roof] = {}
@@ -417,25 +370,3 @@ def _check_accounting(found: Figures, seconds: float) -> None:
             f"{WORDS['matmul']}, over {IMPOSSIBLE:.0%} of what every library here reaches "
             f"at best ({found['matmul_by']})"
         )
-
-
-def _array_bytes(device: str) -> int:
-    """Of arrays well past the last cache, as far as there is memory for them."""
-    if device != "cpu":
-        return LARGEST_ARRAY  # the caches of GPUs are smaller, and their memory is fast
-    size = min(LARGEST_ARRAY, max(SMALLEST_ARRAY, 4 * last_caches()))
-    free = estimate.free(device).host_bytes
-    return size if free is None else min(size, int(free * MEMORY_SHARE))
-
-
-def last_caches(root: Path = Path("/sys/devices/system/cpu")) -> int:
-    """Bytes of the last level of this machine's caches, all of them together; 0 if not known."""
-    found: dict[tuple[int, str], int] = {}
-    for cache in root.glob("cpu[0-9]*/cache/index[0-9]*"):
-        with contextlib.suppress(OSError, ValueError):
-            level = int((cache / "level").read_text())
-            shared = (cache / "shared_cpu_list").read_text().strip()
-            size = (cache / "size").read_text().strip()  # "32768K"
-            found[level, shared] = int(size.rstrip("KMG")) << _SHIFTS.get(size[-1:], 0)
-    last = max((level for level, _ in found), default=0)
-    return sum(size for (level, _), size in found.items() if level == last)

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from bench.judging.ratios import Comparison, geometric_mean
+from bench.judging.comparison import Comparison
+from bench.judging.ratios import geometric_mean
 from bench.judging.rows import KINDS, Row, Section, Table
 from bench.reporting.sentences import Finding, findings
 from bench.telling.headings import name, title

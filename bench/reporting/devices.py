@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from bench.judging.ratios import Comparison, compare_all, geometric_mean
+from bench.judging.comparison import Comparison
+from bench.judging.ratios import compare_all, geometric_mean
 from bench.judging.rows import KINDS, Row, Section
 from bench.judging.verdict import Verdict
 from bench.judging.within import RunSamples

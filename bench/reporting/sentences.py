@@ -13,8 +13,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.judging.bridges import all_doubts, sides
+from bench.judging.comparison import Comparison
 from bench.judging.payback import BreakEven, break_even
-from bench.judging.ratios import Comparison, all_slower, compare, compare_all, geometric_mean
+from bench.judging.ratios import all_slower, compare, compare_all, geometric_mean
 from bench.judging.rows import KINDS, MEASURED, Row, Section, Table
 from bench.judging.trust import FEW_PROCESSES, OF_RATIO, WIDE_INTERVAL, Doubt
 from bench.judging.verdict import Verdict

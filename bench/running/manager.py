@@ -19,9 +19,10 @@ from typing import Protocol
 
 from bench.disk.writing import ResultWriteError
 from bench.machine.fresh import ending as ended
-from bench.running.schedule import Leader, Schedule, Work
+from bench.running.schedule import Leader, Schedule
 from bench.running.session import Session
 from bench.running.watch import Watch
+from bench.running.work import Work
 from bench.running.workers import Executor, Worker
 from bench.suites.cases import Case
 from bench.telling.inert import clean

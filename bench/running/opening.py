@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import suites
-from bench.running.schedule import PRECISION, Goal
 from bench.running.session import Session, load
+from bench.running.work import PRECISION, Goal
 from bench.suites import loading
 from bench.suites.loading import Choice, Suite
 from bench.telling.command_line import UsageError

@@ -18,7 +18,7 @@ from bench import results
 from bench.disk.fields import Field, ResultError, error_at, printable
 from bench.disk.reading import parse_json, regular_bytes
 from bench.results.schema import ResultFile
-from bench.running.schedule import Goal
+from bench.running.work import Goal
 from bench.suites.cases import Case
 
 SCHEMA = 1

@@ -21,8 +21,8 @@ from bench.disk.fields import ResultError
 from bench.disk.writers import Writer, living, writer_of
 from bench.results.schema import ResultFile
 from bench.running.lots import Environment
-from bench.running.schedule import Work
 from bench.running.session import Session, cases_path, journals
+from bench.running.work import Work
 
 LAST_WORDS = 4000
 """Bytes of a worker's output that are looked through for its last words."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable
 
+from bench.judging.comparison import Comparison
 from bench.judging.process_means import ENOUGH_PROCESSES
-from bench.judging.ratios import Comparison
 from bench.judging.verdict import MOST_NEEDED, Verdict, processes_needed
 from bench.telling.inert import LONGEST_NAME, clean
 from bench.telling.quantities import count, percent, times_as, times_bounds

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from bench.judging.comparison import Comparison
 from bench.judging.intervals import Interval
-from bench.judging.ratios import Comparison, compare
+from bench.judging.ratios import compare
 from bench.judging.rows import KINDS, Row, Section
 from bench.judging.verdict import Verdict
 from bench.judging.within import RunSamples

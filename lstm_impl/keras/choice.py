@@ -177,8 +177,8 @@ def obstacle(backend: Backend, arguments: Arguments) -> str:
     if isinstance(backend, Keras):
         if backend.options:
             return (
-                f"in a layer it is spelled backend={KERAS!r}, with unroll=True for +unroll and "
-                "compile(jit_compile=True) for +xla"
+                f"in a layer it is spelled backend={KERAS!r}, with unroll=True for +unroll, "
+                "use_cudnn=False for +loop and compile(jit_compile=True) for +xla"
             )
         return ""
     if not isinstance(backend, TensorFlowBackend):

@@ -22,7 +22,7 @@ from bench.reporting.terminal import as_text
 from bench.results import maps
 from bench.results.journal import Journal
 from bench.running import session
-from bench.running.schedule import Goal
+from bench.running.work import Goal
 from tests.attack.trials import Attack, Hang, limited
 from tests.bench.mutations import BYTES, changed_bytes, changed_json
 

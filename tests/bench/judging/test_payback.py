@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.judging.comparison import Comparison
 from bench.judging.payback import break_even, pairs
 from bench.judging.ranking import build
-from bench.judging.ratios import Comparison
 from bench.judging.rows import Report, Row
 from bench.judging.table import records
 from bench.reporting.data import as_json

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from bench.judging import intervals, ratios, rules
 from bench.judging.basis import Pairing
+from bench.judging.comparison import Comparison
 from bench.judging.noises import NOISES, Noise, as_measured, bad_processes
 from bench.judging.process_means import ALONE, TOO_WIDE, process_means
-from bench.judging.ratios import Comparison
 from bench.judging.rules import Verdicts, rate
 from bench.judging.verdict import GATE_LEVEL, Verdict, holm, p_slower, verdicts
 from bench.judging.within import RunSamples, log_ratio_within_run

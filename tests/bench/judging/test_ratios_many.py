@@ -15,8 +15,8 @@ from scipy import special
 
 from bench.judging import intervals, ratios
 from bench.judging.basis import Pairing
+from bench.judging.comparison import Comparison
 from bench.judging.process_means import ENOUGH_PROCESSES, process_means
-from bench.judging.ratios import Comparison
 from bench.judging.within import RunSamples
 
 unhurried = settings(deadline=None, max_examples=60)

@@ -10,7 +10,8 @@ import pytest
 
 from bench.results.schema import ResultFile
 from bench.running.lots import Environment, Lot, Need, environments, lots, needs_of
-from bench.running.schedule import Goal, Schedule, Work
+from bench.running.schedule import Schedule
+from bench.running.work import Goal, Work
 from bench.running.workers import LocalExecutor, LocalWorker
 from bench.suites.cases import Case
 from lstm_impl import LSTMSpec, Workload

@@ -26,10 +26,11 @@ from bench.results.journal import Journal
 from bench.results.schema import Figures, Measurement, Outcome, ResultFile, Run
 from bench.running import manager, workers
 from bench.running.manager import Manager, Progress, Stopped, WorkerError
-from bench.running.schedule import LEAST_SHARE, MEMORY_CASE, Goal, Schedule, Work, share_of_time
+from bench.running.schedule import MEMORY_CASE, Schedule
 from bench.running.session import Session, SessionError, load
 from bench.running.summary import summarize
 from bench.running.watch import IDLE_LIMIT, Watch
+from bench.running.work import LEAST_SHARE, Goal, Work, share_of_time
 from bench.running.workers import Worker
 from bench.suites.cases import Case
 from lstm_impl import LSTMSpec, Workload

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from bench.judging import process_means, ratios, verdict
+from bench.judging.comparison import Comparison
 from bench.judging.verdict import Verdict
 from bench.judging.within import RunSamples
 
@@ -21,7 +22,7 @@ def sides_of(logs: npt.NDArray[np.float64]) -> list[list[RunSamples]]:
     ]
 
 
-def a_group(logs: npt.NDArray[np.float64]) -> list[ratios.Comparison]:
+def a_group(logs: npt.NDArray[np.float64]) -> list[Comparison]:
     """What each other takes over the shortest of ``logs [backends, processes]`` by its median."""
     first, *others = sides_of(logs[np.argsort(np.median(logs, axis=1))])
     return ratios.compare_all([(other, first) for other in others])

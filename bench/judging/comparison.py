@@ -1,0 +1,75 @@
+"""What may be said of a ratio of times: its interval, its verdict, and what stands behind them.
+
+Ratios are ``time_new / time_base``: below 1, the new side is faster. ``ratios`` makes them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from bench.judging.basis import Pairing
+from bench.judging.intervals import Interval
+from bench.judging.verdict import Verdict, p_slower
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The ratio ``time_new / time_base`` with its interval, and what may be said of it.
+
+    processes: how many stand behind it; the smaller side's number where unpaired.
+    allowance: the spread between processes that was assumed beside what they show, None where
+        enough were measured.
+    how: the same in words.
+    log_ratio, standard_error, degrees: of the t distribution that interval, verdict and p-value
+        are of.
+    new_logs, base_logs: each process's log median, by run; bridged, its log ratio to the bridge.
+    spread: the standard deviation between the good processes, of their log ratios or, unpaired, of
+        the log medians of the side where it is larger; None where a side has one process, or for a
+        mean over cases of different processes.
+    aside: how many processes were left out as bad, in parts of processes (both sides together).
+    """
+
+    ratio: Interval
+    verdict: Verdict
+    processes: int
+    pairing: Pairing
+    allowance: float | None
+    how: str
+    log_ratio: float
+    standard_error: float
+    degrees: float
+    new_logs: Mapping[str, float] = field(default_factory=dict, repr=False)
+    base_logs: Mapping[str, float] = field(default_factory=dict, repr=False)
+    spread: float | None = None
+    aside: float = 0.0
+
+    @property
+    def paired(self) -> bool:
+        """Whether both sides were measured in the same processes."""
+        return self.pairing in (Pairing.ALTERNATING, Pairing.SEQUENTIAL)
+
+    @property
+    def inverse(self) -> Comparison:
+        """The same comparison with its sides exchanged."""
+        ratio, turned = self.ratio, {Verdict.FASTER: Verdict.SLOWER, Verdict.SLOWER: Verdict.FASTER}
+        low, mid, high = (
+            math.inf if each == 0 else 1 / each for each in (ratio.high, ratio.mid, ratio.low)
+        )
+        return replace(
+            self,
+            ratio=Interval(low, mid, high, ratio.confidence),
+            verdict=turned.get(self.verdict, self.verdict),
+            log_ratio=-self.log_ratio,
+            new_logs=self.base_logs,
+            base_logs=self.new_logs,
+        )
+
+    def p_slower(self, threshold: float = 0.0) -> float:
+        """The one-sided p-value of "slower by at most ``threshold``" (0.05 is 5%)."""
+        logs = np.array([self.log_ratio])
+        errors = np.array([self.standard_error])
+        return float(p_slower(logs, errors, np.array([self.degrees]), threshold)[0])
