@@ -154,6 +154,9 @@ def serve(framework: str, requests: BinaryIO, answers: int) -> None:
 
 
 def _import(name: str) -> None:
+    from lstm_impl.backends.openvino_model import without_telemetry
+
+    without_telemetry()
     try:
         importlib.import_module(name)
     except ModuleNotFoundError as error:

@@ -8,6 +8,7 @@ OpenVINO is imported when a model is compiled, never before.
 from __future__ import annotations
 
 import abc
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -35,6 +36,16 @@ def set_threads(count: int) -> None:
     _threads = count
 
 
+def without_telemetry() -> None:
+    """Let OpenVINO be imported without its telemetry, if neither is there yet.
+
+    Importing it forks the process to send a message to its makers. A fork beside the threads of
+    other frameworks may hang, takes time from what is measured, and nobody has asked the user.
+    OpenVINO's own stub takes its place where the package is not installed, which is what this says.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+
 class OpenVINOBackend(Backend):
     """A backend that OpenVINO computes on the CPU."""
 
@@ -47,6 +58,18 @@ class OpenVINOBackend(Backend):
 
     def use_threads(self, count: int) -> None:
         set_threads(count)
+
+    def build(
+        self,
+        spec: LSTMSpec,
+        weights: LSTMWeights,
+        device: str = "cpu",
+        *,
+        batch_major: bool = False,
+    ) -> Model:
+        """As for any backend; OpenVINO reports to nobody that it was imported."""
+        without_telemetry()
+        return super().build(spec, weights, device, batch_major=batch_major)
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if workload is not None and workload.training:

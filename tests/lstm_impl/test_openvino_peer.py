@@ -1,0 +1,48 @@
+"""OpenVINO computes, and does nothing else: it reports to nobody that it was imported."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import pytest
+
+from lstm_impl.backends.openvino_model import without_telemetry
+
+# Whoever sends the message does so from a fork, on a thread of its own.
+SCRIPT = """
+import os, sys, threading
+forks = []
+os.register_at_fork(before=lambda: forks.append(1))
+import lstm_impl
+spec = lstm_impl.LSTMSpec(2, 3)
+model = lstm_impl.get_backend(sys.argv[1]).build(spec, lstm_impl.LSTMWeights.random(spec, 0))
+model.forward([[[0.0, 1.0]]])
+for thread in threading.enumerate():
+    if thread is not threading.main_thread() and not thread.daemon:
+        thread.join()
+print(len(forks), sys.modules["openvino_telemetry"])
+"""
+
+
+@pytest.mark.parametrize("name", ["openvino", "keras_openvino"])
+def test_it_is_imported_without_a_fork_and_without_a_message(name: str) -> None:
+    for package in ("openvino", *(["keras"] if "keras" in name else [])):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed: pip install {package}")
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, name],
+        env={**os.environ, "KERAS_BACKEND": "openvino"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["0", "None"]
+
+
+def test_telemetry_that_is_there_already_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino_telemetry", sys)
+    without_telemetry()
+    assert sys.modules["openvino_telemetry"] is sys
