@@ -20,7 +20,7 @@ tf = pytest.importorskip("tensorflow", reason="the layer is TensorFlow's: pip in
 import keras  # noqa: E402
 
 import lstm_impl.keras  # noqa: E402
-from lstm_impl import UnsupportedError, get_backend  # noqa: E402
+from lstm_impl import Availability, UnsupportedError, get_backend  # noqa: E402
 from lstm_impl.keras import auto  # noqa: E402
 
 # Keras's own way of reading a variable for a file
@@ -225,6 +225,13 @@ def test_fit_does_what_it_does_with_keras(backend: str, jit_compile: bool | str)
     assert {call.training for call, _ in model.layers[0].explain().choices} == {True}
 
 
+@pytest.fixture
+def without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where ``fused_cpu``, which needs no look at the batch, cannot be compiled."""
+    none = Availability(False, "there is no compiler")
+    monkeypatch.setattr(lstm_impl.keras.LSTM, "_fused", lambda _: none)
+
+
 BRANCHED = [
     {"return_sequences": True},
     {"return_state": True, "go_backwards": True},
@@ -232,6 +239,7 @@ BRANCHED = [
 ]
 
 
+@pytest.mark.usefixtures("without_a_compiler")
 @pytest.mark.parametrize("limit", [2, 4])
 @pytest.mark.parametrize("arguments", BRANCHED)
 @pytest.mark.parametrize("masked", [False, True])
@@ -272,6 +280,7 @@ def test_one_graph_serves_batches_on_both_sides_of_the_limit(
     assert (chosen.backend, chosen.most_sequences) == ("block_lstm", limit)
 
 
+@pytest.mark.usefixtures("without_a_compiler")
 @pytest.mark.parametrize("most", [2, 4])
 def test_fit_with_batches_on_both_sides_of_the_limit_is_keras_fit(
     most: int, monkeypatch: pytest.MonkeyPatch
@@ -285,6 +294,7 @@ def test_fit_with_batches_on_both_sides_of_the_limit_is_keras_fit(
     assert (chosen.backend, chosen.most_sequences) == ("while_loop+hoisted", most)
 
 
+@pytest.mark.usefixtures("without_a_compiler")
 def test_a_kept_state_goes_through_the_branches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auto, "SMALL_STEP", 112 * 2)
 
