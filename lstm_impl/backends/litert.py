@@ -24,11 +24,12 @@ import numpy.typing as npt
 
 from lstm_impl.availability import Package, UnavailableError
 from lstm_impl.backend import Backend
+from lstm_impl.backends.inference_model import InferenceModel
 from lstm_impl.backends.while_loop import WhileLoop
-from lstm_impl.call import Call, Outputs, RawGradients, Request, Tensor, Upstream
+from lstm_impl.call import Call, Outputs, Request, Tensor
 from lstm_impl.evidence import Evidence
 from lstm_impl.model import Model
-from lstm_impl.spec import LSTMSpec, UnsupportedError
+from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
 
@@ -78,8 +79,10 @@ class LiteRT(Backend):
         return LiteRTModel(self, spec, device, batch_major, weights)
 
 
-class LiteRTModel(Model):
+class LiteRTModel(InferenceModel):
     """An interpreter for each shape and combination of optional inputs, made when first needed."""
+
+    runtime = "LiteRT"
 
     def __init__(
         self,
@@ -129,13 +132,6 @@ class LiteRTModel(Model):
 
     # -- what Model asks for
 
-    def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
-        dtype = np.int32 if np.issubdtype(array.dtype, np.integer) else np.float32
-        return np.ascontiguousarray(array, dtype=dtype)
-
-    def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
-        return np.asarray(tensor)
-
     def _infer(self, call: Call) -> Outputs:
         inputs = call.given()
         interpreter = self._interpreter(inputs)
@@ -145,25 +141,11 @@ class LiteRTModel(Model):
         results = interpreter.get_output_details()
         return Outputs(*(interpreter.get_tensor(each["index"]) for each in results))
 
-    def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
-        raise UnsupportedError(f"{self.backend.name}: LiteRT computes no gradients")
-
     def _trace_ahead(self, request: Request) -> None:
         self._interpreter(request.call.given())
 
-    def _host_weights(self, raw: Any) -> LSTMWeights:
-        raise UnsupportedError(f"{self.backend.name}: LiteRT computes no gradients")
-
-    def get_weights(self) -> LSTMWeights:
-        return self._weights
-
-    def _set_weights(self, weights: LSTMWeights) -> None:
-        # Weights are constants of the converted model.
-        self._weights = weights
+    def _forget(self) -> None:
         self._interpreters.clear()
-
-    def synchronize(self) -> None:
-        """Nothing to wait for: the interpreter returns when it is done."""
 
     def evidence(self, workload: Workload) -> Evidence:
         """The operators of the converted model, those inside its loops included."""

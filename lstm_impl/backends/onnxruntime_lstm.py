@@ -21,8 +21,9 @@ import numpy.typing as npt
 from lstm_impl import cuda
 from lstm_impl.availability import Package, UnavailableError
 from lstm_impl.backend import Backend
+from lstm_impl.backends.inference_model import InferenceModel
 from lstm_impl.backends.onnx_graph import build_graph
-from lstm_impl.call import Call, Outputs, RawGradients, Request, Tensor, Upstream
+from lstm_impl.call import Call, Outputs, Request, Tensor
 from lstm_impl.evidence import Evidence
 from lstm_impl.model import Model
 from lstm_impl.spec import LSTMSpec, UnsupportedError
@@ -101,8 +102,10 @@ class OnnxRuntime(Backend):
         return OnnxRuntimeModel(self, spec, device, batch_major, weights)
 
 
-class OnnxRuntimeModel(Model):
+class OnnxRuntimeModel(InferenceModel):
     """A session for each combination of optional inputs, made when it is first needed."""
+
+    runtime = "ONNX Runtime"
 
     def __init__(
         self,
@@ -207,21 +210,10 @@ class OnnxRuntimeModel(Model):
         self._bound = (session, inputs, binding)
         return binding
 
-    def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
-        raise UnsupportedError(f"{self.backend.name}: ONNX Runtime computes no gradients")
-
     def _trace_ahead(self, request: Request) -> None:
         self._session(request.call)
 
-    def _host_weights(self, raw: Any) -> LSTMWeights:
-        raise UnsupportedError(f"{self.backend.name}: ONNX Runtime computes no gradients")
-
-    def get_weights(self) -> LSTMWeights:
-        return self._weights
-
-    def _set_weights(self, weights: LSTMWeights) -> None:
-        # Weights are constants of the graph, so that it can be optimised for them.
-        self._weights = weights
+    def _forget(self) -> None:
         self._sessions.clear()
         self._bound = None
 

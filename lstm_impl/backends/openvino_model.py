@@ -18,10 +18,11 @@ import numpy.typing as npt
 
 from lstm_impl.availability import Package
 from lstm_impl.backend import Backend
-from lstm_impl.call import Call, Outputs, RawGradients, Request, Tensor, Upstream
+from lstm_impl.backends.inference_model import InferenceModel
+from lstm_impl.call import Call, Outputs, Request
 from lstm_impl.evidence import Evidence
 from lstm_impl.model import Model
-from lstm_impl.spec import LSTMSpec, UnsupportedError
+from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
 
@@ -79,8 +80,10 @@ class OpenVINOBackend(Backend):
         return ""
 
 
-class OpenVINOModel(Model):
+class OpenVINOModel(InferenceModel):
     """A compiled model for each shape and combination of optional inputs, made when needed."""
+
+    runtime = "OpenVINO"
 
     def __init__(
         self,
@@ -129,38 +132,17 @@ class OpenVINOModel(Model):
 
     # -- what Model asks for
 
-    def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
-        dtype = np.int32 if np.issubdtype(array.dtype, np.integer) else np.float32
-        return np.ascontiguousarray(array, dtype=dtype)
-
-    def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
-        return np.asarray(tensor)
-
     def _infer(self, call: Call) -> Outputs:
         inputs = call.given()
         # In the order of the parameters, which is the call's.
         found = self._model(inputs)(list(inputs.values()))
         return Outputs(*(found[number] for number in range(3)))
 
-    def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
-        raise UnsupportedError(f"{self.backend.name}: OpenVINO computes no gradients")
-
     def _trace_ahead(self, request: Request) -> None:
         self._graph(request.call.given())
 
-    def _host_weights(self, raw: Any) -> LSTMWeights:
-        raise UnsupportedError(f"{self.backend.name}: OpenVINO computes no gradients")
-
-    def get_weights(self) -> LSTMWeights:
-        return self._weights
-
-    def _set_weights(self, weights: LSTMWeights) -> None:
-        # Weights are constants of the compiled models.
-        self._weights = weights
+    def _forget(self) -> None:
         self._compiled.clear()
-
-    def synchronize(self) -> None:
-        """Nothing to wait for: the model returns when it is done."""
 
     def evidence(self, workload: Workload) -> Evidence:
         """The operations of the model as OpenVINO compiled it for this processor."""

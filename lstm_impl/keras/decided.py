@@ -5,6 +5,7 @@ Pure functions of decisions, arguments and a call. Nothing is measured here.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -74,10 +75,11 @@ def choice(found: Decision, arguments: Arguments, call: LayerCall, rule: Choice)
     rule: what would be picked without a race.
     """
 
-    def allowed(name: str) -> bool:
-        return not _obstacle(name, arguments, call)
+    @functools.cache
+    def obstacle_to(name: str) -> str:
+        return _obstacle(name, arguments, call)
 
-    name = found.best(allowed)
+    name = found.best(lambda name: not obstacle_to(name))
     if not name:
         return None
     work = found.question.workload
@@ -98,7 +100,7 @@ def choice(found: Decision, arguments: Arguments, call: LayerCall, rule: Choice)
     for each in found.raced:
         if each.backend == name or each.problem:
             break
-        if reason := _obstacle(each.backend, arguments, call):
+        if reason := obstacle_to(each.backend):
             faster.append(f"{each.backend}: {reason}")
     return Choice(name, why, tuple(faster))
 
