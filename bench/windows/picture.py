@@ -73,6 +73,8 @@ def _caption(stream: Stream, costs: Sequence[BackendCost], others: Sequence[Back
         parts.append(f"pale grey: {count(len(others), 'slower backend')}")
     if stream.learned is not None:
         parts.append("d: the largest measured distance that every seed learned at this window")
+        if any(stream.short_of_updates(k) for k in stream.windows):
+            parts.append("*: a shorter window learned more, with more updates")
     told = ". ".join(parts) + "."
     # A line of this size holds some 150 letters.
     lines = [""]

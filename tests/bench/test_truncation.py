@@ -439,6 +439,17 @@ def test_the_picture_shows_every_backend_both_panels_and_what_is_learned(tmp_pat
     assert picture(found, "png").startswith(b"\x89PNG")
 
 
+def test_the_picture_says_what_its_star_means_where_it_has_one(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from bench.windows.picture import picture
+
+    folder = made.write_windows(tmp_path)
+    legend = "*: a shorter window learned more, with more updates"
+    for learned, starred in (({30: 20, 60: 8}, True), ({30: 20, 60: 20}, False)):
+        (found,) = read(folder, Map(learned))
+        assert (legend in picture(found, "svg").decode()) == starred
+
+
 def test_the_picture_says_who_has_no_time_and_what_cannot_be_trusted(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     from bench.windows.picture import picture
