@@ -15,10 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.disk.fields import printable
-from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder
+from bench.disk.folder import DEFAULT_FOLDER, REFERENCE, RESULTS_VARIABLE, default_folder
 from bench.judging.ranking import build
 from bench.judging.rows import KINDS, NothingToReportError
-from bench.results.files import REFERENCE
 from bench.results.maps import LearningMap
 from bench.results.only import NothingThereError
 from bench.results.schema import Measurement, Outcome, Results

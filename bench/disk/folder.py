@@ -8,8 +8,11 @@ from pathlib import Path
 
 DEFAULT_FOLDER = "results"
 
+REFERENCE = "reference"
+"""The folder beside a person's own results that holds the committed ones."""
+
 RESULTS_VARIABLE = "LSTM_RESULTS"
-"""The environment variable that names another folder."""
+"""The environment variable that names another folder, or a URL."""
 
 LEARNING_PREFIX = "learning-"
 """How the names of ``bench.learning``'s files begin. They lie in the same folder and hold no times;
@@ -45,6 +48,17 @@ def _first_key(path: Path) -> str:
     return "" if found is None else found[1].decode()
 
 
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]+://")
+
+
+def is_url(path: object) -> bool:
+    """Whether a path of a command line is a URL, which ``Path`` cannot hold: it halves the ``//``.
+
+    ``disk.remote`` knows such places.
+    """
+    return isinstance(path, str) and _URL.match(path) is not None
+
+
 class FolderError(ValueError):
     """A path cannot be made out; one line."""
 
@@ -52,8 +66,13 @@ class FolderError(ValueError):
 def expanded(text: str) -> Path:
     """A path, with ``~`` at its beginning as the home that it stands for.
 
-    Raises FolderError where nobody knows that home.
+    Raises FolderError where nobody knows that home, and for a URL.
     """
+    if is_url(text):
+        raise FolderError(
+            f"{text}: here a folder of this machine is needed; what reads results, and "
+            "`python -m bench.run --results`, take a URL"
+        )
     try:
         return Path(text).expanduser()
     except RuntimeError:

@@ -66,7 +66,7 @@ _WORTH_WRITING = 0.05
 # All that decides what a file is read as: if any of it changes, all files are checked again.
 _RULES = (
     *("bench.suites.cases", "bench.disk.fields", "bench.results.schema", "bench.results.files"),
-    "bench.results.advice",
+    *("bench.results.advice", "bench.results.digest"),
     *("bench.results.columns", __name__, "lstm_impl.spec", "lstm_impl.workload"),
 )
 

@@ -18,11 +18,12 @@ from importlib import metadata
 from pathlib import Path
 
 from bench.disk.fields import Field, ResultError, error_at, printable
-from bench.disk.folder import DEFAULT_FOLDER, holds_learning
+from bench.disk.folder import DEFAULT_FOLDER, REFERENCE, holds_learning
 from bench.disk.reading import journal_lines, parse_json, regular_bytes
 from bench.disk.writers import living, writer_of
 from bench.disk.writing import JOURNAL_SUFFIX, write
 from bench.results.cache import Reader
+from bench.results.digest import CHANGED, changed, with_digest
 from bench.results.schema import (
     SCHEMA,
     Measurement,
@@ -36,9 +37,6 @@ from bench.results.schema import (
     parse_outcome,
     parse_run,
 )
-
-REFERENCE = "reference"
-"""The folder beside a person's own results that holds the committed ones."""
 
 
 def read(path: str | os.PathLike[str]) -> ResultFile:
@@ -157,19 +155,23 @@ def journal_to_json(
     writer = writer_of(journal)
     write(
         path,
-        {
-            "machine_info": {} if machine_info is None else machine_info,
-            "commit_info": {} if commit_info is None else commit_info,
-            "benchmarks": [line["benchmark"].value for line in lines if line["benchmark"].given],
-            "datetime": (run.finished or run.started).isoformat(),
-            "version": _pytest_benchmark_version(),
-            "lstm": {
-                "schema": SCHEMA,
-                "run": run.to_dict(),
-                "writer": None if writer is None else writer.to_dict(),
-                "outcomes": [line["outcome"].value for line in lines if line["outcome"].given],
-            },
-        },
+        with_digest(
+            {
+                "machine_info": {} if machine_info is None else machine_info,
+                "commit_info": {} if commit_info is None else commit_info,
+                "benchmarks": [
+                    line["benchmark"].value for line in lines if line["benchmark"].given
+                ],
+                "datetime": (run.finished or run.started).isoformat(),
+                "version": _pytest_benchmark_version(),
+                "lstm": {
+                    "schema": SCHEMA,
+                    "run": run.to_dict(),
+                    "writer": None if writer is None else writer.to_dict(),
+                    "outcomes": [line["outcome"].value for line in lines if line["outcome"].given],
+                },
+            }
+        ),
     )
     return path
 
@@ -250,7 +252,8 @@ def _read_json(path: Path) -> ResultFile:
     document = _document(path)
     ours = document["lstm"]
     run = parse_run(ours["run"])
-    found = _result_file(path, run, document["benchmarks"].items(), ours["outcomes"].items(), [])
+    notes = [f"{printable(str(path))} {CHANGED}"] if changed(document.mapping()) else []
+    found = _result_file(path, run, document["benchmarks"].items(), ours["outcomes"].items(), notes)
     return replace(found, commit=_commit(document["commit_info"].value))
 
 

@@ -16,13 +16,12 @@ from functools import cached_property
 from pathlib import Path
 
 from bench.disk.fields import Field, ResultError, error_at, printable
-from bench.disk.folder import meant_for_learning
+from bench.disk.folder import REFERENCE, meant_for_learning
 from bench.disk.reading import journal_lines, parse_json, regular_bytes
 from bench.disk.writing import JOURNAL_SUFFIX
+from bench.results.digest import CHANGED, changed
 
 SCHEMA = 1
-REFERENCE = "reference"
-"""The folder beside a person's own results that holds the committed ones."""
 
 TASKS = ("echo", "copy")
 TASKS_IN_WORDS = {"echo": "the echo", "copy": "copy memory"}
@@ -306,7 +305,8 @@ def _read_json(path: Path) -> LearningMap:
     ours = document["learning"]
     _check_schema(ours["schema"])
     run = _parse_run(ours["run"])
-    return _map(path, run, ours["cells"].items(), [])
+    notes = [f"{printable(str(path))} {CHANGED}"] if changed(document.mapping()) else []
+    return _map(path, run, ours["cells"].items(), notes)
 
 
 def _read_journal(path: Path) -> LearningMap:

@@ -19,6 +19,7 @@ import psutil
 from bench import results
 from bench.disk.fields import ResultError
 from bench.disk.writers import Writer, living, writer_of
+from bench.results.digest import with_digest
 from bench.results.schema import ResultFile
 from bench.running.lots import Environment
 from bench.running.session import Session, cases_path, journals
@@ -284,7 +285,7 @@ def settle(path: Path, outcomes: Sequence[Mapping[str, object]] = ()) -> ResultF
         if outcomes:
             data = json.loads(made.read_bytes())
             data["lstm"]["outcomes"] += list(outcomes)
-            results.write(made, data)
+            results.write(made, with_digest(data))
         file = results.read(made)
     except ResultError:
         if _session_of(journal) is None:

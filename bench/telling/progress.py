@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TextIO
 
 from bench.disk.closing import Closing
+from bench.results.digest import CHANGED
 from bench.results.files import collect
 from bench.results.schema import Results
 from bench.telling.inert import clean
@@ -86,6 +87,14 @@ class Progress(Closing):
 
 
 def read_results(paths: Iterable[str | os.PathLike[str] | Path]) -> Results:
-    """``results.files.collect``, with the number of the file that is being read."""
+    """``results.files.collect``, with the number of the file that is being read.
+
+    A file that was changed after it was written is told on standard error, whatever the command
+    makes of it.
+    """
     with Progress("reading results") as progress:
-        return collect(paths, progress.over)
+        results = collect(paths, progress.over)
+    for note in results.notes:
+        if note.endswith(CHANGED):
+            print(f"warning: {note}", file=sys.stderr)
+    return results

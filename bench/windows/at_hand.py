@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.disk.fields import ResultError
-from bench.disk.folder import DEFAULT_FOLDER, default_folder, holds_learning
-from bench.results.files import REFERENCE
+from bench.disk.folder import DEFAULT_FOLDER, REFERENCE, default_folder, holds_learning
 from bench.results.maps import TASKS, LearningMap
 from bench.results.schema import Results
 from bench.telling.progress import read_results

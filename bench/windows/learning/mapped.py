@@ -20,6 +20,7 @@ from bench.disk.fields import ResultError
 from bench.disk.folder import LEARNING_PREFIX
 from bench.disk.writers import living
 from bench.disk.writing import JOURNAL_SUFFIX, LineFile, clear_left_over, write
+from bench.results.digest import with_digest
 from bench.results.maps import SCHEMA, Cell, LearningMap, file_data, read
 from bench.telling.command_line import UsageError
 from bench.windows.learning.interruption import Interruption
@@ -174,7 +175,8 @@ def train(
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         lines.append({"finished": finished, "complete": complete})
     path = begun.journal.with_name(begun.journal.name.removesuffix(JOURNAL_SUFFIX) + ".json")
-    write(path, file_data({**run, "finished": finished, "complete": complete}, cells))
+    whole = {**run, "finished": finished, "complete": complete}
+    write(path, with_digest(file_data(whole, cells)))
     return Trained(path, len(cells), total, complete, problems)
 
 
