@@ -37,6 +37,8 @@ class Backend(abc.ABC):
     optimizers: what its models can update their weights with.
     environment: variables that must have these values in a process before anything is imported in
         it; two backends that need different ones never share a process.
+    each_length_anew: whether it traces or compiles anew at each number of timesteps that it has not
+        seen; where nothing is known, the worse is said.
     """
 
     strategy: ClassVar[str]
@@ -50,6 +52,7 @@ class Backend(abc.ABC):
     gpu: ClassVar[cuda.Framework | None] = None
     optimizers: ClassVar[tuple[str, ...]] = ()
     environment: ClassVar[Mapping[str, str]] = {}
+    each_length_anew: ClassVar[bool] = True
 
     def __init__(self, options: Sequence[str] = (), number: int | None = None) -> None:
         unknown = [option for option in options if option not in self.flags]

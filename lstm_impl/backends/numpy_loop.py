@@ -29,6 +29,7 @@ class NumPyLoop(Backend):
     strategy = "numpy"
     framework = "numpy"
     summary = "the float64 NumPy reference, a Python loop over time"
+    each_length_anew = False
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     elsewhere = "NumPy computes on the CPU only"
     optimizers = OPTIMIZERS

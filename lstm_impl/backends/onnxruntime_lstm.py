@@ -81,6 +81,7 @@ class OnnxRuntime(Backend):
     # The package for GPUs takes the other's place.
     gpu = cuda.Framework("ONNX Runtime", f"pip uninstall onnxruntime && {INSTALL_GPU}", _look)
     summary = "ONNX's LSTM operator in ONNX Runtime, inference only"
+    each_length_anew = False
 
     def use_threads(self, count: int) -> None:
         set_threads(count)

@@ -94,6 +94,10 @@ class TensorFlowBackend(Backend):
         """Whether the step is compiled by XLA (``jit_compile=True``)."""
         return "xla" in self.options
 
+    @property
+    def each_length_anew(self) -> bool:  # type: ignore[override]  # the options decide
+        return self.xla or not self.dynamic
+
     def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
         return TensorFlowModel(self, spec, device, batch_major, weights)
 

@@ -30,6 +30,7 @@ class Torch(TorchBackend):
 
     strategy = "torch"
     summary = "torch.nn.LSTM: oneDNN on a CPU, cuDNN on a GPU"
+    each_length_anew = False
 
     def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
         return TorchLSTMModel(self, spec, device, batch_major, weights)
