@@ -18,6 +18,7 @@ COMMANDS = {
         "plot": "a picture of results for a slide or a paper",
         "keras_layer": "what does this library's Keras layer gain over Keras's?",
         "regret": "how much does backend='auto' lose against the best backend?",
+        "call_paths": "what does a call cost: model(x), predict, fit, an export?",
     },
     "Is it faster than before, or than there?": {
         "compare": "devices, runs, backends, published times; --fail-on slower for CI",

@@ -184,7 +184,8 @@ class Model(abc.ABC):
 
         Its rates are those of ``optimizer.py``. Raises UnsupportedError if the backend has none.
         """
-        if reason := self.backend.refusal(self.spec, Workload(1, 1, "training", optimizer=name)):
+        step = Workload(1, 1, "training", optimizer=name, gradients="weights")
+        if reason := self.backend.refusal(self.spec, step):
             raise UnsupportedError(f"{self.backend.name}: {reason}")
         self._start_optimizer(name)
 

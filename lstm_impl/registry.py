@@ -36,6 +36,8 @@ _BUILT_IN: dict[str, str] = {
     "flashrnn": "lstm_impl.backends.flashrnn:FlashRNN",
     "keras": "lstm_impl.backends.keras_layer:Keras",
     "tf_keras": "lstm_impl.backends.keras_layer:TfKeras",
+    "keras_model": "lstm_impl.backends.keras_model:KerasModel",
+    "lstm_impl_model": "lstm_impl.backends.keras_model:LstmImplModel",
     "keras_jax": "lstm_impl.backends.keras_jax:KerasJax",
     "keras_torch": "lstm_impl.backends.keras_torch:KerasTorch",
     "openvino": "lstm_impl.backends.openvino_lstm:OpenVINO",

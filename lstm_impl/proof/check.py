@@ -194,7 +194,10 @@ _all_judged: dict[tuple[object, ...], GateResult] = {}
 def _everything(
     model: Model, workload: Workload
 ) -> tuple[Mapping[str, float], Mapping[str, float]]:
-    """Errors and bounds of a step with all gradients, on a small workload of the same kind."""
+    """Errors and bounds of a step with all gradients, on a small workload of the same kind.
+
+    None where the backend refuses that: it computes no others that could be wrong.
+    """
     timesteps = min(FEW, workload.timesteps)
     small = replace(
         workload,
@@ -205,6 +208,8 @@ def _everything(
         optimizer=None,
         gradients="all",
     )
+    if model.backend.refusal(model.spec, small):
+        return {}, {}
     key = (model.backend.name, model.device, model.spec, small)
     if key not in _all_judged:
         _all_judged[key] = gate(model, small)

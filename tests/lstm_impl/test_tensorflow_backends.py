@@ -30,7 +30,7 @@ from lstm_impl.proof.comparison import error, named
 
 pytest.importorskip("tensorflow", reason="these are TensorFlow's backends: pip install '.[cpu]'")
 
-ALL = [name for name in list_backends() if get_backend(name).framework == "tensorflow"]
+ALL = [name for name in list_backends() if isinstance(get_backend(name), TensorFlowBackend)]
 LISTED = [name for name in ALL if get_backend(name).availability("cpu")]
 ELSEWHERE = [name for name in ALL if name not in LISTED]
 # Two steps an iteration have all that ten have, an iteration, the next and what is left over, and

@@ -1,0 +1,145 @@
+"""``python -m bench.call_paths``: what a call costs, by how the model is called, from results.
+
+Reads results of cases that differ in their number of timesteps, and says for each backend what a
+call costs whatever its length and what each timestep adds. This room knows the command; the line
+is ``reporting.call_cost``'s. No framework.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder
+from bench.judging.ranking import build
+from bench.judging.rows import NothingToReportError
+from bench.reporting import call_cost
+from bench.reporting.call_cost import Calls
+from bench.results.files import latest
+from bench.results.only import NothingThereError
+from bench.telling import arguments, command_line, deliver, filters
+from bench.telling.command_line import UsageError
+from bench.telling.headings import heading, name
+from bench.telling.inert import LONGEST_SENTENCE, markdown
+from bench.telling.progress import read_results
+from bench.telling.quantities import shape_words
+from bench.telling.sheet import records
+
+FORMATS = ("terminal", "markdown", "csv")
+MEASURE = "python -m bench.run call-paths --processes 6"
+
+EPILOG = f"""\
+exit codes:
+  0  what calls cost was written
+  2  bad input: an option, a file that cannot be read (the good files beside it are still
+     shown), or no case measured at three lengths or more
+
+A line, fixed + per timestep * T, is fitted to each process's times, in relative errors; its
+intervals are over the processes. Measured by
+{MEASURE}
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code (see ``EPILOG``)."""
+    options = _parser().parse_args(arguments)
+    command_line.write_any_letter()
+    try:
+        return _call_paths(options)
+    except (NothingToReportError, NothingThereError, UsageError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _call_paths(options: argparse.Namespace) -> int:
+    target = deliver.Target(options.output)
+    results = read_results(options.paths or latest(Path(default_folder())))
+    for error in results.errors:
+        print(f"error: {error}", file=sys.stderr)
+    if options.paths and not results.files:
+        return 2
+    found: tuple[Calls, ...] = ()
+    if results.files:
+        sections = build(filters.chosen(results, options)).sections
+        found = call_cost.calls(sections, options.baseline)
+    if not found:
+        raise NothingToReportError(
+            f"no case was measured at three lengths or more; measure some with `{MEASURE}`"
+        )
+    deliver.deliver(
+        options.format or deliver.kind_of(options.output),
+        target,
+        lambda console: _terminal(found, console),
+        {
+            "markdown": lambda: _markdown(found),
+            "csv": lambda: records(call_cost.RECORD, call_cost.records(found)),
+        },
+    )
+    return 2 if results.errors else 0
+
+
+def _title(found: Calls) -> str:
+    case = found.row.case
+    lengths = sorted({each for cost in found.costs for each in cost.timesteps})
+    batch, sizes, *rest = shape_words(case)
+    words = [
+        f"{name(case.device)}, {case.workload.mode}: {batch.partition(' × ')[0]}",
+        sizes,
+        *rest,
+        f"{', '.join(map(str, lengths))} steps",
+    ]
+    return ", ".join(words)
+
+
+def _terminal(found: Sequence[Calls], console: Console) -> None:
+    for each in found:
+        console.print(f"{heading(each.section)}\n{_title(each)}", markup=False, highlight=False)
+        console.print(call_cost.sheet(each).grid(heading=16))
+        console.print()
+    for line in call_cost.notes(found):
+        console.print(line, markup=False, highlight=False)
+
+
+def _markdown(found: Sequence[Calls]) -> str:
+    parts = []
+    for each in found:
+        parts += [f"{_inert(_title(each))}:", call_cost.sheet(each).markdown()]
+    # What is alike below all tables, once.
+    told = (heading(found[0].section), *call_cost.notes(found))
+    parts += [f"{_inert(line)}." for line in told]
+    return "\n\n".join(parts) + "\n"
+
+
+def _inert(text: str) -> str:
+    """Names come from files."""
+    return markdown(text, LONGEST_SENTENCE)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = arguments.Parser(
+        prog="python -m bench.call_paths",
+        description="What a call costs: so much each, so much a timestep; from results.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        metavar="PATH",
+        help="result files or folders (default: the newest session in "
+        f"${RESULTS_VARIABLE} or {DEFAULT_FOLDER}/)",
+    )
+    parser.add_argument(
+        "--baseline", metavar="NAME", help="the backend that ratios refer to (default: model(x))"
+    )
+    arguments.add_output(parser, FORMATS, by_name=True)
+    filters.add(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    command_line.end(main)

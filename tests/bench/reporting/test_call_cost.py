@@ -1,0 +1,142 @@
+"""What a call costs: lines over the timesteps, one a backend, from a report's rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from bench.call_paths import main
+from bench.judging.ranking import build
+from bench.judging.verdict import Verdict
+from bench.reporting import call_cost
+from bench.reporting.call_cost import Calls, calls, words
+from bench.results.schema import Run
+from bench.suites.cases import Case
+from lstm_impl import LSTMSpec, Workload
+from tests.bench.made_results import gather, measured
+from tests.bench.made_texts import write_store
+
+Time = Callable[[int], float]
+
+
+def run(number: int) -> Run:
+    moment = datetime(2025, 1, 1, tzinfo=UTC)
+    return Run(
+        id=f"r{number}",
+        session="s",
+        suite="call-paths",
+        seed=number,
+        started=moment,
+        finished=moment,
+        complete=True,
+        host="laptop",
+        machine_id="m",
+        options={},
+        environment={"before": {}, "after": {}},
+    )
+
+
+def case(backend: str, timesteps: int, **more: object) -> Case:
+    return Case(backend, LSTMSpec(4, 8), Workload(2, timesteps, **more), "cpu")  # type: ignore[arg-type]
+
+
+def found(
+    times: dict[str, Time], lengths: tuple[int, ...] = (5, 50, 150), baseline: str | None = None
+) -> tuple[Calls, ...]:
+    items = [
+        # Each process has a speed of its own, which is in all of its times.
+        measured(case(backend, length), time(length) * (1 + 0.01 * number), run(number))
+        for number in range(6)
+        for backend, time in times.items()
+        for length in lengths
+    ]
+    return calls(build(gather(*items)).sections, baseline)
+
+
+def line(fixed: float, per_timestep: float) -> Time:
+    return lambda timesteps: fixed + per_timestep * timesteps
+
+
+CALL, PREDICT = line(1e-3, 1e-5), line(30e-3, 1e-5)
+
+
+def test_a_call_costs_what_its_line_has_at_no_timestep() -> None:
+    (one,) = found({"keras_model+predict": PREDICT, "keras_model": CALL})
+    assert [cost.backend for cost in one.costs] == ["keras_model", "keras_model+predict"]
+    for cost, fixed in zip(one.costs, (1e-3, 30e-3), strict=True):
+        assert cost.fit is not None
+        assert cost.fit.fixed is not None
+        assert cost.fit.per_timestep is not None
+        assert cost.fit.fixed.low < 1.025 * fixed < cost.fit.fixed.high
+        assert cost.fit.per_timestep.low < 1.025e-5 < cost.fit.per_timestep.high
+
+
+def test_the_shortest_calls_are_compared_with_the_plain_ones() -> None:
+    (one,) = found({"keras_model+predict": PREDICT, "keras_model": CALL})
+    plain, predict = one.costs
+    assert one.baseline == "keras_model"
+    assert plain.shortest is None
+    assert predict.shortest is not None
+    assert predict.shortest.ratio.mid == pytest.approx(PREDICT(5) / CALL(5), rel=1e-3)
+    assert predict.shortest.verdict is Verdict.SLOWER
+
+
+def test_the_baseline_can_be_named_and_where_there_is_none_nothing_is_compared() -> None:
+    times = {"keras_model+predict": PREDICT, "keras_model": CALL}
+    (one,) = found(times, baseline="keras_model+predict")
+    assert one.baseline == "keras_model+predict"
+    (other,) = found({"torch": CALL, "scan": PREDICT})
+    assert other.baseline == ""
+    assert not any(cost.shortest for cost in other.costs)
+
+
+def test_two_lengths_are_no_line_and_say_how_many_are_missing() -> None:
+    assert found({"keras_model": CALL}, (5, 50)) == ()
+    three = [measured(case("keras_model", t), CALL(t), run(0)) for t in (5, 50, 150)]
+    two = [measured(case("scan", t), CALL(t), run(0)) for t in (5, 50)]
+    (one,) = calls(build(gather(*three, *two)).sections)
+    table = call_cost.sheet(one).markdown()
+    assert "2 of 3 lengths" in table
+
+
+def test_what_is_no_line_has_no_numbers() -> None:
+    def bent(timesteps: int) -> float:
+        return 1e-3 if timesteps < 100 else 0.2
+
+    (one,) = found({"keras_model": CALL, "scan": bent})
+    text = call_cost.sheet(one).markdown()
+    assert "no line" in text
+    assert " steps cost " in text
+
+
+def test_windows_and_padded_sequences_are_other_questions() -> None:
+    items = [
+        measured(case("keras_model", length, **more), CALL(length), run(0))
+        for length in (5, 50, 150)
+        for more in ({"window": 5}, {"min_length": 2})
+    ]
+    assert calls(build(gather(*items)).sections) == ()
+
+
+def test_a_call_is_told_in_words_and_an_unknown_name_in_none() -> None:
+    assert words("keras_model+fit") == "model.fit on one batch"
+    assert words("lstm_impl_model") == "model(x)"
+    assert words("torch") == words("no such <backend>") == ""
+
+
+def test_the_data_has_a_flat_row_a_backend_with_columns_that_are_named() -> None:
+    rows = call_cost.records(found({"keras_model+predict": PREDICT, "keras_model": CALL}))
+    assert all(row.keys() <= set(call_cost.RECORD) for row in rows)
+    assert rows[1]["baseline"] == "keras_model"
+    assert rows[1]["lengths"] == "5 50 150"
+
+
+def test_results_without_lengths_are_told_with_the_command_that_measures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = write_store(tmp_path, lambda document: document)
+    assert main([str(store.old)]) == 2
+    assert "python -m bench.run call-paths" in capsys.readouterr().err

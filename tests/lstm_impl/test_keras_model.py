@@ -1,0 +1,156 @@
+"""A Keras model through each call that users make: the same function, and the weights it leaves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload, get_backend
+from lstm_impl.backends.keras_calls import PATHS
+from lstm_impl.backends.keras_model import CalledModel
+from lstm_impl.optimizer import LEARNING_RATE
+from lstm_impl.proof import gate
+
+SPEC = LSTMSpec(3, 5)
+INFER = Workload(2, 4)
+TRAIN = Workload(2, 4, "training", optimizer="sgd", gradients="weights")
+
+INFERRING = [each for each, path in PATHS.items() if path.infers]
+TRAINING = [each for each, path in PATHS.items() if path.trains]
+
+
+def few(paths: list[str]) -> list[Any]:
+    """Those that take seconds to trace, compile or save only with the slow tests."""
+    slow = ("fit", "signature", "predict")
+    return [pytest.param(each, marks=pytest.mark.slow if each in slow else ()) for each in paths]
+
+
+def called(path: str, strategy: str = "keras_model") -> CalledModel:
+    backend = get_backend(f"{strategy}+{path}" if path else strategy)
+    assert isinstance(backend, CalledModel)
+    return backend
+
+
+def ready(path: str, strategy: str = "keras_model", **options: Any) -> Any:
+    """The model, or a skip in the backend's own words."""
+    backend = called(path, strategy)
+    if not (available := backend.availability("cpu")):
+        pytest.skip(f"{backend.name}: {available}")
+    return backend.build(SPEC, LSTMWeights.random(SPEC, seed=1), **options)
+
+
+# -- what is refused, without a framework
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_each_call_is_for_inference_or_for_training_and_says_what_it_is_not_for(path: str) -> None:
+    backend = called(path)
+    assert bool(backend.refusal(SPEC, INFER)) == (path not in INFERRING)
+    assert bool(backend.refusal(SPEC, TRAIN)) == (path not in TRAINING)
+    for workload in (INFER, TRAIN):
+        if reason := backend.refusal(SPEC, workload):
+            assert backend.path.words in reason
+
+
+@pytest.mark.parametrize(
+    ("spec", "workload", "words"),
+    [
+        (replace(SPEC, num_layers=2), INFER, "one layer in one direction"),
+        (replace(SPEC, bidirectional=True), INFER, "one layer in one direction"),
+        (replace(SPEC, dtype="float64"), INFER, "of float32, not float64"),
+        (SPEC, replace(INFER, min_length=2), "takes no lengths"),
+        (SPEC, replace(TRAIN, optimizer=None), "name an optimizer, sgd"),
+        (SPEC, replace(TRAIN, optimizer="adam"), "no weights with adam"),
+        (SPEC, replace(TRAIN, gradients="all"), "the weights alone"),
+        (SPEC, replace(TRAIN, window=2), "no state to go on from"),
+    ],
+)
+def test_what_no_call_of_such_a_model_does_is_refused(
+    spec: LSTMSpec, workload: Workload, words: str
+) -> None:
+    assert words in called("").refusal(spec, workload)
+
+
+def test_a_model_is_called_in_one_way() -> None:
+    with pytest.raises(UnsupportedError, match="called in one way"):
+        get_backend("keras_model+fit+predict")
+
+
+@pytest.mark.parametrize("path", ["litert", "onnx"])
+def test_an_exported_model_that_runs_on_the_cpu_says_so_of_a_gpu(path: str) -> None:
+    assert "on the CPU" in str(called(path).availability("gpu:0"))
+
+
+# -- the same function
+
+
+@pytest.mark.parametrize("path", few(INFERRING))
+def test_each_call_infers_what_the_reference_does(path: str) -> None:
+    result = gate(ready(path), INFER, seed=3)
+    assert result.passed, result.describe()
+
+
+@pytest.mark.parametrize("path", few(TRAINING))
+def test_each_call_leaves_the_weights_that_the_reference_leaves(path: str) -> None:
+    result = gate(ready(path), TRAIN, seed=3)
+    assert result.passed, result.describe()
+    assert "update" in result.errors
+
+
+@pytest.mark.parametrize("path", few(["", "fit"]))
+def test_so_does_the_model_with_our_layer(path: str) -> None:
+    model = ready(path, "lstm_impl_model", batch_major=True)
+    workload = replace(INFER if path in INFERRING else TRAIN, batch_major=True)
+    result = gate(model, workload, seed=3)
+    assert result.passed, result.describe()
+    assert model.evidence(workload)["computed_by"]
+
+
+def test_the_state_is_carried_from_window_to_window() -> None:
+    result = gate(ready("predict_on_batch"), Workload(2, 7, window=3), seed=3)
+    assert result.passed, result.describe()
+
+
+# -- the gate stops what is wrong
+
+
+def test_a_call_that_updates_nothing_is_stopped() -> None:
+    model = ready("")
+    model._train_call = lambda inputs, upstream: None
+    result = gate(model, TRAIN, seed=3)
+    assert not result.passed
+    assert result.errors["update"] > result.bounds["update"]
+
+
+def test_a_call_that_updates_by_another_gradient_is_stopped() -> None:
+    model = ready("")
+    step = model._train_call
+    model._train_call = lambda inputs, upstream: step(
+        inputs, {**upstream, "c_n": 0.0 * upstream["c_n"]}
+    )
+    assert not gate(model, TRAIN, seed=3).passed
+
+
+def test_an_export_is_made_anew_when_the_weights_change() -> None:
+    model = ready("litert")
+    x = np.ones((4, 2, 3), np.float32)
+    before, _ = model.forward(x)
+    model.set_weights(LSTMWeights.random(SPEC, seed=2))
+    assert np.max(np.abs(model.forward(x)[0] - before)) > 0.05
+
+
+def test_a_second_step_shows_its_own_outputs_and_gradients() -> None:
+    model = ready("")
+    inputs = TRAIN.inputs(SPEC, seed=3)
+    for _ in range(2):
+        before = model.get_weights()
+        _, _, gradients = model.forward_and_gradients(
+            inputs.x, inputs.dy, inputs.state, optimizer="sgd", of="weights"
+        )
+        for old, new, gradient in zip(
+            before.arrays(), model.get_weights().arrays(), gradients.weights.arrays(), strict=True
+        ):
+            np.testing.assert_allclose(new - old, -LEARNING_RATE * gradient, atol=2e-7)
