@@ -18,6 +18,7 @@ from typing import NoReturn
 
 from bench.disk.fields import printable
 from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE
+from bench.machine import greeting
 
 BAD_INPUT = 2
 """The exit code of every command for what cannot be read or written."""
@@ -27,9 +28,6 @@ READER_LEFT = 128 + 13
 
 _LONGEST_COMMAND = 10_000
 """Letters. A path has 4,096 at most, and few commands name many."""
-
-QUIET = "TF_CPP_MIN_LOG_LEVEL"
-"""TensorFlow's variable: 0 has it tell all, 2 its errors only."""
 
 NARROWEST = 20
 """Columns. A terminal that claims fewer, as COLUMNS=0 does, does not know its width."""
@@ -43,7 +41,8 @@ def end(main: Callable[[], int]) -> NoReturn:
     """
     # Before any framework is imported, here or in a process of ours: TensorFlow's lines about its
     # own doings are for whoever asks for them. A user's own choice stands.
-    os.environ.setdefault(QUIET, "2")
+    os.environ.setdefault(greeting.LEVEL, "2")
+    greeting.hold_back()
     if sys.stdout is None:
         _exit("error: standard output is closed; send it to /dev/null if it is not wanted")
     if not (width := os.environ.get("COLUMNS", "80")).isdecimal() or int(width[:9]) < NARROWEST:

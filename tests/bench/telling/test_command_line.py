@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.disk.folder import FolderError, expanded
+from bench.machine import greeting
 from bench.telling import command_line
 
 
@@ -92,10 +93,10 @@ def test_tensorflow_tells_of_itself_only_on_request(asked: str | None, told: str
     """Its log lines, by the one variable that it reads when it is imported."""
     program = (
         "import os\nfrom bench.telling import command_line\n"
-        f"command_line.end(lambda: print(os.environ.get({command_line.QUIET!r})))"
+        f"command_line.end(lambda: print(os.environ.get({greeting.LEVEL!r})))"
     )
-    environ = {key: value for key, value in os.environ.items() if key != command_line.QUIET}
-    environ |= {} if asked is None else {command_line.QUIET: asked}
+    environ = {key: value for key, value in os.environ.items() if key != greeting.LEVEL}
+    environ |= {} if asked is None else {greeting.LEVEL: asked}
     done = subprocess.run(
         [sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True
     )
