@@ -39,6 +39,8 @@ class Backend(abc.ABC):
         it; two backends that need different ones never share a process.
     each_length_anew: whether it traces or compiles anew at each number of timesteps that it has not
         seen; where nothing is known, the worse is said.
+    apart: whether that environment changes how others of its framework compute, which then keep out
+        of it.
     """
 
     strategy: ClassVar[str]
@@ -53,6 +55,7 @@ class Backend(abc.ABC):
     optimizers: ClassVar[tuple[str, ...]] = ()
     environment: ClassVar[Mapping[str, str]] = {}
     each_length_anew: ClassVar[bool] = True
+    apart: ClassVar[bool] = False
 
     def __init__(self, options: Sequence[str] = (), number: int | None = None) -> None:
         unknown = [option for option in options if option not in self.flags]

@@ -2,9 +2,10 @@
 
 A backend may need variables of its process (Keras 3 has one backend a process, ``KERAS_BACKEND``):
 its cases are measured in processes of that environment, each environment's by themselves. What
-needs none goes where others of its framework are, or else with the first. So that backends of
-different environments can be compared, one that needs none, the bridge, is measured in all of them:
-a ratio of ratios to it is free of what each process's luck is (``judging.bridges``).
+needs none goes where others of its framework are, or else with the first; never where a variable
+would change how it computes (cuDNN without tuning). So that backends of different environments can
+be compared, one that needs none, the bridge, is measured in all of them: a ratio of ratios to it is
+free of what each process's luck is (``judging.bridges``).
 """
 
 from __future__ import annotations
@@ -22,10 +23,14 @@ Environment: TypeAlias = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Need:
-    """What a backend needs of its process. framework: whose company it prefers."""
+    """What a backend needs of its process. framework: whose company it prefers.
+
+    apart: whether the environment changes how others of the framework compute.
+    """
 
     framework: str = ""
     environment: Environment = ()
+    apart: bool = False
 
 
 Needs: TypeAlias = Callable[[str], Need]
@@ -37,7 +42,7 @@ def needs_of(backend: str) -> Need:
         found = get_backend(backend)
     except UnsupportedError:
         return Need()
-    return Need(found.framework, tuple(sorted(found.environment.items())))
+    return Need(found.framework, tuple(sorted(found.environment.items())), found.apart)
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ def lots(cases: Iterable[Case], needs: Needs = needs_of) -> list[Lot]:
         if not needs(case.backend).environment:
             free.setdefault(case.group, []).append(case)
     return [
-        Lot(group, environment, tuple(members), _bridges(free.get(group, ()), members))
+        Lot(group, environment, tuple(members), _bridges(free.get(group, ()), members, needs))
         for (group, environment), members in found.items()
     ]
 
@@ -80,7 +85,7 @@ def environments(backends: Iterable[str], needs: Needs = needs_of) -> dict[str, 
     known = {name: needs(name) for name in dict.fromkeys(backends)}
     of_framework: dict[str, Environment] = {}
     for need in known.values():
-        if need.environment:
+        if need.environment and not need.apart:
             of_framework.setdefault(need.framework, need.environment)
     first = next(iter(of_framework.values()), ())
     return {
@@ -89,6 +94,8 @@ def environments(backends: Iterable[str], needs: Needs = needs_of) -> dict[str, 
     }
 
 
-def _bridges(free: Sequence[Case], members: Sequence[Case]) -> tuple[Case, ...]:
+def _bridges(free: Sequence[Case], members: Sequence[Case], needs: Needs) -> tuple[Case, ...]:
     """None where the first choice is here at home: then there is nothing to add."""
-    return () if not free or free[0] in members else tuple(free)
+    changed = {need.framework for case in members if (need := needs(case.backend)).apart}
+    able = tuple(case for case in free if needs(case.backend).framework not in changed)
+    return () if not able or able[0] in members else able

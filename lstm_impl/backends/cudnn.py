@@ -7,19 +7,39 @@ both would double the effective bias step.
 Options name three costs that Keras's layer always pays: ``+lengths`` passes sequence lengths even
 where every sequence is full; ``+repack`` keeps canonical weights and packs them in every step;
 ``+training`` asks for the training mode, which keeps what a backward pass needs, in inference too.
+
+Without lengths the op tries cuDNN's standard and persistent algorithms with its first call at a
+shape, and keeps the fastest; with lengths, which is how Keras calls it, it takes the standard one.
+``+untuned`` has it take the standard one too, which is a variable of the whole process.
 """
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from lstm_impl.backends.tensorflow_backend import Arrays, TensorFlowBackend, Tensors
+from lstm_impl.backends.tensorflow_model import TensorFlowModel
 from lstm_impl.call import Call, Outputs, Tensor
+from lstm_impl.evidence import Evidence
 from lstm_impl.layouts import cudnn_pack, cudnn_sizes, cudnn_unpack
+from lstm_impl.model import Model
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
+from lstm_impl.stream import Stream
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
+
+TUNING = "TF_CUDNN_RNN_USE_AUTOTUNE"
+"""TensorFlow's variable, which it reads once: whether its op tries more than one algorithm."""
+
+ALGORITHMS = {0: "standard", 1: "persistent static", 2: "persistent dynamic"}
+"""``cudnnRNNAlgo_t`` by its number, in NVIDIA's reference of cuDNN."""
+
+NOT_TUNED = -1
+"""What TensorFlow notes where it tried none: cuDNN then takes the standard algorithm."""
 
 OWN_MASKS = "cuDNN draws its own dropout masks, which no other backend can be given"
 
@@ -29,7 +49,8 @@ class Cudnn(TensorFlowBackend):
 
     strategy = "cudnn"
     summary = "TensorFlow's cuDNN op, parameters packed once"
-    flags = ("lengths", "repack", "training")
+    flags = ("lengths", "repack", "training", "untuned")
+    apart = True
     devices = ("gpu",)
     elsewhere = "cuDNN runs on NVIDIA GPUs only"
 
@@ -40,8 +61,21 @@ class Cudnn(TensorFlowBackend):
             "cudnn+lengths",
             "cudnn+repack",
             "cudnn+training",
+            "cudnn+untuned",
             "cudnn+lengths+repack+training",
         )
+
+    @property
+    def environment(self) -> Mapping[str, str]:  # type: ignore[override]  # by option
+        return {TUNING: "0"} if "untuned" in self.options else {}
+
+    def conflict(self) -> str:
+        if {"lengths", "untuned"} <= set(self.options):
+            return "with lengths TensorFlow's op is never tuned; leave +untuned out"
+        return ""
+
+    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
+        return CudnnModel(self, spec, device, batch_major, weights)
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if "mixed" in spec.dtype and "repack" not in self.options:
@@ -70,6 +104,11 @@ class Cudnn(TensorFlowBackend):
         return cudnn_unpack(spec, arrays[0], "second" if gradient else "sum")
 
     def stack(self, spec: LSTMSpec, call: Call, parameters: Tensors, training: bool) -> Outputs:
+        y, h, c, *_ = self.op(spec, call, parameters, training)
+        return Outputs(y, h, c)
+
+    def op(self, spec: LSTMSpec, call: Call, parameters: Tensors, training: bool) -> Tensors:
+        """All that the op gives: outputs, final state, and what it keeps for itself."""
         import tensorflow as tf
 
         x, h, c, lengths, masks = call
@@ -90,13 +129,73 @@ class Cudnn(TensorFlowBackend):
             "is_training": training or "training" in self.options,
         }
         if lengths is None and "lengths" not in self.options:
-            y, h, c, *_ = tf.raw_ops.CudnnRNNV2(**arguments)
-            return Outputs(y, h, c)
+            return tuple(tf.raw_ops.CudnnRNNV2(**arguments))
         if lengths is None:
             shape = tf.shape(x)
             lengths = tf.fill([shape[1]], shape[0])
-        y, h, c, *_ = tf.raw_ops.CudnnRNNV3(**arguments, sequence_lengths=lengths, time_major=True)
-        return Outputs(y, h, c)
+        kept = tf.raw_ops.CudnnRNNV3(**arguments, sequence_lengths=lengths, time_major=True)
+        return tuple(kept)
+
+
+class CudnnModel(TensorFlowModel):
+    """Says, beside the kernels, which algorithm the op chose, and what its first call costs."""
+
+    backend: Cudnn
+
+    def evidence(self, workload: Workload) -> Evidence:
+        """Ops and kernels of one step; the op's algorithm; the cost of a shape it has not seen."""
+        found = super().evidence(workload)
+        call = Stream(self, workload.first_window()).first().call
+        training = workload.training or "training" in self.backend.options
+        kept = self._op(call, training)
+        lengths = call.lengths is not None or "lengths" in self.backend.options
+        details: dict[str, Any] = {"algorithm": chosen(kept, lengths, training)}
+        if not lengths:
+            details["new_shape_s"] = self._new_shape_seconds(call, training)
+        return replace(found, details={**found.details, **details})
+
+    def _op(self, call: Call, training: bool) -> Tensors:
+        """What the op gives for a call in the model's layout, outside any graph."""
+        tf = self._tf
+        with tf.device(self.tf_device):
+            parameters = [tf.cast(each.value(), self.compute_dtype) for each in self.variables]
+            if self.batch_major:
+                call = call._replace(x=tf.transpose(call.x, [1, 0, 2]))
+            return self.backend.op(self.spec, call, parameters, training)
+
+    def _new_shape_seconds(self, call: Call, training: bool) -> float:
+        """What the first call at a shape takes beyond the second: tuning, and making descriptors.
+
+        The shape is the call's with its steps twice, which the op has not seen.
+        """
+        tf, axis = self._tf, 1 if self.batch_major else 0
+        longer = call._replace(x=tf.concat([call.x, call.x], axis))
+        seconds = []
+        for _ in range(2):
+            self.synchronize()
+            start = time.perf_counter()
+            self._op(longer, training)
+            self.synchronize()
+            seconds.append(time.perf_counter() - start)
+        return max(0.0, seconds[0] - seconds[1])
+
+
+def chosen(kept: Tensors, lengths: bool, training: bool) -> dict[str, Any]:
+    """Which of cuDNN's algorithms the op took, as far as TensorFlow tells.
+
+    kept: all that the op gave. It notes the algorithm for the backward pass, so that in inference
+    nobody knows; with lengths it is always the standard one.
+    """
+    tuned = not lengths and os.environ.get(TUNING, "1").lower() in ("1", "true")
+    if not tuned:
+        return {"name": "standard", "tuned": False}
+    if not training:
+        return {"name": "not told in inference", "tuned": True}
+    number, tensor_cores = (int(each) for each in kept[4].numpy())
+    if number == NOT_TUNED:
+        return {"name": "standard", "tuned": False}
+    name = ALGORITHMS.get(number, f"number {number}")
+    return {"name": name, "tuned": True, "tensor_cores": bool(tensor_cores)}
 
 
 def keep_input_biases(spec: LSTMSpec, buffer: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ NEEDS = {
     "west": Need("moon", WEST),
     "moonlight": Need("moon"),
     "plain": Need("stone"),
+    "eclipse": Need("moon", (("SIDE", "dark"),), apart=True),
 }
 
 
@@ -50,6 +51,16 @@ def test_who_needs_nothing_goes_where_its_framework_is_and_the_first_bridges_the
 def test_without_environments_there_is_one_lot_a_group_and_no_bridge() -> None:
     cases = [case(name, steps) for steps in (5, 6) for name in ("moonlight", "plain")]
     assert [names(lot) for lot in lots(cases, needs)] == [((), ["moonlight", "plain"], [])] * 2
+
+
+def test_where_a_variable_changes_how_a_framework_computes_its_others_stay_out() -> None:
+    """Neither at home there nor as a bridge: they would be measured under a name not their own."""
+    cases = [case(name) for name in ("moonlight", "eclipse", "plain")]
+    others, apart = lots(cases, needs)
+    assert names(others) == ((), ["moonlight", "plain"], [])
+    assert names(apart) == ((("SIDE", "dark"),), ["eclipse"], ["plain"])
+    alone = lots([case("moonlight"), case("eclipse")], needs)
+    assert [names(lot)[1:] for lot in alone] == [(["moonlight"], []), (["eclipse"], [])]
 
 
 def test_where_nobody_is_free_there_is_no_bridge() -> None:
