@@ -2,10 +2,12 @@
 
 Inference in float32 on the CPU, for the devices at the edge and for what the conversion costs or
 gains. What is converted is the ``while_loop`` backend's network, with its weights as constants, for
-one shape at a time. The converter has a fused operator, ``UNIDIRECTIONAL_SEQUENCE_LSTM``, but it
-takes no initial state and gives no final one, so that a network that carries its state stays a
-WHILE loop; the evidence says which it became. Every call copies its inputs into the interpreter's
-memory and its outputs out of it: there is no other way, since that memory is reused while it runs.
+one shape at a time. The runtime has a fused operator, ``UNIDIRECTIONAL_SEQUENCE_LSTM``, but the
+converter makes it of stateless layers only, so that a network that carries its state stays a WHILE
+loop; the evidence says which it became. ``+fused`` is that operator, in a model that is written
+without the converter, its state set before each call and read after it. Every call
+copies its inputs into the interpreter's memory and its outputs out of it: there is no other way,
+since that memory is reused while it runs.
 
 This is the one peer that needs TensorFlow, which holds the converter. The interpreter is
 ``ai_edge_litert``'s where that is installed, else the one in TensorFlow.
@@ -17,19 +19,21 @@ import importlib.metadata
 import importlib.util
 import warnings
 from collections import Counter
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from lstm_impl.availability import Package, UnavailableError
 from lstm_impl.backend import Backend
+from lstm_impl.backends import litert_fused
 from lstm_impl.backends.inference_model import InferenceModel
 from lstm_impl.backends.while_loop import WhileLoop
 from lstm_impl.call import Call, Outputs, Request, Tensor
 from lstm_impl.evidence import Evidence
 from lstm_impl.model import Model
-from lstm_impl.spec import LSTMSpec
+from lstm_impl.spec import LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
 
@@ -50,20 +54,25 @@ class LiteRT(Backend):
     """The converted ``while_loop``.
 
     Option ``+preproject`` converts the loop that computes the input product of all timesteps
-    before it starts.
+    before it starts; ``+fused`` takes the runtime's own LSTM operator in place of the loop.
     """
 
     strategy = "litert"
     framework = "litert"
     summary = "a TensorFlow loop converted to LiteRT (TensorFlow Lite), inference only"
-    flags = ("preproject",)
+    flags = ("preproject", "fused")
     devices = ("cpu",)
     elsewhere = "LiteRT runs on the CPU here: its GPU delegates are for phones"
     packages = (Package("tensorflow", "TensorFlow, which holds LiteRT's converter,", INSTALL),)
 
     @classmethod
     def variants(cls) -> tuple[str, ...]:
-        return ("litert", "litert+preproject")
+        return ("litert", "litert+preproject", "litert+fused")
+
+    def conflict(self) -> str:
+        if self.options == ("preproject", "fused"):
+            return "the fused operator computes the input product itself; leave one of the two out"
+        return ""
 
     def use_threads(self, count: int) -> None:
         set_threads(count)
@@ -73,10 +82,26 @@ class LiteRT(Backend):
             return "LiteRT only infers; it computes no gradients"
         if spec.dtype != "float32":
             return f"LiteRT's LSTM is converted in float32 only, not {spec.dtype}"
+        if "fused" in self.options and workload is not None and workload.min_length is not None:
+            return "LiteRT's fused operator takes no lengths"
         return ""
 
+    def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
+        if "fused" not in self.options or evidence.get("fused_loop"):
+            return ""
+        return "LiteRT's fused operator is not in the model that ran"
+
     def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
-        return LiteRTModel(self, spec, device, batch_major, weights)
+        kind = FusedModel if "fused" in self.options else LiteRTModel
+        return kind(self, spec, device, batch_major, weights)
+
+
+class _Ready(NamedTuple):
+    """An interpreter with its memory, and its tensors' indices: by name, and the outputs'."""
+
+    interpreter: Any
+    places: dict[str, int]
+    outputs: tuple[int, ...]
 
 
 class LiteRTModel(InferenceModel):
@@ -94,8 +119,8 @@ class LiteRTModel(InferenceModel):
     ) -> None:
         super().__init__(backend, spec, device, batch_major)
         self._weights = weights
-        self._loop = WhileLoop(backend.options)
-        self._interpreters: dict[tuple[tuple[int, ...] | None, ...], Any] = {}
+        self._loop = WhileLoop([each for each in backend.options if each in WhileLoop.flags])
+        self._ready: dict[tuple[tuple[int, ...] | None, ...], _Ready] = {}
 
     def convert(self, inputs: dict[str, tuple[int, ...]]) -> bytes:
         """The LiteRT model for inputs of these shapes: x, h, c and, if wanted, lengths, masks."""
@@ -121,31 +146,39 @@ class LiteRTModel(InferenceModel):
         converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], function)
         return bytes(converter.convert())
 
-    def _interpreter(self, inputs: dict[str, npt.NDArray[np.generic]]) -> Any:
+    def _made(self, inputs: dict[str, npt.NDArray[np.generic]]) -> _Ready:
         key = tuple(inputs[name].shape if name in inputs else None for name in Call._fields)
-        if key not in self._interpreters:
+        if key not in self._ready:
             model = self.convert({name: array.shape for name, array in inputs.items()})
             interpreter = open_interpreter(model, _threads)
             interpreter.allocate_tensors()
-            self._interpreters[key] = interpreter
-        return self._interpreters[key]
+            self._ready[key] = self._places(interpreter)
+        return self._ready[key]
+
+    def _places(self, interpreter: Any) -> _Ready:
+        """Where its inputs and outputs are: to ask takes longer than a small network."""
+        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+        return _Ready(
+            interpreter,
+            {input_name(each["name"]): each["index"] for each in inputs},
+            tuple(each["index"] for each in outputs),
+        )
 
     # -- what Model asks for
 
     def _infer(self, call: Call) -> Outputs:
         inputs = call.given()
-        interpreter = self._interpreter(inputs)
-        for each in interpreter.get_input_details():
-            interpreter.set_tensor(each["index"], inputs[input_name(each["name"])])
+        interpreter, places, outputs = self._made(inputs)
+        for name, place in places.items():
+            interpreter.set_tensor(place, inputs[name])
         interpreter.invoke()
-        results = interpreter.get_output_details()
-        return Outputs(*(interpreter.get_tensor(each["index"]) for each in results))
+        return Outputs(*map(interpreter.get_tensor, outputs))
 
     def _trace_ahead(self, request: Request) -> None:
-        self._interpreter(request.call.given())
+        self._made(request.call.given())
 
     def _forget(self) -> None:
-        self._interpreters.clear()
+        self._ready.clear()
 
     def evidence(self, workload: Workload) -> Evidence:
         """The operators of the converted model, those inside its loops included."""
@@ -167,6 +200,43 @@ class LiteRTModel(InferenceModel):
             "loops": ops["WHILE"],
         }
         return Evidence("converted model", ops, details=details)
+
+
+class FusedModel(LiteRTModel):
+    """The runtime's own LSTM operator, its state in variables of the model."""
+
+    def convert(self, inputs: dict[str, tuple[int, ...]]) -> bytes:
+        """The LiteRT model for an input of this shape. Raises UnsupportedError for other inputs."""
+        for name in ("lengths", "masks"):
+            if name in inputs:
+                raise UnsupportedError(f"{self.backend.name}: the fused operator takes no {name}")
+        sizes = inputs["x"][:2]
+        batch, timesteps = sizes if self.batch_major else sizes[::-1]
+        return litert_fused.network(self.spec, self._weights, timesteps, batch, self.batch_major)
+
+    def _places(self, interpreter: Any) -> _Ready:
+        known = {each["name"]: each["index"] for each in interpreter.get_tensor_details()}
+        wanted = [litert_fused.INPUT, litert_fused.OUTPUT]
+        wanted += [
+            litert_fused.state_name(kind, row)
+            for row in range(self.spec.state_layers)
+            for kind in "hc"
+        ]
+        return _Ready(interpreter, {name: known[name] for name in wanted}, ())
+
+    def _infer(self, call: Call) -> Outputs:
+        interpreter, places, _ = self._made(call.given())
+        interpreter.set_tensor(places[litert_fused.INPUT], call.x)
+        rows = [
+            tuple(places[litert_fused.state_name(kind, row)] for kind in "hc")
+            for row in range(self.spec.state_layers)
+        ]
+        for row, (h, c) in enumerate(rows):
+            interpreter.set_tensor(h, call.h[row])
+            interpreter.set_tensor(c, call.c[row])
+        interpreter.invoke()
+        state = (np.stack([interpreter.get_tensor(row[k]) for row in rows]) for k in (0, 1))
+        return Outputs(interpreter.get_tensor(places[litert_fused.OUTPUT]), *state)
 
 
 def input_name(tensor: str) -> str:

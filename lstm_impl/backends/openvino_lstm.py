@@ -18,10 +18,19 @@ from lstm_impl.weights import LSTMWeights
 
 
 class OpenVINO(OpenVINOBackend):
-    """One ``LSTMSequence`` a layer."""
+    """One ``LSTMSequence`` a layer.
+
+    Option ``+throughput`` compiles for many calls at once: the cores are shared out among them, and
+    one call at a time, which is what is measured, gets its share.
+    """
 
     strategy = "openvino"
     summary = "OpenVINO's LSTMSequence, inference only"
+    flags = ("throughput",)
+
+    @classmethod
+    def variants(cls) -> tuple[str, ...]:
+        return ("openvino", "openvino+throughput")
 
     def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
         return OpenVINOLSTMModel(self, spec, device, batch_major, weights)

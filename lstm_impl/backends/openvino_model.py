@@ -110,7 +110,10 @@ class OpenVINOModel(InferenceModel):
         if key not in self._compiled:
             import openvino
 
-            config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
+            config: dict[str, Any] = {
+                "INFERENCE_PRECISION_HINT": "f32",
+                "PERFORMANCE_HINT": _hint(self.backend),
+            }
             if _threads is not None:
                 config["INFERENCE_NUM_THREADS"] = _threads
             self._compiled[key] = openvino.compile_model(self._graph(inputs), "CPU", config)
@@ -159,8 +162,15 @@ class OpenVINOModel(InferenceModel):
             "device": self.device,
             "precision": str(compiled.get_property("INFERENCE_PRECISION_HINT")),
             "threads": int(compiled.get_property("INFERENCE_NUM_THREADS")),
+            "hint": _hint(self.backend).lower(),
+            "streams": int(compiled.get_property("NUM_STREAMS")),
             "implementation": SEQUENCE if sequences >= self.spec.num_layers else LOOP,
         }
         if details["implementation"] == LOOP:
             details["fallback"] = f"{LOOP} in place of OpenVINO's LSTMSequence"
         return Evidence("OpenVINO runtime model", ops, details=details)
+
+
+def _hint(backend: Backend) -> str:
+    """What the model is compiled for: one call at a time, unless its option says otherwise."""
+    return "THROUGHPUT" if "throughput" in backend.options else "LATENCY"
