@@ -17,6 +17,7 @@ COMMANDS = {
         "report": "what a run found: who wins, by how much, and can that be trusted?",
         "plot": "a picture of results for a slide or a paper",
         "keras_layer": "what does this library's Keras layer gain over Keras's?",
+        "int8": "what does int8 gain in inference, and lose in accuracy?",
         "regret": "how much does backend='auto' lose against the best backend?",
         "call_paths": "what does a call cost: model(x), predict, fit, an export?",
     },

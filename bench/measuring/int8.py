@@ -1,0 +1,142 @@
+"""An LSTM in int8 beside float32 in the same runtime, measured in one process.
+
+Not the same function, so no gate and no place among the backends: beside each time stands what was
+lost against the float64 reference.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bench.judging.comparison import Comparison
+from bench.judging.intervals import case_interval
+from bench.measuring.clock import Clock
+from bench.measuring.layer import compared
+from bench.measuring.layer_subjects import Shape
+from bench.measuring.series import Broken, Plan
+from bench.measuring.timing import measure
+from lstm_impl import reference
+from lstm_impl.int8 import int8_backends
+from lstm_impl.registry import get_backend
+from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
+from lstm_impl.step import Step
+from lstm_impl.weights import LSTMWeights
+from lstm_impl.workload import Workload
+
+SHAPES = ("b1-t150-i256-h256", "b32-t100-i128-h128", "b64-t25-i512-h512", "b5-t15-i1-h4")
+RUNTIMES = ("torch", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Question:
+    """What one process is asked. seconds: for each shape, for all of its models together."""
+
+    shapes: tuple[str, ...]
+    runtimes: tuple[str, ...]
+    seconds: float
+    seed: int
+
+
+# -- in a fresh process
+
+
+def answer(question: Question) -> list[dict[str, Any]]:
+    """Every shape in an order of its own: one plain record a runtime and precision."""
+    shapes = list(question.shapes)
+    random.Random(question.seed).shuffle(shapes)
+    return [each for shape in shapes for each in _measure_shape(question, Shape.parse(shape))]
+
+
+def _measure_shape(question: Question, shape: Shape) -> list[dict[str, Any]]:
+    spec = LSTMSpec(shape.inputs, shape.hidden)
+    weights = LSTMWeights.random(spec, seed=question.seed)
+    workload = Workload(shape.batch, shape.timesteps)
+    inputs = workload.inputs(spec, question.seed)
+    wanted, _ = reference.forward(spec, weights, inputs.x, inputs.state)
+    steps: dict[str, Step] = {}
+    records: dict[str, dict[str, Any]] = {}
+    for runtime in question.runtimes:
+        for precision, backend in (
+            ("float32", get_backend(runtime)),
+            ("int8", int8_backends()[runtime]),
+        ):
+            name = f"{runtime} {precision}"
+            record: dict[str, Any] = {
+                "shape": str(shape),
+                "runtime": runtime,
+                "precision": precision,
+                "failed": "",
+            }
+            records[name] = record
+            try:
+                if not (available := backend.availability("cpu")):
+                    raise UnsupportedError(str(available))
+                model = backend.build(spec, weights)
+                found, _ = model.forward(inputs.x, inputs.state)
+                record["loss"] = relative_error(found, wanted)
+                steps[name] = model.prepare(workload, question.seed)
+                steps[name].run()
+            except UnsupportedError as error:
+                record["failed"] = str(error)
+    plan = Plan(seconds=question.seconds, precision=0.005, seed=question.seed)
+    for name, result in measure(steps, plan, Clock.system()).items():
+        if isinstance(result, Broken):
+            records[name]["failed"] = (
+                f"{type(result.error).__name__} {result.during}: {result.error}"
+            )
+        else:
+            records[name] |= {"samples": list(result.samples), "rounds": list(result.rounds)}
+    return list(records.values())
+
+
+def relative_error(found: FloatArray, wanted: FloatArray) -> float:
+    """The root mean square of the difference over that of what was wanted."""
+    difference = np.asarray(found, np.float64) - wanted
+    return float(np.sqrt(np.mean(difference**2) / np.mean(wanted**2)))
+
+
+# -- in the process that asks
+
+
+@dataclass(frozen=True)
+class Row:
+    """One runtime at one shape. losses: relative errors against float64, the largest seen."""
+
+    shape: str
+    runtime: str
+    float32_seconds: float
+    comparison: Comparison
+    float32_loss: float
+    int8_loss: float
+
+
+def rows(answers: Sequence[Sequence[Mapping[str, Any]]]) -> tuple[list[Row], list[str]]:
+    """The table, and why what is not in it could not be measured."""
+    found: dict[tuple[str, str], dict[str, list[Mapping[str, Any]]]] = {}
+    for records in answers:
+        for record in records:
+            sides = found.setdefault((record["shape"], record["runtime"]), {})
+            sides.setdefault(record["precision"], []).append(record)
+    table, problems = [], []
+    for (shape, runtime), sides in sorted(found.items()):
+        failed = [each for side in sides.values() for each in side if each["failed"]]
+        if failed:
+            what = failed[0]
+            problems.append(f"{runtime} {what['precision']}, {shape}: {what['failed']}")
+            continue
+        table.append(
+            Row(
+                shape,
+                runtime,
+                case_interval([each["samples"] for each in sides["float32"]]).mid,
+                compared(sides["int8"], sides["float32"]),
+                max(each["loss"] for each in sides["float32"]),
+                max(each["loss"] for each in sides["int8"]),
+            )
+        )
+    return table, problems

@@ -1,0 +1,126 @@
+"""Dynamic quantisation to int8, as PyTorch and ONNX Runtime offer it for an LSTM's inference.
+
+Weights are rounded to eight bits when the model is made, inputs and states in every step. That is
+another function, so these are no backends of the registry, whose function is proven: they are held
+against the float64 reference and against float32 in the same runtime, by ``python -m bench.int8``.
+
+No framework is imported before a model is built.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lstm_impl.backend import Backend
+from lstm_impl.backends.onnxruntime_lstm import OnnxRuntime, OnnxRuntimeModel
+from lstm_impl.backends.torch_lstm import Torch, TorchLSTMModel
+from lstm_impl.model import Model
+from lstm_impl.spec import LSTMSpec
+from lstm_impl.weights import LSTMWeights
+from lstm_impl.workload import Workload
+
+
+def _refusal(spec: LSTMSpec, workload: Workload | None) -> str:
+    if spec.dtype != "float32":
+        return f"float32 weights are rounded to int8, not {spec.dtype}"
+    if workload is not None and (workload.training or workload.dropout):
+        return "a quantised LSTM only infers, without dropout"
+    return ""
+
+
+class TorchInt8(Torch):
+    """``torch.nn.LSTM`` after ``torch.ao.quantization.quantize_dynamic``."""
+
+    strategy = "torch_int8"
+    devices = ("cpu",)
+    summary = "torch.nn.LSTM, dynamically quantised to int8"
+
+    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        """Why it cannot compute ``spec`` (on ``workload``), or an empty string."""
+        return _refusal(spec, workload)
+
+    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
+        return TorchInt8Model(self, spec, device, batch_major, weights)
+
+
+class TorchInt8Model(TorchLSTMModel):
+    """The module quantised, with the weights that it was built with."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        spec: LSTMSpec,
+        device: str,
+        batch_major: bool,
+        weights: LSTMWeights,
+    ) -> None:
+        super().__init__(backend, spec, device, batch_major, weights)
+        self.module = self._quantised()
+
+    def _set_weights(self, weights: LSTMWeights) -> None:
+        super()._set_weights(weights)
+        if hasattr(self, "_layers"):  # not while the module is made
+            self.module = self._quantised()
+
+    def _quantised(self) -> Any:
+        torch = self._torch
+        module = self._lstm(self.spec.input_size, self.spec.num_layers)
+        # The float32 parameters are kept in ``parameters``; the module's own are copied from them.
+        with torch.no_grad():
+            for ours, kept in zip(
+                (each for each in module.parameters() if each.requires_grad),
+                self.parameters,
+                strict=True,
+            ):
+                ours.copy_(kept)
+        with warnings.catch_warnings():
+            # PyTorch announces that these functions move to a package of their own.
+            warnings.filterwarnings("ignore", category=DeprecationWarning)
+            warnings.filterwarnings("ignore", category=UserWarning, module="torch.ao")
+            whole = torch.nn.Sequential(module)
+            made = torch.ao.quantization.quantize_dynamic(whole, {torch.nn.LSTM}, torch.qint8)
+        return made[0]
+
+
+class OnnxRuntimeInt8(OnnxRuntime):
+    """ONNX Runtime's ``DynamicQuantizeLSTM``, made by its own ``quantize_dynamic``."""
+
+    strategy = "onnxruntime_int8"
+    devices = ("cpu",)
+    summary = "ONNX's LSTM in ONNX Runtime, dynamically quantised to int8"
+
+    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        """Why it cannot compute ``spec`` (on ``workload``), or an empty string."""
+        return _refusal(spec, workload)
+
+    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
+        return OnnxRuntimeInt8Model(self, spec, device, batch_major, weights)
+
+
+class OnnxRuntimeInt8Model(OnnxRuntimeModel):
+    """Sessions of quantised graphs."""
+
+    def graph(self, lengths: bool = False, masks: bool = False) -> bytes:
+        """The serialised ONNX model with its LSTM operators quantised."""
+        import onnx
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+
+        with tempfile.TemporaryDirectory() as folder:
+            place = Path(folder) / "int8.onnx"
+            quantize_dynamic(
+                onnx.load_from_string(super().graph(lengths, masks)),
+                place,
+                op_types_to_quantize=["LSTM"],
+                per_channel=True,
+                weight_type=QuantType.QInt8,
+            )
+            return place.read_bytes()
+
+
+def int8_backends() -> Mapping[str, Backend]:
+    """By the id of the float32 backend of the same runtime."""
+    return {"torch": TorchInt8(), "onnxruntime": OnnxRuntimeInt8()}
