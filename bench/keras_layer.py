@@ -2,7 +2,8 @@
 
 Both layers have the same weights and get the same input. What is timed is what a user runs: a whole
 training step of a model that holds the layer and nothing else (forward pass, mean squared error,
-gradients, update), traced as Keras's ``fit`` traces it, or ``fit`` itself; or the forward pass.
+gradients, update), traced as Keras's ``fit`` traces it, ``fit`` itself or ``train_on_batch``; or
+the forward pass. With ``KERAS_BACKEND=torch`` or ``jax`` it is the layers there.
 Before a layer is timed, its outputs and gradients are compared with Keras's on these very shapes.
 Each pair is timed in alternating blocks, in several fresh processes; what is shown is the ratio of
 times with its interval and verdict.
@@ -20,11 +21,13 @@ from typing import Any
 from rich.console import Console
 
 from bench.machine import fresh
-from bench.measuring.layer import MODES, SHAPES, Question, Shape, answer, rows
+from bench.measuring.layer import MODES, answer, rows
+from bench.measuring.layer_subjects import SHAPES, Question, Shape
 from bench.telling import arguments, command_line, deliver, quantities
 from bench.telling.command_line import UsageError
 from bench.telling.marks import RATIO_INTERVAL
 from bench.telling.sheet import Column, Sheet
+from lstm_impl.backends.keras_environment import DEFAULT, keras_backend
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import PRECISIONS, UnsupportedError
 
@@ -88,6 +91,11 @@ def _question(options: argparse.Namespace) -> Question:
     for backend in options.backend:
         if backend != "auto":
             get_backend(backend)
+    if (theirs := keras_backend()) != DEFAULT and options.through != "batch":
+        raise ValueError(
+            f"Keras runs on {theirs} here, and --through {options.through} is measured in "
+            "TensorFlow's graphs; ask for --through batch"
+        )
     if options.processes < 1 or not options.seconds > 0:
         raise ValueError("--processes and --seconds take positive numbers")
     return Question(
@@ -126,7 +134,10 @@ def _show(answers: Sequence[Sequence[Mapping[str, Any]]], form: str, output: Pat
                 for row in table
             ],
         )
-        how = f"{table[0].comparison.how}; times as fast: ours as Keras's, above 1 is faster"
+        how = (
+            f"Keras on {keras_backend()}; {table[0].comparison.how}; times as fast: ours as "
+            "Keras's, above 1 is faster"
+        )
 
         def terminal(console: Console) -> None:
             console.print(sheet.grid())
@@ -160,9 +171,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--mode", nargs="+", choices=MODES, default=list(MODES))
     parser.add_argument(
         "--through",
-        choices=("step", "fit"),
+        choices=("step", "fit", "batch"),
         default="step",
-        help="a traced step, or fit and predict themselves (%(default)s)",
+        help="a traced step; fit and predict themselves; or train_on_batch and predict_on_batch, "
+        "on whichever backend Keras runs (%(default)s)",
     )
     parser.add_argument("--dtype", choices=sorted(PRECISIONS.keys() - {"tf32"}), default="float32")
     parser.add_argument("--masked", action="store_true", help="sequences of half to full length")

@@ -7,7 +7,9 @@
 ``tune(model, batch_size=32, steps=100)`` races the backends on these sizes, and ``auto`` remembers.
 
 The layer has Keras's arguments, weights, names, masks, states and files; ``docs/keras_layer.md``
-says where it differs. Importing this package imports Keras and TensorFlow; ``lstm_impl`` does not.
+says where it differs. It runs where Keras runs: on TensorFlow, with all backends of this library
+that compute with it; on JAX and PyTorch, with theirs. Importing this package imports Keras and what
+it runs on; ``lstm_impl`` does not.
 """
 
 from __future__ import annotations
@@ -16,26 +18,34 @@ import importlib.util
 
 INSTALL = "pip install 'lstm-benchmark-suite[cpu]', or 'tensorflow[and-cuda]' for a GPU"
 
-for _package in ("keras", "tensorflow"):
-    if importlib.util.find_spec(_package) is None:
-        raise ImportError(f"lstm_impl.keras needs {_package}, which is not installed: {INSTALL}")
-
-import keras as _keras  # noqa: E402
+if importlib.util.find_spec("keras") is None:
+    raise ImportError(f"lstm_impl.keras needs keras, which is not installed: {INSTALL}")
+try:
+    import keras as _keras
+except ModuleNotFoundError as error:
+    # Keras imports its backend with itself.
+    raise ImportError(
+        f"lstm_impl.keras needs Keras, and Keras needs {error.name}, which is not installed: "
+        f"{INSTALL}; or set KERAS_BACKEND=jax or KERAS_BACKEND=torch, with that installed"
+    ) from error
 
 if int(_keras.__version__.partition(".")[0]) < 3:
     raise ImportError(
         f"lstm_impl.keras needs Keras 3 and this is Keras {_keras.__version__}: "
         "pip install 'keras>=3', and leave TF_USE_LEGACY_KERAS unset"
     )
-if _keras.config.backend() != "tensorflow":
-    raise ImportError(
-        f"lstm_impl.keras computes with TensorFlow and Keras runs on {_keras.config.backend()!r} "
-        "here: set the environment variable KERAS_BACKEND=tensorflow before the first import of "
-        "keras"
-    )
 
 from lstm_impl.keras.choice import Choice, Explanation  # noqa: E402
-from lstm_impl.keras.layer import LSTM  # noqa: E402
-from lstm_impl.keras.tuning import tune  # noqa: E402
+
+if (_theirs := _keras.config.backend()) == "tensorflow":
+    from lstm_impl.keras.layer import LSTM
+    from lstm_impl.keras.tuning import tune
+elif _theirs in ("jax", "torch"):
+    from lstm_impl.keras.elsewhere import LSTM, tune
+else:
+    raise ImportError(
+        f"lstm_impl.keras computes with TensorFlow, JAX or PyTorch and Keras runs on {_theirs!r} "
+        "here: set the environment variable KERAS_BACKEND before the first import of keras"
+    )
 
 __all__ = ["LSTM", "Choice", "Explanation", "tune"]

@@ -8,23 +8,15 @@ training.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from lstm_impl.keras.alike import PARAMETERS
 from lstm_impl.keras.layer import LSTM
-from lstm_impl.proof import comparison
-from lstm_impl.spec import FloatArray, LSTMSpec
+from lstm_impl.spec import FloatArray
 from lstm_impl.step import Step
-
-PARAMETERS = (
-    "dlayer0.forward.kernel",
-    "dlayer0.forward.recurrent",
-    "dlayer0.forward.bias",
-)
-"""The gradients of a Keras layer's variables, by the names that bounds are known under."""
 
 
 def clone(layer: LSTM, backend: str, **changed: Any) -> LSTM:
@@ -67,25 +59,6 @@ def _target(y: Any) -> Any:
     """A gradient for an output: any numbers of both signs, the same for the same shape."""
     shape = [size if size is not None else 1 for size in y.shape]
     return tf.constant(np.random.default_rng(0).standard_normal(shape).astype(np.float32))
-
-
-def difference(
-    ours: Mapping[str, FloatArray],
-    theirs: Mapping[str, FloatArray],
-    spec: LSTMSpec,
-    batch: int,
-    timesteps: int,
-) -> str:
-    """Where results are not those of Keras's layer, in words, or an empty string."""
-    allowed = comparison.bounds(spec, batch, timesteps, list(ours))
-    for name, error in comparison.compare(ours, theirs).items():
-        # both sides are rounded, each by as much as the bound allows
-        if not error <= 2 * allowed[name]:
-            return (
-                f"{name} differs from Keras's by {error:.1e} of its largest value, "
-                f"{2 * allowed[name]:.1e} allowed"
-            )
-    return ""
 
 
 def step(layer: LSTM, x: Any, training: bool) -> Step:

@@ -8,7 +8,6 @@ repeats the last output, with zeros before the first valid step (or is zero, wit
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -19,6 +18,7 @@ from lstm_impl.backends.loop import LayerInputs
 from lstm_impl.backends.tensorflow_backend import TensorFlowBackend
 from lstm_impl.call import Tensor
 from lstm_impl.keras.auto import NOT_COMPILED, check_auto, choose
+from lstm_impl.keras.base import SIGMOID, TANH, BackendLSTM, one_mask
 from lstm_impl.keras.choice import (
     AUTO,
     FUSED_CPU,
@@ -42,9 +42,6 @@ from lstm_impl.tuning import Decision, Machine, load, machine
 from lstm_impl.tuning.models import gpu_name
 
 logger = logging.getLogger(__name__)
-
-_TANH = (keras.activations.tanh, keras.ops.tanh, tf.tanh)
-_SIGMOID = (keras.activations.sigmoid, keras.ops.sigmoid, tf.sigmoid)
 
 
 MOST_PICKED = 1_000
@@ -70,7 +67,7 @@ class _Memory:
 
 
 @keras.saving.register_keras_serializable(package="lstm_impl")
-class LSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no types
+class LSTM(BackendLSTM):
     """``keras.layers.LSTM`` computed by a backend of this library.
 
     All arguments of Keras's layer, and
@@ -87,9 +84,8 @@ class LSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no types
     model which was trained with ``"cudnn"`` can be loaded anywhere, and its ``backend`` changed).
     """
 
-    def __init__(self, units: int, *args: Any, backend: str = AUTO, **kwargs: Any) -> None:
-        super().__init__(units, *args, **kwargs)
-        self.backend = backend
+    _tanh = (*TANH, tf.tanh)
+    _sigmoid = (*SIGMOID, tf.sigmoid)
 
     @property
     def backend(self) -> str:
@@ -141,30 +137,7 @@ class LSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no types
             (jit_notes(self.supports_jit),),
         )
 
-    def get_config(self) -> dict[str, Any]:
-        """Keras's configuration, ``backend``, and ``use_cudnn``, which Keras's leaves out."""
-        return {
-            **super().get_config(),
-            "use_cudnn": self.use_cudnn,
-            "implementation": self.cell.implementation,
-            "backend": self.backend,
-        }
-
     # -- the choice
-
-    def _arguments(self) -> Arguments:
-        """What the layer was built with, as far as it decides who can compute it."""
-        return Arguments(
-            units=self.units,
-            activation=_function_name(self.activation, "tanh", _TANH),
-            recurrent_activation=_function_name(self.recurrent_activation, "sigmoid", _SIGMOID),
-            dropout=self.dropout,
-            recurrent_dropout=self.recurrent_dropout,
-            implementation=self.cell.implementation,
-            unroll=self.unroll,
-            use_cudnn=self.use_cudnn,
-            compute_dtype=self.cell.compute_dtype,
-        )
 
     def _choose(self, call: LayerCall) -> Choice:
         """Raises UnsupportedError or UnavailableError where nothing may compute the call."""
@@ -246,8 +219,7 @@ class LSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no types
         """Last output ``[B, H]``, outputs ``[B, T, H]`` (``[B, 1, H]`` without return_sequences)
         and final state, as Keras's own method.
         """
-        if isinstance(mask, list | tuple):
-            mask = mask[0]
+        mask = one_mask(mask)
         call = LayerCall(
             self._device(),
             bool(training),
@@ -288,9 +260,7 @@ class LSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no types
         training: bool,
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """By a backend of this library."""
-        if training and 0.0 < self.dropout < 1.0:
-            kept = self.cell.get_dropout_mask(sequences[:, 0, :])
-            sequences = sequences * kept[:, None, :]
+        sequences = self._dropped(sequences, training)
         # A kept state comes as its variable, which has moved on when the gradient is computed.
         h, c = (tf.convert_to_tensor(keras.ops.convert_to_tensor(part)) for part in initial_state)
         return self._compute(self._core(backend), sequences, (h, c), mask, training)
@@ -354,12 +324,6 @@ def _in_xla() -> bool:
 
     graph = tf.compat.v1.get_default_graph()
     return not tf.executing_eagerly() and bool(control_flow_util.GraphOrParentsInXlaContext(graph))
-
-
-def _function_name(function: Any, name: str, same: tuple[Any, ...]) -> str:
-    if function in same:
-        return name
-    return str(getattr(function, "__name__", function))
 
 
 def _time_major_mask(mask: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from lstm_impl.keras import decided, entrants
+from lstm_impl.keras import alike, decided, entrants
 from lstm_impl.keras.auto import choose
 from lstm_impl.keras.choice import AUTO, KERAS, Arguments, LayerCall, obstacle
 from lstm_impl.keras.decided import Sizes
@@ -178,6 +178,6 @@ def _problem(
             return ""
         ours = entrants.results(entrants.clone(layer, name, dropout=0.0), x)
         work = question.workload
-        return entrants.difference(ours, truth, question.spec, work.batch, work.timesteps)
+        return alike.difference(ours, truth, question.spec, work.batch, work.timesteps)
     except Exception as error:
         return f"{type(error).__name__}: {error}"

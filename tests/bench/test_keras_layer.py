@@ -10,7 +10,8 @@ import pytest
 
 from bench.judging.verdict import Verdict
 from bench.keras_layer import _show, main
-from bench.measuring.layer import BASELINE, Question, Shape, _Subject, answer, rows
+from bench.measuring.layer import BASELINE, answer, rows
+from bench.measuring.layer_subjects import Called, Question, Shape, Traced
 
 
 @pytest.mark.parametrize(
@@ -107,7 +108,41 @@ def test_a_layer_that_does_not_compute_what_keras_does_is_not_timed() -> None:
     question = Question(
         ("b2-t3-i2-h2",), ("training",), ("scan",), "step", "float32", False, 1e-3, 0
     )
-    ours, theirs = (_Subject(question, Shape(2, 3, 2, 2), name) for name in ("scan", None))
+    ours, theirs = (Traced(question, Shape(2, 3, 2, 2), name) for name in ("scan", None))
     assert "differs from Keras's" in ours.difference(theirs)  # their weights are not the same
     ours.layer.set_weights(theirs.layer.get_weights())
     assert not ours.difference(theirs)
+
+
+def test_where_keras_runs_elsewhere_only_calls_by_batch_are_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("bench.keras_layer.keras_backend", lambda: "torch")
+    assert main(["--through", "fit"]) == 2
+    assert "Keras runs on torch here, and --through fit" in capsys.readouterr().err
+
+
+def test_batches_are_called_on_any_backend_of_keras() -> None:
+    pytest.importorskip("tensorflow", reason="Keras needs one: pip install '.[cpu]'")
+    question = Question(
+        ("b2-t3-i2-h2",), ("inference", "training"), ("scan",), "batch", "float32", True, 0.02, 0
+    )
+    records = answer(question)
+    assert [record["failed"] for record in records] == [""] * 4
+    assert {record["picked"] for record in records if record["layer"] == "scan"} == {"scan"}
+
+
+def test_a_layer_that_computes_something_else_is_not_timed_by_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("tensorflow", reason="Keras needs one: pip install '.[cpu]'")
+    question = Question(
+        ("b2-t3-i2-h2",), ("training",), ("scan",), "batch", "float32", False, 0.02, 0
+    )
+    theirs, ours = (Called(question, Shape(2, 3, 2, 2), name) for name in (None, "scan"))
+    ours.layer.set_weights(theirs.layer.get_weights())
+    assert ours.difference(theirs) == ""
+    before = [array.copy() for array in theirs.layer.get_weights()]
+    assert all(map(np.array_equal, before, theirs.layer.get_weights()))
+    ours.layer.set_weights([1.1 * array for array in before])
+    assert "differs from Keras's" in ours.difference(theirs)

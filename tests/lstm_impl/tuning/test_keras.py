@@ -88,7 +88,7 @@ def test_one_that_computes_something_else_does_not_race() -> None:
 
 
 def test_results_that_differ_from_keras_s_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lstm_impl.keras import entrants
+    from lstm_impl.keras import alike, entrants
 
     layer = lstm_impl.keras.LSTM(UNITS, return_sequences=True)
     layer.build((None, None, WIDTH))
@@ -96,12 +96,12 @@ def test_results_that_differ_from_keras_s_are_found(monkeypatch: pytest.MonkeyPa
     truth = entrants.results(entrants.clone(layer, "keras"), x)
     spec = LSTMSpec(WIDTH, UNITS)
     ours = entrants.results(entrants.clone(layer, "scan"), x)
-    assert entrants.difference(ours, truth, spec, BATCH, STEPS) == ""
+    assert alike.difference(ours, truth, spec, BATCH, STEPS) == ""
     for name in ours:
         off = ours | {name: ours[name] + 1e-2}
-        assert name in entrants.difference(off, truth, spec, BATCH, STEPS)
+        assert name in alike.difference(off, truth, spec, BATCH, STEPS)
         broken = ours | {name: ours[name] * np.nan}
-        assert name in entrants.difference(broken, truth, spec, BATCH, STEPS)
+        assert name in alike.difference(broken, truth, spec, BATCH, STEPS)
 
 
 def test_a_layer_made_later_knows_and_says_so(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,70 @@
+"""What the Keras layers of this package have in common, on whichever backend Keras runs."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import keras
+
+from lstm_impl.call import Tensor
+from lstm_impl.keras.choice import AUTO, Arguments
+
+TANH = keras.activations.tanh, keras.ops.tanh
+SIGMOID = keras.activations.sigmoid, keras.ops.sigmoid
+
+
+class BackendLSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no types
+    """Keras's layer with one more argument, ``backend``, which a subclass gives its meaning.
+
+    _tanh, _sigmoid: the functions that are these, by whatever name a user knows them.
+    """
+
+    _tanh: ClassVar[tuple[Any, ...]] = TANH
+    _sigmoid: ClassVar[tuple[Any, ...]] = SIGMOID
+    backend: Any
+
+    def __init__(self, units: int, *args: Any, backend: str = AUTO, **kwargs: Any) -> None:
+        super().__init__(units, *args, **kwargs)
+        self.backend = backend
+
+    def get_config(self) -> dict[str, Any]:
+        """Keras's configuration, ``backend``, and ``use_cudnn``, which Keras's leaves out."""
+        return {
+            **super().get_config(),
+            "use_cudnn": self.use_cudnn,
+            "implementation": self.cell.implementation,
+            "backend": self.backend,
+        }
+
+    def _arguments(self) -> Arguments:
+        """What the layer was built with, as far as it decides who can compute it."""
+        return Arguments(
+            units=self.units,
+            activation=_function_name(self.activation, "tanh", self._tanh),
+            recurrent_activation=_function_name(
+                self.recurrent_activation, "sigmoid", self._sigmoid
+            ),
+            dropout=self.dropout,
+            recurrent_dropout=self.recurrent_dropout,
+            implementation=self.cell.implementation,
+            unroll=self.unroll,
+            use_cudnn=self.use_cudnn,
+            compute_dtype=self.cell.compute_dtype,
+        )
+
+    def _dropped(self, sequences: Tensor, training: bool) -> Tensor:
+        """The input that a backend gets: with Keras's own dropout mask on it, in training."""
+        if not (training and 0.0 < self.dropout < 1.0):
+            return sequences
+        return sequences * self.cell.get_dropout_mask(sequences[:, 0, :])[:, None, :]
+
+
+def one_mask(mask: Any) -> Any:
+    """The mask of a layer's one input: Keras passes a list of them."""
+    return mask[0] if isinstance(mask, list | tuple) else mask
+
+
+def _function_name(function: Any, name: str, same: tuple[Any, ...]) -> str:
+    if function in same:
+        return name
+    return str(getattr(function, "__name__", function))

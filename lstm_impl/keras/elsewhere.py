@@ -1,0 +1,228 @@
+"""The layer where Keras runs on JAX or PyTorch: Keras's arguments, masks and states around theirs.
+
+What Keras computes on that same backend is the specification; its two backends differ in what a
+masked step shows before the first valid one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from lstm_impl.call import Tensor
+from lstm_impl.keras.base import SIGMOID, TANH, BackendLSTM, one_mask
+from lstm_impl.keras.choice import (
+    AUTO,
+    KERAS,
+    Arguments,
+    Choice,
+    Explanation,
+    LayerCall,
+    needs_keras,
+)
+from lstm_impl.keras.weights import Weights
+from lstm_impl.registry import get_backend
+from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
+from lstm_impl.tuning import Decision
+from lstm_impl.tuning.models import SECONDS
+
+logger = logging.getLogger(__name__)
+
+_THEIRS = keras.config.backend()
+"""Keras's backend in this process: ``jax`` or ``torch``."""
+
+_computing: Any = importlib.import_module(f"lstm_impl.keras.on_{_THEIRS}")
+
+_NOTE = f"Keras runs on {_THEIRS} in this process"
+
+
+class _Memory:
+    """What a layer keeps of its calls; an object that Keras does not track."""
+
+    def __init__(self) -> None:
+        # one call for each way of calling, not one for each size: batches differ without end
+        self.choices: dict[tuple[str, bool, str], tuple[LayerCall, Choice]] = {}
+
+
+@keras.saving.register_keras_serializable(package="lstm_impl")
+class LSTM(BackendLSTM):
+    """``keras.layers.LSTM`` computed by a backend of this library.
+
+    All arguments of Keras's layer, and
+
+    backend: ``"auto"``, which picks by device and arguments; ``"keras"``, which is Keras's own
+        code; or the id of a backend that computes with what Keras runs on (``"torch"``, or
+        ``"jax_scan"`` and ``"jax_scan+preproject"``), which then is used or raises.
+        ``explain()`` says what computes the layer, and why.
+
+    Input ``[batch, time, feature]``; outputs, state, masks and weights are those of Keras's layer.
+
+    Raises UnsupportedError, with the reason, where a named backend cannot compute a layer with
+    these arguments.
+    """
+
+    _tanh = (*TANH, *_computing.TANH)
+    _sigmoid = (*SIGMOID, *_computing.SIGMOID)
+
+    @property
+    def backend(self) -> str:
+        """The argument ``backend``, which can be changed: compile the model again afterwards."""
+        return self._backend
+
+    @backend.setter
+    def backend(self, name: str) -> None:
+        if name not in (AUTO, KERAS):
+            name = get_backend(name).name
+            _refuse(name, self._arguments())
+        self._backend = name
+        self._memory = _Memory()
+
+    def explain(self) -> Explanation:
+        """What computes this layer, and why: ``print(layer.explain())``.
+
+        Of the calls that were made, or if there were none, of what calls would do.
+        """
+        made = list(self._memory.choices.values())
+        if not made:
+            for training in (True, False):
+                call = self._call_of(None, training)
+                try:
+                    made.append((call, self._choose(call, masked=False)))
+                except UnsupportedError as error:
+                    made.append((call, Choice("nothing", str(error))))
+        return Explanation(self.backend, tuple(made), bool(self._memory.choices), (_NOTE,))
+
+    # -- the choice
+
+    def _call_of(self, sequences: Tensor | None, training: bool) -> LayerCall:
+        program = sequences is not None and _computing.becomes_program(sequences)
+        sizes = (None, None, None) if sequences is None else sequences.shape
+        return LayerCall(
+            "gpu" if _computing.on_gpu() else "cpu",
+            bool(training),
+            program,
+            program and _THEIRS == "jax",
+            *sizes,
+        )
+
+    def _choose(self, call: LayerCall, masked: bool) -> Choice:
+        """Raises UnsupportedError where what is named may not compute the call."""
+        arguments = self._arguments()
+        if self.backend == KERAS:
+            return Choice(KERAS, "it was asked for by name")
+        if self.backend != AUTO:
+            # attributes such as unroll may have been set since the backend was named
+            _refuse(self.backend, arguments)
+            return Choice(self.backend, "it was asked for by name")
+        return choose(arguments, call, masked)
+
+    def _remember(self, call: LayerCall, choice: Choice) -> None:
+        key = (call.device, call.training, choice.backend)
+        if key not in self._memory.choices:
+            level = logging.WARNING if choice.fallback else logging.INFO
+            logger.log(level, "layer %s, %s: %s", self.name, call, choice)
+        self._memory.choices[key] = (call, choice)
+
+    # -- the computation
+
+    def inner_loop(
+        self, sequences: Tensor, initial_state: list[Tensor], mask: Tensor, training: bool = False
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Last output ``[B, H]``, outputs ``[B, T, H]`` (``[B, 1, H]`` without return_sequences)
+        and final state, as Keras's own method.
+        """
+        mask = one_mask(mask)
+        call = self._call_of(sequences, training)
+        choice = self._choose(call, mask is not None)
+        self._remember(call, choice)
+        if choice.backend == KERAS:
+            last, outputs, states = super().inner_loop(sequences, initial_state, mask, training)
+            return last, outputs, list(states)
+        dtype = self.cell.compute_dtype
+        x = keras.ops.cast(self._dropped(sequences, training), dtype)
+        if mask is not None:
+            mask = keras.ops.cast(mask, "bool")
+            mask = mask[:, :, 0] if len(mask.shape) == 3 else mask
+        if self.go_backwards:
+            x = keras.ops.flip(x, axis=1)
+            mask = None if mask is None else keras.ops.flip(mask, axis=1)
+        h, c = (keras.ops.cast(keras.ops.convert_to_tensor(part), dtype) for part in initial_state)
+        last, outputs, states = _computing.compute(
+            choice.backend,
+            x,
+            (h, c),
+            Weights.of(self.cell),
+            mask,
+            self.zero_output_for_mask,
+            self.return_sequences,
+        )
+        return last, outputs, list(states)
+
+
+def _refuse(name: str, arguments: Arguments) -> None:
+    """Raise UnsupportedError if this backend cannot compute a layer with these arguments."""
+    if reason := obstacle(name, arguments):
+        raise UnsupportedError(f"backend={name!r} cannot compute this layer: {reason}")
+
+
+def obstacle(name: str, arguments: Arguments) -> str:
+    """Why this backend cannot compute a layer with these arguments, or an empty string."""
+    if name not in _computing.NAMES:
+        able = " or ".join(repr(each) for each in (AUTO, KERAS, *_computing.NAMES))
+        return f"Keras runs on {_THEIRS} in this process, where backend is {able}"
+    if reason := needs_keras(arguments):
+        return f"the layer has {reason}; use backend={AUTO!r} or {KERAS!r}"
+    if arguments.unroll:
+        return f"the layer has unroll=True; leave it out, or use backend={KERAS!r}"
+    if arguments.use_cudnn is True:
+        return f"the layer has use_cudnn=True; leave it out, or use backend={KERAS!r}"
+    if arguments.compute_dtype in PRECISIONS:
+        spec = LSTMSpec(1, arguments.units, dtype=arguments.compute_dtype)
+        return get_backend(name).refusal(spec)
+    return ""
+
+
+def choose(arguments: Arguments, call: LayerCall, masked: bool) -> Choice:
+    """What ``backend="auto"`` picks: theirs where it can compute the layer, else Keras's code."""
+    name = _computing.BACKEND
+    if reason := needs_keras(arguments):
+        return Choice(KERAS, f"only Keras's own loop can: the layer has {reason}", (), True)
+    if reason := obstacle(name, arguments):
+        return Choice(KERAS, f"it does what was asked for: {reason}")
+    if _THEIRS == "torch":
+        return _on_torch(arguments, call, masked)
+    if call.device == "gpu" and arguments.use_cudnn and not masked:
+        return Choice(KERAS, "without a mask, Keras takes cuDNN on JAX")
+    return Choice(name, "one matrix product for the input of all steps, and a scan of the rest")
+
+
+def _on_torch(arguments: Arguments, call: LayerCall, masked: bool) -> Choice:
+    if call.device == "gpu" and not arguments.use_cudnn:
+        return Choice(KERAS, "the layer has use_cudnn=False, and torch takes cuDNN on a GPU")
+    if call.traced and masked:
+        return Choice(
+            KERAS,
+            "PyTorch records a program from this call, and packing by a mask would fix its lengths",
+        )
+    return Choice(_computing.BACKEND, "one call for all steps, where Keras loops in Python")
+
+
+def tune(
+    model: Any,
+    batch_size: int,
+    steps: int,
+    *,
+    modes: Sequence[str] = ("training", "inference"),
+    candidates: Sequence[str] | None = None,
+    seconds: float = SECONDS,
+    again: bool = False,
+) -> list[Decision]:
+    """Raises UnsupportedError: where Keras does not run on TensorFlow there is nothing to race."""
+    raise UnsupportedError(
+        f"lstm_impl.keras.tune races TensorFlow's backends, and Keras runs on {_THEIRS} here, "
+        "where auto has one to take: layer.explain() says which"
+    )

@@ -1,0 +1,78 @@
+"""The layer's computation where Keras runs on JAX: ``lax.scan``, with any mask.
+
+Keras scans over its cell there, which computes the input product of each step in the loop.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from lstm_impl.call import Tensor
+from lstm_impl.keras.weights import Weights
+
+BACKEND = "jax_scan+preproject"
+"""What ``auto`` takes: one matrix product for the input of all steps, before the loop."""
+
+NAMES = ("jax_scan", BACKEND)
+TANH = (jnp.tanh, jax.nn.tanh)
+SIGMOID = (jax.nn.sigmoid,)
+
+
+def on_gpu() -> bool:
+    """Whether JAX computes on a GPU."""
+    return bool(jax.default_backend() == "gpu")
+
+
+def becomes_program(sequences: Tensor) -> bool:
+    """Whether JAX is tracing a program from this call, and not computing it."""
+    return isinstance(sequences, jax.core.Tracer)
+
+
+def compute(
+    name: str,
+    sequences: Tensor,
+    state: tuple[Tensor, Tensor],
+    weights: Weights,
+    mask: Tensor | None,
+    zero_masked: bool,
+    every_step: bool,
+) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+    """Last output ``[B, H]``, outputs ``[B, T, H]`` (or ``[B, 1, H]``), final h and c ``[B, H]``.
+
+    sequences ``[B, T, in]`` and mask ``[B, T]`` bool in the order in which they are read. A masked
+    step leaves the state, and its output is that of the last valid step, the initial h before the
+    first; or zero.
+    """
+    kernel, recurrent_kernel, bias = weights
+    preproject = name == BACKEND
+
+    def project(x: Tensor) -> Tensor:
+        product = jnp.matmul(x, kernel)
+        return product if bias is None else product + bias
+
+    def step(
+        carry: tuple[Tensor, Tensor], slices: tuple[Tensor, Tensor | None]
+    ) -> tuple[tuple[Tensor, Tensor], Tensor | None]:
+        h, c = carry
+        x_t, valid = slices
+        z = (x_t if preproject else project(x_t)) + jnp.matmul(h, recurrent_kernel)
+        i, f, g, o = jnp.split(z, 4, axis=-1)
+        c_new = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        h_new = jax.nn.sigmoid(o) * jnp.tanh(c_new)
+        if valid is not None:
+            h_new, c_new = jnp.where(valid, h_new, h), jnp.where(valid, c_new, c)
+        y = h_new
+        if valid is not None and zero_masked:
+            y = jnp.where(valid, h_new, jnp.zeros_like(h_new))
+        return (h_new, c_new), y if every_step else None
+
+    x = jnp.swapaxes(sequences, 0, 1)
+    valid = None if mask is None else jnp.swapaxes(mask, 0, 1)[:, :, None]
+    (h, c), y = jax.lax.scan(step, state, (project(x) if preproject else x, valid))
+    last = h
+    if valid is not None and zero_masked:
+        last = jnp.where(valid[-1], h, jnp.zeros_like(h))
+    if not every_step:
+        return last, last[:, None], (h, c)
+    return last, jnp.swapaxes(y, 0, 1), (h, c)

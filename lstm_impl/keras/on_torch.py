@@ -1,0 +1,110 @@
+"""The layer's computation where Keras runs on PyTorch: PyTorch's own LSTM, with any mask.
+
+Keras computes there, but for cuDNN without a mask, a loop over time in Python.
+"""
+
+from __future__ import annotations
+
+import keras
+import torch
+from torch.nn.utils import rnn
+
+from lstm_impl.call import Tensor
+from lstm_impl.keras.weights import Weights
+
+BACKEND = "torch"
+"""The one backend of this library that computes a layer here."""
+
+NAMES = (BACKEND,)
+TANH = (torch.tanh,)
+SIGMOID = (torch.sigmoid,)
+
+
+def on_gpu() -> bool:
+    """Whether Keras puts what it makes on a GPU."""
+    return bool(keras.ops.zeros(()).device.type == "cuda")
+
+
+def becomes_program(sequences: Tensor) -> bool:
+    """Whether PyTorch is recording a program from this call, and not computing it."""
+    return bool(torch.jit.is_tracing() or torch.compiler.is_compiling())
+
+
+def compute(
+    name: str,
+    sequences: Tensor,
+    state: tuple[Tensor, Tensor],
+    weights: Weights,
+    mask: Tensor | None,
+    zero_masked: bool,
+    every_step: bool,
+) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+    """Last output ``[B, H]``, outputs ``[B, T, H]`` (or ``[B, 1, H]``), final h and c ``[B, H]``.
+
+    sequences ``[B, T, in]`` and mask ``[B, T]`` bool in the order in which they are read. A masked
+    step leaves the state, and repeats the last output, with zeros before the first; or is zero.
+    """
+    # A kept state is Keras's variable, which is assigned to before the gradient is computed.
+    h, c = (part.clone() for part in state)
+    if mask is not None:
+        return _masked(sequences, (h, c), weights, mask, zero_masked, every_step)
+    y, h, c = torch.lstm(sequences, (h[None], c[None]), *_arguments(weights), True)
+    last = y[:, -1]
+    return last, y if every_step else y[:, -1:], (h[0], c[0])
+
+
+def _masked(
+    sequences: Tensor,
+    state: tuple[Tensor, Tensor],
+    weights: Weights,
+    mask: Tensor,
+    zero_masked: bool,
+    every_step: bool,
+) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+    """Masked steps do not move the state: each sequence's valid steps go to its front, in the order
+    in which they are read, and their outputs back to where they came from.
+    """
+    h, c = state
+    lengths = mask.sum(dim=1)
+    front = torch.argsort(~mask, dim=1, stable=True)
+    packed = rnn.pack_padded_sequence(
+        sequences.gather(1, front[:, :, None].expand_as(sequences)),
+        lengths.clamp(min=1).cpu(),  # no sequence may be empty: one step is computed for nothing
+        batch_first=True,
+        enforce_sorted=False,
+    )
+    order, back = packed.sorted_indices, packed.unsorted_indices
+    start = h[None, order], c[None, order]
+    data, h_last, c_last = torch.lstm(packed.data, packed.batch_sizes, start, *_arguments(weights))
+    some = (lengths > 0)[:, None]
+    h = torch.where(some, h_last[0, back], h)
+    c = torch.where(some, c_last[0, back], c)
+    last = torch.where(mask[:, -1:] if zero_masked else some, h, torch.zeros_like(h))
+    if not every_step:
+        return last, last[:, None], (h, c)
+    y, _ = rnn.pad_packed_sequence(
+        rnn.PackedSequence(data, packed.batch_sizes, order, back),
+        batch_first=True,
+        total_length=mask.shape[1],
+    )
+    number = mask.cumsum(dim=1) - 1
+    y = y.gather(1, number.clamp(min=0)[:, :, None].expand_as(y))
+    shown = mask if zero_masked else number >= 0
+    return last, torch.where(shown[:, :, None], y, torch.zeros_like(y)), (h, c)
+
+
+def _arguments(weights: Weights) -> tuple[list[Tensor], bool, int, float, bool, bool]:
+    """What PyTorch's LSTM is told after its input and state: one layer, one direction."""
+    keeps_for_gradient = torch.is_grad_enabled()
+    return _parameters(weights), weights.bias is not None, 1, 0.0, keeps_for_gradient, False
+
+
+def _parameters(weights: Weights) -> list[Tensor]:
+    """Keras's weights as PyTorch has them: transposed, the gates in the same order.
+
+    PyTorch adds two biases; the second one is zero.
+    """
+    matrices = [weights.kernel.t().contiguous(), weights.recurrent_kernel.t().contiguous()]
+    if weights.bias is None:
+        return matrices
+    return [*matrices, weights.bias, torch.zeros_like(weights.bias)]

@@ -1,0 +1,280 @@
+"""``lstm_impl.keras.LSTM`` where Keras runs on JAX or PyTorch: not collected with the other tests.
+
+``test_keras_layer_elsewhere.py`` runs this file in a process for each of the two, since Keras has
+one backend a process. What Keras computes on that backend is the specification: outputs, gradients
+and what is kept, over a covering array of behaviours.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pytest
+from allpairspy import AllPairs
+
+import lstm_impl.keras
+from lstm_impl import UnsupportedError
+from lstm_impl.keras import elsewhere
+from lstm_impl.keras.choice import Arguments, LayerCall
+
+# Keras's own way of reading a variable
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
+
+THEIRS = keras.config.backend()
+NAMES: tuple[str, ...] = elsewhere._computing.NAMES
+BATCH, TIMESTEPS, FEATURES, UNITS = 4, 6, 3, 5
+Array = npt.NDArray[Any]
+
+MASKS: dict[str, Any] = {
+    "no mask": None,
+    "right padded": ["111111", "111000", "100000", "111110"],
+    "left padded": ["111111", "000111", "000001", "011111"],
+    "gaps": ["101001", "011010", "111111", "001000"],
+    "an empty row": ["111100", "000000", "010010", "111111"],
+}
+
+AXES: dict[str, list[Any]] = {
+    "backend": ["auto", *NAMES],
+    "mask": list(MASKS),
+    "return_sequences": [True, False],
+    "go_backwards": [False, True],
+    "initial_state": [False, True],
+    "return_state": [True, False],
+    "stateful": [False, True],
+    "use_bias": [True, False],
+    "dropout": [0.0, 0.4],
+    "zero_output_for_mask": [False, True],
+    "dtype": ["float32", "float64"] if THEIRS == "torch" else ["float32"],
+}
+ROWS = [dict(zip(AXES, row, strict=True)) for row in AllPairs(list(AXES.values()))]
+
+
+def random(*shape: int, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def pair(backend: str, **arguments: Any) -> tuple[Any, Any]:
+    """Ours and Keras's, with the same weights."""
+    theirs = keras.layers.LSTM(**arguments)
+    ours = lstm_impl.keras.LSTM(**arguments, backend=backend)
+    for layer in (theirs, ours):
+        layer.build((BATCH, TIMESTEPS, FEATURES))
+    ours.set_weights(theirs.get_weights())
+    return ours, theirs
+
+
+def flat(found: Any) -> list[Array]:
+    return [keras.ops.convert_to_numpy(each) for each in keras.tree.flatten(found)]
+
+
+def results(layer: Any, row: dict[str, Any]) -> list[Array]:
+    """Outputs, gradients and kept state of two calls, so that the second sees what is kept."""
+    mask = MASKS[row["mask"]]
+    keywords = {
+        "training": True,
+        "mask": None if mask is None else np.array([list(each) for each in mask]) == "1",
+    }
+    state = [random(BATCH, UNITS, seed=seed) for seed in (1, 2)] if row["initial_state"] else None
+    call = by_torch if THEIRS == "torch" else by_jax
+    return [each for _ in range(2) for each in call(layer, state, keywords)]
+
+
+def by_torch(layer: Any, state: list[Array] | None, keywords: dict[str, Any]) -> list[Array]:
+    import torch
+
+    def leaf(array: Array) -> Any:
+        return torch.tensor(array, dtype=getattr(torch, layer.compute_dtype), requires_grad=True)
+
+    if keywords["mask"] is not None:
+        keywords = {**keywords, "mask": torch.tensor(keywords["mask"])}
+    x, h_c = leaf(random(BATCH, TIMESTEPS, FEATURES)), [leaf(each) for each in state or []]
+    outputs = keras.tree.flatten(layer(x, initial_state=h_c or None, **keywords))
+    loss = sum((part * part).sum() for part in outputs)
+    sources = [x, *h_c, *(variable.value for variable in layer.trainable_variables)]
+    gradients = torch.autograd.grad(loss, sources)
+    kept = layer.states if layer.stateful else []
+    return flat([[each.detach() for each in (*outputs, *gradients)], kept])
+
+
+def by_jax(layer: Any, state: list[Array] | None, keywords: dict[str, Any]) -> list[Array]:
+    import jax
+
+    trained = [each.value for each in layer.trainable_variables]
+    others = [each.value for each in layer.non_trainable_variables]
+
+    def loss(trained: Any, x: Any, state: Any) -> Any:
+        outputs, after = layer.stateless_call(trained, others, x, initial_state=state, **keywords)
+        return sum((part * part).sum() for part in jax.tree.leaves(outputs)), (outputs, after)
+
+    # Integers have no gradient, and no state has none either.
+    wanted = (0, 1) if state is None else (0, 1, 2)
+    compute = jax.jit(jax.value_and_grad(loss, wanted, has_aux=True))
+    (_, (outputs, after)), gradients = compute(trained, random(BATCH, TIMESTEPS, FEATURES), state)
+    for variable, value in zip(layer.non_trainable_variables, after, strict=True):
+        variable.assign(value)
+    return flat([outputs, gradients, after])
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: "-".join(str(each) for each in row.values()))
+def test_it_computes_what_keras_computes_here(row: dict[str, Any]) -> None:
+    own = ("mask", "initial_state", "backend", "zero_output_for_mask")
+    ours, theirs = pair(
+        row["backend"], units=UNITS, seed=3, **{k: v for k, v in row.items() if k not in own}
+    )
+    for layer in (ours, theirs):
+        layer.zero_output_for_mask = row["zero_output_for_mask"]
+    for mine, wanted in zip(results(ours, row), results(theirs, row), strict=True):
+        assert mine.dtype == wanted.dtype
+        np.testing.assert_allclose(mine, wanted, rtol=2e-5, atol=2e-6)
+    (picked,) = {choice.backend for _, choice in ours.explain().choices}
+    assert picked == (NAMES[-1] if row["backend"] == "auto" else row["backend"])
+
+
+def test_it_is_not_keras_own_code_that_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = pair("auto", units=UNITS)
+    monkeypatch.setattr(keras.layers.LSTM, "inner_loop", None)
+    monkeypatch.setattr(keras.layers.RNN, "inner_loop", None)
+    assert ours(random(BATCH, TIMESTEPS, FEATURES)).shape == (BATCH, UNITS)
+    with pytest.raises(TypeError):
+        theirs(random(BATCH, TIMESTEPS, FEATURES))
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_fit_and_predict_do_what_they_do_with_keras(dropout: float, tmp_path: Path) -> None:
+    x, target = random(16, TIMESTEPS, FEATURES), random(16, UNITS, seed=1)
+    x[:, 4:] = 0.0
+    found = []
+    for make in (keras.layers.LSTM, lstm_impl.keras.LSTM):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential(
+            [
+                keras.Input((TIMESTEPS, FEATURES)),
+                keras.layers.Masking(),
+                # Without a seed Keras takes PyTorch's own generator, which others move on, too.
+                keras.layers.Bidirectional(
+                    make(UNITS, return_sequences=True, dropout=dropout, seed=1)
+                ),
+                make(UNITS),
+            ]
+        )
+        model.compile("sgd", "mse")
+        history = model.fit(x, target, batch_size=8, epochs=2, shuffle=False, verbose=0)
+        found.append((history.history["loss"], model.predict(x, verbose=0), model.get_weights()))
+        if make is lstm_impl.keras.LSTM:
+            model.save(tmp_path / "model.keras")
+            again = keras.models.load_model(tmp_path / "model.keras")
+            assert type(again.layers[-1]) is lstm_impl.keras.LSTM
+            np.testing.assert_allclose(again.predict(x, verbose=0), found[-1][1], rtol=1e-5)
+    for mine, wanted in zip(*(keras.tree.flatten(each) for each in found), strict=True):
+        np.testing.assert_allclose(mine, wanted, rtol=2e-4, atol=2e-6)
+
+
+def test_mixed_precision_keeps_keras_types() -> None:
+    x = random(BATCH, TIMESTEPS, FEATURES)
+    ours, theirs = pair("auto", units=UNITS, dtype="mixed_bfloat16", return_state=True)
+    for mine, wanted in zip(ours(x), theirs(x), strict=True):
+        assert mine.dtype == wanted.dtype
+        mine, wanted = (keras.ops.cast(each, "float32") for each in (mine, wanted))
+        found, expected = flat([mine, wanted])
+        np.testing.assert_allclose(found, expected, atol=0.02)
+
+
+# -- the choice, and its words
+
+
+@pytest.mark.parametrize(
+    ("backend", "arguments", "words"),
+    [
+        ("while_loop", {}, f"Keras runs on {THEIRS} in this process, where backend is 'auto'"),
+        ("jax_scan" if THEIRS == "torch" else "torch", {}, f"Keras runs on {THEIRS}"),
+        (NAMES[0], {"activation": "relu"}, "activation='relu'"),
+        (NAMES[0], {"recurrent_dropout": 0.1}, "recurrent_dropout=0.1"),
+        (NAMES[0], {"unroll": True}, "unroll=True; leave it out, or use backend='keras'"),
+        (NAMES[0], {"use_cudnn": True}, "use_cudnn=True"),
+        ("tork", {}, "tork"),
+    ],
+)
+def test_what_a_named_backend_cannot_compute_is_refused(
+    backend: str, arguments: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UnsupportedError, match=words):
+        lstm_impl.keras.LSTM(UNITS, backend=backend, **arguments)
+
+
+def test_an_attribute_that_is_set_later_is_seen() -> None:
+    layer = lstm_impl.keras.LSTM(UNITS, backend=NAMES[0])
+    layer.unroll = True
+    with pytest.raises(UnsupportedError, match="unroll=True"):
+        layer(random(BATCH, TIMESTEPS, FEATURES))
+    layer.backend = "keras"
+    assert layer(random(BATCH, TIMESTEPS, FEATURES)).shape == (BATCH, UNITS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fallback"),
+    [
+        ({"activation": "relu"}, True),
+        ({"recurrent_dropout": 0.2}, True),
+        ({"unroll": True}, False),
+        ({"use_cudnn": True}, False),
+    ],
+)
+def test_auto_leaves_to_keras_what_only_keras_does(
+    arguments: dict[str, Any], fallback: bool
+) -> None:
+    call = LayerCall("gpu", True, False, False, 1, 2, 3)
+    made = {"units": UNITS, **arguments}
+    choice = elsewhere.choose(Arguments(**made), call, masked=False)
+    assert (choice.backend, choice.fallback) == ("keras", fallback)
+
+
+USES: tuple[bool | str, ...] = ("auto", False)
+
+
+def test_on_a_gpu_auto_takes_what_has_cudnn() -> None:
+    call = LayerCall("gpu", True, THEIRS == "jax", THEIRS == "jax", 1, 2, 3)
+    picked = {
+        (masked, use): elsewhere.choose(Arguments(UNITS, use_cudnn=use), call, masked).backend
+        for masked in (False, True)
+        for use in USES
+    }
+    own = NAMES[-1]
+    wanted: dict[tuple[bool, bool | str], str]
+    if THEIRS == "torch":
+        wanted = {(False, "auto"): own, (True, "auto"): own}
+        wanted |= {(False, False): "keras", (True, False): "keras"}
+    else:
+        wanted = {(False, "auto"): "keras", (True, "auto"): own}
+        wanted |= {(False, False): own, (True, False): own}
+    assert picked == wanted
+
+
+def test_a_fallback_is_a_warning_once_and_explained(caplog: pytest.LogCaptureFixture) -> None:
+    layer = lstm_impl.keras.LSTM(UNITS, activation="relu")
+    assert "not called yet" in str(layer.explain())
+    with caplog.at_level(logging.INFO, logger="lstm_impl"):
+        for _ in range(3):
+            layer(random(BATCH, TIMESTEPS, FEATURES))
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    said = str(layer.explain())
+    assert "activation='relu'" in said
+    assert f"Keras runs on {THEIRS} in this process" in said
+
+
+def test_a_configuration_makes_the_same_layer_again() -> None:
+    layer = lstm_impl.keras.LSTM(UNITS, backend=NAMES[0], use_cudnn=False, implementation=1)
+    again = lstm_impl.keras.LSTM.from_config(layer.get_config())
+    assert again.get_config() == layer.get_config()
+    assert (again.backend, again.use_cudnn) == (NAMES[0], False)
+
+
+def test_there_is_nothing_to_race() -> None:
+    with pytest.raises(UnsupportedError, match=f"Keras runs on {THEIRS} here"):
+        lstm_impl.keras.tune(None, 1, 1)

@@ -1,0 +1,71 @@
+"""The Keras layer on Keras's other backends, each in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lstm_impl.availability import Package
+
+HERE = Path(__file__).resolve().parent
+
+OURS = """\
+import keras, lstm_impl.keras
+from keras.src import layers
+layers.LSTM = lstm_impl.keras.LSTM
+"""
+"""What makes Keras's own tests of its layer tests of ours."""
+
+
+def in_a_process_of(backend: str, *words: str, more: dict[str, str] | None = None) -> int:
+    """How many tests passed in a pytest whose Keras runs on this backend."""
+    for name in ("keras", backend):
+        if not (found := Package(name, name, f"pip install {name}").availability("cpu")):
+            pytest.skip(str(found))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words],
+        env={**os.environ, "KERAS_BACKEND": backend, **(more or {})},
+        cwd=HERE.parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    found_count = re.search(r"(\d+) passed", said)
+    return int(found_count[1]) if found_count else 0
+
+
+@pytest.mark.parametrize(
+    ("backend", "few"),
+    # Each row of the matrix is compiled by XLA: a third of them is enough to see that it works.
+    [("torch", ""), ("jax", "not (computes_what and jax_scan)")],
+)
+def test_it_does_there_what_keras_does_there(backend: str, few: str) -> None:
+    assert in_a_process_of(backend, str(HERE / "layer_elsewhere.py"), "-k", few) >= 20
+
+
+@pytest.mark.slow
+def test_the_same_of_all_that_jax_compiles() -> None:
+    assert in_a_process_of("jax", str(HERE / "layer_elsewhere.py")) >= 30
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_it_passes_keras_own_tests_of_its_layer(backend: str, tmp_path: Path) -> None:
+    import importlib.util
+
+    spec = importlib.util.find_spec("keras")
+    if spec is None or spec.origin is None:
+        pytest.skip("keras is not installed")
+    tests = Path(spec.origin).parent / "src" / "layers" / "rnn" / "lstm_test.py"
+    if not tests.exists():
+        pytest.skip(f"this Keras comes without {tests.name}")
+    (tmp_path / "ours_as_keras.py").write_text(OURS)
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    words = ["-p", "ours_as_keras", "--rootdir", str(tmp_path), "-c", os.devnull, str(tests)]
+    assert in_a_process_of(backend, *words, more={"PYTHONPATH": path}) >= 5
