@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -53,6 +53,8 @@ _ROOFS = ("matmul_per_s", "bandwidth_per_s")
 _FLAGS = ("bidirectional", "batch_major", "valid", "time_valid", "ratio_valid", "fastest")
 _NAMES = ("backend", "device", "mode", "kind", "dtype", "optimizer", "outcome", "verdict")
 _WORDS = ("reason", "advice", "invalid_reasons", "time_reasons", "ratio_reasons")
+READ = (*_NUMBERS, *_EXACT, *_FLAGS, *_NAMES, *_WORDS)
+"""The columns of the tidy table that the page has."""
 
 
 @dataclass
@@ -69,23 +71,37 @@ class _Words:
         return self.numbers[key]
 
 
+@dataclass(frozen=True)
+class Item:
+    """A case of the page: the number of its section, its columns, and the ceilings of its roofs."""
+
+    section: int
+    case: Case
+    record: Mapping[str, Value]
+    roofs: Mapping[str, float] = field(default_factory=dict)
+
+
 def block(report: Report) -> str:
-    """``data`` as JSON that may stand in an HTML element: no letter of it can end that."""
-    text = json.dumps(data(report), separators=(",", ":"), allow_nan=False)
+    """``data`` of a report as JSON that may stand in an HTML element."""
+    return as_block(data(report))
+
+
+def as_block(found: Mapping[str, object]) -> str:
+    """Data of the page as JSON that may stand in an HTML element: no letter of it can end that."""
+    text = json.dumps(found, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _of_record(
-    row: Row, record: Mapping[str, Value], words: Mapping[str, _Words]
-) -> dict[str, float | int | bool | None]:
+def _of_item(item: Item, words: Mapping[str, _Words]) -> dict[str, float | int | bool | None]:
     """What is carried of a case: numbers, and its names and words as places in their lists."""
-    found: dict[str, float | int | bool | None] = {}
+    record = item.record
+    found: dict[str, float | int | bool | None] = {"section": item.section}
     for key in _NUMBERS:
         found[key] = _short(record[key])
     for key in _EXACT:
         found[key] = _exact(record[key])
     for key in _ROOFS:
-        found[key] = _short(row.roofs.get(key))
+        found[key] = _short(item.roofs.get(key))
     for key in _FLAGS:
         value = record[key]
         found[key] = None if value is None else int(bool(value))
@@ -97,46 +113,64 @@ def _of_record(
 
 
 def data(report: Report) -> dict[str, object]:
-    """What the page's script reads.
+    """What the page's script reads of a report: ``carried``, and what is its alone.
 
-    ``cases``: columns, each a list with a value for each of ``count`` cases, and in ``same`` those
-    of one value for all; those of ``_NAMES`` and ``_WORDS`` hold
-    numbers into the list of the same name in ``words``, -1 for nothing; ``work`` into ``works``.
-    ``works``: what is computed where, by number; cases of one work differ in their backend alone.
-    Of each its shape in words, its id, what of it has no field of its own (``variant``), and what
-    is answered for it. ``looks``: of each backend the colour, and which marker goes with it.
-    ``samples``: for each case its processes, each ``[process, median in seconds,
-    [ten-thousandths of the case's median, ...]]``. ``left_out``: cases beyond ``MOST_CASES``.
+    ``works``: of each its shape in words, its id, what of it has no field of its own
+    (``variant``), and what is answered for it. ``samples``: for each case its processes, each
+    ``[process, median in seconds, [ten-thousandths of the case's median, ...]]``. ``left_out``:
+    cases beyond ``MOST_CASES``.
+    """
+    pairs = [
+        (number, row) for number, section in enumerate(report.sections) for row in section.rows
+    ]
+    kept = list(zip(pairs, records(report), strict=True))[:MOST_CASES]
+    found, works = carried(
+        [(heading(section), section.baseline) for section in report.sections],
+        [Item(section, row.case, record, row.roofs) for (section, row), record in kept],
+    )
+    samples, whole = _samples(report.sections, [pair for pair, _ in kept])
+    return {
+        **found,
+        "works": _works(report, works),
+        "samples": samples,
+        "whole_samples": whole,
+        "left_out": len(pairs) - len(kept),
+    }
+
+
+def carried(
+    sections: Sequence[tuple[str, str]], items: Iterable[Item]
+) -> tuple[dict[str, object], dict[tuple[int, str], int]]:
+    """The cases as the page's script reads them; and the number of each work, by section and group.
+
+    sections: of each its title and the backend that its ratios refer to. ``cases``: columns, each a
+    list with a value for each of ``count`` cases, and in ``same`` those of one value for all; those
+    of ``_NAMES`` and ``_WORDS`` hold numbers into the list of the same name in ``words``, -1 for
+    nothing; ``work`` into ``works``. A work is what is computed where; cases of one work differ in
+    their backend alone. ``looks``: of each backend the colour, and which marker goes with it.
     ``choices``: what may be asked for, measured or not.
     """
     words = {key: _Words() for key in (*_NAMES, *_WORDS)}
     works: dict[tuple[int, str], int] = {}
     columns: dict[str, list[float | int | bool | None]] = {}
-    pairs = [
-        (number, row) for number, section in enumerate(report.sections) for row in section.rows
-    ]
-    kept = list(zip(pairs, records(report), strict=True))[:MOST_CASES]
-    for (section, row), record in kept:
-        found = {"section": section, **_of_record(row, record, words)}
-        found["work"] = works.setdefault((section, row.case.group), len(works))
+    count = 0
+    for item in items:
+        count += 1
+        found = _of_item(item, words)
+        found["work"] = works.setdefault((item.section, item.case.group), len(works))
         for key, value in found.items():
             columns.setdefault(key, []).append(value)
-    samples, whole = _samples(report.sections, [pair for pair, _ in kept])
     return {
         "sections": [
-            {
-                "title": clean(heading(section)),
-                "baseline": words["backend"].numbers.get(section.baseline, -1),
-            }
-            for section in report.sections
+            {"title": clean(title), "baseline": words["backend"].numbers.get(baseline, -1)}
+            for title, baseline in sections
         ],
         "words": {key: found.shown for key, found in words.items()},
-        "works": _works(report, works),
         "looks": [
             [look.colour, look.shape]
             for look in map(drawing.look, map(str, words["backend"].numbers))
         ],
-        "count": len(kept),
+        "count": count,
         "cases": {key: values for key, values in columns.items() if len(set(values)) > 1},
         # One value that all have, or none, which is not carried, stands once.
         "same": {
@@ -144,12 +178,9 @@ def data(report: Report) -> dict[str, object]:
             for key, values in columns.items()
             if len(set(values)) == 1 and values[0] is not None
         },
-        "samples": samples,
-        "whole_samples": whole,
-        "left_out": len(pairs) - len(kept),
         "choices": {"dtype": list(PRECISIONS), "optimizer": OPTIMIZERS, "mode": MODES},
         "marks": MARKS,
-    }
+    }, works
 
 
 def _works(report: Report, numbers: dict[tuple[int, str], int]) -> dict[str, list[object]]:
@@ -162,9 +193,9 @@ def _works(report: Report, numbers: dict[tuple[int, str], int]) -> dict[str, lis
     for rows in groups:
         rows.sort(key=lambda row: row.rank or math.inf)
     return {
-        "text": [_work(rows[0].case) for rows in groups],
+        "text": [work_words(rows[0].case) for rows in groups],
         "group": [clean(rows[0].case.group, 150) for rows in groups],
-        "variant": [_variant(rows[0].case) for rows in groups],
+        "variant": [variant_words(rows[0].case) for rows in groups],
         "said": [
             answer(replace(section, rows=tuple(rows))) if rows[0].measured else []
             for section, rows in zip(sections, groups, strict=True)
@@ -172,13 +203,13 @@ def _works(report: Report, numbers: dict[tuple[int, str], int]) -> dict[str, lis
     }
 
 
-def _work(case: Case) -> str:
+def work_words(case: Case) -> str:
     """What is computed, in words; device, mode and precision stand elsewhere."""
     window = case.workload.window
     return ", ".join([*shape_words(case), *([] if window is None else [f"windows of {window}"])])
 
 
-def _variant(case: Case) -> str:
+def variant_words(case: Case) -> str:
     """What the question's fields leave open, in words; empty where nothing of it is unusual.
 
     A training step is taken to have the gradients of the weights: that is what trains a layer.

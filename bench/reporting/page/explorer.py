@@ -8,6 +8,7 @@ is the script's (``script/``).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,6 +30,11 @@ WITHOUT_PLOTLY = (
 
 def page(report: Report) -> str:
     """The whole page; where plotly is not installed it has no plots and says so."""
+    return page_of(report, data.data(report))
+
+
+def page_of(report: Report, found: Mapping[str, object], about: str = "") -> str:
+    """The page with other data behind it than all of the report's; about: its title's words."""
     plotly = _plotly()
     missing = "" if plotly else f"<p>{escape(WITHOUT_PLOTLY)}</p>"
     return static.page(
@@ -37,9 +43,10 @@ def page(report: Report) -> str:
             top=part("question.html"),
             html=missing + part("pictures.html"),
             style=part("page.css"),
-            data=data.block(report),
+            data=data.as_block(found),
             script=script(),
             later={"plotly": plotly} if plotly else {},
+            about=about,
         ),
     )
 

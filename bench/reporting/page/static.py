@@ -32,7 +32,7 @@ _MOST_ROWS = 1500
 _MOST_OPEN = 4  # sessions: with three lines of decisions each a screenful
 _FEWEST_ROWS = 20  # of each table, however many tables there are
 
-_STYLE = """
+STYLE = """
 :root { color-scheme: light dark; --back: #fff; --text: #1b1b1b; --dim: #565656; --line: #c9c9c9;
   --band: #f4f4f4; --bar: #9dbbe0; --good: #0a6330; --bad: #a3161c; --doubt: #735000; }
 @media (prefers-color-scheme: dark) { :root { --back: #141414; --text: #ececec; --dim: #b4b4b4;
@@ -76,7 +76,7 @@ class Extra:
 
     data: JSON in which no letter can end an element. script: runs once the page is there. later:
     scripts by their element's id, which come as text and which ``script`` may run when it wants
-    to; the policy lets no other run.
+    to; the policy lets no other run. about: what the title says in place of suites and machines.
     """
 
     top: str = ""
@@ -85,18 +85,19 @@ class Extra:
     data: str = ""
     script: str = ""
     later: Mapping[str, str] = field(default_factory=dict)
+    about: str = ""
 
 
 def page(report: Report, extra: Extra | None = None) -> str:
     """The whole page."""
     hosts = dict.fromkeys(name(section.run.host) for section in report.sections)
     suites = dict.fromkeys(name(section.run.suite) for section in report.sections)
-    about = _escaped(f"{', '.join(suites)} on {', '.join(hosts)}")
+    extra = extra or Extra()
+    about = _escaped(extra.about or f"{', '.join(suites)} on {', '.join(hosts)}")
     decided = [_decisions(section, n) for n, section in enumerate(report.sections)]
     rows = max(_FEWEST_ROWS, _MOST_ROWS // max(1, sum(len(s.tables) for s in report.sections)))
     numbers = [_numbers(section, n, rows) for n, section in enumerate(report.sections)]
     notes = _list(f"<li>{_escaped(note)}</li>" for note in report.notes)
-    extra = extra or Extra()
     scripts = [f'<script type="application/json" id="results">{extra.data}</script>']
     scripts += [
         f'<script type="text/plain" id="{key}">{text}</script>' for key, text in extra.later.items()
@@ -109,7 +110,7 @@ def page(report: Report, extra: Extra | None = None) -> str:
 <meta http-equiv="Content-Security-Policy" content="{_policy(extra)}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>LSTM benchmark: {about}</title>
-<style>{_STYLE}{extra.style}</style>
+<style>{STYLE}{extra.style}</style>
 </head>
 <body>
 <main>
