@@ -20,7 +20,7 @@ from bench.comparing.runs import compare_runs
 from bench.comparing.sides import path_words
 from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder
 from bench.judging.rows import USUAL_BASELINES
-from bench.results.files import latest
+from bench.results.files import by_default
 from bench.results.only import NothingThereError
 from bench.results.schema import Results
 from bench.telling import arguments, command_line, deliver, filters, unmeasured
@@ -121,7 +121,7 @@ def _compare(options: argparse.Namespace) -> tuple[Report | None, bool]:
 def _of_paths(options: argparse.Namespace, command: str) -> Results:
     """The results that were named, or else the latest; command: what would make some."""
     folder = default_folder()
-    paths = options.paths or latest(folder)
+    paths = options.paths or by_default(folder)
     if not paths:
         raise UsageError(
             f"there are no results in {path_words(folder)}/; make some with "

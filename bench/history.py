@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from bench.comparing.history import HistoryError, build
 from bench.disk.fields import printable
 from bench.disk.folder import default_folder
-from bench.results.files import latest
+from bench.results.files import by_default
 from bench.results.only import NothingThereError
 from bench.telling import arguments, command_line, deliver, filters
 from bench.telling.command_line import UsageError
@@ -50,7 +50,7 @@ def _show(options: argparse.Namespace) -> int:
     target = deliver.Target(options.output)
     deliver.check(options.format, target)
     folder = default_folder()
-    if not options.paths and not latest(folder):
+    if not options.paths and not by_default(folder):
         raise HistoryError(
             f"there are no results in {printable(folder)}/; make some with "
             "`pytest --benchmark-only`, or name result files or folders"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import lstm_impl
 from bench.disk.fields import ResultError
-from bench.disk.folder import default_folder
+from bench.disk.folder import FolderError, default_folder, expanded
 from bench.disk.writing import ResultWriteError, write_bytes
 from bench.results.maps import LearningMap, collect, read
 from bench.results.only import NothingThereError, only_cells
@@ -200,7 +200,7 @@ def _chosen(options: argparse.Namespace) -> dict[str, object]:
 
 def _train(options: argparse.Namespace) -> int:
     given = vars(options)
-    folder = Path(given.get("results", default_folder()))
+    folder = given.get("results") or expanded(default_folder())
     jobs = given.get("jobs", mapped.cores())
     if jobs < 1:
         raise UsageError(f"--jobs is {jobs}; expected a positive integer")
@@ -258,7 +258,7 @@ def _show(found: LearningMap, options: argparse.Namespace) -> None:
 
 
 def _show_newest(options: argparse.Namespace) -> int:
-    paths = options.show or [Path(default_folder())]
+    paths = options.show or [expanded(default_folder())]
     # The usual folder need not be there yet; one that somebody names must.
     loaded = collect(paths if options.show or paths[0].is_dir() else [])
     for error in loaded.errors:
@@ -310,6 +310,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _train(options)
     except (
         UsageError,
+        FolderError,
         NothingThereError,
         SettingsError,
         ResultError,

@@ -18,7 +18,7 @@ from bench.disk.writing import ResultWriteError, write_bytes
 from bench.judging.ranking import build
 from bench.judging.rows import KINDS, NothingToReportError
 from bench.reporting.plot import KIND_OF, NARROWEST, WIDEST, Plot, PlotError, choose
-from bench.results.files import latest
+from bench.results.files import by_default
 from bench.results.only import NothingThereError
 from bench.telling import arguments, command_line, drawing, filters
 from bench.telling.progress import read_results
@@ -61,7 +61,7 @@ def _plot(options: argparse.Namespace) -> int:
     if not drawing.available():
         raise PlotError(f"a picture needs matplotlib: {drawing.INSTALL}")
     folder = default_folder()
-    paths = options.paths or latest(folder)
+    paths = options.paths or by_default(folder)
     if not paths:
         raise PlotError(
             f"there are no results in {printable(folder)}/; make some with "

@@ -21,7 +21,7 @@ from bench.disk.folder import default_folder
 from bench.judging.ranking import build
 from bench.judging.rows import KINDS, NothingToReportError, Report
 from bench.judging.table import load_frame
-from bench.results.files import latest
+from bench.results.files import by_default
 from bench.results.only import NothingThereError
 from bench.results.schema import Results
 from bench.telling import arguments, command_line, deliver, filters, unmeasured
@@ -82,7 +82,7 @@ def _report(options: argparse.Namespace) -> int:
                 f"--format {options.format} is no text; name a file for it: --output report.parquet"
             )
     folder = default_folder()
-    paths = options.paths or latest(folder)
+    paths = options.paths or by_default(folder)
     if not paths:
         raise NothingToReportError(
             f"there are no results in {printable(folder)}/; make some with "

@@ -133,7 +133,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "results",
         "DIR",
-        f"folder for the results (default: ${RESULTS_VARIABLE}, or {DEFAULT_FOLDER})",
+        "folder for the results, or a URL (s3://team/lstm) to which they are copied at the end "
+        f"(default: ${RESULTS_VARIABLE}, or {DEFAULT_FOLDER})",
     )
     parser.add_argument(
         "--resume",

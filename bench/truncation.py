@@ -15,7 +15,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.disk.fields import printable
-from bench.disk.folder import DEFAULT_FOLDER, REFERENCE, RESULTS_VARIABLE, default_folder
+from bench.disk.folder import (
+    DEFAULT_FOLDER,
+    REFERENCE,
+    RESULTS_VARIABLE,
+    default_folder,
+    is_url,
+)
 from bench.judging.ranking import build
 from bench.judging.rows import KINDS, NothingToReportError
 from bench.results.maps import LearningMap
@@ -71,7 +77,8 @@ def _truncation(options: argparse.Namespace) -> int:
     target = deliver.Target(options.output)
     deliver.check(kind, target)
     times, maps = parted(options.paths or [default_folder()])
-    results = _windows_of(times if options.paths else [])
+    named = options.paths or is_url(default_folder())
+    results = _windows_of(times if named else [])
     learned, bad = newest(maps)
     for error in (*results.errors, *bad):
         print(f"error: {error}", file=sys.stderr)

@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 
 from bench.comparing.comparison import Difference, Mean, OneSided, Report, Row
 from bench.comparing.environments import environment_differences
+from bench.disk.fetching import named
 from bench.disk.fields import printable
+from bench.disk.folder import is_url
+from bench.disk.remote import shown
 from bench.judging.intervals import case_intervals
 from bench.judging.ratios import Sides, compare_all, geometric_mean
 from bench.judging.trust import Validity, each_together, of_ratio
@@ -194,8 +197,9 @@ def report_of(
 
 
 def path_words(path: str | os.PathLike[str]) -> str:
-    """A path as text."""
-    return printable(os.fspath(path))
+    """A path as text, a URL without what is nobody's business in it."""
+    text = named(os.fspath(path))
+    return shown(text) if is_url(text) else printable(text)
 
 
 def one_of(what: str, names: Iterable[str]) -> str:

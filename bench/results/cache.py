@@ -88,7 +88,7 @@ class Reader:
             with contextlib.suppress(OSError, ValueError):
                 sizes.setdefault(path.parent, {})[path.name] = path.stat().st_size
         large = [each for each, found in sizes.items() if sum(found.values()) >= WORTH_KEEPING]
-        if large and (secret := _secret()) is not None:
+        if large and (secret := users_secret()) is not None:
             self._stores = {folder: _Store(folder, sizes[folder], secret) for folder in large}
 
     def run(self, path: Path) -> Run | None:
@@ -351,7 +351,7 @@ def _seal(content: bytes, secret: bytes) -> str:
     return hashlib.blake2b(content, key=secret, digest_size=32).hexdigest()
 
 
-def _secret() -> bytes | None:
+def users_secret() -> bytes | None:
     """The user's, made when it is first asked for; None where there is no place to keep one."""
     try:
         path = user_cache_path("lstm-benchmark-suite") / SECRET_NAME

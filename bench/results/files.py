@@ -18,12 +18,13 @@ from importlib import metadata
 from pathlib import Path
 
 from bench.disk.fields import Field, ResultError, error_at, printable
-from bench.disk.folder import DEFAULT_FOLDER, REFERENCE, holds_learning
+from bench.disk.folder import DEFAULT_FOLDER, REFERENCE, holds_learning, is_url
 from bench.disk.reading import journal_lines, parse_json, regular_bytes
 from bench.disk.writers import living, writer_of
 from bench.disk.writing import JOURNAL_SUFFIX, write
 from bench.results.cache import Reader
 from bench.results.digest import CHANGED, changed, with_digest
+from bench.results.elsewhere import as_named, brought
 from bench.results.schema import (
     SCHEMA,
     Measurement,
@@ -55,7 +56,7 @@ def collect(
     paths: Iterable[str | os.PathLike[str]],
     watch: Callable[[Sequence[Path]], Iterable[Path]] = iter,
 ) -> Results:
-    """Every run in these files and folders, each once.
+    """Every run in these files and folders, here or elsewhere by their URLs, each once.
 
     A folder stands for the result files directly in it, or in its ``reference`` folder if there
     are none. A journal is read only where its JSON is not there or cannot be read.
@@ -63,11 +64,11 @@ def collect(
     watch: gets the files and gives them back one by one, as they are read.
     """
     errors: list[ResultError] = []
-    notes: list[str] = []
+    here, notes = brought(paths, result_names, errors)
     files: dict[str, ResultFile] = {}
     seen: set[Path] = set()
     # JSON first: a journal named beside its JSON then turns out to hold a run that is there.
-    ordered = sorted(_expand(paths, errors), key=_is_journal)
+    ordered = sorted(_expand(here, errors), key=_is_journal)
     reader = Reader(ordered, read)
     for given in watch(ordered):
         if given.absolute() in seen:
@@ -95,7 +96,7 @@ def collect(
     notes.extend(reader.notes)
     for file in files.values():
         notes.extend(file.notes)
-    return Results(tuple(files.values()), tuple(errors), tuple(notes))
+    return as_named(Results(tuple(files.values()), tuple(errors), tuple(notes)))
 
 
 def latest(folder: str | os.PathLike[str] = DEFAULT_FOLDER) -> list[Path]:
@@ -119,6 +120,18 @@ def latest(folder: str | os.PathLike[str] = DEFAULT_FOLDER) -> list[Path]:
     reader.save()
     wanted = max(newest, key=newest.__getitem__) if newest else None
     return [path for path, session in found if session in (None, wanted)]
+
+
+def by_default(folder: str) -> list[Path] | list[str]:
+    """What is read where nothing is named: ``latest`` of a folder, here or elsewhere by its URL.
+
+    The URL itself where not all of it can be had: whoever reads it gets the errors.
+    """
+    if not is_url(folder):
+        return latest(folder)
+    errors: list[ResultError] = []
+    here, _ = brought([folder], result_names, errors)
+    return [folder] if errors else latest(here[0])
 
 
 def journal_path(path: str | os.PathLike[str]) -> Path:
@@ -214,24 +227,28 @@ def _expand(paths: Iterable[str | os.PathLike[str]], errors: list[ResultError]) 
 def _in_folder(folder: Path) -> list[Path]:
     for place in (folder, folder / REFERENCE):
         try:
-            names = {path.name for path in place.iterdir()}
+            names = result_names(path.name for path in place.iterdir())
         except (OSError, ValueError):
             continue
-        # A name that starts with a dot is a file still being written, or none of ours.
         # Those of bench.learning hold no times; learning_results reads them.
-        found = [
-            place / name
-            for name in sorted(names)
-            if not name.startswith(".")
-            and (
-                name.endswith(".json")
-                or (name.endswith(JOURNAL_SUFFIX) and json_path(name).name not in names)
-            )
-            and not holds_learning(place / name)
-        ]
-        if found:
+        if found := [place / name for name in names if not holds_learning(place / name)]:
             return found
     return []
+
+
+def result_names(there: Iterable[str]) -> list[str]:
+    """Those of a folder's names that are of results, journals only where their file is not."""
+    names = set(there)
+    # A name that starts with a dot is a file still being written, or none of ours.
+    return [
+        name
+        for name in sorted(names)
+        if not name.startswith(".")
+        and (
+            name.endswith(".json")
+            or (name.endswith(JOURNAL_SUFFIX) and json_path(name).name not in names)
+        )
+    ]
 
 
 def _run_or_none(path: Path, reader: Reader) -> Run | None:

@@ -19,16 +19,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.disk.folder import default_folder, expanded
+from bench.disk.remote import shown
 from bench.disk.writers import Writer, token_lives
 from bench.disk.writing import clear_left_over
 from bench.machine import devices
 from bench.machine.lock import LOOK_EVERY, HeldError, MachineLock
 from bench.running import live
+from bench.running.elsewhere import copy, folder_and_place, usual_folder
 from bench.running.manager import Manager, Stopped, cases_words
 from bench.running.opening import BUDGET, open_session
 from bench.running.session import Session
-from bench.running.summary import INTERRUPTED, summarize
+from bench.running.summary import INTERRUPTED, UNWRITABLE, summarize
 from bench.running.workers import LocalExecutor, being_written, settle_all
 from bench.suites.loading import Suite
 from bench.telling import command_line
@@ -42,7 +43,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     Raises UsageError, SuiteError, SessionError, FolderError, HeldError, LockError, WorkerError, and
     ResultWriteError.
     """
-    folder = expanded(options.results or default_folder())
+    folder, place = folder_and_place(options.results)
     session, suite = open_session(options, folder)
     with MachineLock() as lock:
         try:
@@ -61,7 +62,12 @@ def run(options: argparse.Namespace, console: Console) -> int:
                     options, folder
                 )  # the one waited for may have measured it
         resumed = options.resume is not None
-        return _measure(session, suite, folder, lock, console, resumed=resumed)
+        code = _measure(session, suite, folder, place, lock, console, resumed=resumed)
+    if place is not None:
+        files = [file.path for file in session.files(folder) if file.path.suffix == ".json"]
+        if not copy(files, place, console):
+            return UNWRITABLE
+    return code
 
 
 def _leave_to_its_writer(
@@ -96,6 +102,7 @@ def _measure(
     session: Session,
     suite: Suite,
     folder: Path,
+    place: str | None,
     lock: MachineLock,
     console: Console,
     *,
@@ -133,7 +140,7 @@ def _measure(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # what is left takes a moment, and is the answer
     summary = summarize(manager, list(session.files(folder)))
-    again = _again(folder)
+    again = _again(folder, place)
     if interrupted:
         kept = count(summary.measured, "case")
         console.print(f"stopped: {kept} measured and kept; go on: {again} --resume")
@@ -171,13 +178,14 @@ def _shared_folder() -> Iterator[Path | None]:
         yield Path(name)
 
 
-def _again(folder: Path) -> str:
-    where = "" if folder == expanded(default_folder()) else f" --results {shlex.quote(str(folder))}"
+def _again(folder: Path, place: str | None) -> str:
+    results = shown(place) if place else "" if folder == usual_folder() else str(folder)
+    where = f" --results {shlex.quote(results)}" if results else ""
     return command_line.told(f"{command_line.python()} -m bench.run{where}")
 
 
 def _report(folder: Path) -> str:
-    where = "" if folder == expanded(default_folder()) else f" {shlex.quote(str(folder))}"
+    where = "" if folder == usual_folder() else f" {shlex.quote(str(folder))}"
     return command_line.told(f"{command_line.python()} -m bench.report{where}")
 
 

@@ -10,7 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.disk.fields import ResultError
-from bench.disk.folder import DEFAULT_FOLDER, REFERENCE, default_folder, holds_learning
+from bench.disk.folder import (
+    DEFAULT_FOLDER,
+    REFERENCE,
+    default_folder,
+    holds_learning,
+    is_url,
+)
 from bench.results.maps import TASKS, LearningMap
 from bench.results.schema import Results
 from bench.telling.progress import read_results
@@ -32,6 +38,7 @@ class AtHand:
 
 def at_hand(paths: Sequence[str]) -> AtHand:
     """All results: of these files and folders, or of every session here and the reference."""
+    paths = paths or ([default_folder()] if is_url(default_folder()) else [])
     if paths:
         times, maps = parted(paths)
         results = read_results(times)

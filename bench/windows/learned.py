@@ -12,7 +12,10 @@ from pathlib import Path
 
 from bench.disk.fields import ResultError
 from bench.disk.folder import meant_for_learning
+from bench.results.elsewhere import brought
+from bench.results.files import result_names
 from bench.results.maps import LEARNED, TASKS_IN_WORDS, LearningMap, collect
+from bench.telling.command_line import UsageError
 from bench.telling.inert import LONGEST_NAME, clean
 from bench.telling.quantities import count, listed, rate
 
@@ -21,9 +24,16 @@ ECHO = ("echo",)
 
 
 def parted(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], list[Path]]:
-    """Where to look for times, and where for maps: a folder may hold both, a file holds one."""
+    """Where to look for times, and where for maps: a folder may hold both, a file holds one.
+
+    Raises UsageError for a URL of which not all can be had.
+    """
+    errors: list[ResultError] = []
+    here, _ = brought(paths, result_names, errors)
+    if errors:
+        raise UsageError(str(errors[0]))
     times, maps = [], []
-    for path in map(Path, paths):
+    for path in map(Path, here):
         ours = meant_for_learning(path)
         if not ours:
             times.append(path)

@@ -36,7 +36,7 @@ from bench.results.cache import (
     _digest,
     _fingerprint,
     _seal,
-    _secret,
+    users_secret,
 )
 from bench.results.schema import OUTCOMES, ResultFile, Results
 from tests.bench.made_store import SHAPES, make_store
@@ -293,7 +293,7 @@ def damages(folder: Path) -> Iterator[None]:
     table, seal = folder / FOLDER / NAME, folder / FOLDER / SEAL_NAME
     rng = random.Random(0)
     whole, sealed = table.read_bytes(), seal.read_bytes()
-    secret = _secret()
+    secret = users_secret()
     assert secret is not None
 
     def put(content: bytes, told: bytes | None = None) -> None:
@@ -391,9 +391,9 @@ def test_the_secret_is_the_users_alone_and_stays_the_same(
 ) -> None:
     be_another_user(monkeypatch, tmp_path / "home")
     results.collect([folder])
-    first = _secret()
+    first = users_secret()
     assert first is not None
-    assert first == _secret()
+    assert first == users_secret()
     (path,) = (each for each in (tmp_path / "home").rglob("*") if each.is_file())
     assert path.stat().st_mode & 0o777 == 0o600
     assert first not in b"".join(

@@ -1,0 +1,77 @@
+"""``python -m bench.upload``: result files of this machine, copied to a place elsewhere.
+
+What ``bench.run --results URL`` does at its end, for files that are there already or could not be
+copied then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.disk.fields import ResultError, printable
+from bench.disk.folder import is_url
+from bench.disk.remote import PlaceError
+from bench.disk.uploading import upload
+from bench.results.files import latest, read
+from bench.telling import arguments, command_line
+
+UNWRITABLE = 3
+"""The exit code of ``bench.run`` for the same."""
+
+EPILOG = """\
+A file that is there already is left as it is, and another one of its name is never replaced.
+
+exit codes: 0 all files are there; 2 bad input, nothing was copied; 3 a file could not be copied
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code (see ``EPILOG``)."""
+    options = _parser().parse_args(arguments)
+    command_line.write_any_letter()
+    try:
+        if not is_url(options.to):
+            raise PlaceError(f"--to {printable(options.to)}: expected a URL, as s3://team/lstm")
+        paths = [path for given in options.paths for path in _files(given)]
+        for path in paths:
+            read(path)  # nothing is sent that nobody could read
+        there, errors = upload(paths, options.to)
+    except ResultError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return command_line.BAD_INPUT
+    for name in there:
+        print(name)
+    for failed in errors:
+        print(f"error: {failed}", file=sys.stderr)
+    return UNWRITABLE if errors else 0
+
+
+def _files(given: Path) -> list[Path]:
+    return latest(given) if given.is_dir() else [given]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = arguments.Parser(
+        prog="python -m bench.upload",
+        description="Copy result files to a place elsewhere.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        type=Path,
+        help="result files; of a folder those of its newest session",
+    )
+    parser.add_argument(
+        "--to", metavar="URL", required=True, help="any that fsspec knows: s3://team/lstm"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    command_line.end(main)

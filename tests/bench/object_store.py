@@ -1,0 +1,118 @@
+"""A real object store on this machine, by moto's server, and what can go wrong with one.
+
+It listens on 127.0.0.1 alone, on a port that the system chooses, and ends with its block. Between
+it and who asks stand the faults: real answers over a real connection, late, short, refused or lost.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+DENIED = b'<?xml version="1.0"?><Error><Code>AccessDenied</Code><Message>no</Message></Error>'
+MISSING = b'<?xml version="1.0"?><Error><Code>NoSuchKey</Code><Message>no</Message></Error>'
+
+Start = Callable[..., Any]
+
+
+class Faults:
+    """A WSGI application before another.
+
+    slow, cut, denied, gone: names of objects that are answered for late, by half, not at all.
+    unlisted: names that no list has yet. asked: of each question the method and the object's name.
+    """
+
+    def __init__(self, application: Any) -> None:
+        self._application = application
+        self._ended = threading.Event()
+        self.slow: set[str] = set()
+        self.cut: set[str] = set()
+        self.denied: set[str] = set()
+        self.gone: set[str] = set()
+        self.unlisted: set[str] = set()
+        self.asked: list[tuple[str, str]] = []
+
+    def __call__(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
+        method = environ["REQUEST_METHOD"]
+        name = environ["PATH_INFO"].rpartition("/")[2]
+        self.asked.append((method, name))
+        if name in self.slow:
+            self._ended.wait(30)
+        if name in self.denied:
+            return self._refused(start, method, "403 Forbidden", DENIED)
+        if name in self.gone and method == "GET":
+            return self._refused(start, method, "404 Not Found", MISSING)
+        if name in self.cut and method == "GET":
+            # Its headers go out as they are, and promise all of it.
+            whole = b"".join(self._application(environ, start))
+            return [whole[: len(whole) // 2]]
+        if "list-type" in environ.get("QUERY_STRING", "") and self.unlisted:
+            return self._shortened(environ, start)
+        return list(self._application(environ, start))
+
+    def fetched(self) -> list[str]:
+        """The objects that were read since the last call."""
+        found = [name for method, name in self.asked if method == "GET" and "." in name]
+        self.asked.clear()
+        return found
+
+    def end(self) -> None:
+        """Let go of whoever waits."""
+        self._ended.set()
+
+    def none(self) -> None:
+        """From now on all is well."""
+        for names in (self.slow, self.cut, self.denied, self.gone, self.unlisted):
+            names.clear()
+
+    def _refused(self, start: Start, method: str, status: str, body: bytes) -> Iterable[bytes]:
+        length = str(len(body))
+        start(status, [("Content-Type", "application/xml"), ("Content-Length", length)])
+        return [] if method == "HEAD" else [body]
+
+    def _shortened(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
+        given: list[Any] = []
+        body = b"".join(self._application(environ, lambda *answer: given.append(answer)))
+        for name in self.unlisted:
+            wanted = rf"<Contents>(?:(?!</Contents>).)*{re.escape(name)}.*?</Contents>"
+            body = re.sub(wanted.encode(), b"", body, flags=re.DOTALL)
+        status, headers, *_ = given[-1]
+        kept = [each for each in headers if each[0].lower() != "content-length"]
+        start(status, [*kept, ("Content-Length", str(len(body)))])
+        return [body]
+
+
+@contextmanager
+def object_store(bucket: str) -> Iterator[tuple[Faults, Any]]:
+    """The faults, and fsspec's file system of a store that has this bucket."""
+    for name in ("s3fs", "moto", "flask"):
+        pytest.importorskip(name)
+    server = importlib.import_module("moto.server")
+    serving = importlib.import_module("werkzeug.serving")
+    faults = Faults(server.DomainDispatcherApplication(server.create_backend_app))
+    made = serving.make_server("127.0.0.1", 0, faults, threaded=True)
+    thread = threading.Thread(target=made.serve_forever, daemon=True)
+    thread.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{made.server_port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        files = importlib.import_module("fsspec").filesystem("s3")
+        files.mkdir(bucket)
+        try:
+            yield faults, files
+        finally:
+            faults.end()
+            # Of another store, by the same name: the next block must not meet this one.
+            files.clear_instance_cache()
+            made.shutdown()
+            made.server_close()
+            thread.join(10)
