@@ -37,6 +37,11 @@ COMMANDS = {
         "verdict_study": "how often are the verdicts right? By simulation",
         "verdict_pairs": "how far do the ratios of real pairs spread between processes?",
     },
+    "How do I share results?": {
+        "upload": "copy result files to s3://, gs:// and the like; what reads takes such a URL",
+        "submit": "check result files, make them anonymous, ready for a pull request",
+        "site": "a static site of the results of many machines",
+    },
     "To work on the suite": {
         "documents": "what commands made in the documents, made again",
         "rooms": "the rooms of the source, drawn from its imports",

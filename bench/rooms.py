@@ -23,7 +23,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("telling",),
     ("measuring", "windows", "comparing"),
     ("reporting",),
-    ("running",),
+    ("running", "sharing"),
 )
 """From the ground up. A module imports from its own room and from the floors below."""
 

@@ -1,0 +1,278 @@
+"""What of a result file cannot be: figures that do not follow from one another or any machine.
+
+A file that somebody hands in is data, and can say anything. What is checked here is what it says of
+itself: each case proven, its statistics made of its samples, its validity what these samples have,
+its rate no more than its device's, its times inside the run. An honest file passes; one in which a
+figure was made better has to make many others fit. Whoever makes them all fit is not found: for
+that, somebody else measures the same. This module makes sentences and opens no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import TypeGuard
+
+import numpy as np
+
+from bench.disk.fields import Field, printable
+from bench.judging.intervals import median_interval
+from bench.judging.steady import FEWEST_SAMPLES, halves_agree, relative_half_width
+from bench.judging.trust import FEW_SAMPLES, NOT_STEADY, WIDE, WIDE_INTERVAL
+from bench.measuring import estimate
+from bench.measuring.roof import WELL_ABOVE
+from bench.results import digest
+from bench.results.schema import Measurement, ResultFile
+from lstm_impl.proof.comparison import CEILING
+
+CLOSE = 1e-9
+"""Relative difference of a figure that is the same: it was added up in another order."""
+
+SHORTEST_BLOCK = 1e-6
+"""Seconds. A block is a thousand ticks of the clock or more (``measuring.timing``), and no clock
+ticks in less than a nanosecond."""
+
+DISTINCT = 0.5
+"""Part of a case's samples that differ from one another, at the least: a clock that ticks in 100 ns
+makes some alike, and no machine most."""
+
+FEWEST_FOR_COPIES = 5
+"""Samples from which on two series that agree in all of them are one."""
+
+LEAST_SHARE = 0.2
+"""Part of the seconds in which a group was timed that its samples take, at the least. In the
+reference results it is 0.41 to 0.86: the rest is warm-up, calibration and the wait between."""
+
+SLACK = timedelta(seconds=2)
+"""Between two looks at the clock."""
+
+AHEAD = timedelta(days=1)
+"""A clock that is set to another day's is set wrong."""
+
+
+def problems(document: Field, file: ResultFile, now: datetime) -> list[str]:
+    """What is wrong with a result file, each with where it stands; empty for one that is good.
+
+    document: the file, whole. file: the same, as it is read.
+    """
+    found = [*_of_run(document, file, now)]
+    measured = {item.case.id: item for item in file.measurements}
+    for entry in document["benchmarks"].items():
+        item = measured.get(str(entry["extra_info"]["lstm"]["case_id"].value))
+        if item is None:
+            found.append(f"{entry.name} did not pass its gate and has a time")
+        else:
+            found += [f"{entry.name}.{told}" for told in _of_entry(entry, item)]
+    found += _of_groups(file)
+    return found
+
+
+def copies(files: Sequence[ResultFile]) -> list[str]:
+    """Which cases have the samples of another, or a multiple of them, in the same file or others.
+
+    Two measurements never agree in every sample: one of them was not measured.
+    """
+    seen: dict[tuple[float, ...], str] = {}
+    found = []
+    for file in files:
+        for item in file.measurements:
+            if item.samples.size < FEWEST_FOR_COPIES:
+                continue
+            # Over their first, so that a multiple is the same; to as many digits as survive it.
+            key = tuple(float(f"{value:.9g}") for value in item.samples / item.samples[0])
+            where = f"{printable(file.path.name)}: {printable(item.case.id)}"
+            first = seen.setdefault(key, where)
+            if first is not where:
+                found.append(f"{where} has the samples of {first}, or a multiple of them")
+    return found
+
+
+def _of_run(document: Field, file: ResultFile, now: datetime) -> Iterator[str]:
+    if digest.changed(document.mapping()):
+        yield f"digest is not that of the contents: the file {digest.CHANGED}"
+    if not file.measurements:
+        yield "benchmarks has no case that was measured"
+    run = file.run
+    if run.finished is None:
+        yield "lstm.run.finished is missing: the run did not come to its end"
+        return
+    moments = [
+        ("lstm.run.environment.before.time", _looked(run.environment.get("before"))),
+        ("lstm.run.started", run.started),
+        ("lstm.run.environment.after.time", _looked(run.environment.get("after"))),
+        ("lstm.run.finished", run.finished),
+    ]
+    known = [(name, when) for name, when in moments if when is not None]
+    for (name, earlier), (other, later) in pairwise(known):
+        if earlier > later + SLACK:
+            yield f"{name} ({earlier.isoformat()}) is after {other} ({later.isoformat()})"
+    if run.finished > now + AHEAD:
+        yield f"lstm.run.finished ({run.finished.isoformat()}) is to come"
+
+
+def _looked(state: object) -> datetime | None:
+    """When the machine was looked at, None if that is not told."""
+    text = state.get("time") if isinstance(state, Mapping) else None
+    try:
+        when = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    return when if when is not None and when.tzinfo is not None else None
+
+
+def _of_entry(entry: Field, item: Measurement) -> Iterator[str]:
+    yield from _names(entry, item)
+    yield from _proof(item)
+    yield from _statistics(entry, item)
+    yield from _validity(item)
+    yield from _possible(item)
+
+
+def _names(entry: Field, item: Measurement) -> Iterator[str]:
+    """What pytest-benchmark calls it: two cases that were exchanged have each other's names."""
+    wanted = {"group": item.case.group, "param": item.case.id}
+    for key, value in wanted.items():
+        if entry[key].given and entry[key].value != value:
+            yield f"{key} is not that of the case {printable(item.case.id)}"
+    name = entry["name"]
+    if name.given and f"[{item.case.id}]" not in str(name.value):
+        yield f"name is not that of the case {printable(item.case.id)}"
+
+
+def _proof(item: Measurement) -> Iterator[str]:
+    where = "extra_info.lstm.gate"
+    errors, bounds = item.gate.get("errors"), item.gate.get("bounds")
+    if not isinstance(errors, Mapping) or not isinstance(bounds, Mapping):
+        yield f"{where} has no errors with their bounds"
+        return
+    wanted = {"y", "h", "c"}
+    if missing := sorted(wanted - set(errors)):
+        yield f"{where}.errors has none of {', '.join(missing)}"
+    if item.case.workload.training and not any(str(name).startswith("d") for name in errors):
+        yield f"{where}.errors has none of a gradient"
+    for name, error in errors.items():
+        bound = bounds.get(name)
+        told = f"{where}.errors.{printable(str(name), 60)}"
+        if not _is_real(error) or not _is_real(bound):
+            yield f"{told} or its bound is missing"
+        elif not 0 <= error <= bound:
+            yield f"{told} is {error:g}, over its bound of {bound:g}"
+        elif bound > CEILING:
+            yield f"{told} has a bound of {bound:g}; over {CEILING:g} nothing is proven"
+    if not item.evidence:
+        yield "extra_info.lstm.evidence is empty: what ran is not known"
+
+
+def _statistics(entry: Field, item: Measurement) -> Iterator[str]:
+    """They are those of the samples."""
+    samples = item.samples
+    mean = float(samples.mean())
+    wanted = {
+        "min": float(samples.min()),
+        "max": float(samples.max()),
+        "mean": mean,
+        "median": float(np.median(samples)),
+        "stddev": float(samples.std(ddof=1)) if samples.size > 1 else 0.0,
+        "total": float(samples.sum()),
+        "ops": 1 / mean,
+        "rounds": float(samples.size),
+        "iterations": float(item.calls),
+    }
+    for key, value in wanted.items():
+        stated = entry["stats"][key].value
+        if not _is_real(stated):
+            yield f"stats.{key} is missing"
+        elif abs(stated - value) > CLOSE * max(abs(value), mean if key == "stddev" else 0.0):
+            yield f"stats.{key} is {stated:g}; that of its samples is {value:g}"
+    if samples.size >= FEWEST_FOR_COPIES and np.unique(samples).size < DISTINCT * samples.size:
+        yield f"stats.data has {np.unique(samples).size} different values of {samples.size}"
+    if np.any(np.diff(item.rounds) <= 0):
+        yield "extra_info.lstm.blocks.round does not count up"
+    first, beyond = item.setup.get("first_call_s"), item.setup.get("compile_s")
+    if first is not None and beyond is not None:
+        found = first - wanted["median"]
+        if abs(beyond - found) > CLOSE * first:
+            told = f"the first call less the median is {found:g}"
+            yield f"extra_info.lstm.setup.compile_s is {beyond:g}; {told}"
+
+
+def _validity(item: Measurement) -> Iterator[str]:
+    """It says of its samples what they show (``measuring.disturbances``)."""
+    where = "extra_info.lstm.validity"
+    codes = {reason.code for reason in item.reasons}
+    if item.valid and codes:
+        yield f"{where}.valid is true, with reasons why it is not"
+    samples = item.samples.tolist()
+    steady = halves_agree(samples)
+    if item.steady is not steady:
+        yield f"extra_info.lstm.steady is {item.steady}; by its samples it is {steady}"
+    shown = set()
+    if len(samples) < FEWEST_SAMPLES:
+        shown.add(FEW_SAMPLES)
+    elif relative_half_width(samples) > WIDE:
+        shown.add(WIDE_INTERVAL)
+    if steady is False:
+        shown.add(NOT_STEADY)
+    for code in sorted(shown - codes):
+        yield f"{where}.reasons has no {code}, which its samples show"
+
+
+def _possible(item: Measurement) -> Iterator[str]:
+    """Its times are some that a clock and a device can have."""
+    shortest = float(item.samples.min()) * item.calls
+    if shortest < SHORTEST_BLOCK:
+        told = f"{shortest:g} s are no thousand ticks of any clock"
+        yield f"stats.data has a block shorter than {SHORTEST_BLOCK:g} s: {told}"
+    roofs = item.roofs or {}
+    where = "extra_info.lstm.roofs"
+    counted = estimate.operations(item.case.spec, item.case.workload)
+    operations, median = roofs.get("operations"), float(np.median(item.samples))
+    if _is_real(operations) and abs(operations - counted) > CLOSE * counted:
+        yield f"{where}.operations is {operations:g}; a step of its case has {counted:g}"
+    for name, amount, rate in (
+        ("of_matmul", operations, roofs.get("matmul_per_s")),
+        ("of_bandwidth", roofs.get("bytes"), roofs.get("bandwidth_per_s")),
+    ):
+        part = roofs.get(name)
+        if not (_is_real(part) and _is_real(amount) and _is_real(rate)):
+            continue
+        found = amount / (rate * median)
+        if abs(part - found) > 1000 * CLOSE * found:
+            yield f"{where}.{name} is {part:g}; by its median it is {found:g}"
+    peak = roofs.get("matmul_per_s")
+    if not _is_real(peak) or roofs.get("matmul_without"):
+        return
+    slowest = median_interval(item.samples.tolist()).high
+    if (rate := counted / slowest) > WELL_ABOVE * peak:
+        yield (
+            f"stats.data would be {rate / peak:.1f} times the fastest product of the device, "
+            f"{peak:.3g} operations a second"
+        )
+
+
+def _of_groups(file: ResultFile) -> Iterator[str]:
+    """The samples of a group fill the time in which it was measured, and all of them the run's."""
+    # What was timed and failed after it has taken a part that is told nowhere.
+    unknown = {each.case.group for each in file.outcomes if each.outcome == "failed"}
+    sums: dict[str, list[float]] = {}
+    for item in file.measurements:
+        timing = item.setup.get("timing_s")
+        if timing is not None and item.case.group not in unknown:
+            found = sums.setdefault(item.case.group, [0.0, 0.0])
+            found[0] += float(item.samples.sum()) * item.calls
+            found[1] += timing
+    for group, (measured, timed) in sums.items():
+        if not LEAST_SHARE * timed <= measured <= timed * (1 + CLOSE):
+            yield (
+                f"the samples of {printable(group)} take {measured:.3g} s; measuring them took "
+                f"{timed:.3g} s (extra_info.lstm.setup.timing_s)"
+            )
+    run = file.run
+    whole = sum(timed for _, timed in sums.values())
+    if run.finished is not None and whole > (run.finished - run.started + SLACK).total_seconds():
+        yield f"its groups were timed for {whole:.3g} s, longer than the run lasted"
+
+
+def _is_real(value: object) -> TypeGuard[float]:
+    return type(value) in (int, float) and np.isfinite(float(value))  # type: ignore[arg-type]

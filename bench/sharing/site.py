@@ -1,0 +1,71 @@
+"""A static site of many machines' results: files that any server, or none, can show.
+
+``index.html`` leads by device and by shape to a page for each machine and each shape, and to the
+explorer over all of them; ``data/`` has the tables that they are made from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.disk.fields import ResultError, error_at
+from bench.disk.writing import write_bytes
+from bench.judging.rows import Report
+from bench.reporting.page import explorer
+from bench.reporting.parquet import check
+from bench.sharing import pages
+from bench.sharing.store import Store
+from bench.sharing.tables import Tables
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a site has. judged: machines that were read anew. errors: of files that were not."""
+
+    machines: int
+    cases: int
+    shapes: int
+    judged: int
+    errors: tuple[ResultError, ...]
+
+
+def make(results: Path, site: Path) -> Made:
+    """Make the site of all results in a folder and the folders in it, or bring it up to date.
+
+    Raises NoParquetError, ResultWriteError; ResultError where there is nothing to show.
+    """
+    check()
+    if not results.is_dir():
+        raise error_at(results, "is no folder")
+    store = Store(site)
+    store.update(results)
+    return _written(store) if any(store.folder.glob("*/*")) else _nothing(store, results)
+
+
+def _nothing(store: Store, results: Path) -> Made:
+    if store.errors:
+        raise store.errors[0]
+    raise error_at(results, "holds no results, nor do the folders in it")
+
+
+def _written(store: Store) -> Made:
+    tables = Tables(store.folder)
+    machines = tables.machines()
+    works = pages.by_work(tables.fastest())
+    place = store.site / pages.SHAPES
+    wanted = {pages.file_of(key): key for key in works}
+    for file, key in wanted.items():
+        _write(place / file, pages.of_shape(key, works[key]))
+    for path in place.glob("*.html"):  # of shapes that are gone, and nobody else's
+        if path.name not in wanted and pages.is_of_shape(path.name):
+            path.unlink()
+    _write(store.site / "index.html", pages.index(machines, works))
+    about = f"{len(machines)} machines"
+    _write(store.site / pages.EXPLORER, explorer.page_of(Report(()), tables.explored(), about))
+    cases = sum(each.cases for each in machines)
+    return Made(len(machines), cases, len(works), store.judged, tuple(store.errors))
+
+
+def _write(path: Path, text: str) -> None:
+    write_bytes(path, text.encode("utf-8", "replace"))

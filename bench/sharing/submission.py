@@ -1,0 +1,84 @@
+"""Result files handed in: examined together, made anonymous, put where a pull request has them."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from bench.disk.fields import Field, error_at, printable
+from bench.disk.reading import parse_json, regular_bytes
+from bench.disk.writing import write
+from bench.results.cache import users_secret
+from bench.results.files import collect, read
+from bench.results.schema import ResultFile
+from bench.sharing.anonymous import anonymous, kind
+from bench.sharing.checks import copies, problems
+
+FOLDER = "results/community"
+"""Where the project has what others measured: a folder for each kind of machine."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What became of it. problems: of the files, in words; then nothing was written.
+
+    written: the new files. there: those that had been handed in before.
+    """
+
+    problems: tuple[str, ...] = ()
+    written: tuple[Path, ...] = ()
+    there: tuple[Path, ...] = ()
+
+
+def submit(paths: Iterable[Path], folder: Path, now: datetime) -> Submission:
+    """Examine result files and, if all are good, write them into the folder of their machine.
+
+    Raises ResultError for a file that cannot be read, ResultWriteError.
+    """
+    given = [(path, _document(path), read(path)) for path in paths]
+    found = [
+        f"{printable(str(path))}: {told}"
+        for path, document, file in given
+        for told in problems(document, file, now)
+    ]
+    files = [file for _, _, file in given]
+    found += copies([*_others(files, folder), *files])
+    if found:
+        return Submission(tuple(found))
+    secret = users_secret() or secrets.token_bytes(32)
+    made: list[tuple[Path, dict[str, object]]] = []
+    there: list[Path] = []
+    for path, document, file in given:
+        target = folder / kind(file) / path.name
+        if target.exists():
+            if read(target).run.id != file.run.id:
+                raise error_at(target, "is another run's; rename the one that is handed in")
+            there.append(target)
+        else:
+            whole: dict[str, Any] = document.mapping()
+            made.append((target, anonymous(whole, file, secret)))
+    for target, data in made:
+        write(target, data)
+        read(target)  # as whoever gets it will
+    return Submission((), tuple(target for target, _ in made), tuple(there))
+
+
+def _document(path: Path) -> Field:
+    if path.name.endswith(".jsonl"):
+        raise error_at(path, "is a journal; hand in the file that is made of it at the run's end")
+    try:
+        return Field(path, "", parse_json(path, regular_bytes(path)))
+    except RecursionError:
+        raise error_at(path, "is nested too deeply to be a result file") from None
+
+
+def _others(files: Sequence[ResultFile], folder: Path) -> list[ResultFile]:
+    """What was handed in of the same kinds of machines, but for these very runs."""
+    places = {folder / kind(file) for file in files}
+    there = collect(place for place in sorted(places) if place.is_dir())
+    mine = {file.run.id for file in files}
+    return [file for file in there.files if file.run.id not in mine]

@@ -1,0 +1,157 @@
+"""What the site asks of its tables: who has which machine, and who is fastest where.
+
+pyarrow reads the columns and rows that a question is about and no others, so that a million cases
+need the memory of the answer. A machine that was measured again counts as it was the last time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bench.reporting.page import data
+from bench.reporting.page.data import MOST_CASES, Item
+from bench.sharing.store import CASES
+from bench.suites.cases import Case
+from bench.telling.headings import name
+from bench.telling.quantities import seconds
+from lstm_impl.spec import LSTMSpec
+from lstm_impl.workload import Workload
+
+_SPEC = ("input_size", "hidden_size", "num_layers", "bidirectional", "dtype")
+_WORKLOAD = (
+    *("batch", "timesteps", "mode", "min_length", "window", "dropout", "batch_major", "optimizer"),
+    "gradients",
+)
+_PLACE = ("machine", "host", "session", "started", "suite", "case_id", "shape", "baseline")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One machine of the site. newest: when its last session began, as text (ISO 8601, UTC)."""
+
+    id: str
+    host: str
+    devices: tuple[str, ...]
+    sessions: int
+    cases: int
+    newest: str
+
+
+class Tables:
+    """The tables in a folder of ``store``."""
+
+    def __init__(self, folder: Path) -> None:
+        import pyarrow as pa
+        from pyarrow import dataset
+
+        files = sorted(str(path) for path in folder.glob(f"*/{CASES}"))
+        self._found: Any = dataset.dataset(
+            files,
+            format="parquet",
+            # As text: twelve digits would be taken for a number.
+            partitioning=dataset.partitioning(pa.schema([("machine", pa.string())]), flavor="hive"),
+            partition_base_dir=str(folder),
+        )
+
+    def machines(self) -> list[Machine]:
+        """All of them, by their names."""
+        table = self._found.to_table(columns=["machine", "host", "session", "started", "device"])
+        keys = ["machine", "host", "session", "started", "device"]
+        counted = table.group_by(keys).aggregate([([], "count_all")]).to_pylist()
+        found: dict[str, list[Mapping[str, Any]]] = {}
+        for row in counted:
+            found.setdefault(str(row["machine"]), []).append(row)
+        machines = [
+            Machine(
+                machine,
+                str(max(rows, key=lambda row: row["started"])["host"] or ""),
+                tuple(sorted({str(row["device"]) for row in rows})),
+                len({row["session"] for row in rows}),
+                sum(row["count_all"] for row in rows),
+                max(str(row["started"]) for row in rows),
+            )
+            for machine, rows in found.items()
+        ]
+        return sorted(machines, key=lambda each: (each.host, each.id))
+
+    def fastest(self) -> list[dict[str, Any]]:
+        """Of each work on each machine the row of its fastest backend, of the newest session."""
+        from pyarrow import compute
+
+        wanted = (compute.field("rank") == 1) & compute.field("valid")
+        columns = (*_PLACE, *_SPEC, *_WORKLOAD, "backend", "device", "time_s", "speedup", "verdict")
+        return list(self._newest(columns, wanted))
+
+    def explored(self) -> dict[str, object]:
+        """What the page over all machines reads: of each work the fastest backend and the baseline.
+
+        Of a million cases a browser cannot have all: each machine's own page has its.
+        """
+        from pyarrow import compute
+
+        field = compute.field
+        wanted = (field("rank") == 1) | (field("backend") == field("baseline"))
+        columns = (*_PLACE, *_SPEC, *_WORKLOAD, *data.READ)
+        rows = list(self._newest(columns, wanted & field("rank").is_valid()))[:MOST_CASES]
+        sections: dict[str, int] = {}
+        titles: list[tuple[str, str]] = []
+        items: list[Item] = []
+        said: dict[tuple[int, str], list[str]] = {}
+        for row in rows:
+            number = sections.setdefault(row["machine"], len(sections))
+            if number == len(titles):
+                titles.append((f"{name(row['host'] or '')} · {row['machine']}", row["baseline"]))
+            case = _case(*(row[key] for key in ("backend", "device", *_SPEC, *_WORKLOAD)))
+            items.append(Item(number, case, row))
+            if row["rank"] == 1:
+                said[number, case.group] = [_said(row)]
+        found, works = data.carried(titles, items)
+        cases = {(item.section, item.case.group): item.case for item in items}
+        return {
+            **found,
+            "works": {
+                "text": [data.work_words(cases[key]) for key in works],
+                "group": [name(group) for _, group in works],
+                "variant": [data.variant_words(cases[key]) for key in works],
+                "said": [said.get(key, []) for key in works],
+            },
+            "samples": [[] for _ in items],
+            "whole_samples": False,
+            "left_out": self._found.count_rows() - len(items),
+        }
+
+    def _newest(self, columns: Sequence[str], wanted: Any) -> Iterator[dict[str, Any]]:
+        """Rows, but of each work of a machine only those of its newest session."""
+        names = list(dict.fromkeys(columns))
+        table = self._found.to_table(columns=names, filter=wanted)
+        table = table.sort_by([("started", "descending")])
+        taken: dict[tuple[str, str], str] = {}
+        for batch in table.to_batches(max_chunksize=10_000):
+            for row in batch.to_pylist():
+                row["machine"] = str(row["machine"])
+                # backend/shape/dtype/mode/device
+                key = row["machine"], row["case_id"].partition("/")[2]
+                if taken.setdefault(key, row["session"]) == row["session"]:
+                    yield row
+
+
+@cache
+def _case(backend: str, device: str, *values: Any) -> Case:
+    spec = dict(zip(_SPEC, values, strict=False))
+    work = dict(zip(_WORKLOAD, values[len(_SPEC) :], strict=True))
+    work["gradients"] = work["gradients"] or "all"
+    return Case(backend, LSTMSpec(**spec), Workload(**work), device)
+
+
+def _said(row: Mapping[str, Any]) -> str:
+    """What is answered for a work: the decision alone, the machine's own page has the rest."""
+    who, took = name(row["backend"]), f"{seconds(row['time_s'])} a step"
+    told = f"Use {who}, {took}" if row["fastest"] else f"{who} has the shortest times, {took}"
+    if row["speedup"] is not None:
+        told += f": {row['speedup']:.3g} times as fast as {name(row['baseline'])}"
+        told += f" ({row['verdict']})"
+    return f"{told}."

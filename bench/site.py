@@ -1,0 +1,69 @@
+"""``python -m bench.site FOLDER --output DIR``: a static site of the results of many machines."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.disk.fields import ResultError, printable
+from bench.disk.writing import ResultWriteError
+from bench.judging.rows import NothingToReportError
+from bench.sharing import site
+from bench.telling import arguments, command_line
+from bench.telling.progress import Progress
+from bench.telling.quantities import count
+
+EPILOG = """\
+The site is a folder of files: any web server shows it, and so does a browser that opens index.html.
+Made again into the same folder, only machines whose files have changed are read.
+
+exit codes:
+  0  it was made
+  2  bad input: files that cannot be read (it is made of the others), nothing to show, a folder
+     that cannot be written to, or pyarrow is missing
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code (see ``EPILOG``)."""
+    options = _parser().parse_args(arguments)
+    command_line.write_any_letter()
+    try:
+        with Progress("making the site"):
+            made = site.make(options.folder, options.output)
+    except (ResultError, ResultWriteError, NothingToReportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return command_line.BAD_INPUT
+    for problem in made.errors:
+        print(f"error: {problem}", file=sys.stderr)
+    print(
+        f"{count(made.cases, 'case')} of {count(made.machines, 'machine')} "
+        f"({made.judged:,} read anew), {count(made.shapes, 'shape')}: "
+        f"{printable(str(options.output / 'index.html'))}"
+    )
+    return command_line.BAD_INPUT if made.errors else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = arguments.Parser(
+        prog="python -m bench.site",
+        description="A static site of many machines: by device, by shape, and all to explore.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "folder",
+        metavar="FOLDER",
+        type=Path,
+        help="results, in it and in the folders in it, as results/community",
+    )
+    parser.add_argument(
+        "--output", metavar="DIR", type=Path, required=True, help="the folder of the site"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    command_line.end(main)

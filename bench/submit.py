@@ -1,0 +1,90 @@
+"""``python -m bench.submit``: result files checked, made anonymous, put where they are shared.
+
+Nothing is sent: what it writes is for a pull request, and can be looked through before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench.disk.fields import ResultError, printable
+from bench.disk.writing import ResultWriteError
+from bench.results.files import latest
+from bench.sharing.submission import FOLDER, submit
+from bench.telling import arguments, command_line
+from bench.telling.quantities import count
+
+REFUSED = 1
+
+EPILOG = """\
+A file must be whole, unchanged and such as can be: each case proven within its bounds, with
+evidence of what ran; statistics that follow from the samples; validity that the samples show; no
+rate beyond the device's, no time outside the run, no samples twice.
+
+exit codes:
+  0  all files are written, or were there
+  1  a file says what cannot be; each reason is told, and nothing is written
+  2  bad input: a file that cannot be read, a folder that cannot be written to
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code (see ``EPILOG``)."""
+    options = _parser().parse_args(arguments)
+    command_line.write_any_letter()
+    try:
+        paths = [path for given in options.paths for path in _files(given)]
+        if not paths:
+            raise ResultError("no result files are there")
+        found = submit(paths, options.to, datetime.now(UTC))
+    except (ResultError, ResultWriteError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return command_line.BAD_INPUT
+    for told in found.problems:
+        print(f"refused: {printable(told, 600)}", file=sys.stderr)
+    if found.problems:
+        return REFUSED
+    for path in found.written:
+        print(printable(str(path)))
+    for path in found.there:
+        print(f"there already: {printable(str(path))}")
+    if found.written:
+        told = count(len(found.written), "file")
+        print(f"{told} for a pull request: look through what is in them before you commit them")
+    return 0
+
+
+def _files(given: Path) -> list[Path]:
+    return latest(given) if given.is_dir() else [given]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = arguments.Parser(
+        prog="python -m bench.submit",
+        description="Check result files, make them anonymous, put them where they are shared.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        type=Path,
+        help="result files; of a folder those of its newest session",
+    )
+    parser.add_argument(
+        "--to",
+        metavar="FOLDER",
+        type=Path,
+        default=Path(FOLDER),
+        help="in it, the folder of the machine's kind (default: %(default)s)",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    command_line.end(main)

@@ -1,0 +1,341 @@
+"""A result file that was made better than it was is stopped, and every honest one passes."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.disk.fields import Field
+from bench.results.digest import with_digest
+from bench.results.files import read
+from bench.sharing.checks import copies, problems
+from tests.bench.mutations import saved
+from tests.places import REFERENCE
+
+Json = dict[str, Any]
+
+HONEST = sorted(path for path in REFERENCE.glob("*.json") if not path.name.startswith("learning"))
+NOW = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+@cache
+def original() -> Json:
+    """A file of the reference with three of its groups: inference, training, one with a doubt."""
+    found: Json = json.loads(next(path for path in HONEST if path.name[:5] == "fused").read_text())
+    entries = found["benchmarks"]
+    modes = {each["extra_info"]["lstm"]["case"]["workload"]["mode"]: each for each in entries}
+    doubtful = [each for each in entries if not each["extra_info"]["lstm"]["validity"]["valid"]]
+    groups = {each["group"] for each in (*modes.values(), doubtful[0])}
+    found["benchmarks"] = [each for each in entries if each["group"] in groups]
+    return found
+
+
+@pytest.fixture
+def document() -> Json:
+    return copy.deepcopy(original())
+
+
+def wrong(folder: Path, document: Json, *, sealed: bool = True) -> list[str]:
+    """What is found in a document; sealed: whoever changed it has put its digest right, too."""
+    path = saved(folder / "a.json", dict(with_digest(document)) if sealed else document)
+    whole = Field(path, "", json.loads(path.read_text()))
+    return problems(whole, read(path), NOW)
+
+
+@pytest.mark.parametrize("path", HONEST, ids=lambda path: path.stem)
+def test_every_honest_file_passes(path: Path) -> None:
+    assert problems(Field(path, "", json.loads(path.read_text())), read(path), NOW) == []
+
+
+def test_honest_files_have_no_samples_of_one_another() -> None:
+    assert copies([read(path) for path in HONEST]) == []
+
+
+# -- doctored
+
+
+def entry(document: Json, number: int = 0) -> Json:
+    found: Json = document["benchmarks"][number]
+    return found
+
+
+def ours(document: Json, number: int = 0) -> Json:
+    found: Json = entry(document, number)["extra_info"]["lstm"]
+    return found
+
+
+def sampled(document: Json, samples: list[float], number: int = 0) -> None:
+    """Other samples, and every statistic that is made of them."""
+    stats, values = entry(document, number)["stats"], np.array(samples)
+    stats |= {
+        "data": samples,
+        "min": min(samples),
+        "max": max(samples),
+        "mean": float(values.mean()),
+        "median": float(np.median(values)),
+        "stddev": float(values.std(ddof=1)),
+        "total": float(values.sum()),
+        "ops": 1 / float(values.mean()),
+        "rounds": len(samples),
+    }
+    case = ours(document, number)
+    case["blocks"]["round"] = list(range(len(samples)))
+    case["setup"]["compile_s"] = None
+    median, roofs = float(np.median(values)), case["roofs"]
+    for name, amount, rate in (
+        ("of_matmul", "operations", "matmul_per_s"),
+        ("of_bandwidth", "bytes", "bandwidth_per_s"),
+    ):
+        roofs[name] = roofs[amount] / (roofs[rate] * median)
+
+
+def scaled(document: Json, factor: float, number: int = 0) -> None:
+    sampled(document, [factor * each for each in entry(document, number)["stats"]["data"]], number)
+
+
+def faster_median(document: Json) -> None:
+    entry(document)["stats"]["median"] *= 0.9
+
+
+def faster_samples(document: Json) -> None:
+    entry(document)["stats"]["data"] = [0.5 * each for each in entry(document)["stats"]["data"]]
+
+
+def fewer_samples(document: Json) -> None:
+    """The slow half is left out, and nothing else put right."""
+    stats = entry(document)["stats"]
+    stats["data"] = sorted(stats["data"])[: len(stats["data"]) // 2]
+    rounds = ours(document)["blocks"]["round"]
+    ours(document)["blocks"]["round"] = rounds[: len(stats["data"])]
+
+
+def old_part_of_roof(document: Json) -> None:
+    part = ours(document)["roofs"]["of_matmul"]
+    scaled(document, 0.8)
+    ours(document)["roofs"]["of_matmul"] = part
+
+
+def beyond_the_roof(document: Json) -> None:
+    """So fast that the device cannot, with everything else made to fit."""
+    for number, item in enumerate(document["benchmarks"]):
+        scaled(document, 0.5 * item["extra_info"]["lstm"]["roofs"]["of_matmul"], number)
+        item["extra_info"]["lstm"]["setup"]["timing_s"] = None
+
+
+def fewer_operations(document: Json) -> None:
+    roofs = ours(document)["roofs"]
+    for key in ("operations", "of_matmul"):
+        roofs[key] *= 0.5
+
+
+def below_the_clock(document: Json) -> None:
+    ours(document)["blocks"]["calls"] = entry(document)["stats"]["iterations"] = 1
+    count = len(entry(document)["stats"]["data"])
+    sampled(document, [1e-9 * (1 + number / count) for number in range(count)])
+
+
+def whole_group_faster(document: Json) -> None:
+    """All of a group by one factor, so that the ratios stay: it no longer fills its time."""
+    group = entry(document)["group"]
+    for number, item in enumerate(document["benchmarks"]):
+        if item["group"] == group:
+            scaled(document, 0.1, number)
+
+
+def whole_group_slower(document: Json) -> None:
+    group = entry(document)["group"]
+    for number, item in enumerate(document["benchmarks"]):
+        if item["group"] == group:
+            scaled(document, 3.0, number)
+
+
+def longer_than_the_run(document: Json) -> None:
+    run = document["lstm"]["run"]
+    started = datetime.fromisoformat(run["started"])
+    run["finished"] = (started + timedelta(seconds=3)).isoformat()
+    run["environment"]["after"]["time"] = run["finished"]
+
+
+def constant(document: Json) -> None:
+    """Each sample the same: with no spread, everything is certain."""
+    data = entry(document)["stats"]["data"]
+    sampled(document, [sorted(data)[len(data) // 2]] * len(data))
+    ours(document)["steady"] = True
+
+
+def repeated(document: Json) -> None:
+    data = entry(document)["stats"]["data"]
+    few = sorted(data)[len(data) // 2 :][:2]
+    sampled(document, [few[number % 2] for number in range(len(data))])
+    ours(document)["steady"] = True
+
+
+def copied(document: Json) -> None:
+    """One case's samples are another's, a little slower: as if both had been measured."""
+    data = [1.01 * each for each in entry(document, 0)["stats"]["data"]]
+    entry(document, 1)["stats"]["iterations"] = entry(document, 0)["stats"]["iterations"]
+    ours(document, 1)["blocks"]["calls"] = ours(document, 0)["blocks"]["calls"]
+    sampled(document, data, 1)
+
+
+def unproven(document: Json) -> None:
+    ours(document)["gate"]["passed"] = False
+
+
+def forced_through_the_gate(document: Json) -> None:
+    gate = ours(document)["gate"]
+    gate["errors"]["y"] = 10 * gate["bounds"]["y"]
+
+
+def gate_wide_open(document: Json) -> None:
+    gate = ours(document)["gate"]
+    gate["bounds"]["y"] = 10.0
+    gate["errors"]["y"] = 9.0
+
+
+def gate_of_nothing(document: Json) -> None:
+    ours(document)["gate"]["errors"] = {}
+
+
+def gate_without_gradients(document: Json) -> None:
+    number = next(
+        number
+        for number, item in enumerate(document["benchmarks"])
+        if item["extra_info"]["lstm"]["case"]["workload"]["mode"] == "training"
+    )
+    errors = ours(document, number)["gate"]["errors"]
+    for name in [name for name in errors if name.startswith("d")]:
+        del errors[name]
+
+
+def without_evidence(document: Json) -> None:
+    ours(document)["evidence"] = {}
+
+
+def said_to_be_valid(document: Json) -> None:
+    """What is INVALID by its samples says that it is not."""
+    for item in document["benchmarks"]:
+        validity = item["extra_info"]["lstm"]["validity"]
+        if not validity["valid"]:
+            validity |= {"valid": True, "reasons": []}
+            return
+    raise AssertionError("the file has nothing that is INVALID")
+
+
+def valid_with_a_reason(document: Json) -> None:
+    ours(document)["validity"] = {
+        "valid": True,
+        "reasons": [{"code": "busy", "text": "busy", "advice": ""}],
+    }
+
+
+def said_to_be_steady(document: Json) -> None:
+    case = ours(document)
+    case["steady"] = not case["steady"]
+
+
+def exchanged(document: Json) -> None:
+    """Two backends of one shape have each other's case, and so each other's times."""
+    one, other = ours(document, 0), ours(document, 1)
+    for key in ("case", "case_id"):
+        one[key], other[key] = other[key], one[key]
+
+
+def finished_before_it_started(document: Json) -> None:
+    run = document["lstm"]["run"]
+    run["started"], run["finished"] = run["finished"], run["started"]
+
+
+def looked_at_before(document: Json) -> None:
+    state = document["lstm"]["run"]["environment"]["after"]
+    state["time"] = "2020-01-01T00:00:00+00:00"
+
+
+def to_come(document: Json) -> None:
+    document["lstm"]["run"]["finished"] = (NOW + timedelta(days=2)).isoformat()
+
+
+def not_finished(document: Json) -> None:
+    document["lstm"]["run"]["finished"] = None
+
+
+DOCTORED: dict[Callable[[Json], None], str] = {
+    faster_median: "stats.median",
+    faster_samples: "stats.mean",
+    fewer_samples: "stats.rounds",
+    old_part_of_roof: "roofs.of_matmul",
+    beyond_the_roof: "times the fastest product",
+    fewer_operations: "roofs.operations",
+    below_the_clock: "no thousand ticks",
+    whole_group_faster: "timing_s",
+    whole_group_slower: "timing_s",
+    longer_than_the_run: "longer than the run",
+    constant: "different values",
+    repeated: "different values",
+    unproven: "did not pass its gate",
+    forced_through_the_gate: "gate.errors.y is",
+    gate_wide_open: "nothing is proven",
+    gate_of_nothing: "has none of c, h, y",
+    gate_without_gradients: "none of a gradient",
+    without_evidence: "evidence is empty",
+    said_to_be_valid: "which its samples show",
+    valid_with_a_reason: "valid is true",
+    said_to_be_steady: "lstm.steady is",
+    exchanged: "is not that of the case",
+    finished_before_it_started: "is after",
+    looked_at_before: "is after",
+    to_come: "is to come",
+    not_finished: "did not come to its end",
+}
+
+
+@pytest.mark.parametrize("change", DOCTORED, ids=lambda change: change.__name__)
+def test_a_doctored_file_is_stopped_and_told_where(
+    tmp_path: Path, document: Json, change: Callable[[Json], None]
+) -> None:
+    assert wrong(tmp_path, document) == []
+    change(document)
+    found = wrong(tmp_path, document)
+    assert any(DOCTORED[change] in told for told in found), found
+
+
+def test_an_edit_without_a_new_digest_is_stopped_whatever_it_is(
+    tmp_path: Path, document: Json
+) -> None:
+    sealed = dict(with_digest(document))
+    assert wrong(tmp_path, sealed, sealed=False) == []
+    sealed["lstm"]["run"]["suite"] = "mine"  # type: ignore[index]
+    (told,) = wrong(tmp_path, sealed, sealed=False)
+    assert told.startswith("digest is not that of the contents")
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.97, 2.0])
+def test_samples_of_another_process_are_found_in_any_multiple(
+    tmp_path: Path, document: Json, factor: float
+) -> None:
+    first = read(saved(tmp_path / "a.json", document))
+    other = copy.deepcopy(document)
+    other["lstm"]["run"]["id"] = "another-process"
+    for number in range(1, len(other["benchmarks"])):
+        data = entry(other, number)["stats"]["data"]
+        sampled(other, [each * (1 + 1e-3 * (number + at)) for at, each in enumerate(data)], number)
+    scaled(other, factor)
+    second = read(saved(tmp_path / "b.json", other))
+    (told,) = copies([first, second])
+    assert told.startswith("b.json: ")
+    assert "has the samples of a.json: " in told
+
+
+def test_samples_of_another_case_are_found(tmp_path: Path, document: Json) -> None:
+    assert copies([read(saved(tmp_path / "a.json", document))]) == []
+    copied(document)
+    (told,) = copies([read(saved(tmp_path / "a.json", document))])
+    assert "or a multiple of them" in told

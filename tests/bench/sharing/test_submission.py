@@ -1,0 +1,222 @@
+"""What is handed in is whole, anonymous and where a pull request has it; or nothing is."""
+
+from __future__ import annotations
+
+import copy
+import getpass
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import report, submit
+from bench.results import cache
+from bench.results.digest import CHANGED, digest
+from bench.results.files import read
+from bench.sharing.anonymous import PLACE, anonymous
+from tests.bench.mutations import saved
+from tests.places import REFERENCE
+
+Json = dict[str, Any]
+SESSION = sorted(REFERENCE.glob("fused-*.json"))
+
+
+@pytest.fixture(autouse=True)
+def _of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "user_cache_path", lambda name: tmp_path / "home" / name)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def document() -> Json:
+    """An honest file of somebody who is easily known."""
+    found: Json = json.loads(SESSION[0].read_text())
+    text = json.dumps(found).replace('"vm"', '"annas-desktop.example.org"')
+    found = json.loads(text)
+    ours = found["benchmarks"][0]["extra_info"]["lstm"]
+    ours["remarks"] = [
+        "warned in /home/anna/secret-project/model.py: it is slow",
+        "C:\\Users\\anna\\project (x) and ~/project/more on annas-desktop",
+        "told by Anna, whose /sys/devices/system/cpu is read",
+    ]
+    found["lstm"]["run"]["environment"]["before"]["variables"]["XLA_FLAGS"] = (
+        "--xla_dump_to=/scratch/anna/dump"
+    )
+    found["benchmarks"][1]["fullname"] = "../../anna/lib/bench_throughput.py::test"
+    return found
+
+
+def main(*arguments: object) -> int:
+    return submit.main([str(each) for each in arguments])
+
+
+def handed_in(tmp_path: Path) -> list[Path]:
+    return sorted((tmp_path / "results" / "community").rglob("*.json"))
+
+
+def test_a_session_is_put_into_the_folder_of_its_machine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(*SESSION) == 0
+    folder = Path("results/community/amd-epyc-2-cores")
+    out = capsys.readouterr().out
+    assert out.splitlines()[:-1] == [str(folder / path.name) for path in SESSION]
+    files = [read(folder / path.name) for path in SESSION]
+    assert [file.run.id for file in files] == [read(path).run.id for path in SESSION]
+    assert len({file.run.machine_id for file in files}) == 1
+    assert {file.run.host for file in files} == {f"amd-epyc-2-cores-{files[0].run.machine_id[:6]}"}
+    assert not [note for file in files for note in file.notes]
+    assert report.main([str(folder)]) == 0
+
+
+def test_what_was_measured_is_the_same_and_the_original_is_named_by_its_digest(
+    tmp_path: Path, document: Json
+) -> None:
+    document["digest"] = digest(document)
+    path = saved(tmp_path / "a.json", document)
+    assert main(path) == 0
+    (made,) = handed_in(tmp_path)
+    found = json.loads(made.read_text())
+    assert found["digest"] == digest(found) != document["digest"]
+    assert found["lstm"]["submitted"] == {"digest": document["digest"]}
+    for before, after in zip(document["benchmarks"], found["benchmarks"], strict=True):
+        assert before["stats"] == after["stats"]
+        for key in ("case", "gate", "evidence", "setup", "blocks", "roofs", "validity"):
+            assert before["extra_info"]["lstm"][key] == after["extra_info"]["lstm"][key]
+
+
+def test_no_name_of_a_machine_a_person_or_a_folder_is_left(tmp_path: Path, document: Json) -> None:
+    path = saved(tmp_path / "a.json", document)
+    assert main(path) == 0
+    (made,) = handed_in(tmp_path)
+    text = made.read_text().lower()
+    writer = document["lstm"]["writer"]
+    for name in (
+        "anna",
+        "example.org",
+        "secret-project",
+        "scratch",
+        writer["machine"],
+        writer["boot"],
+    ):
+        assert name not in text
+    machine = document["lstm"]["run"]["machine_id"]
+    assert machine not in text
+    found = json.loads(text)
+    assert found["commit_info"] == {}
+    remarks = found["benchmarks"][0]["extra_info"]["lstm"]["remarks"]
+    assert PLACE in remarks[0]
+    assert "/sys/devices/system/cpu is read" in remarks[2]
+
+
+def test_the_same_machine_is_known_again_and_cannot_be_guessed(
+    tmp_path: Path, document: Json
+) -> None:
+    file = read(saved(tmp_path / "a.json", document))
+    mine, again, other = (
+        anonymous(copy.deepcopy(document), file, secret)["lstm"]["run"]["machine_id"]  # type: ignore[index]
+        for secret in (b"mine", b"mine", b"another's")
+    )
+    assert mine == again != other
+
+
+@pytest.mark.parametrize("host", ["cpu", "keras", "max", "training", "fused"])
+def test_a_machine_with_the_name_of_what_every_file_has_can_hand_in(
+    tmp_path: Path, document: Json, host: str
+) -> None:
+    text = json.dumps(document).replace("annas-desktop.example.org", host)
+    assert main(saved(tmp_path / "a.json", json.loads(text))) == 0
+    (made,) = handed_in(tmp_path)
+    assert read(made).run.host.startswith("amd-epyc-2-cores-")
+
+
+def test_programs_that_kept_the_machine_busy_are_nobodys_business(
+    tmp_path: Path, document: Json
+) -> None:
+    told = "others kept 1.5 of 2 processors busy (tax_software, python3)"
+    document["benchmarks"][0]["extra_info"]["lstm"]["validity"] = {
+        "valid": False,
+        "reasons": [{"code": "busy", "text": told, "advice": ""}],
+    }
+    assert main(saved(tmp_path / "a.json", document)) == 0
+    (made,) = handed_in(tmp_path)
+    assert "tax_software" not in made.read_text()
+    assert "others kept 1.5 of 2 processors busy" in made.read_text()
+
+
+def test_the_names_of_this_machine_and_its_user_are_taken_out_too(
+    tmp_path: Path, document: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "berthas-laptop")
+    monkeypatch.setattr(getpass, "getuser", lambda: "bertha")
+    remarks = ["bertha ran it on berthas-laptop"]
+    document["benchmarks"][0]["extra_info"]["lstm"]["remarks"] = remarks
+    assert main(saved(tmp_path / "a.json", document)) == 0
+    assert "bertha" not in handed_in(tmp_path)[0].read_text()
+
+
+def test_a_second_time_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(SESSION[0]) == 0
+    (made,) = handed_in(tmp_path)
+    before = made.read_bytes()
+    capsys.readouterr()
+    assert main(SESSION[0]) == 0
+    assert capsys.readouterr().out.startswith("there already: ")
+    assert made.read_bytes() == before
+
+
+def test_one_bad_file_stops_all_of_them(
+    tmp_path: Path, document: Json, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document["benchmarks"][0]["stats"]["median"] *= 0.9
+    path = saved(tmp_path / "a.json", document)
+    assert main(SESSION[1], path) == 1
+    err = capsys.readouterr().err
+    assert err.startswith(f"refused: {path}: benchmarks[0].stats.median is ")
+    assert handed_in(tmp_path) == []
+
+
+def test_a_file_that_was_changed_is_refused_by_name(
+    tmp_path: Path, document: Json, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document["digest"] = "sha256:" + 64 * "0"
+    path = saved(tmp_path / "a.json", document)
+    assert main(path) == 1
+    assert CHANGED in capsys.readouterr().err
+
+
+def test_samples_that_somebody_handed_in_before_are_refused(
+    tmp_path: Path, document: Json, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(SESSION[0]) == 0
+    document["lstm"]["run"]["id"] = "made-up"
+    assert main(saved(tmp_path / "mine.json", document)) == 1
+    assert "has the samples of " in capsys.readouterr().err
+    assert len(handed_in(tmp_path)) == 1
+
+
+def test_a_file_of_another_run_is_not_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(SESSION[0]) == 0
+    other = tmp_path / SESSION[0].name
+    other.write_bytes(SESSION[1].read_bytes())
+    assert main(other) == 2
+    assert "is another run's" in capsys.readouterr().err
+
+
+def test_what_is_no_result_file_is_bad_input(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.journal.jsonl").write_text("{}\n")
+    assert main(tmp_path / "a.journal.jsonl") == 2
+    assert "is a journal" in capsys.readouterr().err
+    (learning,) = REFERENCE.glob("learning-*.json")
+    assert main(learning) == 2
+    assert main(tmp_path / "nowhere.json") == 2
+    (tmp_path / "empty").mkdir()
+    assert main(tmp_path / "empty") == 2
