@@ -22,8 +22,8 @@ COMMANDS = {
         "call_paths": "what does a call cost: model(x), predict, fit, an export?",
     },
     "Is it faster than before, or than there?": {
-        "compare": "devices, runs, backends, published times; --fail-on slower for CI",
-        "history": "every case over the runs of this machine, and what changed",
+        "compare": "devices, runs, backends, Python environments; --fail-on slower for CI",
+        "history": "since when is it slower, and who became so? --fail-on slower for a nightly",
     },
     "Which truncation window?": {
         "recommend": "which window and backend for my dependency, and at what cost?",

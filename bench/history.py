@@ -7,10 +7,14 @@ command; ``comparing.history`` finds it out, ``comparing.history_words`` shows i
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
-from bench.comparing.history import HistoryError, build
+from bench.comparing.history import HistoryError, build, since
+from bench.comparing.history_changes import judge, with_moves
+from bench.comparing.rules import parse_rule
 from bench.disk.fields import printable
 from bench.disk.folder import default_folder
 from bench.results.files import by_default
@@ -23,12 +27,17 @@ TEXTS = ("terminal", "markdown", "csv")
 PICTURES = ("svg", "png")
 EPILOG = """\
 exit codes:
-  0  the history was shown
+  0  the history was shown, and no --fail-on rule was broken, or the history is too short to judge
+  1  something has become slower and stayed so: the --fail-on rule was broken
   2  bad input: an option, a file that cannot be read (the good files beside it are still
      shown), or no case to show
 
 A session's ratio is to the session before it that has the same case on the same machine: below
 1 it became faster. What changed between two sessions may be the cause; it need not be.
+
+What changed for longer than a session is told above that, with what moved: all cases of a device, a
+backend, or a case. To accept a change, begin after it: --since 2026-01-31. docs/history.md has the
+reasons and how often it is wrong.
 """
 
 
@@ -49,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _show(options: argparse.Namespace) -> int:
     target = deliver.Target(options.output)
     deliver.check(options.format, target)
+    rule = None if options.fail_on is None else parse_rule(options.fail_on)
     folder = default_folder()
     if not options.paths and not by_default(folder):
         raise HistoryError(
@@ -61,12 +71,23 @@ def _show(options: argparse.Namespace) -> int:
     if not results.files:
         return 2
     results = filters.chosen(results, options)
+    if options.since is not None:
+        results = since(results, options.since)
     with Progress("comparing sessions"):
-        history = build(results, pattern=options.case)
-    from bench.comparing import history_words
+        history = with_moves(build(results, pattern=options.case))
+    guard = None if rule is None else judge(rule, history)
+    from bench.comparing import history_moves_words, history_words
 
-    history_words.show(history, options.format, target, sessions=options.sessions)
-    return 2 if results.errors else 0
+    history_words.show(history, options.format, target, sessions=options.sessions, guard=guard)
+    if guard is not None and options.format not in ("terminal", "markdown"):
+        print(history_moves_words.gate_line(guard), file=sys.stderr)
+    if guard is not None and os.environ.get("GITHUB_ACTIONS"):
+        # The runner reads them there, and standard output may be data.
+        for line in history_moves_words.error_lines(guard):
+            print(line, file=sys.stderr)
+    if results.errors:
+        return 2
+    return 1 if guard is not None and guard.failed else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,6 +104,19 @@ def _parser() -> argparse.ArgumentParser:
         default="*",
         help="only cases whose id fits, as 'keras/*' or '*/b32-*/training/cpu'",
     )
+    parser.add_argument(
+        "--since",
+        metavar="TIME",
+        type=_time,
+        help="only sessions from then on, as 2026-01-31 or 2026-01-31T18:00 (UTC): what changed "
+        "before is accepted",
+    )
+    parser.add_argument(
+        "--fail-on",
+        metavar="RULE",
+        help="exit with 1 if something has become SLOWER and stayed so (slower), or by more than "
+        "5%% (slower:5%%)",
+    )
     filters.add(parser)
     parser.add_argument(
         "--sessions",
@@ -91,6 +125,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     arguments.add_output(parser, (*TEXTS, *PICTURES), "a picture needs matplotlib")
     return parser
+
+
+def _time(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text[:40]!r} is no time; write 2026-01-31 or 2026-01-31T18:00"
+        ) from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 if __name__ == "__main__":

@@ -99,3 +99,4 @@ class Report:
     no_map: str = ""  # why two devices have no map, and what would make one
     list_unmeasured: bool = False  # as asked, not only how many they are
     over_time: bool = False  # whether SLOWER is a change for the worse, of which CI is warned
+    opening: tuple[str, ...] = ()  # what is to be known before the first table

@@ -33,11 +33,16 @@ def warning_lines(report: Report) -> list[str]:
         )
         if row.reasons:
             told += f"; INVALID: {'; '.join(clean_name(reason, 300) for reason in row.reasons)}"
-        title = _escaped(f"{verdict_word(row)}: {clean_name(row.case.backend)}")
-        title = title.replace(":", "%3A").replace(",", "%2C")
-        level = "error" if id(row) in broke else "warning"
-        lines.append(f"::{level} title={title}::{_escaped(told)}")
+        title = f"{verdict_word(row)}: {clean_name(row.case.backend)}"
+        lines.append(annotation("error" if id(row) in broke else "warning", title, told))
     return lines
+
+
+def annotation(level: str, title: str, told: str) -> str:
+    """A line that GitHub Actions shows beside the code; level: ``error`` or ``warning``."""
+    title, told = (clean_name(text, 3000) for text in (title, told))
+    title = _escaped(title).replace(":", "%3A").replace(",", "%2C")
+    return f"::{level} title={title}::{_escaped(told)}"
 
 
 def _escaped(text: str) -> str:

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 
 from bench.comparing.environments import environment_differences, machine_names
+from bench.comparing.sessions import Change, History, Line, Machine, Point, Session
 from bench.disk.fields import printable
-from bench.judging.comparison import Comparison
-from bench.judging.intervals import CaseInterval, case_interval
+from bench.judging.intervals import case_interval
 from bench.judging.ratios import compare
-from bench.judging.trust import Doubt, Validity, together
+from bench.judging.trust import Validity, together
 from bench.judging.within import RunSamples
 from bench.results.schema import Measurement, Outcome, Results, Run
 from bench.suites.cases import Case
-from bench.telling.inert import clean
 
 # Of what an environment holds, that which is a version, or decides how the work is done. It comes
 # first, since that is what a person looks for; whatever else differs follows.
@@ -33,97 +32,6 @@ _VERSIONS = re.compile(
 
 class HistoryError(ValueError):
     """There is nothing to show; one line that says why and what to do."""
-
-
-@dataclass(frozen=True)
-class Change:
-    """What differs from the session before. version: whether it is one, or decides as much."""
-
-    name: str
-    before: str
-    after: str
-    version: bool
-
-    @property
-    def words(self) -> str:
-        """``tensorflow 2.20.0 → 2.21.0``, safe to show."""
-        name = clean(self.name.removeprefix("libraries."), 60)
-        return f"{name} {clean(self.before, 60)} → {clean(self.after, 60)}"
-
-
-@dataclass(frozen=True)
-class Session:
-    """Replicates of one measurement on one machine.
-
-    number: its place in the machine's history, from 1. changes: from the session before it, none
-    for the first.
-    """
-
-    number: int
-    id: str
-    runs: tuple[Run, ...]
-    changes: tuple[Change, ...]
-
-    @property
-    def started(self) -> datetime:
-        """When its first run began, UTC."""
-        return min(run.started for run in self.runs)
-
-    @property
-    def suites(self) -> str:
-        """What was run."""
-        return ", ".join(dict.fromkeys(run.suite for run in self.runs))
-
-
-@dataclass(frozen=True)
-class Point:
-    """A case in one session.
-
-    time: seconds per step; None where it was not measured, and ``outcome`` says why. to_before:
-    over the last session before this that has a time, None for the first. changes: since then, so
-    those of sessions without this case too. reasons: why what was measured is INVALID, empty if it
-    is not. of_time, of_ratio: why that time, or that ratio, is not to be trusted.
-    """
-
-    session: Session
-    time: CaseInterval | None
-    to_before: Comparison | None = None
-    changes: tuple[Change, ...] = ()
-    reasons: tuple[Doubt, ...] = ()
-    of_time: tuple[Doubt, ...] = ()
-    of_ratio: tuple[Doubt, ...] = ()
-    outcome: str = ""
-
-
-@dataclass(frozen=True)
-class Line:
-    """A case over the sessions of one machine, the earliest first."""
-
-    case: Case
-    points: tuple[Point, ...]
-
-    @property
-    def measured(self) -> tuple[Point, ...]:
-        """Those with a time."""
-        return tuple(point for point in self.points if point.time is not None)
-
-
-@dataclass(frozen=True)
-class Machine:
-    """The history of one machine. name: its host, and its id where another has the same."""
-
-    name: str
-    id: str
-    sessions: tuple[Session, ...]
-    lines: tuple[Line, ...]
-
-
-@dataclass(frozen=True)
-class History:
-    """All that was found, machine by machine, and notes on how it was read."""
-
-    machines: tuple[Machine, ...]
-    notes: tuple[str, ...] = ()
 
 
 def build(results: Results, *, pattern: str = "*", backends: Sequence[str] = ()) -> History:
@@ -155,6 +63,25 @@ def build(results: Results, *, pattern: str = "*", backends: Sequence[str] = ())
     ]
     machines.sort(key=lambda each: each.sessions[-1].started, reverse=True)
     return History(tuple(machines), results.notes)
+
+
+def since(results: Results, moment: datetime) -> Results:
+    """Those of the sessions that began then or later.
+
+    Raises HistoryError where none did.
+    """
+    begun: dict[str, datetime] = {}
+    for file in results.files:
+        run = file.run
+        begun[run.session] = min(run.started, begun.get(run.session, run.started))
+    files = tuple(file for file in results.files if begun[file.run.session] >= moment)
+    if not files:
+        last = max(begun.values())
+        raise HistoryError(
+            f"no session began since {moment:%Y-%m-%d %H:%M} UTC; the last began "
+            f"at {last:%Y-%m-%d %H:%M}"
+        )
+    return replace(results, files=files)
 
 
 def _nothing(cases: Sequence[Case], pattern: str, backends: Sequence[str]) -> str:

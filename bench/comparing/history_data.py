@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from bench.comparing.history import History, Line, Machine, Point
+from bench.comparing.sessions import History, Line, Machine, Moved, Point
 from bench.judging.intervals import speed
 from bench.judging.trust import Doubt
 from bench.telling import sheet
@@ -27,6 +27,7 @@ CSV_COLUMNS = (
         "ratio_reasons",
     ),
     *("versions_changed", "also_changed"),
+    *("moved", "moved_verdict", "moved_ratio", "moved_ratio_low", "moved_ratio_high"),
 )
 
 
@@ -38,9 +39,10 @@ def comma_separated(history: History) -> Iterator[str]:
     return sheet.records(
         CSV_COLUMNS,
         (
-            _record(machine, line, point)
+            _record(machine, line, point) | _moved(moves.get(point.session.number))
             for machine in history.machines
             for line in machine.lines
+            for moves in [_moves(machine, line)]
             for point in line.points
         ),
     )
@@ -86,6 +88,33 @@ def _record(machine: Machine, line: Line, point: Point) -> dict[str, object]:
             "ratio_reasons": _joined(point.of_ratio),
         }
     return record
+
+
+def _moves(machine: Machine, line: Line) -> dict[int, Moved]:
+    """The lasting changes of a case, by the number of the first of its sessions after each."""
+    found: dict[int, Moved] = {}
+    for moved in machine.moved or ():
+        later = [
+            point.session.number
+            for point in line.measured
+            if point.session.number >= moved.session.number
+        ]
+        if line.case in moved.cases and later:
+            found[later[0]] = moved  # of two at once the second is that of fewer cases
+    return found
+
+
+def _moved(moved: Moved | None) -> dict[str, object]:
+    if moved is None:
+        return {}
+    ratio = moved.movement.ratio
+    return {
+        "moved": moved.movement.scope.value,
+        "moved_verdict": moved.movement.verdict.value,
+        "moved_ratio": ratio.mid,
+        "moved_ratio_low": ratio.low,
+        "moved_ratio_high": ratio.high if math.isfinite(ratio.high) else "",
+    }
 
 
 def _joined(doubts: Sequence[Doubt]) -> str:

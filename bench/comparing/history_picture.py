@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from bench.comparing.history import Change, History, Line, Machine
+from bench.comparing.sessions import Change, History, Line, Machine
 from bench.telling import drawing
 from bench.telling.drawing import Axes, Figure
 from bench.telling.quantities import count

@@ -15,8 +15,10 @@ from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from bench.comparing.history import Change, History, Line, Machine, Point
+from bench.comparing import history_moves_words as moves
+from bench.comparing.history_changes import Guard
 from bench.comparing.history_data import comma_separated
+from bench.comparing.sessions import Change, History, Line, Machine, Point
 from bench.judging.comparison import Comparison
 from bench.judging.process_means import ENOUGH_PROCESSES, VERDICT_CONFIDENCE
 from bench.judging.trust import Doubt
@@ -65,19 +67,27 @@ _STYLES = {
 }
 
 
-def show(history: History, kind: str, target: Target, *, sessions: bool = False) -> None:
+def show(
+    history: History,
+    kind: str,
+    target: Target,
+    *,
+    sessions: bool = False,
+    guard: Guard | None = None,
+) -> None:
     """Write the history.
 
-    sessions: in a terminal, each case with all its sessions; else a line a case.
+    sessions: in a terminal, each case with all its sessions; else a line a case. guard: what a
+    ``--fail-on`` rule found.
 
     Raises UsageError for a file that cannot be written.
     """
     deliver(
         kind,
         target,
-        terminal=lambda console: terminal(history, console, sessions=sessions),
+        terminal=lambda console: terminal(history, console, sessions=sessions, guard=guard),
         texts={
-            "markdown": lambda: markdown(history),
+            "markdown": lambda: markdown(history, guard),
             "csv": lambda: comma_separated(history),
             **{form: functools.partial(_picture, history, form) for form in drawing.FORMATS},
         },
@@ -239,7 +249,9 @@ def _ratio_cells(found: Comparison) -> list[str]:
 # A terminal
 
 
-def terminal(history: History, console: Console, *, sessions: bool) -> None:
+def terminal(
+    history: History, console: Console, *, sessions: bool, guard: Guard | None = None
+) -> None:
     """Print the history: each case with all its sessions, or else a line a case."""
     for index, machine in enumerate(history.machines):
         if index:
@@ -247,6 +259,10 @@ def terminal(history: History, console: Console, *, sessions: bool) -> None:
         console.print(Text(_title(machine), "bold"))
         console.print()
         console.print(_sessions(machine).grid())
+        if machine.moved:
+            console.print()
+            console.print(Text(moves.HEADING, style="bold"))
+            console.print(moves.sheet(machine).grid())
         if not sessions:
             console.print()
             console.print(_overview(machine).grid())
@@ -258,12 +274,15 @@ def terminal(history: History, console: Console, *, sessions: bool) -> None:
             console.print(heading)
             for part in _case_parts(_case(line), console.width):
                 console.print(Padding(part, (0, 0, 0, 2)))
-        for words in _method(machine):
+        for words in [*moves.method(machine), *_method(machine)]:
             console.print()
             console.print(Text(words, "dim"))
         for title, lines in _doubts(machine):
             _lines(console, title, lines)
     _lines(console, "Notes", [clean(note, 500) for note in history.notes])
+    if guard is not None:
+        console.print()
+        console.print(Text(moves.gate_line(guard), style="bold red" if guard.failed else ""))
 
 
 def _case_parts(sheet: Sheet, width: int) -> list[RenderableType]:
@@ -316,19 +335,24 @@ def _lines(console: Console, title: str, lines: Sequence[str]) -> None:
 # Markdown
 
 
-def markdown(history: History) -> str:
+def markdown(history: History, guard: Guard | None = None) -> str:
     """The history for an issue or a README; what comes from a file stands as code or escaped."""
     out: list[str] = []
     for machine in history.machines:
         out += [f"## {escaped(_title(machine))}", "", _sessions(machine).markdown()]
+        if machine.moved:
+            out += ["", f"### {moves.HEADING}", "", moves.sheet(machine).markdown()]
         for line in machine.lines:
             bars = f" {sparkline(line, machine)}" if len(machine.sessions) > 1 else ""
             out += ["", f"### {code(line.case.id, 160)}{bars}", "", _case(line).markdown()]
-        out += ["", *(f"- {escaped(each)}" for each in _method(machine))]
+        told = [*moves.method(machine), *_method(machine)]
+        out += ["", *(f"- {escaped(each)}" for each in told)]
         for heading, lines in _doubts(machine):
             out += ["", f"#### {heading}", ""]
             out += [f"- {escaped(each, 1000)}" for each in lines]
         out.append("")
     if history.notes:
         out += ["#### Notes", "", *(f"- {escaped(note, 500)}" for note in history.notes), ""]
+    if guard is not None:
+        out += [f"**{escaped(moves.gate_line(guard), 3000)}**", ""]
     return "\n".join(out)

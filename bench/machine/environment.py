@@ -23,7 +23,8 @@ from lstm_impl.tuning.machine import model_name
 
 LIBRARIES = (
     "lstm-benchmark-suite",
-    *("tensorflow", "tensorflow-cpu", "tf-nightly", "keras", "tf-keras"),
+    *("tensorflow", "tensorflow-cpu", "tf-nightly", "tf-nightly-cpu"),
+    *("keras", "keras-nightly", "tf-keras"),
     *("torch", "triton", "jax", "jaxlib", "jax-cuda12-plugin", "jax-cuda13-plugin", "flax"),
     *("onnx", "onnxruntime", "onnxruntime-gpu", "ai-edge-litert", "openvino", "flashrnn"),
     *("numpy", "scipy", "psutil", "nvidia-ml-py", "pytest", "pytest-benchmark"),

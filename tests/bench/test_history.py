@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +19,13 @@ from rich.console import Console
 
 from bench import history, results
 from bench.comparing import history_picture, history_words
-from bench.comparing.history import History, HistoryError, build
+from bench.comparing.history import HistoryError, build
+from bench.comparing.history_changes import LONGEST, judge, with_moves
+from bench.comparing.history_data import comma_separated
+from bench.comparing.history_moves_words import error_lines, gate_line
+from bench.comparing.rules import parse_rule
+from bench.comparing.sessions import History
+from bench.judging.movements import Scope
 from bench.judging.verdict import Verdict
 from bench.results.schema import Measurement, Outcome, Reason, Results, Run
 from bench.suites.cases import Case
@@ -271,6 +278,127 @@ def test_one_crash_among_many_processes_spoils_nothing_and_a_failure_does() -> N
     assert str(reason) == "failed: the outputs differ [in 1 of 7 runs]"
 
 
+# What changed for longer than a session
+
+
+def nights(
+    count: int = 30,
+    slower: Mapping[Case, float] | None = None,
+    since: int = 18,
+    until: int = 10**6,
+    cases: Sequence[Case] = (),
+) -> Results:
+    """A session a night; from one on ``slower`` cases take so many times as long."""
+    rng = np.random.default_rng(1)
+    every = cases or [case(name, batch) for name in ("keras", "scan", "torch") for batch in (8, 16)]
+    items: list[Measurement | Outcome] = []
+    for night in range(1, count + 1):
+        luck = rng.normal(0, 0.02)
+        times = {
+            of: math.exp(luck + rng.normal(0, 0.01))
+            * ((slower or {}).get(of, 1.0) if since <= night < until else 1.0)
+            for of in every
+        }
+        version = "2.21.0" if night >= since else "2.20.0"
+        items += session(night, times, processes=2, tensorflow=version)
+    return gather(*items)
+
+
+def watched(found: Results) -> History:
+    return with_moves(build(found))
+
+
+SLOW_SCAN = {case("scan"): 1.2, case("scan", 16): 1.2}
+
+
+def test_a_backend_that_became_slower_is_named_with_since_when_and_what_was_new() -> None:
+    (machine,) = watched(nights(slower=SLOW_SCAN)).machines
+    assert machine.moved is not None
+    (moved,) = machine.moved
+    assert (moved.before.number, moved.session.number) == (17, 18)
+    assert moved.movement.scope is Scope.BACKENDS
+    assert {each.backend for each in moved.cases} == {"scan"}
+    assert moved.movement.ratio.mid == pytest.approx(1.2, rel=0.02)
+    text = shown(watched(nights(slower=SLOW_SCAN)), sessions=False)
+    line = r"#18 2026-01-19  scan \(2 cases\) +0\.8\d\d .* SLOWER +tensorflow 2\.20"
+    assert re.search(line, text)
+    markdown = history_words.markdown(watched(nights(slower=SLOW_SCAN)))
+    assert "| #18 2026-01-19 | scan (2 cases) |".replace("#", "\\#") in markdown
+
+
+def test_where_all_cases_moved_it_is_said_what_that_may_be() -> None:
+    every = {case(name, batch): 1.2 for name in ("keras", "scan", "torch") for batch in (8, 16)}
+    text = shown(watched(nights(slower=every)), sessions=False)
+    assert re.search(r"#18 .* all 6 cases .* SLOWER", text)
+    assert "it is the machine, or something that all of them use" in text
+
+
+def test_a_change_of_one_device_is_nothing_to_the_other() -> None:
+    here = [case("keras"), case("scan")]
+    there = [replace(each, device="gpu:0") for each in here]
+    (machine,) = watched(nights(slower=dict.fromkeys(there, 1.2), cases=[*here, *there])).machines
+    assert machine.moved is not None
+    (moved,) = machine.moved
+    assert moved.movement.scope is Scope.ALL
+    assert set(moved.cases) == set(there)
+    assert "all 2 cases on gpu:0" in shown(History((machine,)), sessions=False)
+
+
+def test_a_rule_fails_on_what_became_slower_and_stayed_so() -> None:
+    found = watched(nights(slower=SLOW_SCAN))
+    for text, fails in (("slower", True), ("slower:5%", True), ("slower:30%", False)):
+        guard = judge(parse_rule(text), found)
+        assert bool(guard.failed) is fails
+        assert guard.judged == 1
+    assert "FAILED, SLOWER by more than 5%: scan (2 cases) since #18" in gate_line(
+        judge(parse_rule("slower:5%"), found)
+    )
+    faster = watched(nights(slower=dict.fromkeys(SLOW_SCAN, 0.8)))
+    assert not judge(parse_rule("slower"), faster).failed
+
+
+def test_a_rule_passes_what_was_taken_back() -> None:
+    found = watched(nights(slower=SLOW_SCAN, since=10, until=20))
+    moved = found.machines[0].moved
+    assert moved is not None
+    assert [(each.session.number, each.back and each.back.number) for each in moved] == [
+        *((10, 20), (20, None))
+    ]
+    assert not judge(parse_rule("slower"), found).failed
+    assert "SLOWER until #20" in shown(found, sessions=False)
+
+
+def test_too_short_a_history_says_so_and_breaks_no_rule() -> None:
+    found = watched(nights(10, SLOW_SCAN, since=5))
+    assert found.machines[0].moved is None
+    guard = judge(parse_rule("slower"), found)
+    assert (guard.failed, guard.judged, guard.short) == ((), 0, 1)
+    assert "not judged, the history is too short" in gate_line(guard)
+    assert "11 sessions with the same case can tell; here are at most 10" in shown(
+        found, sessions=False
+    )
+
+
+def test_only_the_last_sessions_are_searched() -> None:
+    found = watched(nights(LONGEST + 20, SLOW_SCAN, since=12, cases=[*SLOW_SCAN, case()]))
+    assert found.machines[0].moved == ()
+    assert f"in the last {LONGEST} sessions" in shown(found, sessions=False)
+
+
+def test_what_changed_on_the_way_between_two_sessions_of_a_case_is_told_as_one() -> None:
+    """The case is not measured in the session in which TensorFlow is new."""
+    items = [
+        item
+        for item in nights(slower=SLOW_SCAN, since=18).measurements
+        if item.case.backend == "keras" or item.run.id.split("-")[0] != "rlaptop18"
+    ]
+    (machine,) = watched(gather(*items)).machines
+    assert machine.moved is not None
+    (moved,) = machine.moved
+    assert (moved.before.number, moved.session.number) == (17, 19)
+    assert "tensorflow 2.20.0 → 2.21.0" in [change.words for change in moved.changes]
+
+
 # The command
 
 
@@ -312,6 +440,38 @@ def test_csv_has_a_row_a_case_and_session(
     assert rows[0]["ratio"] == rows[0]["versions_changed"] == ""
 
 
+def test_the_command_fails_on_a_rule_and_names_what_broke_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = str(save(tmp_path / "results", nights(slower=SLOW_SCAN)))
+    assert history.main([folder, "--fail-on", "slower:5%"]) == 1
+    assert "FAILED, SLOWER by more than 5%: scan (2 cases) since #18" in capsys.readouterr().out
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    assert history.main([folder, "--format", "csv", "--fail-on", "slower:5%"]) == 1
+    out, err = capsys.readouterr()
+    assert "FAILED" in err
+    assert "::error title=SLOWER since 2026-01-19::scan (2 cases): 0.8" in err
+    rows = [row for row in csv.DictReader(io.StringIO(out)) if row["moved"]]
+    assert {(row["number"], row["moved"], row["moved_verdict"]) for row in rows} == {
+        ("18", "backends", "SLOWER")
+    }
+    assert len(rows) == 2
+    assert history.main([folder, "--fail-on", "slower:40%"]) == 0
+
+
+def test_what_is_accepted_is_left_out_by_its_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(save(tmp_path / "results", nights(slower=SLOW_SCAN)))
+    assert history.main([folder, "--fail-on", "slower", "--since", "2026-01-19"]) == 0
+    assert "13 sessions" in capsys.readouterr().out
+    assert history.main([folder, "--since", "2027-01-01"]) == 2
+    assert "no session began since 2027-01-01" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        history.main([folder, "--since", "yesterday"])
+    assert "is no time; write 2026-01-31" in capsys.readouterr().err
+
+
 def texts(path: Path) -> list[str]:
     found = ET.parse(path).iter("{http://www.w3.org/2000/svg}text")
     return ["".join(each.itertext()).strip() for each in found]
@@ -343,6 +503,21 @@ def test_bad_input_is_one_line_and_code_2(
         assert error.startswith("error: ")
         assert told in error
         assert error.count("\n") == 1
+
+
+def test_the_name_of_what_moved_stays_text() -> None:
+    from tests.bench.made_texts import PAYLOADS
+    from tests.bench.test_every_command import assert_markdown, assert_plain, assert_sheet
+
+    for payload in PAYLOADS[:: max(1, len(PAYLOADS) // 8)]:
+        hostile = case(f"{payload}x")
+        found = watched(nights(slower={hostile: 1.5}, cases=[hostile, case(), case(batch=16)]))
+        assert found.machines[0].moved
+        assert_plain(shown(found, sessions=False))
+        assert_markdown(history_words.markdown(found, judge(parse_rule("slower"), found)))
+        assert_plain(gate_line(judge(parse_rule("slower"), found)))
+        assert_sheet("".join(comma_separated(found)))
+        assert_plain("".join(error_lines(judge(parse_rule("slower"), found))))
 
 
 def test_text_from_a_file_stays_text(tmp_path: Path) -> None:

@@ -1,0 +1,129 @@
+"""What moved over the sessions of a machine, in words: a table, sentences, GitHub's annotations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.comparing.github import annotation
+from bench.comparing.history_changes import LONGEST, Guard
+from bench.comparing.sessions import Change, Machine, Moved
+from bench.judging.changes import LEAST, LEVEL
+from bench.judging.movements import Scope
+from bench.judging.verdict import Verdict
+from bench.telling.inert import LONGEST_NAME, clean
+from bench.telling.marks import RATIO_INTERVAL
+from bench.telling.quantities import count, listed, percent, times_as_fast, times_bounds
+from bench.telling.sheet import Cell, Column, Sheet
+
+HEADING = "What changed for longer than a session"
+_COLUMNS = (
+    Column("since", whole=True),
+    Column("what"),
+    Column("speed", right=True, whole=True),
+    *(Column(heading, whole=True) for heading in (RATIO_INTERVAL, "verdict")),
+    Column("changed there"),
+)
+_STYLES = {Verdict.FASTER: "bold green", Verdict.SLOWER: "bold red"}
+_MOST_NAMES = 3
+_MOST_CHANGES = 4
+
+
+def sheet(machine: Machine) -> Sheet:
+    """A line a change, in the order of time."""
+    return Sheet.of(_COLUMNS, [_cells(machine, moved) for moved in machine.moved or ()])
+
+
+def _cells(machine: Machine, moved: Moved) -> list[Cell]:
+    ratio, verdict = moved.movement.ratio, moved.movement.verdict
+    until = "" if moved.back is None else f" until #{moved.back.number}"
+    return [
+        Cell(f"#{moved.session.number} {moved.session.started:%Y-%m-%d}"),
+        Cell(what(machine, moved)),
+        Cell(times_as_fast(ratio.mid, 3)),
+        Cell(times_bounds(ratio.low, ratio.high, 3)),
+        Cell(f"{verdict}{until}", style=_STYLES[verdict]),
+        Cell(there(moved.changes)),
+    ]
+
+
+def what(machine: Machine, moved: Moved) -> str:
+    """``all 12 cases``, ``scan (4 cases)``, ``scan/b32-...``; and the device, if there are more."""
+    devices = {line.case.device for line in machine.lines}
+    on = f" on {clean(moved.cases[0].device, 20)}" if len(devices) > 1 else ""
+    if moved.movement.scope is Scope.ALL:
+        number = len(moved.cases)
+        return (f"all {number:,} cases" if number > 1 else "the only case") + on
+    if moved.movement.scope is Scope.BACKENDS:
+        names = [clean(name, LONGEST_NAME) for name in moved.movement.backends]
+        return f"{listed(names, _MOST_NAMES)} ({count(len(moved.cases), 'case')}){on}"
+    return listed([clean(case.id, 120) for case in moved.cases], _MOST_NAMES)
+
+
+def there(changes: Sequence[Change]) -> str:
+    """What changed between the sessions on either side: versions by name, all else by number."""
+    versions = [change.words for change in changes if change.version]
+    others = len(changes) - len(versions)
+    told = versions[:_MOST_CHANGES]
+    if len(versions) > _MOST_CHANGES:
+        told.append(f"{len(versions) - _MOST_CHANGES} more")
+    if not versions:
+        told.append("no version that was recorded")
+    if others:
+        told.append(f"{others} other")
+    return "; ".join(told)
+
+
+def method(machine: Machine) -> list[str]:
+    """How it was found out, or why it was not."""
+    if machine.moved is None:
+        most = max(len(line.measured) for line in machine.lines)
+        return [
+            f"Since when something is slower, {LEAST} sessions with the same case can tell; here "
+            f"are at most {most}."
+        ] * (len(machine.sessions) > 1)
+    looked = "all sessions"
+    if len(machine.sessions) > LONGEST:
+        looked = f"the last {LONGEST} sessions"
+    lines = [
+        f"Changes for longer than a session are sought in {looked}, all cases judged together: "
+        f"where nothing changed, one is found in about {percent(LEVEL)} of histories."
+    ]
+    if not machine.moved:
+        return [*lines, "None was found."]
+    lines.append(
+        "Their speed is that after the change against that before it; of a backend or a case, "
+        "beside the cases that stayed as they were."
+    )
+    if any(moved.movement.scope is Scope.ALL for moved in machine.moved):
+        lines.append("Where all cases moved, it is the machine, or something that all of them use.")
+    return lines
+
+
+def gate_line(guard: Guard) -> str:
+    """What the rule found."""
+    text = guard.rule.text
+    if guard.judged == 0:
+        return f"--fail-on {text}: not judged, the history is too short for it (passed)."
+    beyond = (
+        "" if guard.rule.threshold is None else f" by more than {100 * guard.rule.threshold:g}%"
+    )
+    if not guard.failed:
+        return f"--fail-on {text}: passed, nothing has become SLOWER{beyond} and stayed so."
+    told = [
+        f"{what(machine, moved)} since #{moved.session.number}" for machine, moved in guard.failed
+    ]
+    return f"--fail-on {text}: FAILED, SLOWER{beyond}: {'; '.join(told)}."
+
+
+def error_lines(guard: Guard) -> list[str]:
+    """An error for GitHub Actions for each change that broke the rule."""
+    found = []
+    for machine, moved in guard.failed:
+        ratio = moved.movement.ratio
+        told = (
+            f"{what(machine, moved)}: {times_as_fast(ratio.mid, 3)} times as fast as before "
+            f"({times_bounds(ratio.low, ratio.high, 3)}); changed there: {there(moved.changes)}"
+        )
+        since = f"{moved.session.started:%Y-%m-%d}"
+        found.append(annotation("error", f"SLOWER since {since}", told))
+    return found
