@@ -8,10 +8,14 @@ room knows the command and its words. No framework, and nothing slow to import.
 from __future__ import annotations
 
 import argparse
+import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.batching import advice, words
+from bench.batching.lengths import SPELLING, LengthsError, source
 from bench.disk.fields import printable
 from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE
 from bench.disk.writing import ResultWriteError
@@ -36,6 +40,9 @@ FORMATS = ("terminal", "markdown", "json")
 FILTERS = ("backend", "shape")
 """Of the results; the other filters are the question itself."""
 
+DRAWN = 10_000
+"""Sequences that are drawn where a distribution is named: shares of them are known to a percent."""
+
 EPILOG = f"""\
 exit codes:
   0  answered
@@ -56,6 +63,12 @@ before the reference's, and steps that ask for the weights' gradients alone befo
 for more; streams cut into windows come before training on whole sequences of a window's length,
 which is the same work but for the carried state. Where nothing near was measured, the nearest is
 named, as what it is.
+
+With --lengths the answer is a policy of batching: padding, or buckets with their edges, for
+sequences of these lengths in this order, and the backend that makes it cheapest, over --passes
+passes of a fresh process. The time of a batch is a line over its timesteps, from cases measured at
+three lengths or more of a near shape; a bound says how much the policy can lose if that line is
+anywhere in its intervals.
 """
 
 
@@ -64,8 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     command_line.write_any_letter()
     try:
-        return _recommend(options)
-    except (SuiteError, NothingThereError, ResultWriteError, UsageError) as error:
+        return _recommend(options) if options.lengths is None else _batches(options)
+    except (LengthsError, SuiteError, NothingThereError, ResultWriteError, UsageError) as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
 
@@ -96,6 +109,51 @@ def _recommend(options: argparse.Namespace) -> int:
     if there.errors:
         return BAD_INPUT
     return NO_RESULTS if isinstance(found, NoAnswer) else ANSWERED
+
+
+def _batches(options: argparse.Namespace) -> int:
+    """How to batch sequences of one's own lengths."""
+    given, target = source(options.lengths), deliver.Target(options.output)
+    if options.dependency is not None or options.steps is not None or options.write_suite:
+        raise UsageError(
+            "--lengths is a question of its own: without --dependency, --steps, --write-suite"
+        )
+    every = given.all()
+    question = advice.Question(
+        given.draw(DRAWN, 0) if every is None else every,
+        options.batch,
+        options.hidden,
+        options.input,
+        options.device,
+        options.mode,
+        options.dtype,
+        options.layers,
+        options.passes,
+    )
+    there = at_hand(options.paths)
+    for error in there.errors:
+        print(f"error: {error}", file=sys.stderr)
+    try:
+        sections = build(filters.chosen(there.results, options, FILTERS)).sections
+    except NothingToReportError:
+        sections = ()
+    found = advice.advise(question, sections)
+    size = question.input_size or question.hidden_size
+    measures = ["python", "-m", "bench.lengths", options.lengths, "--batch", str(question.batch)]
+    measures += ["--hidden", str(question.hidden_size), "--input", str(size)]
+    said = found, shlex.join([*measures, "--mode", question.mode])
+    deliver.deliver(
+        options.format or deliver.kind_of(options.output),
+        target,
+        lambda console: words.told(*said).terminal(console),
+        {
+            "markdown": lambda: words.told(*said).markdown(),
+            "json": lambda: json.dumps(words.as_data(*said), indent=2) + "\n",
+        },
+    )
+    if there.errors:
+        return BAD_INPUT
+    return NO_RESULTS if isinstance(found, advice.NoAdvice) else ANSWERED
 
 
 def _question(options: argparse.Namespace) -> Question:
@@ -178,6 +236,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     arguments.add_output(parser, FORMATS, by_name=True)
     filters.add(parser, FILTERS)
+    _add_lengths(parser)
     parser.add_argument(
         "--write-suite",
         metavar="FILE",
@@ -191,6 +250,22 @@ def _parser() -> argparse.ArgumentParser:
         help="of that suite, separated by commas (default: those that are tied, or the usual)",
     )
     return parser
+
+
+def _add_lengths(parser: argparse.ArgumentParser) -> None:
+    """The other question."""
+    parser.add_argument(
+        "--lengths",
+        metavar="LENGTHS",
+        help=f"how to batch sequences of these lengths instead: {SPELLING}",
+    )
+    parser.add_argument(
+        "--passes",
+        metavar="N",
+        type=arguments.whole(1, 999_999_999),
+        default=1,
+        help="with --lengths: over all sequences, new shapes traced once (default: %(default)s)",
+    )
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("judging",),
     ("telling",),
     ("measuring", "windows", "comparing"),
-    ("reporting",),
+    ("reporting", "batching"),
     ("running", "sharing"),
 )
 """From the ground up. A module imports from its own room and from the floors below."""

@@ -1,0 +1,213 @@
+"""The advice on batches as it is told: a decision in two lines, and tables of what was weighed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from bench.batching.advice import Advice, Advised, NoAdvice, Question
+from bench.batching.plans import Plan
+from bench.telling.headings import heading, name
+from bench.telling.inert import LONGEST_SENTENCE, markdown
+from bench.telling.quantities import count, listed, seconds
+from bench.telling.sheet import Column, Sheet
+from bench.windows.words import signed, signed_range
+
+MOST_SHOWN = 8
+"""Policies in the table: the cheapest, and both ways of padding whatever they cost."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """Lines before the tables, the tables with what stands above them, and lines after."""
+
+    first: tuple[str, ...]
+    tables: tuple[tuple[str, Sheet], ...]
+    last: tuple[str, ...]
+
+    def terminal(self, console: Console) -> None:
+        """As a terminal shows it."""
+        for line in self.first:
+            console.print(line, markup=False, highlight=False)
+        for above, sheet in self.tables:
+            console.print()
+            console.print(above, markup=False, highlight=False)
+            console.print(sheet.grid())
+        console.print()
+        for line in self.last:
+            console.print(line, markup=False, highlight=False)
+
+    def markdown(self) -> str:
+        """In GitHub's dialect."""
+        parts = [markdown(line, LONGEST_SENTENCE) for line in self.first]
+        for above, sheet in self.tables:
+            parts += [f"{markdown(above, LONGEST_SENTENCE)}:", sheet.markdown()]
+        parts += [markdown(line, LONGEST_SENTENCE) for line in self.last]
+        return "\n\n".join(parts) + "\n"
+
+
+def told(found: Advice | NoAdvice, command: str) -> Told:
+    """All of it. command: that measures it."""
+    if isinstance(found, NoAdvice):
+        return Told((f"Nothing to go by: {found.reason}.", f"Measure it: {command}"), (), ())
+    first, question = found.backends[0], found.question
+    return Told(
+        (_decision(first, question), _bound(first)),
+        (
+            (f"Policies of {name(first.recorded.backend)}", _policies(first, question)),
+            ("Each backend's cheapest policy", _backends(found)),
+        ),
+        (*_grounds(found), f"Modelled from recorded cases, not measured. Measure it: {command}"),
+    )
+
+
+def edges(plan: Plan) -> str:
+    """Where the buckets end."""
+    return listed([f"{each:,}" for each in plan.edges], 16) if plan.edges else ""
+
+
+def _decision(first: Advised, question: Question) -> str:
+    best, line = first.best, first.recorded.line
+    cost = best.cost(line, question.passes)
+    whole = next(plan for plan in first.plans if plan.shapes == 1 and not plan.edges)
+    where = f", up to {edges(best)} timesteps" if best.edges else ""
+    passes = (
+        f"{count(question.passes, 'pass')} over {count(int(question.lengths.size), 'sequence')}"
+    )
+    gain = whole.cost(line, question.passes) / cost if cost > 0 else 1.0
+    return (
+        f"{name(first.recorded.backend)}, {best.name}{where}: {seconds(cost)} for {passes}, "
+        f"{gain:.3g} times as fast as padding all to the longest; {best.padding:.0%} of what it "
+        f"computes is padding, and it has {count(best.shapes, 'shape')}."
+    )
+
+
+def _bound(first: Advised) -> str:
+    if first.regret is None:
+        return "No process measured every length, so that there is no bound of what it can lose."
+    return (
+        "By the bounds of the recorded times it costs at most "
+        f"{100 * first.regret:.2g}% more than the best policy of this backend."
+    )
+
+
+def _policies(first: Advised, question: Question) -> Sheet:
+    shown = list(first.plans[:MOST_SHOWN])
+    shown += [plan for plan in first.plans[MOST_SHOWN:] if not plan.edges]
+    line = first.recorded.line
+    return Sheet.of(
+        [
+            Column("policy"),
+            Column("batches", right=True),
+            Column("shapes", right=True),
+            Column("padding", right=True),
+            Column(count(question.passes, "pass"), right=True),
+            Column("of it new shapes", right=True),
+            Column("a batch later", right=True),
+        ],
+        [
+            [
+                plan.name,
+                f"{plan.count:,}",
+                f"{plan.shapes:,}",
+                f"{plan.padding:.0%}",
+                seconds(plan.cost(line, question.passes)),
+                seconds(line.shape * plan.shapes) if line.shape else "",
+                seconds(plan.steady(line) / plan.count),
+            ]
+            for plan in shown
+        ],
+    )
+
+
+def _backends(found: Advice) -> Sheet:
+    return Sheet.of(
+        [
+            Column("backend", names=True),
+            Column("its cheapest policy"),
+            Column(count(found.question.passes, "pass"), right=True),
+            Column("at most more", right=True),
+            Column("a batch"),
+            Column("a timestep"),
+            Column("a new shape", right=True),
+        ],
+        [_backend(each, found.question) for each in found.backends],
+    )
+
+
+def _backend(each: Advised, question: Question) -> Sequence[str]:
+    known = each.recorded
+    fit, line = known.fit, known.line
+    return [
+        known.backend,
+        each.best.name,
+        seconds(each.best.cost(line, question.passes)),
+        "" if each.regret is None else f"{100 * each.regret:.2g}%",
+        signed(fit.line.fixed) + (f" ({signed_range(fit.fixed)})" if fit.fixed else ""),
+        signed(fit.line.per_timestep)
+        + (f" ({signed_range(fit.per_timestep)})" if fit.per_timestep else ""),
+        seconds(line.shape) if known.anew else "none",
+    ]
+
+
+def _grounds(found: Advice) -> list[str]:
+    """Where the numbers are from, and what is not the same as what was asked for."""
+    row = found.backends[0].recorded.rows[0]
+    spec, work, question = row.case.spec, row.case.workload, found.question
+    steps = sorted({each for known in found.backends for each in known.recorded.timesteps})
+    sizes = f"batch {work.batch}, {spec.input_size} in, {spec.hidden_size} hidden"
+    lines = [
+        f"From {heading(found.section)}: {sizes}, {listed(list(map(str, steps)))} timesteps; a "
+        "batch is taken to cost a fixed time and one of each timestep, whole sequences without a "
+        "mask, and each new number of timesteps the tracing and compiling that were recorded."
+    ]
+    asked = [
+        ("batch", work.batch, question.batch),
+        ("hidden", spec.hidden_size, question.hidden_size),
+    ]
+    if question.input_size is not None:
+        asked.append(("input", spec.input_size, question.input_size))
+    other = [
+        f"{what} {want} was asked, {have} measured" for what, have, want in asked if have != want
+    ]
+    if other:
+        lines.append(f"A near shape: {'; '.join(other)}.")
+    if (most := int(question.lengths.max())) > steps[-1]:
+        lines.append(f"Lengths of up to {most:,} lie beyond those that were measured.")
+    return lines
+
+
+def as_data(found: Advice | NoAdvice, command: str) -> dict[str, object]:
+    """The same for other programs: seconds are never scaled."""
+    if isinstance(found, NoAdvice):
+        return {"answered": False, "reason": found.reason, "command": command}
+    return {
+        "answered": True,
+        "modelled": True,
+        "command": command,
+        "passes": found.question.passes,
+        "backends": [
+            {
+                "backend": each.recorded.backend,
+                "regret_at_most": each.regret,
+                "fixed_s": each.recorded.line.fixed,
+                "per_timestep_s": each.recorded.line.per_timestep,
+                "new_shape_s": each.recorded.line.shape,
+                "policies": [
+                    {
+                        "policy": plan.name,
+                        "edges": list(plan.edges),
+                        "batches": plan.count,
+                        "shapes": plan.shapes,
+                        "padding": plan.padding,
+                        "cost_s": plan.cost(each.recorded.line, found.question.passes),
+                        "steady_s": plan.steady(each.recorded.line),
+                    }
+                    for plan in each.plans
+                ],
+            }
+            for each in found.backends
+        ],
+    }

@@ -1,0 +1,209 @@
+"""Which batches and which backend for one's own lengths: from rows whose costs are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from bench.batching import advice, plans
+from bench.batching.advice import Advice, NoAdvice, Question, advise, regret
+from bench.batching.lengths import Lengths
+from bench.batching.plans import Line
+from bench.batching.words import as_data, told
+from bench.judging.intervals import case_interval
+from bench.judging.rows import MEASURED, Row, Section
+from bench.judging.within import RunSamples
+from bench.results.schema import Run
+from bench.suites.cases import Case
+from lstm_impl import LSTMSpec, Workload
+
+LENGTHS = np.array([5, 9, 12, 30, 33, 40, 80, 95, 100] * 20)
+
+
+def run(number: int) -> Run:
+    moment = datetime(2025, 1, 1, tzinfo=UTC)
+    return Run(
+        id=f"r{number}",
+        session="s",
+        suite="mine",
+        seed=number,
+        started=moment,
+        finished=moment,
+        complete=True,
+        host="laptop",
+        machine_id="m",
+        options={},
+        environment={"before": {}, "after": {}},
+    )
+
+
+def row(
+    backend: str,
+    timesteps: int,
+    seconds: float,
+    once: float = 0.0,
+    batch: int = 8,
+    hidden: int = 64,
+    **more: Any,
+) -> Row:
+    case = Case(backend, LSTMSpec(16, hidden), Workload(batch, timesteps, "training", **more))
+    samples = [seconds * (1 + 0.01 * k) * np.linspace(0.999, 1.001, 9) for k in range(6)]
+    return Row(
+        case,
+        MEASURED,
+        runs=tuple(RunSamples(f"r{k}", each) for k, each in enumerate(samples)),
+        interval=case_interval(samples),
+        setup={"trace_s": once / 2, "compile_s": once / 2},
+    )
+
+
+def section(costs: Mapping[str, Callable[[int], float]], once: float = 0.0, **more: Any) -> Section:
+    rows = [
+        row(backend, timesteps, cost(timesteps), once, **more)
+        for backend, cost in costs.items()
+        for timesteps in (10, 50, 100)
+    ]
+    return Section(tuple(run(k) for k in range(6)), tuple(rows), "")
+
+
+def line(fixed: float, per_timestep: float) -> Callable[[int], float]:
+    return lambda timesteps: fixed + per_timestep * timesteps
+
+
+def asked(**more: Any) -> Question:
+    return Question(LENGTHS, 8, 64, **more)
+
+
+def found(question: Question, *sections: Section) -> Advice:
+    answer = advise(question, sections)
+    assert isinstance(answer, Advice), answer
+    return answer
+
+
+def test_a_backend_without_new_shape_costs_takes_buckets_and_saves_padding() -> None:
+    answer = found(asked(), section({"while_loop": line(1e-3, 1e-3)}))
+    (only,) = answer.backends
+    assert only.best.edges
+    assert only.best.padding < 0.2
+    assert not only.recorded.anew
+    assert only.recorded.line.shape == 0
+
+
+def test_where_each_new_shape_costs_much_one_is_kept_and_many_passes_pay_it_back() -> None:
+    there = section({"while_loop+xla": line(1e-3, 1e-3)}, once=3.0)
+    (once,) = found(asked(), there).backends
+    assert once.best.shapes == 1
+    (often,) = found(asked(passes=10_000), there).backends
+    assert often.best.shapes > 3
+
+
+def test_the_backend_whose_best_policy_is_cheapest_comes_first() -> None:
+    there = section({"torch": line(5e-3, 1e-3), "while_loop": line(1e-3, 1e-4)})
+    assert [each.recorded.backend for each in found(asked(), there).backends] == [
+        "while_loop",
+        "torch",
+    ]
+
+
+def test_an_unknown_backend_is_taken_to_trace_each_length_anew() -> None:
+    assert advice.each_length_anew("somebody_else's")
+    assert advice.each_length_anew("while_loop+xla")
+    assert not advice.each_length_anew("while_loop")
+    assert not advice.each_length_anew("torch")
+
+
+def test_the_nearest_shape_answers_and_one_that_is_far_does_not() -> None:
+    near, exact = (
+        section({"torch": line(1, 1)}, hidden=80),
+        section({"torch": line(1e-3, 1e-3)}),
+    )
+    assert found(asked(), near, exact).section is exact
+    far = section({"torch": line(1, 1)}, hidden=128)
+    assert isinstance(advise(asked(), [far]), NoAdvice)
+    told_near = "\n".join(told(found(asked(), near), "measure").last)
+    assert "hidden 64 was asked, 80 measured" in told_near
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"mode": "inference"}, {"device": "gpu:0"}, {"dtype": "float64"}, {"num_layers": 2}],
+)
+def test_other_work_is_no_answer(more: dict[str, Any]) -> None:
+    answer = advise(asked(**more), [section({"torch": line(1e-3, 1e-3)})])
+    assert isinstance(answer, NoAdvice)
+    assert "no shape within a factor" in answer.reason
+
+
+def test_sequences_far_longer_than_any_measured_are_refused() -> None:
+    question = Question(np.array([5, 201]), 8, 64)
+    answer = advise(question, [section({"torch": line(1e-3, 1e-3)})])
+    assert isinstance(answer, NoAdvice)
+    assert "201 timesteps" in answer.reason
+
+
+def test_two_lengths_and_padded_cases_are_no_line() -> None:
+    two = Section((run(0),), tuple(row("torch", t, 1e-3 * t) for t in (10, 50)), "")
+    padded = section({"torch": line(1e-3, 1e-3)}, min_length=2)
+    assert isinstance(advise(asked(), [two, padded]), NoAdvice)
+
+
+SMALL = st.floats(0.1, 10)
+
+
+@given(
+    st.lists(st.integers(1, 20), min_size=1, max_size=12).map(np.array),
+    st.tuples(SMALL, SMALL, SMALL, SMALL, SMALL, SMALL),
+    st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)),
+)
+def test_no_line_within_the_bounds_loses_more_than_the_bound(
+    lengths: Lengths, bounds: tuple[float, ...], where: tuple[float, float, float]
+) -> None:
+    pairs = [sorted(bounds[k : k + 2]) for k in (0, 2, 4)]
+    low, high = (Line(*(pair[side] for pair in pairs)) for side in (0, 1))
+    middle = Line(*(sum(pair) / 2 for pair in pairs))
+    question = Question(lengths, 3, 64, most=4)
+    chosen = min(plans.plans(lengths, 3, middle, 4), key=lambda plan: plan.cost(middle))
+    bound = regret(chosen, question, low, high)
+    true = Line(
+        *(pair[0] + part * (pair[1] - pair[0]) for pair, part in zip(pairs, where, strict=True))
+    )
+    best = min(plan.cost(true) for plan in plans.plans(lengths, 3, true, 4))
+    assert chosen.cost(true) <= best * (1 + bound) * (1 + 1e-9)
+
+
+def test_the_answer_is_told_in_two_lines_with_what_it_stands_on() -> None:
+    answer = found(asked(), section({"while_loop": line(1e-3, 1e-3)}))
+    lines = told(answer, "python -m bench.lengths mine.txt")
+    assert lines.first[0].startswith("while_loop, ")
+    assert "times as fast as padding all to the longest" in lines.first[0]
+    assert "costs at most" in lines.first[1]
+    assert "Modelled" in lines.last[-1]
+    text = lines.markdown()
+    assert "padded to the batch's longest" in text
+    assert "| `while_loop` |" in text
+    console = Console(width=100, record=True)
+    lines.terminal(console)
+    assert "Policies of while_loop" in console.export_text()
+
+
+def test_no_answer_is_told_with_the_command_that_measures() -> None:
+    lines = told(NoAdvice("why"), "python -m bench.lengths mine.txt")
+    assert lines.first == ("Nothing to go by: why.", "Measure it: python -m bench.lengths mine.txt")
+    assert as_data(NoAdvice("why"), "x")["answered"] is False
+
+
+def test_data_are_in_seconds_and_say_that_they_are_modelled() -> None:
+    answer = found(asked(), section({"while_loop": line(1e-3, 1e-3)}))
+    data: Any = as_data(answer, "x")
+    assert data["modelled"]
+    policy = data["backends"][0]["policies"][0]
+    assert policy["cost_s"] == pytest.approx(
+        answer.backends[0].best.cost(answer.backends[0].recorded.line)
+    )
