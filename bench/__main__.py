@@ -20,6 +20,8 @@ COMMANDS = {
         "int8": "what does int8 gain in inference, and lose in accuracy?",
         "regret": "how much does backend='auto' lose against the best backend?",
         "call_paths": "what does a call cost: model(x), predict, fit, an export?",
+        "lengths": "what do sequences of many lengths cost: padded, bucketed, packed?",
+        "denormals": "what do numbers too small to be normal cost each backend?",
     },
     "Is it faster than before, or than there?": {
         "compare": "devices, runs, backends, Python environments; --fail-on slower for CI",

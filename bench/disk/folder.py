@@ -16,7 +16,7 @@ RESULTS_VARIABLE = "LSTM_RESULTS"
 
 LEARNING_PREFIX = "learning-"
 """How the names of ``bench.learning``'s files begin. They lie in the same folder and hold no times;
-which they are stands in them (``holds_learning``): a suite may be called so, too."""
+which they are stands in them (``meant_for_learning``): a suite may be called so, too."""
 
 _FIRST_KEY = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"(\w+)"\s*:')
 
@@ -26,9 +26,14 @@ def default_folder() -> str:
     return os.environ.get(RESULTS_VARIABLE) or DEFAULT_FOLDER
 
 
-def holds_learning(path: Path) -> bool:
-    """Whether a file, or a journal, is one of what was learned, by how it begins."""
-    return _first_key(path) == "learning"
+def holds_study(path: Path) -> bool:
+    """Whether a file is a study's (``results.study``), by how it begins."""
+    return _first_key(path) == "study"
+
+
+def holds_no_cases(path: Path) -> bool:
+    """Whether a file lies among results and holds none of cases."""
+    return _first_key(path) in ("learning", "study")
 
 
 def meant_for_learning(path: Path) -> bool:

@@ -18,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 
 from bench.disk.fields import Field, ResultError, error_at, printable
-from bench.disk.folder import DEFAULT_FOLDER, REFERENCE, holds_learning, is_url
+from bench.disk.folder import DEFAULT_FOLDER, REFERENCE, holds_no_cases, is_url
 from bench.disk.reading import journal_lines, parse_json, regular_bytes
 from bench.disk.writers import living, writer_of
 from bench.disk.writing import JOURNAL_SUFFIX, write
@@ -230,8 +230,8 @@ def _in_folder(folder: Path) -> list[Path]:
             names = result_names(path.name for path in place.iterdir())
         except (OSError, ValueError):
             continue
-        # Those of bench.learning hold no times; learning_results reads them.
-        if found := [place / name for name in names if not holds_learning(place / name)]:
+        # Those of bench.learning and studies hold no cases; maps and study read them.
+        if found := [place / name for name in names if not holds_no_cases(place / name)]:
             return found
     return []
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.disk.fields import ResultError
-from bench.disk.folder import holds_learning
+from bench.disk.folder import holds_no_cases
 from bench.disk.writing import write, write_bytes
 from bench.judging.ranking import build
 from bench.judging.rows import NothingToReportError
@@ -127,7 +127,7 @@ def _result_files(folder: Path) -> Iterator[Path]:
         if any(part.startswith(".") for part in place.relative_to(folder).parts):
             continue
         names = result_names(path.name for path in place.iterdir() if path.is_file())
-        yield from (place / name for name in names if not holds_learning(place / name))
+        yield from (place / name for name in names if not holds_no_cases(place / name))
 
 
 def _mark(path: Path) -> str:

@@ -14,7 +14,7 @@ from bench.disk.folder import (
     DEFAULT_FOLDER,
     REFERENCE,
     default_folder,
-    holds_learning,
+    holds_no_cases,
     is_url,
 )
 from bench.results.maps import TASKS, LearningMap
@@ -65,6 +65,6 @@ def _holds_results(folder: Path) -> bool:
     return any(
         each.name.endswith((".json", ".jsonl"))
         and not each.name.startswith(".")
-        and not holds_learning(each)
+        and not holds_no_cases(each)
         for each in (folder.iterdir() if folder.is_dir() else ())
     )

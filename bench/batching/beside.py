@@ -1,0 +1,82 @@
+"""Records of fresh processes beside those of a baseline: ratios over processes, with verdicts.
+
+A record is what one process measured of one thing: samples with the alternating rounds they were
+taken in, or why there are none. This room knows records, not what they are of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.disk.fields import Field
+from bench.judging.comparison import Comparison
+from bench.judging.intervals import CaseInterval, case_interval
+from bench.judging.ratios import compare
+from bench.judging.within import RunSamples
+
+
+@dataclass(frozen=True)
+class Beside:
+    """One side against the baseline of its key.
+
+    key: what both are of. seconds: of a step, with the interval; base_seconds: the baseline's.
+    comparison: this side over the baseline; above 1 it takes longer.
+    """
+
+    key: tuple[str, ...]
+    side: str
+    seconds: CaseInterval
+    base_seconds: float
+    comparison: Comparison
+
+
+def rows(
+    answers: Sequence[Sequence[Field]], keys: Sequence[str], side: str, baseline: str
+) -> tuple[list[Beside], list[str]]:
+    """A row for each key and side but the baseline, and why what is missing was not measured.
+
+    keys, side: names of fields. baseline: the side that others are held against.
+
+    Raises ResultError for a record that is none.
+    """
+    found: dict[tuple[str, ...], dict[str, list[tuple[int, Field]]]] = {}
+    for number, answer in enumerate(answers):
+        for record in answer:
+            key = tuple(record[each].label() for each in keys)
+            sides = found.setdefault(key, {})
+            sides.setdefault(record[side].label(), []).append((number, record))
+    table: list[Beside] = []
+    problems: dict[str, None] = {}
+    for key, sides in found.items():
+        base = sides.get(baseline, [])
+        for name, records in sides.items():
+            failed = [text for _, each in (*records, *base) if (text := each["failed"].text())]
+            if failed or not base:
+                why = failed[0] if failed else f"there is no {baseline} beside it"
+                problems[f"{', '.join((*key, name))}: {why}"] = None
+            elif name != baseline:
+                ours, theirs = runs(records), runs(base)
+                table.append(
+                    Beside(
+                        key,
+                        name,
+                        case_interval([each.samples for each in ours]),
+                        case_interval([each.samples for each in theirs]).mid,
+                        compare(ours, theirs),
+                    )
+                )
+    return table, list(problems)
+
+
+def runs(records: Sequence[tuple[int, Field]]) -> list[RunSamples]:
+    """What each process measured. Raises ResultError for samples or rounds that are none."""
+    made = []
+    for number, record in records:
+        samples, rounds = record["samples"].times(), record["rounds"].integers(0)
+        if not samples or len(samples) != len(rounds) or len(set(rounds)) != len(rounds):
+            raise record["rounds"].error("a round of its own for each sample", "does not fit")
+        made.append(RunSamples(str(number), np.array(samples), np.array(rounds)))
+    return made

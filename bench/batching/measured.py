@@ -1,0 +1,186 @@
+"""What a stream of batches cost by each way and policy, from the records of fresh processes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.batching.beside import Beside, rows, runs
+from bench.disk.fields import Field
+from bench.judging.intervals import CaseInterval, case_interval
+from bench.results.study import Study
+from bench.telling import quantities
+from bench.telling.headings import name
+from bench.telling.marks import TIME_INTERVAL
+from bench.telling.sheet import Column, Sheet
+
+
+@dataclass(frozen=True)
+class Line:
+    """One way on one policy's batches.
+
+    shapes: different numbers of timesteps. padding: the part of what is computed. first: seconds of
+    the whole first pass, new shapes among them; later: of a pass when all were seen. traces: of the
+    first pass, None where nobody counts. beside: against the baseline; None for that itself.
+    """
+
+    way: str
+    policy: str
+    batches: int
+    shapes: int
+    padding: float
+    first: CaseInterval
+    later: CaseInterval
+    traces: int | None
+    beside: Beside | None
+
+    @property
+    def new_shape(self) -> float:
+        """Seconds that the first pass took over a later one, for each shape."""
+        return (self.first.mid - self.later.mid) / self.shapes
+
+
+def lines(found: Study) -> tuple[list[Line], list[str], str]:
+    """A line for each way and policy, why what is missing was not measured, and the baseline.
+
+    The baseline is the first way that was asked for, with the first policy. Raises ResultError.
+    """
+    policies = _policies(found.question)
+    ways = [each.label() for each in found.question["ways"].items()]
+    baseline = f"{ways[0]} {next(iter(policies))}"
+    table, problems = rows(found.answers, (), "stream", baseline)
+    beside = {each.side: each for each in table}
+    records: dict[str, list[tuple[int, Field]]] = {}
+    for number, answer in enumerate(found.answers):
+        for record in answer:
+            records.setdefault(record["stream"].label(), []).append((number, record))
+    made = []
+    for way in ways:
+        for policy, batches in policies.items():
+            stream = f"{way} {policy}"
+            if stream in beside or (stream == baseline and table):
+                made.append(
+                    _line(way, policy, batches, records[stream], found.question, beside.get(stream))
+                )
+    return made, problems, baseline
+
+
+def _policies(question: Field) -> dict[str, list[Field]]:
+    found = {
+        policy: question["batches"][policy].items() for policy in question["batches"].mapping()
+    }
+    if not found or not all(found.values()) or not question["ways"].items():
+        raise question.error("ways and policies with batches", "asks for nothing")
+    return found
+
+
+def _line(
+    way: str,
+    policy: str,
+    batches: Sequence[Field],
+    records: Sequence[tuple[int, Field]],
+    question: Field,
+    beside: Beside | None,
+) -> Line:
+    steps = [batch.items()[0].integer(1) for batch in batches]
+    computed = sum(steps) * question["batch"].integer(1)
+    valid = sum(question["lengths"].integers(1))
+    traces = [each["traces"].integer(0) for _, each in records if each["traces"].given]
+    return Line(
+        way,
+        policy,
+        len(batches),
+        len(set(steps)),
+        max(0.0, 1.0 - valid / computed),
+        case_interval([np.array([sum(_first(each))]) for _, each in records]),
+        case_interval([each.samples for each in runs(records)]),
+        max(traces) if traces else None,
+        beside,
+    )
+
+
+def _first(record: Field) -> list[float]:
+    found = record["first"].times()
+    if not found:
+        raise record["first"].error("the seconds of each batch", "is empty")
+    return found
+
+
+# -- as a table
+
+
+def sheet(found: Sequence[Line], baseline: str) -> Sheet:
+    """A line a way and policy."""
+    batches = found[0].batches if len({line.batches for line in found}) == 1 else None
+    first = "first pass" if batches is None else f"first {quantities.count(batches, 'batch')}"
+    return Sheet.of(
+        [
+            Column("way", names=True),
+            Column("policy"),
+            Column("shapes", right=True),
+            Column("padding", right=True),
+            Column(first, right=True),
+            Column(TIME_INTERVAL),
+            Column("a later pass", right=True),
+            Column(TIME_INTERVAL),
+            Column("times as fast", right=True),
+            Column("verdict"),
+            Column("traces", right=True),
+            Column("a new shape", right=True),
+        ],
+        [_cells(line) for line in found],
+    ).without_empty()
+
+
+def _cells(line: Line) -> list[str]:
+    ratio = line.beside.comparison if line.beside else None
+    return [
+        line.way,
+        POLICY_WORDS.get(line.policy.partition(":")[0], line.policy).format(
+            line.policy.partition(":")[2]
+        ),
+        str(line.shapes),
+        f"{line.padding:.0%}",
+        quantities.seconds(line.first.mid),
+        _range(line.first),
+        quantities.seconds(line.later.mid),
+        _range(line.later),
+        quantities.times_as_fast(ratio.ratio.mid) if ratio else "",
+        str(ratio.verdict) if ratio else "",
+        "" if line.traces is None else str(line.traces),
+        quantities.seconds(line.new_shape) if line.new_shape > 0 else "none",
+    ]
+
+
+POLICY_WORDS: Mapping[str, str] = {
+    "longest": "to the longest of all",
+    "batch": "to the batch's longest",
+    "buckets": "{} buckets, least padding",
+    "equal": "{} buckets, equal counts",
+}
+"""Of each policy, by its name before the colon."""
+
+
+def _range(interval: CaseInterval) -> str:
+    return quantities.seconds_range(interval.low, interval.high, interval.mid)
+
+
+def notes(found: Study, baseline: str, problems: Sequence[str]) -> list[str]:
+    """What was measured, where, what the columns mean, and what is missing."""
+    question = found.question
+    sizes = (
+        f"batch {question['batch'].integer(1)}, {question['inputs'].integer(1)} in, "
+        f"{question['hidden'].integer(1)} hidden, {name(question['mode'].label())}"
+    )
+    lengths = question["lengths"].integers(1)
+    return [
+        f"{sizes}; {len(lengths):,} sequences of {min(lengths)} to {max(lengths)} timesteps "
+        f"({name(question['source'].label())}); {quantities.count(len(found.answers), 'process')} "
+        f"on {name(found.run.host)}, {found.run.started:%Y-%m-%d %H:%M} UTC",
+        f"Times as fast: a later pass against that of {baseline}, from alternating passes. A new "
+        "shape: what the first pass took over a later one, for each of its shapes; it is the first "
+        "of its function, in a process that has computed one small batch.",
+        *(f"Not measured: {each}." for each in problems),
+    ]

@@ -1,0 +1,243 @@
+"""``python -m bench.denormals``: what numbers too small to be normal cost each backend.
+
+The same step is timed on ordinary numbers and on denormal ones, in alternating blocks, in fresh
+processes that leave the processor as it is and in others that flush denormals to zero from their
+start. Beside the times stands what each backend made of them. ``measuring.denormals`` knows the
+case; this room knows the processes and the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from bench.batching.beside import Beside, rows
+from bench.disk.fields import ResultError
+from bench.disk.folder import default_folder
+from bench.disk.writing import ResultWriteError
+from bench.machine import fresh
+from bench.measuring import denormals
+from bench.measuring.denormals import DENORMAL, ORDINARY, Question
+from bench.measuring.layer_subjects import Shape
+from bench.results import study
+from bench.results.study import Study
+from bench.telling import arguments, command_line, deliver, quantities
+from bench.telling.command_line import UsageError
+from bench.telling.headings import name
+from bench.telling.marks import RATIO_INTERVAL
+from bench.telling.sheet import Column, Sheet
+from lstm_impl.registry import get_backend
+from lstm_impl.spec import UnsupportedError
+from lstm_impl.workload import MODES
+
+KIND = "denormals"
+BACKENDS = ("keras", "while_loop+hoisted", "while_loop+xla", "torch", "jax_scan", "onnxruntime")
+AS_IT_IS, FLUSHED = "as it is", "flushing"
+
+EPILOG = """\
+Ratios are denormal / ordinary of the same process: 1 is no cost. With 6 processes of a kind or more
+the interval comes from the processes themselves. Half of the processes flush denormals to zero: the
+thread that starts all others is told so before any framework is imported.
+
+exit codes: 0 all was measured; 1 something was not (a line says why); 2 bad input
+"""
+
+
+# -- in the process that asks
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code (see ``EPILOG``)."""
+    options = _parser().parse_args(arguments)
+    command_line.write_any_letter()
+    if options.answer is not None:
+        fresh.answer(options.answer, _answered)
+        return 0
+    try:
+        if options.show is not None:
+            return _show(study.newest(options.show, KIND), options)
+        question = _question(options)
+        started = datetime.now(UTC)
+        answers = _ask(question, options.processes)
+        if answers is None:
+            return 1
+        found = study.document(KIND, started, asdict(question), answers)
+        path = study.save(found, options.folder or Path(default_folder()))
+        print(f"written: {path}", file=sys.stderr)
+        return _show(study.parsed(path, found, KIND), options)
+    except (ResultError, ResultWriteError, UsageError, UnsupportedError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _answered(asked: dict[str, Any]) -> list[dict[str, Any]]:
+    return denormals.answer(Question(**{**asked, "backends": tuple(asked["backends"])}))
+
+
+def _ask(question: Question, processes: int) -> list[list[dict[str, Any]]] | None:
+    """The answers of fresh processes, by turns of both kinds; None if one died, which is told."""
+    answers = []
+    for number in range(2 * processes):
+        print(f"process {number + 1} of {2 * processes}", file=sys.stderr)
+        flush = number % 2 == 1
+        asked = {**asdict(question), "flush": flush, "seed": question.seed + number // 2}
+        found = fresh.ask(["-m", "bench.denormals", "--answer"], asked, quiet=True)
+        if isinstance(found, fresh.Died):
+            told = f"{found.code}: {found.said or 'it said nothing'}"
+            print(f"error: a measuring process ended with code {told}", file=sys.stderr)
+            return None
+        answers.append([{**record, "way": FLUSHED if flush else AS_IT_IS} for record in found])
+    return answers
+
+
+def _question(options: argparse.Namespace) -> Question:
+    for backend in options.backend:
+        get_backend(backend)
+    shape = Shape.parse(options.shape)
+    return Question(
+        shape.batch,
+        shape.timesteps,
+        shape.inputs,
+        shape.hidden,
+        options.mode,
+        tuple(options.backend),
+        False,
+        options.seconds,
+        options.seed,
+    )
+
+
+# -- the table
+
+
+def _show(found: Study, options: argparse.Namespace) -> int:
+    table, problems = rows(found.answers, ("way", "backend"), "numbers", ORDINARY)
+    told = _notes(found)
+    if table:
+        sheet = _sheet([each for each in table if each.side == DENORMAL], found)
+
+        def terminal(console: Console) -> None:
+            console.print(sheet.grid(heading=18))
+            for line in told:
+                console.print(line, markup=False, highlight=False)
+
+        deliver.deliver(
+            options.format,
+            deliver.Target(options.output),
+            terminal,
+            {"markdown": lambda: "\n\n".join([sheet.markdown(), *map(_inert, told)]) + "\n"},
+        )
+    for problem in problems:
+        print(f"not measured: {problem}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def _inert(text: str) -> str:
+    from bench.telling.inert import LONGEST_SENTENCE, markdown
+
+    return markdown(text, LONGEST_SENTENCE)
+
+
+def _sheet(table: Sequence[Beside], found: Study) -> Sheet:
+    did = _did(found)
+    return Sheet.of(
+        [
+            Column("backend", names=True),
+            Column("process"),
+            Column("denormals are"),
+            Column("ordinary numbers", right=True),
+            Column("times as long with denormals", right=True),
+            Column(RATIO_INTERVAL),
+            Column("verdict"),
+        ],
+        [
+            [
+                each.key[1],
+                each.key[0],
+                did.get(each.key, ""),
+                quantities.seconds(each.base_seconds),
+                f"{each.comparison.ratio.mid:.3g}",
+                f"{each.comparison.ratio.low:.3g}–{each.comparison.ratio.high:.3g}",
+                str(each.comparison.verdict),
+            ]
+            for each in sorted(table, key=lambda each: (each.key[1], each.key[0]))
+        ],
+    )
+
+
+def _did(found: Study) -> dict[tuple[str, ...], str]:
+    """What each backend made of denormals, by process and backend: of several things, all."""
+    seen: dict[tuple[str, ...], dict[str, None]] = {}
+    for record in (record for answer in found.answers for record in answer):
+        if record["did"].given and record["did"].text():
+            key = record["way"].label(), record["backend"].label()
+            seen.setdefault(key, {})[record["did"].text()] = None
+    return {key: " or ".join(sorted(each)) for key, each in seen.items()}
+
+
+def _notes(found: Study) -> list[str]:
+    """What was measured where, and that there were denormals."""
+    question = found.question
+    parts = [
+        record["denormal"].number(0.0, 1.0)
+        for answer in found.answers
+        for record in answer
+        if record["numbers"].label() == DENORMAL and record["denormal"].given
+    ]
+    sizes = Shape(*(question[key].integer(1) for key in ("batch", "timesteps", "inputs", "hidden")))
+    lines = [
+        f"{sizes}, {name(question['mode'].label())}; "
+        f"{quantities.count(len(found.answers), 'process')} on "
+        f"{name(found.run.host)}, {found.run.started:%Y-%m-%d %H:%M} UTC"
+    ]
+    if parts:
+        lines.append(
+            f"Of the outputs of the float64 reference {min(parts):.0%} and more are denormal in "
+            "float32; flushed: the backend's are zero there, kept: they are the reference's."
+        )
+    return lines
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = arguments.Parser(
+        prog="python -m bench.denormals",
+        description="Time the same step on ordinary and on denormal numbers.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--shape", default="b8-t100-i64-h64", help="as case ids spell it (default: %(default)s)"
+    )
+    parser.add_argument("--backend", nargs="+", default=list(BACKENDS), help="%(default)s")
+    parser.add_argument("--mode", choices=MODES, default="inference")
+    parser.add_argument(
+        "--processes",
+        type=arguments.whole(1),
+        default=6,
+        help="of each kind (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=arguments.seconds,
+        default=0.5,
+        help="of timing a backend on either kind of numbers (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, help="where the file is written (default: results/)")
+    parser.add_argument(
+        "--show", nargs="*", metavar="PATH", help="measure nothing: show a file, or the newest"
+    )
+    arguments.add_output(parser, ("terminal", "markdown"))
+    parser.add_argument("--answer", type=Path, help=argparse.SUPPRESS)
+    return parser
+
+
+if __name__ == "__main__":
+    command_line.end(main)

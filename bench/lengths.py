@@ -1,0 +1,221 @@
+"""``python -m bench.lengths``: what batches of sequences whose lengths differ cost.
+
+A stream of batches is padded or bucketed in several ways and computed in several: traced anew for
+each shape, with ``reduce_retracing``, for any length at once, compiled, packed. New shapes are
+counted in: the first pass over all batches is timed as it comes, then passes over shapes that were
+seen take turns. Each of several fresh processes does all of it, in an order of its own.
+``measuring.lengths`` measures and ``batching`` makes the batches; this room knows the command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from bench.batching import measured, plans
+from bench.batching.lengths import SPELLING, Lengths, LengthsError, source
+from bench.batching.plans import Line, Plan
+from bench.disk.fields import ResultError
+from bench.disk.folder import default_folder
+from bench.disk.writing import ResultWriteError
+from bench.machine import fresh
+from bench.measuring.lengths import Question, Way, answer
+from bench.results import study
+from bench.results.study import Study
+from bench.telling import arguments, command_line, deliver
+from bench.telling.command_line import UsageError
+from bench.telling.inert import LONGEST_SENTENCE, markdown
+from lstm_impl.spec import UnsupportedError
+from lstm_impl.workload import MODES
+
+KIND = "lengths"
+POLICIES = ("longest", "batch", "buckets:4")
+WAYS = (
+    *("keras/tf.function", "keras/reduce_retracing", "keras/signature", "keras/xla"),
+    *("torch/padded", "torch/own"),
+)
+
+EPILOG = """\
+policies: longest, batch, buckets:K (K buckets whose edges make the least padding), equal:K (of
+equal counts). ways: BACKEND/CALLER; of a TensorFlow backend the caller is tf.function,
+reduce_retracing, signature (any number of timesteps) or xla; torch/padded ignores the lengths,
+torch/own packs; own is a backend's own traced step. The first way with the first policy
+is what others are held against.
+
+`python -m bench.recommend --lengths` answers from recorded times which buckets to take.
+
+exit codes: 0 all was measured; 1 something was not (a line says why); 2 bad input
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code (see ``EPILOG``)."""
+    options = _parser().parse_args(arguments)
+    command_line.write_any_letter()
+    if options.answer is not None:
+        fresh.answer(options.answer, lambda asked: answer(_asked(asked)))
+        return 0
+    try:
+        if options.show is not None:
+            return _show(study.newest(options.show, KIND), options)
+        question = _question(options)
+        started = datetime.now(UTC)
+        answers = _ask(question, options.processes)
+        if answers is None:
+            return 1
+        asked = {**asdict(question), "source": options.lengths}
+        found = study.document(KIND, started, asked, answers)
+        path = study.save(found, options.folder or Path(default_folder()))
+        print(f"written: {path}", file=sys.stderr)
+        return _show(study.parsed(path, found, KIND), options)
+    except (
+        *(LengthsError, ResultError, ResultWriteError, UsageError),
+        *(UnsupportedError, ValueError),
+    ) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _asked(found: dict[str, Any]) -> Question:
+    tuples = {name: tuple(found[name]) for name in ("lengths", "ways")}
+    return Question(**{**found, **tuples})
+
+
+def _question(options: argparse.Namespace) -> Question:
+    ways = tuple(str(Way.parse(each)) for each in options.ways)
+    lengths = source(options.lengths).draw(options.batch * options.batches, options.seed)
+    chosen = {each: planned(each, lengths, options.batch) for each in options.policies}
+    return Question(
+        options.batch,
+        options.input,
+        options.hidden,
+        options.mode,
+        tuple(lengths.tolist()),
+        {
+            policy: [(batch.timesteps, batch.sequences) for batch in plans.arranged(lengths, plan)]
+            for policy, plan in chosen.items()
+        },
+        ways,
+        options.seconds,
+        options.limit,
+        options.seed,
+    )
+
+
+def planned(policy: str, lengths: Lengths, batch: int) -> Plan:
+    """The batches of a policy as the command spells it. Raises UsageError for none."""
+    kind, _, number = policy.partition(":")
+    if policy == "longest":
+        return plans.longest(lengths, batch)
+    if policy == "batch":
+        return plans.per_batch(lengths, batch)
+    if kind in ("buckets", "equal") and number.isdecimal() and 1 <= int(number[:9]) <= 1_000:
+        if kind == "equal":
+            edges = plans.equal_edges(lengths, int(number))
+        else:
+            # The least padding: as if a batch cost nothing but its timesteps.
+            found = plans.optimal_edges(lengths, batch, Line(0.0, 1.0), int(number))
+            edges = found[max(found)]
+        return plans.bucketed(lengths, batch, edges, kind)
+    raise UsageError(
+        f"--policies {policy}: expected longest, batch, buckets:K or equal:K, K from 1 to 1000"
+    )
+
+
+def _ask(question: Question, processes: int) -> list[list[dict[str, Any]]] | None:
+    """The answers of fresh processes; None if one died, which is told."""
+    answers = []
+    for number in range(processes):
+        print(f"process {number + 1} of {processes}", file=sys.stderr)
+        asked = {**asdict(question), "seed": question.seed + number}
+        found = fresh.ask(["-m", "bench.lengths", "--answer"], asked, quiet=True)
+        if isinstance(found, fresh.Died):
+            told = f"{found.code}: {found.said or 'it said nothing'}"
+            print(f"error: a measuring process ended with code {told}", file=sys.stderr)
+            return None
+        answers.append(found)
+    return answers
+
+
+def _show(found: Study, options: argparse.Namespace) -> int:
+    table, problems, baseline = measured.lines(found)
+    if table:
+        sheet, told = measured.sheet(table, baseline), measured.notes(found, baseline, problems)
+
+        def terminal(console: Console) -> None:
+            console.print(sheet.grid(heading=12))
+            for line in told:
+                console.print(line, markup=False, highlight=False)
+
+        deliver.deliver(
+            options.format,
+            deliver.Target(options.output),
+            terminal,
+            {
+                "markdown": lambda: (
+                    "\n\n".join(
+                        [sheet.markdown(), *(markdown(line, LONGEST_SENTENCE) for line in told)]
+                    )
+                    + "\n"
+                )
+            },
+        )
+    for problem in problems:
+        print(f"not measured: {problem}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = arguments.Parser(
+        prog="python -m bench.lengths",
+        description="Time batches of sequences whose lengths differ, new shapes counted in.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "lengths", nargs="?", default="lognormal:60,0.6,200", help=f"{SPELLING} (%(default)s)"
+    )
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), help="%(default)s")
+    parser.add_argument("--policies", nargs="+", default=list(POLICIES), help="%(default)s")
+    for option, default, text in (
+        ("--batch", 16, "sequences in a batch"),
+        ("--input", 32, "features of a timestep"),
+        ("--hidden", 64, "units"),
+        ("--batches", 20, "in a pass"),
+        ("--processes", 6, "fresh ones"),
+    ):
+        parser.add_argument(
+            option,
+            type=arguments.whole(1, 999_999_999),
+            default=default,
+            help=f"{text} (%(default)s)",
+        )
+    parser.add_argument("--mode", choices=MODES, default="training")
+    parser.add_argument(
+        "--seconds",
+        type=arguments.seconds,
+        default=0.4,
+        help="of later passes of each (%(default)s)",
+    )
+    parser.add_argument(
+        "--limit", type=arguments.seconds, default=15.0, help="of a first pass (%(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, help="where the file is written (default: results/)")
+    parser.add_argument(
+        "--show", nargs="*", metavar="PATH", help="measure nothing: show a file, or the newest"
+    )
+    arguments.add_output(parser, ("terminal", "markdown"))
+    parser.add_argument("--answer", type=Path, help=argparse.SUPPRESS)
+    return parser
+
+
+if __name__ == "__main__":
+    command_line.end(main)

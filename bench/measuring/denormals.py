@@ -1,0 +1,204 @@
+"""The same step on ordinary numbers and on denormal ones, in this process.
+
+A state that decays, as that of any LSTM does whose input has gone silent, becomes denormal before
+it is zero: under 2**-126 in float32, where many processors compute a hundred times slower. The case
+here is made so that nothing else differs: silent input, forget gates open, and a state so small
+that the network is linear in it; once from 1e-3 on, once from 1e-39. Both take the same steps with
+the same weights. This room knows models and NumPy's count of denormals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.measuring.clock import Clock, first_use
+from bench.measuring.series import Broken, Plan, Series
+from bench.measuring.timing import measure
+from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, UnsupportedError, get_backend, reference
+from lstm_impl.given import given_step
+from lstm_impl.proof.comparison import error
+from lstm_impl.spec import FloatArray
+from lstm_impl.step import Step
+from lstm_impl.workload import Inputs
+
+ORDINARY, DENORMAL = "ordinary", "denormal"
+SCALES: Mapping[str, float] = {ORDINARY: 1e-3, DENORMAL: 1e-39}
+"""Of the initial state: far from one, so that tanh is linear in it, and in the middle of float32's
+denormal numbers, 1.4e-45 to 1.2e-38."""
+
+SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
+
+FORGET_BIAS = 4.0
+"""A forget gate of 0.982: over 100 timesteps a state falls to a sixth, and stays denormal."""
+
+RECURRENT = 0.005
+"""Standard deviation of the recurrent kernel. What it adds to the cell in a timestep is a quarter
+of its product with that, so that up to 200 units (a spectral radius of 0.07) no state grows."""
+
+FLUSHED, KEPT = "flushed to zero", "kept"
+
+
+@dataclass(frozen=True)
+class Question:
+    """Sizes, the mode, who computes, and seconds of timing each backend and scale."""
+
+    batch: int
+    timesteps: int
+    inputs: int
+    hidden: int
+    mode: str
+    backends: tuple[str, ...]
+    flush: bool
+    seconds: float
+    seed: int
+
+
+def made(question: Question, scale: float) -> tuple[LSTMSpec, LSTMWeights, Inputs]:
+    """The network and its inputs with a state of this scale; all else is the same."""
+    spec = LSTMSpec(question.inputs, question.hidden)
+    rng = np.random.default_rng(question.seed)
+    hidden = question.hidden
+    weights = LSTMWeights.random(spec, question.seed)
+    ((cell,),) = weights.layers
+    recurrent = rng.normal(0.0, RECURRENT, cell.recurrent_kernel.shape).astype(np.float32)
+    bias = np.zeros(4 * hidden, np.float32)
+    bias[hidden : 2 * hidden] = FORGET_BIAS
+    weights = LSTMWeights.from_arrays(spec, [cell.kernel, recurrent, bias])
+    state_shape = (1, question.batch, hidden)
+    h, c = ((scale * rng.uniform(0.5, 1.5, state_shape)).astype(np.float32) for _ in range(2))
+    shape = (question.timesteps, question.batch)
+    # What flows back is as small as the state, so that the gradients decay through it too.
+    dy = (scale * rng.uniform(0.5, 1.5, (*shape, hidden))).astype(np.float32)
+    x = np.zeros((*shape, question.inputs), np.float32)
+    return spec, weights, Inputs(x, dy, LSTMState(h, c), None, None)
+
+
+def denormal_part(array: FloatArray) -> float:
+    """The part of an array's numbers that are denormal in float32 and not zero."""
+    size = np.abs(widened(array))
+    return float(np.mean((size > 0) & (size < SMALLEST_NORMAL)))
+
+
+def widened(array: FloatArray) -> npt.NDArray[np.float64]:
+    """In float64, by the bits of what is denormal: where they are flushed, reading makes them 0."""
+    if array.dtype != np.float32:
+        return np.asarray(array, np.float64)
+    bits = np.ascontiguousarray(array).view(np.uint32)
+    small = (bits & 0x7F80_0000) == 0
+    sign = np.where(bits >> 31, -1.0, 1.0)
+    of_bits = sign * (bits & 0x007F_FFFF).astype(np.float64) * 2.0**-149
+    return np.where(small, of_bits, array.astype(np.float64))
+
+
+def verdict_on(ours: FloatArray, theirs: FloatArray) -> tuple[str, str]:
+    """Whether a backend flushed denormal outputs or kept them, or why it is neither.
+
+    Kept: near the reference, relative to its largest; denormal numbers have few digits. Flushed:
+    zeros where the reference is denormal. Returns what it did and a problem, one of them empty.
+    """
+    ours = widened(ours)
+    if not np.any(ours):
+        return FLUSHED, ""
+    off = error(ours, theirs)
+    if off <= LOOSE:
+        return KEPT, ""
+    small = np.abs(theirs) < SMALLEST_NORMAL
+    if np.all(ours[small] == 0) and error(ours[~small], theirs[~small]) <= LOOSE:
+        return FLUSHED, ""
+    return "", f"its outputs are off by {off:.2g} of the largest"
+
+
+LOOSE = 0.01
+"""Denormal numbers near 1e-40 have five digits and lose them to rounding in each step."""
+
+
+def flush_here() -> str:
+    """Have this thread, and all threads that it starts from now on, flush denormals to zero.
+
+    By PyTorch, which sets the processor's two bits; on Linux a thread begins with those of the one
+    that starts it. So this comes before any framework starts its threads. Returns why not, or an
+    empty string.
+    """
+    try:
+        import torch
+    except ImportError:
+        return "PyTorch is not installed, which sets the processor's flags"
+    done = torch.set_flush_denormal(True)
+    return "" if done else "this processor cannot flush denormals"
+
+
+def answer(question: Question) -> list[dict[str, Any]]:
+    """A plain record for each backend and scale."""
+    # Before anything is flushed: making small numbers, and reading them, is arithmetic too.
+    cases = {scale: _Case.of(question, size) for scale, size in SCALES.items()}
+    if question.flush and (problem := flush_here()):
+        return [_record(name, scale, problem) for name in question.backends for scale in SCALES]
+    records: list[dict[str, Any]] = []
+    for name in question.backends:
+        records += _measured(question, name, cases)
+    return records
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A network, what it is given, and the float64 reference's outputs, none denormal there."""
+
+    spec: LSTMSpec
+    weights: LSTMWeights
+    inputs: Inputs
+    y: FloatArray
+
+    @classmethod
+    def of(cls, question: Question, scale: float) -> _Case:
+        spec, weights, inputs = made(question, scale)
+        y, _ = reference.forward(spec, weights, inputs.x, inputs.state)
+        return cls(spec, weights, inputs, y)
+
+
+def _record(backend: str, scale: str, failed: str = "") -> dict[str, Any]:
+    return {"backend": backend, "numbers": scale, "failed": failed, "samples": [], "rounds": []}
+
+
+def _measured(question: Question, name: str, cases: Mapping[str, _Case]) -> list[dict[str, Any]]:
+    records = {scale: _record(name, scale) for scale in SCALES}
+    steps: dict[str, Step] = {}
+    try:
+        backend = get_backend(name)
+        if not (available := backend.availability("cpu")):
+            raise UnsupportedError(str(available))
+        for scale, case in cases.items():
+            model = backend.build(case.spec, case.weights, "cpu")
+            steps[scale] = given_step(model, case.inputs, question.mode)
+            first_use(steps[scale], Clock.system())
+            _judge(records[scale], steps[scale], case.y)
+    except UnsupportedError as refused:
+        for record in records.values():
+            record["failed"] = str(refused)
+    if any(record["failed"] for record in records.values()):
+        return list(records.values())
+    plan = Plan(seconds=question.seconds, precision=0.005, seed=question.seed)
+    for scale, found in measure(steps, plan, Clock.system()).items():
+        records[scale] |= _plain(found)
+    return list(records.values())
+
+
+def _judge(record: dict[str, Any], step: Step, theirs: FloatArray) -> None:
+    """What of the reference's outputs is denormal, and what the backend made of them."""
+    assert step.results is not None
+    ours = step.results(step.run())["y"]
+    record["denormal"] = denormal_part(theirs)
+    if record["numbers"] == DENORMAL:
+        record["did"], record["failed"] = verdict_on(ours, theirs)
+    elif (off := error(widened(ours), theirs)) > LOOSE:
+        record["failed"] = f"its outputs are off by {off:.2g} of the largest"
+
+
+def _plain(found: Series | Broken) -> dict[str, Any]:
+    if isinstance(found, Broken):
+        return {"failed": f"{type(found.error).__name__} {found.during}: {found.error}"}
+    return {"samples": list(found.samples), "rounds": list(found.rounds)}

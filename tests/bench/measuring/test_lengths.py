@@ -1,0 +1,215 @@
+"""Streams of batches of many lengths: what is timed, judged and told, with the NumPy backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.batching import measured
+from bench.lengths import main, planned
+from bench.measuring import lengths
+from bench.measuring.clock import Clock
+from bench.measuring.lengths import (
+    Question,
+    Way,
+    answer,
+    difference,
+    first_pass,
+    inputs_of,
+    stream,
+)
+from bench.results import study
+from bench.telling.command_line import UsageError
+from lstm_impl import UnsupportedError
+
+QUESTION = Question(
+    batch=2,
+    inputs=3,
+    hidden=4,
+    mode="training",
+    lengths=(2, 5, 3),
+    batches={"longest": [(5, (0, 1)), (5, (2,))], "batch": [(5, (0, 1)), (3, (2,))]},
+    ways=("numpy/own",),
+    seconds=1e-3,
+    limit=60.0,
+    seed=0,
+)
+
+
+def data(question: Question = QUESTION, policy: str = "batch") -> list[Any]:
+    return [inputs_of(question, timesteps, rows) for timesteps, rows in question.batches[policy]]
+
+
+def test_a_batch_is_zero_past_the_end_of_its_sequences_and_its_empty_rows_have_one_step() -> None:
+    whole, part = data()
+    assert whole.lengths.tolist() == [2, 5]
+    assert part.lengths.tolist() == [3, 1]
+    assert not np.any(whole.x[2:, 0])
+    assert np.all(np.any(whole.x[:2, 0], axis=-1))
+    assert part.x.shape == (3, 2, 3)
+    assert not np.any(part.dy[1:, 1])
+
+
+@pytest.mark.parametrize("mode", ["inference", "training"])
+def test_a_backend_that_computes_the_reference_s_numbers_has_no_difference(mode: str) -> None:
+    question = replace(QUESTION, mode=mode)
+    assert difference(stream(Way("numpy", "own"), question, data()), question, data()) == ""
+
+
+def wrong(name: str, by: float) -> lengths.Stream:
+    right = stream(Way("numpy", "own"), QUESTION, data())
+
+    def results(found: Any) -> Mapping[str, Any]:
+        made = dict(right.results(found))
+        made[name] = made[name] + by
+        return made
+
+    return replace(right, results=results)
+
+
+@pytest.mark.parametrize("name", ["y", "h", "dlayer0.forward.kernel"])
+def test_one_that_does_not_is_told_by_the_array_that_is_off(name: str) -> None:
+    assert f"{name} is off by" in difference(wrong(name, 0.1), QUESTION, data())
+
+
+def test_where_padding_is_ignored_only_valid_outputs_are_judged() -> None:
+    padded = replace(wrong("h", 1.0), whole_state=False)
+    assert difference(padded, QUESTION, data()) == ""
+    assert "y is off" in difference(replace(wrong("y", 0.1), whole_state=False), QUESTION, data())
+
+
+def test_a_process_answers_for_each_way_and_policy() -> None:
+    found = answer(replace(QUESTION, ways=("numpy/own", "cudnn/own")))
+    by_stream = {each["stream"]: each for each in found}
+    assert set(by_stream) == {
+        f"{way}/own {policy}" for way in ("numpy", "cudnn") for policy in ("longest", "batch")
+    }
+    assert len(by_stream["numpy/own batch"]["first"]) == 2
+    assert by_stream["numpy/own batch"]["samples"]
+    assert "GPU" in by_stream["cudnn/own batch"]["failed"]
+
+
+def ticking(*steps: float) -> Clock:
+    times: Iterator[float] = iter(np.cumsum(steps).tolist())
+    return Clock(lambda: next(times), 1e-9)
+
+
+def test_a_first_pass_that_takes_too_long_ends_and_the_way_says_so() -> None:
+    found = stream(Way("numpy", "own"), QUESTION, data())
+    clock = ticking(0, 1, 10, 1)  # begun; the first batch's start and end; the second's start
+    assert first_pass(found, 2, 5.0, clock) == [10.0]
+    record: dict[str, Any] = {"failed": ""}
+    key = ("numpy/own", "batch")
+    lengths.take_turns({key: record}, {key: (found, 1)}, QUESTION, clock)
+    assert record["failed"] == "its first pass was at batch 1 of 2 when 60 s were over"
+
+
+@pytest.mark.parametrize(
+    ("text", "way"),
+    [
+        ("numpy", "numpy/own"),
+        ("keras/xla", "keras/xla"),
+        ("torch/padded", "torch/padded"),
+        ("while_loop+hoisted/signature", "while_loop+hoisted/signature"),
+    ],
+)
+def test_a_way_is_a_backend_and_its_caller(text: str, way: str) -> None:
+    assert str(Way.parse(text)) == way
+
+
+@pytest.mark.parametrize("text", ["torch/xla", "numpy/padded", "keras/packed", "while_lop/own"])
+def test_a_way_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(UnsupportedError):
+        Way.parse(text)
+
+
+def test_policies_are_spelled_with_their_number_of_buckets() -> None:
+    given = np.array([1, 2, 9, 10])
+    assert planned("longest", given, 2).batches == {10: 2}
+    assert planned("batch", given, 2).batches == {2: 1, 10: 1}
+    assert planned("buckets:2", given, 2).edges == (2, 10)
+    assert planned("equal:2", given, 2).edges == (2, 10)
+    for bad in ("buckets", "buckets:0", "equal:x", "shortest"):
+        with pytest.raises(UsageError, match="expected longest"):
+            planned(bad, given, 2)
+
+
+# -- what was measured, as a table
+
+
+def record(policy: str, first: float, later: float, **more: Any) -> dict[str, Any]:
+    return {
+        "way": "numpy/own",
+        "policy": policy,
+        "stream": f"numpy/own {policy}",
+        "failed": "",
+        "first": [first / 2] * 2,
+        "samples": [later] * 10,
+        "rounds": list(range(10)),
+        "traces": 2,
+        **more,
+    }
+
+
+def saved(folder: Path, **more: Any) -> Path:
+    answers = [[record("longest", 3.0, 1.0), record("batch", 5.0, 0.5, **more)] for _ in range(6)]
+    asked = {**asdict(QUESTION), "source": "uniform:2-5"}
+    return study.save(
+        study.document("lengths", datetime(2025, 1, 1, tzinfo=UTC), asked, answers), folder
+    )
+
+
+def test_the_table_has_first_and_later_passes_and_what_a_new_shape_cost(tmp_path: Path) -> None:
+    table, problems, baseline = measured.lines(study.read(saved(tmp_path), "lengths"))
+    assert problems == []
+    assert baseline == "numpy/own longest"
+    longest, batch = table
+    assert longest.beside is None
+    assert batch.beside is not None
+    assert batch.beside.comparison.ratio.mid == pytest.approx(0.5)
+    assert (batch.shapes, batch.traces) == (2, 2)
+    assert batch.new_shape == pytest.approx((5.0 - 0.5) / 2)
+    assert batch.padding == pytest.approx(1 - 10 / 16)
+
+
+def test_a_study_of_lengths_is_shown_and_what_failed_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--show", str(saved(tmp_path)), "--format", "markdown"]) == 0
+    out = capsys.readouterr().out
+    assert "| `numpy/own` | to the batch" in out
+    assert "uniform:2-5" in out
+    assert main(["--show", str(saved(tmp_path, failed="it broke"))]) == 1
+    assert "numpy/own batch: it broke" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["uniform:9-1"], "the lower first"),
+        (["--policies", "shortest"], "expected longest"),
+        (["--ways", "torch/xla"], "torch is called by"),
+    ],
+)
+def test_bad_input_is_one_line(
+    options: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(options) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+
+
+@pytest.mark.parametrize("caller", ["tf.function", "signature"])
+def test_tensorflow_traces_each_new_shape_or_none(caller: str) -> None:
+    pytest.importorskip("tensorflow", reason="who traces is TensorFlow")
+    found = stream(Way("while_loop", caller), QUESTION, data())
+    for number in range(2):
+        found.run(number)
+    assert found.traces() == (2 if caller == "tf.function" else 1)
+    assert difference(found, QUESTION, data()) == ""
