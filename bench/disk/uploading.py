@@ -65,7 +65,8 @@ def _upload(path: Path, place: Place) -> Mapping[str, Any]:
             asked(place.files.pipe_file, target, data)
         info: Mapping[str, Any] = asked(place.files.info, target)
     except Exception as error:
-        raise place.error(f"cannot be written: {reason(error)}", path.name) from None
+        told = "there is no such folder or bucket" if is_gone(error) else reason(error)
+        raise place.error(f"cannot be written: {told}", path.name) from None
     if old is not None and old != data:
         raise place.error("is there with other contents; it is left as it is", path.name)
     if size_of(info) != len(data):

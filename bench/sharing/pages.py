@@ -77,6 +77,15 @@ def of_shape(key: str, rows: Sequence[Row]) -> str:
     )
 
 
+def above_explorer(shown: int, cases: int) -> str:
+    """What the explorer has, of how many cases."""
+    return (
+        "<p><a href='index.html'>All machines and shapes</a>. Of each amount of work on each "
+        "machine here is the fastest backend and the baseline, of the newest sessions first: "
+        f"{shown:,} of {count(cases, 'case')}. The page of a machine has all of its.</p>"
+    )
+
+
 def by_work(rows: Iterable[Row]) -> dict[str, list[Row]]:
     """Rows by what is computed, whatever the device: ``training b32-t100-i128-h256 float32``."""
     found: dict[str, list[Row]] = {}
@@ -124,7 +133,7 @@ def _table(caption: str, headings: Sequence[str], rows: Iterable[Sequence[str]])
     """Cells are HTML already."""
     head = "".join(f'<th scope="col">{each}</th>' for each in headings)
     body = "".join(
-        f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>\n'
+        f'<tr><th scope="row">{first}</th>{"".join(map(_cell, rest))}</tr>\n'
         for first, *rest in rows
     )
     return (
@@ -132,6 +141,10 @@ def _table(caption: str, headings: Sequence[str], rows: Iterable[Sequence[str]])
         f"<caption>{markup(caption)}</caption><thead><tr>{head}</tr></thead>"
         f"<tbody>{body}</tbody></table></div>"
     )
+
+
+def _cell(inside: str) -> str:
+    return f'<td class="words">{inside}</td>'
 
 
 def _page(title: str, body: str) -> str:

@@ -6,17 +6,19 @@ explorer over all of them; ``data/`` has the tables that they are made from.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.disk.fields import ResultError, error_at
-from bench.disk.writing import write_bytes
+from bench.disk.fields import ResultError, error_at, printable
+from bench.disk.writing import ResultWriteError, unfinished_name
 from bench.judging.rows import Report
 from bench.reporting.page import explorer
 from bench.reporting.parquet import check
 from bench.sharing import pages
 from bench.sharing.store import Store
 from bench.sharing.tables import Tables
+from bench.telling.quantities import count
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,32 @@ def _written(store: Store) -> Made:
         if path.name not in wanted and pages.is_of_shape(path.name):
             path.unlink()
     _write(store.site / "index.html", pages.index(machines, works))
-    about = f"{len(machines)} machines"
-    _write(store.site / pages.EXPLORER, explorer.page_of(Report(()), tables.explored(), about))
     cases = sum(each.cases for each in machines)
+    found, shown = tables.explored()
+    above = pages.above_explorer(shown, cases)
+    about = count(len(machines), "machine")
+    _write(store.site / pages.EXPLORER, explorer.page_of(Report(()), found, about, above))
     return Made(len(machines), cases, len(works), store.judged, tuple(store.errors))
 
 
 def _write(path: Path, text: str) -> None:
-    write_bytes(path, text.encode("utf-8", "replace"))
+    """Whole or not at all, and only what is new.
+
+    Without waiting for the disk, which would take longer than to make all pages: what a power cut
+    spoils is made again.
+    """
+    data = text.encode("utf-8", "replace")
+    with contextlib.suppress(OSError):
+        if path.read_bytes() == data:
+            return
+    beside = path.with_name(unfinished_name(path.name))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(data)
+        beside.replace(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ResultWriteError(f"{printable(str(path))} cannot be written: {reason}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)

@@ -21,12 +21,14 @@ from bench.disk.folder import holds_no_cases
 from bench.disk.writing import write, write_bytes
 from bench.judging.ranking import build
 from bench.judging.rows import NothingToReportError
-from bench.reporting.page import explorer
+from bench.reporting.page import data, explorer
 from bench.reporting.parquet import parquet
 from bench.results.files import collect, read, result_names
 
 DATA, MACHINES = "data", "machines"
 """Folders of the site: the tables, and a page for each."""
+
+_BACK = "<p><a href='../index.html'>All machines and shapes</a></p>"
 
 CASES = "cases.parquet"
 INDEX = ".files.json"
@@ -89,7 +91,8 @@ class Store:
         place.mkdir(parents=True, exist_ok=True)
         write_bytes(place / CASES, parquet(report))
         page = self.site / MACHINES / f"{machine}.html"
-        write_bytes(page, explorer.page(report).encode("utf-8", "replace"))
+        text = explorer.page_of(report, data.data(report), above=_BACK)
+        write_bytes(page, text.encode("utf-8", "replace"))
 
     def _forget(self, machine: str) -> None:
         shutil.rmtree(self._place(machine), ignore_errors=True)

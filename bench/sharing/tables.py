@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from bench.judging.rows import MEASURED
 from bench.reporting.page import data
 from bench.reporting.page.data import MOST_CASES, Item
 from bench.sharing.store import CASES
 from bench.suites.cases import Case
 from bench.telling.headings import name
-from bench.telling.quantities import seconds
+from bench.telling.inert import clean
+from bench.telling.quantities import count, seconds
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 
@@ -31,7 +34,10 @@ _PLACE = ("machine", "host", "session", "started", "suite", "case_id", "shape", 
 
 @dataclass(frozen=True)
 class Machine:
-    """One machine of the site. newest: when its last session began, as text (ISO 8601, UTC)."""
+    """One machine of the site.
+
+    devices: those with a time. newest: when its last session began, as text (ISO 8601, UTC).
+    """
 
     id: str
     host: str
@@ -59,8 +65,8 @@ class Tables:
 
     def machines(self) -> list[Machine]:
         """All of them, by their names."""
-        table = self._found.to_table(columns=["machine", "host", "session", "started", "device"])
-        keys = ["machine", "host", "session", "started", "device"]
+        keys = ["machine", "host", "session", "started", "device", "outcome"]
+        table = self._found.to_table(columns=keys)
         counted = table.group_by(keys).aggregate([([], "count_all")]).to_pylist()
         found: dict[str, list[Mapping[str, Any]]] = {}
         for row in counted:
@@ -69,7 +75,7 @@ class Tables:
             Machine(
                 machine,
                 str(max(rows, key=lambda row: row["started"])["host"] or ""),
-                tuple(sorted({str(row["device"]) for row in rows})),
+                tuple(sorted({str(row["device"]) for row in rows if row["outcome"] == MEASURED})),
                 len({row["session"] for row in rows}),
                 sum(row["count_all"] for row in rows),
                 max(str(row["started"]) for row in rows),
@@ -86,17 +92,18 @@ class Tables:
         columns = (*_PLACE, *_SPEC, *_WORKLOAD, "backend", "device", "time_s", "speedup", "verdict")
         return list(self._newest(columns, wanted))
 
-    def explored(self) -> dict[str, object]:
-        """What the page over all machines reads: of each work the fastest backend and the baseline.
+    def explored(self) -> tuple[dict[str, object], int]:
+        """What the page over all machines reads, and how many cases that are.
 
-        Of a million cases a browser cannot have all: each machine's own page has its.
+        Of each work the fastest backend and the baseline: of a million cases a browser cannot have
+        all.
         """
         from pyarrow import compute
 
         field = compute.field
         wanted = (field("rank") == 1) | (field("backend") == field("baseline"))
         columns = (*_PLACE, *_SPEC, *_WORKLOAD, *data.READ)
-        rows = list(self._newest(columns, wanted & field("rank").is_valid()))[:MOST_CASES]
+        rows = islice(self._newest(columns, wanted & field("rank").is_valid()), MOST_CASES)
         sections: dict[str, int] = {}
         titles: list[tuple[str, str]] = []
         items: list[Item] = []
@@ -108,7 +115,9 @@ class Tables:
             case = _case(*(row[key] for key in ("backend", "device", *_SPEC, *_WORKLOAD)))
             items.append(Item(number, case, row))
             if row["rank"] == 1:
-                said[number, case.group] = [_said(row)]
+                said[number, case.group] = _said(row)
+        # The last work may have been cut before its fastest.
+        items = [item for item in items if (item.section, item.case.group) in said]
         found, works = data.carried(titles, items)
         cases = {(item.section, item.case.group): item.case for item in items}
         return {
@@ -117,12 +126,14 @@ class Tables:
                 "text": [data.work_words(cases[key]) for key in works],
                 "group": [name(group) for _, group in works],
                 "variant": [data.variant_words(cases[key]) for key in works],
-                "said": [said.get(key, []) for key in works],
+                "said": [said[key] for key in works],
             },
             "samples": [[] for _ in items],
             "whole_samples": False,
-            "left_out": self._found.count_rows() - len(items),
-        }
+            # The page says what it has; --device and --kind, of which its script knows, are a
+            # report's.
+            "left_out": 0,
+        }, len(items)
 
     def _newest(self, columns: Sequence[str], wanted: Any) -> Iterator[dict[str, Any]]:
         """Rows, but of each work of a machine only those of its newest session."""
@@ -147,11 +158,21 @@ def _case(backend: str, device: str, *values: Any) -> Case:
     return Case(backend, LSTMSpec(**spec), Workload(**work), device)
 
 
-def _said(row: Mapping[str, Any]) -> str:
-    """What is answered for a work: the decision alone, the machine's own page has the rest."""
+def _said(row: Mapping[str, Any]) -> list[str]:
+    """What is answered for a work: the decision, its doubts, where it is from.
+
+    The rest is on the machine's own page.
+    """
     who, took = name(row["backend"]), f"{seconds(row['time_s'])} a step"
     told = f"Use {who}, {took}" if row["fastest"] else f"{who} has the shortest times, {took}"
     if row["speedup"] is not None:
         told += f": {row['speedup']:.3g} times as fast as {name(row['baseline'])}"
         told += f" ({row['verdict']})"
-    return f"{told}."
+    doubts = [row["invalid_reasons"], row["ratio_reasons"]]
+    begun = str(row["started"])[:16].replace("T", " ")
+    processes = count(row["processes"], "process")
+    return [
+        f"{told}.",
+        *(f"INVALID: {clean(each)}." for each in dict.fromkeys(filter(None, doubts))),
+        f"From {processes} on {name(row['host'] or 'an unnamed machine')}, {begun} UTC.",
+    ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -61,14 +61,15 @@ READ = (*_NUMBERS, *_EXACT, *_FLAGS, *_NAMES, *_WORDS)
 class _Words:
     """Words by number: each text once, also where two that differ are shown alike."""
 
-    numbers: dict[Hashable, int] = field(default_factory=dict)
+    numbers: dict[str, int] = field(default_factory=dict)
     shown: list[str] = field(default_factory=list)
 
-    def number(self, key: Hashable, text: str) -> int:
-        if key not in self.numbers:
-            self.numbers[key] = len(self.shown)
-            self.shown.append(text)
-        return self.numbers[key]
+    def number(self, text: str, show: Callable[[str], str]) -> int:
+        """show: how it is shown, asked once for each text."""
+        if text not in self.numbers:
+            self.numbers[text] = len(self.shown)
+            self.shown.append(show(text))
+        return self.numbers[text]
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,8 @@ def _of_item(item: Item, words: Mapping[str, _Words]) -> dict[str, float | int |
         found[key] = None if value is None else int(bool(value))
     for key in (*_NAMES, *_WORDS):
         text = str(record[key] or "")
-        short = name(text) if key in _NAMES else clean(text)
-        found[key] = words[key].number(text, short) if text else -1
+        show = name if key in _NAMES else clean
+        found[key] = words[key].number(text, show) if text else -1
     return found
 
 

@@ -33,14 +33,17 @@ def page(report: Report) -> str:
     return page_of(report, data.data(report))
 
 
-def page_of(report: Report, found: Mapping[str, object], about: str = "") -> str:
-    """The page with other data behind it than all of the report's; about: its title's words."""
+def page_of(report: Report, found: Mapping[str, object], about: str = "", above: str = "") -> str:
+    """The page with other data behind it than all of the report's.
+
+    about: its title's words. above: HTML before the question.
+    """
     plotly = _plotly()
     missing = "" if plotly else f"<p>{escape(WITHOUT_PLOTLY)}</p>"
     return static.page(
         report,
         static.Extra(
-            top=part("question.html"),
+            top=above + part("question.html"),
             html=missing + part("pictures.html"),
             style=part("page.css"),
             data=data.as_block(found),

@@ -260,7 +260,8 @@ def test_a_copy_that_fails_is_told_by_name(
 
 def test_a_bucket_that_is_not_there_is_not_made(files: Any, faults: Faults, tmp_path: Path) -> None:
     _, errors = uploading.upload([here(tmp_path) / NAMES[0]], "s3://taem/lstm")
-    assert str(errors[0]) == f"s3://taem/lstm/{NAMES[0]} cannot be written: it is not there"
+    told = "cannot be written: there is no such folder or bucket"
+    assert str(errors[0]) == f"s3://taem/lstm/{NAMES[0]} {told}"
     assert not files.exists("taem")
 
 
