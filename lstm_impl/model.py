@@ -25,11 +25,15 @@ from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.state import LSTMGradients, LSTMState
 from lstm_impl.step import Results, Step
 from lstm_impl.stream import Stream
+from lstm_impl.streaming import Streaming
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload, differentiated
 
 if TYPE_CHECKING:
     from lstm_impl.backend import Backend
+
+
+BACKWARDS = "a stream has no end for a second direction to begin at: expected one direction"
 
 
 class Model(abc.ABC):
@@ -60,6 +64,13 @@ class Model(abc.ABC):
     @abc.abstractmethod
     def _infer(self, call: Call) -> Outputs:
         """The outputs and the final state."""
+
+    def _stream(self, call: Call) -> Outputs:
+        """The same for a chunk of a stream: x and the state are new in each call.
+
+        A backend that has something better for this than for a whole sequence has it here.
+        """
+        return self._infer(call)
 
     @abc.abstractmethod
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
@@ -202,6 +213,9 @@ class Model(abc.ABC):
         call adds to the weights the next takes off again, so that they stay near where they are
         however long it is timed, and neither saturated gates nor denormal numbers come into it.
 
+        Streaming, one step takes the next chunk of as many timesteps as the workload has, and goes
+        on from the state that the step before left.
+
         Raises UnsupportedError for what the backend cannot do.
         """
         if reason := self.backend.refusal(self.spec, workload):
@@ -211,6 +225,10 @@ class Model(abc.ABC):
                 f"workload.batch_major is {workload.batch_major}; "
                 f"the model was built with batch_major={self.batch_major}"
             )
+        if workload.streaming:
+            if self.spec.bidirectional:
+                raise UnsupportedError(BACKWARDS)
+            return Streaming(self, workload, seed).step()
         if workload.optimizer is not None:
             self._start_optimizer(workload.optimizer)
         return Stream(self, workload, seed).step()

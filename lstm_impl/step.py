@@ -14,8 +14,8 @@ Results: TypeAlias = Mapping[str, FloatArray]
 any) and dlayer0.forward.kernel and its like."""
 
 INPUTS = 2
-"""Sets of inputs that a step can work on: with two, what is remembered of one is wrong for the
-other; each more would hold its place on the device."""
+"""Sets of inputs that a step works on while it is timed: with two, what is remembered of one is
+wrong for the other; each more would hold its place on the device."""
 
 
 def input_seed(seed: int, number: int) -> int:
@@ -28,14 +28,15 @@ class Step:
     """One unit of work, ready to be timed: nothing in it crosses between host and device.
 
     run: does the work once and returns what it computed (not waited for), of the last window where
-        there are several: ``Outputs`` in inference, ``RawGradients`` in training.
+        there are several: ``Outputs`` in inference, ``RawGradients`` in training. Of a stream it
+        takes the next chunk.
     synchronize: returns when all work handed to the device is done.
     trace: what can be done before the first call that is not compiling, such as tracing a graph.
-    use: choose the set of inputs, under ``INPUTS``, that the next calls work on; the second is
-        placed on the device when it is first chosen. Its seed is ``input_seed``'s.
+    use: choose the set of inputs that the next calls work on; all but the first are placed on the
+        device when they are first chosen. The seed of each is ``input_seed``'s.
     results: what a call returned, on the host.
-    restart: begin anew with the weights that the model was given and a new optimizer; None where
-        calls do not change them.
+    restart: begin anew, with the weights that the model was given and a new optimizer, or with a
+        stream's first chunk and state; None where calls leave nothing behind.
 
     Without ``use`` or ``results`` what is timed is not judged.
     """

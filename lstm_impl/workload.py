@@ -13,12 +13,19 @@ from lstm_impl.state import LSTMState
 
 _T = TypeVar("_T")
 
-MODES = ("inference", "training")
+MODES = ("inference", "training", "streaming")
+
+SEQUENCE_MODES = MODES[:2]
+"""Those whose step takes whole sequences. A stream has no end: a step takes a chunk of it."""
+
 OPTIMIZERS = ("sgd", "adam")
 
 MOST_LISTED = 1_000_000
 """Sequences of a batch whose lengths are added up one by one; of more, their mean is as good: it is
 off by less than one timestep in each million."""
+
+SHORTEST_PERIOD, LONGEST_PERIOD = 1e-6, 3600.0
+"""Seconds between two calls: no clock and no sleep is finer, and nobody measures for hours."""
 
 GRADIENTS = ("weights", "weights+input", "all")
 """What a training step may differentiate. ``weights``: what a first layer's step computes, and each
@@ -57,7 +64,9 @@ class Workload:
     """How much data one step processes, and what is done with it.
 
     batch, timesteps: the sizes B and T.
-    mode: ``inference`` (the forward pass) or ``training`` (forward, and gradients).
+    mode: ``inference`` (the forward pass), ``training`` (forward, and gradients), or ``streaming``
+        (the forward pass of a chunk of T timesteps of a stream without end, the state carried from
+        each call to the next).
     min_length: None if every sequence is T long; else lengths spread evenly from it to T,
         right-padded.
     window: None if the step takes the whole sequence at once; else it is cut into windows of this
@@ -68,6 +77,8 @@ class Workload:
         training step, or each window of one, updates the weights.
     gradients: what a training step, or each window of one, differentiates, one of ``GRADIENTS``.
         Between layers the input's gradient is always computed. Inference has the default.
+    period: in streaming, seconds from when one call is due to when the next is, as a sensor or a
+        sound card has them; None if each comes as soon as the one before is done.
 
     Raises ValueError where a field is not what it should be.
     """
@@ -81,6 +92,7 @@ class Workload:
     batch_major: bool = False
     optimizer: str | None = None
     gradients: str = "all"
+    period: float | None = None
 
     def __post_init__(self) -> None:
         require_positive_integer("Workload.batch", self.batch)
@@ -124,11 +136,45 @@ class Workload:
                 f"Workload.gradients is {self.gradients!r}, but mode is {self.mode!r}; "
                 "only training computes gradients: leave it out"
             )
+        self._check_streaming()
+
+    def _check_streaming(self) -> None:
+        if not self.streaming:
+            if self.period is not None:
+                raise ValueError(
+                    f"Workload.period is {self.period!r}, but mode is {self.mode!r}; expected "
+                    "None: only the calls of a stream are due at a time"
+                )
+            return
+        for field, nothing in (("min_length", None), ("window", None), ("dropout", 0.0)):
+            value = getattr(self, field)
+            if value != nothing:
+                raise ValueError(
+                    f"Workload.{field} is {value!r}, but mode is streaming: leave it out, a stream "
+                    "has no padding, no windows and no dropout"
+                )
+        period = self.period
+        if period is None:
+            return
+        if (
+            isinstance(period, bool)
+            or not isinstance(period, int | float)
+            or not (SHORTEST_PERIOD <= period <= LONGEST_PERIOD)
+        ):
+            raise ValueError(
+                f"Workload.period is {period!r}; expected seconds from {SHORTEST_PERIOD:g} to "
+                f"{LONGEST_PERIOD:g}, or None"
+            )
 
     @property
     def training(self) -> bool:
         """Whether gradients are part of the work."""
         return self.mode == "training"
+
+    @property
+    def streaming(self) -> bool:
+        """Whether a step is a chunk of a stream."""
+        return self.mode == "streaming"
 
     def lengths(self) -> npt.NDArray[np.int32] | None:
         """Valid timesteps of each sequence, ``[batch]``, or None if all are T."""

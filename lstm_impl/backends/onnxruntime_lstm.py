@@ -124,6 +124,7 @@ class OnnxRuntimeModel(InferenceModel):
         self._weights = weights
         self._sessions: dict[tuple[bool, bool], Any] = {}
         self._bound: tuple[Any, list[Tensor], Any] | None = None
+        self._fed: tuple[Any, list[str]] | None = None
 
     # -- sessions
 
@@ -191,6 +192,17 @@ class OnnxRuntimeModel(InferenceModel):
         session.run_with_iobinding(binding)
         return Outputs(*binding.get_outputs())
 
+    def _stream(self, call: Call) -> Outputs:
+        if self.device != "cpu":
+            return self._infer(call)
+        # Of a stream no input comes twice, and binding them takes longer than a small LSTM; memory
+        # of the host need not be bound to stay where it is.
+        session = self._session(call)
+        if self._fed is None or self._fed[0] is not session:
+            self._fed = (session, [each.name for each in session.get_inputs()])
+        feeds = dict(zip(self._fed[1], call[:3], strict=True))
+        return Outputs(*session.run_with_ort_values(None, feeds))
+
     def _binding(self, session: Any, inputs: list[Tensor]) -> Any:
         """Inputs bound to a session, and outputs to fresh memory: the last one if it is the same.
 
@@ -217,6 +229,7 @@ class OnnxRuntimeModel(InferenceModel):
     def _forget(self) -> None:
         self._sessions.clear()
         self._bound = None
+        self._fed = None
 
     def synchronize(self) -> None:
         if self.device != "cpu" and self._bound is not None:

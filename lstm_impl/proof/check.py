@@ -30,6 +30,7 @@ from lstm_impl.proof.comparison import (
     update_error,
 )
 from lstm_impl.proof.judge import Judge, numpy_judge
+from lstm_impl.proof.streamed import streamed
 from lstm_impl.spec import FloatArray
 from lstm_impl.state import LSTMState
 from lstm_impl.weights import LSTMWeights
@@ -71,6 +72,11 @@ def _complaint(name: str, judge: str, found: float, allowed: float) -> str:
             f"with kernels and inputs 8 times as large {array} differs from the {judge}, relative "
             f"root mean square {numbers}"
         )
+    if kind == "streamed":
+        return (
+            f"fed chunk by chunk, {array} differs by {found:.2e} from that of the whole sequence "
+            f"by the {judge}, {allowed:.2e} allowed"
+        )
     if kind == "whole":
         return f"{array} as a whole is not as large as that of the {judge}: off by {numbers}"
     if kind == "unit":
@@ -101,6 +107,8 @@ def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = 
 
     Last comes the saturated network, in the first window's number of timesteps.
 
+    A chunk of a stream is judged like a sequence; then several, by the step that is timed.
+
     A step that does not differentiate everything is compared in what it computes. That its backend
     could compute the rest is judged too, once for each spec, on a few timesteps of a few sequences.
     """
@@ -125,6 +133,8 @@ def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = 
     model.set_weights(weights)
     if workload.training and workload.gradients != "all":
         worst.keep(*_everything(model, workload))
+    if workload.streaming:
+        worst.keep(*streamed(model, judge, weights, workload, seed))
     # A conversion and its inverse could be wrong alike: the weights must come back as they went in.
     read_back = zip(model.get_weights().arrays(), weights.arrays(), strict=True)
     worst.errors["weights"] = max(error(ours, theirs) for ours, theirs in read_back)

@@ -16,11 +16,14 @@ from lstm_impl.tuning.race import race
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
 
+_INFERENCE = (
+    *("keras", "cudnn", "fused_cpu", "block_lstm", "while_loop+xla"),
+    *("partial_unroll@5+preproject", "while_loop+preproject"),
+)
+
 CANDIDATES: Mapping[str, tuple[str, ...]] = {
-    "inference": (
-        *("keras", "cudnn", "fused_cpu", "block_lstm", "while_loop+xla"),
-        *("partial_unroll@5+preproject", "while_loop+preproject"),
-    ),
+    "inference": _INFERENCE,
+    "streaming": _INFERENCE,
     "training": (
         *("keras", "cudnn", "fused_cpu", "block_lstm", "while_loop+hoisted+xla"),
         *("while_loop+hoisted", "partial_unroll@5+hoisted"),

@@ -1,0 +1,103 @@
+"""A stream, chunk by chunk through the step that is timed, against the reference of the whole.
+
+One call can be right and the stream wrong: a state that is not kept, kept of the wrong chunk, or
+kept in fewer digits, shows only in the calls that follow. So several are made in a row and judged
+as one sequence, outputs and final state, by the bounds that hold for that many timesteps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from lstm_impl.model import Model
+from lstm_impl.proof.comparison import Errors, bounds, compare
+from lstm_impl.proof.judge import Judge
+from lstm_impl.proof.structure import gains
+from lstm_impl.spec import FloatArray, LSTMSpec
+from lstm_impl.state import LSTMState
+from lstm_impl.step import Results
+from lstm_impl.streaming import ring_inputs
+from lstm_impl.weights import LSTMWeights
+from lstm_impl.workload import Workload
+
+SEVERAL = 8
+"""Chunks that are judged as one sequence. The state is carried seven times, and an LSTM of random
+weights has then not yet forgotten where it began."""
+
+BEGUN = "begun "
+"""Before the names of the state that judged calls went on from, in what they computed."""
+
+
+def streamed(
+    model: Model, judge: Judge, weights: LSTMWeights, workload: Workload, seed: int
+) -> tuple[Errors, Errors]:
+    """Errors and bounds of the first chunks of a stream, named ``streamed NAME``."""
+    step = model.prepare(workload, seed)
+    assert step.restart is not None
+    assert step.results is not None
+    step.restart()
+    outputs = []
+    for _ in range(SEVERAL):
+        outputs.append(step.run())
+        step.synchronize()
+    ours = joined([step.results(each) for each in outputs])
+    inputs = ring_inputs(model.spec, workload, seed)
+    part = slice(0, SEVERAL * workload.timesteps)
+    theirs = judge.run(weights, inputs, part, inputs.state, None)
+    return _named("streamed", *_held_against(model.spec, workload, ours, theirs))
+
+
+def joined(results: Sequence[Results]) -> dict[str, FloatArray]:
+    """What calls in a row computed, as of one sequence: all outputs, and the last state."""
+    y = np.concatenate([each["y"] for each in results])
+    return {"y": y, "h": results[-1]["h"], "c": results[-1]["c"]}
+
+
+def continued(first: Results, rest: Sequence[Results]) -> dict[str, FloatArray]:
+    """The same of the calls after the first, with the state that the first left: ``BEGUN``."""
+    return joined(rest) | {f"{BEGUN}{name}": first[name] for name in ("h", "c")}
+
+
+def gone_on(
+    judge: Judge,
+    spec: LSTMSpec,
+    weights: LSTMWeights,
+    workload: Workload,
+    seed: int,
+    number: int,
+    ours: Mapping[str, FloatArray],
+) -> tuple[Errors, Errors]:
+    """Errors and bounds of what a stream computed when it went on: ``continued`` of its calls.
+
+    number: of the ring, whose first chunks these were. What the state before them should have been
+    nobody knows after so many calls; from where it was, the rest must follow.
+    """
+    begun = LSTMState(*(np.asarray(ours[f"{BEGUN}{name}"]) for name in ("h", "c")))
+    found = {name: ours[name] for name in ("y", "h", "c")}
+    length = workload.timesteps
+    part = slice(length, length + len(found["y"]))
+    inputs = ring_inputs(spec, workload, seed, number)
+    theirs = judge.run(weights, replace(inputs, state=begun), part, begun, None)
+    return _held_against(spec, workload, found, theirs)
+
+
+def _held_against(
+    spec: LSTMSpec,
+    workload: Workload,
+    ours: Mapping[str, FloatArray],
+    theirs: Mapping[str, FloatArray],
+) -> tuple[Errors, Errors]:
+    found = compare(ours, theirs)
+    allowed = bounds(spec, workload.batch, len(theirs["y"]), list(found))
+    more, most = gains(spec, ours, theirs)
+    return found | more, allowed | most
+
+
+def _named(kind: str, found: Errors, allowed: Errors) -> tuple[Errors, Errors]:
+    return (
+        {f"{kind} {name}": off for name, off in found.items()},
+        {f"{kind} {name}": bound for name, bound in allowed.items()},
+    )
