@@ -32,7 +32,7 @@ from bench.telling.progress import read_results
 from bench.telling.terminal import text_console
 from lstm_impl import Workload
 from lstm_impl.spec import PRECISIONS, LSTMSpec
-from lstm_impl.workload import MODES, OPTIMIZERS
+from lstm_impl.workload import OPTIMIZERS, SEQUENCE_MODES
 
 ANSWERED, NOT_ANSWERED = 0, 1
 INTERRUPTED = 130
@@ -207,7 +207,9 @@ def _parser() -> argparse.ArgumentParser:
         "a .keras file or a SavedModel: ask about each of its LSTM layers",
         type=Path,
     )
-    parser.add_argument("--mode", choices=MODES, default="training", help="(default: %(default)s)")
+    parser.add_argument(
+        "--mode", choices=SEQUENCE_MODES, default="training", help="(default: %(default)s)"
+    )
     parser.add_argument("--optimizer", choices=OPTIMIZERS, help="update the weights with it, too")
     add("window", "K", "cut the steps into windows, the state carried", type=positive)
     parser.add_argument("--dtype", choices=PRECISIONS, default="float32", help="(%(default)s)")

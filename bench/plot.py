@@ -119,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
         "--kind",
         choices=KINDS,
         default=KINDS[0],
-        help="the plain shapes, or those cut into windows (default: %(default)s)",
+        help="the plain shapes, those cut into windows, or streams (default: %(default)s)",
     )
     parser.add_argument(
         "--width",

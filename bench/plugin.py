@@ -80,6 +80,30 @@ def _add_how(add: Callable[..., None]) -> None:
     )
 
 
+def _add_streaming(add: Callable[..., None]) -> None:
+    """How the calls of streams come, and what runs beside them."""
+    add(
+        "period",
+        "PERIODS",
+        "When the calls of streams are due: a time between two of them, such as 10ms, or "
+        "back-to-back, or several separated by commas. Default: what the suite says.",
+        type=arguments.periods,
+    )
+    add(
+        "deadline",
+        "TIME",
+        "Count the calls of streams that are not done this long after they were due, such as 5ms. "
+        "Default: the period, if there is one.",
+        type=arguments.short_time,
+    )
+    add(
+        "load",
+        "N",
+        "Processes that keep a processor busy each while streams are timed. Default: 0.",
+        type=arguments.whole(0, 4096),
+    )
+
+
 def _add_session(add: Callable[..., None]) -> None:
     """What is measured beside other processes of the same session, or of the same machine."""
     add(
@@ -137,7 +161,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "Default: those that the suite names.",
         type=arguments.names,
     )
-    add("mode", "MODES", "Only inference, or only training. Default: both.", type=arguments.names)
+    add(
+        "mode",
+        "MODES",
+        "Only inference, training or streaming. Default: all of the suite.",
+        type=arguments.names,
+    )
     add(
         "results",
         "DIR",
@@ -157,6 +186,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=arguments.seconds,
     )
     _add_how(add)
+    _add_streaming(add)
     _add_session(add)
     group.addoption(
         "--lstm-fail-on-invalid",

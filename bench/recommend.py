@@ -32,7 +32,7 @@ from bench.windows.answer_data import as_json
 from bench.windows.answer_words import told
 from bench.windows.at_hand import at_hand
 from lstm_impl.spec import PRECISIONS
-from lstm_impl.workload import MODES
+from lstm_impl.workload import SEQUENCE_MODES
 
 ANSWERED, NO_RESULTS, BAD_INPUT = range(3)
 
@@ -217,7 +217,7 @@ def _parser() -> argparse.ArgumentParser:
         )
     parser.add_argument(
         "--mode",
-        choices=MODES,
+        choices=SEQUENCE_MODES,
         default="training",
         help="inference has no window, and needs --steps (default: %(default)s)",
     )

@@ -116,8 +116,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_times(add)
     add("device", "DEVICES", "cpu, gpu:0, ... or all, separated by commas", arguments.names)
     add("backends", "NAMES", "which implementations, separated by commas, or all", arguments.names)
-    add("mode", "MODES", "only inference, or only training", arguments.names)
+    add("mode", "MODES", "only inference, training or streaming", arguments.names)
     add("threads", "N", "threads for every framework", arguments.whole(1, 4096))
+    _add_streaming(add)
     parser.add_argument(
         "--memory",
         choices=("on", "off"),
@@ -149,6 +150,30 @@ def _parser() -> argparse.ArgumentParser:
         "--force", action="store_true", help="measure beside another run all the same"
     )
     return parser
+
+
+def _add_streaming(add: Callable[[str, str, str, object], None]) -> None:
+    """How the calls of streams come, and what runs beside them."""
+    add(
+        "period",
+        "PERIODS",
+        "when calls of streams are due: a time between two, as in 10ms, or back-to-back, or "
+        "several separated by commas (default: what the suite says)",
+        arguments.periods,
+    )
+    add(
+        "deadline",
+        "TIME",
+        "count calls that are not done this long after they were due, as in 5ms (default: the "
+        "period)",
+        arguments.short_time,
+    )
+    add(
+        "load",
+        "N",
+        "processes that keep a processor busy each while streams are timed (default: 0)",
+        arguments.whole(0, 4096),
+    )
 
 
 def _add_times(add: Callable[[str, str, str, object], None]) -> None:

@@ -14,6 +14,8 @@ from bench.judging.intervals import Interval, speed
 from bench.judging.payback import break_even
 from bench.judging.percentiles import FEWEST_BEYOND, PERCENTILES
 from bench.judging.rows import Row, Section
+from bench.judging.stream_columns import STREAM_COLUMNS
+from bench.judging.streams import Stream
 from bench.judging.verdict import Verdict
 
 Value = str | float | int | bool | None
@@ -70,6 +72,10 @@ def _paid_back(_: Section, row: Row) -> Value:
     return None if found is None else found.steps
 
 
+def _of_stream(get: Callable[[Stream], Value]) -> Callable[[Section, Row], Value]:
+    return lambda _, row: None if row.stream is None else get(row.stream)
+
+
 def _of_figures(kind: str, name: str) -> Callable[[Section, Row], Value]:
     return lambda _, row: getattr(row, kind).get(name)
 
@@ -86,12 +92,27 @@ _add("machine_id", "", "hash of host, CPU and GPUs", lambda s, _: s.run.machine_
 _add("case_id", "", "backend/shape/dtype/mode/device", lambda _, r: r.case.id)
 _add("backend", "", "the way of computing the LSTM", lambda _, r: r.case.backend)
 _add("device", "", "cpu or gpu:N", lambda _, r: r.case.device)
-_add("mode", "", "inference, or training (with all gradients)", lambda _, r: r.case.workload.mode)
-_add("kind", "", "throughput, or truncation (cut into windows)", lambda _, r: r.case.kind)
+_add(
+    "mode",
+    "",
+    "inference, training (with all gradients), or streaming (chunks of a stream, a call each)",
+    lambda _, r: r.case.workload.mode,
+)
+_add(
+    "kind",
+    "",
+    "throughput, truncation (cut into windows), or streaming",
+    lambda _, r: r.case.kind,
+)
 _add("shape", "", "spec and workload in short", lambda _, r: r.case.shape)
 _add("dtype", "", "precision of weights and products", lambda _, r: r.case.spec.dtype)
 _whole("batch", "sequences", "sequences in a step", lambda _, r: r.case.workload.batch)
-_whole("timesteps", "timesteps", "length of a sequence", lambda _, r: r.case.workload.timesteps)
+_whole(
+    "timesteps",
+    "timesteps",
+    "length of a sequence, or of a chunk of a stream",
+    lambda _, r: r.case.workload.timesteps,
+)
 _whole(
     "window",
     "timesteps",
@@ -123,6 +144,13 @@ _add(
     "what a training step differentiates: weights, weights+input, or all (the initial state "
     "too); empty in inference",
     lambda _, r: r.case.workload.gradients if r.case.workload.training else None,
+)
+_real(
+    "period_s",
+    "s",
+    "from when one call of a stream is due to when the next is; empty where each comes as soon as "
+    "the one before is done, and where there is no stream",
+    lambda _, r: r.case.workload.period,
 )
 _whole("input_size", "features", "of one timestep", lambda _, r: r.case.spec.input_size)
 _whole("hidden_size", "units", "of each layer and direction", lambda _, r: r.case.spec.hidden_size)
@@ -314,3 +342,5 @@ _flag(
     "whether every process reached a steady state; empty where it could not be told",
     lambda _, r: r.steady,
 )
+for name, each in STREAM_COLUMNS.items():
+    _add(name, each.unit, each.meaning, _of_stream(each.value), each.kind)

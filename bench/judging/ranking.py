@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.disk.fields import printable
+from bench.judging import streams
 from bench.judging.bridges import all_doubts, doubts, set_bridges, sides
 from bench.judging.comparison import Comparison
 from bench.judging.intervals import CaseInterval, case_intervals
@@ -168,6 +169,7 @@ def _row(
         energy=_figures([item.energy for item in measured]),
         steady=False if False in steady else True if steady == {True} else None,
         validity=validity,
+        stream=streams.of(measured),
         fallback=_fallback(measured),
         remarks=tuple(dict.fromkeys(text for item in measured for text in item.remarks)),
     )
@@ -254,6 +256,19 @@ def _judge(places: Sequence[_Place]) -> None:
     for row, fastest in zip(firsts, all_slower(others), strict=True):
         if fastest:
             row.fastest = True
+    _judge_streams([row for place in places for group in place.groups for row in group])
+
+
+def _judge_streams(rows: Sequence[Row]) -> None:
+    """Give each stream the ratios of its percentiles to the baseline's, all in one go."""
+    found = [
+        (row, row.stream, row.base.stream)
+        for row in rows
+        if row.stream is not None and row.base is not None and row.base.stream is not None
+    ]
+    ratios = streams.compared([(own.told, base.told) for _, own, base in found])
+    for (row, own, _), each in zip(found, ratios, strict=True):
+        row.stream = replace(own, to_baseline=each)
 
 
 def _base(group: Sequence[Row], baseline: str) -> Row | None:
@@ -296,7 +311,7 @@ def _settle(
 
 
 def _order(row: Row) -> tuple[object, ...]:
-    """CPU before GPUs, throughput before truncation, inference before training, small first."""
+    """CPU before GPUs, kinds in their order, inference before training, small first."""
     case, spec, work = row.case, row.case.spec, row.case.workload
     hidden, features = spec.hidden_size, spec.input_size
     size = work.batch * work.timesteps * hidden * (features + hidden) * spec.num_layers

@@ -18,13 +18,14 @@ from functools import cached_property
 from bench.judging.comparison import Comparison
 from bench.judging.intervals import CaseInterval
 from bench.judging.percentiles import percentiles
+from bench.judging.streams import Stream
 from bench.judging.trust import UNDOUBTED, Doubt, Validity
 from bench.judging.within import RunSamples
 from bench.results.schema import Run
 from bench.suites.cases import Case
 
 MEASURED = "measured"
-KINDS = ("throughput", "truncation")
+KINDS = ("throughput", "truncation", "streaming")
 
 
 class NothingToReportError(ValueError):
@@ -45,6 +46,7 @@ class Row:
         whose each roof is, in most of the runs, by the same names (``of_matmul`` and its like).
     validity: whether its time, and ratios made with it, are to be trusted. remarks: what the
         backend's code warned of and what it changed of its process, each once.
+    stream: of a stream, its calls.
     fallback: what its evidence says that it ran in place of what its name suggests, in most of the
         runs; empty if it ran that.
     rank: 1 for the smallest time among the backends of the group.
@@ -75,6 +77,7 @@ class Row:
     steady: bool | None = None
     validity: Validity = UNDOUBTED
     remarks: tuple[str, ...] = ()
+    stream: Stream | None = None
     fallback: str = ""
     rank: int | None = None
     bridge: Row | None = field(default=None, repr=False)

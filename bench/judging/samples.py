@@ -41,7 +41,7 @@ SAMPLE_COLUMNS = {
     "case_id": SampleColumn("", "backend/shape/dtype/mode/device", lambda m, _: m.case.id),
     "backend": SampleColumn("", "the way of computing the LSTM", lambda m, _: m.case.backend),
     "device": SampleColumn("", "cpu or gpu:N", lambda m, _: m.case.device),
-    "mode": SampleColumn("", "inference or training", lambda m, _: m.case.workload.mode),
+    "mode": SampleColumn("", "inference, training or streaming", lambda m, _: m.case.workload.mode),
     "shape": SampleColumn("", "spec and workload in short", lambda m, _: m.case.shape),
     "dtype": SampleColumn("", "precision of weights and products", lambda m, _: m.case.spec.dtype),
     "sample": SampleColumn("", "its number in the process, from 0", lambda _, i: i, int),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from bench.judging import steady
 from bench.judging.trust import WIDE
 from bench.machine import devices
@@ -28,10 +30,15 @@ _QUIET = "close what else runs, or measure on a machine of its own"
 
 
 def validity(
-    series: Series, disturbance: Disturbance, threads: Sequence[str], device: str
+    series: Series,
+    disturbance: Disturbance,
+    threads: Sequence[str],
+    device: str,
+    period: float | None = None,
 ) -> Iterable[Reason]:
-    """Every reason not to trust a measurement; none if it is valid."""
+    """Every reason not to trust a measurement; none if it is valid. period: of a stream's calls."""
     yield from _of_samples(series)
+    yield from _of_pace(series, period)
     yield from _of_machine(disturbance)
     if device == "cpu":
         yield from _of_cpu(disturbance, threads)
@@ -61,6 +68,20 @@ def _of_samples(series: Series) -> Iterable[Reason]:
             "not_steady",
             "the earlier and the later half of the samples differ: no steady state",
             f"{MORE_TIME}; if it stays, {_QUIET}",
+        )
+
+
+def _of_pace(series: Series, period: float | None) -> Iterable[Reason]:
+    """Of a stream whose calls are due faster than they are done."""
+    if series.streamed is None or period is None:
+        return
+    service = float(np.median(series.streamed.service))
+    if service > period:
+        yield Reason(
+            "behind",
+            f"a call takes {1000 * service:.3g} ms and one is due every {1000 * period:g} ms: it "
+            "falls behind for ever, and latency says how long it was measured",
+            "a longer period (--period), shorter chunks, or a faster backend",
         )
 
 

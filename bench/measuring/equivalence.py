@@ -23,6 +23,7 @@ from lstm_impl.model import Model
 from lstm_impl.optimizer import LEARNING_RATE, NumPyOptimizer
 from lstm_impl.proof import GateResult, Judge, judged_parts, numpy_judge
 from lstm_impl.proof.comparison import asked_for, bounds, compare, named
+from lstm_impl.proof.streamed import SEVERAL, gone_on
 from lstm_impl.proof.structure import gains
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import FloatArray, LSTMSpec
@@ -51,7 +52,8 @@ by its root mean square, for the same reason. An update that is not made is off 
 
 def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = None) -> GateResult:
     """``lstm_impl.proof.gate`` with the judge that fits the size, unless one is given."""
-    judge = judge or choose_judge(model.spec, workload)
+    whole = _judged_at_once(workload) if workload.streaming else workload
+    judge = judge or choose_judge(model.spec, whole)
     return proof.gate(model, workload, seed, _remembering(judge, model.spec))
 
 
@@ -67,11 +69,16 @@ def gate_last(
 
     seed: of ``Model.prepare``. number: which set of inputs it worked on. ours: ``Step.results`` of
     the call. It is compared with all that the step works through, window after window: the last
-    one's results, and the final state. With an optimizer the call must have been the first after
-    ``Step.restart``, and the model's weights be those that it left; the reference makes the same
-    updates by the formula.
+    one's results, and the final state. Of a stream it is what it computed when it
+    went on from the state that the timed calls left (``proof.streamed.gone_on``). With an optimizer
+    the call must have been the first after ``Step.restart``, and the model's weights be those that
+    it left; the reference makes the same updates by the formula.
     """
     spec, weights = model.spec, model.given_weights or model.get_weights()
+    if workload.streaming:
+        judge = judge or choose_judge(spec, _judged_at_once(workload))
+        found, allowed = gone_on(judge, spec, weights, workload, seed, number, ours)
+        return GateResult(_within(found, allowed), judge.name, found, allowed)
     judge = judge or choose_judge(spec, workload)
     digest = hashlib.sha256(f"{judge.name} {spec} {workload} {seed} {number}".encode())
     for array in weights.arrays():
@@ -93,8 +100,16 @@ def gate_last(
         allowed = {name: bound + FOLLOWED for name, bound in allowed.items()}
         found["update"] = _moved(weights, model.get_weights(), followed)
         allowed["update"] = MOVED
-    passed = all(found[name] <= allowed[name] for name in found)
-    return GateResult(passed, judge.name, found, allowed)
+    return GateResult(_within(found, allowed), judge.name, found, allowed)
+
+
+def _within(found: Mapping[str, float], allowed: Mapping[str, float]) -> bool:
+    return all(off <= allowed[name] for name, off in found.items())
+
+
+def _judged_at_once(workload: Workload) -> Workload:
+    """As much of a stream as is judged in one go."""
+    return replace(workload, timesteps=SEVERAL * workload.timesteps)
 
 
 def _worked_through(

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bench.machine.disturbance import between
 from bench.machine.guard import EscapedError
-from bench.measuring import energy, memory, roof, roofs, timing
+from bench.machine.load import busy
+from bench.measuring import energy, memory, roof, roofs, streaming, timing
 from bench.measuring.disturbances import validity
 from bench.measuring.outcomes import FAILED, Measured, Result, Unmeasured, failed
 from bench.measuring.preparing import Bench, Prepared, ignored_deprecations, prepare
 from bench.measuring.series import Broken, Plan, Series
 from bench.suites.cases import Case
+from lstm_impl import Workload
 
 
 def measure_group(
@@ -62,12 +64,7 @@ def _measure_group(cases: Sequence[Case], plan: Plan, seed: int, bench: Bench) -
             bench.announce([case for case in cases if case.id in ready])
         before = bench.activity()
         begun = bench.clock.now()
-        timed = timing.measure(
-            {name: each.step for name, each in ready.items()},
-            plan,
-            bench.clock,
-            {name: each.guard for name, each in ready.items()},
-        )
+        timed = _timed(ready, plan, bench, cases[0].workload)
         timing_each = (bench.clock.now() - begun) / max(1, len(ready))
         disturbance = between(before, bench.activity())
     threads = bench.too_many_threads() if ready else ()
@@ -96,7 +93,10 @@ def _measure_group(cases: Sequence[Case], plan: Plan, seed: int, bench: Bench) -
                     looking=prepared.looking,
                     timing=timing_each,
                     starting=prepared.starting,
-                    reasons=tuple(validity(series, disturbance, threads, case.device)),
+                    stream=bench.stream if case.workload.streaming else None,
+                    reasons=tuple(
+                        validity(series, disturbance, threads, case.device, case.workload.period)
+                    ),
                 ),
                 bench,
             )
@@ -108,6 +108,19 @@ def _measure_group(cases: Sequence[Case], plan: Plan, seed: int, bench: Bench) -
                 found = with_needs(case, found, ready[case.id], seed, took[case.id], bench)
                 results[case.id] = replace(found, remarks=tuple(ready[case.id].guard.remarks))
     return {case.id: results[case.id] for case in cases}
+
+
+def _timed(
+    ready: Mapping[str, Prepared], plan: Plan, bench: Bench, workload: Workload
+) -> dict[str, Series | Broken]:
+    steps = {name: each.step for name, each in ready.items()}
+    guards = {name: each.guard for name, each in ready.items()}
+    if not workload.streaming:
+        return timing.measure(steps, plan, bench.clock, guards)
+    # They have ended before the machine is asked what disturbed it: they are no disturbance.
+    with busy(bench.stream.load):
+        pace = streaming.Pace(workload.period, bench.sleep)
+        return streaming.measure(steps, plan, bench.clock, guards, pace)
 
 
 def judge_last(

@@ -12,7 +12,8 @@ from typing import TypeAlias
 from bench.machine.guard import EscapedError
 from bench.machine.raised import one_line
 from bench.measuring.clock import FirstUse
-from bench.measuring.series import Series
+from bench.measuring.latencies import kept
+from bench.measuring.series import Beside, Series
 from bench.results.schema import SCHEMA, Figures, Reason
 from bench.suites.cases import Case
 from lstm_impl.proof import GateResult
@@ -43,7 +44,7 @@ class Measured:
     timing: its part of the seconds for which its group was warmed up and timed. starting, roofing:
     seconds to start its framework, if it was the first to need it, and to find its roofs. reasons:
     empty if it is valid. remarks: what its backend's code warned of, and what it changed of the
-    process.
+    process. stream: what stood beside the calls of a stream.
     """
 
     series: Series
@@ -61,6 +62,7 @@ class Measured:
     starting: float | None = None
     roofing: float | None = None
     remarks: tuple[str, ...] = ()
+    stream: Beside | None = None
 
     def _compiling(self) -> float | None:
         """Seconds of the first call beyond an ordinary one; None where noise left nothing of it."""
@@ -112,7 +114,15 @@ class Measured:
                 ],
             },
             "remarks": list(self.remarks),
-        }
+        } | self._streaming(case)
+
+    def _streaming(self, case: Case) -> dict[str, object]:
+        """What is kept of a stream's calls; nothing of what is none."""
+        if self.series.streamed is None:
+            return {}
+        beside = self.stream or Beside()
+        found = kept(self.series.streamed, beside, case.workload.period)
+        return {"streaming": found.to_dict()}
 
 
 Result: TypeAlias = Measured | Unmeasured

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from bench.measuring.clock import Clock, FirstUse
 from bench.measuring.outcomes import FAILED, NOT_MEASURED, REFUSED, Unmeasured, failed
 from bench.measuring.output import Output, Printed
 from bench.measuring.roofs import Roofs
+from bench.measuring.series import Beside
 from bench.results.schema import Figures
 from bench.suites.cases import Case
 from lstm_impl import (
@@ -76,7 +78,8 @@ class Bench:
     a seed and within so many seconds; None measures none. energy: of a step on a device, which
     takes so many seconds. case_limit: seconds after which a case is ended from outside, if it is.
     interrupts: tells a Ctrl-C from what a backend raises. output: keeps what backends print; None
-    leaves it where it goes.
+    leaves it where it goes. stream: what stands beside the calls of a stream. sleep: until one of
+    them is due.
     """
 
     clock: Clock = field(default_factory=Clock.system)
@@ -99,6 +102,8 @@ class Bench:
     interrupts: Interrupts = field(default_factory=Interrupts)
     gate_last: GateLast = equivalence.gate_last
     output: Output | None = None
+    stream: Beside = field(default_factory=Beside)
+    sleep: Callable[[float], None] = time.sleep
 
     def printed(self) -> Printed:
         """What was printed since the last call, if it is kept."""

@@ -24,7 +24,7 @@ from bench.measuring.memory import ProcessMemory
 from bench.measuring.outcomes import Measured, Result, Unmeasured
 from bench.measuring.output import Output
 from bench.measuring.preparing import Bench
-from bench.measuring.series import Plan
+from bench.measuring.series import Beside, Plan
 from bench.results.journal import Journal
 from bench.results.schema import Run
 from bench.suites.cases import Case
@@ -47,6 +47,7 @@ class Settings:
     is measured. session: what runs that are replicates of one another share; by default a run is
     alone. memory: whether that of cases on the CPU is measured too, None for what the suite says.
     case_limit: seconds after which whoever watches from outside ends a case, if anybody does.
+    load, deadline: beside the calls of streams (``series.Beside``).
     output: whether what backends print is kept out of the way. options: what the user asked for,
     for the record.
     """
@@ -60,6 +61,8 @@ class Settings:
     session: str | None = None
     memory: bool | None = None
     case_limit: float | None = None
+    load: int = 0
+    deadline: float | None = None
     output: bool = False
     options: Information = field(default_factory=dict)
 
@@ -93,6 +96,7 @@ class Recorder:
             resident=self._memory.measure if wanted else None,
             case_limit=settings.case_limit,
             output=Output() if settings.output else None,
+            stream=Beside(settings.load, settings.deadline),
         )
 
     def want(self, cases: Sequence[Case]) -> None:

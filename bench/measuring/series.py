@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from lstm_impl.spec import FloatArray
 from lstm_impl.step import Results
 
 
@@ -17,11 +18,13 @@ class Plan:
     precision: how far the median's 95% interval may reach, relative to the median, for a member to
         be known well enough.
     seed: of the order of the members within each round.
+    whole: take all of the time, however narrow the intervals are by then.
     """
 
     seconds: float
     precision: float = 0.01
     seed: int = 0
+    whole: bool = False
 
 
 class Stopped(StrEnum):
@@ -40,6 +43,30 @@ class Last:
     results: Results
 
 
+@dataclass(frozen=True, eq=False)
+class Streamed:
+    """Every call of a stream by itself, in order, in seconds.
+
+    latency: from when it was due until it was done. service: from when it began; the same where
+    calls come back to back.
+    """
+
+    latency: FloatArray
+    service: FloatArray
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What stands beside the calls of a stream.
+
+    load: processes that keep a processor busy each meanwhile. deadline: seconds within which each
+    call is to be done, counted from when it was due; None for the period, if there is one.
+    """
+
+    load: int = 0
+    deadline: float | None = None
+
+
 @dataclass(frozen=True)
 class Series:
     """What was measured of one step.
@@ -54,6 +81,7 @@ class Series:
     synchronize: seconds that waiting takes when there is nothing to wait for.
     last: what the last call in a block computed, for who wants to judge it; None if the step cannot
         show it.
+    streamed: of a stream, every call of the blocks by itself.
     """
 
     calls: int
@@ -64,6 +92,7 @@ class Series:
     steady: bool | None
     synchronize: float
     last: Last | None = None
+    streamed: Streamed | None = None
 
     @property
     def samples(self) -> tuple[float, ...]:

@@ -42,7 +42,7 @@ MOST_CALLS = 100_000
 step that asks for more does not work, or the clock does not."""
 
 CALLS_FOR_ONE = 20
-"""Where a block is of several calls, one that is not timed comes before it (``_Member.block``). Of
+"""Where a block is of several calls, one that is not timed comes before it (``Member.block``). Of
 2 calls it would be half as much again, of these a twentieth; while the time holds ``BLOCKS``."""
 
 BLOCKS = 40
@@ -75,13 +75,15 @@ def measure(
     plan: Plan,
     clock: Clock,
     guards: Mapping[str, Guard] | None = None,
+    member: Callable[[Step, Guard], Member] | None = None,
 ) -> dict[str, Series | Broken]:
     """Time the members of one group in alternating blocks.
 
     Each step has been called before (``first_use``). A step that raises becomes ``Broken`` and the
     others go on; an interruption (Ctrl-C) is let through. Rounds are made until every member's
     interval is as narrow as ``plan.precision`` or the next one would end after the time is up.
-    guards: entered around each use of a step, outside the clock.
+    guards: entered around each use of a step, outside the clock. member: what times each of them,
+    by default in blocks with one wait at the end.
 
     Which of a step's inputs a block works on is drawn anew for each, outside the clock. After the
     samples comes one block more, which is like them but for what its last call computed: that is
@@ -90,7 +92,7 @@ def measure(
     """
     # Its first call imports what it needs, a third of a second that is not to be the group's.
     median_interval([1.0] * FEWEST_SAMPLES)
-    group = _Group(steps, plan, clock, guards or {})
+    group = _Group(steps, plan, clock, guards or {}, member or Member)
     group.calibrate()
     group.warm_up()
     reason = group.take_samples()
@@ -99,7 +101,7 @@ def measure(
 
 
 @dataclass
-class _Member:
+class Member:
     """One step, while it is measured."""
 
     step: Step
@@ -126,9 +128,9 @@ class _Member:
         """Seconds of one block: its calls and one wait at the end."""
         # From a source that no seed tells a backend.
         self.choose(_UNGUESSED.randrange(INPUTS))
-        return self._block(clock)[0]
+        return self.timed(clock)[0]
 
-    def _block(self, clock: Clock) -> tuple[float, object]:
+    def timed(self, clock: Clock) -> tuple[float, object]:
         """The same, and what the last call returned; what the others did is let go at once, as it
         would be without a judge."""
         if self.calls > 1:
@@ -163,7 +165,7 @@ class _Member:
             return
         self.choose(INPUTS - 1)
         for _ in range(LATE_TRIES):
-            elapsed, returned = self._block(clock)
+            elapsed, returned = self.timed(clock)
             start = clock.now()
             results = step.results(returned)
             first = clock.now() - start
@@ -255,6 +257,7 @@ class _Member:
 
     @property
     def samples(self) -> list[float]:
+        """Seconds per step, one for each block that counts."""
         return [block / self.calls for block in self.blocks]
 
     def result(self, plan: Plan, reason: Stopped) -> Series | Broken:
@@ -262,7 +265,7 @@ class _Member:
         if self.broken is not None:
             return self.broken
         samples = self.samples
-        precise = relative_half_width(samples) <= plan.precision
+        precise = not plan.whole and relative_half_width(samples) <= plan.precision
         return Series(
             calls=self.calls,
             blocks=tuple(self.blocks),
@@ -279,10 +282,15 @@ class _Group:
     """The members of one group and the time that is left to them."""
 
     def __init__(
-        self, steps: Mapping[str, Step], plan: Plan, clock: Clock, guards: Mapping[str, Guard]
+        self,
+        steps: Mapping[str, Step],
+        plan: Plan,
+        clock: Clock,
+        guards: Mapping[str, Guard],
+        member: Callable[[Step, Guard], Member],
     ) -> None:
         self.members = {
-            name: _Member(step, guards.get(name, contextlib.nullcontext()))
+            name: member(step, guards.get(name, contextlib.nullcontext()))
             for name, step in steps.items()
         }
         self._plan = plan
@@ -292,10 +300,10 @@ class _Group:
         self._start = clock.now()
 
     @property
-    def _living(self) -> list[_Member]:
+    def _living(self) -> list[Member]:
         return [member for member in self.members.values() if member.broken is None]
 
-    def _try(self, member: _Member, during: str, work: Callable[[], None]) -> None:
+    def _try(self, member: Member, during: str, work: Callable[[], None]) -> None:
         try:
             with member.guard:
                 work()
@@ -308,7 +316,7 @@ class _Group:
         next_round = sum(member.latest for member in self._living)
         return self._clock.now() - self._start + next_round <= share * self._seconds
 
-    def _shuffled(self) -> list[_Member]:
+    def _shuffled(self) -> list[Member]:
         members = self._living
         self._order.shuffle(members)
         return members
@@ -337,7 +345,7 @@ class _Group:
             for member in self._shuffled():
                 work = partial(member.sample, self._clock, number)
                 self._try(member, f"in round {number}", work)
-            if all(
+            if not self._plan.whole and all(
                 relative_half_width(member.samples) <= self._plan.precision
                 for member in self._living
             ):

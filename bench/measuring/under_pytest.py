@@ -30,6 +30,7 @@ from bench.measuring.preparing import Bench, prepare
 from bench.measuring.recorder import Recorder, Settings
 from bench.suites.cases import Case
 from bench.suites.loading import Suite
+from bench.suites.periods import words
 from bench.suites.values import SuiteError
 
 FIXTURE = "lstm_case"
@@ -298,11 +299,15 @@ class _Replay:
 
 # -- options
 
+_PASSED_ON = ("seed", "share", "precision", "load", "deadline")
+
 
 def _suite(config: pytest.Config) -> Suite:
 
     get, folder = config.getoption, config.invocation_params.dir
-    choice = suites.Choice(get("lstm_backends"), get("lstm_device"), get("lstm_mode"))
+    choice = suites.Choice(
+        get("lstm_backends"), get("lstm_device"), get("lstm_mode"), get("lstm_period")
+    )
     suite = suites.load(get("lstm_suite") or "quick", choice, folder)
     if listed := get("lstm_cases"):
         suite = suites.load_cases(folder / listed, suite)
@@ -314,10 +319,12 @@ def _settings(config: pytest.Config) -> Settings:
     get = config.getoption
     names = (
         *("suite", "device", "backends", "mode", "seed", "budget", "share", "precision", "threads"),
-        *("cases", "session", "order_seed", "memory", "case_limit"),
+        *("cases", "session", "order_seed", "memory", "case_limit", "period", "load", "deadline"),
     )
     given = {name: get(f"lstm_{name}") for name in names}
     chosen = {name: value for name, value in given.items() if value is not None}
+    if "period" in chosen:
+        chosen["period"] = [words(each) for each in chosen["period"]]
     # Results are shown around: a file's folder is nobody's business, and no difference of two runs.
     chosen |= {name: Path(chosen[name]).name for name in ("suite", "cases") if name in chosen}
     try:
@@ -334,7 +341,7 @@ def _settings(config: pytest.Config) -> Settings:
         # With -s, its user wants to see it.
         output=config.getoption("capture") != "no",
         options=chosen,
-        **{name: chosen[name] for name in ("seed", "share", "precision") if name in chosen},
+        **{name: chosen[name] for name in _PASSED_ON if name in chosen},
     )
 
 

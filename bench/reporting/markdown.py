@@ -62,7 +62,7 @@ def _table(table: Table) -> str:
     for group in table.groups:
         words = work_words(group[0], table)
         work = escaped(", ".join(words))
-        if table.kind == KINDS[0]:
+        if table.kind != KINDS[1]:
             work = f"{escaped(', '.join(words[:-1]))} {code(words[-1])}"
         for row in group:
             sign = mark(row)

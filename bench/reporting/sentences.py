@@ -20,14 +20,15 @@ from bench.judging.rows import KINDS, MEASURED, Row, Section, Table
 from bench.judging.trust import FEW_PROCESSES, OF_RATIO, WIDE_INTERVAL, Doubt
 from bench.judging.verdict import Verdict
 from bench.judging.within import RunSamples
-from bench.reporting import fallbacks, roofs
+from bench.reporting import fallbacks, roofs, streams
 from bench.reporting.devices import sentences
 from bench.telling.headings import name, speed_moved, title
 from bench.telling.inert import clean
 from bench.telling.quantities import bounds, count, listed, of_them, seconds
 from bench.telling.unmeasured import LOUD, Unmeasured, gathered, one_line
 from bench.telling.verdict_words import versus
-from bench.windows.cost import cost, streams
+from bench.windows.cost import cost
+from bench.windows.cost import streams as cut_streams
 from bench.windows.words import sentence
 
 # More lines than this are a wall; CSV and JSON have every case.
@@ -64,6 +65,7 @@ def findings(section: Section) -> list[Finding]:
     reached = ((table, roofs.sentence(table)) for table in section.tables)
     found.extend(Finding(f"{title(table)}: {told}.") for table, told in reached if told)
     found.extend(Finding(told) for table in section.tables for told in fallbacks.sentences(table))
+    found.extend(Finding(told) for table in section.tables for told in streams.sentences(table))
     found.extend(_costs(section))
     found.extend(_paybacks(section))
     if not section.complete:
@@ -198,7 +200,7 @@ def _windows(table: Table) -> str:
 def _costs(section: Section) -> list[Finding]:
     """From which window on the leader of each stream is cheap, and what a step costs it."""
     found = []
-    cut = [stream for stream in streams([section]) if stream.windows]
+    cut = [stream for stream in cut_streams([section]) if stream.windows]
     for stream in cut:
         leader = cost(stream.ranked[0], stream.table.rows)
         if leader.cheapest is not None:

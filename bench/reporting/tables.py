@@ -6,11 +6,13 @@ heading under which it stands. This room makes plain strings of rows; formats la
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench.judging.rows import KINDS, Row, Table
 from bench.judging.verdict import Verdict
+from bench.reporting import streams
 from bench.telling.headings import name
 from bench.telling.marks import DOUBTFUL, TIME_INTERVAL, bounds_of_time
 from bench.telling.quantities import percent, rate, seconds, shape_words, size, times_as_fast
@@ -36,6 +38,8 @@ def parts(table: Table) -> list[Part]:
             Part("per timestep", _per_timestep),
             Part(TIME_INTERVAL, _per_timestep_interval, 1),
         ]
+    elif table.kind == KINDS[2]:
+        found = _of_streams(table)
     else:
         found = [
             Part("median", _median),
@@ -49,10 +53,29 @@ def parts(table: Table) -> list[Part]:
     if any(row.to_baseline for row in table.rows):
         versus = f"vs {name(table.baseline)}"
         found.append(Part(versus, lambda row: _versus(row, table.baseline), right=False))
+    if any(streams.tail_versus(row) for row in table.rows):
+        versus = f"{streams.part_words(streams.TAIL)} vs {name(table.baseline)}"
+        found.append(Part(versus, streams.tail_versus, right=False))
     if any(_spread(row) for row in table.rows):
         found.append(Part("processes spread", _spread, 3))
     if not all(row.trusted for row in table.rows):
         found.append(Part("trust", lambda row: "" if row.trusted else "INVALID", right=False))
+    return found
+
+
+def _of_streams(table: Table) -> list[Part]:
+    """Of every call from when it was due: what most take, and what few do."""
+    found = [Part("median", _median), Part(TIME_INTERVAL, _interval, 2)]
+    for part in streams.told(table.rows):
+        words, tail = streams.part_words(part), part == streams.TAIL
+        text = functools.partial(streams.percentile_text, part=part)
+        found.append(Part(words, text, 0 if tail else 3))
+        if tail:
+            text = functools.partial(streams.interval_text, part=part)
+            found.append(Part(f"{words}, {TIME_INTERVAL}", text, 1))
+    if any(streams.missed_text(row) for row in table.rows):
+        found.append(Part("late", streams.missed_text, 2))
+    found.append(Part("first result", _first_result, 4))
     return found
 
 

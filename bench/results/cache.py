@@ -67,6 +67,7 @@ _WORTH_WRITING = 0.05
 _RULES = (
     *("bench.suites.cases", "bench.disk.fields", "bench.results.schema", "bench.results.files"),
     *("bench.results.advice", "bench.results.digest"),
+    *("bench.results.streaming", "bench.results.hdr"),
     *("bench.results.columns", __name__, "lstm_impl.spec", "lstm_impl.workload"),
 )
 

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.disk.fields import LARGEST_INTEGER, LONGEST, SHORTEST
+from bench.disk.fields import LARGEST_INTEGER, LONGEST, SHORTEST, Field
+from bench.results import streaming
 from bench.results.schema import Measurement, Reason, ResultFile, Run
+from bench.results.streaming import StreamCalls
 from bench.suites.cases import Case
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
@@ -31,7 +33,7 @@ _SPEC = tuple(each.name for each in fields(LSTMSpec))
 _WORK = tuple(each.name for each in fields(Workload))
 LISTS = ("samples", "rounds", "warmup")
 """Columns of lists of numbers, of which hardly any is there twice."""
-_BULK = ("setup", "memory", "roofs", "energy", "reasons", "remarks")
+_BULK = ("setup", "memory", "roofs", "energy", "reasons", "remarks", "streaming")
 """Columns of JSON of which every row is asked for."""
 RARE = ("gate", "evidence")
 """Columns of JSON of which few rows are: read when the first is."""
@@ -103,6 +105,7 @@ def table(file: ResultFile) -> pa.Table:
             for name in ("setup", "memory", "roofs", "energy", "remarks")
         },
         **{name: [json.dumps(dict(getattr(item, name))) for item in items] for name in RARE},
+        "streaming": [json.dumps(item.streaming and item.streaming.to_dict()) for item in items],
         "reasons": [
             json.dumps([[each.code, each.text, each.advice] for each in item.reasons])
             for item in items
@@ -201,6 +204,7 @@ class Rows:
                 path=path,
                 stopped=at["stopped"][row],
                 remarks=tuple(at["remarks"][row]),
+                streaming=_streaming(path, at["streaming"][row]),
             )
 
     def _case(self, row: int) -> Case:
@@ -214,6 +218,11 @@ class Rows:
         if work is None:
             work = self._works[numbers] = Workload(**dict(zip(_WORK, numbers, strict=True)))
         return Case(at["backend"][row], spec, work, at["device"][row])
+
+
+def _streaming(path: Path, data: object) -> StreamCalls | None:
+    """As a result file's own; what is nearly always there is nothing."""
+    return None if data is None else streaming.parse(Field(path, "streaming", data))
 
 
 def _lists(rows: pa.Table, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

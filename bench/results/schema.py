@@ -18,7 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.disk.fields import LONGEST, Field, Missing, ResultError, error_at, printable
+from bench.results import streaming
 from bench.results.advice import worded
+from bench.results.streaming import StreamCalls
 from bench.suites.cases import Case
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
@@ -93,7 +95,8 @@ class Measurement:
     roofs, energy: figures by name (numbers, or words about them), None where none were taken.
     steady: whether the samples showed no trend, None if it could not be told. valid, reasons:
     whether the numbers are to be trusted, and if not why.
-    remarks: what the backend's code warned of, and what it changed of its process.
+    remarks: what the backend's code warned of, and what it changed of its process. streaming: of a
+    stream, what is kept of its calls, whose medians, a block each, the samples are.
     """
 
     case: Case
@@ -114,6 +117,7 @@ class Measurement:
     path: Path
     stopped: str = ""
     remarks: tuple[str, ...] = ()
+    streaming: StreamCalls | None = None
 
 
 @dataclass(frozen=True)
@@ -239,6 +243,7 @@ def parse_benchmark(field: Field, run: Run) -> Measurement | Outcome:
         path=field.path,
         stopped=blocks["stopped"].text() if blocks["stopped"].given else "",
         remarks=tuple(each.text() for each in remarks.items()) if remarks.given else (),
+        streaming=streaming.parse(ours["streaming"]),
     )
 
 

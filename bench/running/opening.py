@@ -26,7 +26,10 @@ into starting, tracing and checking; what is added is measured."""
 
 CASE_LIMIT = 120.0
 
-_FIXED = ("suite", "device", "backends", "mode", "seed", "threads", "seconds", "memory")
+_FIXED = (
+    *("suite", "device", "backends", "mode", "seed", "threads", "seconds", "memory"),
+    *("period", "deadline", "load"),
+)
 """What a session keeps when it is gone on with."""
 
 
@@ -67,7 +70,7 @@ def _gone_on_with(options: argparse.Namespace, folder: Path) -> tuple[Session, S
         precision = session.goal.precision if options.precision is None else options.precision
         changed = replace(changed, goal=Goal(precision, options.processes))
     session = changed
-    choice = Choice(session.backends, session.devices, session.modes)
+    choice = Choice(session.backends, session.devices, session.modes, session.periods)
     suite = suites.load(session.suite, choice)
     if suite.name != session.suite_name:
         raise UsageError(
@@ -80,7 +83,8 @@ def _gone_on_with(options: argparse.Namespace, folder: Path) -> tuple[Session, S
 
 def _new(options: argparse.Namespace) -> tuple[Session, Suite]:
     name = options.suite or SUITE
-    suite = suites.load(name, Choice(options.backends, options.device, options.mode))
+    choice = Choice(options.backends, options.device, options.mode, options.period)
+    suite = suites.load(name, choice)
     budget = options.budget
     if budget is None and options.processes is None:
         budget = BUDGET
@@ -98,6 +102,9 @@ def _new(options: argparse.Namespace) -> tuple[Session, Suite]:
         devices=options.device,
         backends=options.backends,
         modes=options.mode,
+        periods=options.period,
+        deadline=options.deadline,
+        load=options.load or 0,
         threads=options.threads,
         seconds=options.seconds,
         memory=suite.memory if options.memory is None else options.memory == "on",

@@ -38,10 +38,11 @@ class Session:
     """What one ``bench.run`` measures.
 
     suite: a name, or the path of a file. devices, backends, modes: chosen, or None. seconds: of
-    measuring for each case in one process, None for the suite's own. memory: whether that of cases
-    on the CPU is measured, too. budget: seconds for all, None without a limit. spent: seconds that
-    the session has taken, until a process last ended. finished: when it came to its
-    end (UTC, ISO 8601), or None.
+    measuring for each case in one process, None for the suite's own. periods, deadline, load: of
+    streams, the periods None for the suite's own and one of them None for back to back. memory:
+    whether that of cases on the CPU is measured, too. budget: seconds for all, None without a
+    limit. spent: seconds that the session has taken, until a process last ended. finished: when it
+    came to its end (UTC, ISO 8601), or None.
     """
 
     id: str
@@ -56,6 +57,9 @@ class Session:
     devices: tuple[str, ...] | None = None
     backends: tuple[str, ...] | None = None
     modes: tuple[str, ...] | None = None
+    periods: tuple[float | None, ...] | None = None
+    deadline: float | None = None
+    load: int = 0
     threads: int | None = None
     seconds: float | None = None
     memory: bool = False
@@ -163,6 +167,9 @@ def _read(path: Path) -> Session:
             devices=_names(data["devices"]),
             backends=_names(data["backends"]),
             modes=_names(data["modes"]),
+            periods=_periods(data["periods"]),
+            deadline=_number(data["deadline"]),
+            load=_integer(data["load"], 0) or 0,
             threads=_integer(data["threads"], 1),
             seconds=_number(data["seconds"]),
             memory=data["memory"].given and data["memory"].boolean(),
@@ -198,6 +205,10 @@ def _number(field: Field) -> float | None:
 
 def _integer(field: Field, minimum: int) -> int | None:
     return field.integer(minimum) if field.given else None
+
+
+def _periods(field: Field) -> tuple[float | None, ...] | None:
+    return tuple(map(_number, field.items())) if field.given else None
 
 
 def _names(field: Field) -> tuple[str, ...] | None:

@@ -24,6 +24,7 @@ from bench.results.schema import ResultFile
 from bench.running.lots import Environment
 from bench.running.session import Session, cases_path, journals
 from bench.running.work import Work
+from bench.suites.periods import words
 
 LAST_WORDS = 4000
 """Bytes of a worker's output that are looked through for its last words."""
@@ -125,6 +126,9 @@ class LocalExecutor:
             "device": session.devices and ",".join(session.devices),
             "backends": session.backends and ",".join(session.backends),
             "mode": session.modes and ",".join(session.modes),
+            "period": session.periods and ",".join(map(words, session.periods)),
+            "deadline": session.deadline and words(session.deadline),
+            "load": session.load or None,
             "threads": session.threads,
             "budget": session.seconds,
             "share": None if work.share == 1.0 else f"{work.share:.4f}",

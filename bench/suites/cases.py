@@ -53,6 +53,8 @@ class Case:
             parts.append("bm")
         if work.optimizer is not None:
             parts.append(work.optimizer)
+        if work.period is not None:
+            parts.append(f"p{1000 * work.period:g}ms")
         if work.gradients != "all":  # as ids were spelled when there was nothing else
             parts.append(_GRADIENTS[work.gradients])
         return "-".join(parts)
@@ -69,7 +71,9 @@ class Case:
 
     @property
     def kind(self) -> str:
-        """``truncation`` if a stream is cut into windows, else ``throughput``."""
+        """``streaming``, ``truncation`` if a stream is cut into windows, else ``throughput``."""
+        if self.workload.streaming:
+            return "streaming"
         return "throughput" if self.workload.window is None else "truncation"
 
     def on(self, device: str) -> Case:
@@ -78,11 +82,15 @@ class Case:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as it stands in a result file."""
+        workload = asdict(self.workload)
+        if self.workload.period is None:
+            # What was measured without a period reads as it always did.
+            del workload["period"]
         return {
             "backend": self.backend,
             "device": self.device,
             "spec": asdict(self.spec),
-            "workload": asdict(self.workload),
+            "workload": workload,
         }
 
     @classmethod

@@ -19,13 +19,14 @@ from bench.disk.fields import ResultError, printable
 from bench.disk.folder import FolderError, expanded
 from bench.disk.reading import parse_json, regular_bytes
 from bench.machine import devices
+from bench.suites import periods
 from bench.suites.cases import Case
 from bench.suites.shapes import grid, shape_of
 from bench.suites.values import SuiteError, Value, did_you_mean, shown
 from lstm_impl.availability import UnavailableError
 from lstm_impl.registry import get_backend, list_backends
 from lstm_impl.spec import PRECISIONS, UnsupportedError
-from lstm_impl.workload import GRADIENTS, MODES
+from lstm_impl.workload import GRADIENTS, MODES, SEQUENCE_MODES
 
 SCHEMA = 1
 FOLDER = Path(__file__).parent
@@ -48,7 +49,7 @@ UNTIMED = {
 }
 """What is asked for like a suite and has no cases to time: what it is, and its command."""
 
-_SHARED_KEYS = ("backends", "devices", "modes", "gradients", "dtypes", "seconds")
+_SHARED_KEYS = ("backends", "devices", "modes", "gradients", "dtypes", "periods", "seconds")
 _SUITE_KEYS = ("schema", "name", "summary", "source", "memory", *_SHARED_KEYS, "groups")
 _GROUP_KEYS = ("shapes", "windows", *_SHARED_KEYS)
 
@@ -58,11 +59,13 @@ class Choice:
     """What of a suite is wanted; None leaves it to the suite.
 
     backends, devices: replace the suite's (``all`` among them means every one). modes: keep these.
+    periods: of streams, seconds or None for back to back; replace the suite's.
     """
 
     backends: Sequence[str] | None = None
     devices: Sequence[str] | None = None
     modes: Sequence[str] | None = None
+    periods: Sequence[float | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -178,9 +181,10 @@ class _Axes:
 
     backends: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
-    modes: tuple[str, ...] = MODES
+    modes: tuple[str, ...] = SEQUENCE_MODES
     gradients: tuple[str, ...] = ("weights",)
     dtypes: tuple[str, ...] = ("float32",)
+    periods: tuple[float | None, ...] = (None,)
     seconds: float = DEFAULT_SECONDS
 
     def changed(self, table: Mapping[str, Value], choice: Choice) -> _Axes:
@@ -196,6 +200,9 @@ class _Axes:
         if "dtypes" in table:
             known = tuple(PRECISIONS)
             found = replace(found, dtypes=_each(table["dtypes"], lambda item: item.one_of(known)))
+        if "periods" in table:
+            read = tuple(dict.fromkeys(map(_period, table["periods"].items("a list of periods"))))
+            found = found if choice.periods is not None else replace(found, periods=read)
         if "seconds" in table:
             seconds = table["seconds"].number(
                 "a number of seconds above 0", lambda value: 0 < value < math.inf
@@ -223,10 +230,12 @@ def _suite(root: Value, choice: Choice) -> Suite:
         chosen = replace(chosen, backends=_chosen(choice.backends, _backends))
     if choice.devices is not None:
         chosen = replace(chosen, devices=_chosen(choice.devices, _devices))
+    if choice.periods is not None:
+        chosen = replace(chosen, periods=tuple(dict.fromkeys(choice.periods)))
     for mode in choice.modes or ():
         if mode not in MODES:
-            hint = did_you_mean(mode, MODES)
-            raise SuiteError(f"there is no mode {shown(mode)}{hint}; expected {' or '.join(MODES)}")
+            hint, known = did_you_mean(mode, MODES), ", ".join(MODES)
+            raise SuiteError(f"there is no mode {shown(mode)}{hint}; expected one of {known}")
     axes = chosen.changed(table, choice)
     seconds: dict[str, float] = {}
     cases: dict[str, dict[Case, None]] = {}
@@ -267,9 +276,9 @@ def _cases(entries: Mapping[str, Value], axes: _Axes, choice: Choice) -> Iterato
     for shape in itertools.chain.from_iterable(map(grid, shapes)):
         for window in windows:
             for dtype in axes.dtypes:
-                for mode, gradients in _modes(axes):
+                for mode, gradients, period in _modes(axes):
                     # Made before any is left out: a mistake in a file should not hide.
-                    spec, workload = shape_of(shape, window, dtype, mode, gradients)
+                    spec, workload = shape_of(shape, window, dtype, mode, gradients, period)
                     if choice.modes is not None and mode not in choice.modes:
                         continue
                     for device in axes.devices:
@@ -278,11 +287,19 @@ def _cases(entries: Mapping[str, Value], axes: _Axes, choice: Choice) -> Iterato
                                 yield Case(backend, spec, workload, device)
 
 
-def _modes(axes: _Axes) -> Iterator[tuple[str, str]]:
-    """Each mode, with what it differentiates; training once for each that is asked for."""
+def _modes(axes: _Axes) -> Iterator[tuple[str, str, float | None]]:
+    """Each mode, what it differentiates, and its period: once for each that is asked for."""
     for mode in axes.modes:
         for gradients in axes.gradients if mode == "training" else ("all",):
-            yield mode, gradients
+            for period in axes.periods if mode == "streaming" else (None,):
+                yield mode, gradients, period
+
+
+def _period(value: Value) -> float | None:
+    try:
+        return periods.parse(value.text(periods.EXPECTED))
+    except ValueError:
+        raise value.error(periods.EXPECTED) from None
 
 
 def _gradients(value: Value) -> str:

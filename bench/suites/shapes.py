@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.suites.values import Value
+from bench.suites.values import SuiteError, Value
 from lstm_impl.spec import MOST_LAYERS, LSTMSpec
 from lstm_impl.workload import OPTIMIZERS, Workload
 
@@ -20,6 +20,9 @@ _SHAPE_KEYS = (
     "batch_major",
     "optimizer",
 )
+
+ONE_STEP = 1
+"""Timesteps of a chunk of a stream whose shape names none."""
 
 SQUARE = "hidden_size"
 """The input_size that is each layer's own width."""
@@ -42,8 +45,9 @@ def grid(shape: Value) -> Iterator[_Shape]:
 
     ``input_size = "hidden_size"`` makes the input as wide as the layer, whichever of a grid it is.
     """
-    table = shape.table(_SHAPE_KEYS, _SHAPE_SIZES)
-    batches, times, widths = (table[key].sizes() for key in ("batch", "timesteps", "hidden_size"))
+    table = shape.table(_SHAPE_KEYS, [each for each in _SHAPE_SIZES if each != "timesteps"])
+    batches, widths = (table[key].sizes() for key in ("batch", "hidden_size"))
+    times = table["timesteps"].sizes() if "timesteps" in table else (ONE_STEP,)
     inputs: Sequence[int | None] = [None]
     if table["input_size"].value != SQUARE:
         inputs = table["input_size"].sizes(f'a positive integer, a list of them, or "{SQUARE}"')
@@ -52,10 +56,19 @@ def grid(shape: Value) -> Iterator[_Shape]:
 
 
 def shape_of(
-    shape: _Shape, window: Value | None, dtype: str, mode: str, gradients: str
+    shape: _Shape,
+    window: Value | None,
+    dtype: str,
+    mode: str,
+    gradients: str,
+    period: float | None = None,
 ) -> tuple[LSTMSpec, Workload]:
-    """One shape as a spec and a workload."""
+    """One shape as a spec and a workload. period: of a stream's calls."""
     table = shape.table
+    if mode == "streaming":
+        _check_stream(table, window)
+    elif "timesteps" not in table:
+        raise SuiteError(f"{table['batch'].path}: {shape.where}.timesteps is missing")
     length = table["min_length"].positive_integer() if "min_length" in table else None
     if length is not None and length > shape.timesteps:
         raise table["min_length"].error(f"at most the {shape.timesteps} timesteps")
@@ -87,8 +100,20 @@ def shape_of(
         batch_major="batch_major" in table and table["batch_major"].boolean(),
         optimizer=optimizer,
         gradients=gradients,
+        period=period,
     )
     return spec, workload
+
+
+def _check_stream(table: Mapping[str, Value], window: Value | None) -> None:
+    """Raise SuiteError for what no stream has."""
+    for key in ("min_length", "dropout", "optimizer"):
+        if key in table:
+            raise table[key].error("none here: the calls of a stream have none")
+    if window is not None:
+        raise window.error("no windows here: the chunks of a stream are its timesteps")
+    if "bidirectional" in table and table["bidirectional"].boolean():
+        raise table["bidirectional"].error("false here: a stream has no end to begin at")
 
 
 def _layers(value: Value) -> int:

@@ -89,6 +89,29 @@ def seconds(text: str) -> float:
     return total
 
 
+def periods(text: str) -> tuple[float | None, ...]:
+    """When the calls of a stream are due: ``10ms``, ``back-to-back``, separated by commas."""
+    return tuple(dict.fromkeys(map(_period, names(text))))
+
+
+def short_time(text: str) -> float:
+    """A time in seconds, from a microsecond on: 500us, 10ms, 1.5s."""
+    found = _period(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; write 500us, 10ms or 1.5s")
+    return found
+
+
+def _period(text: str) -> float | None:
+    # What it takes to know them is not every pytest's to wait for.
+    from bench.suites.periods import parse
+
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def percentage(text: str) -> float:
     """A percentage above 0, with or without its sign, as a share: 2% is 0.02."""
     value = _number(text.strip().removesuffix("%"))

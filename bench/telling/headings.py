@@ -84,6 +84,13 @@ def method(section: Section) -> list[str]:
         lines.append(
             "A time per timestep is the step's time over its timesteps: of the whole batch at once."
         )
+    if KINDS[2] in kinds:
+        lines.append(
+            "A stream: each call takes a chunk and is timed by itself, from when it was due, or "
+            "back to back from when it began, until its output is there. Its median is that of the "
+            "blocks' medians; a percentile is the median over the processes of each one's own, "
+            "told where each has calls enough. late: calls that missed their deadline."
+        )
     if any("peak_bytes" in row.memory for row in rows):
         lines.append(
             "Memory is the peak of what a case needs beyond its framework: on a CPU in a process "

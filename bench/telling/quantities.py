@@ -121,7 +121,22 @@ def shape_words(case: Case) -> list[str]:
         extra.append(f"{work.optimizer} updates")
     if work.training:
         extra.append(GRADIENT_WORDS[work.gradients])
+    if work.streaming:
+        extra.append(pace_words(work.period))
     return [*lines, *extra]
+
+
+def pace_words(period: float | None) -> str:
+    """How a stream is called: ``a call every 10 ms``, or ``calls back to back``."""
+    return "calls back to back" if period is None else f"a call {period_words(period)}"
+
+
+def period_words(period: float | None) -> str:
+    """When calls of a stream come: ``every 10 ms``, or ``back to back``."""
+    if period is None:
+        return "back to back"
+    scale, unit = _scale(period)
+    return f"every {period / scale:g} {unit}"
 
 
 def _scale(value: float) -> tuple[float, str]:

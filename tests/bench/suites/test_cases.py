@@ -20,12 +20,14 @@ FULL = Workload(2, 10, "training")
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     mode = draw(st.sampled_from(MODES))
-    cut = draw(st.sampled_from(["window", "min_length", None]))
+    streaming = mode == "streaming"
+    cut = None if streaming else draw(st.sampled_from(["window", "min_length", None]))
     workload = Workload(
         batch=draw(st.integers(1, 64)),
         timesteps=10,
         mode=mode,
-        dropout=draw(st.sampled_from([0.0, 0.25])),
+        dropout=0.0 if streaming else draw(st.sampled_from([0.0, 0.25])),
+        period=draw(st.sampled_from([None, 0.01, 2e-5])) if streaming else None,
         batch_major=draw(st.booleans()),
         optimizer=draw(st.sampled_from([None, *OPTIMIZERS])) if mode == "training" else None,
         **({} if cut is None else {cut: draw(st.integers(1, 10))}),

@@ -381,7 +381,7 @@ def test_a_mistake_is_told_even_where_a_choice_replaces_it(tmp_path: Path) -> No
             "there is no backend 'while_lop'; did you mean while_loop",
         ),
         (Choice(devices=["tpu"]), "'tpu' is no device; expected cpu or gpu:N"),
-        (Choice(modes=["train"]), 'there is no mode "train" (did you mean training?)'),
+        (Choice(modes=["train"]), 'there is no mode "train" (did you mean training or streaming?)'),
     ],
 )
 def test_an_unknown_choice_is_told_with_what_is_close(choice: Choice, told: str) -> None:

@@ -1,0 +1,132 @@
+"""Percentiles of the calls of a stream: of one process, over several, and of one against another.
+
+A percentile of one process is the call of its rank among all of its calls (nearest rank; Hyndman
+and Fan 1996, definition 1), and its interval reaches from one call to another, as the binomial
+distribution allows whatever the calls' own distribution is (David and Nagaraja, *Order Statistics*,
+7.1). That takes calls as independent, which those in a row are not quite; so over processes the
+percentiles themselves are what varies, as medians are everywhere else here. Pure functions of
+arrays.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from bench.judging.comparison import Comparison
+from bench.judging.intervals import CASE_CONFIDENCE, CaseInterval, Interval, case_intervals
+from bench.judging.process_means import ENOUGH_PROCESSES, FloatArray
+from bench.judging.ratios import compare_all
+from bench.judging.within import RunSamples
+
+PARTS = (50.0, 90.0, 99.0, 99.9)
+"""Percentiles that are told, of what calls take."""
+
+BEYOND, SURELY = 2, 0.99
+"""A percentile is told where so many calls or more lie beyond the true one, so surely: of fewer it
+is hardly more than the slowest call, which says little of the next day's slowest. That is 64 calls
+for the 90th percentile, 662 for the 99th (as MLPerf's early stopping has them, its tolerance at 0)
+and 6,636 for the 99.9th."""
+
+
+@functools.cache
+def fewest_calls(part: float) -> int:
+    """The calls from which on a percentile is told: ``P(Binomial(n, 1 - part) < BEYOND) <= 1%``."""
+    from scipy import special
+
+    beyond = 1 - part / 100
+    low, high = BEYOND - 1, 1  # too few; enough
+    while special.bdtr(BEYOND - 1.0, high, beyond) > 1 - SURELY:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        enough = special.bdtr(BEYOND - 1.0, middle, beyond) <= 1 - SURELY
+        low, high = (low, middle) if enough else (middle, high)
+    return high
+
+
+def percentile(
+    ordered: FloatArray, part: float, confidence: float = CASE_CONFIDENCE
+) -> Interval | None:
+    """A percentile of one process's calls ``[n]``, in order; None of too few to tell it.
+
+    ``confidence`` of what comes back is that of the ranks that its bounds have: at least what was
+    asked for.
+    """
+    count, p = ordered.size, part / 100
+    if count < fewest_calls(part):
+        return None
+    low, high, covered = _ranks(count, p, confidence)
+    # Rounded first: 0.9 of 70 calls is 63 and a rest of rounding.
+    rank = math.ceil(round(p * count, 6))
+    bounds = [float(ordered[each - 1]) for each in (low, rank, high)]
+    return Interval(bounds[0], bounds[1], bounds[2], covered)
+
+
+@functools.lru_cache(maxsize=4096)
+def _ranks(count: int, p: float, confidence: float) -> tuple[int, int, float]:
+    """Ranks between whose calls the percentile lies, and how surely: equal tails at the most."""
+    from scipy import special
+
+    tail = (1 - confidence) / 2
+    # Calls below the percentile are Binomial(count, p); ranks further out than this are not meant.
+    spread = 10 * math.sqrt(count * p * (1 - p)) + 10
+    first = max(0, math.floor(count * p - spread))
+    below = np.arange(first, min(count, math.ceil(count * p + spread)) + 1, dtype=np.float64)
+    covered = special.bdtr(below, count, p)  # P(at most so many are below)
+    # The largest rank l with P(l or more are not below it) small: P(X <= l - 1) <= tail.
+    low = max(1, first + int(np.searchsorted(covered, tail, side="right")))
+    # The smallest rank u with P(X <= u - 1) >= 1 - tail.
+    high = min(count, first + int(np.searchsorted(covered, 1 - tail)) + 1)
+    inside = special.bdtr(high - 1.0, count, p) - special.bdtr(low - 1.0, count, p)
+    return low, high, float(inside)
+
+
+def over_processes(
+    processes: Sequence[Mapping[float, Interval]],
+) -> dict[float, CaseInterval]:
+    """The percentiles of a case, of those that each process could tell, of which some could not.
+
+    One for all: the median of the processes' percentiles, between bounds as of medians
+    (``intervals.case_interval``). Of one process they are its own.
+    """
+    found: dict[float, CaseInterval] = {}
+    for part in PARTS:
+        told = [each[part] for each in processes if part in each]
+        if len(told) == 1:
+            (own,) = told
+            how = "1 process: order statistics of its own calls, nothing of others"
+            found[part] = CaseInterval(own.low, own.mid, own.high, own.confidence, 1, None, how)
+        elif told:
+            found[part] = case_intervals([[np.array([each.mid]) for each in told]])[0]
+    return found
+
+
+Told = Mapping[str, float]
+"""A percentile of each process that could tell it, by run."""
+
+
+def compare_percentiles(pairs: Sequence[tuple[Told, Told]]) -> list[Comparison | None]:
+    """The ratio of a percentile of two cases, each ``(new, base)``, judged as a ratio of medians.
+
+    Where both sides took turns in the same processes the unit is a process's own ratio. None with
+    fewer than six processes (on a side, if they share none): of a median an allowance can stand in
+    for what so few do not show, of rare calls nobody knows one (``docs/verdicts.md``).
+    """
+    found: list[Comparison | None] = [None] * len(pairs)
+    enough = {}
+    for number, (new, base) in enumerate(pairs):
+        shared = new.keys() & base.keys()
+        if min(len(shared or new), len(shared or base)) >= ENOUGH_PROCESSES:
+            enough[number] = _runs(new), _runs(base)
+    for number, comparison in zip(enough, compare_all(list(enough.values())), strict=True):
+        found[number] = comparison
+    return found
+
+
+def _runs(told: Told) -> list[RunSamples]:
+    """As samples of one round, which each process has."""
+    return [RunSamples(run, np.array([value]), np.array([0])) for run, value in told.items()]

@@ -1,0 +1,165 @@
+"""Streams in a report: the percentiles of their calls in the tables, and what they say in words.
+
+This room knows the report's rows and makes plain strings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from bench.judging.comparison import Comparison
+from bench.judging.intervals import CaseInterval
+from bench.judging.latency import PARTS
+from bench.judging.ratios import compare_all
+from bench.judging.rows import KINDS, Row, Table
+from bench.judging.verdict import Verdict
+from bench.judging.within import RunSamples
+from bench.telling.headings import name, title
+from bench.telling.quantities import (
+    bounds,
+    count,
+    listed,
+    percent,
+    period_words,
+    seconds,
+    seconds_range,
+    shape_words,
+    times_as_fast,
+)
+
+TAIL = 99.0
+"""The percentile of which an interval and a ratio stand in the tables: the last that a run of some
+minutes can tell of calls that come a hundred times in a second."""
+
+_MOST = 4
+"""Sentences of a kind: more are a wall, and the table has them all."""
+
+
+def part_words(part: float) -> str:
+    """``p99.9``."""
+    return f"p{part:g}"
+
+
+def percentile_text(row: Row, part: float) -> str:
+    """A percentile of a row's calls; empty where there are too few calls to tell."""
+    found = _percentile(row, part)
+    return "" if found is None else seconds(found.mid)
+
+
+def interval_text(row: Row, part: float) -> str:
+    """Its interval over the processes, or with one of its own calls."""
+    found = _percentile(row, part)
+    return "" if found is None else seconds_range(found.low, found.high, found.mid)
+
+
+def missed_text(row: Row) -> str:
+    """How many calls missed their deadline, of all."""
+    stream = row.stream
+    if stream is None or stream.missed is None:
+        return ""
+    return f"{stream.missed:,} of {stream.calls:,}"
+
+
+def tail_versus(row: Row) -> str:
+    """The ratio of ``TAIL`` to the baseline's with its verdict, as the medians' stands."""
+    found = None if row.stream is None else row.stream.to_baseline.get(TAIL)
+    return "" if found is None else f"{times_as_fast(found.ratio.mid):>4}× {found.verdict.value:<8}"
+
+
+def _percentile(row: Row, part: float) -> CaseInterval | None:
+    return None if row.stream is None else row.stream.latency.get(part)
+
+
+def told(rows: Sequence[Row]) -> list[float]:
+    """The percentiles beyond the median that any of these rows can tell."""
+    return [part for part in PARTS[1:] if any(_percentile(row, part) for row in rows)]
+
+
+# Sentences
+
+
+def sentences(table: Table) -> list[str]:
+    """Who has the shortest tail, what missed its deadline, and what idling costs; of streams."""
+    if table.kind != KINDS[2]:
+        return []
+    return [*_tails(table), *_missed(table), *_idling(table)]
+
+
+def _tails(table: Table) -> Iterable[str]:
+    found = []
+    for group in table.groups:
+        timed = [row for row in group if _percentile(row, TAIL) is not None]
+        if len(timed) < 2:
+            continue
+        best = min(timed, key=lambda row: row.stream.latency[TAIL].mid)  # type: ignore[union-attr]
+        parts = [
+            f"{title(table)}, {', '.join(shape_words(best.case))}: {name(best.case.backend)} has "
+            f"the shortest {part_words(TAIL)}, {percentile_text(best, TAIL)} "
+            f"({interval_text(best, TAIL)})"
+        ]
+        ratio = best.stream.to_baseline.get(TAIL) if best.stream else None
+        if ratio is not None:
+            parts.append(f", {_shorter(ratio)} {name(table.baseline)}'s")
+        found.append(f"{''.join(parts)}.")
+    return _few(found, "shape")
+
+
+def _shorter(ratio: Comparison) -> str:
+    low, high = ratio.ratio.low, ratio.ratio.high
+    return f"{ratio.ratio.mid:.2f} times ({bounds(low, high)}, {ratio.verdict.value})"
+
+
+def _missed(table: Table) -> Iterable[str]:
+    late = [
+        f"{name(row.case.backend)} {missed_text(row)} ({percent(stream.missed / stream.calls)})"
+        for group in table.groups
+        for row in group
+        if (stream := row.stream) is not None and stream.missed
+    ]
+    if late:
+        yield (
+            f"{title(table)}: calls that missed their deadline, counted from when they were due: "
+            f"{listed(late, 2 * _MOST)}."
+        )
+
+
+def _idling(table: Table) -> Iterable[str]:
+    """What a call takes that comes after idling, against calls back to back."""
+    at: dict[tuple[str, str], dict[float | None, Row]] = {}
+    for group in table.groups:
+        for row in group:
+            if row.measured:
+                work = ", ".join(shape_words(row.case)[:2])
+                at.setdefault((work, row.case.backend), {})[row.case.workload.period] = row
+    pairs = [
+        (row, rows[None])
+        for rows in at.values()
+        if None in rows
+        for period, row in rows.items()
+        if period is not None
+    ]
+    # Of different groups: measured in the same processes, but not in turn.
+    ratios = compare_all([(_unpaired(paced), _unpaired(base)) for paced, base in pairs])
+    found = []
+    for (paced, base), ratio in zip(pairs, ratios, strict=True):
+        times = (
+            f"{seconds(paced.time)} {period_words(paced.case.workload.period)} against "
+            f"{seconds(base.time)} back to back"
+        )
+        work = ", ".join(shape_words(paced.case)[:2])
+        start = f"{title(table)}, {work}: a call of {name(paced.case.backend)} takes {times}"
+        if ratio.verdict in (Verdict.FASTER, Verdict.SLOWER):
+            low, high = ratio.ratio.low, ratio.ratio.high
+            start += f", {ratio.ratio.mid:.2f} times as long ({bounds(low, high)})"
+        found.append(f"{start}.")
+    return _few(found, "pair")
+
+
+def _unpaired(row: Row) -> list[RunSamples]:
+    return [RunSamples(run.run, run.samples) for run in row.runs]
+
+
+def _few(found: Sequence[str], noun: str) -> Iterable[str]:
+    yield from found[:_MOST]
+    if (more := len(found) - _MOST) > 0:
+        yield f"And {count(more, f'more {noun}')}: the table has them all."

@@ -1,0 +1,148 @@
+"""Histograms of seconds as HdrHistogram writes them: text that its tools in any language read.
+
+The format is its "V2 compressed" encoding in Base64 (HdrHistogram's ``HISTFAAA...``), of whole
+nanoseconds with three significant digits, as its Java, C, Go, JavaScript and Python libraries write
+and read it. It is written and read here, in a few lines, and its own library stands by in the
+tests: a result file may come from anyone, and those libraries allot what a text claims to need.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+LONGEST_TEXT = 200_000
+"""Letters. A histogram of all values that differ there is takes under a third of it."""
+
+_NANOSECONDS = 1e9
+_HIGHEST = 3_600 * 10**9
+"""Nanoseconds: an hour. What takes longer counts as that; the longest call is kept beside it."""
+
+_DIGITS, _HALF_BITS = 3, 10
+"""Three digits need 2 x 10**3 values told apart in each power of two's double: 2 x 2**10."""
+_HALF = 1 << _HALF_BITS
+_PLAIN, _COMPRESSED = 0x1C849313, 0x1C849314
+_HEAD = struct.Struct(">iiiiqqd")
+_OUTER = struct.Struct(">ii")
+_MOST_COUNTS = (_HIGHEST.bit_length() - _HALF_BITS + 1) << _HALF_BITS
+_MOST_BYTES = _HEAD.size + 9 * _MOST_COUNTS
+_LARGEST_COUNT = 2**53
+
+
+class Bin(NamedTuple):
+    """How many values, ``number``, lie from ``low`` up to but without ``high``, in seconds."""
+
+    low: float
+    high: float
+    number: int
+
+
+def encode(seconds: npt.NDArray[np.float64]) -> str:
+    """The histogram of these times ``[n]``."""
+    values = np.clip(np.rint(seconds * _NANOSECONDS), 0, _HIGHEST).astype(np.int64)
+    counts = np.bincount(_places(values)) if values.size else np.zeros(1, np.int64)
+    body = bytearray()
+    zeros = 0
+    for count in counts.tolist():
+        if count == 0:
+            zeros += 1
+            continue
+        if zeros:
+            body += _variable(-zeros)
+            zeros = 0
+        body += _variable(count)
+    head = _HEAD.pack(_PLAIN, len(body), 0, _DIGITS, 1, _HIGHEST, 1.0)
+    packed = zlib.compress(head + bytes(body))
+    return base64.b64encode(_OUTER.pack(_COMPRESSED, len(packed)) + packed).decode()
+
+
+def decode(text: str) -> list[Bin]:
+    """The values that a histogram holds, in order; empty bins are left out.
+
+    Raises ValueError, in a few words, for text that is no such histogram.
+    """
+    counts: list[Bin] = []
+    place = 0
+    for number in _numbers(_unpacked(text)):
+        if number < 0:
+            place -= number
+        else:
+            low, width = _value(place)
+            counts.append(Bin(low / _NANOSECONDS, (low + width) / _NANOSECONDS, number))
+            place += 1
+        if place > _MOST_COUNTS:
+            raise ValueError("it has more bins than an hour needs")
+    return [each for each in counts if each.number]
+
+
+def _places(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The bin of each value: a row of bins for each power of two, each row's half of them."""
+    # Exact: a double holds 53 bits, an hour of nanoseconds has 42.
+    row = np.maximum(np.frexp(values.astype(np.float64))[1] - _HALF_BITS - 1, 0)
+    return np.asarray((row << _HALF_BITS) + (values >> row), dtype=np.int64)
+
+
+def _value(place: int) -> tuple[int, int]:
+    """The least value of a bin, and how wide it is."""
+    row = max((place >> _HALF_BITS) - 1, 0)
+    return (place - (row << _HALF_BITS)) << row, 1 << row
+
+
+def _variable(number: int) -> bytes:
+    """A whole number as ZigZag LEB128: seven bits a byte, the least first."""
+    rest = number << 1 if number >= 0 else ((-number) << 1) - 1
+    found = bytearray()
+    while rest >= 0x80:
+        found.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    found.append(rest)
+    return bytes(found)
+
+
+def _unpacked(text: str) -> bytes:
+    if len(text) > LONGEST_TEXT:
+        raise ValueError(f"it is longer than {LONGEST_TEXT} letters")
+    try:
+        packed = base64.b64decode(text, validate=True)
+        cookie, length = _OUTER.unpack_from(packed)
+        inflating = zlib.decompressobj()
+        found = inflating.decompress(packed[_OUTER.size :], _MOST_BYTES)
+        plain, size, offset, digits, lowest, _, ratio = _HEAD.unpack_from(found)
+    except (binascii.Error, ValueError, struct.error, zlib.error) as error:
+        raise ValueError(f"it cannot be unpacked: {error}") from None
+    if cookie != _COMPRESSED or plain != _PLAIN or length != len(packed) - _OUTER.size:
+        raise ValueError("it is no compressed histogram of version 2")
+    if (offset, digits, lowest, ratio) != (0, _DIGITS, 1, 1.0):
+        raise ValueError("it is not of whole nanoseconds with three digits")
+    if not inflating.eof or len(found) != _HEAD.size + size:
+        raise ValueError("it is cut, or longer than an hour needs")
+    return found[_HEAD.size :]
+
+
+def _numbers(body: bytes) -> Iterator[int]:
+    number = shift = 0
+    for each in body:
+        number |= (each & 0x7F) << shift
+        shift += 7
+        if each & 0x80:
+            if shift > 56:
+                raise ValueError("it has a count of too many digits")
+            continue
+        yield _signed(number)
+        number = shift = 0
+    if shift:
+        raise ValueError("its last count is cut")
+
+
+def _signed(number: int) -> int:
+    found = number >> 1 if not number & 1 else -((number + 1) >> 1)
+    if not -_MOST_COUNTS <= found <= _LARGEST_COUNT:
+        raise ValueError("it has a count that is too large")
+    return found

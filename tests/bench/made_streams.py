@@ -1,0 +1,72 @@
+"""Streams that were never measured: calls drawn at random, kept as a process keeps them."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from bench.measuring.latencies import kept
+from bench.measuring.series import Beside, Streamed
+from bench.results.schema import Measurement, Results, Run
+from bench.suites.cases import Case
+from lstm_impl import LSTMSpec, Workload
+from tests.bench.made_results import gather, measured
+
+START = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+def a_run(number: int, session: str = "session") -> Run:
+    return Run(
+        id=f"{session}-{number}",
+        session=session,
+        suite="streaming",
+        seed=0,
+        started=START + timedelta(minutes=number),
+        finished=START + timedelta(minutes=number + 1),
+        complete=True,
+        host="machine",
+        machine_id="machine",
+        options={"session": session},
+        environment={},
+    )
+
+
+def a_stream(backend: str, period: float | None = None, hidden: int = 128) -> Case:
+    return Case(backend, LSTMSpec(64, hidden), Workload(1, 1, "streaming", period=period))
+
+
+def streamed(
+    case: Case,
+    run: Run,
+    median: float,
+    tail: float,
+    calls: int = 7000,
+    beside: Beside | None = None,
+) -> Measurement:
+    """Calls of which one in fifty takes ``tail`` times the median or more."""
+    rng = np.random.default_rng(zlib.crc32(f"{run.id} {case.id}".encode()))
+    latency = median * rng.lognormal(0, 0.05, calls)
+    slow = rng.random(calls) < 0.02
+    latency[slow] *= tail * rng.lognormal(0, 0.1, int(slow.sum()))
+    found = kept(Streamed(latency, latency), beside or Beside(), case.workload.period)
+    return replace(measured(case, median, run), streaming=found)
+
+
+def streams(
+    tails: dict[str, float],
+    processes: int = 6,
+    period: float | None = None,
+    session: str = "session",
+    calls: int = 7000,
+) -> Results:
+    """Backends that differ in their tails alone."""
+    return gather(
+        *(
+            streamed(a_stream(backend, period), a_run(number, session), 1e-4, tail, calls)
+            for number in range(processes)
+            for backend, tail in tails.items()
+        )
+    )
