@@ -15,10 +15,12 @@ from dataclasses import replace
 from bench.comparing.backends import compare_backends
 from bench.comparing.comparison import Report
 from bench.comparing.devices import compare_devices
+from bench.comparing.percentiles import at_percentile
 from bench.comparing.rules import judge, parse_rule
 from bench.comparing.runs import compare_runs
 from bench.comparing.sides import path_words
 from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder
+from bench.judging.latency import PARTS
 from bench.judging.rows import USUAL_BASELINES
 from bench.results.files import by_default
 from bench.results.only import NothingThereError
@@ -71,6 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if report is None:
             return 2
         report = replace(report, list_unmeasured=options.unmeasured)
+        if options.percentile is not None:
+            of = f"{report.title}: p{options.percentile:g} of the latency of streams' calls"
+            report = replace(report, title=of)
         if rule is not None:
             report = replace(report, gate=judge(rule, report.rows))
         from bench.comparing import output
@@ -134,7 +139,11 @@ def _collect(paths: Iterable[str | os.PathLike[str]], options: argparse.Namespac
     results = read_results(paths)
     for error in results.errors:
         print(f"error: {error}", file=sys.stderr)
-    return filters.chosen(results, options) if results.files else results
+    if not results.files:
+        return results
+    chosen = filters.chosen(results, options)
+    part = getattr(options, "percentile", None)
+    return chosen if part is None else at_percentile(chosen, part)
 
 
 def _parents() -> tuple[arguments.Parser, arguments.Parser, arguments.Parser]:
@@ -151,6 +160,14 @@ def _parents() -> tuple[arguments.Parser, arguments.Parser, arguments.Parser]:
         "--fail-on",
         metavar="RULE",
         help="exit with 1 if a case is SLOWER (slower), or SLOWER by more than 5%% (slower:5%%)",
+    )
+    rule.add_argument(
+        "--percentile",
+        metavar="P",
+        type=float,
+        choices=PARTS,
+        help="compare this percentile of the latency of streams' calls, not medians: "
+        f"{', '.join(f'{part:g}' for part in PARTS)}",
     )
     return shown, drawn, rule
 

@@ -1,0 +1,70 @@
+"""Comparing a percentile of latency: what is judged, and what is left out and said to be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench import compare
+from bench.comparing.backends import compare_backends
+from bench.comparing.percentiles import at_percentile
+from bench.comparing.runs import compare_runs
+from bench.judging.verdict import Verdict
+from tests.bench.made_streams import streams
+
+
+def verdicts(percentile: float, processes: int = 6) -> list[Verdict]:
+    found = at_percentile(streams({"keras": 5.0, "torch": 8.0}, processes), percentile)
+    return [row.comparison.verdict for row in compare_backends(found, "keras").rows]
+
+
+def test_backends_that_differ_in_their_tails_alone_are_told_apart_there() -> None:
+    assert verdicts(99.0) == [Verdict.SLOWER]
+    assert verdicts(99.9) == [Verdict.SLOWER]
+    assert verdicts(50.0) == [Verdict.SAME]
+
+
+def test_the_ratio_is_of_the_percentiles_process_by_process() -> None:
+    found = at_percentile(streams({"keras": 5.0, "torch": 8.0}), 99.0)
+    (row,) = compare_backends(found, "keras").rows
+    assert row.comparison.ratio.mid == pytest.approx(1.6, rel=0.05)
+    assert row.new_s / row.base_s == pytest.approx(1.6, rel=0.05)
+    assert row.comparison.processes == 6
+    assert not row.reasons
+
+
+def test_of_fewer_than_six_processes_there_is_no_verdict_and_a_note_why() -> None:
+    found = at_percentile(streams({"keras": 5.0, "torch": 8.0}, 5), 99.0)
+    report = compare_backends(found, None)
+    assert not report.rows
+    assert "2 of 2 streams are left out" in report.notes[0]
+
+
+def test_a_percentile_that_there_are_too_few_calls_for_is_left_out() -> None:
+    found = streams({"keras": 5.0}, calls=661)
+    assert at_percentile(found, 90.0).measurements
+    assert not at_percentile(found, 99.0).measurements
+
+
+def test_runs_are_compared_too() -> None:
+    before, after = (
+        at_percentile(streams({"keras": tail}, session=name), 99.0)
+        for name, tail in (("before", 5.0), ("after", 8.0))
+    )
+    (row,) = compare_runs(before, after).rows
+    assert row.comparison.verdict is Verdict.SLOWER
+    assert not row.comparison.paired
+
+
+def test_the_command_compares_a_percentile(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = streams({"keras": 5.0, "torch": 8.0})
+    monkeypatch.setattr(compare, "read_results", lambda paths: made)
+    words = ["backends", str(Path("somewhere")), "--percentile", "99", "--format", "json"]
+    assert compare.main([*words, "--fail-on", "slower"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert "p99 of the latency" in document["title"]
+    assert [case["verdict"] for case in document["cases"]] == ["SLOWER"]
