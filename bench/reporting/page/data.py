@@ -19,12 +19,13 @@ from bench.judging.columns import Value
 from bench.judging.rows import Report, Row, Section
 from bench.judging.table import records
 from bench.reporting.answer import answer
+from bench.reporting.page import latency
 from bench.suites.cases import Case
 from bench.telling import drawing
 from bench.telling.headings import heading, name
 from bench.telling.inert import clean
 from bench.telling.marks import MARKS
-from bench.telling.quantities import GRADIENT_WORDS, shape_words
+from bench.telling.quantities import GRADIENT_WORDS, pace_words, shape_words
 from lstm_impl.spec import PRECISIONS
 from lstm_impl.workload import MODES, OPTIMIZERS
 
@@ -117,7 +118,8 @@ def data(report: Report) -> dict[str, object]:
     """What the page's script reads of a report: ``carried``, and what is its alone.
 
     ``works``: of each its shape in words, its id, what of it has no field of its own
-    (``variant``), and what is answered for it. ``samples``: for each case its processes, each
+    (``variant``), and what is answered for it. ``latency``: of each stream, by the number of its
+    case, what ``latency.carried`` gives. ``samples``: for each case its processes, each
     ``[process, median in seconds, [ten-thousandths of the case's median, ...]]``. ``left_out``:
     cases beyond ``MOST_CASES``.
     """
@@ -133,6 +135,8 @@ def data(report: Report) -> dict[str, object]:
     return {
         **found,
         "works": _works(report, works),
+        "latency": _latencies([row for (_, row), _ in kept]),
+        "bins_per_decade": latency.BINS_PER_DECADE,
         "samples": samples,
         "whole_samples": whole,
         "left_out": len(pairs) - len(kept),
@@ -184,6 +188,11 @@ def carried(
     }, works
 
 
+def _latencies(rows: Sequence[Row]) -> dict[int, latency.Carried]:
+    found = [(number, latency.carried(row)) for number, row in enumerate(rows)]
+    return {number: calls for number, calls in found if calls is not None}
+
+
 def _works(report: Report, numbers: dict[tuple[int, str], int]) -> dict[str, list[object]]:
     groups: list[list[Row]] = [[] for _ in numbers]
     sections: list[Section] = [report.sections[section] for section, _ in numbers]
@@ -225,6 +234,8 @@ def variant_words(case: Case) -> str:
         parts.append(f"dropout {work.dropout:g}")
     if work.batch_major:
         parts.append("batch-major")
+    if work.streaming:
+        parts.append(pace_words(work.period))
     if work.training and work.gradients != "weights":
         parts.append(GRADIENT_WORDS[work.gradients])
     return ", ".join(parts)

@@ -17,8 +17,8 @@ from bench.judging.rows import Report
 from bench.reporting.page import data, static
 
 SCRIPT = (
-    *("words", "cases", "tables", "question", "filters", "plots", "where", "closer", "every"),
-    "start",
+    *("words", "cases", "tables", "question", "filters", "plots", "where", "closer", "latency"),
+    *("every", "start"),
 )
 """The files of ``script/`` in their order: each uses what stands before it."""
 

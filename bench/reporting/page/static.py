@@ -222,7 +222,7 @@ def _table(table: Table, key: str, most: int) -> str:
         left -= len(group)
         fastest = min(row.time for row in group if row.measured)
         words = work_words(group[0], table)
-        if table.kind == KINDS[0]:
+        if table.kind != KINDS[1]:
             words = [*map(_escaped, words[:-1]), f"<code>{_escaped(words[-1])}</code>"]
         shape = f'<th scope="rowgroup" rowspan="{len(group)}">{"<br>".join(words)}</th>'
         lines = []

@@ -94,6 +94,7 @@ function command(question) {
     return { why: `A window has to divide the ${question.timesteps} steps, so that all windows are alike.` };
   if (question.window > question.timesteps) return { why: "A window is at most as long as the steps." };
   if (!/^(cpu|gpu:\d+)$/.test(question.device)) return { why: `No command measures on ${question.device}.` };
+  if (question.mode === "streaming") return { why: "Streams are measured by a suite: python -m bench.run streaming, or one of your own." };
   const variant = question.variant.split(", ");
   const both = variant[0] === "bidirectional";
   if (variant.length > 1 || (question.variant && !both)) return { why: `To measure it with ${question.variant} takes a suite file (bench.run --suite).` };

@@ -34,6 +34,7 @@ from bench.telling import drawing, quantities
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench import made_results
+from tests.bench.made_streams import streams
 from tests.places import GOLDEN
 
 BUSY = Reason("busy", "the machine was busy", "close other programs")
@@ -1038,3 +1039,30 @@ def large() -> Report:
         for row in section.rows
     ]
     return Report((Section(section.runs, tuple(rows), section.baseline),))
+
+
+# Streams
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_a_stream_s_latencies_are_drawn_with_their_percentiles(
+    new: Any, tmp_path: Path, width: int, scheme: str
+) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(explorable(build(streams({"keras": 5.0, "numpy": 3.0}))), encoding="utf-8")
+    opened = new(path, viewport={"width": width, "height": 844}, color_scheme=scheme)
+    *lines, first, second = opened.plot("latency")
+    assert len(lines) == 2
+    for line in lines:
+        assert sum(share for share in line["y"] if share) == pytest.approx(1.0)
+    # The 50th, 90th, 99th and 99.9th, each later and rarer than the one before.
+    for marks in (first, second):
+        assert marks["x"] == sorted(marks["x"])
+        assert len(marks["x"]) == 4
+    assert "Shortest p99: numpy" in opened.says("latency")
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert opened.wrong == []
+
+
+def test_where_nothing_streams_nothing_is_said_of_it(opened: Opened) -> None:
+    assert opened.page.locator("#latency").is_hidden()
