@@ -13,11 +13,15 @@ from pathlib import Path
 
 from bench.disk.fields import printable
 from bench.disk.writing import ResultWriteError, write_bytes
+from bench.judging import study_percentiles
 from bench.judging.rules import RIVAL_TRIALS, TRIALS
 from bench.judging.study import tables
 from bench.judging.study_pictures import pictures
 from bench.telling import arguments, command_line
 from bench.telling.progress import Progress
+
+CALL_SHARE = 20
+"""Of so many comparisons one is simulated call by call."""
 
 # The command
 
@@ -41,6 +45,8 @@ def main(words: Sequence[str] | None = None) -> int:
     rival_trials = min(RIVAL_TRIALS, options.trials)
     with Progress("simulating, for some minutes"):
         made = tables(options.trials, rival_trials)
+        # Every call of both sides is drawn, so there are fewer comparisons.
+        made |= study_percentiles.tables(max(1, options.trials // CALL_SHARE))
     for title, text in made.items():
         print(f"{title}\n\n{text}\n")
     if options.output is None:

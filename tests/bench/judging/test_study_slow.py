@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from bench.judging import study, study_pictures
+from bench.judging import study, study_percentiles, study_pictures
 from bench.judging.rules import RIVAL_TRIALS, TRIALS
+from bench.verdict_study import CALL_SHARE
 from tests.places import ROOT
 
 DOCUMENT = ROOT / "docs" / "verdicts.md"
@@ -17,6 +18,7 @@ DOCUMENT = ROOT / "docs" / "verdicts.md"
 def test_the_tables_in_the_documentation_are_those_that_the_study_prints() -> None:
     document = DOCUMENT.read_text(encoding="utf-8")
     printed = study.tables(TRIALS, RIVAL_TRIALS)
+    printed |= study_percentiles.tables(TRIALS // CALL_SHARE)
     for title, text in printed.items():
         heading = text.splitlines()[0]
         assert heading in document, f"the table {title!r} is not in {DOCUMENT.name}"

@@ -1,0 +1,173 @@
+"""How often verdicts on percentiles are right, by simulating every call of two streams.
+
+Calls are slow now and then, some of them very, and a slow one seldom comes alone: a machine that
+does something else does it for a while. Two streams take turns in blocks on that machine, in each
+process anew, and are judged as measured ones are. This room knows the statistics and NumPy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.judging.basis import Pairing
+from bench.judging.noises import SEED
+from bench.judging.process_means import FloatArray, process_means
+from bench.judging.rules import rate, verdicts
+from bench.judging.study import percent, table
+from bench.judging.verdict import Verdict
+
+BLOCK = 20
+"""Calls of one stream before it is the other's turn."""
+
+MANY = 10
+"""Times that there are as many calls where the 99.9th percentile is looked at."""
+
+CALLS = 700
+"""Of each stream in each process: what the 99th percentile takes."""
+
+PROCESSES = (6, 10, 20)
+_AT_ONCE = 500  # processes whose calls are in memory: 2 x 7,000 of each are 56 MB
+
+
+@dataclass(frozen=True)
+class Stream:
+    """How calls come.
+
+    slow: the part of them that is slow. run: how many slow ones come in a row, on average. far: how
+    far slow ones reach, as the exponent of a Pareto distribution: of 1.5 and less the variance is
+    infinite, of 1 and less the mean. common, own: by how much the part that is slow differs from
+    process to process, for both streams alike and for each by itself (sd of logs). restless: the
+    part of the processes in which ten times as many calls are slow.
+    """
+
+    slow: float
+    run: float = 1.0
+    far: float = 3.0
+    common: float = 0.0
+    own: float = 0.0
+    restless: float = 0.0
+
+
+STREAMS = {
+    "hardly any call is slow": Stream(0.001),
+    "2% slow, each by itself": Stream(0.02),
+    "2% slow, without a variance": Stream(0.02, far=1.2),
+    "2% slow, 10 in a row": Stream(0.02, run=10),
+    "2% slow, 50 in a row": Stream(0.02, run=50),
+    "2% slow, 10 in a row, processes differ": Stream(0.02, run=10, common=0.7),
+    "... and streams by themselves": Stream(0.02, run=10, common=0.7, own=0.3),
+    "one process in ten restless": Stream(0.02, run=10, restless=0.1),
+    "one in ten, without a variance": Stream(0.02, run=10, far=1.2, restless=0.1),
+}
+
+
+def logs(
+    stream: Stream, parts: Sequence[float], calls: int, processes: int, seed: int = SEED
+) -> FloatArray:
+    """Of each percentile the log ratios of two equal streams, ``[parts, processes]``.
+
+    calls: of each stream in each process.
+    """
+    rng = np.random.default_rng(seed)
+    ranks = [math.ceil(round(part / 100 * calls, 6)) - 1 for part in parts]
+    found = np.empty((len(parts), processes))
+    for start in range(0, processes, _AT_ONCE):
+        count = min(_AT_ONCE, processes - start)
+        both = np.sort(_latencies(rng, stream, count, calls), axis=2)
+        for index, rank in enumerate(ranks):
+            found[index, start : start + count] = np.log(both[:, 0, rank] / both[:, 1, rank])
+    return found
+
+
+def _latencies(rng: np.random.Generator, stream: Stream, processes: int, calls: int) -> FloatArray:
+    """Every call of both streams in each process, ``[processes, 2, calls]``."""
+    own = stream.own * rng.standard_normal((processes, 2))
+    shares = stream.slow * np.exp(stream.common * rng.standard_normal((processes, 1)) + own)
+    shares = np.where(rng.random((processes, 1)) < stream.restless, MANY * shares, shares)
+    shares = np.minimum(shares, 0.5)
+    # In turn, block by block, as the machine goes through time; the last blocks are cut short.
+    turn = np.arange(2 * calls + 2 * BLOCK) // BLOCK % 2
+    chance = rng.random((turn.size, processes), dtype=np.float32)
+    slow = chance < shares.T[turn]
+    if stream.run > 1:
+        # They end after so many on average, and begin as often as makes the part of the calls.
+        begin = (shares / (1 - shares) / stream.run).T
+        for call in range(1, turn.size):
+            goes_on = chance[call] >= 1 / stream.run
+            slow[call] = np.where(slow[call - 1], goes_on, chance[call] < begin[turn[call]])
+    sides = [slow[turn == side][:calls].T for side in (0, 1)]
+    times = np.exp(0.1 * rng.standard_normal((processes, 2, calls)))
+    reach = 1 + rng.pareto(stream.far, (processes, 2, calls))
+    return np.where(np.stack(sides, axis=1), 2 * reach * times, times)
+
+
+def _cells(found: FloatArray, count: int, effect: float, *wanted: Verdict) -> float:
+    """How often it is said of so many processes, each taken once."""
+    trials = found.size // count
+    logs_of = found[: trials * count].reshape(trials, count)
+    means = process_means(logs_of, Pairing.ALTERNATING.allowance)
+    return rate(verdicts(means, effect=effect), *wanted)
+
+
+_LOOKED_AT = ((90.0, 1), (99.0, 1), (99.0, MANY), (99.9, MANY))
+"""Percentiles, and of how many times ``CALLS``."""
+
+
+def _draw(stream: Stream, trials: int) -> list[FloatArray]:
+    """The log ratios of each of ``_LOOKED_AT``."""
+    few = logs(stream, [90.0, 99.0], CALLS, trials * max(PROCESSES))
+    # Ten times as many calls, so fewer processes.
+    many = logs(stream, [99.0, 99.9], MANY * CALLS, max(1, trials // 4) * max(PROCESSES))
+    return [*few, *many]
+
+
+def _headings() -> list[str]:
+    return [f"p{part:g} of {CALLS * times:,}" for part, times in _LOOKED_AT]
+
+
+def tables(trials: int) -> dict[str, str]:
+    """The tables of ``docs/verdicts.md`` on percentiles, by what they show.
+
+    trials: comparisons for each number; every call of each is drawn.
+    """
+    drawn = {name: _draw(stream, trials) for name, stream in STREAMS.items()}
+    false = [
+        [
+            name,
+            *(
+                " / ".join(
+                    f"{100 * _cells(each, count, 0.0, Verdict.FASTER, Verdict.SLOWER):.1f}"
+                    for count in PROCESSES
+                )
+                for each in found
+            ),
+        ]
+        for name, found in drawn.items()
+    ]
+    counts = " / ".join(map(str, PROCESSES))
+    powers = [
+        [
+            f"{name}, {effect:.0%} slower",
+            *(
+                " / ".join(
+                    percent(_cells(each, count, effect, Verdict.SLOWER)).rstrip("%")
+                    for count in PROCESSES
+                )
+                for each in found
+            ),
+        ]
+        for name, found in drawn.items()
+        for effect in (0.2, 1.0)
+    ]
+    return {
+        "False verdicts on percentiles": table(
+            [f"equals called different, %, of {counts} processes:", *_headings()], false
+        ),
+        "Found effects on percentiles": table(
+            [f"SLOWER said, %, of {counts} processes:", *_headings()], powers
+        ),
+    }

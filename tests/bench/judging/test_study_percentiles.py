@@ -1,0 +1,62 @@
+"""The simulated streams are as they are said to be, and what is said of them has the true rates."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from bench.judging import study_percentiles
+from bench.judging.study_percentiles import BLOCK, Stream, logs
+from bench.judging.verdict import Verdict
+
+
+def slow_calls(stream: Stream, processes: int = 40, calls: int = 2000) -> npt.NDArray[np.bool_]:
+    rng = np.random.default_rng(1)
+    # Quick calls vary by a tenth, and a slow one takes twice as long or more.
+    times = study_percentiles._latencies(rng, stream, processes, calls)
+    return np.asarray(times > 1.6, dtype=np.bool_)
+
+
+@pytest.mark.parametrize("run", [1, 10])
+def test_the_part_that_is_slow_is_as_asked_however_long_the_runs(run: int) -> None:
+    found = slow_calls(Stream(0.05, run=run))
+    assert found.mean() == pytest.approx(0.05, rel=0.15)
+
+
+def test_slow_calls_come_in_runs_where_they_are_to() -> None:
+    def after_a_slow_one(run: int) -> float:
+        found = slow_calls(Stream(0.05, run=run))
+        return float(found[:, :, 1:][found[:, :, :-1]].mean())
+
+    assert after_a_slow_one(1) < 0.1
+    assert after_a_slow_one(10) > 0.8
+
+
+def test_both_streams_share_what_the_machine_does() -> None:
+    """A run of slow calls outlasts a block, and is then the other stream's."""
+    found = slow_calls(Stream(0.02, run=200), processes=10, calls=4000)
+    blocks = np.asarray(found.reshape(10, 2, -1, BLOCK).any(axis=3))
+    both = np.corrcoef(blocks[:, 0].ravel(), blocks[:, 1].ravel())[0, 1]
+    assert both > 0.8
+
+
+def test_equal_streams_have_ratios_around_one_of_either_sign() -> None:
+    found = logs(Stream(0.02, run=10, far=1.2), [90.0, 99.0], 700, 400)
+    assert found.shape == (2, 400)
+    assert abs(np.median(found, axis=1)).max() < 0.1
+    assert np.all(np.mean(found > 0, axis=1) > 0.4)
+    assert found[1].std() > 5 * found[0].std()
+
+
+def test_a_clear_effect_is_found_and_equals_are_not_told_apart() -> None:
+    (found,) = logs(Stream(0.001), [90.0], 700, 600)
+    assert study_percentiles._cells(found, 6, 0.0, Verdict.FASTER, Verdict.SLOWER) <= 0.02
+    assert study_percentiles._cells(found, 6, 0.5, Verdict.SLOWER) > 0.95
+
+
+def test_the_tables_have_a_row_for_each_stream() -> None:
+    made = study_percentiles.tables(1)
+    false, found = (text.splitlines() for text in made.values())
+    assert len(false) == 2 + len(study_percentiles.STREAMS)
+    assert len(found) == 2 + 2 * len(study_percentiles.STREAMS)
