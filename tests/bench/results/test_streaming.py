@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from bench import results
 from bench.disk.fields import Field, ResultError
-from bench.results import streaming
+from bench.results import columns, streaming
+from bench.results.hdr import decode
 from bench.results.streaming import Bounds, StreamCalls, Taken
+from tests.places import GOLDEN
 
 TAKEN = Taken(
     {50.0: Bounds(1e-4, 2e-4, 3e-4, 0.96), 99.9: Bounds(1e-3, 2e-3, 3e-3, 0.95)}, 4e-3, ""
@@ -53,3 +56,39 @@ def test_what_cannot_be_is_told_with_its_place(change: dict[str, Any], told: str
     with pytest.raises(ResultError, match=r"^a\.json: streaming") as raised:
         parsed(CALLS.to_dict() | change)
     assert told in str(raised.value)
+
+
+# -- whole files
+
+
+def test_a_file_of_this_format_is_read_as_it_was_written() -> None:
+    back_to_back, paced = results.read(GOLDEN / "streaming.json").measurements
+    found = back_to_back.streaming
+    assert found is not None
+    assert (found.calls, found.load, found.deadline, found.missed) == (700, 0, None, 0)
+    assert found.latency.percentiles[99.0].mid == 0.000839233
+    assert list(found.latency.percentiles) == [50.0, 90.0, 99.0]
+    assert sum(each.number for each in decode(found.latency.histogram)) == 700
+    found = paced.streaming
+    assert found is not None
+    assert paced.case.workload.period == 0.01
+    assert (found.load, found.deadline, found.missed) == (1, 0.0005, 13)
+    assert found.service.percentiles[50.0].mid < found.latency.percentiles[50.0].mid
+
+
+def test_files_of_before_there_were_streams_have_none() -> None:
+    found = results.read(GOLDEN / "replicate-1.json").measurements
+    assert [each.streaming for each in found] == [None] * len(found)
+
+
+def test_the_cache_s_columns_give_it_back(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    for name in ("streaming.json", "replicate-1.json"):
+        file = results.read(GOLDEN / name)
+        pq.write_table(columns.table(file), tmp_path / "a.parquet")
+        rows = columns.Rows(pq.ParquetFile(tmp_path / "a.parquet"))
+        again = list(rows.measurements(range(len(file.measurements)), file.run, file.path))
+        assert [(each.case, each.streaming) for each in again] == [
+            (each.case, each.streaming) for each in file.measurements
+        ]

@@ -38,7 +38,7 @@ view("latency", () => {
       type: "scatter", mode: "markers+text", x: parts.map(([, , mid]) => mid), y: parts.map(([, , mid]) => shareAt(i, mid)),
       error_x: { type: "data", symmetric: false, array: parts.map(([, , mid, high]) => high - mid), arrayminus: parts.map(([, low, mid]) => mid - low), color: colour(cases.backend[i]), thickness: 2, width: 4 },
       marker: { color: colour(cases.backend[i]), size: 10, symbol: symbol(i), line: { color: tone("back"), width: 1 } },
-      text: parts.map(([part]) => `p${part}`), textposition: "top center", textfont: { size: 11, color: tone("text") },
+      text: parts.map(([part]) => `p${part}`), textposition: parts.map(([part]) => (part === 90 ? "bottom center" : "top center")), textfont: { size: 11, color: tone("text") },
       hovertext: parts.map(([part, low, mid, high]) => `${plain(backend(i))}<br>p${part}: ${seconds(mid)} (${secondsRange(low, high, mid)})`),
       hovertemplate: "%{hovertext}<extra></extra>",
     };
