@@ -390,7 +390,7 @@ def test_stopping_at_the_first_failure_leaves_an_incomplete_file(project: Projec
         (("--lstm-suite=quik",), 'there is no suite "quik" (did you mean quick?)'),
         (("--lstm-backends=while_lop",), "no backend 'while_lop'; did you mean while_loop"),
         (("--lstm-device=cuda",), "'cuda' is no device; expected cpu or gpu:N"),
-        (("--lstm-mode=train",), 'there is no mode "train" (did you mean training?)'),
+        (("--lstm-mode=train",), 'there is no mode "train" (did you mean training or streaming?)'),
         (("--lstm-cases=nowhere.json",), "nowhere.json does not exist"),
         (("--lstm-budget=0",), "'0' is no time; write 90s"),
         (("--lstm-budget=soon",), "'soon' is no time; write 90s"),
