@@ -77,7 +77,7 @@ def gate_last(
     spec, weights = model.spec, model.given_weights or model.get_weights()
     if workload.streaming:
         judge = judge or choose_judge(spec, _judged_at_once(workload))
-        found, allowed = gone_on(judge, spec, weights, workload, seed, number, ours)
+        found, allowed = gone_on(judge, spec, weights, workload, seed, ours)
         return GateResult(_within(found, allowed), judge.name, found, allowed)
     judge = judge or choose_judge(spec, workload)
     digest = hashlib.sha256(f"{judge.name} {spec} {workload} {seed} {number}".encode())
@@ -109,7 +109,7 @@ def _within(found: Mapping[str, float], allowed: Mapping[str, float]) -> bool:
 
 def _judged_at_once(workload: Workload) -> Workload:
     """As much of a stream as is judged in one go."""
-    return replace(workload, timesteps=SEVERAL * workload.timesteps)
+    return replace(workload, timesteps=2 * SEVERAL * workload.timesteps)
 
 
 def _worked_through(

@@ -23,7 +23,7 @@ from bench.measuring import timing
 from bench.measuring.clock import Clock, NotWaitedForError, TimingError
 from bench.measuring.series import Broken, Last, Plan, Series, Stopped, Streamed
 from bench.measuring.timing import BLOCKS, Guard, Member
-from lstm_impl.proof.streamed import SEVERAL, continued
+from lstm_impl.proof.streamed import continued, going_on
 from lstm_impl.step import INPUTS, Step
 
 
@@ -136,17 +136,19 @@ class StreamMember(Member):
         self.taken.append(self._latest)
 
     def look_at_last(self, clock: Clock) -> None:
-        """The stream goes on, from the state that the timed calls left, with a ring never fed
-        before: what these calls compute is kept for the judge.
+        """The stream goes on from the state that the timed calls left (``going_on``): what it
+        computes is kept for the judge.
         """
         step = self.step
         if step.results is None or step.use is None:
             return
-        step.use(INPUTS)
         results, took, late = [], [], []
-        for _ in range(SEVERAL + 1):
+        calls = going_on(step)
+        while True:
             start = clock.now()
-            returned = step.run()
+            returned = next(calls, None)
+            if returned is None:
+                break
             step.synchronize()
             took.append(clock.now() - start)
             # A result that is there is copied as fast the first time as the second.

@@ -7,18 +7,19 @@ as one sequence, outputs and final state, by the bounds that hold for that many 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from lstm_impl.call import Tensor
 from lstm_impl.model import Model
 from lstm_impl.proof.comparison import Errors, bounds, compare
 from lstm_impl.proof.judge import Judge
 from lstm_impl.proof.structure import gains
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.state import LSTMState
-from lstm_impl.step import Results
+from lstm_impl.step import INPUTS, Results, Step
 from lstm_impl.streaming import ring_inputs
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
@@ -61,26 +62,40 @@ def continued(first: Results, rest: Sequence[Results]) -> dict[str, FloatArray]:
     return joined(rest) | {f"{BEGUN}{name}": first[name] for name in ("h", "c")}
 
 
+def going_on(step: Step) -> Iterator[Tensor]:
+    """Calls with which a stream goes on after it was timed, made one by one as they are asked for.
+
+    First chunks that were never fed before, of which nothing can be remembered; then, with the
+    state that these leave, chunks of the ring that was timed, of which what is remembered is wrong.
+    """
+    assert step.use is not None
+    for ring, calls in ((INPUTS, 1 + SEVERAL), (0, SEVERAL)):
+        step.use(ring)
+        for _ in range(calls):
+            yield step.run()
+
+
 def gone_on(
     judge: Judge,
     spec: LSTMSpec,
     weights: LSTMWeights,
     workload: Workload,
     seed: int,
-    number: int,
     ours: Mapping[str, FloatArray],
 ) -> tuple[Errors, Errors]:
-    """Errors and bounds of what a stream computed when it went on: ``continued`` of its calls.
+    """Errors and bounds of what a stream computed in the calls of ``going_on``: ``continued``.
 
-    number: of the ring, whose first chunks these were. What the state before them should have been
-    nobody knows after so many calls; from where it was, the rest must follow.
+    What the state before them should have been nobody knows after so many calls; from where it was,
+    the rest must follow.
     """
     begun = LSTMState(*(np.asarray(ours[f"{BEGUN}{name}"]) for name in ("h", "c")))
     found = {name: ours[name] for name in ("y", "h", "c")}
     length = workload.timesteps
-    part = slice(length, length + len(found["y"]))
-    inputs = ring_inputs(spec, workload, seed, number)
-    theirs = judge.run(weights, replace(inputs, state=begun), part, begun, None)
+    fresh, known = (ring_inputs(spec, workload, seed, number) for number in (INPUTS, 0))
+    several = SEVERAL * length
+    x = np.concatenate([fresh.x[length : length + several], known.x[:several]])
+    inputs = replace(fresh, x=x, state=begun)
+    theirs = judge.run(weights, inputs, slice(0, len(x)), begun, None)
     return _held_against(spec, workload, found, theirs)
 
 

@@ -26,6 +26,7 @@ from bench.suites.cases import Case
 from lstm_impl import LSTMSpec, LSTMWeights, Model, Step, Workload
 from lstm_impl.backends.numpy_loop import NumPyLoop, NumPyModel
 from lstm_impl.call import Call, Outputs, RawGradients
+from lstm_impl.proof.streamed import SEVERAL
 from lstm_impl.step import INPUTS, input_seed
 from tests.lstm_impl.rounded_model import RoundedModel
 
@@ -145,6 +146,12 @@ RIGHT = (
     Workload(2, 40, "training", window=2, optimizer="adam"),
 )
 
+STREAMS = (
+    Workload(2, 1, "streaming"),
+    Workload(1, 3, "streaming", batch_major=True),
+    Workload(1, 2, "streaming", period=0.001),
+)
+
 
 def group(
     monkeypatch: pytest.MonkeyPatch,
@@ -179,11 +186,53 @@ def test_what_is_wrong_only_once_it_is_timed_gets_no_time(
     assert result.reason.startswith("what was timed does not compute what the reference computes")
 
 
-@pytest.mark.parametrize("workload", RIGHT, ids=str)
+@pytest.mark.parametrize("workload", [*RIGHT, *STREAMS], ids=str)
 def test_what_is_right_is_timed(workload: Workload, monkeypatch: pytest.MonkeyPatch) -> None:
     result = group(monkeypatch, workload, NumPyModel)
     assert isinstance(result, Measured), result
     assert result.series.last is not None
+
+
+class Stream(NumPyModel):
+    """A stream that is right in the calls that come before it is timed, and then as it is named."""
+
+    calls = 0
+    known: dict[int, Outputs]
+
+    def after(self, call: Call) -> Outputs:
+        raise NotImplementedError
+
+    def _stream(self, call: Call) -> Outputs:
+        self.calls += 1
+        # The first, and those of the gate.
+        return self._infer(call) if self.calls <= 1 + SEVERAL else self.after(call)
+
+
+class Remembers(Stream):
+    def after(self, call: Call) -> Outputs:
+        self.known = getattr(self, "known", {})
+        return self.known.setdefault(id(call.x), self._infer(call))
+
+
+class StateLeftOut(Stream):
+    def after(self, call: Call) -> Outputs:
+        return self._infer(call._replace(c=0 * call.c))
+
+
+class NotFinite(Stream):
+    def after(self, call: Call) -> Outputs:
+        y, h, c = self._infer(call)
+        return Outputs(y, h, c + np.inf)
+
+
+@pytest.mark.parametrize("period", [None, 0.0005])
+@pytest.mark.parametrize("wrong", [Remembers, StateLeftOut, NotFinite])
+def test_a_stream_that_is_wrong_only_once_it_is_timed_gets_no_time(
+    wrong: type[Stream], period: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = group(monkeypatch, Workload(2, 1, "streaming", period=period), wrong)
+    assert isinstance(result, Unmeasured)
+    assert result.reason.startswith("what was timed does not compute what the reference computes")
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

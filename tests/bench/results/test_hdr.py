@@ -117,6 +117,11 @@ def test_what_is_no_such_histogram_is_refused_in_a_word(text: str) -> None:
         decode(text)
 
 
+def test_what_grows_without_end_is_given_up_while_it_is_unpacked() -> None:
+    with pytest.raises(ValueError, match="longer than an hour needs"):
+        decode(packed(bytes(10**7)))
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=60))
 def test_no_bytes_make_it_fail_otherwise(body: bytes) -> None:
