@@ -119,6 +119,12 @@ class Measurement:
     remarks: tuple[str, ...] = ()
     streaming: StreamCalls | None = None
 
+    @property
+    def timed_s(self) -> float:
+        """Seconds of its blocks; where calls are due at a time, with the idling between them."""
+        period = self.case.workload.period or 0.0
+        return float(np.maximum(self.samples, period).sum()) * self.calls
+
 
 @dataclass(frozen=True)
 class Outcome:

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
-
 from bench.results.schema import Measurement
 
 
@@ -61,19 +59,11 @@ class Overhead:
         return sorted(named, key=lambda part: -part[1])
 
 
-def _inside(each: Measurement) -> float:
-    """Seconds of the blocks that count; of calls that are due at a time, idling among them."""
-    period = each.case.workload.period
-    if period is not None:
-        return float(np.maximum(each.samples, period).sum()) * each.calls
-    return float(each.samples.sum()) * each.calls
-
-
 def overhead(measurements: Iterable[Measurement], spent: float) -> Overhead:
     """Where ``spent`` seconds went, of which these measurements came."""
     measured = warm_up = first_use = gate = evidence = memory = starting = roofs = 0.0
     for each in measurements:
-        inside = _inside(each)
+        inside = each.timed_s
         seconds = {key: value or 0.0 for key, value in each.setup.items()}
         measured += inside
         # Each has an even part of its group's time: what one had less of, another had more. Files

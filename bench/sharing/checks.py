@@ -9,6 +9,7 @@ that, somebody else measures the same. This module makes sentences and opens no 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -22,7 +23,7 @@ from bench.judging.steady import FEWEST_SAMPLES, halves_agree, relative_half_wid
 from bench.judging.trust import FEW_SAMPLES, NOT_STEADY, WIDE, WIDE_INTERVAL
 from bench.measuring import estimate
 from bench.measuring.roof import WELL_ABOVE
-from bench.results import digest
+from bench.results import digest, hdr
 from bench.results.schema import Measurement, ResultFile
 from lstm_impl.proof.comparison import CEILING
 
@@ -126,6 +127,7 @@ def _of_entry(entry: Field, item: Measurement) -> Iterator[str]:
     yield from _proof(item)
     yield from _statistics(entry, item)
     yield from _validity(item)
+    yield from _calls(item)
     yield from _possible(item)
 
 
@@ -185,7 +187,9 @@ def _statistics(entry: Field, item: Measurement) -> Iterator[str]:
             yield f"stats.{key} is missing"
         elif abs(stated - value) > CLOSE * max(abs(value), mean if key == "stddev" else 0.0):
             yield f"stats.{key} is {stated:g}; that of its samples is {value:g}"
-    if samples.size >= FEWEST_FOR_COPIES and np.unique(samples).size < DISTINCT * samples.size:
+    alike = np.unique(samples).size < DISTINCT * samples.size
+    # Medians of calls of some microseconds, by a clock of nanoseconds, are often the same.
+    if samples.size >= FEWEST_FOR_COPIES and alike and item.streaming is None:
         yield f"stats.data has {np.unique(samples).size} different values of {samples.size}"
     if np.any(np.diff(item.rounds) <= 0):
         yield "extra_info.lstm.blocks.round does not count up"
@@ -216,6 +220,33 @@ def _validity(item: Measurement) -> Iterator[str]:
         shown.add(NOT_STEADY)
     for code in sorted(shown - codes):
         yield f"{where}.reasons has no {code}, which its samples show"
+
+
+def _calls(item: Measurement) -> Iterator[str]:
+    """Of a stream: its calls are those of its blocks, and their histogram has all of them."""
+    stream, where = item.streaming, "extra_info.lstm.streaming"
+    if stream is None:
+        if item.case.workload.streaming:
+            yield f"{where} is missing"
+        return
+    if stream.calls != item.calls * item.samples.size:
+        yield f"{where}.calls is {stream.calls}; its blocks have {item.calls * item.samples.size}"
+    for name, taken in (("latency", stream.latency), ("service", stream.service)):
+        try:
+            bins = hdr.decode(taken.histogram)
+        except ValueError as error:
+            yield f"{where}.{name}.histogram cannot be read: {error}"
+            continue
+        counted = np.cumsum([each.number for each in bins])
+        if not bins or counted[-1] != stream.calls:
+            yield f"{where}.{name}.histogram has not its {stream.calls} calls"
+            continue
+        for part, bounds in taken.percentiles.items():
+            rank = math.ceil(round(part / 100 * stream.calls, 6))
+            low, high, _ = bins[int(np.searchsorted(counted, rank))]
+            # A tick of the histogram, which has whole nanoseconds.
+            if not low - 1e-9 <= bounds.mid <= high + 1e-9:
+                yield f"{where}.{name}.percentiles.{part:g} is not that of its histogram"
 
 
 def _possible(item: Measurement) -> Iterator[str]:
@@ -260,7 +291,7 @@ def _of_groups(file: ResultFile) -> Iterator[str]:
         timing = item.setup.get("timing_s")
         if timing is not None and item.case.group not in unknown:
             found = sums.setdefault(item.case.group, [0.0, 0.0])
-            found[0] += float(item.samples.sum()) * item.calls
+            found[0] += item.timed_s
             found[1] += timing
     for group, (measured, timed) in sums.items():
         if not LEAST_SHARE * timed <= measured <= timed * (1 + CLOSE):

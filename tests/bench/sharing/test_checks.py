@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -16,9 +19,10 @@ import pytest
 from bench.disk.fields import Field
 from bench.results.digest import with_digest
 from bench.results.files import read
+from bench.results.hdr import encode
 from bench.sharing.checks import copies, problems
 from tests.bench.mutations import saved
-from tests.places import REFERENCE
+from tests.places import REFERENCE, ROOT
 
 Json = dict[str, Any]
 
@@ -339,3 +343,57 @@ def test_samples_of_another_case_are_found(tmp_path: Path, document: Json) -> No
     copied(document)
     (told,) = copies([read(saved(tmp_path / "a.json", document))])
     assert "or a multiple of them" in told
+
+
+# -- streams
+
+
+@cache
+def streams() -> Json:
+    """Two streams that were measured here and now, of which one is paced."""
+    folder = Path(tempfile.mkdtemp())
+    suite = folder / "streams.toml"
+    suite.write_text(
+        'schema = 1\nname = "streams"\nbackends = ["numpy"]\ndevices = ["cpu"]\n'
+        'modes = ["streaming"]\nseconds = 0.4\n[[groups]]\nperiods = ["back-to-back", "2ms"]\n'
+        "shapes = [{ batch = 1, input_size = 3, hidden_size = 4 }]\n"
+    )
+    command = [sys.executable, "-m", "pytest", "--benchmark-only", "-q", "-p", "no:cacheprovider"]
+    options = [f"--lstm-suite={suite}", f"--lstm-results={folder}", "--lstm-busy=force"]
+    files = sorted(str(path) for path in (ROOT / "bench").glob("bench_*.py"))
+    subprocess.run([*command, *files, *options], check=True, capture_output=True, cwd=ROOT)
+    (path,) = folder.glob("*.json")
+    found: Json = json.loads(path.read_text())
+    return found
+
+
+def test_streams_that_were_measured_pass(tmp_path: Path) -> None:
+    found = wrong(tmp_path, copy.deepcopy(streams()))
+    # However busy the machine was, which takes a timed call's share of a short measurement.
+    assert [each for each in found if "the samples of" not in each] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda it: it.pop("streaming"), "streaming is missing"),
+        (lambda it: it["streaming"].update(calls=1), "streaming.calls is 1"),
+        (lambda it: it["streaming"]["latency"].update(histogram="x"), "latency.histogram cannot"),
+        (
+            lambda it: it["streaming"]["service"].update(histogram=encode(np.array([1.0]))),
+            "service.histogram has not its",
+        ),
+        (
+            lambda it: it["streaming"]["latency"]["percentiles"].update(
+                {"50": [1e-9, 2e-9, 1e-3, 0.95]}
+            ),
+            "latency.percentiles.50 is not that of its histogram",
+        ),
+    ],
+)
+def test_calls_that_were_made_better_are_told(
+    change: Callable[[Json], object], told: str, tmp_path: Path
+) -> None:
+    document = copy.deepcopy(streams())
+    change(ours(document))
+    assert told in "\n".join(wrong(tmp_path, document))
