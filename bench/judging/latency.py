@@ -20,6 +20,7 @@ from bench.judging.comparison import Comparison
 from bench.judging.intervals import CASE_CONFIDENCE, CaseInterval, Interval, case_intervals
 from bench.judging.process_means import ENOUGH_PROCESSES, FloatArray
 from bench.judging.ratios import compare_all
+from bench.judging.trust import MINORITY
 from bench.judging.within import RunSamples
 
 PARTS = (50.0, 90.0, 99.0, 99.9)
@@ -88,14 +89,17 @@ def _ranks(count: int, p: float, confidence: float) -> tuple[int, int, float]:
 def over_processes(
     processes: Sequence[Mapping[float, Interval]],
 ) -> dict[float, CaseInterval]:
-    """The percentiles of a case, of those that each process could tell, of which some could not.
+    """The percentiles of a case, from those of its processes that had the calls to tell them.
 
-    One for all: the median of the processes' percentiles, between bounds as of medians
-    (``intervals.case_interval``). Of one process they are its own.
+    It is the median of the processes' percentiles, between bounds as of medians
+    (``intervals.case_interval``); of one process they are its own. None where more than a
+    ``MINORITY`` could not tell: those that could are the quicker ones.
     """
     found: dict[float, CaseInterval] = {}
     for part in PARTS:
         told = [each[part] for each in processes if part in each]
+        if len(processes) - len(told) > MINORITY * len(processes):
+            continue
         if len(told) == 1:
             (own,) = told
             how = "1 process: order statistics of its own calls, nothing of others"
