@@ -16,6 +16,7 @@ from lstm_impl.backend import Backend
 from lstm_impl.call import Call, Outputs, RawGradients, Request, Upstream
 from lstm_impl.evidence import Evidence
 from lstm_impl.model import Model
+from lstm_impl.profile import Event, Profile
 from lstm_impl.registry import get_backend, list_backends
 from lstm_impl.spec import GATES, PRECISIONS, LSTMSpec, UnsupportedError
 from lstm_impl.state import LSTMGradients, LSTMState
@@ -30,6 +31,7 @@ __all__ = [
     "Availability",
     "Backend",
     "Call",
+    "Event",
     "Evidence",
     "Inputs",
     "LSTMGradients",
@@ -40,6 +42,7 @@ __all__ = [
     "Model",
     "Outputs",
     "Package",
+    "Profile",
     "RawGradients",
     "Request",
     "Step",

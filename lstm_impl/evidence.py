@@ -10,6 +10,9 @@ from typing import Any
 MOST = 40
 """Names kept of each kind, the most frequent first; how many ran in all stands beside them."""
 
+LAUNCHERS = ("tensorflow", "xla", "python")
+"""Who starts operators one by one: TensorFlow's executor, what XLA compiled, a Python program."""
+
 
 def most(counts: Counter[str]) -> dict[str, int]:
     """The most frequent names and how often each ran."""
@@ -22,12 +25,18 @@ class Evidence(Mapping[str, Any]):
 
     source: who saw it, such as ``torch profiler``. ops, kernels: how often each ran, on the host
     and on the device; None where that was not looked at. details: what else was seen, plain data.
+    launches: operators of one whole step that are started one by one, by ``launched_by``, one of
+    ``LAUNCHERS``; None where that is not known. operations: multiplications and additions of a
+    whole step's products, as far as they were seen; None where none were.
     """
 
     source: str
     ops: Counter[str] | None = None
     kernels: Counter[str] | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    launches: int | None = None
+    launched_by: str = ""
+    operations: float | None = None
 
     def __getitem__(self, name: str) -> Any:
         return self._record()[name]
@@ -43,4 +52,8 @@ class Evidence(Mapping[str, Any]):
         for kind, counts in (("ops", self.ops), ("kernels", self.kernels)):
             if counts is not None:
                 record |= {kind: most(counts), f"{kind}_total": counts.total()}
+        if self.launches is not None:
+            record |= {"launches": self.launches, "launched_by": self.launched_by}
+        if self.operations is not None:
+            record["operations"] = self.operations
         return record

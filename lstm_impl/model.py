@@ -21,6 +21,7 @@ from lstm_impl.arguments import (
     checked_state,
 )
 from lstm_impl.call import Call, Outputs, RawGradients, Request, Tensor, Upstream
+from lstm_impl.profile import Profile
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.state import LSTMGradients, LSTMState
 from lstm_impl.step import Results, Step
@@ -109,7 +110,22 @@ class Model(abc.ABC):
         """What really runs for ``workload``, as ``Evidence`` or plain data; empty if not known."""
         return {}
 
+    def _profiled(self, workload: Workload) -> Profile:
+        """What the framework's profiler sees of a step, without what only a first one does."""
+        raise UnsupportedError(
+            f"{self.backend.name}: no profiler of {self.backend.framework} is known here"
+        )
+
     # -- what a user calls
+
+    def profile(self, workload: Workload) -> Profile:
+        """One step of ``workload`` under the framework's profiler, which slows it.
+
+        Raises UnsupportedError where the framework has none, or for what the backend cannot do.
+        """
+        if reason := self.backend.refusal(self.spec, workload):
+            raise UnsupportedError(f"{self.backend.name}: {reason}")
+        return self._profiled(workload)
 
     def set_weights(self, weights: LSTMWeights) -> None:
         """Replace the weights. Raises ValueError if they do not fit the spec."""

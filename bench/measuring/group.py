@@ -14,11 +14,13 @@ from dataclasses import replace
 from bench.machine.disturbance import between
 from bench.machine.guard import EscapedError
 from bench.machine.load import busy
-from bench.measuring import energy, memory, roof, roofs, streaming, timing
+from bench.measuring import energy, memory, roof, roof_launches, roofs, streaming, timing
+from bench.measuring.busy import processors_busy
 from bench.measuring.disturbances import validity
 from bench.measuring.outcomes import FAILED, Measured, Result, Unmeasured, failed
 from bench.measuring.preparing import Bench, Prepared, ignored_deprecations, prepare
 from bench.measuring.series import Broken, Plan, Series
+from bench.results.schema import Figures
 from bench.suites.cases import Case
 from lstm_impl import Workload
 
@@ -83,6 +85,7 @@ def _measure_group(cases: Sequence[Case], plan: Plan, seed: int, bench: Bench) -
         else:
             results[case.id] = under_roofs(
                 case,
+                prepared,
                 Measured(
                     series=series,
                     build=prepared.build,
@@ -149,7 +152,7 @@ def judge_last(
     )
 
 
-def under_roofs(case: Case, measured: Measured, bench: Bench) -> Result:
+def under_roofs(case: Case, prepared: Prepared, measured: Measured, bench: Bench) -> Result:
     """With how near it came to its device's roofs; a failure if it is past all that is possible."""
     if bench.roofs is None:
         return measured
@@ -160,6 +163,7 @@ def under_roofs(case: Case, measured: Measured, bench: Bench) -> Result:
             figures = bench.roofs.figures(
                 case, seconds, bench.threads, bench.frameworks(case.device)
             )
+            figures = {**figures, **of_step(case, prepared, seconds, bench)}
     except roofs.AccountingError as error:
         return Unmeasured(
             FAILED,
@@ -170,6 +174,25 @@ def under_roofs(case: Case, measured: Measured, bench: Bench) -> Result:
     reasons = (*measured.reasons, *roof.doubts(figures))
     roofing = bench.clock.now() - start
     return replace(measured, roofs=figures, roofing=roofing, reasons=reasons)
+
+
+def of_step(case: Case, prepared: Prepared, seconds: float, bench: Bench) -> Figures:
+    """What its step does: operators that it starts, multiplications, processors at work."""
+    found: dict[str, float | str | None] = {}
+    framework = "" if prepared.model is None else prepared.model.backend.framework
+    launches = roof_launches.counted(prepared.evidence, framework)
+    if launches is not None and bench.roofs is not None:
+        found |= bench.roofs.of_launches(case, launches, seconds)
+    operations = prepared.evidence.get("operations")
+    if isinstance(operations, int | float):
+        found["operations_ran"] = float(operations)
+    if case.device == "cpu":
+        # Its time is known; whatever it raises now, this figure alone is missing.
+        with contextlib.suppress(Exception), prepared.guard:
+            busy = processors_busy(prepared.step, seconds, bench.clock.now, bench.processors)
+            if busy is not None:
+                found["processors_busy"] = busy
+    return found
 
 
 def with_needs(

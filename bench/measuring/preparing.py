@@ -14,6 +14,7 @@ from bench.machine import devices, disturbance, environment
 from bench.machine.guard import Guard, Interrupts
 from bench.machine.raised import one_line
 from bench.measuring import clock, energy, equivalence, estimate, gauges
+from bench.measuring.busy import Processors
 from bench.measuring.clock import Clock, FirstUse
 from bench.measuring.outcomes import FAILED, NOT_MEASURED, REFUSED, Unmeasured, failed
 from bench.measuring.output import Output, Printed
@@ -79,7 +80,7 @@ class Bench:
     takes so many seconds. case_limit: seconds after which a case is ended from outside, if it is.
     interrupts: tells a Ctrl-C from what a backend raises. output: keeps what backends print; None
     leaves it where it goes. stream: what stands beside the calls of a stream. sleep: until one of
-    them is due.
+    them is due. processors: what they have done so far.
     """
 
     clock: Clock = field(default_factory=Clock.system)
@@ -104,6 +105,7 @@ class Bench:
     output: Output | None = None
     stream: Beside = field(default_factory=Beside)
     sleep: Callable[[float], None] = time.sleep
+    processors: Processors = field(default_factory=Processors)
 
     def printed(self) -> Printed:
         """What was printed since the last call, if it is kept."""

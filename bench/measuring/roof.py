@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from bench.measuring.roof_work import Library
+from bench.measuring.roof_work import Named
 from bench.results.schema import Figures, Reason
 
 WELL_ABOVE = 1.5
@@ -66,7 +66,7 @@ def doubts(figures: Figures) -> list[Reason]:
     return found
 
 
-def _label(library: Library) -> str:
+def _label(library: Named) -> str:
     return f"{library.name} {library.version}"
 
 

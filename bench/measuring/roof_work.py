@@ -64,18 +64,25 @@ class Work:
     shortest: float = SHORTEST
 
 
-class Library(Protocol):
-    """What computes on a device.
+class Named(Protocol):
+    """A library, by a name unlike any other's."""
 
-    name: its own, unlike any other's. version: of what is installed. frameworks: the backends'
-    whose products are this library's.
+    @property
+    def name(self) -> str:
+        """Its own name."""
+
+    @property
+    def version(self) -> str:
+        """Of what is installed."""
+
+
+class Library(Named, Protocol):
+    """What computes on a device. frameworks: the backends' whose products are this library's.
 
     precision: ``float64``, ``float32``, ``tf32``, ``float16`` or ``bfloat16``. Any method may raise
     whatever its library raises for what it cannot do; an empty sequence says the same.
     """
 
-    name: str
-    version: str
     frameworks: tuple[str, ...]
 
     def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[Work]:

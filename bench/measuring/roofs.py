@@ -18,10 +18,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from bench.machine import devices, environment
-from bench.measuring import estimate, roof_libraries, roof_memory, roof_work
+from bench.measuring import estimate, roof_launches, roof_libraries, roof_memory, roof_work
 from bench.measuring.roof import WELL_ABOVE, WORDS, Roof, _label, roof_seconds
 from bench.measuring.roof_counts import chain, precisions
-from bench.measuring.roof_work import Library, Sizes, Work
+from bench.measuring.roof_launches import Launcher, Launches
+from bench.measuring.roof_work import Library, Named, Sizes, Work
 from bench.measuring.roofs_seen import Key, RoofsSeen
 from bench.results.schema import Figures
 from bench.suites.cases import Case
@@ -30,7 +31,7 @@ IMPOSSIBLE = 3.0
 """Times the rate of products of every library at hand: no kernel is so much better than all that
 its own library, and the others, do best; half a step's work, or none, would be."""
 
-SECONDS = {"matmul": 0.04, "bandwidth": 0.04, "chain": 0.01}
+SECONDS = {"matmul": 0.04, "bandwidth": 0.04, "chain": 0.01, "launch": 0.02}
 """Of measuring, for each library and size."""
 
 AGAIN = 3
@@ -104,11 +105,13 @@ class Roofs:
         now: Callable[[], float] = time.perf_counter,
         array_bytes: Callable[[str], int] | None = None,
         seen: RoofsSeen | None = None,
+        launcher: Callable[[Case, Launches], Launcher | None] = roof_launches.launcher,
     ) -> None:
         self._libraries = libraries
         self._now = now
         self._array_bytes = array_bytes or roof_memory.array_bytes
         self._seen = seen or RoofsSeen(None)
+        self._launcher = launcher
         self._machines: dict[str, str] = {}
         self._found: dict[Key, Roof] = {}
         self._asked: set[Key] = set()
@@ -211,6 +214,27 @@ class Roofs:
         found[f"of_{name}"] = least / seconds
         return found
 
+    def of_launches(self, case: Case, launches: Launches, seconds: float) -> Figures:
+        """The figures of an empty loop of as many operators; none where nobody has such a loop."""
+        key: Key = ("launch", case.device, launches.by, launches.framework)
+        if key not in self._asked:
+            self._asked.add(key)
+            # A framework that cannot make such a loop gives no roof.
+            with contextlib.suppress(Exception):
+                made = self._launcher(case, launches)
+                if made is not None and not self._settled(key, made):
+                    self._keep(key, made, made.work, 1.0, "", again=False)
+                    self._seen.save()
+        roof = self._best([key])
+        if roof.seconds == math.inf:
+            return {}
+        least = launches.count * roof.seconds
+        found: dict[str, float | str | None] = {"launches": launches.count, "launch_s": least}
+        if roof.here < math.inf:
+            found["launch_here"] = launches.count * roof.here
+        by = {"launch_by": roof.by, "launch_from": roof.origin}
+        return found | by | {"of_launch": least / seconds}
+
     def _chain(
         self,
         counts: Mapping[Sizes, float],
@@ -312,7 +336,7 @@ class Roofs:
         self._asked |= {(*key, each.name) for each in due}
         return [each for each in due if not self._settled(key, each)]
 
-    def _settled(self, key: Key, library: Library) -> bool:
+    def _settled(self, key: Key, library: Named) -> bool:
         return self._seen.settled(self._machine(key), key, _label(library))
 
     def _frameworks(self, keys: Sequence[Key], libraries: Sequence[Library]) -> set[str]:
@@ -326,7 +350,7 @@ class Roofs:
         }
 
     def _keep(
-        self, key: Key, library: Library, work: Work, units: float, words: str, again: bool
+        self, key: Key, library: Named, work: Work, units: float, words: str, again: bool
     ) -> float:
         """Time ``work``, keep it if it is the fastest yet, and return its seconds.
 

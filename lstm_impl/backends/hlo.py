@@ -15,6 +15,19 @@ from lstm_impl.evidence import most
 # ends in a bracket; opcodes are lower case.
 _INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?[\w.-]+ = .*?[\])}] ([a-z][a-z0-9-]*)\(", re.MULTILINE)
 _TARGET = re.compile(r'custom_call_target="([^"]+)"')
+# "%body.1 (arg: (s32[], f32[4])) -> (s32[], f32[4]) {", or the ENTRY.
+_COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.-]+) (?:\(.*)?\{$")
+_CALLED = re.compile(r"\b(to_apply|condition|body|calls)=%?([\w.-]+)")
+_TRIPS = re.compile(r'"known_trip_count":\s*\{\s*"n":\s*"?(\d+)"?')
+_BOUND = re.compile(r"= [su](?:32|64)\[\](?:\{\})? constant\((\d+)\)")
+
+_FREE = frozenset(
+    {
+        *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"),
+        *("opt-barrier", "partition-id", "replica-id", "call", "while"),
+    }
+)
+"""Instructions that start nothing of their own."""
 
 
 def describe_hlo(text: str) -> dict[str, Any]:
@@ -27,3 +40,69 @@ def describe_hlo(text: str) -> dict[str, Any]:
         "custom_calls": most(Counter(_TARGET.findall(text))),
         "instructions": most(instructions),
     }
+
+
+def kind_of(instruction: str) -> str:
+    """Of an instruction's name: ``dot.12`` and ``dot.13`` are two of one kind."""
+    return instruction.rstrip("0123456789.") or instruction
+
+
+def launches(text: str) -> int | None:
+    """How many kernels a call of the compiled module starts, those of its loops in each turn.
+
+    A fusion counts as one. None if a loop does not say how often it turns.
+    """
+    entry, computations = _computations(text)
+    try:
+        return _started(entry, computations, {})
+    except (KeyError, RecursionError):
+        return None
+
+
+def _computations(text: str) -> tuple[str, dict[str, list[str]]]:
+    entry = ""
+    found: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for line in text.splitlines():
+        if match := _COMPUTATION.match(line):
+            lines = found[match[2]] = []
+            entry = match[2] if match[1] else entry
+        else:
+            lines.append(line)
+    return entry, found
+
+
+def _started(name: str, computations: dict[str, list[str]], known: dict[str, int]) -> int:
+    """Raises KeyError for what is not said."""
+    if name not in known:
+        known[name] = sum(
+            _of_line(opcode, line, computations, known)
+            for line in computations[name]
+            for opcode in _INSTRUCTION.findall(line)
+        )
+    return known[name]
+
+
+def _of_line(
+    opcode: str, line: str, computations: dict[str, list[str]], known: dict[str, int]
+) -> int:
+    called = dict(_CALLED.findall(line))
+    if opcode == "call":
+        return _started(called["to_apply"], computations, known)
+    if opcode == "while":
+        each = sum(_started(called[key], computations, known) for key in ("condition", "body"))
+        return _trips(line, called["condition"], computations) * each
+    return int(opcode not in _FREE)
+
+
+def _trips(line: str, condition: str, computations: dict[str, list[str]]) -> int:
+    """As the compiler knew it, or else what the condition compares with: loops here begin at 0."""
+    if match := _TRIPS.search(line):
+        return int(match[1])
+    lines = computations[condition]
+    fused = [dict(_CALLED.findall(each)).get("calls", "") for each in lines]
+    text = "\n".join([*lines, *(each for name in fused for each in computations.get(name, ()))])
+    bounds = {int(each) for each in _BOUND.findall(text)}
+    if len(bounds) != 1:
+        raise KeyError("how often a loop turns")
+    return bounds.pop()

@@ -4,10 +4,41 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
+from lstm_impl.backends.hlo import kind_of
 from lstm_impl.call import Tensor
+from lstm_impl.profile import Event
+
+OF_XLA = "hlo_op"
+"""What the profiler says of an event that is an instruction of a compiled module."""
+
+
+class Recorded(NamedTuple):
+    """An event of the profiler: its plane, its line in that, its name, and its time in seconds.
+
+    instruction: of the compiled module, empty for what is none.
+    """
+
+    plane: str
+    line: str
+    name: str
+    start: float
+    seconds: float
+    instruction: str
+
+
+def record(run: Callable[[], Tensor], synchronize: Callable[[], None]) -> list[Recorded]:
+    """What the profiler saw of one call of ``run``."""
+    import jax
+
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder):
+            run()
+            synchronize()
+        return list(_read(Path(folder).rglob("*.xplane.pb")))
 
 
 def profile(
@@ -17,21 +48,40 @@ def profile(
     line: str = "Stream",
 ) -> Counter[str]:
     """Names and counts of what one call of ``run`` had on the profiler's planes so named."""
-    import jax
-
-    with tempfile.TemporaryDirectory() as folder:
-        with jax.profiler.trace(folder):
-            run()
-            synchronize()
-        return Counter(_events(Path(folder).rglob("*.xplane.pb"), plane, line))
+    return Counter(
+        each.name
+        for each in record(run, synchronize)
+        if each.plane.startswith(plane) and each.line.startswith(line)
+    )
 
 
-def _events(files: Iterable[Path], plane: str, line: str) -> Iterable[str]:
+def timeline(events: Iterable[Recorded]) -> list[Event]:
+    """The kernels of GPUs and the instructions that a CPU ran, each on its stream or thread."""
+    found = []
+    for plane, line, name, start, seconds, instruction in events:
+        if plane.startswith("/device:"):
+            if line.startswith("Stream"):
+                found.append(Event(name, start, seconds, f"{plane} {line}", instruction))
+        elif instruction:
+            found.append(Event(kind_of(instruction), start, seconds, line, instruction))
+    return found
+
+
+def _read(files: Iterable[Path]) -> Iterator[Recorded]:
     from jax.profiler import ProfileData
 
     for file in files:
-        for each in ProfileData.from_file(str(file)).planes:
-            if each.name.startswith(plane):
-                for track in each.lines:
-                    if track.name.startswith(line):
-                        yield from (event.name for event in track.events)
+        for plane in ProfileData.from_file(str(file)).planes:
+            for number, line in enumerate(plane.lines):
+                # Threads of one name, such as those of a pool, differ in their number.
+                name = f"{line.name} {number}" if plane.name.startswith("/host:") else line.name
+                for event in line.events:
+                    said = dict(event.stats)
+                    yield Recorded(
+                        plane.name,
+                        name,
+                        event.name,
+                        event.start_ns * 1e-9,
+                        event.duration_ns * 1e-9,
+                        str(said.get(OF_XLA, "")),
+                    )

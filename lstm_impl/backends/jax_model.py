@@ -20,13 +20,14 @@ import numpy.typing as npt
 from lstm_impl import cuda
 from lstm_impl.availability import Package
 from lstm_impl.backend import Backend
-from lstm_impl.backends.hlo import describe_hlo
-from lstm_impl.backends.jax_evidence import profile
+from lstm_impl.backends import jax_evidence
+from lstm_impl.backends.hlo import describe_hlo, launches
 from lstm_impl.backends.stacking import through_layers
 from lstm_impl.call import Call, Outputs, RawGradients, Request, Tensor, Upstream
 from lstm_impl.evidence import Evidence
 from lstm_impl.model import Model
 from lstm_impl.optimizer import LEARNING_RATE, adam, adam_corrections
+from lstm_impl.profile import Profile
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.stream import Stream
 from lstm_impl.weights import LSTMWeights
@@ -348,14 +349,32 @@ class JaxModel(Model):
         """What XLA compiled for the first window of ``workload``; on a GPU the kernels too."""
         if workload.optimizer is not None:
             self._start_optimizer(workload.optimizer)
+        one = workload.first_window()
         with self._wide():
-            compiled = self._lowered(Stream(self, workload.first_window()).first()).compile()
+            compiled = self._lowered(Stream(self, one).first()).compile()
         details = {"device": self.device, "platform": str(self._device.platform)}
-        details |= describe_hlo(compiled.as_text())
+        text = compiled.as_text()
+        details |= describe_hlo(text)
+        started = launches(text)
+        if started is not None:
+            started = round(started * workload.timesteps / one.timesteps)
         kernels = None
         if self.device != "cpu":
             prepared = self.prepare(workload)
             prepared.run()
             prepared.synchronize()
-            kernels = profile(prepared.run, prepared.synchronize)
-        return Evidence("compiled HLO", kernels=kernels, details=details)
+            kernels = jax_evidence.profile(prepared.run, prepared.synchronize)
+        return Evidence(
+            "compiled HLO",
+            kernels=kernels,
+            details=details,
+            launches=started,
+            launched_by="xla",
+        )
+
+    def _profiled(self, workload: Workload) -> Profile:
+        step = self.prepare(workload)
+        step.run()
+        step.synchronize()
+        events = jax_evidence.timeline(jax_evidence.record(step.run, step.synchronize))
+        return Profile("JAX's profiler", tuple(events))

@@ -1,4 +1,4 @@
-"""What TensorFlow really ran: the profiler's record of one step, and what XLA compiled.
+"""What TensorFlow really ran: the profiler's record of a step.
 
 Op types come with how often they ran (``_MklMatMul`` is oneDNN's matrix product on a CPU); on a
 GPU the kernels' names come from CUPTI through the same profiler.
@@ -9,24 +9,48 @@ from __future__ import annotations
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from lstm_impl.backends.hlo import kind_of
 from lstm_impl.call import Tensor
 from lstm_impl.evidence import Evidence
+from lstm_impl.profile import Event
 
 CUDNN_KERNEL = re.compile(r"cudnn|LSTM_elementWise|elemWiseRNN|persistRNN|RNN_blockPersist", re.I)
 """Names by which cuDNN's recurrent kernels show in a profile."""
 
 EAGER = "EagerLocalExecute: "
 
+SURE = 80
+"""Times that an op of a graph may run and be recorded each time. TensorFlow leaves out of its
+profiles what it finds to be cheap: its estimate of a new op's cost begins at 1e8 cycles, moves by a
+tenth at each run, and is below the 8,000 that count as cheap after 90."""
 
-def profile(run: Callable[[], Tensor], synchronize: Callable[[], None]) -> Evidence:
-    """Ops and kernels of one call of ``run``, which must have been called before.
+WAIT = "SyncDevice"
+"""The op by which a step is waited for, which is none of its own."""
 
-    ``devices`` are the profiler's planes that ran something.
+OF_XLA = "hlo_op"
+"""What the profiler says of an event that is an instruction of a module that XLA compiled."""
+
+
+class Recorded(NamedTuple):
+    """An event of the profiler: its plane, its line in that, its name, and its time in seconds.
+
+    instruction: of a module that XLA compiled, empty for what is none.
     """
+
+    plane: str
+    line: str
+    name: str
+    start: float
+    seconds: float
+    instruction: str = ""
+
+
+def record(run: Callable[[], Tensor], synchronize: Callable[[], None]) -> list[Recorded]:
+    """What the profiler saw of one call of ``run``, which must have been called before."""
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory() as folder:
@@ -36,22 +60,45 @@ def profile(run: Callable[[], Tensor], synchronize: Callable[[], None]) -> Evide
             synchronize()
         finally:
             tf.profiler.experimental.stop()
-        planes = [plane for path in Path(folder).rglob("*.xplane.pb") for plane in _planes(path)]
-    return summarise(
-        (plane.name, line.name, plane.event_metadata[event.metadata_id].name)
-        for plane in planes
-        for line in plane.lines
-        for event in line.events
-    )
+        return [each for path in Path(folder).rglob("*.xplane.pb") for each in _read(path)]
 
 
-def _planes(path: Path) -> Iterable[Any]:
+def profile(run: Callable[[], Tensor], synchronize: Callable[[], None]) -> Evidence:
+    """Ops and kernels of one call of ``run``, which must have been called before.
+
+    ``devices`` are the profiler's planes that ran something.
+    """
+    return summarise(each[:3] for each in record(run, synchronize))
+
+
+def _read(path: Path) -> Iterator[Recorded]:
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-    space = xplane_pb2.XSpace()
+    space: Any = xplane_pb2.XSpace()
     space.ParseFromString(path.read_bytes())
-    planes: Iterable[Any] = space.planes
-    return planes
+    for plane in space.planes:
+        of_xla = {key for key, said in plane.stat_metadata.items() if said.name == OF_XLA}
+        for line in plane.lines:
+            track = line.display_name or line.name
+            # Threads of one name, such as those of a pool, differ in their number.
+            track = f"{track} {line.id}" if plane.name.startswith("/host:") else track
+            for event in line.events:
+                yield Recorded(
+                    plane.name,
+                    track,
+                    plane.event_metadata[event.metadata_id].name,
+                    line.timestamp_ns * 1e-9 + event.offset_ps * 1e-12,
+                    event.duration_ps * 1e-12,
+                    _said(plane, event, of_xla),
+                )
+
+
+def _said(plane: Any, event: Any, keys: Collection[int]) -> str:
+    """The text of the first of these that the profiler says of an event; empty if there is none."""
+    for stat in event.stats if keys else ():
+        if stat.metadata_id in keys:
+            return stat.str_value or str(plane.stat_metadata[stat.ref_value].name)
+    return ""
 
 
 def summarise(events: Iterable[tuple[str, str, str]]) -> Evidence:
@@ -62,19 +109,47 @@ def summarise(events: Iterable[tuple[str, str, str]]) -> Evidence:
     for plane, line, name in events:
         if plane.startswith("/device:"):
             devices.add(plane)
-            # the other lines repeat the kernels, grouped by op, module or step
-            if line.startswith("Stream"):
-                kernels[name] += 1
-            continue
-        # An op that ran in a graph is "its/name:Type"; the runtime's own events have spaces or two
-        # colons. Outside a graph one is "EagerLocalExecute: Type", and so is a call of a graph,
-        # whose name begins with two underscores.
-        _, colon, kind = name.rpartition(":")
-        if name.startswith(EAGER):
-            colon, kind = ":", name.removeprefix(EAGER)
-        if colon and re.fullmatch(r"_?[A-Z][A-Za-z0-9_]*", kind) and "::" not in name:
+        if _is_kernel(plane, line):
+            kernels[name] += 1
+        elif kind := _op(plane, name):
             devices.add(plane)
             ops[kind] += 1
     cudnn = any(CUDNN_KERNEL.search(name) for name in kernels)
     details = {"devices": sorted(devices), "cudnn": cudnn}
     return Evidence("tensorflow profiler", ops, kernels, details)
+
+
+def timeline(events: Iterable[Recorded]) -> list[Event]:
+    """The ops, XLA's instructions and kernels among them, each on its thread or stream."""
+    found = []
+    for plane, line, name, start, seconds, instruction in events:
+        if _is_kernel(plane, line):
+            found.append(Event(name, start, seconds, f"{plane} {line}"))
+        elif kind := _op(plane, name):
+            found.append(Event(kind, start, seconds, line, name))
+        elif instruction:
+            found.append(Event(kind_of(instruction), start, seconds, line, instruction))
+    return found
+
+
+def _is_kernel(plane: str, line: str) -> bool:
+    # The other lines of a device repeat the kernels, grouped by op, module or step.
+    return plane.startswith("/device:") and line.startswith("Stream")
+
+
+def _op(plane: str, name: str) -> str:
+    """The type of op that an event of the host is, empty if it is something else.
+
+    An op that ran in a graph is "its/name:Type"; the runtime's own events have spaces or two
+    colons. Outside a graph one is "EagerLocalExecute: Type", and so is a call of a graph, whose
+    name begins with two underscores.
+    """
+    if plane.startswith("/device:"):
+        return ""
+    _, colon, kind = name.rpartition(":")
+    if name.startswith(EAGER):
+        colon, kind = ":", name.removeprefix(EAGER)
+    is_op = (
+        colon and kind != WAIT and re.fullmatch(r"_?[A-Z][A-Za-z0-9_]*", kind) and "::" not in name
+    )
+    return kind if is_op else ""

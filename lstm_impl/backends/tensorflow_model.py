@@ -6,6 +6,7 @@ TensorFlow is imported when a model is built, never before.
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,13 @@ import numpy.typing as npt
 
 from lstm_impl import cuda
 from lstm_impl.backends import tensorflow_evidence
-from lstm_impl.backends.hlo import describe_hlo
+from lstm_impl.backends.hlo import describe_hlo, launches
+from lstm_impl.backends.tensorflow_evidence import SURE
 from lstm_impl.backends.tensorflow_steps import TracedSteps
 from lstm_impl.call import Call, Outputs, RawGradients, Request, Tensor, Upstream
 from lstm_impl.evidence import Evidence
 from lstm_impl.model import Model
+from lstm_impl.profile import Profile
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.stream import Stream
 from lstm_impl.weights import LSTMWeights
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
     from lstm_impl.backends.tensorflow_backend import TensorFlowBackend
 
 Tensors = Sequence[Tensor]
+
+WARM = 5
+"""Timesteps before a profile: a new graph makes its kernels, and its memory, when it first runs."""
 
 
 class TensorFlowModel(Model):
@@ -173,10 +179,60 @@ class TensorFlowModel(Model):
         step.run()
         step.synchronize()
         found = tensorflow_evidence.profile(step.run, step.synchronize)
+        times = workload.timesteps / one.timesteps  # the profiler saw one window of them
         if not self.backend.xla:
-            return found
-        hlo = describe_hlo(self._steps.optimized_hlo(Stream(self, one).first()))
-        return replace(found, details={**found.details, "hlo": hlo})
+            started = round(times * self._started(one, found))
+            return replace(found, launches=started, launched_by="tensorflow")
+        text = self._steps.optimized_hlo(Stream(self, one).first())
+        kernels = launches(text)
+        return replace(
+            found,
+            details={**found.details, "hlo": describe_hlo(text)},
+            launches=None if kernels is None else round(times * kernels),
+            launched_by="xla",
+        )
+
+    def _started(self, one: Workload, found: Evidence) -> float:
+        """Ops of a step on one window; of a long loop as many more as it is longer.
+
+        found: what ran in a step of a graph that has run before.
+        """
+        if not self.backend.dynamic:  # each op of an unrolled graph has run a few times
+            return (found.ops or Counter()).total()
+        new = TracedSteps(self)
+        long = min(one.timesteps, SURE // 2)
+        short = max(1, long // 2)
+        counts = {
+            steps: (tensorflow_evidence.profile(run, self.synchronize).ops or Counter()).total()
+            for steps, run in ((each, self._first(new, one, each)) for each in (short, long))
+        }
+        each = (counts[long] - counts[short]) / max(1, long - short)
+        return counts[long] + (one.timesteps - long) * each
+
+    def _first(self, steps: TracedSteps, one: Workload, timesteps: int) -> Callable[[], Tensor]:
+        """The first step on a shorter window, by graphs of their own that update no weights."""
+        length = None if one.min_length is None else min(one.min_length, timesteps)
+        short = replace(one, timesteps=timesteps, min_length=length, optimizer=None)
+        request = Stream(self, short).first()
+        return lambda: steps.run(request)
+
+    def _profiled(self, workload: Workload) -> Profile:
+        one = workload.first_window()
+        timesteps = one.timesteps
+        if self.backend.xla or not self.backend.dynamic:
+            step = self.prepare(one)
+            step.run()
+            step.synchronize()
+            run: Callable[[], Tensor] = step.run
+        else:
+            new = TracedSteps(self)
+            timesteps = min(one.timesteps, SURE - WARM)
+            self._first(new, one, WARM)()  # makes what is made once
+            run = self._first(new, one, timesteps)
+        events = tensorflow_evidence.timeline(tensorflow_evidence.record(run, self.synchronize))
+        part = timesteps / workload.timesteps
+        words = "" if part == 1 else f", {timesteps} of {workload.timesteps} timesteps"
+        return Profile(f"TensorFlow's profiler{words}", tuple(events), part)
 
     def trace_count(self) -> int:
         """How many graphs have been traced for this model so far."""

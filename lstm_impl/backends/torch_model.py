@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import os
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,11 +17,14 @@ import numpy.typing as npt
 from lstm_impl import cuda
 from lstm_impl.availability import Package
 from lstm_impl.backend import Backend
+from lstm_impl.backends import torch_evidence
 from lstm_impl.call import Call, Outputs, RawGradients, Tensor, Upstream
 from lstm_impl.evidence import Evidence
 from lstm_impl.model import Model
 from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE
+from lstm_impl.profile import Profile
 from lstm_impl.spec import FloatArray, LSTMSpec
+from lstm_impl.step import Step
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import OPTIMIZERS, Workload, differentiated
 
@@ -223,33 +224,29 @@ class TorchModel(Model):
         step = self.prepare(workload)
         step.run()  # what only a first call does is no part of the evidence
         step.synchronize()
-        ops, kernels = profile(step.run, step.synchronize, self.torch_device.type == "cuda")
-        ran = self.implementation(ops)
+        seen = torch_evidence.counted(self._recorded(step))
+        ran = self.implementation(seen.ops)
         details = {"device": self.device, "implementation": ran}
         if ran == STEP_BY_STEP:
             details["fallback"] = ran
-        return Evidence("torch profiler", ops, kernels, details)
+        return Evidence(
+            "torch profiler",
+            seen.ops,
+            seen.kernels,
+            details,
+            launches=seen.launches,
+            launched_by="python",
+            operations=seen.operations,
+        )
 
+    def _profiled(self, workload: Workload) -> Profile:
+        step = self.prepare(workload)
+        step.run()
+        step.synchronize()
+        return Profile("PyTorch's profiler", tuple(torch_evidence.timeline(self._recorded(step))))
 
-def profile(
-    run: Callable[[], Tensor], synchronize: Callable[[], None], gpu: bool
-) -> tuple[Counter[str], Counter[str]]:
-    """Names and counts of the operators, and of the GPU kernels, of one call of ``run``."""
-    # The profiler's library would print a line on stderr at its start and end.
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
-    from torch.profiler import ProfilerActivity
-    from torch.profiler import profile as torch_profile
-
-    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])]
-    with torch_profile(activities=activities) as recorded:
-        run()
-        synchronize()
-    ops: Counter[str] = Counter()
-    kernels: Counter[str] = Counter()
-    for event in recorded.key_averages():
-        on_gpu = "CUDA" in str(getattr(event, "device_type", ""))
-        (kernels if on_gpu else ops)[str(event.key)] += int(event.count)
-    return ops, kernels
+    def _recorded(self, step: Step) -> list[Any]:
+        return torch_evidence.record(step.run, step.synchronize, self.torch_device.type == "cuda")
 
 
 def allow_tf32(allow: bool) -> None:

@@ -40,3 +40,13 @@ def test_that_nothing_ran_is_evidence_too() -> None:
         "ops": {},
         "ops_total": 0,
     }
+
+
+def test_what_a_step_starts_and_multiplies_is_told_where_it_is_known() -> None:
+    found = Evidence("a profiler", launches=7, launched_by="xla", operations=12.0)
+    assert dict(found) == {
+        "source": "a profiler",
+        "launches": 7,
+        "launched_by": "xla",
+        "operations": 12.0,
+    }

@@ -285,3 +285,17 @@ def test_a_jax_without_its_cuda_part_is_named_where_there_is_a_gpu(
     words = str(get_backend("jax_scan").availability("gpu:0"))
     assert "is built without CUDA" in words
     assert words.endswith("pip install 'jax[cuda12]'")
+
+
+def test_evidence_counts_what_a_step_starts() -> None:
+    model = build()
+    short, long = (model.evidence(Workload(2, steps))["launches"] for steps in (4, 8))
+    assert long > short
+    assert (long - short) % 4 == 0  # as many kernels at each timestep
+    assert model.evidence(Workload(2, 8, window=4))["launches"] == 2 * short
+
+
+def test_a_profile_has_the_instructions_that_ran() -> None:
+    found = build().profile(Workload(2, 4))
+    assert any("dot" in each.name or "fusion" in each.name for each in found.events)
+    assert all(each.seconds >= 0 for each in found.events)

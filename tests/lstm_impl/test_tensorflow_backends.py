@@ -453,3 +453,32 @@ def test_a_step_through_windows_ends_in_the_state_of_the_whole() -> None:
     found = named(raw.y.numpy(), LSTMState(raw.h.numpy(), raw.c.numpy()), None)
     assert error(found["y"], y[8:]) < 1e-6
     assert error(found["h"], state.h) < 1e-6
+
+
+@pytest.mark.parametrize("name", ["while_loop", "while_loop+xla"])
+def test_evidence_counts_what_a_step_starts_however_often_it_was_called(name: str) -> None:
+    model = build(name, LSTMSpec(3, 4))
+
+    def started(workload: Workload) -> int:
+        return int(model.evidence(workload)["launches"])
+
+    step = model.prepare(Workload(2, 6))
+    for _ in range(50):  # after which TensorFlow has found most ops to be cheap
+        step.run()
+    step.synchronize()
+    short, long = started(Workload(2, 6)), started(Workload(2, 12))
+    each = (long - short) / 6
+    assert each == round(each)  # as many at each timestep
+    assert each >= (10 if name == "while_loop" else 2)
+    # Two windows of six are twice one.
+    assert started(Workload(2, 12, window=6)) == 2 * short
+    launched_by = model.evidence(Workload(2, 6))["launched_by"]
+    assert launched_by == ("tensorflow" if name == "while_loop" else "xla")
+
+
+def test_a_profile_has_each_operator_on_its_thread() -> None:
+    found = build("while_loop", LSTMSpec(3, 4)).profile(Workload(2, 6))
+    products = [each for each in found.events if "MatMul" in each.name]
+    assert len(products) == 12
+    assert all(each.seconds > 0 and each.track for each in products)
+    assert len({each.start for each in products}) > 6

@@ -308,3 +308,19 @@ def test_a_missing_triton_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     available = torch_compile.compiler_availability("gpu:0")
     assert str(available).startswith("torch.compile needs Triton on a GPU, which is not installed")
+
+
+def test_evidence_counts_what_python_starts_and_what_it_multiplies() -> None:
+    fused = build(SPEC).evidence(Workload(2, 4))
+    assert fused["launched_by"] == "python"
+    assert 0 < fused["launches"] < fused["ops_total"]
+    # PyTorch's own operators, step by step, tell their multiplications.
+    spec = LSTMSpec(3, 5, dtype="float64")
+    apart = build(spec).evidence(Workload(2, 4))
+    assert apart["operations"] == 2.0 * 4 * 2 * 20 * (3 + 5)
+
+
+def test_a_profile_has_each_operator_on_its_thread() -> None:
+    found = build(SPEC).profile(Workload(2, 4))
+    assert "aten::lstm" in {each.name for each in found.events}
+    assert all(each.seconds >= 0 and each.track for each in found.events)

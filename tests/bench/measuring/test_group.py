@@ -18,6 +18,7 @@ from bench.machine import devices
 from bench.machine.disturbance import Activity, Disturbance
 from bench.machine.raised import one_line
 from bench.measuring import disturbances, group, outcomes, preparing
+from bench.measuring.busy import Processors
 from bench.measuring.clock import Clock, FirstUse
 from bench.measuring.outcomes import Measured, Unmeasured
 from bench.measuring.preparing import Bench
@@ -516,14 +517,20 @@ def test_how_near_a_case_comes_to_the_roofs_is_recorded(world: World) -> None:
     case, roofs = world.add("a"), Ceilings()
     world.costs["roofs"] = 1.5
     roofs.take = lambda: world.happen("roofs")
-    bench = replace(world.bench(), roofs=roofs, threads=3)
+    half = Processors(lambda: 0.5 * world.time, lambda: 1.5 * world.time)
+    bench = replace(world.bench(), roofs=roofs, threads=3, processors=half)
     result = measured(group.measure_group([case], Plan(5.0), bench=bench)[case.id])
     seconds = statistics.median(result.series.samples)
     assert roofs.asked == [("a", seconds, 3, {"numpy"})]
     assert bench.frameworks("gpu:0") == set()
     read = read_back(result, case)
-    assert read.roofs == {"of_matmul": 0.25, "matmul_by": "an abacus", "chain_s": None}
-    assert read.setup["roofs_s"] == pytest.approx(1.5)
+    assert read.roofs == {
+        "of_matmul": 0.25,
+        "matmul_by": "an abacus",
+        "chain_s": None,
+        "processors_busy": pytest.approx(0.5),
+    }
+    assert read.setup["roofs_s"] == pytest.approx(1.5 + 0.2)  # two calls say how busy it is
 
 
 def test_a_case_well_above_a_roof_is_invalid_and_has_its_time(world: World) -> None:

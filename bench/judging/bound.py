@@ -1,0 +1,141 @@
+"""What holds a case back: the rule, from its roofs, its padding and, if there is one, its profile.
+
+A case is bound by what takes more than half of its step. Without a profile that is known only of
+what has a roof: the least time that a part of the step can take. So the rule never says that a part
+is small, and says "not known" wherever no part that it knows of is large. Pure arithmetic; this
+room knows figures by name. ``docs/why.md`` argues the thresholds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+MOST_OF_IT = 0.5
+"""Of a step: of two parts only one can take more than half. What takes less cannot, if it cost
+nothing at all, make the step twice as fast (Amdahl 1967), and is no answer to "why so slow?"."""
+
+EXCESS = 1.5
+"""Times the multiplications that a step needs, from which on it is said to make too many. Those of
+padded or unneeded gradients are some more; the next whole number is twice as many."""
+
+MUCH_PADDING = 1 / 3
+"""Of the timesteps: without padding, a step that is bound by it would take two thirds at most."""
+
+FROM_PYTHON = "called from Python"
+"""How a launch roof's owner ends where a Python program starts each operator."""
+
+LAUNCHES, HOST, CHAIN, PRODUCTS, MEMORY, PADDING, COPIES, GATES, WAITING, NOT_KNOWN = (
+    *("launches", "host", "chain", "products", "memory", "padding", "copies", "gates", "waiting"),
+    "not known",
+)
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Parts of a step's time by kind, as a profiler saw them: of operators' own time.
+
+    products: matrix products and whole LSTMs; copies: moving, transposing, cutting and joining;
+    gates: what is computed number by number; nothing: no operator ran.
+    """
+
+    products: float
+    copies: float
+    gates: float
+    nothing: float
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What takes most of a step, and which part of it; ``NOT_KNOWN`` with the largest part known.
+
+    share: 0 to 1, of a roof possibly more. of: the part whose share that is, where ``kind`` is not
+    itself a part that was looked at. parts: all that were. times: how often it makes the
+    multiplications that a step needs, 1 where that is not known. profiled: whether a profile says
+    it.
+    """
+
+    kind: str
+    share: float = 0.0
+    of: str = ""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    times: float = 1.0
+    profiled: bool = False
+
+
+_ROOFS = {CHAIN: "of_chain", PRODUCTS: "of_matmul", MEMORY: "of_bandwidth"}
+
+
+def bound(
+    figures: Mapping[str, float],
+    owners: Mapping[str, str],
+    valid: float = 1.0,
+    shares: Shares | None = None,
+) -> Bound:
+    """What a case is bound by.
+
+    figures: of its roofs, by the names of a result file (``of_chain`` and its like are parts of the
+    step). owners: whose the roofs are, by the same names. valid: part of the timesteps that are no
+    padding. shares: by a profile.
+    """
+    times = _times(figures)
+    parts = {
+        kind: figures[name] * (1.0 if kind == MEMORY else times)
+        for kind, name in _ROOFS.items()
+        if name in figures
+    }
+    starting = HOST if owners.get("of_launch", "").endswith(FROM_PYTHON) else LAUNCHES
+    if "of_launch" in figures:
+        parts[starting] = figures["of_launch"]
+    busy = figures.get("processors_busy", 1.0)
+    if busy < 1.0:
+        parts[WAITING] = 1.0 - busy
+    if shares is not None and (seen := _of_profile(shares, parts, starting, times)) is not None:
+        return seen
+    largest = max(parts, key=parts.__getitem__, default="")
+    if not largest:
+        return Bound(NOT_KNOWN)
+    share = parts[largest]
+    if share > MOST_OF_IT:
+        return Bound(largest, share, largest, parts, times)
+    return _padded(parts, valid) or Bound(NOT_KNOWN, share, largest, parts, times)
+
+
+def _times(figures: Mapping[str, float]) -> float:
+    """How many times the multiplications that are needed were made, where it is too many."""
+    needed, ran = figures.get("operations", 0.0), figures.get("operations_ran", 0.0)
+    found = ran / needed if needed > 0 else 1.0
+    return found if found >= EXCESS else 1.0
+
+
+def _padded(parts: Mapping[str, float], valid: float) -> Bound | None:
+    """Padding, if what is valid takes less than half, and with it more."""
+    if not 0.0 < valid <= 1.0 - MUCH_PADDING:
+        return None
+    computed = {kind: parts[kind] / valid for kind in (CHAIN, PRODUCTS) if kind in parts}
+    largest = max(computed, key=computed.__getitem__, default="")
+    if not largest or computed[largest] <= MOST_OF_IT:
+        return None
+    return Bound(PADDING, 1.0 - valid, largest, {**parts, PADDING: 1.0 - valid})
+
+
+def _of_profile(
+    shares: Shares, roofs: Mapping[str, float], starting: str, times: float
+) -> Bound | None:
+    """What a profile shows to take more than half, with the roof that stands behind it."""
+    seen = {
+        PRODUCTS: shares.products,
+        COPIES: shares.copies,
+        GATES: shares.gates,
+        starting: shares.nothing,
+    }
+    largest = max(seen, key=seen.__getitem__)
+    share = seen[largest]
+    if share <= MOST_OF_IT:
+        return None
+    parts = {**roofs, **seen}
+    if largest == starting and roofs.get(WAITING, 0.0) > MOST_OF_IT:
+        return Bound(WAITING, roofs[WAITING], WAITING, parts, profiled=True)
+    if largest == PRODUCTS and roofs.get(CHAIN, 0.0) > max(MOST_OF_IT, roofs.get(PRODUCTS, 0.0)):
+        return Bound(CHAIN, roofs[CHAIN], CHAIN, parts, times, profiled=True)
+    return Bound(largest, share, largest, parts, times, profiled=True)

@@ -1,0 +1,70 @@
+"""How many kernels a compiled module starts, read from its text."""
+
+from __future__ import annotations
+
+import pytest
+
+from lstm_impl.backends.hlo import launches
+
+LOOP = """
+HloModule jit_f, entry_computation_layout={(f32[2]{0})->f32[2]{0}}
+
+%fused (p: f32[2]) -> f32[2] {
+  %p = f32[2]{0} parameter(0)
+  ROOT %t = f32[2]{0} tanh(%p)
+}
+
+%body.1 (arg.1: (s32[], f32[2])) -> (s32[], f32[2]) {
+  %arg.1 = (s32[], f32[2]{0}) parameter(0)
+  %x = f32[2]{0} get-tuple-element(%arg.1), index=1
+  %d = f32[2]{0} dot(%x, %x), lhs_contracting_dims={}
+  %f = f32[2]{0} fusion(%d), kind=kLoop, calls=%fused
+  %n = s32[] fusion(%x), kind=kLoop, calls=%next
+  ROOT %r = (s32[], f32[2]{0}) tuple(%n, %f)
+}
+
+%cond.1 (arg.2: (s32[], f32[2])) -> pred[] {
+  %arg.2 = (s32[], f32[2]{0}) parameter(0)
+  %i = s32[] get-tuple-element(%arg.2), index=0
+  %limit = s32[] constant(15)
+  ROOT %less = pred[] compare(%i, %limit), direction=LT
+}
+
+%outlined (q: f32[2]) -> f32[2] {
+  %q = f32[2]{0} parameter(0)
+  ROOT %b = f32[2]{0} fusion(%q), kind=kLoop, calls=%fused
+}
+
+ENTRY %main.9 (x.1: f32[2]) -> f32[2] {
+  %x.1 = f32[2]{0} parameter(0)
+  %zero = s32[] constant(0)
+  %start = (s32[], f32[2]{0}) tuple(%zero, %x.1)
+  %w = (s32[], f32[2]{0}) while(%start), condition=%cond.1, body=%body.1TRIPS
+  %y = f32[2]{0} get-tuple-element(%w), index=1
+  %c = f32[2]{0} call(%y), to_apply=%outlined
+  ROOT %done = f32[2]{0} copy(%c)
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "turns"), [(', backend_config={"known_trip_count":{"n":"7"}}', 7), ("", 15)]
+)
+def test_a_loop_starts_its_kernels_in_each_turn(said: str, turns: int) -> None:
+    # Three in the body and the comparison; then the outlined fusion, and the copy.
+    assert launches(LOOP.replace("TRIPS", said)) == 4 * turns + 2
+
+
+def test_without_a_loop_each_kernel_counts_once_and_what_a_fusion_holds_does_not() -> None:
+    text = LOOP.replace("while(%start), condition=%cond.1, body=%body.1TRIPS", "copy(%start)")
+    assert launches(text) == 3
+
+
+def test_a_loop_of_unknown_turns_leaves_it_unknown() -> None:
+    data = LOOP.replace("TRIPS", "").replace("constant(15)", "parameter(1)")
+    assert launches(data) is None
+    two = LOOP.replace("TRIPS", "").replace(
+        "  %limit =", "  %other = s32[] constant(3)\n  %limit ="
+    )
+    assert launches(two) is None
+    assert launches("no module") is None
