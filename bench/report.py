@@ -97,13 +97,7 @@ def _report(options: argparse.Namespace) -> int:
     if not results.measurements and not results.outcomes:
         for note in results.notes:  # why there is nothing, as far as that is known
             print(f"note: {note}", file=sys.stderr)
-    if options.brief and options.format not in BRIEF:
-        raise NothingToReportError(f"--brief goes with --format {', '.join(BRIEF)}")
-    if options.unmeasured and (options.brief or options.format not in LISTING):
-        raise NothingToReportError(
-            f"--unmeasured goes with --format {', '.join(LISTING)} and without --brief; csv and "
-            "json have every case"
-        )
+    _check_forms(options)
     target = deliver.Target(options.output)
     if options.format in SAMPLES:
         deliver.deliver(options.format, target, _nothing, _samples(results))
@@ -127,6 +121,22 @@ def _report(options: argparse.Namespace) -> int:
         told = f"all of it: {command_line.told(command)}"
         deliver.show(lambda console: console.print(told, style="bold", soft_wrap=True))
     return 2 if results.errors else 0
+
+
+def _check_forms(options: argparse.Namespace) -> None:
+    """Whether what is asked for has the form that is asked for; raises NothingToReportError."""
+    if options.brief and options.format not in BRIEF:
+        raise NothingToReportError(f"--brief goes with --format {', '.join(BRIEF)}")
+    if options.why and (options.brief or options.format not in LISTING):
+        raise NothingToReportError(
+            f"--why goes with --format {', '.join(LISTING)} and without --brief; csv and json have "
+            "it of every case"
+        )
+    if options.unmeasured and (options.brief or options.format not in LISTING):
+        raise NothingToReportError(
+            f"--unmeasured goes with --format {', '.join(LISTING)} and without --brief; csv and "
+            "json have every case"
+        )
 
 
 def _teach(report: Report) -> None:
@@ -164,6 +174,10 @@ def _draw(options: argparse.Namespace) -> Draw | None:
         from bench.reporting.terminal_brief import draw
 
         return draw
+    if options.why:
+        from bench.reporting.whys import draw as draw_whys
+
+        return draw_whys
     if not options.unmeasured:
         return None
     from bench.reporting.terminal import draw_whole
@@ -187,6 +201,8 @@ def _texts(
     return {
         "markdown": of("brief", "brief")
         if options.brief
+        else of("whys", "as_markdown")
+        if options.why
         else of("markdown", "markdown", unmeasured=options.unmeasured),
         "html": of("page.explorer", "page"),
         "csv": of("data", "comma_separated"),
@@ -227,6 +243,11 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="write no report, but for each shape which backend is fastest to where "
         "lstm_impl.keras.LSTM(backend='auto') looks for it (the folder LSTM_DECISIONS)",
+    )
+    parser.add_argument(
+        "--why",
+        action="store_true",
+        help="of each case one sentence: what it is bound by, and what would help (docs/why.md)",
     )
     unmeasured.add_option(parser)
     filters.add(parser)

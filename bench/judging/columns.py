@@ -17,6 +17,7 @@ from bench.judging.rows import Row, Section
 from bench.judging.stream_columns import STREAM_COLUMNS
 from bench.judging.streams import Stream
 from bench.judging.verdict import Verdict
+from bench.judging.why import sentence
 
 Value = str | float | int | bool | None
 
@@ -335,6 +336,32 @@ for name, roof in (
 ):
     meaning = f"part that was reached of {roof}, the best seen on its machine; may be above 1"
     _real(f"of_{name}_roof", "", meaning, _of_figures("roofs", f"of_{name}"))
+_real(
+    "of_launch_roof",
+    "",
+    "part of the step that starting as many operators takes where they do nothing; may be above 1, "
+    "and is empty where it is not known what the step starts",
+    _of_figures("roofs", "of_launch"),
+)
+_real(
+    "processors_busy",
+    "processors",
+    "that the step keeps busy on average; empty on a GPU, and where others left it too few",
+    _of_figures("roofs", "processors_busy"),
+)
+_add(
+    "bound_by",
+    "",
+    "what takes more than half of the step: launches, host, chain, products, memory, padding or "
+    "waiting; not known where nothing that has a roof does (why.md)",
+    lambda _, r: None if r.bound is None else r.bound.kind,
+)
+_add(
+    "why",
+    "",
+    "the same as a sentence: how it is known, and who of those measured on this work needs less",
+    lambda _, r: sentence(r) or None,
+)
 _real("energy_j", "J", "of the GPU, for one step", _of_figures("energy", "joules"))
 _flag(
     "steady",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from bench.disk.fields import printable
 from bench.judging import streams
+from bench.judging.bound import bound
 from bench.judging.bridges import all_doubts, doubts, set_bridges, sides
 from bench.judging.comparison import Comparison
 from bench.judging.intervals import CaseInterval, case_intervals
@@ -24,8 +25,10 @@ from bench.judging.rows import (
     stream,
 )
 from bench.judging.trust import OF_TIME, pooled
+from bench.judging.why import helper, untried
 from bench.judging.within import RunSamples
 from bench.results.schema import Figures, Measurement, Outcome, Results, Run
+from bench.suites.cases import Case
 
 
 def build(
@@ -151,8 +154,11 @@ def _row(
         replicated=any(item.run.session != item.run.id for item in measured),
     )
     steady = {item.steady for item in measured}
+    case = measured[0].case
+    roofs = _figures([item.roofs for item in measured])
+    owners = _roofs_by([item.roofs for item in measured])
     return Row(
-        case=measured[0].case,
+        case=case,
         outcome=MEASURED,
         runs=samples,
         interval=interval,
@@ -164,15 +170,22 @@ def _row(
         ),
         setup=_setup(measured),
         memory=_figures([item.memory for item in measured]),
-        roofs=_figures([item.roofs for item in measured]),
-        roofs_by=_roofs_by([item.roofs for item in measured]),
+        roofs=roofs,
+        roofs_by=owners,
         energy=_figures([item.energy for item in measured]),
         steady=False if False in steady else True if steady == {True} else None,
         validity=validity,
         stream=streams.of(measured),
         fallback=_fallback(measured),
+        bound=bound(roofs, owners, _valid(case)),
         remarks=tuple(dict.fromkeys(text for item in measured for text in item.remarks)),
     )
+
+
+def _valid(case: Case) -> float:
+    """Part of the timesteps that are no padding."""
+    work = case.workload
+    return work.valid_timesteps() / (work.batch * work.timesteps)
 
 
 def _fallback(items: Sequence[Measurement]) -> str:
@@ -238,6 +251,11 @@ def _judge(places: Sequence[_Place]) -> None:
             # Of the baseline they are there already; what is first over it is turned around.
             if ranked and ranked[0] is not base:
                 pairs.extend((row, ranked[0]) for row in ranked[1:] if row is not base)
+            for row in ranked:
+                if (row_helper := helper(row, ranked)) is not None:
+                    row.helper = row_helper
+                    pairs.append((row, row_helper))
+                row.untried = untried(row, group)
             place.groups[number] = [*ranked, *(row for row in group if not row.measured)]
     distinct = {(id(new), id(base)): sides(new, base) for new, base in pairs}
     ratios = dict(zip(distinct, compare_all(list(distinct.values())), strict=True))
@@ -308,6 +326,8 @@ def _settle(
     if row.base is not None:
         row.ratio_doubts = all_doubts(row, row.base)
     row.ahead = None if second is None else _ratio(row, second, ratios)
+    if row.helper is not None:
+        row.helper_ratio = _ratio(row.helper, row, ratios)
 
 
 def _order(row: Row) -> tuple[object, ...]:

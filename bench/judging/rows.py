@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
+from bench.judging.bound import Bound
 from bench.judging.comparison import Comparison
 from bench.judging.intervals import CaseInterval
 from bench.judging.percentiles import percentiles
@@ -49,6 +50,7 @@ class Row:
     stream: of a stream, its calls.
     fallback: what its evidence says that it ran in place of what its name suggests, in most of the
         runs; empty if it ran that.
+    bound: what takes most of its step, as far as that is known.
     rank: 1 for the smallest time among the backends of the group.
     bridge: the row of its group over which it is compared with those of other processes; None if
         all are of the same, or it is this one.
@@ -59,6 +61,8 @@ class Row:
         with rank 1: what each other takes over it, by backend.
     fastest: whether it is FASTER than each other of the group, judged together; of the others those
         that are INVALID do not count, and it is not if a ratio is doubtful.
+    helper: of the group, the fastest of those that need less of what binds this one; helper_ratio:
+        its time over this one's. untried: backends that are not in the group and need less of it.
     """
 
     case: Case
@@ -79,6 +83,7 @@ class Row:
     remarks: tuple[str, ...] = ()
     stream: Stream | None = None
     fallback: str = ""
+    bound: Bound | None = None
     rank: int | None = None
     bridge: Row | None = field(default=None, repr=False)
     base: Row | None = None
@@ -87,6 +92,9 @@ class Row:
     ahead: Comparison | None = None
     behind: Mapping[str, Comparison] = field(default_factory=dict, repr=False)
     fastest: bool = False
+    helper: Row | None = field(default=None, repr=False)
+    helper_ratio: Comparison | None = None
+    untried: tuple[str, ...] = ()
     _percentiles: Mapping[int, float] | None = field(default=None, repr=False, compare=False)
 
     @property

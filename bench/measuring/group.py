@@ -189,9 +189,9 @@ def of_step(case: Case, prepared: Prepared, seconds: float, bench: Bench) -> Fig
     if case.device == "cpu":
         # Its time is known; whatever it raises now, this figure alone is missing.
         with contextlib.suppress(Exception), prepared.guard:
-            busy = processors_busy(prepared.step, seconds, bench.clock.now, bench.processors)
-            if busy is not None:
-                found["processors_busy"] = busy
+            working = processors_busy(prepared.step, seconds, bench.clock.now, bench.processors)
+            if working is not None:
+                found["processors_busy"] = working
     return found
 
 

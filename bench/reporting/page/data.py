@@ -18,12 +18,13 @@ import numpy as np
 from bench.judging.columns import Value
 from bench.judging.rows import Report, Row, Section
 from bench.judging.table import records
+from bench.judging.why import sentence
 from bench.reporting.answer import answer
 from bench.reporting.page import latency
 from bench.suites.cases import Case
 from bench.telling import drawing
 from bench.telling.headings import heading, name
-from bench.telling.inert import clean
+from bench.telling.inert import LONGEST_SENTENCE, clean
 from bench.telling.marks import MARKS
 from bench.telling.quantities import GRADIENT_WORDS, pace_words, shape_words
 from lstm_impl.spec import PRECISIONS
@@ -118,8 +119,9 @@ def data(report: Report) -> dict[str, object]:
     """What the page's script reads of a report: ``carried``, and what is its alone.
 
     ``works``: of each its shape in words, its id, what of it has no field of its own
-    (``variant``), and what is answered for it. ``latency``: of each stream, by the number of its
-    case, what ``latency.carried`` gives. ``samples``: for each case its processes, each
+    (``variant``), what is answered for it, and ``why`` its fastest takes that long. ``latency``: of
+    each stream, by the number of its case, what ``latency.carried`` gives. ``samples``: for each
+    case its processes, each
     ``[process, median in seconds, [ten-thousandths of the case's median, ...]]``. ``left_out``:
     cases beyond ``MOST_CASES``.
     """
@@ -209,6 +211,10 @@ def _works(report: Report, numbers: dict[tuple[int, str], int]) -> dict[str, lis
         "said": [
             answer(replace(section, rows=tuple(rows))) if rows[0].measured else []
             for section, rows in zip(sections, groups, strict=True)
+        ],
+        "why": [
+            clean(sentence(rows[0]), LONGEST_SENTENCE) if rows[0].measured else ""
+            for rows in groups
         ],
     }
 

@@ -217,6 +217,7 @@ function showAnswer(found) {
     // The last of those between is what makes it INVALID.
     const doubt = invalid(ranked(work)[0]) ? others.length - 1 : -1;
     for (const [place, each] of others.entries()) lines.push(made("p", each, { kind: place === doubt ? "bad" : "" }));
+    if (works.why?.[work]) lines.push(made("p", `Why it takes that long: ${works.why[work]}.`));
     lines.push(last);
   } else {
     lines.push(made("p", `Not measured in what this page holds: ${told(question)}.`, { kind: "main" }));
