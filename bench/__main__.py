@@ -22,6 +22,8 @@ COMMANDS = {
         "call_paths": "what does a call cost: model(x), predict, fit, an export?",
         "lengths": "what do sequences of many lengths cost: padded, bucketed, packed?",
         "denormals": "what do numbers too small to be normal cost each backend?",
+        "predict": "what would a shape take that was not measured? With the error of it",
+        "profile": "where does a case's time go? By operator, and as a timeline",
     },
     "Is it faster than before, or than there?": {
         "compare": "devices, runs, backends, Python environments; --fail-on slower for CI",

@@ -121,9 +121,8 @@ def data(report: Report) -> dict[str, object]:
     ``works``: of each its shape in words, its id, what of it has no field of its own
     (``variant``), what is answered for it, and ``why`` its fastest takes that long. ``latency``: of
     each stream, by the number of its case, what ``latency.carried`` gives. ``samples``: for each
-    case its processes, each
-    ``[process, median in seconds, [ten-thousandths of the case's median, ...]]``. ``left_out``:
-    cases beyond ``MOST_CASES``.
+    case its processes, each ``[process, median in seconds, [ten-thousandths of the case's median,
+    ...]]``. ``left_out``: cases beyond ``MOST_CASES``.
     """
     pairs = [
         (number, row) for number, section in enumerate(report.sections) for row in section.rows
