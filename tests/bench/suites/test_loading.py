@@ -56,7 +56,7 @@ def test_every_suite_of_the_package_loads(name: str) -> None:
     assert len(set(ids(suite))) == len(suite.cases)
     # Those that ask for memory say what it costs.
     told = re.search(r"memory of each case on the CPU", suite.path.read_text(encoding="utf-8"))
-    assert suite.memory is (name in ("quick", "truncation")) is bool(told)
+    assert suite.memory is (name in ("quick", "truncation", "keras-backends")) is bool(told)
 
 
 def test_quick_asks_what_it_promises() -> None:
