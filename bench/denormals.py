@@ -16,9 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from bench.batching.beside import Beside, rows
+from bench.batching.words import Told
 from bench.disk.fields import ResultError
 from bench.disk.folder import default_folder
 from bench.disk.writing import ResultWriteError
@@ -46,7 +45,7 @@ Ratios are denormal / ordinary of the same process: 1 is no cost. With 6 process
 the interval comes from the processes themselves. Half of the processes flush denormals to zero: the
 thread that starts all others is told so before any framework is imported.
 
-exit codes: 0 all was measured; 1 something was not (a line says why); 2 bad input
+exit codes: 0 all was measured, or shown; 1 something was not measured (told in a line); 2 bad input
 """
 
 
@@ -62,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         if options.show is not None:
-            return _show(study.newest(options.show, KIND), options)
+            _show(study.newest(options.show, KIND), options)
+            return 0
         question = _question(options)
         started = datetime.now(UTC)
         answers = _ask(question, options.processes)
@@ -71,7 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = study.document(KIND, started, asdict(question), answers)
         path = study.save(found, options.folder or Path(default_folder()))
         print(f"written: {path}", file=sys.stderr)
-        return _show(study.parsed(path, found, KIND), options)
+        problems = _show(study.read(path, KIND), options)
+        for problem in problems:
+            print(f"not measured: {problem}", file=sys.stderr)
+        return 1 if problems else 0
     except (ResultError, ResultWriteError, UsageError, UnsupportedError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -117,32 +120,18 @@ def _question(options: argparse.Namespace) -> Question:
 # -- the table
 
 
-def _show(found: Study, options: argparse.Namespace) -> int:
+def _show(found: Study, options: argparse.Namespace) -> list[str]:
+    """Deliver the table and return what is not in it and why; the notes below it say so, too."""
     table, problems = rows(found.answers, ("way", "backend"), "numbers", ORDINARY)
-    told = _notes(found)
-    if table:
-        sheet = _sheet([each for each in table if each.side == DENORMAL], found)
-
-        def terminal(console: Console) -> None:
-            console.print(sheet.grid(heading=18))
-            for line in told:
-                console.print(line, markup=False, highlight=False)
-
-        deliver.deliver(
-            options.format,
-            deliver.Target(options.output),
-            terminal,
-            {"markdown": lambda: "\n\n".join([sheet.markdown(), *map(_inert, told)]) + "\n"},
-        )
-    for problem in problems:
-        print(f"not measured: {problem}", file=sys.stderr)
-    return 1 if problems else 0
-
-
-def _inert(text: str) -> str:
-    from bench.telling.inert import LONGEST_SENTENCE, markdown
-
-    return markdown(text, LONGEST_SENTENCE)
+    if not table:
+        raise UsageError(f"nothing was measured: {problems[0] if problems else 'no records'}")
+    first, *rest = _notes(found)
+    rest += [f"Not measured: {each}." for each in problems]
+    said = Told((), ((first, _sheet(table, found)),), tuple(rest))
+    deliver.deliver(
+        options.format, deliver.Target(options.output), said.terminal, {"markdown": said.markdown}
+    )
+    return problems
 
 
 def _sheet(table: Sequence[Beside], found: Study) -> Sheet:

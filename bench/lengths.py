@@ -17,11 +17,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from bench.batching import measured, plans
 from bench.batching.lengths import SPELLING, Lengths, LengthsError, source
 from bench.batching.plans import Line, Plan
+from bench.batching.words import Told
 from bench.disk.fields import ResultError
 from bench.disk.folder import default_folder
 from bench.disk.writing import ResultWriteError
@@ -31,7 +30,6 @@ from bench.results import study
 from bench.results.study import Study
 from bench.telling import arguments, command_line, deliver
 from bench.telling.command_line import UsageError
-from bench.telling.inert import LONGEST_SENTENCE, markdown
 from lstm_impl.spec import UnsupportedError
 from lstm_impl.workload import MODES
 
@@ -51,7 +49,7 @@ is what others are held against.
 
 `python -m bench.recommend --lengths` answers from recorded times which buckets to take.
 
-exit codes: 0 all was measured; 1 something was not (a line says why); 2 bad input
+exit codes: 0 all was measured, or shown; 1 something was not measured (told in a line); 2 bad input
 """
 
 
@@ -64,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         if options.show is not None:
-            return _show(study.newest(options.show, KIND), options)
+            _show(study.newest(options.show, KIND), options)
+            return 0
         question = _question(options)
         started = datetime.now(UTC)
         answers = _ask(question, options.processes)
@@ -74,7 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = study.document(KIND, started, asked, answers)
         path = study.save(found, options.folder or Path(default_folder()))
         print(f"written: {path}", file=sys.stderr)
-        return _show(study.parsed(path, found, KIND), options)
+        problems = _show(study.read(path, KIND), options)
+        for problem in problems:
+            print(f"not measured: {problem}", file=sys.stderr)
+        return 1 if problems else 0
     except (
         *(LengthsError, ResultError, ResultWriteError, UsageError),
         *(UnsupportedError, ValueError),
@@ -144,32 +146,17 @@ def _ask(question: Question, processes: int) -> list[list[dict[str, Any]]] | Non
     return answers
 
 
-def _show(found: Study, options: argparse.Namespace) -> int:
+def _show(found: Study, options: argparse.Namespace) -> list[str]:
+    """Deliver the table and return what is not in it and why; the notes below it say so, too."""
     table, problems, baseline = measured.lines(found)
-    if table:
-        sheet, told = measured.sheet(table, baseline), measured.notes(found, baseline, problems)
-
-        def terminal(console: Console) -> None:
-            console.print(sheet.grid(heading=12))
-            for line in told:
-                console.print(line, markup=False, highlight=False)
-
-        deliver.deliver(
-            options.format,
-            deliver.Target(options.output),
-            terminal,
-            {
-                "markdown": lambda: (
-                    "\n\n".join(
-                        [sheet.markdown(), *(markdown(line, LONGEST_SENTENCE) for line in told)]
-                    )
-                    + "\n"
-                )
-            },
-        )
-    for problem in problems:
-        print(f"not measured: {problem}", file=sys.stderr)
-    return 1 if problems else 0
+    if not table:
+        raise UsageError(f"nothing was measured: {problems[0] if problems else 'no records'}")
+    first, *rest = measured.notes(found, baseline, problems)
+    said = Told((), ((first, measured.sheet(table)),), tuple(rest))
+    deliver.deliver(
+        options.format, deliver.Target(options.output), said.terminal, {"markdown": said.markdown}
+    )
+    return problems
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -188,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
         ("--batch", 16, "sequences in a batch"),
         ("--input", 32, "features of a timestep"),
         ("--hidden", 64, "units"),
-        ("--batches", 20, "in a pass"),
+        ("--batches", 16, "in a pass"),
         ("--processes", 6, "fresh ones"),
     ):
         parser.add_argument(
@@ -205,7 +192,7 @@ def _parser() -> argparse.ArgumentParser:
         help="of later passes of each (%(default)s)",
     )
     parser.add_argument(
-        "--limit", type=arguments.seconds, default=15.0, help="of a first pass (%(default)s)"
+        "--limit", type=arguments.seconds, default=10.0, help="of a first pass (%(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="where the file is written (default: results/)")

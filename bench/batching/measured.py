@@ -14,7 +14,7 @@ from bench.results.study import Study
 from bench.telling import quantities
 from bench.telling.headings import name
 from bench.telling.marks import TIME_INTERVAL
-from bench.telling.sheet import Column, Sheet
+from bench.telling.sheet import Cell, Column, Sheet
 
 
 @dataclass(frozen=True)
@@ -111,22 +111,19 @@ def _first(record: Field) -> list[float]:
 # -- as a table
 
 
-def sheet(found: Sequence[Line], baseline: str) -> Sheet:
+def sheet(found: Sequence[Line]) -> Sheet:
     """A line a way and policy."""
     batches = found[0].batches if len({line.batches for line in found}) == 1 else None
-    first = "first pass" if batches is None else f"first {quantities.count(batches, 'batch')}"
+    first = "first pass" if batches is None else f"first {batches} batches"
     return Sheet.of(
         [
-            Column("way", names=True),
-            Column("policy"),
+            Column("way", names=True, least=22),
+            Column("padded to"),
             Column("shapes", right=True),
             Column("padding", right=True),
             Column(first, right=True),
-            Column(TIME_INTERVAL),
             Column("a later pass", right=True),
-            Column(TIME_INTERVAL),
             Column("times as fast", right=True),
-            Column("verdict"),
             Column("traces", right=True),
             Column("a new shape", right=True),
         ],
@@ -134,7 +131,7 @@ def sheet(found: Sequence[Line], baseline: str) -> Sheet:
     ).without_empty()
 
 
-def _cells(line: Line) -> list[str]:
+def _cells(line: Line) -> list[Cell | str]:
     ratio = line.beside.comparison if line.beside else None
     return [
         line.way,
@@ -143,28 +140,27 @@ def _cells(line: Line) -> list[str]:
         ),
         str(line.shapes),
         f"{line.padding:.0%}",
-        quantities.seconds(line.first.mid),
-        _range(line.first),
-        quantities.seconds(line.later.mid),
-        _range(line.later),
-        quantities.times_as_fast(ratio.ratio.mid) if ratio else "",
-        str(ratio.verdict) if ratio else "",
+        _time(line.first),
+        _time(line.later),
+        Cell(quantities.times_as_fast(ratio.ratio.mid), str(ratio.verdict)) if ratio else "",
         "" if line.traces is None else str(line.traces),
         quantities.seconds(line.new_shape) if line.new_shape > 0 else "none",
     ]
 
 
 POLICY_WORDS: Mapping[str, str] = {
-    "longest": "to the longest of all",
-    "batch": "to the batch's longest",
-    "buckets": "{} buckets, least padding",
-    "equal": "{} buckets, equal counts",
+    "longest": "longest",
+    "batch": "batch",
+    "buckets": "{} buckets",
+    "equal": "{} equal",
 }
 """Of each policy, by its name before the colon."""
 
 
-def _range(interval: CaseInterval) -> str:
-    return quantities.seconds_range(interval.low, interval.high, interval.mid)
+def _time(interval: CaseInterval) -> Cell:
+    # Of one process's one pass there are no bounds.
+    bounds = quantities.seconds_range(interval.low, interval.high, interval.mid)
+    return Cell(quantities.seconds(interval.mid), bounds if interval.high > interval.low else "")
 
 
 def notes(found: Study, baseline: str, problems: Sequence[str]) -> list[str]:
@@ -179,8 +175,11 @@ def notes(found: Study, baseline: str, problems: Sequence[str]) -> list[str]:
         f"{sizes}; {len(lengths):,} sequences of {min(lengths)} to {max(lengths)} timesteps "
         f"({name(question['source'].label())}); {quantities.count(len(found.answers), 'process')} "
         f"on {name(found.run.host)}, {found.run.started:%Y-%m-%d %H:%M} UTC",
-        f"Times as fast: a later pass against that of {baseline}, from alternating passes. A new "
+        f"Below a time, or in brackets, its {TIME_INTERVAL}. Times as fast: a later pass against "
+        f"that of {baseline}, from alternating passes. A new "
         "shape: what the first pass took over a later one, for each of its shapes; it is the first "
         "of its function, in a process that has computed one small batch.",
+        "Padded to the longest of all, the longest of the batch, or the edges of buckets of least "
+        "padding (equal: of equal counts).",
         *(f"Not measured: {each}." for each in problems),
     ]

@@ -34,7 +34,7 @@ class Told:
         for above, sheet in self.tables:
             console.print()
             console.print(above, markup=False, highlight=False)
-            console.print(sheet.grid())
+            console.print(sheet.grid(heading=10))
         console.print()
         for line in self.last:
             console.print(line, markup=False, highlight=False)

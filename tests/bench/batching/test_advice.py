@@ -178,6 +178,23 @@ def test_no_line_within_the_bounds_loses_more_than_the_bound(
     assert chosen.cost(true) <= best * (1 + bound) * (1 + 1e-9)
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "worst"),
+    [
+        # Two buckets make one batch more: where batches cost more than timesteps they lose.
+        (Line(1, 1), Line(20, 1), 102 / 90 - 1),
+        (Line(20, 1), Line(20, 10), 102 / 90 - 1),
+        (Line(1, 1, 0), Line(1, 1, 20), (26 + 40) / (33 + 20) - 1),
+        (Line(1, 1), Line(2, 1), 0),
+    ],
+)
+def test_the_bound_is_what_is_lost_in_the_worst_corner(low: Line, high: Line, worst: float) -> None:
+    lengths = np.tile([10, 1], 9)  # any batch as they come has a long one
+    chosen = plans.bucketed(lengths, 8, [1, 10], "two")
+    question = Question(lengths, 8, 64, most=2)
+    assert regret(chosen, question, low, high) == pytest.approx(worst)
+
+
 def test_the_answer_is_told_in_two_lines_with_what_it_stands_on() -> None:
     answer = found(asked(), section({"while_loop": line(1e-3, 1e-3)}))
     lines = told(answer, "python -m bench.lengths mine.txt")

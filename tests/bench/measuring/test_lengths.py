@@ -183,10 +183,10 @@ def test_a_study_of_lengths_is_shown_and_what_failed_is_told(
 ) -> None:
     assert main(["--show", str(saved(tmp_path)), "--format", "markdown"]) == 0
     out = capsys.readouterr().out
-    assert "| `numpy/own` | to the batch" in out
+    assert "| `numpy/own` | batch" in out
     assert "uniform:2-5" in out
-    assert main(["--show", str(saved(tmp_path, failed="it broke"))]) == 1
-    assert "numpy/own batch: it broke" in capsys.readouterr().err
+    table, _, _ = measured.lines(study.read(saved(tmp_path, failed="it broke"), "lengths"))
+    assert table == []  # nothing is beside the baseline
 
 
 @pytest.mark.parametrize(
@@ -213,3 +213,18 @@ def test_tensorflow_traces_each_new_shape_or_none(caller: str) -> None:
         found.run(number)
     assert found.traces() == (2 if caller == "tf.function" else 1)
     assert difference(found, QUESTION, data()) == ""
+
+
+def test_fresh_processes_are_asked_and_their_answers_kept_and_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = ("--batch", "2", "--hidden", "3", "--input", "2", "--batches", "2")
+    few = ("--ways", "numpy/own", "--policies", "longest", "batch", "--processes", "1")
+    options = ["uniform:2-5", *sizes, *few, "--seconds", "0.01", "--folder", str(tmp_path)]
+    assert main(options) == 0
+    out, told = capsys.readouterr()
+    assert "numpy/own" in out
+    assert "process 1 of 1" in told
+    (path,) = tmp_path.iterdir()
+    assert main(["--show", str(path)]) == 0
+    assert capsys.readouterr().out == out
