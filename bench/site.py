@@ -7,9 +7,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.disk.fetching import named
 from bench.disk.fields import ResultError, printable
 from bench.disk.writing import ResultWriteError
 from bench.judging.rows import NothingToReportError
+from bench.results.elsewhere import brought
+from bench.results.files import result_names
 from bench.sharing import site
 from bench.telling import arguments, command_line
 from bench.telling.progress import Progress
@@ -32,18 +35,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command_line.write_any_letter()
     try:
         with Progress("making the site"):
-            made = site.make(options.folder, options.output)
+            folder, missing = _here(options.folder)
+            made = site.make(folder, options.output)
     except (ResultError, ResultWriteError, NothingToReportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return command_line.BAD_INPUT
-    for problem in made.errors:
-        print(f"error: {problem}", file=sys.stderr)
+    for problem in (*missing, *made.errors):
+        print(f"error: {named(str(problem))}", file=sys.stderr)
     print(
         f"{count(made.cases, 'case')} of {count(made.machines, 'machine')} "
         f"({made.judged:,} read anew), {count(made.shapes, 'shape')}: "
         f"{printable(str(options.output / 'index.html'))}"
     )
-    return command_line.BAD_INPUT if made.errors else 0
+    return command_line.BAD_INPUT if missing or made.errors else 0
+
+
+def _here(folder: str) -> tuple[Path, list[ResultError]]:
+    """A folder, elsewhere its copy; and the errors of files of which there is none.
+
+    Raises ResultError where there is nothing at all.
+    """
+    errors: list[ResultError] = []
+    here, _ = brought([folder], result_names, errors)
+    if not here:
+        raise errors[0]
+    return Path(here[0]), errors
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,8 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "folder",
         metavar="FOLDER",
-        type=Path,
-        help="results, in it and in the folders in it, as results/community",
+        help="results, in it and in the folders in it, as results/community; or a URL, of which "
+        "only what is directly in it is read",
     )
     parser.add_argument(
         "--output", metavar="DIR", type=Path, required=True, help="the folder of the site"

@@ -17,7 +17,7 @@ from typing import TypeGuard
 
 import numpy as np
 
-from bench.disk.fields import Field, printable
+from bench.disk.fields import LARGEST_INTEGER, Field, printable
 from bench.judging.intervals import median_interval
 from bench.judging.steady import FEWEST_SAMPLES, halves_agree, relative_half_width
 from bench.judging.trust import FEW_SAMPLES, NOT_STEADY, WIDE, WIDE_INTERVAL
@@ -306,4 +306,6 @@ def _of_groups(file: ResultFile) -> Iterator[str]:
 
 
 def _is_real(value: object) -> TypeGuard[float]:
-    return type(value) in (int, float) and np.isfinite(float(value))  # type: ignore[arg-type]
+    if type(value) is int:
+        return abs(value) <= LARGEST_INTEGER
+    return type(value) is float and math.isfinite(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bench import compare, history, plot, report, results, truncation, upload
+from bench import compare, history, plot, report, results, site, truncation, upload
 from bench.disk import uploading
 from bench.disk.remote import LIMIT_VARIABLE
 from bench.results.schema import Results
@@ -89,6 +90,20 @@ def test_every_command_takes_a_url(faults: Faults, tmp_path: Path) -> None:
     assert compare.main(["backends", f"{TEAM}/replicate-1.json"]) == 0
     assert history.main([TEAM]) == 0
     assert plot.main([TEAM, "--output", str(tmp_path / "a.svg")]) == 0
+
+
+def test_a_site_is_made_of_results_elsewhere(
+    faults: Faults, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pyarrow")
+    place = tmp_path / "site"
+    assert site.main([TEAM, "--output", str(place)]) == 0
+    assert "golden-host" in (place / "index.html").read_text()
+    faults.denied.add(NAMES[0])
+    shutil.rmtree(tmp_path / "cache")
+    assert site.main([TEAM, "--output", str(place)]) == 2
+    assert f"error: {TEAM}/{NAMES[0]} cannot be read: access" in capsys.readouterr().err
+    assert site.main(["s3://team/nowhere", "--output", str(place)]) == 2
 
 
 def test_windows_are_read_from_elsewhere(files: Any, faults: Faults) -> None:
@@ -182,6 +197,19 @@ def test_a_file_that_cannot_be_had_is_told_by_name_and_the_others_are_read(
     assert report.main([TEAM]) == 2
     faults.none()
     assert len(results.collect([TEAM]).files) == 2
+
+
+@pytest.mark.parametrize(("fault", "told"), [("denied", "access is denied"), ("slow", "no answer")])
+def test_a_list_that_cannot_be_had_is_told_and_no_copy_taken_for_it(
+    faults: Faults, monkeypatch: pytest.MonkeyPatch, fault: str, told: str
+) -> None:
+    results.collect([TEAM])
+    monkeypatch.setenv(LIMIT_VARIABLE, "1" if fault == "slow" else "20")
+    getattr(faults, fault).add("team")
+    found = results.collect([TEAM])
+    assert found.files == ()
+    (error,) = found.errors
+    assert str(error).startswith(f"{TEAM} cannot be read: {told}")
 
 
 @pytest.mark.parametrize("fault", ["cut", "denied", "gone"])

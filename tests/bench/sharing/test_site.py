@@ -17,16 +17,18 @@ import pytest
 
 from bench import site
 from bench.judging.ranking import build
+from bench.judging.table import records
 from bench.reporting.page import data
 from bench.reporting.parquet import parquet
 from bench.results import collect
+from bench.sharing import tables
 from bench.sharing.pages import file_of, is_of_shape
 from bench.sharing.store import CASES, INDEX
 from bench.sharing.tables import Tables
 from bench.suites.cases import Case
 from tests.bench.made_store import make_store
 from tests.bench.mutations import saved
-from tests.places import ROOT
+from tests.places import REFERENCE, ROOT
 
 pytest.importorskip("pyarrow")
 
@@ -129,6 +131,15 @@ def test_the_explorer_over_all_says_what_the_pages_of_the_machines_say(folder: P
         assert said[-1].startswith("From 2 processes on amd-epyc-")
     assert len(found["sections"]) == 3
     assert set(found["words"]["backend"]) <= set(report["words"]["backend"])  # type: ignore[index]
+
+
+def test_a_case_of_the_tables_is_the_case_that_was_measured() -> None:
+    paths = [next(REFERENCE.glob(f"{suite}-*.json")) for suite in ("quick", "truncation", "fused")]
+    rows = records(build(collect(paths)))
+    assert {row["kind"] for row in rows} == {"throughput", "truncation"}
+    for row in rows:
+        names = ("backend", "device", *tables._SPEC, *tables._WORKLOAD)
+        assert tables._case(*(row[each] for each in names)).id == row["case_id"]
 
 
 def test_the_tables_are_one_for_whoever_asks_in_sql(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import getpass
 import json
+import random
 import socket
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from bench.results import cache
 from bench.results.digest import CHANGED, digest
 from bench.results.files import read
 from bench.sharing.anonymous import PLACE, anonymous
-from tests.bench.mutations import saved
+from tests.bench.mutations import mutate, saved
 from tests.places import REFERENCE
 
 Json = dict[str, Any]
@@ -178,6 +179,25 @@ def test_one_bad_file_stops_all_of_them(
     err = capsys.readouterr().err
     assert err.startswith(f"refused: {path}: benchmarks[0].stats.median is ")
     assert handed_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_whatever_a_file_holds_it_is_written_or_refused_in_words(
+    tmp_path: Path, document: Json, capsys: pytest.CaptureFixture[str], seed: int
+) -> None:
+    document["benchmarks"] = document["benchmarks"][:3]
+    draw = random.Random(seed)
+    mutate(document, draw, draw.choice([1, 2, 5]))
+    code = main(saved(tmp_path / "a.json", document))
+    err = capsys.readouterr().err
+    assert (code == 0) == (err == "")
+    assert all(line.startswith(("error: ", "refused: ")) for line in err.splitlines())
+    assert code in (0, 1, 2)
+
+
+def test_a_number_beyond_all_numbers_is_none(tmp_path: Path, document: Json) -> None:
+    document["benchmarks"][0]["stats"]["total"] = 10**400
+    assert main(saved(tmp_path / "a.json", document)) == 1
 
 
 def test_a_file_that_was_changed_is_refused_by_name(
