@@ -32,6 +32,11 @@ MOST_BUCKETS = 16
 """Buckets that are tried: past them padding is a few per cent whatever the lengths."""
 
 
+SIMPLER = 0.02
+"""Of the policies that cost at most this more than the cheapest, the one with the fewest shapes is
+taken: less to compile and to keep, for what no verdict would find."""
+
+
 @dataclass(frozen=True)
 class Question:
     """Sequences of these lengths, in this order, in batches of ``batch``.
@@ -75,7 +80,7 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Advised:
-    """A backend's policies, the cheapest first.
+    """A backend's policies: the one to take (``SIMPLER``), then the others, the cheapest first.
 
     regret: by what part more than the best policy of this backend the first can cost; None without
     bounds.
@@ -87,7 +92,7 @@ class Advised:
 
     @property
     def best(self) -> Plan:
-        """The cheapest."""
+        """The one to take."""
         return self.plans[0]
 
 
@@ -207,6 +212,13 @@ def _advised(question: Question, known: Recorded) -> Advised:
     )
     found = plans.plans(lengths, batch, known.line, most)
     found.sort(key=lambda plan: (plan.cost(known.line, passes), plan.shapes))
+    enough = (1 + SIMPLER) * found[0].cost(known.line, passes)
+    simple = min(
+        (plan for plan in found if plan.cost(known.line, passes) <= enough),
+        key=lambda plan: plan.shapes,
+    )
+    found.remove(simple)
+    found.insert(0, simple)
     bound = None
     if known.low is not None and known.high is not None:
         bound = regret(found[0], question, known.low, known.high)

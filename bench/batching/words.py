@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from bench.batching.advice import Advice, Advised, NoAdvice, Question
+from bench.batching.advice import SIMPLER, Advice, Advised, NoAdvice, Question
 from bench.batching.plans import Plan
 from bench.telling.headings import heading, name
 from bench.telling.inert import LONGEST_SENTENCE, markdown
@@ -57,7 +57,7 @@ def told(found: Advice | NoAdvice, command: str) -> Told:
         (_decision(first, question), _bound(first)),
         (
             (f"Policies of {name(first.recorded.backend)}", _policies(first, question)),
-            ("Each backend's cheapest policy", _backends(found)),
+            ("Each backend's policy", _backends(found)),
         ),
         (*_grounds(found), f"Modelled from recorded cases, not measured. Measure it: {command}"),
     )
@@ -89,7 +89,8 @@ def _bound(first: Advised) -> str:
         return "No process measured every length, so that there is no bound of what it can lose."
     return (
         "By the bounds of the recorded times it costs at most "
-        f"{100 * first.regret:.2g}% more than the best policy of this backend."
+        f"{100 * first.regret:.2g}% more than the best policy of this backend; of those within "
+        f"{SIMPLER:.0%} of the cheapest it has the fewest shapes."
     )
 
 
@@ -126,7 +127,7 @@ def _backends(found: Advice) -> Sheet:
     return Sheet.of(
         [
             Column("backend", names=True),
-            Column("its cheapest policy"),
+            Column("its policy"),
             Column(count(found.question.passes, "pass"), right=True),
             Column("at most more", right=True),
             Column("a batch"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -97,7 +97,7 @@ def read(path: Path, kind: str) -> Study:
         raise error_at(path, "is nested too deeply to be a study") from None
 
 
-def newest(paths: Iterable[str | os.PathLike[str]], kind: str) -> Study:
+def newest(paths: Sequence[str | os.PathLike[str]], kind: str) -> Study:
     """The newest study of a kind in these files and folders, or where results are by default.
 
     Raises ResultError for a named file that is none, or where there is none.
@@ -105,9 +105,12 @@ def newest(paths: Iterable[str | os.PathLike[str]], kind: str) -> Study:
     own = Path(default_folder())
     places = [Path(each) for each in paths]
     places = places or [each for each in (own, own / REFERENCE) if each.is_dir()]
+    found: list[Study] = []
     for place in places:
         files = [place] if not place.is_dir() else sorted(place.glob(f"{kind}-*.json"))
-        found = [read(each, kind) for each in files if not place.is_dir() or holds_study(each)]
-        if found:
-            return max(found, key=lambda study: study.run.started)
+        found += [read(each, kind) for each in files if not place.is_dir() or holds_study(each)]
+        if found and not paths:
+            break  # one's own come before the reference's
+    if found:
+        return max(found, key=lambda study: study.run.started)
     raise ResultError(f"there is no study of {kind} in {', '.join(map(str, places)) or own}")

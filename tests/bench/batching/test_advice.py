@@ -112,6 +112,14 @@ def test_the_backend_whose_best_policy_is_cheapest_comes_first() -> None:
     ]
 
 
+def test_of_policies_that_cost_about_the_same_the_one_with_the_fewest_shapes_is_taken() -> None:
+    (only,) = found(asked(), section({"while_loop": line(1e-3, 1e-3)})).backends
+    cheapest = min(plan.cost(only.recorded.line) for plan in only.plans)
+    near = [plan for plan in only.plans if plan.cost(only.recorded.line) <= 1.02 * cheapest]
+    assert len(near) > 1
+    assert only.best.shapes == min(plan.shapes for plan in near)
+
+
 def test_an_unknown_backend_is_taken_to_trace_each_length_anew() -> None:
     assert advice.each_length_anew("somebody_else's")
     assert advice.each_length_anew("while_loop+xla")

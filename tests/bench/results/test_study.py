@@ -34,6 +34,8 @@ def test_the_newest_of_a_kind_is_found_and_others_are_passed_over(tmp_path: Path
         saved(tmp_path, day=day)
     saved(tmp_path, "lengths", day=20)
     assert study.newest([tmp_path], "denormals").run.started.day == 9
+    every = sorted(tmp_path.glob("denormals-*"))
+    assert study.newest(every, "denormals").run.started.day == 9
 
 
 def test_readers_of_results_pass_studies_over(tmp_path: Path) -> None:
