@@ -91,6 +91,10 @@ def method(section: Section) -> list[str]:
             "blocks' medians; a percentile is the median over the processes of each one's own, "
             "told where each has calls enough. late: calls that missed their deadline."
         )
+    loads = sorted({row.stream.load for row in rows if row.stream is not None and row.stream.load})
+    if loads:
+        told = count(loads[-1], "processor")
+        lines.append(f"The suite kept {told} busy while streams were timed (--load).")
     if any("peak_bytes" in row.memory for row in rows):
         lines.append(
             "Memory is the peak of what a case needs beyond its framework: on a CPU in a process "

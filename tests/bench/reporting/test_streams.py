@@ -99,6 +99,15 @@ def test_what_idling_costs_is_told_where_both_were_measured() -> None:
     assert "3.00 times as long" in said
 
 
+def test_loaded_processors_are_told() -> None:
+    def said(load: int) -> bool:
+        found = streamed(a_stream("keras"), a_run(0), 1e-4, 5.0, beside=Beside(load=load))
+        return "The suite kept 2 processors busy" in as_text(build(gather(found)), width=200)
+
+    assert said(2)
+    assert not said(0)
+
+
 def test_processes_with_other_deadlines_have_none_in_common() -> None:
     found = gather(
         *(

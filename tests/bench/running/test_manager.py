@@ -761,6 +761,19 @@ def test_a_session_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert load(tmp_path, "s") == written
 
 
+def test_a_session_of_streams_goes_on_as_it_was(tmp_path: Path) -> None:
+    written = session(periods=(None, 0.01), deadline=0.0005, load=2)
+    written.save(tmp_path)
+    assert load(tmp_path) == written
+    (path,) = (tmp_path / ".sessions").iterdir()
+    data = json.loads(path.read_text())
+    for key in ("periods", "deadline", "load"):
+        del data[key]
+    path.write_text(json.dumps(data))
+    # As it was written before there were any.
+    assert load(tmp_path) == session(started=written.started)
+
+
 def test_a_session_of_before_memory_goes_on_without_it(tmp_path: Path) -> None:
     written = session(memory=True)
     written.save(tmp_path)
@@ -882,6 +895,16 @@ def test_a_worker_is_told_whether_to_measure_memory_and_the_limit_it_has_for_it(
         command = executor._command(Work(1, CASES, 0, memory=memory), tmp_path / "cases.json")
         assert f"--lstm-memory={said}" in command
         assert "--lstm-case-limit=45.0" in command
+
+
+def test_a_worker_is_told_when_calls_are_due_and_what_runs_beside_them(tmp_path: Path) -> None:
+    streams = session(periods=(None, 0.01), deadline=0.0005, load=2)
+    work, listing = Work(1, CASES, 0), tmp_path / "cases.json"
+    command = workers.LocalExecutor(streams, tmp_path)._command(work, listing)
+    told = {"--lstm-period=back-to-back,10ms", "--lstm-deadline=0.5ms", "--lstm-load=2"}
+    assert told <= set(command)
+    plain = workers.LocalExecutor(session(), tmp_path)._command(work, listing)
+    assert not [each for each in plain if each.startswith(("--lstm-period", "--lstm-deadline"))]
 
 
 def test_workers_are_told_where_they_share_what_the_reference_computed(tmp_path: Path) -> None:
