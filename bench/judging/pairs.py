@@ -78,6 +78,7 @@ KINDS: dict[str, Callable[[Pair], bool]] = {
     "training, batch 1": lambda pair: _is(pair, "training") and _batch(pair) == 1,
     "training, larger batches": lambda pair: _is(pair, "training") and _batch(pair) > 1,
     "truncated training": lambda pair: pair.case.kind == "truncation",
+    "streams": lambda pair: pair.case.kind == "streaming",
     "the shorter step under 3 ms": lambda pair: pair.seconds < 0.003,
     "the shorter step 3 to 30 ms": lambda pair: 0.003 <= pair.seconds < 0.03,
     "the shorter step over 30 ms": lambda pair: pair.seconds >= 0.03,
