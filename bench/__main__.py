@@ -16,14 +16,18 @@ COMMANDS = {
         "run": "measure a suite in fresh processes until the intervals are narrow",
         "report": "what a run found: who wins, by how much, and can that be trusted?",
         "plot": "a picture of results for a slide or a paper",
-        "keras_layer": "what does this library's Keras layer gain over Keras's?",
-        "int8": "what does int8 gain in inference, and lose in accuracy?",
-        "regret": "how much does backend='auto' lose against the best backend?",
+    },
+    "What else does a call cost, and why?": {
         "call_paths": "what does a call cost: model(x), predict, fit, an export?",
         "lengths": "what do sequences of many lengths cost: padded, bucketed, packed?",
         "denormals": "what do numbers too small to be normal cost each backend?",
-        "predict": "what would a shape take that was not measured? With the error of it",
+        "int8": "what does int8 gain in inference, and lose in accuracy?",
         "profile": "where does a case's time go? By operator, and as a timeline",
+        "predict": "what would a shape take that was not measured? With the error of it",
+    },
+    "What does this library's Keras layer gain?": {
+        "keras_layer": "its times against Keras's, in alternating blocks",
+        "regret": "how much does backend='auto' lose against the best backend?",
     },
     "Is it faster than before, or than there?": {
         "compare": "devices, runs, backends, Python environments; --fail-on slower for CI",
