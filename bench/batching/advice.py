@@ -143,7 +143,8 @@ def advise(question: Question, sections: Iterable[Section]) -> Advice | NoAdvice
             f"{question.device} at three lengths or more"
         )
     *_, section, known = min(near, key=lambda each: each[:3])
-    found = [_advised(question, each) for each in known]
+    static = plans.fixed(question.lengths, question.batch, question.most)
+    found = [_advised(question, each, static) for each in known]
     found.sort(key=lambda each: each.best.cost(each.recorded.line, question.passes))
     return Advice(question, section, tuple(found))
 
@@ -203,14 +204,14 @@ def each_length_anew(backend: str) -> bool:
         return True
 
 
-def _advised(question: Question, known: Recorded) -> Advised:
+def _advised(question: Question, known: Recorded, static: Sequence[Plan]) -> Advised:
     lengths, batch, most, passes = (
         question.lengths,
         question.batch,
         question.most,
         question.passes,
     )
-    found = plans.plans(lengths, batch, known.line, most)
+    found = [*static, *plans.optimal(lengths, batch, known.line, most)]
     found.sort(key=lambda plan: (plan.cost(known.line, passes), plan.shapes))
     enough = (1 + SIMPLER) * found[0].cost(known.line, passes)
     simple = min(
@@ -221,22 +222,28 @@ def _advised(question: Question, known: Recorded) -> Advised:
     found.insert(0, simple)
     bound = None
     if known.low is not None and known.high is not None:
-        bound = regret(found[0], question, known.low, known.high)
+        bound = regret(found[0], question, known.low, known.high, static)
     return Advised(known, tuple(found), bound)
 
 
-def regret(chosen: Plan, question: Question, low: Line, high: Line) -> float:
+def regret(
+    chosen: Plan, question: Question, low: Line, high: Line, static: Sequence[Plan]
+) -> float:
     """By what part more than the best policy a plan can cost, wherever the line is in its bounds.
 
     The ratio of two costs is linear over linear in each number of the line, so that it is largest
-    in a corner of the bounds; the best policy of each corner is found anew.
+    in a corner of the bounds; the best policy of each corner is found anew. static: the policies
+    that depend on no cost.
     """
     worst = 0.0
     for fixed, per_timestep in itertools.product(
         (low.fixed, high.fixed), (low.per_timestep, high.per_timestep)
     ):
         base = Line(fixed, per_timestep)
-        others = plans.plans(question.lengths, question.batch, base, question.most)
+        others = [
+            *static,
+            *plans.optimal(question.lengths, question.batch, base, question.most),
+        ]
         for shape in (low.shape, high.shape):
             corner = Line(fixed, per_timestep, shape)
             ours = chosen.cost(corner, question.passes)

@@ -19,7 +19,9 @@ from bench.disk.reading import regular_bytes
 
 Lengths = npt.NDArray[np.int64]
 
-MOST_LENGTHS = 10_000_000
+MOST_LENGTHS = 1_000_000
+"""Weighing the policies of so many takes three seconds for each backend; a sample tells as much."""
+
 LONGEST = 1_000_000
 """Timesteps: far past what any recurrent network is given at once."""
 

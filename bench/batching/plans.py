@@ -222,15 +222,24 @@ def _edges(candidates: Whole, cuts: Sequence[Whole]) -> tuple[int, ...]:
     return tuple(reversed(edges))
 
 
-def plans(lengths: Lengths, batch: int, line: Line, most: int) -> list[Plan]:
-    """All that are to be compared: two ways of padding, and buckets up to ``most`` of two kinds.
-
-    line: what the optimal edges are optimal for.
-    """
+def fixed(lengths: Lengths, batch: int, most: int) -> list[Plan]:
+    """The policies that ask no cost: both ways of padding, and up to ``most`` equal buckets."""
     found = [longest(lengths, batch), per_batch(lengths, batch)]
+    ordered = np.sort(lengths)
     for buckets in range(2, most + 1):
-        found.append(bucketed(lengths, batch, equal_edges(lengths, buckets), EQUAL))
-    for edges in optimal_edges(lengths, batch, line, most).values():
-        if len(edges) > 1:
-            found.append(bucketed(lengths, batch, edges, OPTIMAL))
+        found.append(bucketed(lengths, batch, equal_edges(ordered, buckets), EQUAL))
     return list({(each.name, tuple(each.batches.items())): each for each in found}.values())
+
+
+def optimal(lengths: Lengths, batch: int, line: Line, most: int) -> list[Plan]:
+    """Buckets with the edges that are optimal for a line, up to ``most``."""
+    return [
+        bucketed(lengths, batch, edges, OPTIMAL)
+        for edges in optimal_edges(lengths, batch, line, most).values()
+        if len(edges) > 1
+    ]
+
+
+def plans(lengths: Lengths, batch: int, line: Line, most: int) -> list[Plan]:
+    """All that are to be compared."""
+    return [*fixed(lengths, batch, most), *optimal(lengths, batch, line, most)]

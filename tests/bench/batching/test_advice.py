@@ -178,7 +178,7 @@ def test_no_line_within_the_bounds_loses_more_than_the_bound(
     middle = Line(*(sum(pair) / 2 for pair in pairs))
     question = Question(lengths, 3, 64, most=4)
     chosen = min(plans.plans(lengths, 3, middle, 4), key=lambda plan: plan.cost(middle))
-    bound = regret(chosen, question, low, high)
+    bound = regret(chosen, question, low, high, plans.fixed(lengths, 3, 4))
     true = Line(
         *(pair[0] + part * (pair[1] - pair[0]) for pair, part in zip(pairs, where, strict=True))
     )
@@ -200,7 +200,8 @@ def test_the_bound_is_what_is_lost_in_the_worst_corner(low: Line, high: Line, wo
     lengths = np.tile([10, 1], 9)  # any batch as they come has a long one
     chosen = plans.bucketed(lengths, 8, [1, 10], "two")
     question = Question(lengths, 8, 64, most=2)
-    assert regret(chosen, question, low, high) == pytest.approx(worst)
+    static = plans.fixed(lengths, 8, 2)
+    assert regret(chosen, question, low, high, static) == pytest.approx(worst)
 
 
 def test_the_answer_is_told_in_two_lines_with_what_it_stands_on() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from bench import call_paths
 from bench.call_paths import main
 from bench.judging.ranking import build
 from bench.judging.verdict import Verdict
@@ -22,7 +24,7 @@ from tests.bench.made_texts import write_store
 Time = Callable[[int], float]
 
 
-def run(number: int) -> Run:
+def run(number: int, host: str = "laptop") -> Run:
     moment = datetime(2025, 1, 1, tzinfo=UTC)
     return Run(
         id=f"r{number}",
@@ -32,7 +34,7 @@ def run(number: int) -> Run:
         started=moment,
         finished=moment,
         complete=True,
-        host="laptop",
+        host=host,
         machine_id="m",
         options={},
         environment={"before": {}, "after": {}},
@@ -132,6 +134,27 @@ def test_the_data_has_a_flat_row_a_backend_with_columns_that_are_named() -> None
     assert all(row.keys() <= set(call_cost.RECORD) for row in rows)
     assert rows[1]["baseline"] == "keras_model"
     assert rows[1]["lengths"] == "5 50 150"
+
+
+HOSTILE = "<b>a|b</b>\x1b[31m\n`c` [d](javascript:e)"
+
+
+def test_names_from_files_are_text_in_every_form(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    items = [
+        measured(Case(HOSTILE, LSTMSpec(4, 8), Workload(2, t), HOSTILE), CALL(t), run(0, HOSTILE))
+        for t in (5, 50, 150)
+    ]
+    monkeypatch.setattr(call_paths, "read_results", lambda paths: gather(*items))
+    for form in ("terminal", "markdown", "csv"):
+        assert main(["somewhere", "--format", form]) == 0
+        out = capsys.readouterr().out
+        assert "\x1b" not in out
+        if form == "markdown":
+            assert "<b>" not in out.replace("`<b>", "")
+            assert "[d](javascript" not in re.sub("`[^`]*`", "", out)
+            assert "\n`c`" not in out
 
 
 def test_results_without_lengths_are_told_with_the_command_that_measures(
