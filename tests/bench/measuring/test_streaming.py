@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+from bench import suites
+from bench.judging.latency import fewest_calls
 from bench.measuring import streaming
 from bench.measuring.clock import Clock
 from bench.measuring.latencies import kept
 from bench.measuring.series import Beside, Broken, Plan, Series, Stopped, Streamed
 from bench.measuring.streaming import Pace, back_to_back, paced
 from bench.results.hdr import decode
+from bench.suites import Choice
 from lstm_impl.step import Step
 
 
@@ -144,16 +147,18 @@ def test_streams_take_turns_in_rounds_they_share() -> None:
     assert one.calls == other.calls
 
 
-def test_the_suite_s_eight_seconds_hold_the_calls_of_a_99th_percentile() -> None:
-    from bench.judging.latency import fewest_calls
-
+def test_the_suite_s_seconds_hold_the_calls_of_a_99th_percentile_and_some_more() -> None:
+    suite = suites.load("streaming", Choice(devices=["cpu"]))
+    (paced,) = {case.group for case in suite.cases if case.workload.period is not None}
+    backends = [case.backend for case in suite.cases if case.group == paced]
     machine = Machine(late=0.0001)
-    steps = {name: machine.step(0.0003) for name in "abc"}
-    pace = Pace(0.01, machine.sleep)
-    for result in streaming.measure(steps, Plan(8.0), machine.clock, pace=pace).values():
+    steps = {name: machine.step(0.0003) for name in backends}
+    plan, pace = Plan(suite.seconds[paced]), Pace(0.01, machine.sleep)
+    for result in streaming.measure(steps, plan, machine.clock, pace=pace).values():
         streamed = series(result).streamed
         assert streamed is not None
-        assert streamed.latency.size >= fewest_calls(99.0)
+        # A stall of half a second in which none is timed leaves enough.
+        assert streamed.latency.size >= fewest_calls(99.0) + 50
 
 
 def test_a_sample_is_the_median_of_its_block_whatever_its_slowest_call_took() -> None:
