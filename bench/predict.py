@@ -34,7 +34,8 @@ from bench.results.only import NothingThereError
 from bench.telling import arguments, command_line, deliver, filters
 from bench.telling.command_line import UsageError
 from bench.telling.headings import name
-from bench.telling.inert import clean
+from bench.telling.inert import clean, code
+from bench.telling.inert import markdown as markdown_text
 from bench.telling.progress import read_results
 from bench.telling.quantities import count, seconds
 from bench.telling.sheet import Column, Sheet
@@ -234,7 +235,9 @@ def _deliver(question: Question, found: Sequence[Told], options: argparse.Namesp
             console.print(Text(f"  {reason}", style="dim"))
 
     def markdown() -> str:
-        listed = [f"- {reason}" for reason in reasons]
+        listed = [
+            f"- {code(each.backend)}: {markdown_text(each.reason)}" for each in found if each.reason
+        ]
         blocks = [f"**{title}**", *([sheet.markdown()] if sheet.lines else [])]
         return "\n\n".join([*blocks, *(["\n".join(listed)] if listed else [])]) + "\n"
 

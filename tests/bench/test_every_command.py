@@ -74,6 +74,7 @@ def _commands() -> Iterator[tuple[str, Command]]:
     )
     brief = ("terminal", "markdown", "svg")
     yield from named("report --brief", report, brief, lambda s: [s.old, "--brief", *based(s)])
+    yield from named("report --why", report, brief[:2], lambda s: [s.old, s.windows, "--why"])
     yield from named("compare backends", compare, texts, lambda s: ["backends", s.old, *based(s)])
     yield from named("compare devices", compare, (*texts, "svg"), lambda s: ["devices", s.old])
     yield from named("compare runs", compare, texts, lambda s: ["runs", s.old, s.new])

@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from bench.results.schema import Measurement, Results, Run
 from bench.suites.cases import Case
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_results import gather, measured
+from tests.bench.test_every_command import assert_markdown
 
 DAY = datetime(2025, 1, 31, tzinfo=UTC)
 RUN = Run("1", "s", "grid", 1, DAY, DAY, True, "host", "id", {}, {})
@@ -135,3 +137,24 @@ def test_where_nothing_is_alike_it_is_said(asked: Any) -> None:
     code, _, errors = asked(results(grid("a")), "--dtype", "float64")
     assert code == predict.BAD_INPUT
     assert "nothing that is to be trusted was measured that differs in its sizes alone" in errors
+
+
+@pytest.mark.parametrize("form", ["terminal", "markdown", "csv"])
+def test_a_backend_s_name_from_a_file_is_text(form: str, asked: Any) -> None:
+    evil = "=x|[red]<b>\x1b]52;c;cm0=\x07"
+    _, out, _ = asked(results(grid(evil), grid(f"{evil}few")[:2]), "--format", form)
+    assert "\x1b" not in out
+    assert "\x07" not in out
+    if form == "markdown":
+        assert_markdown(out)
+    if form == "csv":
+        assert {row[0][:2] for row in csv.reader(io.StringIO(out))} == {"ba", "'="}
+
+
+def test_the_latest_results_are_read_where_none_are_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LSTM_RESULTS", raising=False)
+    assert predict.main(ASKED) == predict.BAD_INPUT
+    assert "there are no results in" in capsys.readouterr().err
