@@ -96,8 +96,17 @@ def changes(
     if not asked:
         return []
     shares = _shares(asked, kinds)
-    answers = [_ask(each.values, shares[kinds[each.row]], len(asked)) for each in asked]
-    sure = _discoveries([answer.p for answer in answers], level)
+    answers = [_ask(each.values, shares[kinds[each.row]], _STAGES[1]) for each in asked]
+    sure = _discoveries(answers, level)
+    # More permutations only where nothing is sure without them: they take ten times as long.
+    for most in _STAGES[2:]:
+        if any(sure) or not any(answer.open for answer in answers):
+            break
+        answers = [
+            _ask(each.values, shares[kinds[each.row]], most) if answer.open else answer
+            for each, answer in zip(asked, answers, strict=True)
+        ]
+        sure = _discoveries(answers, level)
     found = []
     for each, answer, told in zip(asked, answers, sure, strict=True):
         if told:
@@ -108,10 +117,10 @@ def changes(
     return sorted(found, key=lambda each: (each.p, -each.score))
 
 
-def _discoveries(p_values: list[float], level: float) -> list[bool]:
+def _discoveries(answers: Sequence[_Answer], level: float) -> list[bool]:
     from scipy.stats import false_discovery_control
 
-    found: list[bool] = (false_discovery_control(p_values) <= level).tolist()
+    found: list[bool] = (false_discovery_control([each.p for each in answers]) <= level).tolist()
     return found
 
 
@@ -120,27 +129,29 @@ def _discoveries(p_values: list[float], level: float) -> list[bool]:
 
 @dataclass(frozen=True)
 class _Answer:
-    """The p-value of a series, and between which places its level is another, if it is."""
+    """The p-value of a series, and between which places its level is another, if it is.
+
+    open: whether no permutation came as far, so that more of them could make it smaller.
+    """
 
     p: float
     score: float
     start: int
     end: int
+    open: bool = False
 
 
-def _ask(values: FloatArray, share: float, together: int) -> _Answer:
-    """Whether and where a series has another level.
+def _ask(values: FloatArray, share: float, most: int) -> _Answer:
+    """Whether and where a series has another level, by so many permutations at the most.
 
     share: what counts of its statistics, of which resemblance makes large ones (``_shares``).
-    together: how many are judged, and so how small a p-value may have to be.
     """
     clipped = _clipped(values)
-    most = next((n for n in _STAGES[2:] if n + 1 >= 2 * together / LEVEL), _STAGES[-1])
-    # Two questions, so each p-value counts double (Bonferroni).
     answer = _judged(clipped, "steps", share, most)
-    if 2 * answer.p > LEVEL / together:
+    if not answer.open:
         arc = _judged(clipped, "arcs", share, min(most, _MOST_FOR_ARCS))
         answer = arc if arc.p < answer.p else answer
+    # Two questions, so each p-value counts double (Bonferroni).
     return replace(answer, p=min(1.0, 2 * answer.p))
 
 
@@ -176,9 +187,8 @@ def _judged(values: FloatArray, kind: str, share: float, most: int) -> _Answer:
         done = stage
         if beyond >= _ENOUGH:
             break
-    return _Answer(
-        (beyond + 1) / (done + 1), share * float(own), int(starts[best]), int(ends[best])
-    )
+    p, score = (beyond + 1) / (done + 1), share * float(own)
+    return _Answer(p, score, int(starts[best]), int(ends[best]), open=beyond == 0)
 
 
 @functools.lru_cache(maxsize=64)
