@@ -1,16 +1,18 @@
 """``python -m bench.compare``: which cases became faster or slower, between what.
 
 The command: options, what to compare, exit code. Two sets of results are joined, judged and
-shown in ``comparing``.
+shown in ``comparing``; two environments are first measured, by ``running.in_turn``.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from bench.comparing.backends import compare_backends
 from bench.comparing.comparison import Report
@@ -19,15 +21,21 @@ from bench.comparing.percentiles import at_percentile
 from bench.comparing.rules import judge, parse_rule
 from bench.comparing.runs import compare_runs
 from bench.comparing.sides import path_words
-from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder
+from bench.disk.fields import ResultError
+from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, FolderError, default_folder
+from bench.disk.writing import ResultWriteError
 from bench.judging.latency import PARTS
 from bench.judging.rows import USUAL_BASELINES
+from bench.machine.lock import HeldError, LockError
 from bench.results.files import by_default
 from bench.results.only import NothingThereError
 from bench.results.schema import Results
+from bench.suites.values import SuiteError
 from bench.telling import arguments, command_line, deliver, filters, unmeasured
 from bench.telling.command_line import UsageError
+from bench.telling.inert import clean
 from bench.telling.progress import Progress, read_results
+from bench.telling.terminal import text_console
 
 FORMATS = ("terminal", "markdown", "csv", "json")
 PICTURES = ("svg", "png")  # of the maps of two devices
@@ -45,6 +53,26 @@ SAME where it lies within 2% of 1, else UNCLEAR. --fail-on corrects for the numb
 counts cases that are marked INVALID too, and says so: else it would pass whenever the machine was
 busy.
 docs/verdicts.md has the reasons and the rates.
+"""
+
+PROCESSES = 10
+"""In each environment. A gate looks further into the tails than a verdict does: with six it fails
+more often than it says (docs/verdicts.md)."""
+
+SUITE = "quick"
+INTERRUPTED = 130
+
+_ENVIRONMENTS = "measure two Python environments here, in turn, and compare them"
+ENVIRONMENTS_EPILOG = """\
+A process of BASE and one of NEW take turns, so that what slows the machine slows both; each such
+pair gives one ratio. What differs between the packages of the two is told first.
+
+exit codes:
+  0    the comparison was made, and no --fail-on rule was broken
+  1    a case broke the --fail-on rule
+  2    bad input: an option, an environment without this suite, another run that measures here;
+       or nothing could be measured or judged
+  130  stopped by Ctrl-C or SIGTERM; what was finished is kept, and the folder shows it
 """
 
 PUBLISHED_EPILOG = """\
@@ -86,6 +114,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UsageError, NothingThereError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return INTERRUPTED
     if not whole:
         return 2
     return 1 if report.gate is not None and report.gate.failed else 0
@@ -115,12 +146,57 @@ def _compare(options: argparse.Namespace) -> tuple[Report | None, bool]:
             report = compare_runs(base, new)
         title = f"NEW ({path_words(options.new)}) against BASE ({path_words(options.base)})"
         return replace(report, title=title), not (base.errors or new.errors)
+    if options.what == "environments":
+        return _environments(options)
     results = _of_paths(options, "pytest --benchmark-only")
     if not results.files:
         return None, False
     make = {"devices": compare_devices, "backends": compare_backends}[options.what]
     with Progress("comparing"):
         return make(results, options.baseline), not results.errors
+
+
+def _environments(options: argparse.Namespace) -> tuple[Report | None, bool]:
+    """Two environments, measured now; or what such a measurement has left in a folder."""
+    from bench.comparing import two_environments
+
+    if len(options.paths) > 2:
+        raise UsageError("two environments are compared: BASE and NEW")
+    measured = len(options.paths) == 2
+    folder = _measured(options) if measured else Path(options.paths[0])
+    try:
+        sides = two_environments.load(folder)
+    except ResultError as wrong:
+        raise UsageError(str(wrong)) from None
+    # What was just measured is what was asked for.
+    found = [
+        _collect([folder / name], options, choose=not measured) for name in two_environments.SIDES
+    ]
+    if not all(each.files for each in found):
+        return None, False
+    whole = not any(each.errors for each in found)
+    with Progress("comparing"):
+        return two_environments.compare_environments(found[0], found[1], sides), whole
+
+
+def _measured(options: argparse.Namespace) -> Path:
+    """The folder with the results of two environments, measured now."""
+    from bench.running import in_turn
+    from bench.running.manager import WorkerError
+
+    only = {name: getattr(options, name) for name in ("shape", "dtype")}
+    try:
+        # What is told on the way must not stand in data on standard output.
+        folder = in_turn.measure(options, only, text_console(file=sys.stderr, soft_wrap=True))
+    except (SuiteError, FolderError, WorkerError, LockError, ResultWriteError) as error:
+        raise UsageError(clean(str(error), 1000)) from None
+    except HeldError as error:
+        raise UsageError(f"{error}; --wait waits for it, --force goes on all the same") from None
+    again = command_line.told(
+        f"{command_line.python()} -m bench.compare environments {shlex.quote(str(folder))}"
+    )
+    print(f"to see this again: {clean(again)}", file=sys.stderr)
+    return folder
 
 
 def _of_paths(options: argparse.Namespace, command: str) -> Results:
@@ -135,13 +211,15 @@ def _of_paths(options: argparse.Namespace, command: str) -> Results:
     return _collect(paths, options)
 
 
-def _collect(paths: Iterable[str | os.PathLike[str]], options: argparse.Namespace) -> Results:
+def _collect(
+    paths: Iterable[str | os.PathLike[str]], options: argparse.Namespace, *, choose: bool = True
+) -> Results:
     results = read_results(paths)
     for error in results.errors:
         print(f"error: {error}", file=sys.stderr)
     if not results.files:
         return results
-    chosen = filters.chosen(results, options)
+    chosen = filters.chosen(results, options) if choose else results
     part = getattr(options, "percentile", None)
     return chosen if part is None else at_percentile(chosen, part)
 
@@ -172,6 +250,36 @@ def _parents() -> tuple[arguments.Parser, arguments.Parser, arguments.Parser]:
     return shown, drawn, rule
 
 
+def _add_environments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        metavar="ENVIRONMENT",
+        help="BASE and NEW, each the folder of a virtual environment or a Python in which this "
+        "suite is installed; or one folder of results that this command has left",
+    )
+    group = parser.add_argument_group("measuring", "as of bench.run")
+    group.add_argument("--suite", help=f"what to measure (default: {SUITE})")
+    group.add_argument(
+        "--processes",
+        metavar="N",
+        type=arguments.whole(1, 10_000),
+        default=PROCESSES,
+        help="processes in each environment (default: %(default)s)",
+    )
+    for name, kind, told in (
+        ("seconds", arguments.seconds, "of measuring for each case in each process"),
+        ("case-limit", arguments.seconds, "end a process whose case takes longer"),
+        ("threads", arguments.whole(1, 4096), "threads for every framework"),
+        ("seed", arguments.whole(0, 2**53), "of weights, inputs and every random order"),
+        ("results", str, "folder for the results, a new one"),
+    ):
+        group.add_argument(f"--{name}", metavar=name.upper(), type=kind, help=told)
+    busy = group.add_mutually_exclusive_group()
+    busy.add_argument("--wait", action="store_true", help="wait while another run measures here")
+    busy.add_argument("--force", action="store_true", help="measure beside it all the same")
+
+
 def _parser() -> argparse.ArgumentParser:
     shown, drawn, rule = _parents()
     parser = arguments.Parser(
@@ -181,7 +289,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(
-        dest="what", required=True, metavar="{devices,runs,backends,published}"
+        dest="what", required=True, metavar="{devices,runs,backends,environments,published}"
     )
 
     def command(
@@ -219,6 +327,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help=f"the backend to compare with (default: {', or '.join(USUAL_BASELINES)} if measured)",
     )
+    _add_environments(command("environments", _ENVIRONMENTS, (shown, rule), ENVIRONMENTS_EPILOG))
     theirs = command(
         "published",
         "show times beside published ones of the same shapes",

@@ -57,6 +57,7 @@ def as_json(report: Report) -> str:
     document = {
         "title": report.title,
         "finding": report.finding,
+        "opening": list(report.opening),
         "cases": _records(report),
         "differences": [
             {

@@ -83,6 +83,8 @@ def _picture(report: Report, kind: str) -> bytes:
 
 def _terminal(report: Report, console: Console) -> None:
     console.print(Text(clean_name(report.title, 300), style="bold"))
+    for line in report.opening:
+        console.print(Text(clean_name(line, 2000)))
     constant = constant_parts(report.rows)
     if constant:
         words = ", ".join(clean_name(part_words(report.rows[0].case, part)) for part in constant)
@@ -166,6 +168,7 @@ def _cells(row: Row, name: str) -> list[str | Cell]:
 def markdown(report: Report) -> str:
     """The report for a pull request or a README; whatever comes from a file stands as code."""
     out = [f"## {escaped(clean_name(report.title, 300))}", ""]
+    out += [f"- {escaped(clean_name(line, 2000), 2000)}" for line in report.opening]
     out += [f"- {escaped(line)}" for line in summary_lines(report)]
     headings = dict.fromkeys(row.heading for row in report.rows)
     for heading in headings:

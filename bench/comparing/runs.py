@@ -10,8 +10,16 @@ from bench.results.schema import Results
 from bench.telling.command_line import UsageError
 
 
-def compare_runs(base: Results, new: Results, names: tuple[str, str] = ("BASE", "NEW")) -> Report:
+def compare_runs(
+    base: Results,
+    new: Results,
+    names: tuple[str, str] = ("BASE", "NEW"),
+    *,
+    adjacent: bool = False,
+) -> Report:
     """Each case of the new runs against the same case of the base runs, the largest change first.
+
+    adjacent: whether the two took turns, a process of each right after one of the other.
 
     Raises UsageError if one run is on both sides: it has not changed against itself.
     """
@@ -29,7 +37,7 @@ def compare_runs(base: Results, new: Results, names: tuple[str, str] = ("BASE", 
                 f"{path_words(file.path)} holds the same run as {path_words(known)}; "
                 f"{names[0]} and {names[1]} must be different runs"
             )
-    rows, one_sided = join_sides(sides[0], sides[1])
+    rows, one_sided = join_sides(sides[0], sides[1], adjacent=adjacent)
     rows.sort(key=lambda row: -abs(row.comparison.log_ratio))
     notes = [
         f"{side.label} holds runs of {len(machines)} machines ({', '.join(sorted(machines))})"

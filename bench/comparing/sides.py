@@ -54,9 +54,15 @@ def entries(results: Results) -> list[Measurement | Outcome]:
     return [*results.measurements, *results.outcomes]
 
 
-def join_sides(base: Side, new: Side, heading: str = "") -> tuple[list[Row], list[OneSided]]:
-    """The cases that both sides have, and those that one lacks."""
-    pairs = [Pair(heading, base, new, key) for key in base.measured if key in new.measured]
+def join_sides(
+    base: Side, new: Side, heading: str = "", *, adjacent: bool = False
+) -> tuple[list[Row], list[OneSided]]:
+    """The cases that both sides have, and those that one lacks; adjacent: as of ``Pair``."""
+    pairs = [
+        Pair(heading, base, new, key, adjacent=adjacent)
+        for key in base.measured
+        if key in new.measured
+    ]
     one_sided = []
     for has, lacks in ((base, new), (new, base)):
         for key, items in has.measured.items():
@@ -70,6 +76,7 @@ class Pair:
     """A case that two sides have, under the key that both have it by.
 
     bridge: a third side that has it, over which they are compared if they share no process.
+    adjacent: whether the two took turns, a process of each right after one of the other.
     """
 
     heading: str
@@ -77,11 +84,14 @@ class Pair:
     new: Side
     key: str
     bridge: Side | None = None
+    adjacent: bool = False
 
     @property
     def samples(self) -> tuple[list[RunSamples], list[RunSamples]]:
         """Of the new side and of the base."""
         new, base = self.new.measured[self.key], self.base.measured[self.key]
+        if self.adjacent:
+            return _by_turn(new), _by_turn(base)
         # Rounds of different groups are numbered alike but were not taken in turn.
         in_turn = new[0].case.group == base[0].case.group
         return samples_of(new, in_turn), samples_of(base, in_turn)
@@ -138,6 +148,14 @@ def samples_of(items: Iterable[Measurement], in_turn: bool) -> list[RunSamples]:
     """The samples of each process; paired by round only if both sides took theirs in turn."""
     return [
         RunSamples(item.run.id, item.samples, item.rounds if in_turn else None) for item in items
+    ]
+
+
+def _by_turn(items: Iterable[Measurement]) -> list[RunSamples]:
+    """The first of each side are a pair, then the second."""
+    ordered = sorted(items, key=lambda item: (item.run.started, item.run.id))
+    return [
+        RunSamples(f"turn {turn}", item.samples, adjacent=True) for turn, item in enumerate(ordered)
     ]
 
 

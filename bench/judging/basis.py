@@ -14,6 +14,7 @@ class Pairing(enum.StrEnum):
 
     ALTERNATING = "alternating"  # blocks in turn, in the same processes
     SEQUENTIAL = "sequential"  # one after the other, in the same processes
+    ADJACENT = "adjacent"  # in different processes, one right after the other
     BRIDGED = "bridged"  # in different processes, each in turn with the same third case
     UNPAIRED = "unpaired"  # in different processes
 
@@ -25,12 +26,15 @@ class Pairing(enum.StrEnum):
         were not measured in turn 4 to 15% were seen, where in separate processes 3 to 29%: the
         geometric mean of the first, and more than that of the second, since there machines and
         days may differ too. Each side of a bridge is a ratio from alternating blocks, and is given
-        more than one: the third case may differ between the two kinds of processes. A single
-        process is given more (``process_means.ALONE``).
+        more than one: the third case may differ between the two kinds of processes. Two processes
+        right after each other share the machine's hour and nothing of their own luck, which is in
+        their ratio twice: as much as is allowed for a side of separate ones. A single process is
+        given more (``process_means.ALONE``).
         """
         return {
             Pairing.ALTERNATING: 0.05,
             Pairing.SEQUENTIAL: 0.08,
+            Pairing.ADJACENT: 0.16,
             Pairing.BRIDGED: 0.08,
             Pairing.UNPAIRED: 0.16,
         }[self]
@@ -50,10 +54,11 @@ def pairing_words(pairing: Pairing) -> str:
 
 @functools.cache
 def paired_basis(count: int, pairing: Pairing) -> Basis:
-    """Of processes that measured both."""
+    """Of processes that measured both, or of pairs of them, each of which measured one."""
     what = {
         Pairing.ALTERNATING: "alternating blocks",
         Pairing.SEQUENTIAL: "one side after the other",
+        Pairing.ADJACENT: "each with one of the other side right before or after it",
     }[pairing]
     allowance, basis = _allowed(count, pairing)
     basis = basis or f"{pairing_words(pairing)} their log ratios{SET_ASIDE}"

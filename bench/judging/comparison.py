@@ -49,8 +49,8 @@ class Comparison:
 
     @property
     def paired(self) -> bool:
-        """Whether both sides were measured in the same processes."""
-        return self.pairing in (Pairing.ALTERNATING, Pairing.SEQUENTIAL)
+        """Whether both sides were measured in the same processes, or process by process in turn."""
+        return self.pairing in (Pairing.ALTERNATING, Pairing.SEQUENTIAL, Pairing.ADJACENT)
 
     @property
     def inverse(self) -> Comparison:

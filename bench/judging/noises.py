@@ -75,13 +75,21 @@ def autoregressive(correlation: float) -> Noise:
     """Each process resembles the one before (AR(1))."""
 
     def draw(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
-        values = rng.standard_normal(shape)
-        for process in range(1, shape[1]):
-            fresh = math.sqrt(1 - correlation**2) * values[:, process]
-            values[:, process] = correlation * values[:, process - 1] + fresh
+        values = wander(rng, shape, 1.0, correlation)
         return _spreads(rng, shape) * values
 
     return draw
+
+
+def wander(
+    rng: np.random.Generator, shape: tuple[int, int], spread: float, correlation: float
+) -> FloatArray:
+    """First-order autoregressions ``[trials, processes]`` with this spread."""
+    values = rng.standard_normal(shape)
+    for process in range(1, shape[1]):
+        fresh = math.sqrt(1 - correlation**2) * values[:, process]
+        values[:, process] = correlation * values[:, process - 1] + fresh
+    return spread * values
 
 
 def two_states(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:

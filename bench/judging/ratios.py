@@ -269,13 +269,17 @@ def _compare_paired(
 ) -> list[Comparison]:
     """The two sides of each pair are of the same runs, in the same order."""
     found = _ratios([new for new, _ in pairs], [base for _, base in pairs])
-    allowance = np.where(
-        found.alternating, Pairing.ALTERNATING.allowance, Pairing.SEQUENTIAL.allowance
-    )
-    means = found.units.means(allowance)
+    pairings = [
+        Pairing.ADJACENT
+        if any(run.adjacent for run in new)
+        else Pairing.ALTERNATING
+        if alternating
+        else Pairing.SEQUENTIAL
+        for (new, _), alternating in zip(pairs, found.alternating.tolist(), strict=True)
+    ]
+    means = found.units.means(np.array([pairing.allowance for pairing in pairings]))
     bases = [
-        paired_basis(len(new), Pairing.ALTERNATING if each else Pairing.SEQUENTIAL)
-        for (new, _), each in zip(pairs, found.alternating.tolist(), strict=True)
+        paired_basis(len(new), pairing) for (new, _), pairing in zip(pairs, pairings, strict=True)
     ]
     return _comparisons(*_difference(means), bases, found.logs, [means])
 

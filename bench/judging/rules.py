@@ -124,6 +124,37 @@ def bridged_verdicts(
     return [verdicts(sides[0], sides[1], effect) for effect in effects]
 
 
+def in_turn_verdicts(
+    effects: Iterable[float],
+    noise: float | Noise,
+    machine: Noise,
+    processes: int,
+    trials: int = TRIALS,
+    seed: int = SEED,
+) -> tuple[list[Verdicts], list[Verdicts]]:
+    """Verdicts ``[trials]`` of two environments whose processes take turns: paired, and unpaired.
+
+    noise: of each process's own log median. machine: what its state adds to the processes one after
+    the other, ``[trials, 2 × processes]``.
+    """
+    rng = np.random.default_rng(seed)
+    draw = noise if callable(noise) else normal(noise)
+    new, base = (draw(rng, (trials, processes)) for _ in range(2))
+    state = machine(rng, (trials, 2 * processes)).reshape(trials, processes, 2)
+    odd = np.arange(processes) % 2  # base comes first in every other turn
+    base, new = (
+        side + np.take_along_axis(state, place[None, :, None], axis=2)[..., 0]
+        for side, place in ((base, odd), (new, 1 - odd))
+    )
+    pairs = process_means(new - base, Pairing.ADJACENT.allowance)
+    sides = [process_means(side, Pairing.UNPAIRED.allowance) for side in (new, base)]
+    effects = list(effects)
+    return (
+        [verdicts(pairs, effect=effect) for effect in effects],
+        [verdicts(sides[0], sides[1], effect) for effect in effects],
+    )
+
+
 def rate(found: Verdicts, *wanted: Verdict) -> float:
     """The share of the trials with one of these verdicts."""
     return float(np.mean(np.isin(found, [verdict.value for verdict in wanted])))

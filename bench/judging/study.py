@@ -20,6 +20,7 @@ from bench.judging.noises import (
     normal,
     paired_samples,
     unpaired_samples,
+    wander,
 )
 from bench.judging.process_means import ENOUGH_PROCESSES, process_means
 from bench.judging.rules import (
@@ -28,6 +29,7 @@ from bench.judging.rules import (
     bounds,
     bridged_verdicts,
     different,
+    in_turn_verdicts,
     paired_means,
     paired_verdicts,
     processes_needed,
@@ -145,6 +147,55 @@ def bridged_powers(trials: int) -> str:
                 rows.append([name, *cells])
     headings = [f"{count} a side" for count in counts]
     return table(["SLOWER said over a bridge (without):", *headings], rows)
+
+
+STATES: dict[str, Noise] = {
+    "steady": lambda rng, shape: np.zeros(shape),
+    "wandering by 10%": lambda rng, shape: wander(rng, shape, 0.10, 0.95),
+    "slower by 20% from first to last": lambda rng, shape: np.broadcast_to(
+        np.linspace(0, math.log(1.2), shape[1]), shape
+    ),
+}
+"""What the machine does while processes of two environments take turns."""
+
+
+def in_turn_false_rates(trials: int) -> str:
+    """Equal environments that are called different: by pairs in turn, and by the same unpaired."""
+    counts = (2, 3, 5, 6, 10, 20)
+    rows = []
+    noises: dict[str, float | Noise] = {
+        **{f"medians {each:.0%}": each for each in UNPAIRED_SPREADS},
+        "a bad process in ten": bad_processes,
+    }
+    for told, noise in noises.items():
+        for state, machine in STATES.items():
+            cells = []
+            for count in counts:
+                found = in_turn_verdicts([0.0], noise, machine, count, trials)
+                rates = [percent(rate(each[0], Verdict.FASTER, Verdict.SLOWER)) for each in found]
+                cells.append("{} ({})".format(*rates))
+            rows.append([f"{told}, machine {state}", *cells])
+    headings = [f"{count} turns" for count in counts]
+    return table(["equals called different, in turn (unpaired):", *headings], rows)
+
+
+def in_turn_powers(trials: int) -> str:
+    """How often a true effect between two environments is found, and without the turns."""
+    counts = (6, 10, 20)
+    effects = (0.05, 0.10, 0.20)
+    rows = []
+    for spread in UNPAIRED_SPREADS[:2]:
+        for state, machine in STATES.items():
+            found = [in_turn_verdicts(effects, spread, machine, n, trials) for n in counts]
+            for index, effect in enumerate(effects):
+                cells = [
+                    f"{percent(rate(paired[index], Verdict.SLOWER))} "
+                    f"({percent(rate(apart[index], Verdict.SLOWER))})"
+                    for paired, apart in found
+                ]
+                rows.append([f"{effect:.0%} slower, medians {spread:.0%}, machine {state}", *cells])
+    headings = [f"{count} turns" for count in counts]
+    return table(["SLOWER said in turn (unpaired):", *headings], rows)
 
 
 def powers_by_noise(trials: int) -> str:
@@ -311,6 +362,8 @@ def tables(trials: int, rival_trials: int) -> dict[str, str]:
         "Found effects, by noise": powers_by_noise(trials),
         "Found effects, by spread": powers(trials),
         "Found effects, bridged": bridged_powers(trials),
+        "False verdicts, in turn": in_turn_false_rates(trials),
+        "Found effects, in turn": in_turn_powers(trials),
         # A family of cases is one trial, so there are more comparisons.
         "The gate": gate_rates(2 * trials),
         "SAME": same_rates(trials),

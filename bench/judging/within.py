@@ -26,6 +26,8 @@ class RunSamples:
     samples ``[n]`` in seconds per step.
     rounds ``[n]``: the alternating round of each sample, or None where the case was not measured
         in turn with the other one (numbers from different groups of cases mean nothing together).
+    adjacent: whether ``run`` names two processes, one right after the other, each of which measured
+        one side.
 
     Raises ValueError for samples that are not finite and positive, or rounds of another length.
     """
@@ -33,6 +35,7 @@ class RunSamples:
     run: str
     samples: FloatArray
     rounds: IntArray | None = None
+    adjacent: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "samples", checked_times("samples", self.samples))

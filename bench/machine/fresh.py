@@ -40,18 +40,19 @@ def ask(
     environment: Mapping[str, str] | None = None,
     *,
     quiet: bool = False,
+    python: str = sys.executable,
 ) -> Any | Died:
     """What ``python WORDS FOLDER`` answers, which calls ``answer`` with the folder.
 
     seconds: that it may take. environment: variables of its own. quiet: what it prints goes
-    nowhere.
+    nowhere. python: of another environment, in which this suite is installed.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / _QUESTION).write_text(json.dumps(question), encoding="utf-8")
         try:
             done = subprocess.run(
-                [sys.executable, *words, name],
+                [python, *words, name],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL if quiet else None,
                 stderr=subprocess.PIPE,

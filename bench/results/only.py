@@ -53,17 +53,11 @@ def only(results: Results, wanted: Mapping[str, Sequence[str] | None]) -> Result
                     f"{', '.join(told) or 'none'}{more}"
                 )
 
-    def fits(case: Case) -> bool:
-        return all(
-            any(fnmatchcase(FILTERS[name](case), each) for each in names)
-            for name, names in asked.items()
-        )
-
     files = tuple(
         replace(
             file,
-            measurements=tuple(each for each in file.measurements if fits(each.case)),
-            outcomes=tuple(each for each in file.outcomes if fits(each.case)),
+            measurements=tuple(each for each in file.measurements if fits(each.case, asked)),
+            outcomes=tuple(each for each in file.outcomes if fits(each.case, asked)),
         )
         for file in results.files
     )
@@ -71,6 +65,15 @@ def only(results: Results, wanted: Mapping[str, Sequence[str] | None]) -> Result
         all_of_it = " ".join(f"--{name} {','.join(names)}" for name, names in asked.items())
         raise NothingThereError(f"{printable(all_of_it, 300)}: no case is all of that")
     return replace(results, files=files)
+
+
+def fits(case: Case, wanted: Mapping[str, Sequence[str] | None]) -> bool:
+    """Whether a case is as every filter asks for; None, or no name, asks for all."""
+    return all(
+        any(fnmatchcase(FILTERS[name](case), each) for each in names)
+        for name, names in wanted.items()
+        if names
+    )
 
 
 def only_cells(found: LearningMap, wanted: Mapping[str, Sequence[object] | None]) -> LearningMap:

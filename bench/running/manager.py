@@ -122,6 +122,7 @@ class Manager:
         self._before = session.spent
         self._leaders: tuple[Leader, ...] = ()
         self._settled = 0
+        self._put_off: set[str] = set()
 
     @property
     def spent(self) -> float:
@@ -140,19 +141,37 @@ class Manager:
         Raises KeyboardInterrupt when interrupted, ResultWriteError where results cannot be written,
         WorkerError where workers come to nothing; what was finished is kept in each case.
         """
+        self.begin()
+        while self.step():
+            pass
+        return self.end()
+
+    def begin(self) -> None:
+        """Write the session down before its first process."""
         self._save(self.session)
         self._take_stock()
-        put_off: set[str] = set()
-        while work := self.schedule.next(self.left):
-            if late := [group for group in self.schedule.put_off if group not in put_off]:
-                put_off.update(late)
-                self._view.tell(
-                    f"put off, since the budget holds too few processes of all: {listed(late, 3)}"
-                )
-            self._process(work)
-            self._take_stock()
-            self.session = replace(self.session, spent=self.spent)
-            self._save(self.session)
+
+    def step(self) -> bool:
+        """Measure in one process; False where nothing is left to do or no time to do it in.
+
+        Raises as ``run`` does.
+        """
+        work = self.schedule.next(self.left)
+        if work is None:
+            return False
+        if late := [group for group in self.schedule.put_off if group not in self._put_off]:
+            self._put_off.update(late)
+            self._view.tell(
+                f"put off, since the budget holds too few processes of all: {listed(late, 3)}"
+            )
+        self._process(work)
+        self._take_stock()
+        self.session = replace(self.session, spent=self.spent)
+        self._save(self.session)
+        return True
+
+    def end(self) -> Stopped:
+        """Write down that the session has come to its end, and why."""
         stopped = Stopped.DONE if self.schedule.finished else Stopped.BUDGET
         self.session = self.session.ended(self.spent)
         self._save(self.session)

@@ -110,7 +110,7 @@ def _measure(
 ) -> int:
     session.save(folder)
     clear_left_over(folder)
-    with _shared_folder() as judged, live.view(console) as view:
+    with shared_folder() as judged, live.view(console) as view:
         executor = LocalExecutor(session, folder, lock.fd, judged)
         asked = {case.device for case in session.cases}
         manager = Manager(
@@ -159,7 +159,7 @@ _SHARED = "lstm-judged-"
 
 
 @contextlib.contextmanager
-def _shared_folder() -> Iterator[Path | None]:
+def shared_folder() -> Iterator[Path | None]:
     """Where workers share what the gate's reference computed, or None where there is no such place.
 
     It is of use to no other session, and may be large: it goes with this one, or if that was killed

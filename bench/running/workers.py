@@ -84,7 +84,8 @@ class LocalExecutor:
     """Worker processes on this machine, one at a time.
 
     folder: where results go. inherit: a file that each worker keeps open (the machine's lock).
-    judged: a folder in which workers share what the gate's reference computed.
+    judged: a folder in which workers share what the gate's reference computed. python: in which
+    they run, this one or that of another environment with a copy of this suite; bench: its folder.
     """
 
     def __init__(
@@ -93,11 +94,15 @@ class LocalExecutor:
         folder: Path,
         inherit: int | None = None,
         judged: Path | None = None,
+        python: str = sys.executable,
+        bench: Path = BENCH,
     ) -> None:
         self._session = session
         self._folder = folder
         self._inherit = inherit
         self._judged = judged
+        self._python = python
+        self._bench = bench
         if sys.platform == "linux":
             # A daemon that a backend starts leaves its process group: it is found among our own
             # children in the end.
@@ -113,8 +118,8 @@ class LocalExecutor:
 
     def _command(self, work: Work, listing: Path) -> list[str]:
         session = self._session
-        files = sorted(str(path) for path in BENCH.glob("bench_*.py"))
-        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--benchmark-only"]
+        files = sorted(str(path) for path in self._bench.glob("bench_*.py"))
+        command = [self._python, "-m", "pytest", "-p", "no:cacheprovider", "--benchmark-only"]
         options = {
             "suite": session.suite,
             "session": session.id,

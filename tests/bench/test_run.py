@@ -344,7 +344,7 @@ def test_what_killed_managers_shared_with_their_workers_is_deleted(
     elsewhere = tmp_path / f"lstm-judged-{pid}-{started}-00000000-{space}-abc"
     for each in (dead, living, elsewhere):
         (each / "a").mkdir(parents=True)
-    with measured._shared_folder() as shared:
+    with measured.shared_folder() as shared:
         assert shared is not None
         assert set(tmp_path.iterdir()) == {shared, living, elsewhere}
     assert set(tmp_path.iterdir()) == {living, elsewhere}

@@ -300,6 +300,33 @@ def test_results_without_a_pair_are_one_line_and_code_2(
     assert "error: no" in capsys.readouterr().err
 
 
+# Two environments in turn
+
+
+@pytest.mark.parametrize("state", study.STATES)
+@pytest.mark.parametrize("spread", [0.03, 0.10])
+def test_equal_environments_are_called_different_in_about_one_percent(
+    state: str, spread: float
+) -> None:
+    machine = study.STATES[state]
+    (paired,), _ = rules.in_turn_verdicts([0.0], spread, machine, 10, trials=4000)
+    assert rate(paired, Verdict.FASTER, Verdict.SLOWER) <= 0.015
+
+
+def test_turns_find_what_the_machine_s_wandering_hides_from_separate_processes() -> None:
+    machine = study.STATES["wandering by 10%"]
+    (paired,), (apart,) = rules.in_turn_verdicts([0.05], 0.02, machine, 20, trials=1000)
+    told = [rate(each, Verdict.SLOWER) for each in (paired, apart)]
+    assert told[0] > told[1] + 0.2
+
+
+def test_a_machine_that_slows_down_steadily_slows_neither_side_more() -> None:
+    """The second of a turn is the first of the next: what is left is of two processes in twenty."""
+    machine = study.STATES["slower by 20% from first to last"]
+    (paired,), _ = rules.in_turn_verdicts([0.0], 0.0001, machine, 10, trials=10)
+    assert rate(paired, Verdict.FASTER, Verdict.SLOWER) == 0
+
+
 # The command
 
 

@@ -1,0 +1,54 @@
+"""What is installed in a Python: this one asked from outside, and what is none."""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from bench.machine import fresh
+from bench.machine.packages import NoPythonError, ask, executable, here
+from tests.places import ROOT
+
+
+def test_this_python_answers_from_outside_as_it_does_from_within() -> None:
+    found = ask(Path(sys.executable))
+    assert found.packages == here().packages
+    assert found.packages["numpy"] == metadata.version("numpy")
+    assert found.version == ".".join(map(str, sys.version_info[:3]))
+    assert found.bench == str(ROOT / "bench")
+    assert found.executable == sys.executable  # a virtual environment's link is not followed
+
+
+def test_a_virtual_environment_is_named_by_its_folder(tmp_path: Path) -> None:
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.symlink_to(sys.executable)
+    assert executable(tmp_path) == executable(python) == python
+
+
+def test_what_is_no_python_says_so(tmp_path: Path) -> None:
+    with pytest.raises(NoPythonError, match=r"is no Python and no virtual environment"):
+        ask(tmp_path)
+
+
+def test_an_environment_without_this_suite_says_how_to_install_it(tmp_path: Path) -> None:
+    """A program in the place of a Python that has it not."""
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho \"No module named 'bench'\" >&2\nexit 1\n")
+    python.chmod(0o755)
+    with pytest.raises(NoPythonError) as caught:
+        ask(python)
+    assert "ended with exit code 1 (No module named 'bench')" in str(caught.value)
+    assert f"{python} -m pip install lstm-benchmark-suite" in str(caught.value)
+
+
+def test_an_environment_that_could_not_measure_says_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    without = {"version": "3.11.7", "packages": {"pytest": "9.0"}, "bench": "/bench"}
+    monkeypatch.setattr(fresh, "ask", lambda *words, **more: without)
+    with pytest.raises(NoPythonError, match="has no pytest-benchmark"):
+        ask(Path(sys.executable))
