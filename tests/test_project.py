@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import plugin, results, suites
+from bench import compare, plugin, results, suites
 from bench.__main__ import COMMANDS as ANSWERS
+from bench.comparing import rules
 from bench.measuring.equivalence import gate
 from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, Workload, get_backend, list_backends
 from tests.loaded import FRAMEWORKS
@@ -43,7 +44,16 @@ PAPERS = {
         *sorted(ROOT.glob("results/*.md")),
     )
 }
-COMMANDS = {**PAPERS, "tox.ini": TOX, "Dockerfile": DOCKERFILE.replace('", "', " ")}
+WORKFLOWS = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in sorted((ROOT / ".github/workflows").glob("*.yml"))
+}
+COMMANDS = {
+    **PAPERS,
+    **WORKFLOWS,
+    "tox.ini": TOX,
+    "Dockerfile": DOCKERFILE.replace('", "', " "),
+}
 SOURCES = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
     for folder in ("lstm_impl", "bench", ".ci")
@@ -139,6 +149,40 @@ def test_the_extras_that_tox_installs_exist() -> None:
     for name in tox().sections():
         for extra in tox()[name].get("extras", "").replace(",", " ").split():
             assert extra in PROJECT["optional-dependencies"], name
+
+
+# -- the workflows
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_a_workflow_may_only_read_and_ends_by_itself(name: str) -> None:
+    text = WORKFLOWS[name]
+    assert "permissions:\n  contents: read\n" in text
+    jobs = re.findall(r"^  (\w+):\n    runs-on:", text, re.MULTILINE)
+    assert jobs
+    assert len(re.findall(r"^    timeout-minutes: \d+$", text, re.MULTILINE)) == len(jobs)
+    assert re.search(r"^  workflow_dispatch:$|^  pull_request:$", text, re.MULTILINE)
+    # Whoever may move a branch of an action must not run in ours.
+    assert all(re.search(r"@v\d", each) for each in re.findall(r"uses: (.*)", text))
+
+
+def test_the_comparison_with_what_is_to_come_is_one_that_the_command_understands() -> None:
+    """In both environments the same suite, in as many turns as the rule needs."""
+    text = WORKFLOWS[".github/workflows/upstream.yml"]
+    (line,) = re.findall(r"run: (\S+python -m bench\.compare environments .*)", text)
+    python, _, _, *words = shlex.split(line)
+    options = compare._parser().parse_args(words)
+    assert options.paths == ["../release", "../nightly"]
+    assert python == "../release/bin/python"
+    for path in options.paths:
+        assert f"python -m venv {path} && {path}/bin/pip install -q -e" in text
+    assert "--pre tf-nightly keras-nightly" in text
+    assert options.processes >= compare.PROCESSES
+    assert rules.parse_rule(options.fail_on).threshold
+    suite = suites.load(options.suite, suites.Choice(options.backend, options.device, None))
+    assert {case.device for case in suite.cases} == {"cpu"}
+    assert {"keras", "while_loop+hoisted"} <= {case.backend for case in suite.cases}
+    assert f"path: {options.results}\n" in text
 
 
 # -- the commands in the papers
