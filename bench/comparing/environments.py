@@ -21,6 +21,9 @@ _LASTING = re.compile(
     r"^(libraries|variables|threads|options)\b|(?<![a-z])(max|limit|total)(?![a-z])"
 )
 
+# What a run was asked that names the run itself: it differs between any two sessions.
+_OWN = frozenset({"options.session", "options.cases", "options.results", "options.judged"})
+
 _KNOWN_LATE = ("threads", "tensorflow")
 
 # An environment is free-form data of a file: what is longer than any real one is cut.
@@ -99,6 +102,8 @@ def _leaves(state: Mapping[str, object]) -> Iterable[tuple[str, str]]:
         if not stack:
             return
         name, value = stack.pop()
+        if name in _OWN:
+            continue
         if _PASSING.search(name.lower()) and not _LASTING.search(name.lower()):
             continue
         if isinstance(value, Mapping):

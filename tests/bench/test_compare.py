@@ -255,6 +255,15 @@ def test_versions_hardware_and_threads_that_differ_are_named_and_passing_states_
     }
 
 
+def test_what_names_a_session_is_no_difference() -> None:
+    sides = [
+        replace(run(name), options={"session": name, "cases": f"{name}.json", "threads": number})
+        for number, name in enumerate("ab")
+    ]
+    found = environments.environment_differences(sides[:1], sides[1:])
+    assert [name for name, _, _ in found] == ["options.threads"]
+
+
 def test_runs_of_a_side_that_differ_among_themselves_are_each_named() -> None:
     other = {"libraries": {"tensorflow": "2.20.0"}}
     same = {"libraries": {"tensorflow": "2.21.0"}}
