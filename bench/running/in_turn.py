@@ -139,7 +139,7 @@ def _sessions(
         case_limit=options.case_limit,
         seed=options.seed,
         memory="off",  # it is the times that are compared
-        **dict.fromkeys(("resume", "budget", "precision")),
+        **dict.fromkeys(("resume", "budget", "precision", "period", "deadline", "load")),
     )
     first, suite = open_session(asked, Path())
     cases = tuple(case for case in first.cases if fits(case, only))
