@@ -19,6 +19,7 @@ from pathlib import Path
 from bench.disk.fields import ResultError
 from bench.disk.folder import holds_no_cases
 from bench.disk.writing import write, write_bytes
+from bench.judging.columns import COLUMNS
 from bench.judging.ranking import build
 from bench.judging.rows import NothingToReportError
 from bench.reporting.page import data, explorer
@@ -76,7 +77,7 @@ class Store:
             for machine, files in machines.items()
             for name, mark in files.items()
         }
-        write(self.folder / INDEX, {"files": kept})
+        write(self.folder / INDEX, {"columns": list(COLUMNS), "files": kept})
 
     def _judge(self, machine: str, paths: list[Path]) -> None:
         found = collect(paths)
@@ -105,7 +106,9 @@ class Store:
     def _index(self) -> Mapping[str, Mapping[str, str]]:
         """What each file was when it was read; nothing where that is not known or not whole."""
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            found = json.loads((self.folder / INDEX).read_bytes())["files"]
+            index = json.loads((self.folder / INDEX).read_bytes())
+            # Tables of another version have other columns.
+            found = index["files"] if index["columns"] == list(COLUMNS) else {}
             return {
                 str(name): {"mark": str(each["mark"]), "machine": identity_of(each["machine"])}
                 for name, each in found.items()

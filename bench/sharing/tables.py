@@ -7,7 +7,7 @@ need the memory of the answer. A machine that was measured again counts as it wa
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -16,19 +16,21 @@ from typing import Any
 from bench.judging.rows import MEASURED
 from bench.reporting.page import data
 from bench.reporting.page.data import MOST_CASES, Item
+from bench.reporting.page.latency import BINS_PER_DECADE
 from bench.sharing.store import CASES
 from bench.suites.cases import Case
 from bench.telling.headings import name
-from bench.telling.inert import clean
+from bench.telling.inert import LONGEST_SENTENCE, clean
 from bench.telling.quantities import count, seconds
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 
-_SPEC = ("input_size", "hidden_size", "num_layers", "bidirectional", "dtype")
-_WORKLOAD = (
-    *("batch", "timesteps", "mode", "min_length", "window", "dropout", "batch_major", "optimizer"),
-    "gradients",
-)
+_SPEC = tuple(each.name for each in fields(LSTMSpec))
+_WORKLOAD = {
+    each.name: "period_s" if each.name == "period" else each.name for each in fields(Workload)
+}
+"""The fields of a workload, and the columns that have them."""
+
 _PLACE = ("machine", "host", "session", "started", "suite", "case_id", "shape", "baseline")
 
 
@@ -89,7 +91,16 @@ class Tables:
         from pyarrow import compute
 
         wanted = (compute.field("rank") == 1) & compute.field("valid")
-        columns = (*_PLACE, *_SPEC, *_WORKLOAD, "backend", "device", "time_s", "speedup", "verdict")
+        columns = (
+            *_PLACE,
+            *_SPEC,
+            *_WORKLOAD.values(),
+            "backend",
+            "device",
+            "time_s",
+            "speedup",
+            "verdict",
+        )
         return list(self._newest(columns, wanted))
 
     def explored(self) -> tuple[dict[str, object], int]:
@@ -102,20 +113,22 @@ class Tables:
 
         field = compute.field
         wanted = (field("rank") == 1) | (field("backend") == field("baseline"))
-        columns = (*_PLACE, *_SPEC, *_WORKLOAD, *data.READ)
+        columns = (*_PLACE, *_SPEC, *_WORKLOAD.values(), "why", *data.READ)
         rows = islice(self._newest(columns, wanted & field("rank").is_valid()), MOST_CASES)
         sections: dict[str, int] = {}
         titles: list[tuple[str, str]] = []
         items: list[Item] = []
         said: dict[tuple[int, str], list[str]] = {}
+        why: dict[tuple[int, str], str] = {}
         for row in rows:
             number = sections.setdefault(row["machine"], len(sections))
             if number == len(titles):
                 titles.append((f"{name(row['host'] or '')} · {row['machine']}", row["baseline"]))
-            case = _case(*(row[key] for key in ("backend", "device", *_SPEC, *_WORKLOAD)))
+            case = case_of(row)
             items.append(Item(number, case, row))
             if row["rank"] == 1:
-                said[number, case.group] = _said(row)
+                key = number, case.group
+                said[key], why[key] = _said(row), clean(row["why"] or "", LONGEST_SENTENCE)
         # The last work may have been cut before its fastest.
         items = [item for item in items if (item.section, item.case.group) in said]
         found, works = data.carried(titles, items)
@@ -127,7 +140,11 @@ class Tables:
                 "group": [name(group) for _, group in works],
                 "variant": [data.variant_words(cases[key]) for key in works],
                 "said": [said[key] for key in works],
+                "why": [why[key] for key in works],
             },
+            # Each call of a stream, as each sample, is on the page of its machine.
+            "latency": {},
+            "bins_per_decade": BINS_PER_DECADE,
             "samples": [[] for _ in items],
             "whole_samples": False,
             # The page says what it has; --device and --kind, of which its script knows, are a
@@ -148,6 +165,11 @@ class Tables:
                 key = row["machine"], row["case_id"].partition("/")[2]
                 if taken.setdefault(key, row["session"]) == row["session"]:
                     yield row
+
+
+def case_of(row: Mapping[str, Any]) -> Case:
+    """The case of a row of the tidy table."""
+    return _case(*(row[key] for key in ("backend", "device", *_SPEC, *_WORKLOAD.values())))
 
 
 @cache

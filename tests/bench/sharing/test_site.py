@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from bench import site
+from bench.judging.columns import COLUMNS
 from bench.judging.ranking import build
 from bench.judging.table import records
 from bench.reporting.page import data
@@ -138,8 +139,7 @@ def test_a_case_of_the_tables_is_the_case_that_was_measured() -> None:
     rows = records(build(collect(paths)))
     assert {row["kind"] for row in rows} == {"throughput", "truncation"}
     for row in rows:
-        names = ("backend", "device", *tables._SPEC, *tables._WORKLOAD)
-        assert tables._case(*(row[each] for each in names)).id == row["case_id"]
+        assert tables.case_of(row).id == row["case_id"]
 
 
 def test_the_tables_are_one_for_whoever_asks_in_sql(folder: Path) -> None:
@@ -171,7 +171,21 @@ def test_made_again_only_what_changed_is_read(
     assert "amd-epyc-three" not in (place / "index.html").read_text()
 
 
-HOSTILE_INDEX = b'{"files": {"x": {"machine": "x/../../../keep", "mark": ""}}}'
+def test_tables_with_other_columns_are_made_anew(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = made(folder)
+    index = place / "data" / INDEX
+    document = json.loads(index.read_text())
+    document["columns"].pop()
+    saved(index, document)
+    made(folder)
+    assert "(3 read anew)" in capsys.readouterr().out.splitlines()[-1]
+
+
+HOSTILE_INDEX = json.dumps(
+    {"columns": list(COLUMNS), "files": {"x": {"machine": "x/../../../keep", "mark": ""}}}
+).encode()
 
 
 @pytest.mark.parametrize("index", [b"", b"{}", HOSTILE_INDEX])
