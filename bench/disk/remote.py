@@ -35,6 +35,9 @@ AT_ONCE = 8
 """Files copied side by side: what takes time is the way there and back, and a thousand files one
 after the other would take a minute."""
 
+ASKING = "asking elsewhere"
+"""The name of each thread that waits for a place."""
+
 S = TypeVar("S")
 T = TypeVar("T")
 
@@ -126,7 +129,7 @@ def asked(call: Callable[..., T], *arguments: object, **options: object) -> T:
         except BaseException as error:
             answers.put((None, error))
 
-    threading.Thread(target=ask, daemon=True).start()
+    threading.Thread(target=ask, name=ASKING, daemon=True).start()
     try:
         answer, error = answers.get(timeout=limit())
     except queue.Empty:

@@ -43,7 +43,8 @@ FEWEST_FOR_COPIES = 5
 
 LEAST_SHARE = 0.2
 """Part of the seconds in which a group was timed that its samples take, at the least. In the
-reference results it is 0.41 to 0.86: the rest is warm-up, calibration and the wait between."""
+reference results it is 0.41 to 0.86: the rest is warm-up, calibration and the wait between. A
+stream waits for its next call to be due, and has no least."""
 
 SLACK = timedelta(seconds=2)
 """Between two looks at the clock."""
@@ -287,6 +288,7 @@ def _of_groups(file: ResultFile) -> Iterator[str]:
     # What was timed and failed after it has taken a part that is told nowhere.
     unknown = {each.case.group for each in file.outcomes if each.outcome == "failed"}
     sums: dict[str, list[float]] = {}
+    waiting = {each.case.group for each in file.measurements if each.case.workload.streaming}
     for item in file.measurements:
         timing = item.setup.get("timing_s")
         if timing is not None and item.case.group not in unknown:
@@ -294,7 +296,8 @@ def _of_groups(file: ResultFile) -> Iterator[str]:
             found[0] += item.timed_s
             found[1] += timing
     for group, (measured, timed) in sums.items():
-        if not LEAST_SHARE * timed <= measured <= timed * (1 + CLOSE):
+        least = 0.0 if group in waiting else LEAST_SHARE * timed
+        if not least <= measured <= timed * (1 + CLOSE):
             yield (
                 f"the samples of {printable(group)} take {measured:.3g} s; measuring them took "
                 f"{timed:.3g} s (extra_info.lstm.setup.timing_s)"

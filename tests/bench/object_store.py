@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from bench.disk.remote import ASKING
+
 DENIED = b'<?xml version="1.0"?><Error><Code>AccessDenied</Code><Message>no</Message></Error>'
 MISSING = b'<?xml version="1.0"?><Error><Code>NoSuchKey</Code><Message>no</Message></Error>'
 
@@ -111,6 +113,11 @@ def object_store(bucket: str) -> Iterator[tuple[Faults, Any]]:
             yield faults, files
         finally:
             faults.end()
+            faults.none()
+            # Whoever was not waited for is answered now, and leaves no other test anything to do.
+            for each in threading.enumerate():
+                if each.name == ASKING:
+                    each.join(30)
             # Of another store, by the same name: the next block must not meet this one.
             files.clear_instance_cache()
             made.shutdown()
