@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from bench.disk.fields import printable
 from bench.judging import streams
-from bench.judging.bound import bound
+from bench.judging.bound import NOT_KNOWN, Bound, bound
 from bench.judging.bridges import all_doubts, doubts, set_bridges, sides
 from bench.judging.comparison import Comparison
 from bench.judging.intervals import CaseInterval, case_intervals
@@ -177,7 +177,7 @@ def _row(
         validity=validity,
         stream=streams.of(measured),
         fallback=_fallback(measured),
-        bound=bound(roofs, owners, _valid(case)),
+        bound=Bound(NOT_KNOWN) if validity.invalid else bound(roofs, owners, _valid(case)),
         remarks=tuple(dict.fromkeys(text for item in measured for text in item.remarks)),
     )
 

@@ -55,6 +55,8 @@ def sentence(row: Row) -> str:
     """``bound by launches: ...``, ``not known: ...``; empty for what was not measured."""
     if row.bound is None:
         return ""
+    if row.invalid:
+        return "not known: what was measured of it is INVALID"
     told = explained(row.bound, row.roofs)
     helps = helped(row)
     return f"{told}; {helps}" if helps else told

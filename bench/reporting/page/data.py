@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from bench.judging.bound import NOT_KNOWN
 from bench.judging.columns import Value
 from bench.judging.rows import Report, Row, Section
 from bench.judging.table import records
@@ -119,10 +120,10 @@ def data(report: Report) -> dict[str, object]:
     """What the page's script reads of a report: ``carried``, and what is its alone.
 
     ``works``: of each its shape in words, its id, what of it has no field of its own
-    (``variant``), what is answered for it, and ``why`` its fastest takes that long. ``latency``: of
-    each stream, by the number of its case, what ``latency.carried`` gives. ``samples``: for each
-    case its processes, each ``[process, median in seconds, [ten-thousandths of the case's median,
-    ...]]``. ``left_out``: cases beyond ``MOST_CASES``.
+    (``variant``), what is answered for it, and ``why`` its fastest takes that long, if that is
+    known. ``latency``: of each stream, by the number of its case, what ``latency.carried`` gives.
+    ``samples``: for each case its processes, each ``[process, median in seconds,
+    [ten-thousandths of the case's median, ...]]``. ``left_out``: cases beyond ``MOST_CASES``.
     """
     pairs = [
         (number, row) for number, section in enumerate(report.sections) for row in section.rows
@@ -211,11 +212,14 @@ def _works(report: Report, numbers: dict[tuple[int, str], int]) -> dict[str, lis
             answer(replace(section, rows=tuple(rows))) if rows[0].measured else []
             for section, rows in zip(sections, groups, strict=True)
         ],
-        "why": [
-            clean(sentence(rows[0]), LONGEST_SENTENCE) if rows[0].measured else ""
-            for rows in groups
-        ],
+        "why": [_why(rows[0]) for rows in groups],
     }
+
+
+def _why(row: Row) -> str:
+    """What binds the fastest of a work, in a sentence; empty where that is not known."""
+    known = row.bound is not None and row.bound.kind != NOT_KNOWN
+    return clean(sentence(row), LONGEST_SENTENCE) if known else ""
 
 
 def work_words(case: Case) -> str:

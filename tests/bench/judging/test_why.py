@@ -158,3 +158,11 @@ def test_the_tidy_table_has_it_of_each_case() -> None:
 def test_what_is_suggested_exists() -> None:
     known = list_backends()
     assert {each for names in UNTRIED.values() for each in names} <= set(known)
+
+
+def test_of_what_cannot_be_trusted_nothing_is_known() -> None:
+    broken = Reason("busy", "others computed", "close them")
+    row = rows(made("keras", 1.0, LAUNCHES, reasons=(broken,)))["keras"]
+    assert row.bound is not None
+    assert row.bound.kind == "not known"
+    assert sentence(row) == "not known: what was measured of it is INVALID"

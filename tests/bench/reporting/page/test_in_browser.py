@@ -435,6 +435,23 @@ def test_where_there_are_windows_alone_the_question_shows_its_own(new: Any, tmp_
     assert found.wrong == []
 
 
+def test_what_binds_the_fastest_stands_under_the_answer_where_it_is_known(
+    new: Any, tmp_path: Path
+) -> None:
+    cases = [Case(name, LSTMSpec(4, 4), Workload(8, 20)) for name in ("keras", "scan")]
+    known = replace(measured(cases[0], 0.1, a_run()), roofs={"of_chain": 0.7})
+    path = tmp_path / "why.html"
+    items = [known, measured(cases[1], 0.2, a_run())]
+    path.write_text(explorable(build(made_results.gather(*items))), encoding="utf-8")
+    found = new(path)
+    assert "Why it takes that long: bound by the chain of products: " in found.answer
+    items[0] = measured(cases[0], 0.1, a_run())
+    path.write_text(explorable(build(made_results.gather(*items))), encoding="utf-8")
+    again = new(path)
+    assert "Why it takes that long" not in again.answer
+    assert found.wrong == again.wrong == []
+
+
 def test_the_dots_stand_where_their_numbers_say(opened: Opened) -> None:
     opened.ask(Batch="128", Steps="100", Input="", Units="64", Mode="inference")
     opened.page.locator("#picture").scroll_into_view_if_needed()
