@@ -34,7 +34,7 @@ from bench.telling.marks import RATIO_INTERVAL
 from bench.telling.sheet import Column, Sheet
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import UnsupportedError
-from lstm_impl.workload import MODES
+from lstm_impl.workload import SEQUENCE_MODES
 
 KIND = "denormals"
 BACKENDS = ("keras", "while_loop+hoisted", "while_loop+xla", "torch", "jax_scan", "onnxruntime")
@@ -205,7 +205,7 @@ def _parser() -> argparse.ArgumentParser:
         "--shape", default="b8-t100-i64-h64", help="as case ids spell it (default: %(default)s)"
     )
     parser.add_argument("--backend", nargs="+", default=list(BACKENDS), help="%(default)s")
-    parser.add_argument("--mode", choices=MODES, default="inference")
+    parser.add_argument("--mode", choices=SEQUENCE_MODES, default="inference")
     parser.add_argument(
         "--processes",
         type=arguments.whole(1),

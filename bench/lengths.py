@@ -31,7 +31,7 @@ from bench.results.study import Study
 from bench.telling import arguments, command_line, deliver
 from bench.telling.command_line import UsageError
 from lstm_impl.spec import UnsupportedError
-from lstm_impl.workload import MODES
+from lstm_impl.workload import SEQUENCE_MODES
 
 KIND = "lengths"
 POLICIES = ("longest", "batch", "buckets:4")
@@ -184,7 +184,7 @@ def _parser() -> argparse.ArgumentParser:
             default=default,
             help=f"{text} (%(default)s)",
         )
-    parser.add_argument("--mode", choices=MODES, default="training")
+    parser.add_argument("--mode", choices=SEQUENCE_MODES, default="training")
     parser.add_argument(
         "--seconds",
         type=arguments.seconds,
