@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.disk.fields import printable
 from bench.disk.writing import ResultWriteError, write_bytes
-from bench.judging import study_percentiles
+from bench.judging import change_study, study_percentiles
 from bench.judging.rules import RIVAL_TRIALS, TRIALS
 from bench.judging.study import tables
 from bench.judging.study_pictures import pictures
@@ -36,24 +36,33 @@ def main(words: Sequence[str] | None = None) -> int:
         "--output", metavar="FOLDER", type=Path, help="draw the pictures too, as PNG files there"
     )
     parser.add_argument(
+        "--changes",
+        action="store_true",
+        help="of the changes that bench.history finds, in place of verdicts",
+    )
+    parser.add_argument(
         "--trials",
         type=arguments.whole(1),
-        default=TRIALS,
-        help="simulated comparisons for each number (default: %(default)s)",
+        help=f"simulated comparisons for each number (default: {TRIALS}), or with --changes "
+        f"histories ({change_study.TRIALS})",
     )
     options = parser.parse_args(words)
-    rival_trials = min(RIVAL_TRIALS, options.trials)
+    if options.changes and options.output is not None:
+        parser.error("--changes has no pictures, so --output does not go with it")
+    trials = options.trials or (change_study.TRIALS if options.changes else TRIALS)
+    rival_trials = min(RIVAL_TRIALS, trials)
     with Progress("simulating, for some minutes"):
-        made = tables(options.trials, rival_trials)
-        # Every call of both sides is drawn, so there are fewer comparisons.
-        made |= study_percentiles.tables(max(1, options.trials // CALL_SHARE))
+        made = change_study.tables(trials) if options.changes else tables(trials, rival_trials)
+        if not options.changes:
+            # Every call of both sides is drawn, so there are fewer comparisons.
+            made |= study_percentiles.tables(max(1, trials // CALL_SHARE))
     for title, text in made.items():
         print(f"{title}\n\n{text}\n")
     if options.output is None:
         return 0
     try:
         options.output.mkdir(parents=True, exist_ok=True)
-        for name, draw in pictures(options.trials, rival_trials).items():
+        for name, draw in pictures(trials, rival_trials).items():
             drawn = io.BytesIO()
             draw().savefig(drawn, format=Path(name).suffix[1:])
             write_bytes(options.output / name, drawn.getvalue())

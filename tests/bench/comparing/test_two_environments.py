@@ -57,7 +57,7 @@ def side(name: str, factor: float, turns: int = 10, seed: int = 0) -> Results:
     return gather(
         *(
             measured(case, factor * (1 + 0.05 * turn) * float(np.exp(luck[turn])), run(name, turn))
-            for turn in reversed(range(turns))
+            for turn in (range(turns) if name == "new" else reversed(range(turns)))
             for case in (KERAS, LOOP)
         )
     )

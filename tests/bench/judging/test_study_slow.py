@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from bench.judging import study, study_percentiles, study_pictures
+from bench.judging import change_study, study, study_percentiles, study_pictures
 from bench.judging.rules import RIVAL_TRIALS, TRIALS
 from bench.verdict_study import CALL_SHARE
 from tests.places import ROOT
@@ -27,6 +27,13 @@ def test_the_tables_in_the_documentation_are_those_that_the_study_prints() -> No
         # Another version of SciPy may turn a comparison at the edge: a few in twenty thousand.
         assert _numbers(shown) == pytest.approx(_numbers(text), abs=0.15), title
         assert re.sub(r"[\d.]+", "", shown) == re.sub(r"[\d.]+", "", text), title
+
+
+@pytest.mark.slow
+def test_the_tables_of_changes_are_those_that_the_study_prints() -> None:
+    document = DOCUMENT.read_text(encoding="utf-8")
+    for title, text in change_study.tables(change_study.TRIALS).items():
+        assert text in document, title
 
 
 def _numbers(text: str) -> list[float]:
