@@ -1081,7 +1081,9 @@ def test_a_stream_s_latencies_are_drawn_with_their_percentiles(
         assert len(marks["x"]) == 4
     assert "Shortest p99: numpy" in opened.says("latency")
     opened.page.locator("#latency summary").click()
-    cells = opened.page.locator("#latency tbody tr").first.locator("td, th").all_inner_texts()
+    row = opened.page.locator("#latency tbody tr").first
+    row.wait_for()  # it is made when it is opened, a moment after the click
+    cells = row.locator("td, th").all_inner_texts()
     assert cells[1] == "42,000"
     assert all(cells[2:6])
     found = Axe().run(opened.page, context="#latency").response["violations"]
