@@ -121,9 +121,14 @@ class Measurement:
 
     @property
     def timed_s(self) -> float:
-        """Seconds of its blocks; where calls are due at a time, with the idling between them."""
-        period = self.case.workload.period or 0.0
-        return float(np.maximum(self.samples, period).sum()) * self.calls
+        """Seconds of its blocks; where calls are due at a time, until the last of them is.
+
+        Latencies of calls that fall behind overlap, and add up to more than went by.
+        """
+        period = self.case.workload.period
+        if period is not None:
+            return period * self.samples.size * self.calls
+        return float(self.samples.sum()) * self.calls
 
 
 @dataclass(frozen=True)
