@@ -110,6 +110,7 @@ class Member:
     synchronize: float = 0.0
     shortest: float = 0.0
     latest: float = 0.0  # seconds of the last block
+    spent: float = 0.0  # seconds of blocks that were warmed up with or count
     warmup: list[float] = field(default_factory=list)
     warmed_from: int = 0  # where in ``warmup`` the blocks of this many calls begin
     blocks: list[float] = field(default_factory=list)
@@ -251,6 +252,7 @@ class Member:
 
     def _whole_block(self, clock: Clock) -> float:
         elapsed = self.block(clock)
+        self.spent += self.latest
         if elapsed <= 0:
             raise TimingError(f"a block of {self.calls} calls took {elapsed:g} s by the clock")
         return elapsed
@@ -313,8 +315,17 @@ class _Group:
 
     def _round_fits(self, share: float) -> bool:
         """Whether one more round would end within ``share`` of the time."""
-        next_round = sum(member.latest for member in self._living)
+        next_round = sum(member.latest for member in self._living if self._takes_part(member))
         return self._clock.now() - self._start + next_round <= share * self._seconds
+
+    def _takes_part(self, member: Member) -> bool:
+        """Whether a member is in the next round: where all of the time is taken, each has its own.
+
+        One that turns slow would else leave the others few blocks of the time of all.
+        """
+        if not self._plan.whole or not member.rounds:
+            return True
+        return member.spent + member.latest <= self._plan.seconds
 
     def _shuffled(self) -> list[Member]:
         members = self._living
@@ -342,7 +353,7 @@ class _Group:
     def take_samples(self) -> Stopped:
         """Rounds whose blocks are the samples; says why they ended."""
         for number in range(MOST_ROUNDS):
-            for member in self._shuffled():
+            for member in filter(self._takes_part, self._shuffled()):
                 work = partial(member.sample, self._clock, number)
                 self._try(member, f"in round {number}", work)
             if not self._plan.whole and all(
@@ -350,7 +361,7 @@ class _Group:
                 for member in self._living
             ):
                 return Stopped.PRECISE
-            if not self._round_fits(1.0):
+            if not (any(map(self._takes_part, self._living)) and self._round_fits(1.0)):
                 return Stopped.TIME
         return Stopped.ROUNDS
 

@@ -211,3 +211,19 @@ def test_percentiles_are_kept_where_there_are_calls_enough() -> None:
         latency = np.linspace(0.001, 0.002, count)
         found = kept(Streamed(latency, latency), Beside(), None)
         assert list(found.latency.percentiles) == parts
+
+
+@pytest.mark.parametrize("period", [None, 0.01])
+def test_one_that_turns_slow_takes_no_calls_from_the_others(period: float | None) -> None:
+    """As threads that wait for one another do once something else runs: each has its own time."""
+    machine = Machine()
+    turning = itertools.chain([0.0002] * 300, itertools.repeat(0.05))
+    steps = {"a": machine.step(0.0002), "slow": machine.step(turning), "b": machine.step(0.0002)}
+    found = streaming.measure(steps, Plan(8.0), machine.clock, pace=Pace(period, machine.sleep))
+    for name in ("a", "b"):
+        streamed = series(found[name]).streamed
+        assert streamed is not None
+        assert streamed.latency.size * (period or 0.0002) >= 0.7 * 8.0
+    slow = series(found["slow"])
+    assert slow.rounds == series(found["a"]).rounds[: len(slow.rounds)]
+    assert machine.time - 100.0 <= 1.05 * 3 * 8.0
