@@ -89,7 +89,7 @@ def movements(logs: FloatArray, backends: Sequence[str], level: float = LEVEL) -
     rest = np.array(logs, dtype=np.float64)
     found: list[_Part] = []
     for _ in range(MOST) if enough(rest) else ():
-        part = _surest(rest, backends, [part.at for part in found], level)
+        part = _surest(rest, backends, found, level)
         if part is None:
             break
         found.append(part)
@@ -129,12 +129,11 @@ def _joined(parts: Iterable[_Part]) -> list[_Part]:
 
 
 def _surest(
-    logs: FloatArray, backends: Sequence[str], known: Sequence[int], level: float
+    logs: FloatArray, backends: Sequence[str], known: Sequence[_Part], level: float
 ) -> _Part | None:
     """Who moved in the surest event that a table holds; None if it holds none.
 
-    known: the places that were found before, between which levels are compared: there what was
-    taken out may have been too much or too little.
+    known: what was found before and is taken out.
     """
     asked = _series(logs, backends)
     # What the machine does from night to night is its own; beside it, all are much alike.
@@ -147,10 +146,7 @@ def _surest(
     ((at, _),) = Counter(each.at for each in near).most_common(1)
     until = next(each.until for each in near if each.at == at)
     evidence = [asked[each.series][:2] for each in near]
-    start = max((place for place in known if place < at - NEAR), default=0)
-    ends = [place for place in known if place > at + NEAR]
-    end = min(ends if until is None else [*ends, until], default=None)
-    apart = _medians(logs[:, at:end], axis=1) - _medians(logs[:, start:at], axis=1)
+    apart = np.array([_apart(values, row, at, until, known) for row, values in enumerate(logs)])
     scope, shifts = _who_moved(apart, backends, evidence)
     # Of a change of two kinds at one place, the second is found when the first is taken out.
     return _Part(scope, at, tuple(shifts), tuple(shifts.values()), near[0].p) if shifts else None
@@ -177,6 +173,24 @@ def _rows_by(backends: Sequence[str]) -> dict[str, list[int]]:
     for row, name in enumerate(backends):
         found.setdefault(name, []).append(row)
     return found
+
+
+def _apart(
+    values: FloatArray, row: int, at: int, until: int | None, known: Sequence[_Part]
+) -> float:
+    """The log time of a case after a place over that before it; not a number if one is missing.
+
+    Between the places where the case itself has moved: what was taken out of it there may have been
+    too much or too little. Of others it is from all there is, since a level that was taken from few
+    sessions and given to many would be a change.
+    """
+    own = [part.at for part in known if row in part.rows]
+    start = max((place for place in own if place < at - NEAR), default=0)
+    ends = [place for place in own if place > at + NEAR]
+    end = min(ends if until is None else [*ends, until], default=None)
+    sides = values[start:at], values[at:end]
+    before, after = (side[np.isfinite(side)] for side in sides)
+    return float(np.median(after) - np.median(before)) if before.size and after.size else math.nan
 
 
 # Who moved

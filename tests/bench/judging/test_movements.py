@@ -195,3 +195,15 @@ def test_beside_a_true_change_hardly_any_false_one_is_found() -> None:
         logs[rows(names, "scan"), 18:] += math.log(1.25)
         extra += sum(each.backends != ("scan",) for each in movements(logs, names))
     assert extra <= 1
+
+
+def test_what_is_taken_out_beside_an_earlier_change_makes_none_of_its_own() -> None:
+    """A level of few sessions that was given to all later ones would stand out from the rest."""
+    for seed in (1, 4):
+        logs, names = history(cases=10, sessions=50, seed=seed)
+        logs[rows(names, "scan"), 20:] += math.log(1.2)
+        logs[7, 35:] += 0.3
+        logs[:, 42:] += 0.3
+        found = movements(logs, names)
+        assert [each.scope for each in found] == [Scope.BACKENDS, Scope.CASES, Scope.ALL]
+        assert [each.at for each in found] == pytest.approx([20, 35, 42], abs=1)
