@@ -24,7 +24,9 @@ from bench.telling.quantities import (
     seconds,
     seconds_range,
     shape_words,
+    times_as,
     times_as_fast,
+    times_bounds,
 )
 
 TAIL = 99.0
@@ -99,14 +101,14 @@ def _tails(table: Table) -> Iterable[str]:
         ]
         ratio = best.stream.to_baseline.get(TAIL) if best.stream else None
         if ratio is not None:
-            parts.append(f", {_shorter(ratio)} {name(table.baseline)}'s")
+            parts.append(f": {_as_fast(ratio, name(table.baseline))}")
         found.append(f"{''.join(parts)}.")
     return _few(found, "shape")
 
 
-def _shorter(ratio: Comparison) -> str:
-    low, high = ratio.ratio.low, ratio.ratio.high
-    return f"{ratio.ratio.mid:.2f} times ({bounds(low, high)}, {ratio.verdict.value})"
+def _as_fast(ratio: Comparison, other: str) -> str:
+    told = times_bounds(ratio.ratio.low, ratio.ratio.high)
+    return f"{times_as(ratio.ratio.mid)} as {other}'s ({told}, {ratio.verdict.value})"
 
 
 def _missed(table: Table) -> Iterable[str]:
