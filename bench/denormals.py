@@ -187,9 +187,10 @@ def _notes(found: Study) -> list[str]:
         f"{name(found.run.host)}, {found.run.started:%Y-%m-%d %H:%M} UTC"
     ]
     if parts:
+        much = "All" if min(parts) >= 1.0 else f"At least {min(parts):.0%}"
         lines.append(
-            f"Of the outputs of the float64 reference {min(parts):.0%} and more are denormal in "
-            "float32; flushed: the backend's are zero there, kept: they are the reference's."
+            f"{much} of the outputs of the float64 reference are denormal in float32; flushed: the "
+            "backend's are zero there, kept: they are the reference's."
         )
     return lines
 
