@@ -80,8 +80,6 @@ class Cudnn(TensorFlowBackend):
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if "mixed" in spec.dtype and "repack" not in self.options:
             return "one packed buffer cannot be float32 and computed in half; use cudnn+repack"
-        if spec.precision.compute == "bfloat16":
-            return "TensorFlow's cuDNN op computes in float16, float32 and float64 only"
         if workload is not None and workload.dropout and workload.training:
             return OWN_MASKS
         return super().refusal(spec, workload)

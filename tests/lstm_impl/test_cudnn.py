@@ -194,6 +194,7 @@ CASES = {
     "state carried over windows": (LSTMSpec(3, 5, num_layers=2), training(2, 7, window=3)),
     "float64": (replace(DEEP, dtype="float64"), training(2, 4, min_length=2)),
     "float16": (replace(DEEP, dtype="float16"), training(2, 4, min_length=2)),
+    "bfloat16": (replace(DEEP, dtype="bfloat16"), training(2, 4, min_length=2)),
     "inference": (DEEP, Workload(3, 4)),
     "inference with lengths": (SMALL, Workload(3, 4, min_length=1)),
     "batch-major": (SMALL, training(2, 3, batch_major=True)),
@@ -416,9 +417,7 @@ def test_a_batch_major_model_transposes_around_the_op(tf: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "spec", "workload", "says"),
     [
-        ("cudnn", replace(SMALL, dtype="bfloat16"), None, "float16, float32 and float64 only"),
         ("cudnn", replace(SMALL, dtype="mixed_float16"), None, "use cudnn\\+repack"),
-        ("cudnn+repack", replace(SMALL, dtype="mixed_bfloat16"), None, "float16, float32"),
         ("cudnn", DEEP, training(2, 3, dropout=0.5), "its own dropout masks"),
     ],
 )
@@ -433,7 +432,7 @@ def test_it_refuses_in_words(
 
 def test_it_refuses_nothing_else() -> None:
     backend = lstm_impl.get_backend("cudnn")
-    for dtype in ("float16", "float32", "float64", "tf32"):
+    for dtype in ("float16", "bfloat16", "float32", "float64", "tf32"):
         assert not backend.refusal(replace(DEEP, dtype=dtype), training(2, 3, min_length=1))
     assert not backend.refusal(DEEP, Workload(2, 3, dropout=0.5))  # no dropout in inference
 

@@ -56,7 +56,6 @@ def lstm(**arguments: Any) -> Any:
         ("cudnn", {"use_cudnn": False}, "use_cudnn=False"),
         ("cudnn", {"activation": "relu"}, "activation='relu'"),
         ("cudnn", {"unroll": True}, "unroll=True"),
-        ("cudnn", {"dtype": "mixed_bfloat16"}, "float16, float32 and float64 only"),
         ("auto", {"use_cudnn": True, "activation": "relu"}, "activation='relu'"),
     ],
 )
@@ -138,7 +137,7 @@ ON_CPU = LayerCall("cpu", True, True, False, 8, 5, 3)
         ({"compute_dtype": "float16"}, "cudnn"),
         ({"use_cudnn": True}, "cudnn"),
         ({"dropout": 0.5}, "cudnn"),
-        ({"compute_dtype": "bfloat16"}, "while_loop+hoisted+xla"),
+        ({"compute_dtype": "bfloat16"}, "cudnn"),
         ({"use_cudnn": False}, "while_loop+hoisted+xla"),
         ({"unroll": True}, "static_unroll+hoisted"),
         ({"activation": "relu"}, "keras"),
