@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, ClassVar
 
 import keras
 
 from lstm_impl.call import Tensor
-from lstm_impl.keras.choice import AUTO, Arguments
+from lstm_impl.keras.choice import AUTO, Arguments, Choice, LayerCall
+
+logger = logging.getLogger(__name__)
 
 TANH = keras.activations.tanh, keras.ops.tanh
 SIGMOID = keras.activations.sigmoid, keras.ops.sigmoid
@@ -16,12 +19,14 @@ SIGMOID = keras.activations.sigmoid, keras.ops.sigmoid
 class BackendLSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no types
     """Keras's layer with one more argument, ``backend``, which a subclass gives its meaning.
 
-    _tanh, _sigmoid: the functions that are these, by whatever name a user knows them.
+    _tanh, _sigmoid: the functions that are these, by whatever name a user knows them. A subclass
+    keeps what is chosen in ``_memory.choices``.
     """
 
     _tanh: ClassVar[tuple[Any, ...]] = TANH
     _sigmoid: ClassVar[tuple[Any, ...]] = SIGMOID
     backend: Any
+    _memory: Any
 
     def __init__(self, units: int, *args: Any, backend: str = AUTO, **kwargs: Any) -> None:
         super().__init__(units, *args, **kwargs)
@@ -51,6 +56,14 @@ class BackendLSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no type
             use_cudnn=self.use_cudnn,
             compute_dtype=self.cell.compute_dtype,
         )
+
+    def _remember(self, call: LayerCall, choice: Choice) -> None:
+        """Keep what computes such a call, and log it once: as a warning, if nothing else can."""
+        key = (call.device, call.training, choice.backend)
+        if key not in self._memory.choices:
+            level = logging.WARNING if choice.fallback else logging.INFO
+            logger.log(level, "layer %s, %s: %s", self.name, call, choice)
+        self._memory.choices[key] = (call, choice)
 
     def _dropped(self, sequences: Tensor, training: bool) -> Tensor:
         """The input that a backend gets: with Keras's own dropout mask on it, in training."""

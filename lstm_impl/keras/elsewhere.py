@@ -7,7 +7,6 @@ masked step shows before the first valid one.
 from __future__ import annotations
 
 import importlib
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,8 +28,6 @@ from lstm_impl.registry import get_backend
 from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
 from lstm_impl.tuning import Decision
 from lstm_impl.tuning.models import SECONDS
-
-logger = logging.getLogger(__name__)
 
 _THEIRS = keras.config.backend()
 """Keras's backend in this process: ``jax`` or ``torch``."""
@@ -67,6 +64,7 @@ class LSTM(BackendLSTM):
 
     _tanh = (*TANH, *_computing.TANH)
     _sigmoid = (*SIGMOID, *_computing.SIGMOID)
+    _memory: _Memory
 
     @property
     def backend(self) -> str:
@@ -119,13 +117,6 @@ class LSTM(BackendLSTM):
             _refuse(self.backend, arguments)
             return Choice(self.backend, "it was asked for by name")
         return choose(arguments, call, masked)
-
-    def _remember(self, call: LayerCall, choice: Choice) -> None:
-        key = (call.device, call.training, choice.backend)
-        if key not in self._memory.choices:
-            level = logging.WARNING if choice.fallback else logging.INFO
-            logger.log(level, "layer %s, %s: %s", self.name, call, choice)
-        self._memory.choices[key] = (call, choice)
 
     # -- the computation
 

@@ -7,8 +7,6 @@ repeats the last output, with zeros before the first valid step (or is zero, wit
 
 from __future__ import annotations
 
-import logging
-
 import keras
 import tensorflow as tf
 
@@ -40,9 +38,6 @@ from lstm_impl.registry import get_backend
 from lstm_impl.spec import UnsupportedError
 from lstm_impl.tuning import Decision, Machine, load, machine
 from lstm_impl.tuning.models import gpu_name
-
-logger = logging.getLogger(__name__)
-
 
 MOST_PICKED = 1_000
 """Calls of which is kept what computes them: outside a graph sizes can differ without end."""
@@ -86,6 +81,7 @@ class LSTM(BackendLSTM):
 
     _tanh = (*TANH, tf.tanh)
     _sigmoid = (*SIGMOID, tf.sigmoid)
+    _memory: _Memory
 
     @property
     def backend(self) -> str:
@@ -203,13 +199,6 @@ class LSTM(BackendLSTM):
             return "cpu"
         # In a graph this is what tf.device asked for, empty if nothing: then the GPU is taken.
         return "cpu" if "CPU" in tf.zeros([]).device.upper() else "gpu"
-
-    def _remember(self, call: LayerCall, choice: Choice) -> None:
-        key = (call.device, call.training, choice.backend)
-        if key not in self._memory.choices:
-            level = logging.WARNING if choice.fallback else logging.INFO
-            logger.log(level, "layer %s, %s: %s", self.name, call, choice)
-        self._memory.choices[key] = (call, choice)
 
     # -- the computation
 
