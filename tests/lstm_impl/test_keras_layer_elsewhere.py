@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -11,6 +12,13 @@ from pathlib import Path
 import pytest
 
 from lstm_impl.availability import Package
+
+# XLA compiles for half a minute. The tests without TensorFlow (`tox -e peers`) have these; beside it
+# they would be made a second time.
+JAX = pytest.param(
+    "jax",
+    marks=[pytest.mark.slow] if importlib.util.find_spec("tensorflow") is not None else [],
+)
 
 HERE = Path(__file__).resolve().parent
 
@@ -44,7 +52,10 @@ def in_a_process_of(backend: str, *words: str, more: dict[str, str] | None = Non
 @pytest.mark.parametrize(
     ("backend", "few"),
     # Each row of the matrix is compiled by XLA: a third of them is enough to see that it works.
-    [("torch", ""), ("jax", "not (computes_what and jax_scan)")],
+    [
+        ("torch", ""),
+        pytest.param("jax", "not (computes_what and jax_scan)", marks=JAX.marks),
+    ],
 )
 def test_it_does_there_what_keras_does_there(backend: str, few: str) -> None:
     assert in_a_process_of(backend, str(HERE / "layer_elsewhere.py"), "-k", few) >= 20
@@ -55,10 +66,8 @@ def test_the_same_of_all_that_jax_compiles() -> None:
     assert in_a_process_of("jax", str(HERE / "layer_elsewhere.py")) >= 30
 
 
-@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("backend", [JAX, "torch"])
 def test_it_passes_keras_own_tests_of_its_layer(backend: str, tmp_path: Path) -> None:
-    import importlib.util
-
     spec = importlib.util.find_spec("keras")
     if spec is None or spec.origin is None:
         pytest.skip("keras is not installed")

@@ -54,7 +54,7 @@ MATRIX = [
 ]
 
 REFUSED: dict[str, dict[str, str]] = {
-    # strategy: the cases it refuses on a CPU, and words of the reason
+    # strategy or id: the cases it refuses on a CPU, and words of the reason
     "onnxruntime": {
         "float64": "does not compute float64 on a CPU",
         "bfloat16": "knows float16, float32 and float64, not bfloat16",
@@ -63,6 +63,10 @@ REFUSED: dict[str, dict[str, str]] = {
     "litert": {
         dtype: f"float32 only, not {dtype}"
         for dtype in ("float64", "float16", "bfloat16", "mixed_bfloat16")
+    },
+    "litert+fused": {
+        "lengths": "fused operator takes no lengths",
+        "mixed_bfloat16": "float32 only, not mixed_bfloat16",
     },
     "keras_jax": {"float64": "float64 in float32"},
     **{
@@ -93,7 +97,7 @@ def test_a_peer_equals_the_reference_or_says_why_not(name: str, case: str) -> No
     if backend.strategy not in INFERENCE_ONLY:
         workload = replace(workload, mode="training")
     weights = LSTMWeights.random(spec, seed=1)
-    words = REFUSED.get(backend.strategy, {}).get(case)
+    words = REFUSED.get(backend.name, REFUSED.get(backend.strategy, {})).get(case)
     if words is not None:
         with pytest.raises(UnsupportedError, match=words):
             backend.build(spec, weights, batch_major=workload.batch_major).prepare(workload)

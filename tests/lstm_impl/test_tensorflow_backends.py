@@ -43,6 +43,9 @@ PLAIN = [name for name in HERE if name not in COMPILED]
 MAIN = [name for name in PLAIN if name == get_backend(name).strategy or name.endswith("hoisted")]
 
 # The spec, and the workloads that one model of it must do; small, because each is traced.
+FEW = [pytest.param(name, marks=() if name in MAIN else pytest.mark.slow) for name in PLAIN]
+"""What is traced anew for each takes seconds: of all but the main ones it is for the slow tests."""
+
 SHAPES = {
     "tutorial": (LSTMSpec(1, 4), [Workload(5, 15, "training")]),
     "input_not_hidden": (LSTMSpec(3, 7), [Workload(1, 6, "training")]),
@@ -91,7 +94,7 @@ def test_no_product_is_made_for_an_input_whose_gradient_is_not_asked_for(
     assert made("weights+input") == products + more
 
 
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("name", FEW)
 def test_a_step_of_fewer_gradients_is_the_same_step(name: str) -> None:
     spec = LSTMSpec(3, 4, num_layers=2)
     if get_backend(name).refusal(spec):
@@ -173,7 +176,7 @@ def test_the_same_of_every_variant_compiled_ones_too(row: tuple[Any, ...]) -> No
     check_row(row)
 
 
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("name", FEW)
 def test_two_windows_with_carried_state_equal_one_long_sequence(name: str) -> None:
     spec = LSTMSpec(3, 4, dtype="float32")
     model = build(name, spec)
