@@ -13,8 +13,8 @@ import pytest
 
 from lstm_impl.availability import Package
 
-# XLA compiles for half a minute. The tests without TensorFlow (`tox -e peers`) have these; beside it
-# they would be made a second time.
+# XLA compiles for half a minute. The tests without TensorFlow (`tox -e peers`) have these; beside
+# it they would be made a second time.
 JAX = pytest.param(
     "jax",
     marks=[pytest.mark.slow] if importlib.util.find_spec("tensorflow") is not None else [],
