@@ -12,7 +12,7 @@ from lstm_impl.call import Tensor
 from lstm_impl.keras.weights import Weights
 
 BACKEND = "jax_scan+preproject"
-"""What ``auto`` takes: one matrix product for the input of all steps, before the loop."""
+"""One matrix product for the input of all steps, before the loop."""
 
 NAMES = ("jax_scan", BACKEND)
 TANH = (jnp.tanh, jax.nn.tanh)

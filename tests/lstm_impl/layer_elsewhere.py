@@ -29,6 +29,8 @@ pytestmark = pytest.mark.filterwarnings(
 
 THEIRS = keras.config.backend()
 NAMES: tuple[str, ...] = elsewhere._computing.NAMES
+# What auto takes: on JAX Keras's own scan is no slower.
+PICKED = NAMES[-1] if THEIRS == "torch" else "keras"
 BATCH, TIMESTEPS, FEATURES, UNITS = 4, 6, 3, 5
 Array = npt.NDArray[Any]
 
@@ -134,11 +136,11 @@ def test_it_computes_what_keras_computes_here(row: dict[str, Any]) -> None:
         assert mine.dtype == wanted.dtype
         np.testing.assert_allclose(mine, wanted, rtol=2e-5, atol=2e-6)
     (picked,) = {choice.backend for _, choice in ours.explain().choices}
-    assert picked == (NAMES[-1] if row["backend"] == "auto" else row["backend"])
+    assert picked == (PICKED if row["backend"] == "auto" else row["backend"])
 
 
 def test_it_is_not_keras_own_code_that_computes(monkeypatch: pytest.MonkeyPatch) -> None:
-    ours, theirs = pair("auto", units=UNITS)
+    ours, theirs = pair(NAMES[-1], units=UNITS)
     monkeypatch.setattr(keras.layers.LSTM, "inner_loop", None)
     monkeypatch.setattr(keras.layers.RNN, "inner_loop", None)
     assert ours(random(BATCH, TIMESTEPS, FEATURES)).shape == (BATCH, UNITS)
@@ -251,8 +253,7 @@ def test_on_a_gpu_auto_takes_what_has_cudnn() -> None:
         wanted = {(False, "auto"): own, (True, "auto"): own}
         wanted |= {(False, False): "keras", (True, False): "keras"}
     else:
-        wanted = {(False, "auto"): "keras", (True, "auto"): own}
-        wanted |= {(False, False): own, (True, False): own}
+        wanted = dict.fromkeys(picked, "keras")
     assert picked == wanted
 
 
