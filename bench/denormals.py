@@ -30,6 +30,7 @@ from bench.results.study import Study
 from bench.telling import arguments, command_line, deliver, quantities
 from bench.telling.command_line import UsageError
 from bench.telling.headings import name
+from bench.telling.in_turn import asked_in_turn
 from bench.telling.marks import RATIO_INTERVAL
 from bench.telling.sheet import Column, Sheet
 from lstm_impl.registry import get_backend
@@ -86,18 +87,16 @@ def _answered(asked: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _ask(question: Question, processes: int) -> list[list[dict[str, Any]]] | None:
     """The answers of fresh processes, by turns of both kinds; None if one died, which is told."""
-    answers = []
-    for number in range(2 * processes):
-        print(f"process {number + 1} of {2 * processes}", file=sys.stderr)
-        flush = number % 2 == 1
-        asked = {**asdict(question), "flush": flush, "seed": question.seed + number // 2}
-        found = fresh.ask(["-m", "bench.denormals", "--answer"], asked, quiet=True)
-        if isinstance(found, fresh.Died):
-            told = f"{found.code}: {found.said or 'it said nothing'}"
-            print(f"error: a measuring process ended with code {told}", file=sys.stderr)
-            return None
-        answers.append([{**record, "way": FLUSHED if flush else AS_IT_IS} for record in found])
-    return answers
+    kinds = [number % 2 == 1 for number in range(2 * processes)]
+    questions = [
+        {**asdict(question), "flush": flush, "seed": question.seed + number // 2}
+        for number, flush in enumerate(kinds)
+    ]
+    answers = asked_in_turn("bench.denormals", questions, quiet=True)
+    return answers and [
+        [{**record, "way": FLUSHED if flush else AS_IT_IS} for record in found]
+        for flush, found in zip(kinds, answers, strict=True)
+    ]
 
 
 def _question(options: argparse.Namespace) -> Question:

@@ -19,6 +19,7 @@ from bench.machine import fresh
 from bench.measuring.int8 import RUNTIMES, SHAPES, Question, Row, answer, rows
 from bench.measuring.layer_subjects import Shape
 from bench.telling import arguments, command_line, deliver, quantities
+from bench.telling.in_turn import asked_in_turn
 from bench.telling.marks import RATIO_INTERVAL
 from bench.telling.sheet import Column, Sheet
 
@@ -44,19 +45,11 @@ def main(words: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return command_line.BAD_INPUT
-    answers: list[list[dict[str, Any]]] = []
-    for number in range(options.processes):
-        print(f"process {number + 1} of {options.processes}", file=sys.stderr)
-        question = Question(
-            tuple(options.shapes), tuple(options.runtime), options.seconds, options.seed + number
-        )
-        found = fresh.ask(["-m", "bench.int8", "--answer"], asdict(question))
-        if isinstance(found, fresh.Died):
-            told = fresh.ending(found.code) if found.code is not None else "took too long"
-            said = found.said or "it said nothing"
-            print(f"error: a measuring process {told}: {said}", file=sys.stderr)
-            return 1
-        answers.append(found)
+    asked = tuple(options.shapes), tuple(options.runtime), options.seconds
+    seeds = range(options.seed, options.seed + options.processes)
+    answers = asked_in_turn("bench.int8", [asdict(Question(*asked, seed)) for seed in seeds])
+    if answers is None:
+        return 1
     table, problems = rows(answers)
     if table:
         _show(table, options.format, options.output)

@@ -25,6 +25,7 @@ from bench.measuring.layer import MODES, answer, rows
 from bench.measuring.layer_subjects import SHAPES, Question, Shape
 from bench.telling import arguments, command_line, deliver, quantities
 from bench.telling.command_line import UsageError
+from bench.telling.in_turn import asked_in_turn
 from bench.telling.marks import RATIO_INTERVAL
 from bench.telling.sheet import Column, Sheet
 from lstm_impl.backends.keras_environment import DEFAULT, keras_backend
@@ -55,14 +56,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, UnsupportedError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    answers = []
-    for number in range(options.processes):
-        print(f"process {number + 1} of {options.processes}", file=sys.stderr)
-        answers.append(_ask(Question(**{**asdict(question), "seed": question.seed + number})))
-        if answers[-1] is None:
-            return 1
+    seeds = range(question.seed, question.seed + options.processes)
+    answers = asked_in_turn(
+        "bench.keras_layer", [{**asdict(question), "seed": seed} for seed in seeds]
+    )
+    if answers is None:
+        return 1
     try:
-        return _show([each for each in answers if each], options.format, options.output)
+        return _show(answers, options.format, options.output)
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -72,17 +73,6 @@ def _answered(asked: dict[str, Any]) -> list[dict[str, Any]]:
     for field in ("shapes", "modes", "backends"):
         asked[field] = tuple(asked[field])
     return answer(Question(**asked))
-
-
-def _ask(question: Question) -> list[dict[str, Any]] | None:
-    """What a fresh process answers; None if it failed, which is told."""
-    found = fresh.ask(["-m", "bench.keras_layer", "--answer"], asdict(question))
-    if isinstance(found, fresh.Died):
-        told = f"{found.code}: {found.said or 'it said nothing'}"
-        print(f"error: a measuring process ended with code {told}", file=sys.stderr)
-        return None
-    answers: list[dict[str, Any]] = found
-    return answers
 
 
 def _question(options: argparse.Namespace) -> Question:

@@ -30,6 +30,7 @@ from bench.results import study
 from bench.results.study import Study
 from bench.telling import arguments, command_line, deliver
 from bench.telling.command_line import UsageError
+from bench.telling.in_turn import asked_in_turn
 from lstm_impl.spec import UnsupportedError
 from lstm_impl.workload import SEQUENCE_MODES
 
@@ -66,7 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         question = _question(options)
         started = datetime.now(UTC)
-        answers = _ask(question, options.processes)
+        seeds = range(question.seed, question.seed + options.processes)
+        questions = [{**asdict(question), "seed": seed} for seed in seeds]
+        answers = asked_in_turn("bench.lengths", questions, quiet=True)
         if answers is None:
             return 1
         asked = {**asdict(question), "source": options.lengths}
@@ -129,21 +132,6 @@ def planned(policy: str, lengths: Lengths, batch: int) -> Plan:
     raise UsageError(
         f"--policies {policy}: expected longest, batch, buckets:K or equal:K, K from 1 to 1000"
     )
-
-
-def _ask(question: Question, processes: int) -> list[list[dict[str, Any]]] | None:
-    """The answers of fresh processes; None if one died, which is told."""
-    answers = []
-    for number in range(processes):
-        print(f"process {number + 1} of {processes}", file=sys.stderr)
-        asked = {**asdict(question), "seed": question.seed + number}
-        found = fresh.ask(["-m", "bench.lengths", "--answer"], asked, quiet=True)
-        if isinstance(found, fresh.Died):
-            told = f"{found.code}: {found.said or 'it said nothing'}"
-            print(f"error: a measuring process ended with code {told}", file=sys.stderr)
-            return None
-        answers.append(found)
-    return answers
 
 
 def _show(found: Study, options: argparse.Namespace) -> list[str]:

@@ -49,7 +49,7 @@ def test_the_command_asks_fresh_processes_and_tells_what_is_missing(
 ) -> None:
     asked: list[Any] = []
 
-    def ask(words: Any, question: Any) -> Any:
+    def ask(words: Any, question: Any, *, quiet: bool) -> Any:
         asked.append(question)
         return process(len(asked))
 
@@ -59,10 +59,10 @@ def test_the_command_asks_fresh_processes_and_tells_what_is_missing(
     out = capsys.readouterr().out
     assert "FASTER" in out
     assert "1.6%" in out
-    monkeypatch.setattr(fresh, "ask", lambda *_: process(0, failed="it is not installed"))
+    monkeypatch.setattr(fresh, "ask", lambda *_, **__: process(0, failed="it is not installed"))
     assert int8.main(["b1-t1-i1-h1", "--processes", "1"]) == 1
     assert "not measured: torch int8, b1-t1-i1-h1: it is not installed" in capsys.readouterr().err
-    monkeypatch.setattr(fresh, "ask", lambda *_: fresh.Died(-9, "no memory"))
+    monkeypatch.setattr(fresh, "ask", lambda *_, **__: fresh.Died(-9, "no memory"))
     assert int8.main(["b1-t1-i1-h1", "--processes", "1"]) == 1
     assert "was ended by SIGKILL (as a rule: no memory was left): no memory" in (
         capsys.readouterr().err
