@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.disk.fields import ResultError, printable
 from bench.disk.writing import ResultWriteError
-from bench.results.files import latest
+from bench.results.files import files_of
 from bench.sharing.submission import FOLDER, submit
 from bench.telling import arguments, command_line
 from bench.telling.quantities import count
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     command_line.write_any_letter()
     try:
-        paths = [path for given in options.paths for path in _files(given)]
+        paths = files_of(options.paths)
         if not paths:
             raise ResultError("no result files are there")
         found = submit(paths, options.to, datetime.now(UTC))
@@ -58,10 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _files(given: Path) -> list[Path]:
-    return latest(given) if given.is_dir() else [given]
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = arguments.Parser(
         prog="python -m bench.submit",
@@ -69,13 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "paths",
-        nargs="+",
-        metavar="PATH",
-        type=Path,
-        help="result files; of a folder those of its newest session",
-    )
+    command_line.add_result_files(parser)
     parser.add_argument(
         "--to",
         metavar="FOLDER",

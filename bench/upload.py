@@ -9,13 +9,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from bench.disk.fields import ResultError, printable
 from bench.disk.folder import is_url
 from bench.disk.remote import PlaceError
 from bench.disk.uploading import upload
-from bench.results.files import latest, read
+from bench.results.files import files_of, read
 from bench.telling import arguments, command_line
 
 UNWRITABLE = 3
@@ -35,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if not is_url(options.to):
             raise PlaceError(f"--to {printable(options.to)}: expected a URL, as s3://team/lstm")
-        paths = [path for given in options.paths for path in _files(given)]
+        paths = files_of(options.paths)
         for path in paths:
             read(path)  # nothing is sent that nobody could read
         there, errors = upload(paths, options.to)
@@ -49,10 +48,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return UNWRITABLE if errors else 0
 
 
-def _files(given: Path) -> list[Path]:
-    return latest(given) if given.is_dir() else [given]
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = arguments.Parser(
         prog="python -m bench.upload",
@@ -60,13 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "paths",
-        nargs="+",
-        metavar="PATH",
-        type=Path,
-        help="result files; of a folder those of its newest session",
-    )
+    command_line.add_result_files(parser)
     parser.add_argument(
         "--to", metavar="URL", required=True, help="any that fsspec knows: s3://team/lstm"
     )

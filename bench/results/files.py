@@ -99,6 +99,11 @@ def collect(
     return as_named(Results(tuple(files.values()), tuple(errors), tuple(notes)))
 
 
+def files_of(given: Iterable[Path]) -> list[Path]:
+    """The files that were named, and of a folder those of its newest session."""
+    return [path for each in given for path in (latest(each) if each.is_dir() else [each])]
+
+
 def latest(folder: str | os.PathLike[str] = DEFAULT_FOLDER) -> list[Path]:
     """The files of the newest session directly in a folder, by when its runs started.
 

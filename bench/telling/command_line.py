@@ -123,5 +123,16 @@ def add_result_paths(parser: argparse.ArgumentParser, default: str = "the latest
     )
 
 
+def add_result_files(parser: argparse.ArgumentParser) -> None:
+    """The argument ``paths`` of what is done with files, not with what stands in them."""
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        type=Path,
+        help="result files; of a folder those of its newest session",
+    )
+
+
 class UsageError(ValueError):
     """What was asked cannot be done; one line that says why and what to do."""
