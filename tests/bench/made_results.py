@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
 from bench.results.schema import Measurement, Outcome, Reason, ResultFile, Results, Run
 from bench.suites.cases import Case
+
+
+def a_run(number: int, host: str = "laptop", suite: str = "mine") -> Run:
+    """One process of a session."""
+    moment = datetime(2025, 1, 1, tzinfo=UTC)
+    return Run(
+        id=f"r{number}",
+        session="s",
+        suite=suite,
+        seed=number,
+        started=moment,
+        finished=moment,
+        complete=True,
+        host=host,
+        machine_id="m",
+        options={},
+        environment={"before": {}, "after": {}},
+    )
 
 
 def measured(of: Case, seconds: float, during: Run, reasons: Sequence[Reason] = ()) -> Measurement:

@@ -4,36 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from bench import recommend
-from bench.results.schema import Results, Run
+from bench.results.schema import Results
 from bench.suites.cases import Case
 from bench.windows.at_hand import AtHand
 from lstm_impl import LSTMSpec, Workload
-from tests.bench.made_results import gather, measured
+from tests.bench.made_results import a_run, gather, measured
 
 ASKED = ("--batch", "8", "--hidden", "64", "--mode", "training")
-
-
-def run(number: int) -> Run:
-    moment = datetime(2025, 1, 1, tzinfo=UTC)
-    return Run(
-        id=f"r{number}",
-        session="s",
-        suite="mine",
-        seed=number,
-        started=moment,
-        finished=moment,
-        complete=True,
-        host="laptop",
-        machine_id="m",
-        options={},
-        environment={"before": {}, "after": {}},
-    )
 
 
 def results(timesteps: Sequence[int] = (10, 50, 100)) -> Results:
@@ -42,7 +24,7 @@ def results(timesteps: Sequence[int] = (10, 50, 100)) -> Results:
             measured(
                 Case(backend, LSTMSpec(16, 64), Workload(8, each, "training")),
                 (fixed + 1e-3 * each) * (1 + 0.01 * number),
-                run(number),
+                a_run(number),
             )
             for number in range(6)
             for backend, fixed in (("torch", 1e-3), ("while_loop", 3e-3))

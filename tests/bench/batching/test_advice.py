@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -20,28 +19,11 @@ from bench.batching.words import as_data, told
 from bench.judging.intervals import case_interval
 from bench.judging.rows import MEASURED, Row, Section
 from bench.judging.within import RunSamples
-from bench.results.schema import Run
 from bench.suites.cases import Case
 from lstm_impl import LSTMSpec, Workload
+from tests.bench.made_results import a_run
 
 LENGTHS = np.array([5, 9, 12, 30, 33, 40, 80, 95, 100] * 20)
-
-
-def run(number: int) -> Run:
-    moment = datetime(2025, 1, 1, tzinfo=UTC)
-    return Run(
-        id=f"r{number}",
-        session="s",
-        suite="mine",
-        seed=number,
-        started=moment,
-        finished=moment,
-        complete=True,
-        host="laptop",
-        machine_id="m",
-        options={},
-        environment={"before": {}, "after": {}},
-    )
 
 
 def row(
@@ -70,7 +52,7 @@ def section(costs: Mapping[str, Callable[[int], float]], once: float = 0.0, **mo
         for backend, cost in costs.items()
         for timesteps in (10, 50, 100)
     ]
-    return Section(tuple(run(k) for k in range(6)), tuple(rows), "")
+    return Section(tuple(a_run(k) for k in range(6)), tuple(rows), "")
 
 
 def line(fixed: float, per_timestep: float) -> Callable[[int], float]:
@@ -157,7 +139,7 @@ def test_sequences_far_longer_than_any_measured_are_refused() -> None:
 
 
 def test_two_lengths_and_padded_cases_are_no_line() -> None:
-    two = Section((run(0),), tuple(row("torch", t, 1e-3 * t) for t in (10, 50)), "")
+    two = Section((a_run(0),), tuple(row("torch", t, 1e-3 * t) for t in (10, 50)), "")
     padded = section({"torch": line(1e-3, 1e-3)}, min_length=2)
     assert isinstance(advise(asked(), [two, padded]), NoAdvice)
 

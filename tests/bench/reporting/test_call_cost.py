@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,30 +15,15 @@ from bench.judging.ranking import build
 from bench.judging.verdict import Verdict
 from bench.reporting import call_cost
 from bench.reporting.call_cost import Calls, calls, words
-from bench.results.schema import Run
 from bench.suites.cases import Case
 from lstm_impl import LSTMSpec, Workload
-from tests.bench.made_results import gather, measured
+from tests.bench.made_results import a_run, gather, measured
 from tests.bench.made_texts import write_store
 
 Time = Callable[[int], float]
 
 
-def run(number: int, host: str = "laptop") -> Run:
-    moment = datetime(2025, 1, 1, tzinfo=UTC)
-    return Run(
-        id=f"r{number}",
-        session="s",
-        suite="call-paths",
-        seed=number,
-        started=moment,
-        finished=moment,
-        complete=True,
-        host=host,
-        machine_id="m",
-        options={},
-        environment={"before": {}, "after": {}},
-    )
+run = functools.partial(a_run, suite="call-paths")
 
 
 def case(backend: str, timesteps: int, **more: object) -> Case:
