@@ -37,8 +37,8 @@ class Backend(abc.ABC):
     optimizers: what its models can update their weights with.
     environment: variables that must have these values in a process before anything is imported in
         it; two backends that need different ones never share a process.
-    each_length_anew: whether it traces or compiles anew at each number of timesteps that it has not
-        seen; where nothing is known, the worse is said.
+    each_length_anew: whether it traces, compiles or tunes anew at each number of timesteps that it
+        has not seen; where nothing is known, the worse is said.
     apart: whether that environment changes how others of its framework compute, which then keep out
         of it.
     """

@@ -107,6 +107,9 @@ def test_an_unknown_backend_is_taken_to_trace_each_length_anew() -> None:
     assert advice.each_length_anew("while_loop+xla")
     assert not advice.each_length_anew("while_loop")
     assert not advice.each_length_anew("torch")
+    assert advice.each_length_anew("cudnn")  # its op tries its algorithms at each
+    assert not advice.each_length_anew("cudnn+lengths")
+    assert not advice.each_length_anew("cudnn+untuned")
 
 
 def test_the_nearest_shape_answers_and_one_that_is_far_does_not() -> None:
