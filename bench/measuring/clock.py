@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from lstm_impl.at_rest import Rest
 from lstm_impl.step import Step
 
 MOST_CLOCK_READS = 10_000_000
@@ -23,13 +24,17 @@ class NotWaitedForError(TimingError):
 
 @dataclass(frozen=True)
 class Clock:
-    """now: seconds that never go back; resolution: the smallest step of ``now``, in seconds."""
+    """now: seconds that never go back; resolution: the smallest step of ``now``, in seconds.
+
+    rest: returns once what others have left at work in this process has come to rest.
+    """
 
     now: Callable[[], float]
     resolution: float
+    rest: Callable[[], None] = lambda: None
 
     @classmethod
-    def of(cls, now: Callable[[], float]) -> Clock:
+    def of(cls, now: Callable[[], float], rest: Callable[[], None] = lambda: None) -> Clock:
         """``now`` with the resolution that it shows.
 
         Raises TimingError if it stands still.
@@ -43,12 +48,12 @@ class Clock:
             if current > last:
                 smallest = min(smallest, current - last)
             last = current
-        return cls(now, smallest)
+        return cls(now, smallest, rest)
 
     @classmethod
     def system(cls) -> Clock:
-        """The performance counter of this machine."""
-        return cls.of(time.perf_counter)
+        """The performance counter of this machine, and the threads of this process."""
+        return cls.of(time.perf_counter, Rest())
 
 
 @dataclass(frozen=True)

@@ -58,40 +58,50 @@ def _measure_shape(question: Question, shape: Shape) -> list[dict[str, Any]]:
     workload = Workload(shape.batch, shape.timesteps)
     inputs = workload.inputs(spec, question.seed)
     wanted, _ = reference.forward(spec, weights, inputs.x, inputs.state)
-    steps: dict[str, Step] = {}
-    records: dict[str, dict[str, Any]] = {}
+    records: list[dict[str, Any]] = []
+    # Each runtime by itself: its threads go on spinning for a moment after each call, and would
+    # take the processors from the other's.
     for runtime in question.runtimes:
+        made: dict[str, dict[str, Any]] = {}
+        steps: dict[str, Step] = {}
         for precision, backend in (
             ("float32", get_backend(runtime)),
             ("int8", int8_backends()[runtime]),
         ):
-            name = f"{runtime} {precision}"
-            record: dict[str, Any] = {
+            record = made[precision] = {
                 "shape": str(shape),
                 "runtime": runtime,
                 "precision": precision,
                 "failed": "",
             }
-            records[name] = record
             try:
                 if not (available := backend.availability("cpu")):
                     raise UnsupportedError(str(available))
                 model = backend.build(spec, weights)
                 found, _ = model.forward(inputs.x, inputs.state)
                 record["loss"] = relative_error(found, wanted)
-                steps[name] = model.prepare(workload, question.seed)
-                steps[name].run()
+                steps[precision] = model.prepare(workload, question.seed)
+                steps[precision].run()
             except UnsupportedError as error:
                 record["failed"] = str(error)
-    plan = Plan(seconds=question.seconds, precision=0.005, seed=question.seed)
-    for name, result in measure(steps, plan, Clock.system()).items():
+        _time(steps, made, question)
+        records += made.values()
+    return records
+
+
+def _time(
+    steps: dict[str, Step], records: Mapping[str, dict[str, Any]], question: Question
+) -> None:
+    """Time these in alternating blocks, and write into each one's record what came of it."""
+    seconds = question.seconds / len(question.runtimes)
+    plan = Plan(seconds=seconds, precision=0.005, seed=question.seed)
+    for name, result in (measure(steps, plan, Clock.system()) if steps else {}).items():
         if isinstance(result, Broken):
             records[name]["failed"] = (
                 f"{type(result.error).__name__} {result.during}: {result.error}"
             )
         else:
             records[name] |= {"samples": list(result.samples), "rounds": list(result.rounds)}
-    return list(records.values())
 
 
 def relative_error(found: FloatArray, wanted: FloatArray) -> float:

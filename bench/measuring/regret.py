@@ -11,6 +11,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from lstm_impl.at_rest import Rest
 from lstm_impl.tuning.decision import Decision, Raced, of_race
 from lstm_impl.tuning.race import race
 
@@ -110,7 +111,7 @@ def measured(count: int, seconds: float, seed: int) -> Iterator[Regret]:
         decisions = [
             of_race(
                 field.question,
-                race(field.steps, seconds, 2 * number + second),
+                race(field.steps, seconds, 2 * number + second, rest=Rest()),
                 field.problems,
                 field.rule,
                 "",

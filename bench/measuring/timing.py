@@ -306,6 +306,8 @@ class _Group:
         return [member for member in self.members.values() if member.broken is None]
 
     def _try(self, member: Member, during: str, work: Callable[[], None]) -> None:
+        # Threads of who was timed before may still be waiting for work in a loop.
+        self._clock.rest()
         try:
             with member.guard:
                 work()

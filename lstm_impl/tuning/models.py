@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from lstm_impl.at_rest import Rest
 from lstm_impl.backend import Backend
 from lstm_impl.call import Tensor
 from lstm_impl.proof import gate
@@ -104,7 +105,7 @@ def remember(
     if not steps:
         reasons = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
         raise UnsupportedError(f"none of the candidates can run: {reasons}")
-    ran = race(steps, seconds, seed)
+    ran = race(steps, seconds, seed, rest=Rest())
     made = datetime.now(UTC).isoformat(timespec="seconds")
     decision = of_race(question, ran, problems, rule, made, by)
     store.save(decision)

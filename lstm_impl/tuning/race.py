@@ -64,8 +64,11 @@ def race(
     seconds: float,
     seed: int = 0,
     now: Callable[[], float] = time.perf_counter,
+    rest: Callable[[], None] = lambda: None,
 ) -> dict[str, Ran]:
     """What each entrant took, in ``seconds`` for all of them together.
+
+    rest: returns once what an entrant has left at work has come to rest (``Rest``).
 
     First calls, which may compile, are part of the time; the first look at all of them is taken
     even if the time is over then. Who raises has its error as its problem, and leaves.
@@ -88,6 +91,7 @@ def race(
         order.shuffle(left)
         for name in list(left):
             try:
+                rest()
                 racing[name].block()
             except Exception as error:
                 out[name] = Ran(problem=_in_words(error))

@@ -53,6 +53,38 @@ def noisy(center: float, spread: float) -> Iterator[float]:
     return itertools.cycle([center * (1 - spread), center * (1 + spread)])
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_what_a_member_leaves_at_work_is_not_the_next_ones(seed: int) -> None:
+    """One whose threads loop for 30 ms after each block, beside one that needs all processors."""
+    machine = Machine()
+    until = 0.0
+
+    def spin(cost: float) -> Callable[[], None]:
+        def run() -> None:
+            nonlocal until
+            machine.time += cost
+            until = machine.time + 0.03
+
+        return run
+
+    def plain() -> None:
+        # Half the machine is taken for as long as the other spins.
+        shared = max(0.0, until - machine.time)
+        machine.time += 0.02 if shared == 0 else min(0.04, 0.02 + shared / 2)
+
+    def rest() -> None:
+        machine.time = max(machine.time, until)
+
+    steps = {"spins": Step(spin(0.02), lambda: None, lambda: None)}
+    steps["plain"] = Step(plain, lambda: None, lambda: None)
+    plan = Plan(20.0, -1.0, seed)
+    disturbed = series(timing.measure(steps, plan, machine.clock())["plain"])
+    assert max(disturbed.samples) > 1.5 * 0.02
+    clock = Clock(lambda: machine.time, 1e-9, rest)
+    rested = series(timing.measure(steps, plan, clock)["plain"])
+    assert rested.samples == pytest.approx([0.02] * len(rested.samples))
+
+
 def test_trace_and_first_call_are_timed_apart() -> None:
     machine = Machine()
     step = machine.step("a", iter([0.5, 0.001]), wait=0.25, trace=2.0)

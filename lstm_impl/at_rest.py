@@ -1,0 +1,61 @@
+"""Waiting until a process's other threads have come to rest, so that the next one is timed alone.
+
+A pool of threads that waits for its next work in a loop goes on using processors after a call: on
+two cores ONNX Runtime's took some 30 ms of them, PyTorch's and XLA's 5 to 10, TensorFlow's and
+OpenVINO's none. Whoever is timed next shares the machine with them: right after a block of ONNX
+Runtime's, PyTorch's LSTM took twice its own time. This room knows clocks, and no framework.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+LOOK = 5e-4
+"""Seconds of one look: what is at work all that time has used as much of a processor."""
+
+AT_WORK = 0.1
+"""Part of a look. Threads that wake up now and then (a garbage collector's, a profiler's) use
+less, one that waits in a loop all of it; on a machine that is busy with other work still half."""
+
+LONGEST = 0.25
+"""Seconds to wait at most: ONNX Runtime's threads rested after 90 ms on a busy machine."""
+
+TRIES = 3
+"""Waits in vain after which there are no more: such a thread belongs to what is measured."""
+
+
+def other_threads() -> float:
+    """Processor seconds that this process has used, but for the thread that asks."""
+    return time.process_time() - time.thread_time()
+
+
+class Rest:
+    """Waits for it, each time it is called. now, others, sleep: of the process, or of a test.
+
+    in_vain: how often it has waited for nothing.
+    """
+
+    def __init__(
+        self,
+        now: Callable[[], float] = time.perf_counter,
+        others: Callable[[], float] = other_threads,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._now, self._others, self._sleep = now, others, sleep
+        self.in_vain = 0
+
+    def __call__(self) -> None:
+        """Return once the others rest, or after ``LONGEST`` seconds."""
+        if self.in_vain >= TRIES:
+            return
+        begun = start = self._now()
+        used = self._others()
+        while start - begun < LONGEST:
+            self._sleep(LOOK)
+            now, at_work = self._now(), self._others()
+            if at_work - used < AT_WORK * (now - start):
+                self.in_vain = 0
+                return
+            start, used = now, at_work
+        self.in_vain += 1

@@ -1,0 +1,117 @@
+"""Waiting for a process's other threads: until they rest, no longer, and never for ever."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from lstm_impl.at_rest import AT_WORK, LONGEST, LOOK, TRIES, Rest
+
+
+@dataclass
+class Process:
+    """busy: seconds from the start for which another thread works, at so much of a processor."""
+
+    busy: float
+    share: float = 1.0
+    late: float = 0.0  # what a sleep takes beyond what it was asked for
+    time: float = 0.0
+    looks: int = 0
+
+    def others(self) -> float:
+        return self.share * min(self.time, self.busy)
+
+    def sleep(self, seconds: float) -> None:
+        self.looks += 1
+        self.time += seconds + self.late
+
+    def rest(self) -> Rest:
+        return Rest(lambda: self.time, self.others, self.sleep)
+
+
+def test_where_nothing_is_at_work_one_look_is_enough() -> None:
+    process = Process(0.0)
+    process.rest()()
+    assert process.looks == 1
+    assert process.time == LOOK
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5, 2 * AT_WORK])
+@pytest.mark.parametrize("late", [0.0, 0.004])
+def test_it_waits_until_the_others_rest_and_little_longer(share: float, late: float) -> None:
+    process = Process(0.03, share, late)
+    process.rest()()
+    assert 0.03 <= process.time <= 0.03 + 2 * (LOOK + late)
+
+
+def test_what_wakes_up_now_and_then_is_not_waited_for() -> None:
+    process = Process(10.0, AT_WORK / 2)
+    process.rest()()
+    assert process.looks == 1
+
+
+def test_a_thread_that_never_rests_is_waited_for_a_few_times() -> None:
+    process = Process(1e9)
+    rest = process.rest()
+    for _ in range(100):
+        rest()
+    assert rest.in_vain == TRIES
+    assert process.time <= TRIES * (LONGEST + 2 * LOOK)
+
+
+def test_one_wait_in_vain_is_forgotten_once_they_rested() -> None:
+    process = Process(1.5 * LONGEST)
+    rest = process.rest()
+    rest()
+    assert rest.in_vain == 1
+    rest()
+    assert rest.in_vain == 0
+
+
+# With threads
+
+
+@contextmanager
+def spinning(work: Callable[[threading.Event], None]) -> Iterator[None]:
+    stop = threading.Event()
+    thread = threading.Thread(target=work, args=(stop,))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def spin(stop: threading.Event) -> None:
+    while not stop.is_set():
+        pass
+
+
+def test_a_thread_that_waits_in_a_loop_is_seen() -> None:
+    looks: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        time.sleep(seconds)
+
+    with spinning(spin):
+        # On a machine that is busy the thread may not have had its turn in a look: then once more.
+        while len(looks) < 2:
+            looks.clear()
+            Rest(sleep=sleep)()
+    looks.clear()
+    Rest(sleep=sleep)()
+    assert looks == [LOOK]
+
+
+def test_a_thread_that_sleeps_is_not() -> None:
+    with spinning(lambda stop: bool(stop.wait(60))):  # type: ignore[arg-type, return-value]
+        rest = Rest()
+        rest()
+    assert rest.in_vain == 0
