@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -174,6 +175,18 @@ def test_a_backend_of_another_package_is_listed_and_computes(install: Callable[.
     np.testing.assert_allclose(y, reference.forward(SPEC, weights, x)[0], atol=1e-6)
     with pytest.raises(UnsupportedError, match="did you mean abacus"):
         get_backend("abakus")
+
+
+def test_for_one_of_ours_no_installed_package_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layer that is called outside a graph asks in each call, and it would take milliseconds."""
+
+    def asked(**which: str) -> None:
+        raise AssertionError(which)
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", asked)
+    assert get_backend("while_loop+xla").name == "while_loop+xla"
+    with pytest.raises(AssertionError, match=r"lstm_impl\.backends"):
+        get_backend("abacus")
 
 
 def test_a_backend_that_cannot_be_made_says_so_and_hides_no_other(
