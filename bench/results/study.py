@@ -19,6 +19,7 @@ from bench.disk.folder import REFERENCE, default_folder, holds_study
 from bench.disk.reading import parse_json, regular_bytes
 from bench.disk.writing import write
 from bench.machine import environment
+from bench.results.digest import CHANGED, changed, with_digest
 from bench.results.schema import Run, parse_run
 
 SCHEMA = 1
@@ -58,13 +59,15 @@ def document(
     )
     named = {**run.to_dict(), "session": run.id}
     # The first key says what the file is.
-    return {
-        "study": kind,
-        "schema": SCHEMA,
-        "run": named,
-        "question": dict(question),
-        "answers": [list(each) for each in answers],
-    }
+    return with_digest(
+        {
+            "study": kind,
+            "schema": SCHEMA,
+            "run": named,
+            "question": dict(question),
+            "answers": [list(each) for each in answers],
+        }
+    )
 
 
 def save(found: Mapping[str, object], folder: Path) -> Path:
@@ -86,7 +89,11 @@ def parsed(path: Path, found: object, kind: str) -> Study:
     answers = tuple(tuple(each.items()) for each in root["answers"].items())
     if not answers or not all(answers):
         raise root["answers"].error("an answer with records from each process")
-    return Study(kind, parse_run(root["run"]), root["question"], answers)
+    run = parse_run(root["run"])
+    if changed(root.mapping()):
+        # One table is made of it: there is none beside which it could be told.
+        raise error_at(path, CHANGED)
+    return Study(kind, run, root["question"], answers)
 
 
 def read(path: Path, kind: str) -> Study:

@@ -29,6 +29,20 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert found.run.host
 
 
+def test_one_that_was_changed_is_refused_and_an_older_one_without_a_digest_is_read(
+    tmp_path: Path,
+) -> None:
+    path = saved(tmp_path)
+    data = json.loads(path.read_bytes())
+    data["answers"][0][0]["a"] = 7
+    path.write_text(json.dumps(data))
+    with pytest.raises(ResultError, match=r"\.json was changed after it was written"):
+        study.read(path, "denormals")
+    del data["digest"]
+    path.write_text(json.dumps(data))
+    assert study.read(path, "denormals").answers[0][0]["a"].integer(0) == 7
+
+
 def test_the_newest_of_a_kind_is_found_and_others_are_passed_over(tmp_path: Path) -> None:
     for day in (3, 9, 5):
         saved(tmp_path, day=day)
