@@ -1,18 +1,21 @@
 """A history as a picture: the time of each case over the sessions, and where versions changed.
 
 A panel a case; sessions stand at equal distances, since weeks without one tell nothing. A dashed
-line with a number stands where a version changed, and below the panels is said what it was. This
-room knows matplotlib through ``drawing``, and finished histories.
+line with a number stands where a version changed, and below the panels is said what it was. What
+changed for longer than a session is shaded in the panels of the cases that moved, with its speed.
+This room knows matplotlib through ``drawing``, and finished histories.
 """
 
 from __future__ import annotations
 
 import math
 
+from bench.comparing import history_moves_words
 from bench.comparing.sessions import Change, History, Line, Machine
+from bench.judging.verdict import Verdict
 from bench.telling import drawing
 from bench.telling.drawing import Axes, Figure
-from bench.telling.quantities import count
+from bench.telling.quantities import count, times_as, times_as_fast
 
 # So many panels can still be read on a page; of more, --case chooses.
 MOST_CASES = 12
@@ -20,6 +23,7 @@ _COLUMNS = 3
 _WIDTH, _PANEL, _LINE = 7.0, 1.75, 0.14  # inches
 _MOST_DATES = 5  # below a panel
 _MOST_NOTES = 12
+_SHADES = {Verdict.SLOWER: "#D55E00", Verdict.FASTER: "#0072B2"}
 
 
 def picture(history: History, kind: str) -> bytes:
@@ -36,7 +40,7 @@ def _draw(history: History) -> Figure:
         for session in machine.sessions
     }
     marks = {number: found for number, found in changes.items() if found}
-    notes = _notes(marks)
+    notes = [*_notes(marks), *_lasting(machine)]
     columns = min(_COLUMNS, len(lines))
     rows = math.ceil(len(lines) / columns)
     height = rows * _PANEL + _LINE * (len(notes) + 4)
@@ -78,6 +82,37 @@ def _notes(marks: dict[int, tuple[Change, ...]]) -> list[str]:
         left = len(notes) - _MOST_NOTES
         notes = [*notes[:_MOST_NOTES], f"and changes at {left} more sessions (--format csv)"]
     return notes
+
+
+def _lasting(machine: Machine) -> list[str]:
+    """What the shades mean, a line for each change."""
+    found = []
+    for moved in machine.moved or ():
+        what = history_moves_words.what(machine, moved)
+        speed = times_as(moved.movement.ratio.mid, 3)
+        told = f"shaded since #{moved.session.number}: {what}, {speed}, {moved.movement.verdict}"
+        found.append(drawing.label(told, 160))
+    left = len(found) - _MOST_NOTES
+    return [*found[:_MOST_NOTES], f"and {left} more changes (--format csv)"] if left > 0 else found
+
+
+def _shade(axes: Axes, line: Line, machine: Machine) -> None:
+    """From where this case's time changed, until it was taken back or to the end."""
+    for moved in machine.moved or ():
+        if line.case not in moved.cases:
+            continue
+        end = machine.sessions[-1].number + 0.5 if moved.back is None else moved.back.number - 0.5
+        colour = _SHADES[moved.movement.verdict]
+        begin = moved.session.number - 0.5
+        axes.axvspan(begin, end, color=colour, alpha=0.12, linewidth=0)
+        axes.annotate(
+            f"{times_as_fast(moved.movement.ratio.mid, 3)}×",
+            (begin, 0),
+            xytext=(2, 2),
+            textcoords="offset points",
+            fontsize=6.5,
+            color=colour,
+        )
 
 
 def _mark_invalid(axes: Axes, numbers: list[int], mids: list[float]) -> None:
@@ -136,6 +171,7 @@ def _panel(axes: Axes, line: Line, machine: Machine, marks: list[int]) -> None:
     invalid = [point.session.number for point, _ in points if point.reasons]
     if invalid:
         _mark_invalid(axes, invalid, [known[number] for number in invalid])
+    _shade(axes, line, machine)
     # From 0, so that a small change looks small.
     axes.set_ylim(0, 1.22 * max(time.high / size for _, time in points))
     axes.set_xlim(0.6, len(machine.sessions) + 0.4)

@@ -30,6 +30,7 @@ from bench.judging.verdict import Verdict
 from bench.results.schema import Measurement, Outcome, Reason, Results, Run
 from bench.suites.cases import Case
 from bench.telling.deliver import plain_text
+from bench.telling.quantities import times_as_fast
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench.made_results import gather, measured
@@ -486,6 +487,19 @@ def test_the_picture_marks_the_sessions_whose_versions_changed(tmp_path: Path) -
     assert "Time of a step on laptop · 2026-01-02 to 2026-01-04 · 3 sessions" in words
     # On the axis each has its number; where a dashed line stands, there is another.
     assert [words.count(f"#{number}") for number in (1, 2, 3)] == [1, 2, 1]
+
+
+def test_the_picture_shades_what_changed_for_longer_than_a_session() -> None:
+    found = watched(nights(slower=SLOW_SCAN))
+    (moved,) = found.machines[0].moved or ()
+    drawn = history_picture.picture(found, "svg").decode()
+    words = ["".join(each.itertext()).strip() for each in ET.fromstring(drawn).iter()]
+    speed = times_as_fast(moved.movement.ratio.mid, 3)
+    (note,) = {each for each in words if each.startswith("shaded since")}
+    assert note == f"shaded since #18: scan (2 cases), {speed} times as fast, SLOWER"
+    # In the panels of the two cases that moved, of six.
+    assert len(found.machines[0].lines) == 6
+    assert len([each for each in words if each == f"{speed}×"]) in (2, 4)  # a text and its group
 
 
 def test_bad_input_is_one_line_and_code_2(
