@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from bench.comparing import two_environments
 from bench.comparing.backends import compare_backends
 from bench.comparing.comparison import Report
 from bench.comparing.devices import compare_devices
@@ -54,10 +55,6 @@ counts cases that are marked INVALID too, and says so: else it would pass whenev
 busy.
 docs/verdicts.md has the reasons and the rates.
 """
-
-PROCESSES = 10
-"""In each environment. A gate looks further into the tails than a verdict does: with six it fails
-more often than it says (docs/verdicts.md)."""
 
 SUITE = "quick"
 INTERRUPTED = 130
@@ -158,11 +155,9 @@ def _compare(options: argparse.Namespace) -> tuple[Report | None, bool]:
 
 def _environments(options: argparse.Namespace) -> tuple[Report | None, bool]:
     """Two environments, measured now; or what such a measurement has left in a folder."""
-    from bench.comparing import two_environments
-
     if len(options.paths) > 2:
         raise UsageError("two environments are compared: BASE and NEW")
-    measured = len(options.paths) == 2
+    measured = options.resume or len(options.paths) == 2
     folder = _measured(options) if measured else Path(options.paths[0])
     try:
         sides = two_environments.load(folder)
@@ -183,12 +178,16 @@ def _measured(options: argparse.Namespace) -> Path:
     """The folder with the results of two environments, measured now."""
     from bench.running import in_turn
     from bench.running.manager import WorkerError
+    from bench.running.session import SessionError
 
     only = {name: getattr(options, name) for name in ("shape", "dtype")}
     try:
         # What is told on the way must not stand in data on standard output.
         folder = in_turn.measure(options, only, text_console(file=sys.stderr, soft_wrap=True))
-    except (SuiteError, FolderError, WorkerError, LockError, ResultWriteError) as error:
+    except (
+        *(SuiteError, SessionError, FolderError, WorkerError),
+        *(LockError, ResultWriteError),
+    ) as error:
         raise UsageError(clean(str(error), 1000)) from None
     except HeldError as error:
         raise UsageError(f"{error}; --wait waits for it, --force goes on all the same") from None
@@ -264,8 +263,7 @@ def _add_environments(parser: argparse.ArgumentParser) -> None:
         "--processes",
         metavar="N",
         type=arguments.whole(1, 10_000),
-        default=PROCESSES,
-        help="processes in each environment (default: %(default)s)",
+        help=f"processes in each environment (default: {two_environments.PROCESSES})",
     )
     for name, kind, told in (
         ("seconds", arguments.seconds, "of measuring for each case in each process"),
@@ -275,6 +273,12 @@ def _add_environments(parser: argparse.ArgumentParser) -> None:
         ("results", str, "folder for the results, a new one"),
     ):
         group.add_argument(f"--{name}", metavar=name.upper(), type=kind, help=told)
+    group.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the one folder that is named, with the same two environments; only "
+        "--processes, --case-limit, --wait and --force go with it",
+    )
     busy = group.add_mutually_exclusive_group()
     busy.add_argument("--wait", action="store_true", help="wait while another run measures here")
     busy.add_argument("--force", action="store_true", help="measure beside it all the same")

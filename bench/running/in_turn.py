@@ -9,32 +9,60 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import shlex
 import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
-from bench.comparing.two_environments import SIDES, Environment, differences_line, labels, save
+from bench.comparing.two_environments import (
+    PROCESSES,
+    SIDES,
+    Environment,
+    differences,
+    differences_line,
+    labels,
+    load,
+    save,
+)
+from bench.disk.fields import ResultError
 from bench.disk.folder import default_folder, expanded
 from bench.machine import devices, packages
 from bench.machine.lock import HeldError, MachineLock
-from bench.machine.packages import NoPythonError
+from bench.machine.packages import NoPythonError, Python
 from bench.results.only import fits
 from bench.running import live
 from bench.running.manager import Manager, Progress, View, cases_words
 from bench.running.measured import shared_folder
 from bench.running.opening import open_session
-from bench.running.session import Session
-from bench.running.workers import LocalExecutor
+from bench.running.session import Session, newest
+from bench.running.workers import LocalExecutor, settle_all
 from bench.suites.loading import Suite
+from bench.telling import command_line
 from bench.telling.command_line import UsageError
 from bench.telling.inert import clean
+from bench.telling.quantities import listed
 
 FOLDER = "environments"
 """In the results folder: beside a person's other results, which they must not be taken for."""
+
+
+@dataclass(frozen=True)
+class _Turns:
+    """What is to be measured in turn: two environments, a session each, their suite, a folder.
+
+    resumed: whether the folder holds a part of it already.
+    """
+
+    sides: Sequence[Environment]
+    sessions: Sequence[Session]
+    suite: Suite
+    folder: Path
+    resumed: bool = False
 
 
 def measure(
@@ -42,22 +70,15 @@ def measure(
 ) -> Path:
     """Measure the two environments of ``options.paths``; the folder with their results.
 
-    only: by name of a filter the names that are asked for.
+    only: by name of a filter the names that are asked for. With ``options.resume`` the one path is
+    such a folder, and what is missing there is measured.
 
-    Raises UsageError, SuiteError, FolderError, HeldError, LockError, WorkerError,
+    Raises UsageError, SuiteError, SessionError, FolderError, HeldError, LockError, WorkerError,
     ResultWriteError, and KeyboardInterrupt when interrupted.
     """
-    paths = [expanded(path) for path in options.paths]
-    try:
-        pythons = [packages.ask(path) for path in paths]
-    except NoPythonError as error:
-        raise UsageError(str(error)) from None
-    sides = [
-        Environment(label, python) for label, python in zip(labels(paths), pythons, strict=True)
-    ]
-    console.print(clean(differences_line(sides[0], sides[1]), 2000), markup=False)
-    sessions, suite = _sessions(options, only)
-    folder = _folder(options)
+    turns = _gone_on_with(options, only) if options.resume else _new(options, only)
+    console.print(clean(differences_line(turns.sides[0], turns.sides[1]), 2000), markup=False)
+    suite, folder = turns.suite, turns.folder
     with MachineLock() as lock, contextlib.ExitStack() as stack, _interruptible():
         try:
             if options.wait:
@@ -68,21 +89,18 @@ def measure(
             if not options.force:
                 raise
             console.print(f"{clean(str(error))}; forced: both spoil each other", markup=False)
-        save(folder, sides)
+        save(folder, turns.sides)
         view = live.view(console)
         stack.enter_context(view)
         view.tell(
-            f"suite {suite.name}: {cases_words(sessions[0].cases)} in each; results: {folder}"
+            f"suite {suite.name}: {cases_words(turns.sessions[0].cases)} in each; results: {folder}"
         )
-        managers = []
-        for name, side, session in zip(SIDES, sides, sessions, strict=True):
-            here, python = folder / name, side.python
-            judged = stack.enter_context(shared_folder())
-            executor = LocalExecutor(
-                session, here, lock.fd, judged, python.executable, Path(python.bench)
-            )
-            managers.append(_manager(session, suite, executor, _Named(view, side.label), here))
-        in_turn(managers)
+        try:
+            in_turn(_managers(turns, lock, view, stack))
+        except KeyboardInterrupt:
+            again = f"-m bench.compare environments {shlex.quote(str(folder))} --resume"
+            view.tell(f"go on: {command_line.told(f'{command_line.python()} {again}')}")
+            raise
     return folder
 
 
@@ -110,30 +128,49 @@ class _Named:
         self._view.tell(f"{self._label}: {text}")
 
 
-def _manager(
-    session: Session, suite: Suite, executor: LocalExecutor, view: View, folder: Path
-) -> Manager:
-    asked = {case.device for case in session.cases}
-    return Manager(
-        session,
-        executor,
-        view,
-        lambda changed: changed.save(folder),
-        seconds=suite.seconds,
-        absent=[device for device in asked if devices.explain_missing(device)],
-    )
+def _managers(
+    turns: _Turns, lock: MachineLock, view: View, stack: contextlib.ExitStack
+) -> Sequence[Manager]:
+    """One of each side, who is next the first; stack: what ends with them."""
+    found = []
+    for name, side, session in zip(SIDES, turns.sides, turns.sessions, strict=True):
+        here, python = turns.folder / name, side.python
+        judged = stack.enter_context(shared_folder())
+        executor = LocalExecutor(
+            session, here, lock.fd, judged, python.executable, Path(python.bench)
+        )
+        asked = {case.device for case in session.cases}
+        manager = Manager(
+            session,
+            executor,
+            _Named(view, side.label),
+            partial(Session.save, folder=here),
+            seconds=turns.suite.seconds,
+            absent=[device for device in asked if devices.explain_missing(device)],
+        )
+        if turns.resumed:
+            settle_all(session, here, alone=lock.fd is not None)
+            for file in session.files(here):
+                manager.schedule.add(file)
+        found.append(manager)
+    base, new = (len(manager.schedule.runs) for manager in found)
+    # In a turn that was cut off the one that is behind; else who was the second of the last.
+    behind = new < base or (new == base and base % 2 == 1)
+    return found[::-1] if behind else found
 
 
-def _sessions(
-    options: argparse.Namespace, only: Mapping[str, Sequence[str] | None]
-) -> tuple[list[Session], Suite]:
-    """A session a side, of the same cases in the same order."""
+def _new(options: argparse.Namespace, only: Mapping[str, Sequence[str] | None]) -> _Turns:
+    """Two environments in a new folder: a session a side, of the same cases in the same order."""
+    paths = [expanded(path) for path in options.paths]
+    sides = [
+        Environment(label, _asked(path)) for label, path in zip(labels(paths), paths, strict=True)
+    ]
     asked = argparse.Namespace(
         suite=options.suite,
         device=options.device,
         backends=options.backend,
         mode=options.mode,
-        processes=options.processes,
+        processes=options.processes or PROCESSES,
         seconds=options.seconds,
         threads=options.threads,
         case_limit=options.case_limit,
@@ -146,7 +183,63 @@ def _sessions(
     if not cases:
         raise UsageError(f"the suite {suite.name} has no case of what is asked for")
     first = replace(first, cases=cases)
-    return [first, replace(first, id=Session.new_id())], suite.only(cases)
+    sessions = [first, replace(first, id=Session.new_id())]
+    return _Turns(sides, sessions, suite.only(cases), _folder(options))
+
+
+def _gone_on_with(options: argparse.Namespace, only: Mapping[str, object]) -> _Turns:
+    """What a folder of this command has, and what is still to be measured of it."""
+    given = {
+        name: getattr(options, name) for name in ("suite", "device", "backend", "mode", "seed")
+    }
+    given |= {name: getattr(options, name) for name in ("seconds", "threads", "results")} | {**only}
+    if fixed := [f"--{name}" for name, value in given.items() if value is not None]:
+        raise UsageError(
+            f"{listed(fixed)} cannot be given with --resume: the folder says what is measured"
+        )
+    if len(options.paths) != 1:
+        raise UsageError("--resume takes the one folder that such a comparison has left")
+    folder = expanded(options.paths[0])
+    try:
+        sides = load(folder)
+    except ResultError as wrong:
+        raise UsageError(str(wrong)) from None
+    for side in sides:
+        _unchanged(side)
+    asked = argparse.Namespace(
+        resume="",
+        processes=options.processes,
+        case_limit=options.case_limit,
+        **dict.fromkeys(("suite", "device", "backends", "mode", "seed", "threads", "seconds")),
+        **dict.fromkeys(("memory", "period", "deadline", "load", "budget", "precision")),
+    )
+    sessions = []
+    for name in SIDES:
+        asked.resume = newest(folder / name).id
+        session, suite = open_session(asked, folder / name)
+        sessions.append(session)
+    return _Turns(sides, sessions, suite, folder, resumed=True)
+
+
+def _unchanged(side: Environment) -> None:
+    """Raise UsageError where an environment is not what it was when its results began."""
+    now = _asked(Path(side.python.executable))
+    if found := differences(side.python, now):
+        told = listed([f"{name} {was} → {now}" for name, was, now in found], 3)
+        raise UsageError(
+            clean(
+                f"{side.label} is not the environment that it was: {told}; measure the two anew, "
+                "without --resume",
+                1000,
+            )
+        )
+
+
+def _asked(path: Path) -> Python:
+    try:
+        return packages.ask(path)
+    except NoPythonError as error:
+        raise UsageError(str(error)) from None
 
 
 def _folder(options: argparse.Namespace) -> Path:

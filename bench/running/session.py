@@ -124,6 +124,15 @@ def load(folder: Path, session: str = "") -> Session:
     return max(open_, key=lambda each: each.started)
 
 
+def newest(folder: Path) -> Session:
+    """The session that began last, whether or not it has come to its end. Raises SessionError."""
+    found, unread = _read_all(folder)
+    if not found:
+        told = unread[-1] if unread else f"there is no session in {printable(str(folder))}"
+        raise SessionError(told)
+    return max(found, key=lambda each: each.started)
+
+
 def _read_all(folder: Path) -> tuple[list[Session], list[str]]:
     """The sessions of a results folder by their start, and why others cannot be read."""
     found: list[Session] = []

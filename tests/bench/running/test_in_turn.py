@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from bench.comparing import two_environments
 from bench.judging.basis import Pairing
 from bench.machine import packages
 from bench.machine.packages import Python
+from bench.results.schema import ResultFile
 from bench.running import in_turn as room
 from bench.running.in_turn import in_turn
 from bench.running.session import Session, load
@@ -83,15 +85,24 @@ class Executor:
     """In the place of ``LocalExecutor``: remembers for which Python it is."""
 
     made: list[tuple[Session, Path, str, Path]]
+    started: list[str]
+    interrupt_at: float
 
     def __init__(
         self, of: Session, folder: Path, lock: object, judged: object, python: str, bench: Path
     ) -> None:
         self.made.append((of, folder, python, bench))
-        self._world = World()
+        self._world = World(interrupt_at=self.interrupt_at)
+        WORLDS.setdefault(of.id, []).append(self._world)
+        self._folder = folder
 
     def start(self, work: Work) -> Worker:
+        self.started.append(self._folder.name)
         return self._world.start(work)
+
+
+WORLDS: dict[str, list[World]] = {}
+"""By session: who has measured in it."""
 
 
 Measure = Callable[..., Path]
@@ -104,16 +115,25 @@ def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measure:
     monkeypatch.setenv("LSTM_LOCK", str(tmp_path / "lock"))
     monkeypatch.delenv("LSTM_RESULTS", raising=False)
     Executor.made = []
+    Executor.started = []
+    Executor.interrupt_at = math.inf
+    WORLDS.clear()
+
+    def left(of: Session, folder: Path) -> list[ResultFile]:
+        return [file for world in WORLDS.get(of.id, []) for file in world.files]
+
+    monkeypatch.setattr(Session, "files", left)
 
     def ask(path: Path) -> Python:
+        path = path.parent.parent if path.name == "python" else path
         return Python(f"{path}/bin/python", "3.11.7", {"keras": path.name}, f"{path}/bench")
 
     monkeypatch.setattr(packages, "ask", ask)
     monkeypatch.setattr(room, "LocalExecutor", Executor)
 
-    def call(**changes: object) -> Path:
-        words = ["environments", "old", "new", "--suite", "smoke", "--processes", "2"]
-        options = compare._parser().parse_args(words)
+    def call(*words: str, **changes: object) -> Path:
+        words = words or ("old", "new", "--suite", "smoke", "--processes", "2")
+        options = compare._parser().parse_args(["environments", *words])
         only = {"shape": options.shape, "dtype": options.dtype} | dict(changes.pop("only", {}))  # type: ignore[call-overload]
         options = argparse.Namespace(**{**vars(options), **changes})
         # Its managers look at a worker's journal five times a second: here that costs no time.
@@ -161,6 +181,55 @@ def test_a_folder_that_holds_results_is_not_mixed_with_new_ones(
     (tmp_path / "left" / "base" / "quick-1.json").write_text("{}")
     with pytest.raises(UsageError, match="left holds results already; name another folder"):
         measure(results="left")
+
+
+def test_what_was_stopped_goes_on_with_the_side_that_is_behind(
+    measure: Measure, tmp_path: Path
+) -> None:
+    Executor.interrupt_at = 9.0
+    with pytest.raises(KeyboardInterrupt):
+        measure("old", "new", "--suite", "smoke", "--processes", "3", "--results", "here")
+    assert Executor.started
+    assert len(Executor.started) < 6
+    Executor.interrupt_at = math.inf
+    assert measure("here", "--resume") == Path("here")
+    assert sorted(Executor.started).count("new") >= 3
+    first, second, *again = (made[0] for made in Executor.made)
+    assert [each.id for each in again] == [first.id, second.id]
+    for of in again:
+        measured = [
+            each.case.id for file in Session.files(of, Path()) for each in file.measurements
+        ]
+        assert {measured.count(case.id) for case in of.cases} == {3}
+
+
+def test_one_that_was_done_goes_on_to_more_processes_in_the_order_of_turns(
+    measure: Measure,
+) -> None:
+    measure("old", "new", "--suite", "smoke", "--processes", "1", "--results", "here")
+    measure("here", "--resume", "--processes", "3")
+    assert Executor.started == ["base", "new", "new", "base", "base", "new"]
+
+
+def test_what_does_not_go_with_going_on_is_told(
+    measure: Measure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match=r"nowhere/environments\.json"):
+        measure("nowhere", "--resume")
+    with pytest.raises(UsageError, match="--resume takes the one folder"):
+        measure("old", "new", "--resume")
+    measure("old", "new", "--suite", "smoke", "--processes", "1", "--results", "here")
+    with pytest.raises(UsageError, match="--suite and --shape cannot be given with --resume"):
+        measure("here", "--resume", "--suite", "quick", "--shape", "b1-*")
+
+    def other(path: Path) -> Python:
+        return Python(str(path), "3.11.7", {"keras": "new"}, "bench")
+
+    monkeypatch.setattr(packages, "ask", other)
+    with pytest.raises(
+        UsageError, match=r"^old is not the environment that it was: keras old → new"
+    ):
+        measure("here", "--resume")
 
 
 @pytest.mark.slow
