@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -76,42 +74,25 @@ def test_one_wait_in_vain_is_forgotten_once_they_rested() -> None:
 # With threads
 
 
-@contextmanager
-def spinning(work: Callable[[threading.Event], None]) -> Iterator[None]:
-    stop = threading.Event()
-    thread = threading.Thread(target=work, args=(stop,))
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-
-
-def spin(stop: threading.Event) -> None:
-    while not stop.is_set():
-        pass
-
-
 def test_a_thread_that_waits_in_a_loop_is_seen() -> None:
     looks: list[float] = []
+    stop = threading.Event()
+
+    def spin() -> None:
+        while not stop.is_set():
+            pass
 
     def sleep(seconds: float) -> None:
         looks.append(seconds)
         time.sleep(seconds)
 
-    with spinning(spin):
+    thread = threading.Thread(target=spin)
+    thread.start()
+    try:
         # On a machine that is busy the thread may not have had its turn in a look: then once more.
         while len(looks) < 2:
             looks.clear()
             Rest(sleep=sleep)()
-    looks.clear()
-    Rest(sleep=sleep)()
-    assert looks == [LOOK]
-
-
-def test_a_thread_that_sleeps_is_not() -> None:
-    with spinning(lambda stop: bool(stop.wait(60))):  # type: ignore[arg-type, return-value]
-        rest = Rest()
-        rest()
-    assert rest.in_vain == 0
+    finally:
+        stop.set()
+        thread.join()
