@@ -16,7 +16,7 @@ from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, FolderError
 from bench.disk.writing import ResultWriteError
 from bench.judging.process_means import ENOUGH_PROCESSES
 from bench.machine.lock import HeldError, LockError
-from bench.running import measured
+from bench.running import measured, scaling
 from bench.running.manager import WorkerError
 from bench.running.opening import BUDGET, CASE_LIMIT, SUITE
 from bench.running.session import SessionError
@@ -51,7 +51,10 @@ docs/running.md explains how it measures.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    options = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == [scaling.KIND]:
+        return scaling.main(words[1:])  # it has no cases, and options of its own
+    options = _parser().parse_args(words)
     options.suite = options.suite or options.named
     command_line.write_any_letter()
     console = text_console(soft_wrap=True)

@@ -60,6 +60,9 @@ class TensorFlowModel(Model):
         super().__init__(backend, spec, device, batch_major)
         self._tf = tf
         self.tf_device = "/CPU:0" if device == "cpu" else f"/GPU:{cuda.gpu_index(device)}"
+        if tf.distribute.has_strategy():
+            # Each of its replicas has a device of its own, which an op must not be moved away from.
+            self.tf_device = ""
         self.compute_dtype = tf.as_dtype(spec.precision.compute)
         self.variable_dtype = tf.as_dtype(spec.precision.variable)
         if device != "cpu" and spec.dtype in ("float32", "tf32"):

@@ -1,0 +1,253 @@
+"""One process of data-parallel training: it builds, proves and times steps as it is told.
+
+``python -m bench.measuring.scaling_worker`` takes orders on its standard input (``machine.crew``).
+Workers of one team do the same orders at the same time: each step waits for all of them. Where
+several machines form a team, each has whoever tells its own worker what to do, and what they decide
+by must be the same everywhere; so times of a team are those of its slowest worker, exchanged by the
+same all-reduce as the gradients are.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.machine import crew
+from bench.machine.raised import one_line
+from bench.measuring.scaling import (
+    CORES,
+    MIRRORED,
+    ONE,
+    TEAM,
+    Question,
+    Side,
+    digest,
+    expected,
+    fingerprint,
+    prove,
+    sides,
+)
+from bench.measuring.scaling_trace import MARK, collectives
+from lstm_impl import UnavailableError, UnsupportedError, get_backend
+from lstm_impl.backends import tensorflow_evidence
+from lstm_impl.backends.data_parallel import DataParallel, share
+from lstm_impl.proof import final_gradient, gate, numpy_judge
+from lstm_impl.weights import LSTMWeights
+
+TRACED = 5
+"""Steps under the profiler: enough that one which was late does not stand for all."""
+
+
+def question_of(found: dict[str, Any]) -> Question:
+    """A question that has been JSON."""
+    return Question(
+        **{**found, "backends": tuple(found["backends"]), "scalings": tuple(found["scalings"])}
+    )
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A side's step and what it works on."""
+
+    step: Callable[..., Any]
+    placed: tuple[Any, ...]
+
+
+class Worker:
+    """The process: what it was told to be, and the steps of the backend at hand."""
+
+    def __init__(self) -> None:
+        self._prepared: dict[str, _Prepared] = {}
+
+    def __call__(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Do what is ordered, and return the answer."""
+        known: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+            "start": self._start,
+            "build": self._build,
+            "block": self._block,
+            "trace": self._trace,
+        }
+        return known[order["do"]](order)
+
+    # -- what it is
+
+    def _start(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Import TensorFlow, on these processors, and join the others."""
+        if order["processors"]:
+            # Before TensorFlow counts them, so that each replica has its own and no other's.
+            os.sched_setaffinity(0, order["processors"])
+        self._question = question_of(order["question"])
+        self._world: str = order["world"]
+        self._index, self._workers = order["index"], order["workers"]
+        import tensorflow as tf
+
+        self._tf = tf
+        if order["threads"]:
+            tf.config.threading.set_intra_op_parallelism_threads(order["threads"])
+            tf.config.threading.set_inter_op_parallelism_threads(order["threads"])
+        for gpu in tf.config.list_physical_devices("GPU"):
+            # Several processes share a GPU: the team's first, and one replica alone.
+            tf.config.experimental.set_memory_growth(gpu, True)
+        self._strategy = self._made_strategy()
+        replicas = self._strategy.num_replicas_in_sync
+        self._sum = tf.function(self._summed, autograph=False)
+        asked = self._gathered([digest(json.dumps(order["question"], sort_keys=True).encode())])
+        return {"replicas": replicas, "alike": len(set(asked.ravel().tolist())) == 1}
+
+    def _made_strategy(self) -> Any:
+        tf, question = self._tf, self._question
+        if self._world != TEAM:
+            return tf.distribute.get_strategy()
+        if question.strategy == MIRRORED:
+            return tf.distribute.MirroredStrategy(self._local_devices())
+        return tf.distribute.MultiWorkerMirroredStrategy()
+
+    def _local_devices(self) -> list[str]:
+        """Of a mirrored strategy: GPUs, or as many logical processors."""
+        tf, count = self._tf, self._question.replicas
+        if self._question.device == "gpu":
+            return [f"/gpu:{number}" for number in range(count)]
+        (processor,) = tf.config.list_physical_devices("CPU")
+        one = tf.config.LogicalDeviceConfiguration()
+        tf.config.set_logical_device_configuration(processor, [one] * count)
+        return [f"/cpu:{number}" for number in range(count)]
+
+    # -- what all of a team must know
+
+    def _gathered(self, values: Sequence[float]) -> npt.NDArray[np.float64]:
+        """What each worker says, ``[workers, values]``, the same everywhere; a barrier, too."""
+        table = np.zeros((self._workers, len(values)))
+        table[self._index] = values
+        if self._workers == 1:
+            return table
+        tf, local = self._tf, len(self._strategy.extended.worker_devices)
+
+        def own(context: Any) -> Any:
+            first = context.replica_id_in_sync_group % local == 0
+            return tf.constant(table if first else np.zeros_like(table))
+
+        placed = self._strategy.experimental_distribute_values_from_function(own)
+        found = self._strategy.experimental_local_results(self._sum(placed))[0]
+        return np.asarray(found.numpy())
+
+    def _summed(self, placed: Any) -> Any:
+        tf = self._tf
+
+        def replica(value: Any) -> Any:
+            context = tf.distribute.get_replica_context()
+            # identity: an argument has no device, by which the reduction is placed
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(value))
+
+        return self._strategy.run(replica, args=(placed,))
+
+    # -- building and proving
+
+    def _build(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Steps of a backend, each proven; or why it has none here."""
+        self._prepared.clear()
+        question = self._question
+        backend = get_backend(order["backend"])
+        device = "cpu" if question.device == "cpu" else "gpu:0"
+        spec = question.spec
+        refused = "" if (found := backend.availability(device)) else str(found)
+        refused = refused or backend.refusal(spec, question.workload(question.batch))
+        if (others := self._gathered([float(bool(refused))])[:, 0]).any():
+            # Before anything is built: whoever builds waits for the others.
+            first = int(np.flatnonzero(others)[0])
+            return {"refused": refused or f"worker {first} cannot compute it"}
+        weights = LSTMWeights.random(spec, question.seed)
+        try:
+            model = DataParallel(backend, spec, weights, device, self._strategy)
+        except (UnsupportedError, UnavailableError) as error:
+            return {"refused": one_line(error)}  # the same on all of them: it is about the name
+        weights = model.weights()[0]  # as the backend keeps them
+        cores = self._world == CORES
+        own = [side for side in sides(question, cores=cores) if side.world == self._world]
+        proofs = {side.name: self._proven(model, side, weights) for side in own}
+        if self._world == ONE:
+            found_alone = gate(model.model, question.workload(question.batch), question.seed)
+            if not found_alone.passed:
+                proofs["one"]["failure"] = found_alone.describe()
+        return {"refused": "", "proofs": proofs}
+
+    def _proven(self, model: DataParallel, side: Side, weights: LSTMWeights) -> dict[str, Any]:
+        """One step from these weights, held against the reference on the whole batch."""
+        question, spec = self._question, self._question.spec
+        workload = question.workload(side.batch)
+        inputs = workload.inputs(spec, question.seed)
+        step = model.step(reduced=side.reduced)
+        placed = model.place(inputs, final_gradient(inputs.state))
+        model.model.set_weights(weights)
+        returned = step(*placed)
+        gradients, after = model.gradients(returned), model.weights()
+        model.model.set_weights(weights)
+        self._prepared[side.name] = _Prepared(step, placed)
+        judge = numpy_judge(spec)
+        if side.reduced:
+            theirs = expected(judge, weights, inputs, workload.timesteps)
+            found = prove(spec, workload, theirs, weights, list(zip(gradients, after, strict=True)))
+            errors, allowed = dict(found.errors), dict(found.bounds)
+            failure = found.failure
+        else:
+            # Each its own part, or it would be no measure of what a replica computes.
+            local = len(gradients)
+            failure, errors, allowed = "", {}, {}
+            for number, (gradient, moved) in enumerate(zip(gradients, after, strict=True)):
+                part = share(inputs, self._index * local + number, model.replicas)
+                own = question.workload(side.batch // model.replicas)
+                theirs = expected(judge, weights, part, own.timesteps)
+                found = prove(spec, own, theirs, weights, [(gradient, moved)])
+                failure = failure or found.failure
+                errors, allowed = dict(found.errors), dict(found.bounds)
+        told = self._gathered([float(bool(failure)), *map(fingerprint, after)])
+        if not failure and told[:, 0].any():
+            failure = f"worker {int(np.flatnonzero(told[:, 0])[0])} computes something else"
+        if not failure and side.reduced and len(set(told[:, 1:].ravel().tolist())) > 1:
+            failure = "after a step the replicas' weights are no longer the same"
+        return {"failure": failure, "errors": errors, "bounds": allowed}
+
+    # -- timing
+
+    def _block(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Seconds of so many steps and the wait for the last, of the slowest worker."""
+        prepared, calls = self._prepared[order["side"]], range(order["calls"])
+        self._gathered([0.0])
+        gc.collect()
+        gc.disable()  # as in all timing here: a collection would be timed with the step
+        try:
+            start = time.perf_counter()
+            for _ in calls:
+                prepared.step(*prepared.placed)
+            self._tf.test.experimental.sync_devices()
+            seconds = time.perf_counter() - start
+        finally:
+            gc.enable()
+        return {"seconds": float(self._gathered([seconds]).max())}
+
+    def _trace(self, order: dict[str, Any]) -> dict[str, Any]:
+        """The share of a side's steps in which a collective was under way, by worker."""
+        tf, prepared = self._tf, self._prepared[order["side"]]
+
+        def run() -> None:
+            self._gathered([0.0])
+            with tf.profiler.experimental.Trace(MARK):
+                for _ in range(TRACED):
+                    prepared.step(*prepared.placed)
+                tf.test.experimental.sync_devices()
+
+        sync = tf.test.experimental.sync_devices
+        whole, within = collectives(tensorflow_evidence.record(run, sync))
+        shares = self._gathered([within / whole if whole else 0.0])[:, 0]
+        return {"shares": [float(each) for each in shares]}
+
+
+if __name__ == "__main__":
+    crew.serve(Worker())

@@ -1,0 +1,14 @@
+"""``python -m bench.scaling``: another name of ``python -m bench.run scaling``, beside the others.
+
+What it does is ``running.scaling``'s.
+"""
+
+from __future__ import annotations
+
+from bench.running.scaling import main
+from bench.telling import command_line
+
+__all__ = ["main"]
+
+if __name__ == "__main__":
+    command_line.end(main)

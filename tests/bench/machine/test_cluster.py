@@ -1,0 +1,127 @@
+"""TF_CONFIG: every mistake is told with its place, and what is right comes back as it went in."""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from bench.disk.fields import ResultError
+from bench.machine import cluster
+from bench.machine.cluster import VARIABLE, Cluster
+
+WORKERS = ["10.0.0.1:2222", "10.0.0.2:2222"]
+
+
+def config(**changes: Any) -> str:
+    return json.dumps(
+        {"cluster": {"worker": WORKERS}, "task": {"type": "worker", "index": 0}, **changes}
+    )
+
+
+@given(
+    some.lists(
+        some.tuples(some.from_regex(r"[a-z0-9.-]{1,20}", fullmatch=True), some.integers(1, 65535)),
+        min_size=2,
+        max_size=6,
+        unique=True,
+    ),
+    some.data(),
+    some.booleans(),
+)
+def test_a_cluster_comes_back_as_it_went_in(
+    addresses: list[tuple[str, int]], data: some.DataObject, has_chief: bool
+) -> None:
+    workers = tuple(f"{host}:{port}" for host, port in addresses)
+    index = data.draw(some.integers(0, len(workers) - 1))
+    made = Cluster(workers, index, has_chief)
+    assert cluster.given({VARIABLE: made.variable}) == made
+
+
+def test_without_the_variable_there_is_none() -> None:
+    assert cluster.given({}) is None
+    assert cluster.given({VARIABLE: "  "}) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{", "is cut off or not JSON (Expecting property name enclosed in double quotes"),
+        ("[]", "is a list; expected an object"),
+        ("{}", "cluster is missing; expected an object"),
+        (config(cluster={"ps": WORKERS}), "cluster names 'ps'; expected worker and perhaps chief"),
+        (config(cluster={"worker": "a:1"}), 'cluster.worker is "a:1"; expected a list'),
+        (config(cluster={"worker": ["a:1"]}), "cluster names 1; expected two or more workers"),
+        (config(cluster={"worker": ["a:1", 3]}), "cluster.worker[1] is 3; expected text"),
+        (config(cluster={"worker": ["a:1", "b"]}), 'cluster.worker[1] is "b"; expected host:port'),
+        (config(cluster={"worker": ["a:1", "b:0"]}), 'cluster.worker[1] is "b:0"; expected host'),
+        (
+            config(cluster={"worker": ["a:1", "b:70000"]}),
+            'cluster.worker[1] is "b:70000"; expected host:port, the port from 1 to 65535',
+        ),
+        (
+            config(cluster={"worker": ["a:1", "a:1"]}),
+            'cluster.worker[0] is "a:1"; expected an address of its own',
+        ),
+        (config(cluster={"chief": WORKERS}), "cluster.chief names 2; expected one chief"),
+        (config(task={"index": 0}), "task.type is missing; expected text"),
+        (
+            config(task={"type": "chief", "index": 0}),
+            'task.type is "chief"; expected one of worker',
+        ),
+        (config(task={"type": "worker"}), "task.index is missing; expected an integer"),
+        (config(task={"type": "worker", "index": "0"}), 'task.index is "0"; expected an integer'),
+        (config(task={"type": "worker", "index": 2}), "task.index is 2; expected less than 2"),
+        ("[" * 100_000, "is nested too deeply"),
+        ("9" * 5_000, "holds a number of too many digits"),
+        ("x" * 2_000_000, "has 2,000,000 letters"),
+        ("{\udcff", "is not UTF-8 text"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_place(text: str, told: str) -> None:
+    with pytest.raises(ResultError) as raised:
+        cluster.given({VARIABLE: text})
+    assert str(raised.value).startswith(f"{VARIABLE}: ") or str(raised.value).startswith(VARIABLE)
+    assert told in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+JSON = some.recursive(
+    some.none() | some.booleans() | some.integers() | some.floats() | some.text(max_size=9),
+    lambda inner: (
+        some.lists(inner, max_size=3)
+        | some.dictionaries(
+            some.sampled_from(["cluster", "task", "worker", "chief", "type", "index", "x"]), inner
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(JSON)
+def test_whatever_the_variable_holds_there_is_a_cluster_or_one_line(found: Any) -> None:
+    try:
+        made = cluster.given({VARIABLE: json.dumps(found)})
+    except ResultError as error:
+        told = str(error)
+    else:
+        told = ""
+        assert made is not None
+        assert 0 <= made.index < len(made.workers)
+    assert "\n" not in told
+
+
+def test_a_cluster_of_this_machine_has_free_ports_that_others_cannot_reach() -> None:
+    made = cluster.here(3)
+    assert [each.index for each in made] == [0, 1, 2]
+    assert len({each.workers for each in made}) == 1
+    assert len(set(made[0].workers)) == 3
+    for address in made[0].workers:
+        host, _, port = address.partition(":")
+        assert host == "127.0.0.1"
+        with socket.socket() as free:
+            free.bind((host, int(port)))

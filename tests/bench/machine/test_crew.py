@@ -1,0 +1,141 @@
+"""Processes that take orders: whoever dies, fails or hangs ends them all, and is named."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bench.machine.crew import Crew, CrewError, FailedError, Launch
+
+SERVE = """
+import os, sys, time
+from bench.machine.crew import serve
+
+def handle(order):
+    if order["do"] == "echo":
+        print("what a framework prints")
+        return {"said": order["word"]}
+    if order["do"] == "fail":
+        raise ValueError("the other one is gone")
+    if order["do"] == "die":
+        print("my last words\\nno memory", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), 9)
+    time.sleep(3600)
+
+serve(handle)
+"""
+
+PATIENT = 120.0
+"""Seconds that no machine needs."""
+
+
+@pytest.fixture
+def pair() -> Iterator[Crew]:
+    launch = Launch(("-c", SERVE), dict(os.environ))
+    with Crew({"first": launch, "second": launch}) as crew:
+        yield crew
+
+
+def left(crew: Crew) -> list[int]:
+    """The processes that are still there, and do anything."""
+    found = []
+    for pid in crew.pids.values():
+        try:
+            if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                found.append(pid)
+        except psutil.NoSuchProcess:
+            pass
+    return found
+
+
+def echo(word: str) -> dict[str, object]:
+    return {"do": "echo", "word": word}
+
+
+def test_each_answers_its_own_order_and_who_has_none_stays_idle(pair: Crew) -> None:
+    assert pair.ask({"first": echo("a"), "second": echo("b")}, PATIENT, "in a test") == {
+        "first": {"said": "a"},
+        "second": {"said": "b"},
+    }
+    assert pair.ask({"second": echo("c")}, PATIENT, "in a test") == {"second": {"said": "c"}}
+
+
+def test_one_that_dies_is_named_with_its_last_line_though_another_is_waited_for(
+    pair: Crew,
+) -> None:
+    pair.ask({"first": echo("a"), "second": echo("b")}, PATIENT, "in a test")
+    with pytest.raises(CrewError) as raised:
+        pair.ask({"first": {"do": "hang"}, "second": {"do": "die"}}, PATIENT, "while it was timed")
+    assert str(raised.value) == (
+        "second was ended by SIGKILL (as a rule: no memory was left) while it was timed; its last "
+        "line: no memory"
+    )
+    pair.end()
+    assert not left(pair)
+
+
+def test_one_that_dies_without_an_order_is_missed(pair: Crew) -> None:
+    pair.ask({"first": echo("a"), "second": echo("b")}, PATIENT, "in a test")
+    os.kill(pair.pids["first"], signal.SIGKILL)
+    with pytest.raises(CrewError, match="first was ended by SIGKILL"):
+        pair.ask({"second": {"do": "hang"}}, PATIENT, "in a test")
+
+
+def test_one_that_complains_of_another_is_not_named_in_its_place(pair: Crew) -> None:
+    pair.ask({"first": echo("a"), "second": echo("b")}, PATIENT, "in a test")
+    with pytest.raises(CrewError, match="second was ended by SIGKILL"):
+        pair.ask({"first": {"do": "fail"}, "second": {"do": "die"}}, PATIENT, "in a test")
+
+
+def test_an_error_is_an_answer(pair: Crew) -> None:
+    with pytest.raises(FailedError) as raised:
+        pair.ask({"first": {"do": "hang"}, "second": {"do": "fail"}}, PATIENT, "in a test")
+    assert raised.value.said == "ValueError: the other one is gone"
+    assert str(raised.value).startswith("second failed in a test: ")
+
+
+def test_one_that_hangs_is_ended_and_said_to_be_stopped_if_it_is(pair: Crew) -> None:
+    pair.ask({"first": echo("a"), "second": echo("b")}, PATIENT, "in a test")
+    os.kill(pair.pids["second"], signal.SIGSTOP)
+    with pytest.raises(CrewError) as raised:
+        pair.ask({"second": echo("c")}, 0.3, "while it was timed")
+    assert "not done within 0.3 s while it was timed: second, stopped, said last" in str(
+        raised.value
+    )
+    pair.end()
+    assert not left(pair)
+
+
+def test_they_end_when_whoever_told_them_is_killed(tmp_path: Path) -> None:
+    code = f"""
+import os, sys
+from bench.machine.crew import Crew, Launch
+with Crew({{"one": Launch(("-c", {SERVE!r}), dict(os.environ))}}) as crew:
+    crew.ask({{"one": {{"do": "echo", "word": "a"}}}}, {PATIENT}, "in a test")
+    print(crew.pids["one"], flush=True)
+    crew.ask({{"one": {{"do": "hang"}}}}, {PATIENT}, "in a test")
+"""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    end = time.monotonic() + PATIENT
+    while psutil.pid_exists(child) and time.monotonic() < end:
+        if psutil.Process(child).status() == psutil.STATUS_ZOMBIE:
+            break  # whoever reaps it is not ours
+        time.sleep(0.05)
+    assert time.monotonic() < end, "it outlived whoever told it what to do"
