@@ -225,12 +225,21 @@ class Worker:
         try:
             start = time.perf_counter()
             for _ in calls:
-                prepared.step(*prepared.placed)
-            self._tf.test.experimental.sync_devices()
+                returned = prepared.step(*prepared.placed)
+            self._wait(returned)
             seconds = time.perf_counter() - start
         finally:
             gc.enable()
         return {"seconds": float(self._gathered([seconds]).max())}
+
+    def _wait(self, returned: Any) -> None:
+        """Until a step has ended on each device of this process.
+
+        By a number of its last gradient, behind which a GPU has nothing more of it in its queue:
+        ``sync_devices`` would ask other machines' devices, too, and cannot.
+        """
+        for part in self._strategy.experimental_local_results(returned[-1]):
+            self._tf.reshape(part, [-1])[:1].numpy()
 
     def _trace(self, order: dict[str, Any]) -> dict[str, Any]:
         """The share of a side's steps in which a collective was under way, by worker."""
@@ -240,11 +249,11 @@ class Worker:
             self._gathered([0.0])
             with tf.profiler.experimental.Trace(MARK):
                 for _ in range(TRACED):
-                    prepared.step(*prepared.placed)
-                tf.test.experimental.sync_devices()
+                    returned = prepared.step(*prepared.placed)
+                self._wait(returned)
 
-        sync = tf.test.experimental.sync_devices
-        whole, within = collectives(tensorflow_evidence.record(run, sync))
+        # ``run`` has waited; what it waits by is not there for other machines' devices.
+        whole, within = collectives(tensorflow_evidence.record(run, lambda: None))
         shares = self._gathered([within / whole if whole else 0.0])[:, 0]
         return {"shares": [float(each) for each in shares]}
 
