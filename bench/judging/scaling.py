@@ -140,5 +140,5 @@ def _parts(medians: Sequence[tuple[float, ...]]) -> Parts:
     shares = np.stack([alone / team, (team - apart) / team, (apart - alone) / team])
     found = process_means(shares, Pairing.ADJACENT.allowance)
     low, high = log_intervals(found.middles, found.errors, found.degrees, CASE_CONFIDENCE)
-    bounds = np.stack([low, found.middles, high], axis=1).tolist()
+    bounds = zip(low.tolist(), found.middles.tolist(), high.tolist(), strict=True)
     return Parts(*(Interval(*each, CASE_CONFIDENCE) for each in bounds))
