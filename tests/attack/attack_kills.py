@@ -26,7 +26,7 @@ import pytest
 from bench import results
 from bench.machine.lock import HeldError, MachineLock
 from tests.attack.trials import PATIENCE, Attack
-from tests.places import ROOT
+from tests.outside import outside
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it asks /proc which file is open")
 
@@ -76,9 +76,7 @@ class Session:
         shutil.copy(Path(__file__).with_name("interposed.py"), site / "sitecustomize.py")
         self.suite = folder / "mine.toml"
         self.suite.write_text(SUITE)
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "LSTM_"))}
-        self.environ = inherited | {
-            "PYTHONPATH": os.pathsep.join([str(site), str(ROOT)]),
+        self.environ = outside(site) | {
             "TMPDIR": str(self.temporary),
             "LSTM_ROOFS": "off",
             "LSTM_LOCK": str(folder / "lock"),

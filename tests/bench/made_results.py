@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
+from bench import results
 from bench.results.schema import Measurement, Outcome, Reason, ResultFile, Results, Run
 from bench.suites.cases import Case
 
+ENVIRONMENT: dict[str, object] = {
+    "cpu": {"name": "Test CPU", "cores": 2, "clock_hz": 2.1e9, "clock_max_hz": 3e9},
+    "memory": {"total_bytes": 2**34, "available_bytes": 2**33},
+    "gpus": [{"name": "Test GPU", "driver": "550.54", "temperature_c": 40}],
+    "unread": {"governor": "there is no such file"},
+    "libraries": {"tensorflow": "2.21.0", "onnxruntime": "1.20"},
+    "threads": {"intra": 2},
+    "load": [0.1, 0.2],
+}
+BUSY = Reason("busy", "the cores were busy", "close what runs")
 
-def a_run(number: int, host: str = "laptop", suite: str = "mine") -> Run:
-    """One process of a session."""
+
+def a_run(number: int, host: str = "laptop", suite: str = "mine", **changes: object) -> Run:
+    """One process of a session, which other fields may make another's."""
     moment = datetime(2025, 1, 1, tzinfo=UTC)
-    return Run(
+    made = Run(
         id=f"r{number}",
         session="s",
         suite=suite,
@@ -28,6 +41,13 @@ def a_run(number: int, host: str = "laptop", suite: str = "mine") -> Run:
         options={},
         environment={"before": {}, "after": {}},
     )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def run(name: str, *, host: str = "laptop", environment: Mapping[str, object] = ENVIRONMENT) -> Run:
+    """A process of ``quick`` on a machine of which something is known."""
+    seen = {"before": environment, "after": {}}
+    return a_run(0, host, "quick", id=name, machine_id=f"id-of-{host}", environment=seen)
 
 
 def measured(of: Case, seconds: float, during: Run, reasons: Sequence[Reason] = ()) -> Measurement:
@@ -66,3 +86,90 @@ def gather(*items: Measurement | Outcome) -> Results:
         for name, found in runs.items()
     ]
     return Results(tuple(files), (), ())
+
+
+def unmeasured(of: Case, during: Run, outcome: str, reason: str, advice: str = "") -> Outcome:
+    return Outcome(of, during, outcome, reason, advice, Path("a.json"))
+
+
+def replicates(
+    name: str, times: Mapping[Case, float], *, count: int = 6, jitter: float = 0.01
+) -> Results:
+    """So many runs whose medians spread evenly around the times given."""
+    factors = np.exp(jitter * np.linspace(-1, 1, count))
+    return gather(
+        *(
+            measured(of, seconds * factor, run(f"{name}{index}"))
+            for index, factor in enumerate(factors)
+            for of, seconds in times.items()
+        )
+    )
+
+
+# As files
+
+
+def document(during: Run, items: Sequence[Measurement | Outcome]) -> dict[str, object]:
+    """A result file of schema 1, as the plugin writes it."""
+    benchmarks = [
+        {
+            "group": item.case.group,
+            "name": item.case.id,
+            "fullname": item.case.id,
+            "stats": {"data": item.samples.tolist()},
+            "extra_info": {
+                "lstm": {
+                    "schema": 1,
+                    "case": item.case.to_dict(),
+                    "case_id": item.case.id,
+                    "gate": {"passed": True, "judge": "", "errors": {}, "bounds": {}},
+                    "evidence": {},
+                    "setup": {},
+                    "blocks": {
+                        "calls": item.calls,
+                        "round": item.rounds.tolist(),
+                        "warmup": [],
+                        "seed": 0,
+                        "stopped": "time",
+                    },
+                    "steady": True,
+                    "memory": None,
+                    "roofs": None,
+                    "energy": None,
+                    "validity": {
+                        "valid": item.valid,
+                        "reasons": [vars(reason) for reason in item.reasons],
+                    },
+                }
+            },
+        }
+        for item in items
+        if isinstance(item, Measurement)
+    ]
+    outcomes = [
+        {
+            "case": item.case.to_dict(),
+            "case_id": item.case.id,
+            "outcome": item.outcome,
+            "reason": item.reason,
+            "advice": item.advice,
+        }
+        for item in items
+        if isinstance(item, Outcome)
+    ]
+    return {
+        "machine_info": {},
+        "commit_info": {},
+        "benchmarks": benchmarks,
+        "datetime": during.started.isoformat(),
+        "version": "5.3.1",
+        "lstm": {"schema": 1, "run": during.to_dict(), "outcomes": outcomes},
+    }
+
+
+def save(folder: Path, found: Results) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in found.files:
+        items: list[Measurement | Outcome] = [*file.measurements, *file.outcomes]
+        results.write(folder / f"{file.run.id}.json", document(file.run, items))
+    return folder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +14,10 @@ from bench import ask
 from bench.suites.cases import Case
 from lstm_impl import LSTMSpec, Workload
 from tests.bench import other_package
+from tests.bench.made_results import replicates, save
 from tests.bench.running.test_keras_file import lstm
 from tests.bench.running.test_keras_file import save as save_model
-from tests.bench.test_compare import replicates, save
-from tests.places import ROOT
+from tests.outside import outside
 
 SHAPE = ["--batch", "4", "--steps", "20", "--hidden", "16", "--input", "8"]
 
@@ -138,15 +137,13 @@ def test_two_backends_are_measured_and_the_answer_is_told(tmp_path: Path) -> Non
     twin = "from lstm_impl.backends.numpy_loop import NumPyLoop\n"
     twin += "class Twin(NumPyLoop):\n    strategy = 'twin'\n"
     other_package.install(tmp_path / "packages", "twins", twin, {"twin": "Twin"})
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "LSTM_"))}
-    path = os.pathsep.join([str(tmp_path / "packages"), str(ROOT)])
     done = subprocess.run(
         [
             *(sys.executable, "-m", "bench.ask", "--batch", "1", "--steps", "3", "--hidden", "2"),
             *("--backends", "numpy,twin", "--processes", "1", "--mode", "inference"),
         ],
         cwd=tmp_path,
-        env=inherited | {"PYTHONPATH": path, "LSTM_LOCK": str(tmp_path / "lock")},
+        env=outside(tmp_path / "packages", LSTM_LOCK=str(tmp_path / "lock")),
         capture_output=True,
         text=True,
         check=False,

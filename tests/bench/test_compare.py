@@ -7,15 +7,13 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from bench import compare, results
+from bench import compare
 from bench.comparing import (
     backends,
     comparison,
@@ -30,62 +28,25 @@ from bench.comparing import (
 from bench.judging import ranking
 from bench.judging.basis import Pairing
 from bench.judging.verdict import Verdict
-from bench.results.schema import Measurement, Outcome, Reason, Results, Run
+from bench.results.schema import Measurement, Outcome, Results
 from bench.suites.cases import Case
 from bench.telling.command_line import UsageError
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
-from tests.bench.made_results import gather, measured
-
-ENVIRONMENT: dict[str, object] = {
-    "cpu": {"name": "Test CPU", "cores": 2, "clock_hz": 2.1e9, "clock_max_hz": 3e9},
-    "memory": {"total_bytes": 2**34, "available_bytes": 2**33},
-    "gpus": [{"name": "Test GPU", "driver": "550.54", "temperature_c": 40}],
-    "unread": {"governor": "there is no such file"},
-    "libraries": {"tensorflow": "2.21.0", "onnxruntime": "1.20"},
-    "threads": {"intra": 2},
-    "load": [0.1, 0.2],
-}
-BUSY = Reason("busy", "the cores were busy", "close what runs")
+from tests.bench.made_results import (
+    BUSY,
+    ENVIRONMENT,
+    gather,
+    measured,
+    replicates,
+    run,
+    save,
+    unmeasured,
+)
 
 
 def case(backend: str = "keras", *, batch: int = 8, device: str = "cpu") -> Case:
     return Case(backend, LSTMSpec(4, 8), Workload(batch, 10), device)
-
-
-def run(name: str, *, host: str = "laptop", environment: Mapping[str, object] = ENVIRONMENT) -> Run:
-    moment = datetime(2025, 1, 1, tzinfo=UTC)
-    return Run(
-        id=name,
-        session="s",
-        suite="quick",
-        seed=0,
-        started=moment,
-        finished=moment,
-        complete=True,
-        host=host,
-        machine_id=f"id-of-{host}",
-        options={},
-        environment={"before": environment, "after": {}},
-    )
-
-
-def unmeasured(of: Case, during: Run, outcome: str, reason: str, advice: str = "") -> Outcome:
-    return Outcome(of, during, outcome, reason, advice, Path("a.json"))
-
-
-def replicates(
-    name: str, times: Mapping[Case, float], *, count: int = 6, jitter: float = 0.01
-) -> Results:
-    """So many runs whose medians spread evenly around the times given."""
-    factors = np.exp(jitter * np.linspace(-1, 1, count))
-    return gather(
-        *(
-            measured(of, seconds * factor, run(f"{name}{index}"))
-            for index, factor in enumerate(factors)
-            for of, seconds in times.items()
-        )
-    )
 
 
 # Runs
@@ -490,72 +451,6 @@ def test_a_rule_of_another_form_is_refused(rule: str) -> None:
 
 
 # The command, with files
-
-
-def document(during: Run, items: Sequence[Measurement | Outcome]) -> dict[str, object]:
-    """A result file of schema 1, as the plugin writes it."""
-    benchmarks = [
-        {
-            "group": item.case.group,
-            "name": item.case.id,
-            "fullname": item.case.id,
-            "stats": {"data": item.samples.tolist()},
-            "extra_info": {
-                "lstm": {
-                    "schema": 1,
-                    "case": item.case.to_dict(),
-                    "case_id": item.case.id,
-                    "gate": {"passed": True, "judge": "", "errors": {}, "bounds": {}},
-                    "evidence": {},
-                    "setup": {},
-                    "blocks": {
-                        "calls": item.calls,
-                        "round": item.rounds.tolist(),
-                        "warmup": [],
-                        "seed": 0,
-                        "stopped": "time",
-                    },
-                    "steady": True,
-                    "memory": None,
-                    "roofs": None,
-                    "energy": None,
-                    "validity": {
-                        "valid": item.valid,
-                        "reasons": [vars(reason) for reason in item.reasons],
-                    },
-                }
-            },
-        }
-        for item in items
-        if isinstance(item, Measurement)
-    ]
-    outcomes = [
-        {
-            "case": item.case.to_dict(),
-            "case_id": item.case.id,
-            "outcome": item.outcome,
-            "reason": item.reason,
-            "advice": item.advice,
-        }
-        for item in items
-        if isinstance(item, Outcome)
-    ]
-    return {
-        "machine_info": {},
-        "commit_info": {},
-        "benchmarks": benchmarks,
-        "datetime": during.started.isoformat(),
-        "version": "5.3.1",
-        "lstm": {"schema": 1, "run": during.to_dict(), "outcomes": outcomes},
-    }
-
-
-def save(folder: Path, found: Results) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in found.files:
-        items: list[Measurement | Outcome] = [*file.measurements, *file.outcomes]
-        results.write(folder / f"{file.run.id}.json", document(file.run, items))
-    return folder
 
 
 @pytest.fixture(autouse=True)

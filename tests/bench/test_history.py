@@ -27,17 +27,16 @@ from bench.comparing.rules import parse_rule
 from bench.comparing.sessions import History
 from bench.judging.movements import Scope
 from bench.judging.verdict import Verdict
-from bench.results.schema import Measurement, Outcome, Reason, Results, Run
+from bench.results.schema import Measurement, Outcome, Results, Run
 from bench.suites.cases import Case
 from bench.telling.deliver import plain_text
 from bench.telling.quantities import times_as_fast
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
-from tests.bench.made_results import gather, measured
+from tests.bench.made_results import BUSY, a_run, gather, measured, save
 from tests.places import ROOT
 
 EXAMPLE = ROOT / "docs/examples/quick.json"
-BUSY = Reason("busy", "the cores were busy", "close what runs")
 
 
 def case(backend: str = "keras", batch: int = 8) -> Case:
@@ -52,17 +51,15 @@ def run(session: int, process: int = 0, *, host: str = "laptop", tensorflow: str
         "memory": {"swap_total_bytes": 0 if tensorflow == "2.20.0" else 2**30},
         "load": [float(session)],
     }
-    return Run(
+    return a_run(
+        0,
+        host,
+        "quick",
         id=f"r{host}{session}-{process}",
         session=f"s{host}{session}",
-        suite="quick",
-        seed=0,
         started=moment,
         finished=moment,
-        complete=True,
-        host=host,
         machine_id=f"id-of-{host}",
-        options={},
         environment={"before": before, "after": {}},
     )
 
@@ -312,18 +309,32 @@ def watched(found: Results) -> History:
 SLOW_SCAN = {case("scan"): 1.2, case("scan", 16): 1.2}
 
 
-def test_a_backend_that_became_slower_is_named_with_since_when_and_what_was_new() -> None:
-    (machine,) = watched(nights(slower=SLOW_SCAN)).machines
+@pytest.fixture(scope="module")
+def slow_scan() -> History:
+    """Thirty nights, of which from the eighteenth on one backend was slower."""
+    return watched(nights(slower=SLOW_SCAN))
+
+
+@pytest.fixture(scope="module")
+def slow_files(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The files of these nights."""
+    return str(save(tmp_path_factory.mktemp("nights"), nights(slower=SLOW_SCAN)))
+
+
+def test_a_backend_that_became_slower_is_named_with_since_when_and_what_was_new(
+    slow_scan: History,
+) -> None:
+    (machine,) = slow_scan.machines
     assert machine.moved is not None
     (moved,) = machine.moved
     assert (moved.before.number, moved.session.number) == (17, 18)
     assert moved.movement.scope is Scope.BACKENDS
     assert {each.backend for each in moved.cases} == {"scan"}
     assert moved.movement.ratio.mid == pytest.approx(1.2, rel=0.02)
-    text = shown(watched(nights(slower=SLOW_SCAN)), sessions=False)
+    text = shown(slow_scan, sessions=False)
     line = r"#18 2026-01-19  scan \(2 cases\) +0\.8\d\d .* SLOWER +tensorflow 2\.20"
     assert re.search(line, text)
-    markdown = history_words.markdown(watched(nights(slower=SLOW_SCAN)))
+    markdown = history_words.markdown(slow_scan)
     assert "| #18 2026-01-19 | scan (2 cases) |".replace("#", "\\#") in markdown
 
 
@@ -345,14 +356,13 @@ def test_a_change_of_one_device_is_nothing_to_the_other() -> None:
     assert "all 2 cases on gpu:0" in shown(History((machine,)), sessions=False)
 
 
-def test_a_rule_fails_on_what_became_slower_and_stayed_so() -> None:
-    found = watched(nights(slower=SLOW_SCAN))
+def test_a_rule_fails_on_what_became_slower_and_stayed_so(slow_scan: History) -> None:
     for text, fails in (("slower", True), ("slower:5%", True), ("slower:30%", False)):
-        guard = judge(parse_rule(text), found)
+        guard = judge(parse_rule(text), slow_scan)
         assert bool(guard.failed) is fails
         assert guard.judged == 1
     assert "FAILED, SLOWER by more than 5%: scan (2 cases) since #18" in gate_line(
-        judge(parse_rule("slower:5%"), found)
+        judge(parse_rule("slower:5%"), slow_scan)
     )
     faster = watched(nights(slower=dict.fromkeys(SLOW_SCAN, 0.8)))
     assert not judge(parse_rule("slower"), faster).failed
@@ -410,12 +420,6 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
 
 
-def save(folder: Path, found: Results) -> Path:
-    from tests.bench.test_compare import save as write_files
-
-    return write_files(folder, found)
-
-
 def test_the_command_reads_all_sessions_of_the_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -442,9 +446,9 @@ def test_csv_has_a_row_a_case_and_session(
 
 
 def test_the_command_fails_on_a_rule_and_names_what_broke_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    slow_files: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = str(save(tmp_path / "results", nights(slower=SLOW_SCAN)))
+    folder = slow_files
     assert history.main([folder, "--fail-on", "slower:5%"]) == 1
     assert "FAILED, SLOWER by more than 5%: scan (2 cases) since #18" in capsys.readouterr().out
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
@@ -461,9 +465,9 @@ def test_the_command_fails_on_a_rule_and_names_what_broke_it(
 
 
 def test_what_is_accepted_is_left_out_by_its_time(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    slow_files: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = str(save(tmp_path / "results", nights(slower=SLOW_SCAN)))
+    folder = slow_files
     assert history.main([folder, "--fail-on", "slower", "--since", "2026-01-19"]) == 0
     assert "13 sessions" in capsys.readouterr().out
     assert history.main([folder, "--since", "2027-01-01"]) == 2
@@ -520,8 +524,8 @@ def test_bad_input_is_one_line_and_code_2(
 
 
 def test_the_name_of_what_moved_stays_text() -> None:
+    from tests.bench.harmless import assert_markdown, assert_plain, assert_sheet
     from tests.bench.made_texts import PAYLOADS
-    from tests.bench.test_every_command import assert_markdown, assert_plain, assert_sheet
 
     for payload in PAYLOADS[:: max(1, len(PAYLOADS) // 5)]:
         hostile = case(f"{payload}x")

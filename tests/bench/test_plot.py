@@ -16,33 +16,22 @@ from bench.judging.ranking import build
 from bench.judging.rows import Section
 from bench.reporting import bars
 from bench.reporting.plot import Plot, PlotError, choose
-from bench.results.schema import Measurement, Reason, Results, Run
+from bench.results.schema import Measurement, Results, Run
 from bench.suites.cases import Case
 from bench.telling import drawing
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
-from tests.bench.made_results import gather, measured
+from tests.bench.made_results import BUSY, a_run, gather, measured
 from tests.places import ROOT
 
 EXAMPLE = str(ROOT / "docs/examples/quick.json")
-BUSY = Reason("busy", "the cores were busy", "close what runs")
 
 
 def run(name: str, host: str = "laptop") -> Run:
     moment = datetime(2026, 1, 1, tzinfo=UTC)
-    return Run(
-        id=name,
-        session="s",
-        suite="quick",
-        seed=0,
-        started=moment,
-        finished=moment,
-        complete=True,
-        host=host,
-        machine_id="m",
-        options={},
-        environment={"before": {"cpu": {"name": "Test CPU", "cores": 2}}, "after": {}},
-    )
+    environment = {"before": {"cpu": {"name": "Test CPU", "cores": 2}}, "after": {}}
+    begun = {"started": moment, "finished": moment}
+    return a_run(0, host, "quick", id=name, environment=environment, **begun)
 
 
 def case(backend: str = "keras", *, batch: int = 8, mode: str = "inference") -> Case:

@@ -20,8 +20,8 @@ from bench.judging.rows import NothingToReportError
 from bench.results.schema import Measurement, Results, Run
 from bench.suites.cases import Case
 from lstm_impl import LSTMSpec, Workload
+from tests.bench.harmless import assert_markdown
 from tests.bench.made_results import gather, measured
-from tests.bench.test_every_command import assert_markdown
 
 DAY = datetime(2025, 1, 31, tzinfo=UTC)
 RUN = Run("1", "s", "grid", 1, DAY, DAY, True, "host", "id", {}, {})

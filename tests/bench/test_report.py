@@ -40,12 +40,14 @@ from bench.reporting.sentences import findings
 from bench.reporting.terminal import as_picture, as_text, draw_whole, show
 from bench.results.files import collect
 from bench.results.journal import Journal
-from bench.results.schema import Figures, Measurement, Outcome, Reason, ResultFile, Results, Run
+from bench.results.schema import Figures, Measurement, Outcome, Reason, Results, Run
 from bench.suites.cases import Case
 from bench.telling.deliver import draw_on
 from bench.telling.headings import heading, machine, method
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
+from tests.bench import made_results
+from tests.bench.made_results import gather
 from tests.places import GOLDEN, ROOT
 
 REPLICATES = [GOLDEN / "replicate-1.json", GOLDEN / "replicate-2.json"]
@@ -96,24 +98,17 @@ def measured(
     memory: Figures | None = None,
 ) -> Measurement:
     """Eleven samples around a median, in alternating rounds."""
-    samples = seconds * np.linspace(0.99, 1.01, 11)
-    return Measurement(
-        case=Case(backend, spec, work, device),
-        run=run or a_run(),
-        samples=samples,
-        rounds=np.arange(11),
+    made = made_results.measured(
+        Case(backend, spec, work, device), seconds, run or a_run(), reasons
+    )
+    return replace(
+        made,
+        samples=seconds * np.linspace(0.99, 1.01, 11),
         warmup=(seconds,),
         calls=4,
         setup={"build_s": 0.5, "trace_s": 0.25, "first_call_s": 1.0, "compile_s": -0.001},
         gate={"passed": True},
-        evidence={},
         memory=memory,
-        roofs=None,
-        energy=None,
-        steady=True,
-        valid=not reasons,
-        reasons=tuple(reasons),
-        path=Path("a.json"),
     )
 
 
@@ -133,19 +128,7 @@ def without_time(
 
 
 def results_of(*items: Measurement | Outcome, notes: Sequence[str] = ()) -> Results:
-    files = []
-    for run in {item.run.id: item.run for item in items}.values():
-        own = [item for item in items if item.run.id == run.id]
-        files.append(
-            ResultFile(
-                Path(f"{run.id}.json"),
-                run,
-                tuple(item for item in own if isinstance(item, Measurement)),
-                tuple(item for item in own if isinstance(item, Outcome)),
-                (),
-            )
-        )
-    return Results(tuple(files), (), tuple(notes))
+    return replace(gather(*items), notes=tuple(notes))
 
 
 def replicated(number: int, *cases: tuple[str, float], **settings: Workload) -> list[Measurement]:
@@ -977,7 +960,7 @@ def hostile_report(text: str) -> Report:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(HOSTILE)
 @example("x" * 1_000_000)
 @example("漢字" * 40)
@@ -998,7 +981,7 @@ def test_what_looks_like_rich_markup_is_shown_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("form", [markdown, brief])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(text=HOSTILE)
 @example(text="a|b\\|c")
 @example(text="</style></title><img src=x onerror=alert(1)>")
@@ -1020,7 +1003,7 @@ def test_hostile_text_is_harmless_in_markdown(form: Callable[[Report], str], tex
             columns = 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(HOSTILE)
 @example('"><script>alert(1)</script>')
 def test_hostile_text_is_harmless_in_html(text: str) -> None:
@@ -1038,7 +1021,7 @@ def test_hostile_text_is_harmless_in_html(text: str) -> None:
     assert counts[0] == counts[1]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(HOSTILE)
 @example("=HYPERLINK(1)")
 @example("＝1+1")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from bench import results
 from bench.results.schema import Results
 from tests import hostile
+from tests.outside import outside
 from tests.places import ROOT
 
 SUITE = """\
@@ -37,9 +37,7 @@ class Place:
         hostile.install(folder / "packages")
         temporary = folder / "tmp"
         temporary.mkdir()
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "LSTM_"))}
-        path = os.pathsep.join([str(folder / "packages"), str(ROOT)])
-        self.environ = inherited | {"PYTHONPATH": path, "TMPDIR": str(temporary)}
+        self.environ = outside(folder / "packages", TMPDIR=str(temporary))
 
     def measures(self, *backends: str) -> None:
         """What the suite names."""

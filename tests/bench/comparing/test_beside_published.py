@@ -8,7 +8,6 @@ import json
 import re
 import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -23,28 +22,15 @@ from bench.suites import published
 from bench.suites.cases import Case
 from bench.telling.deliver import Target
 from lstm_impl import LSTMSpec, Workload
-from tests.bench.made_results import gather, measured
+from tests.bench.made_results import a_run, gather, measured
 
 BRAUN = Workload(64, 100, "training")
 SPEC = LSTMSpec(123, 320)
 
 
 def run(name: str, environment: object = None) -> Run:
-    moment = datetime(2025, 1, 1, tzinfo=UTC)
     before = {"cpu": {"name": "Test CPU"}} if environment is None else environment
-    return Run(
-        id=name,
-        session="s",
-        suite="braun",
-        seed=0,
-        started=moment,
-        finished=moment,
-        complete=True,
-        host="laptop",
-        machine_id="m",
-        options={},
-        environment={"before": before},
-    )
+    return a_run(0, suite="braun", id=name, environment={"before": before})
 
 
 def beside(*items: Measurement | Outcome) -> Report:

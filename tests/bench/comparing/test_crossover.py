@@ -19,8 +19,7 @@ from bench.telling import deliver
 from bench.telling.command_line import UsageError
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
-from tests.bench.made_results import gather, measured
-from tests.bench.test_compare import BUSY, run, save
+from tests.bench.made_results import BUSY, gather, measured, run, save
 
 Times = Mapping[tuple[int, int], tuple[float, float]]
 """Seconds on the CPU and on the GPU, by batch and hidden size."""

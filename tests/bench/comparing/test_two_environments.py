@@ -28,6 +28,7 @@ from bench.machine.packages import Python
 from bench.results.schema import Results, Run
 from bench.suites.cases import Case
 from lstm_impl import LSTMSpec, Workload
+from tests.bench import made_results
 from tests.bench.made_results import gather, measured
 
 KERAS = Case("keras", LSTMSpec(4, 8), Workload(8, 10), "cpu")
@@ -159,14 +160,12 @@ def test_a_file_that_is_no_such_file_is_told(
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What a measurement has left."""
-    from tests.bench.test_compare import save as write_files
-
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     save(tmp_path / "left", (OLD, NEW))
     for name, factor in zip(SIDES, (1.0, 1.2), strict=True):
-        write_files(tmp_path / "left" / name, side(name, factor))
+        made_results.save(tmp_path / "left" / name, side(name, factor))
     return tmp_path / "left"
 
 
@@ -218,8 +217,8 @@ def test_bad_input_is_one_line_and_code_2(
 def test_what_a_file_of_environments_says_is_text_in_every_form(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from tests.bench.harmless import assert_markdown, assert_plain, assert_sheet
     from tests.bench.made_texts import CLOSING, LINK, PAYLOADS
-    from tests.bench.test_every_command import assert_markdown, assert_plain, assert_sheet
 
     for payload in (*PAYLOADS, LINK, CLOSING):
         hostile = environment(f"{payload}new", **{f"{payload}x": f"{payload}1"})

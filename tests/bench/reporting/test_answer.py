@@ -11,8 +11,7 @@ from bench.reporting.answer import answer
 from bench.results.schema import Reason
 from bench.suites.cases import Case
 from lstm_impl import LSTMSpec, Workload
-from tests.bench.made_results import gather, measured
-from tests.bench.test_compare import replicates, run
+from tests.bench.made_results import gather, measured, replicates, run
 
 
 def case(backend: str) -> Case:

@@ -9,8 +9,7 @@ from bench.judging.rows import Section
 from bench.reporting.decisions import MOST, decision, decisions
 from bench.suites.cases import Case
 from lstm_impl import LSTMSpec, Workload
-from tests.bench.made_results import gather, measured
-from tests.bench.test_compare import replicates, run, unmeasured
+from tests.bench.made_results import gather, measured, replicates, run, unmeasured
 
 
 def case(

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from bench.results.only import FILTERS, NothingThereError, only
 from bench.suites.cases import Case
 from lstm_impl import LSTMSpec, Workload
-from tests.bench.made_results import gather, measured
-from tests.bench.test_compare import run
+from tests.bench.made_results import gather, measured, run
 
 CASES = [
     Case(backend, LSTMSpec(8, 16, dtype=dtype), Workload(batch, 20, mode), device)

@@ -13,8 +13,7 @@ from bench import suites
 from bench.running.asking import Question, found, suite_text, write_suite
 from bench.suites.cases import Case
 from lstm_impl import LSTMSpec, Workload
-from tests.bench.made_results import gather, measured
-from tests.bench.test_compare import run
+from tests.bench.made_results import gather, measured, run
 
 SPEC, WORK = LSTMSpec(8, 16), Workload(4, 20, "training", optimizer="adam", gradients="weights")
 QUESTION = Question(SPEC, WORK)

@@ -28,7 +28,10 @@ def a_group(logs: npt.NDArray[np.float64]) -> list[Comparison]:
     return ratios.compare_all([(other, first) for other in others])
 
 
-@pytest.mark.parametrize("spread", [0.05, 0.08, 0.15])
+@pytest.mark.parametrize(
+    "spread",
+    [0.08, *(pytest.param(each, marks=pytest.mark.slow) for each in (0.05, 0.15))],
+)
 def test_a_third_that_is_equal_and_noisy_leaves_no_star(spread: float) -> None:
     """The first and a noisy third are equal, a second is slower and steady: who is FASTER?"""
     rng = np.random.default_rng(round(1000 * spread))

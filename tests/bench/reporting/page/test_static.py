@@ -22,12 +22,14 @@ from bench.judging.rows import Report
 from bench.judging.table import records
 from bench.reporting.page import data, explorer, static
 from bench.reporting.page.data import block
-from bench.results.schema import Measurement, Outcome, Reason, ResultFile, Results, Run
+from bench.results.schema import Measurement, Outcome, Reason, Run
 from bench.suites.cases import Case
 from bench.telling import drawing
 from bench.telling.inert import clean
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
+from tests.bench import made_results
+from tests.bench.made_results import gather
 from tests.places import GOLDEN, ROOT
 
 PAGE = Path(static.__file__).parent
@@ -53,40 +55,20 @@ def measured(
 ) -> Measurement:
     spread = np.linspace(0.9, 1.1, samples)
     np.random.default_rng(0).shuffle(spread)
-    return Measurement(
-        case=Case(backend, SPEC, work),
-        run=run or a_run(),
+    made = made_results.measured(Case(backend, SPEC, work), seconds, run or a_run(), reasons)
+    return replace(
+        made,
         samples=seconds * spread,
         rounds=np.arange(samples),
-        warmup=(),
-        calls=1,
         setup={"build_s": 0.5, "trace_s": 0.25, "first_call_s": 1.0, "compile_s": 0.75},
         gate={"passed": True},
-        evidence={},
         memory=figures.get("memory"),
         roofs=figures.get("roofs"),
-        energy=None,
-        steady=True,
-        valid=not reasons,
-        reasons=tuple(reasons),
-        path=Path("a.json"),
     )
 
 
 def report_of(*items: Measurement | Outcome) -> Report:
-    files = []
-    for run in {item.run.id: item.run for item in items}.values():
-        own = [item for item in items if item.run.id == run.id]
-        files.append(
-            ResultFile(
-                Path(f"{run.id}.json"),
-                run,
-                tuple(item for item in own if isinstance(item, Measurement)),
-                tuple(item for item in own if isinstance(item, Outcome)),
-                (),
-            )
-        )
-    return build(Results(tuple(files), ()))
+    return build(gather(*items))
 
 
 def read(found: Report) -> dict[str, Any]:
