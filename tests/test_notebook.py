@@ -27,7 +27,7 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> list[Cell]:
     code = (
         "import nbclient, nbformat, sys; source, output, folder = sys.argv[1:];"
         "book = nbformat.read(source, as_version=4);"
-        "client = nbclient.NotebookClient(book, timeout=60, kernel_name='python3',"
+        "client = nbclient.NotebookClient(book, timeout=300, kernel_name='python3',"
         " resources={'metadata': {'path': folder}});"
         "nbformat.write(client.execute(), output)"
     )
@@ -39,7 +39,7 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> list[Cell]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return code_cells(output)

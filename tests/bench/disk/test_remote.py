@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -114,10 +113,8 @@ def test_a_denial_that_is_told_as_a_loss_is_one() -> None:
 def test_nobody_waits_longer_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(LIMIT_VARIABLE, "0.05")
     ended = threading.Event()
-    began = time.monotonic()
-    with pytest.raises(TimeoutError):
-        asked(ended.wait, 30)
-    assert time.monotonic() - began < 15
+    with pytest.raises(TimeoutError):  # nor for the answer, which would come in the end
+        asked(ended.wait, 300)
     ended.set()
     for odd in ("", "nan", "-1", "inf", "soon"):
         monkeypatch.setenv(LIMIT_VARIABLE, odd)

@@ -49,7 +49,7 @@ def loaded(
         [sys.executable, "-c", more + PROGRAM],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         env=environ | ({} if level is None else {LEVEL: level}),
         check=False,
     )
@@ -109,7 +109,7 @@ def test_closed_errors_are_no_reason_to_fail(tmp_path: Path) -> None:
         "import tensorflow\nassert tensorflow.value == 7\n"
     )
     environ = {**os.environ, LEVEL: "2", "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
-    done = subprocess.run([sys.executable, "-c", program], env=environ, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", program], env=environ, timeout=300, check=False)
     assert done.returncode == 0
 
 
