@@ -21,6 +21,7 @@ from bench import results
 from bench.machine.lock import MachineLock
 from bench.results.schema import ResultFile
 from tests.bench import other_package
+from tests.outside import outside
 from tests.places import ROOT
 
 SUITE = """\
@@ -92,6 +93,9 @@ class Choosy(NumPyLoop):
         return "windows are beneath it" if workload and workload.window else ""
 """
 
+# Hypothesis, whose plugin imports it whole, is in our tests' environment alone.
+WITHOUT = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
+
 
 @dataclass
 class Done:
@@ -134,22 +138,28 @@ class Project:
     def with_backends(self, *names: str) -> None:
         self.suite.write_text(SUITE.replace('["numpy"]', json.dumps(names)))
 
+    @property
+    def suited(self) -> tuple[str, ...]:
+        """What has pytest measure the suite into the folder."""
+        return (
+            "--benchmark-only",
+            f"--lstm-suite={self.suite}",
+            f"--lstm-results={self.folder / 'results'}",
+        )
+
     def run(
         self, *arguments: str, where: Path = ROOT, environ: dict[str, str] | None = None
     ) -> Done:
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "LSTM_"))}
-        path = os.pathsep.join([str(self.folder / "packages"), str(ROOT)])
+        return self.python("-m", "pytest", *WITHOUT, *arguments, where=where, environ=environ)
+
+    def python(
+        self, *arguments: str, where: Path = ROOT, environ: dict[str, str] | None = None
+    ) -> Done:
+        own = {"COLUMNS": "100", "TMPDIR": str(self.temporary), **(environ or {})}
         done = subprocess.run(
-            # Hypothesis, whose plugin imports it whole, is in our tests' environment alone.
-            [
-                *(sys.executable, "-m", "pytest"),
-                *("-p", "no:cacheprovider", "-p", "no:hypothesispytest"),
-                *arguments,
-            ],
+            [sys.executable, *arguments],
             cwd=where,
-            env=inherited
-            | {"PYTHONPATH": path, "COLUMNS": "100", "TMPDIR": str(self.temporary)}
-            | (environ or {}),
+            env=outside(self.folder / "packages") | own,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -159,13 +169,7 @@ class Project:
 
     def measure(self, *arguments: str, **more: Any) -> Done:
         """pytest --benchmark-only on the suite, into the folder."""
-        return self.run(
-            "--benchmark-only",
-            f"--lstm-suite={self.suite}",
-            f"--lstm-results={self.folder / 'results'}",
-            *arguments,
-            **more,
-        )
+        return self.run(*self.suited, *arguments, **more)
 
 
 @pytest.fixture
@@ -197,10 +201,13 @@ IDS = (
 
 
 THREADED = """
-import pytest, threading, time
+import pytest, threading
+told = threading.Event()
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish():
-    threading.Thread(target=time.sleep, args=(5,), name="left by a backend").start()
+    threading.Thread(target=told.wait, args=(300,), name="left by a backend").start()
+def pytest_unconfigure():
+    told.set()
 """
 
 
@@ -384,32 +391,54 @@ def test_stopping_at_the_first_failure_leaves_an_incomplete_file(project: Projec
     assert len(done.file.outcomes) == 1
 
 
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (("--lstm-suite=quik",), 'there is no suite "quik" (did you mean quick?)'),
-        (("--lstm-backends=while_lop",), "no backend 'while_lop'; did you mean while_loop"),
-        (("--lstm-device=cuda",), "'cuda' is no device; expected cpu or gpu:N"),
-        (("--lstm-mode=train",), 'there is no mode "train" (did you mean training or streaming?)'),
-        (("--lstm-cases=nowhere.json",), "nowhere.json does not exist"),
-        (("--lstm-budget=0",), "'0' is no time; write 90s"),
-        (("--lstm-budget=soon",), "'soon' is no time; write 90s"),
-        (("--lstm-threads=0",), "'0' is no whole number from 1 to 4096"),
-        (("--lstm-seed=-1",), "'-1' is no whole number"),
-        (("--lstm-precision=0%",), "'0%' is no percentage from 0 to 100"),
-        (("--lstm-backends=,",), "expected at least one name"),
-        (("--lstm-memory=some",), "invalid choice: 'some'"),
-        (("--lstm-case-limit=0",), "'0' is no time"),
-    ],
-)
-def test_a_wrong_option_is_a_usage_error_in_one_line(
-    project: Project, arguments: tuple[str, ...], told: str
-) -> None:
-    done = project.measure(*arguments)
-    assert done.code == 4
-    assert told in " ".join(done.out.split())
-    assert "Traceback" not in done.out
+WRONG = {
+    "--lstm-suite=quik": 'there is no suite "quik" (did you mean quick?)',
+    "--lstm-backends=while_lop": "no backend 'while_lop'; did you mean while_loop",
+    "--lstm-device=cuda": "'cuda' is no device; expected cpu or gpu:N",
+    "--lstm-mode=train": 'there is no mode "train" (did you mean training or streaming?)',
+    "--lstm-cases=nowhere.json": "nowhere.json does not exist",
+    "--lstm-budget=0": "'0' is no time; write 90s",
+    "--lstm-budget=soon": "'soon' is no time; write 90s",
+    "--lstm-threads=0": "'0' is no whole number from 1 to 4096",
+    "--lstm-seed=-1": "'-1' is no whole number",
+    "--lstm-precision=0%": "'0%' is no percentage from 0 to 100",
+    "--lstm-backends=,": "expected at least one name",
+    "--lstm-memory=some": "invalid choice: 'some'",
+    "--lstm-case-limit=0": "'0' is no time",
+}
+
+# One process for all: what starting pytest takes is paid once.
+EACH = """\
+import contextlib, io, json, sys
+import pytest
+given, told = sys.argv[2:], {}
+for wrong in json.loads(sys.argv[1]):
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(out):
+        code = int(pytest.main([*given, wrong]))
+    told[wrong] = code, out.getvalue()
+print(json.dumps(told))
+"""
+
+
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str]]:
+    """What pytest says to each wrong option, and its exit code."""
+    project = Project(tmp_path_factory.mktemp("refused"))
+    done = project.python("-c", EACH, json.dumps(list(WRONG)), *WITHOUT, *project.suited)
+    assert done.code == 0, done.out
     assert not done.folder.exists()
+    told: dict[str, tuple[int, str]] = json.loads(done.out)
+    return told
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_option_is_a_usage_error_in_one_line(
+    wrong: str, refused: dict[str, tuple[int, str]]
+) -> None:
+    code, said = refused[wrong]
+    assert code == 4
+    assert WRONG[wrong] in " ".join(said.split())
+    assert "Traceback" not in said
 
 
 def test_a_mistake_in_a_suite_is_told_with_file_and_key(project: Project) -> None:

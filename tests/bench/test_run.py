@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -35,6 +36,7 @@ from bench.running.summary import (
     UNWRITABLE,
 )
 from tests.bench import other_package
+from tests.outside import outside
 from tests.places import ROOT
 
 SUITE = """\
@@ -113,9 +115,7 @@ class Place:
         backends = {name: name.capitalize() for name in ("hanging", "segfault", "absent")}
         other_package.install(packages, "mischief", MISCHIEF, backends)
         (packages / "sitecustomize.py").write_text(CLOCK)
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "LSTM_"))}
-        path = os.pathsep.join([str(packages), str(ROOT)])
-        self.environ = inherited | {"PYTHONPATH": path, "TMPDIR": str(temporary)}
+        self.environ = outside(packages, TMPDIR=str(temporary))
         self.lock = temporary / f"lstm-bench-{os.getuid()}.lock"
 
     def backends(self, *names: str) -> None:
@@ -162,6 +162,15 @@ class Place:
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Where the suite was measured in one process; nobody changes anything there."""
+    place = Place(tmp_path_factory.mktemp("once"))
+    done = place.run("--processes", "1")
+    assert done.code == 0, done.out + done.err
+    return place
 
 
 def test_a_suite_is_measured_in_fresh_processes_of_one_session(place: Place) -> None:
@@ -385,8 +394,10 @@ def test_a_session_that_is_still_measured_is_left_to_whoever_measures_it(place: 
     assert not list(place.results.glob("*.jsonl"))
 
 
-def test_a_suite_that_was_renamed_is_not_gone_on_with(place: Place) -> None:
-    assert place.run("--processes", "1").code == 0
+def test_a_suite_that_was_renamed_is_not_gone_on_with(once: Place, place: Place) -> None:
+    shutil.copytree(once.results, place.results)
+    session = place.results / ".sessions" / f"{session_of(place)}.session.json"
+    session.write_text(session.read_text().replace(str(once.suite), str(place.suite)))
     place.suite.write_text(SUITE.replace('name = "mine"', 'name = "thine"'))
     done = place.run("--resume", session_of(place), suite=False)
     assert done.code == 2
@@ -467,12 +478,9 @@ def compact(data: object) -> str:
     return json.dumps(data, separators=(",", ":"))
 
 
-def test_a_full_disk_is_one_line_and_keeps_what_was_finished(place: Place) -> None:
-    first = place.run("--processes", "1")
-    assert first.code == 0
-    (path,) = place.results.glob("*.json")
+def test_a_full_disk_is_one_line_and_keeps_what_was_finished(once: Place, place: Place) -> None:
+    (path,) = once.results.glob("*.json")
     data = json.loads(path.read_text())
-    path.unlink()
     # The limit of a file's size stands for the disk's: the journal's second entry exceeds it.
     first_line = data["lstm"]["run"] | {"environment": {"before": None}}
     size = len(compact(first_line))
