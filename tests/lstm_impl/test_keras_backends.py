@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -125,7 +126,15 @@ def test_any_backend_may_need_variables_of_its_process(monkeypatch: pytest.Monke
     assert Particular().availability()
 
 
-@pytest.mark.parametrize("name", ELSEWHERE)
+# The tests without TensorFlow (`tox -e peers`) have what XLA compiles; beside it that would be made
+# a second time.
+COMPILED = [pytest.mark.slow] if importlib.util.find_spec("tensorflow") is not None else []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(each, marks=COMPILED if each == "keras_jax" else ()) for each in ELSEWHERE],
+)
 def test_in_its_own_process_the_layer_computes_what_the_reference_does(name: str) -> None:
     # Its rows of the matrix of all peers; compiling them all with XLA takes half a minute.
     few = " and (layers or lengths or float64 or missing)" if name == "keras_jax" else ""

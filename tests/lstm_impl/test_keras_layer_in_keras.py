@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from allpairspy import AllPairs
 
 pytest.importorskip("keras", reason="the layer is Keras's: pip install '.[cpu]'")
 tf = pytest.importorskip("tensorflow", reason="the layer is TensorFlow's: pip install '.[cpu]'")
@@ -59,6 +60,11 @@ def by(backend: str) -> MakeLSTM:
 def _seeded() -> None:
     """Weights that nobody chose are the same in every run."""
     keras.utils.set_random_seed(0)
+
+
+def pairwise(*axes: list[Any]) -> list[tuple[Any, ...]]:
+    """Rows in which every pair of values occurs."""
+    return [tuple(row) for row in AllPairs(list(axes))]
 
 
 def same(mine: Any, wanted: Any, rtol: float = 2e-5) -> None:
@@ -121,9 +127,10 @@ def test_a_wrong_number_of_units_is_refused_as_by_keras() -> None:
 # -- what stands around it
 
 
-@pytest.mark.parametrize("merge_mode", ["concat", "sum", "mul", "ave", None])
-@pytest.mark.parametrize("return_sequences", [True, False])
-@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize(
+    ("merge_mode", "return_sequences", "masked"),
+    pairwise(["concat", "sum", "mul", "ave", None], [True, False], [True, False]),
+)
 def test_bidirectional_is_what_it_is_with_keras(
     merge_mode: str | None, return_sequences: bool, masked: bool
 ) -> None:
@@ -209,14 +216,15 @@ def sequential(lstm: MakeLSTM, **arguments: Any) -> Any:
     return keras.Sequential([keras.Input((5, 3)), lstm(**arguments)])
 
 
-@pytest.mark.parametrize("jit_compile", ["auto", False, True])
+FITTED = [("auto", "auto"), ("auto", True), ("while_loop+hoisted", False)]
+
+
 @pytest.mark.parametrize(
-    "backend",
+    ("backend", "jit_compile"),
     [
-        "auto",
-        "while_loop+hoisted",
-        pytest.param("while_loop", marks=pytest.mark.slow),
-        pytest.param("while_loop+hoisted+xla", marks=pytest.mark.slow),
+        pytest.param(backend, jit, marks=() if (backend, jit) in FITTED else pytest.mark.slow)
+        for backend in ("auto", "while_loop+hoisted", "while_loop", "while_loop+hoisted+xla")
+        for jit in ("auto", False, True)
     ],
 )
 def test_fit_does_what_it_does_with_keras(backend: str, jit_compile: bool | str) -> None:
@@ -240,9 +248,9 @@ BRANCHED = [
 
 
 @pytest.mark.usefixtures("without_a_compiler")
-@pytest.mark.parametrize("limit", [2, 4])
-@pytest.mark.parametrize("arguments", BRANCHED)
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(
+    ("arguments", "masked", "limit"), pairwise(BRANCHED, [False, True], [2, 4])
+)
 def test_one_graph_serves_batches_on_both_sides_of_the_limit(
     arguments: dict[str, Any], masked: bool, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

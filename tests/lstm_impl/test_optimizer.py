@@ -29,6 +29,15 @@ TRAIN = Workload(2, 3, "training")
 # Compiling takes it minutes; the update is PyTorch's own either way.
 SLOW = ("torch_compile",)
 
+VARIANTS = ("while_loop+hoisted", "while_loop+hoisted+xla")
+
+
+def slow(name: str) -> list[pytest.MarkDecorator]:
+    """Of a TensorFlow strategy's variants all but two, too: they update by the same ops."""
+    variant = get_backend(name).framework == "tensorflow" and "+" in name
+    late = name.startswith(SLOW) or (variant and name not in VARIANTS)
+    return [pytest.mark.slow] if late else []
+
 
 def ready(name: str, spec: LSTMSpec, workload: Workload = TRAIN, **options: Any) -> Model:
     """The model, or a skip in the backend's own words."""
@@ -88,7 +97,7 @@ def test_sgd_goes_down_the_gradient_and_remembers_nothing() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.slow] if name.startswith(SLOW) else [])
+        pytest.param(name, marks=slow(name))
         for name in dict.fromkeys(re.sub("@[0-9]+", "@2", each) for each in list_backends())
     ],
 )

@@ -6,6 +6,7 @@ own words; one that refuses a case must say why, and may refuse only what is lis
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import replace
 
 import numpy as np
@@ -42,13 +43,18 @@ OF_A_LAYER = ("one sequence, one timestep", "lengths", "windows", "mixed_bfloat1
 # Compiling takes it minutes; its own tests judge the loop before it is compiled.
 SLOW = ("torch_compile",)
 
+# XLA takes seconds for each case of these. The tests without TensorFlow (`tox -e peers`) have them
+# all; beside it, where they would be made a second time, a few are enough to see that both work.
+TWICE = ("jax", "flax") if importlib.util.find_spec("tensorflow") is not None else ()
 
-def slow(name: str) -> list[pytest.MarkDecorator]:
-    return [pytest.mark.slow] if name.startswith(SLOW) else []
+
+def slow(name: str, case: str = "") -> list[pytest.MarkDecorator]:
+    twice = get_backend(name).framework in TWICE and case and case not in OF_A_LAYER
+    return [pytest.mark.slow] if twice or name.startswith(SLOW) else []
 
 
 MATRIX = [
-    pytest.param(name, case, marks=slow(name))
+    pytest.param(name, case, marks=slow(name, case))
     for name in PEERS
     for case in (OF_A_LAYER if "+" in name else CASES)
 ]

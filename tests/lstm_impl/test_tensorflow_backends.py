@@ -145,9 +145,13 @@ AXES: dict[str, list[Any]] = {
 }
 
 
-def covering(names: list[str]) -> list[tuple[Any, ...]]:
-    """Rows ``(backend, *axes)`` in which every pair of values occurs."""
-    return [tuple(row) for row in AllPairs([names, *AXES.values()])]
+# Of each kind one: of half and of mixed precision both types are for the slow tests.
+FEW_DTYPES = ["float32", "float64", "float16", "mixed_bfloat16"]
+
+
+def covering(names: list[str], **other: list[Any]) -> list[tuple[Any, ...]]:
+    """Rows ``(backend, *axes)`` in which every pair of values occurs. other: some axes' values."""
+    return [tuple(row) for row in AllPairs([names, *(AXES | other).values()])]
 
 
 def check_row(row: tuple[Any, ...]) -> None:
@@ -165,7 +169,9 @@ def check_row(row: tuple[Any, ...]) -> None:
     assert result.passed, f"{row}: {result.describe()}"
 
 
-@pytest.mark.parametrize("row", covering(MAIN), ids=lambda row: "-".join(map(str, row)))
+@pytest.mark.parametrize(
+    "row", covering(MAIN, dtype=FEW_DTYPES), ids=lambda row: "-".join(map(str, row))
+)
 def test_layers_directions_lengths_dropout_layout_and_precision(row: tuple[Any, ...]) -> None:
     check_row(row)
 
