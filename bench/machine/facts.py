@@ -94,6 +94,7 @@ class Environment:
     libraries: installed versions by distribution name. tensorflow: its build and settings, None if
     it is not imported. threads: what was asked for and what the frameworks report.
     variables: environment variables that can change a time. unread: name → why it is None.
+    boot: names the start of the kernel, the same in all containers on it, and nothing else.
     """
 
     time: str
@@ -111,6 +112,7 @@ class Environment:
     threads: Mapping[str, int | None]
     variables: Mapping[str, str]
     unread: Mapping[str, str]
+    boot: str | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Plain data, as it stands in a result file."""

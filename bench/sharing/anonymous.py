@@ -71,7 +71,7 @@ def anonymous(document: Mapping[str, Any], file: ResultFile, secret: bytes) -> d
     """
     names = _names(document, file)
     run = file.run
-    machine = hmac.new(secret, run.machine_id.encode(), hashlib.sha256).hexdigest()[:12]
+    machine = _hidden(run.machine_id, secret)
     host = f"{kind(file)}-{machine[:6]}"
     made: dict[str, Any] = _cleaned(document, names)
     made["machine_info"] = {**_mapping(made.get("machine_info")), "node": host}
@@ -81,6 +81,8 @@ def anonymous(document: Mapping[str, Any], file: ResultFile, secret: bytes) -> d
     for state in ours["run"]["environment"].values():
         if isinstance(state, dict) and "host" in state:
             state["host"] = host
+        if isinstance(state, dict) and isinstance(boot := state.get("boot"), str):
+            state["boot"] = _hidden(boot, secret)
     ours["writer"] = None
     ours["submitted"] = {"digest": document.get(digest.KEY)}
     for entry in made["benchmarks"]:
@@ -92,6 +94,11 @@ def anonymous(document: Mapping[str, Any], file: ResultFile, secret: bytes) -> d
     found = digest.with_digest(made)
     _check(file.path, found, names)
     return found
+
+
+def _hidden(name: str, secret: bytes) -> str:
+    """The same digits for the same name, from which nobody without the secret finds it."""
+    return hmac.new(secret, name.encode(), hashlib.sha256).hexdigest()[:12]
 
 
 def _names(document: Mapping[str, Any], file: ResultFile) -> list[str]:

@@ -330,6 +330,21 @@ def test_the_machines_id_stays_until_its_hardware_changes(tmp_path: Path) -> Non
     assert replace(first, host="another").machine_id != first.machine_id
 
 
+def test_the_start_of_the_kernel_has_a_name_that_does_not_tell_its_number(tmp_path: Path) -> None:
+    here = machine(tmp_path)
+    assert environment.read(here).boot is None
+    place = tmp_path / "proc/sys/kernel/random/boot_id"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text("5d4b0c3e-0000-4000-8000-000000000001\n")
+    first = environment.read(here).boot
+    assert first == environment.read(here).boot
+    assert first is not None
+    assert len(first) == 12
+    assert first not in place.read_text()
+    place.write_text("5d4b0c3e-0000-4000-8000-000000000002\n")
+    assert environment.read(here).boot != first
+
+
 def test_this_machine_can_be_read() -> None:
     read = environment.read()
     assert read.cpu.logical

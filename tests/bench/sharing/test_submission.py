@@ -112,6 +112,17 @@ def test_no_name_of_a_machine_a_person_or_a_folder_is_left(tmp_path: Path, docum
     assert "/sys/devices/system/cpu is read" in remarks[2]
 
 
+def test_containers_of_one_machine_are_known_as_such_and_its_start_cannot_be_guessed(
+    tmp_path: Path, document: Json
+) -> None:
+    document["lstm"]["run"]["environment"]["before"]["boot"] = "0123456789ab"
+    file = read(saved(tmp_path / "a.json", document))
+    made = [anonymous(copy.deepcopy(document), file, secret) for secret in (b"mine", b"mine", b"x")]
+    mine, again, other = (each["lstm"]["run"]["environment"]["before"]["boot"] for each in made)  # type: ignore[index]
+    assert mine == again != other
+    assert "0123456789ab" not in json.dumps(made)
+
+
 def test_the_same_machine_is_known_again_and_cannot_be_guessed(
     tmp_path: Path, document: Json
 ) -> None:
