@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import functools
 
-from bench.judging.intervals import count_words
+from bench.judging.intervals import count_nodes, count_words
 from bench.judging.process_means import ALONE, ENOUGH_PROCESSES
 
 
@@ -52,17 +52,21 @@ def pairing_words(pairing: Pairing) -> str:
     return "Welch's interval on" if apart else "t-interval on"
 
 
+_HOW = {
+    Pairing.ALTERNATING: "alternating blocks",
+    Pairing.SEQUENTIAL: "one side after the other",
+    Pairing.ADJACENT: "each with one of the other side right before or after it",
+    Pairing.BRIDGED: "each beside the same third case",
+    Pairing.UNPAIRED: "unpaired",
+}
+
+
 @functools.cache
 def paired_basis(count: int, pairing: Pairing) -> Basis:
     """Of processes that measured both, or of pairs of them, each of which measured one."""
-    what = {
-        Pairing.ALTERNATING: "alternating blocks",
-        Pairing.SEQUENTIAL: "one side after the other",
-        Pairing.ADJACENT: "each with one of the other side right before or after it",
-    }[pairing]
     allowance, basis = _allowed(count, pairing)
     basis = basis or f"{pairing_words(pairing)} their log ratios{SET_ASIDE}"
-    return count, pairing, allowance, f"{count_words(count)}, {what}: {basis}"
+    return count, pairing, allowance, f"{count_words(count)}, {_HOW[pairing]}: {basis}"
 
 
 @functools.cache
@@ -89,6 +93,34 @@ def bridged_basis(new: int, base: int) -> Basis:
     return min(new, base), pairing, allowance, f"{sides}, each beside the same third case: {basis}"
 
 
+@functools.cache
+def nodes_basis(nodes: int, processes: int, pairing: Pairing, allowance: float) -> Basis:
+    """Of so many processes on nodes each of which measured both sides.
+
+    allowance: the spread between nodes that stands in for what too few of them cannot show.
+    """
+    start = f"{count_nodes(nodes)}, {count_words(processes)}, {_HOW[pairing]} in each node"
+    return processes, pairing, *_of_nodes(nodes, allowance, start, "t-interval on their log ratios")
+
+
+@functools.cache
+def nodes_apart_basis(
+    nodes: tuple[int, int], processes: int, pairing: Pairing, allowance: float
+) -> Basis:
+    """Of nodes none of which measured both: so many of either side, new and base."""
+    new, base = nodes
+    what = "log medians" if pairing is Pairing.UNPAIRED else "log ratios to it"
+    start = f"{new} against {count_nodes(base)}, none with both, {_HOW[pairing]}"
+    words = f"{pairing_words(pairing)} their {what}"
+    return processes, pairing, *_of_nodes(min(nodes), allowance, start, words)
+
+
+def _of_nodes(nodes: int, allowance: float, start: str, what: str) -> tuple[float | None, str]:
+    if nodes >= ENOUGH_PROCESSES:
+        return None, f"{start}: {what}{SET_ASIDE}"
+    return allowance, f"{start}: {what}, {allowance_words(allowance, nodes=True)}"
+
+
 def _allowed(count: int, pairing: Pairing) -> tuple[float | None, str]:
     """The allowance for so few processes, and what it does; None and nothing where they suffice."""
     if count >= ENOUGH_PROCESSES:
@@ -104,9 +136,10 @@ def at_least(count: int) -> str:
     return f"{count_words(count)} or more each"
 
 
-def allowance_words(allowance: float) -> str:
-    """What was added for the spread between processes."""
-    return f"allowance of {_percent(allowance)} for the spread between processes added"
+def allowance_words(allowance: float, nodes: bool = False) -> str:
+    """What was added for the spread between processes, or between nodes."""
+    of = "nodes" if nodes else "processes"
+    return f"allowance of {_percent(allowance)} for the spread between {of} added"
 
 
 def _percent(share: float) -> str:

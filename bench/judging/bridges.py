@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.judging.ratios import Sides
+from bench.judging.over_processes import Sides
 from bench.judging.rows import Row
 from bench.judging.trust import Doubt, of_ratio
 

@@ -31,6 +31,11 @@ class Comparison:
         the log medians of the side where it is larger; None where a side has one process, or for a
         mean over cases of different processes.
     aside: how many processes were left out as bad, in parts of processes (both sides together).
+    nodes: on how many machines of one kind both sides were measured, or the smaller side's number
+        where no machine has both; 0 where machines are not told apart, as where there is one.
+        Then ``spread`` is within a node, and between is how far the nodes' ratios spread beyond
+        what that explains (standard deviation of logs), None where it cannot be told.
+    by_node: what each node that has both sides says by itself.
     """
 
     ratio: Interval
@@ -46,6 +51,9 @@ class Comparison:
     base_logs: Mapping[str, float] = field(default_factory=dict, repr=False)
     spread: float | None = None
     aside: float = 0.0
+    nodes: int = 0
+    between: float | None = None
+    by_node: Mapping[str, Comparison] = field(default_factory=dict, repr=False)
 
     @property
     def paired(self) -> bool:
@@ -66,6 +74,7 @@ class Comparison:
             log_ratio=-self.log_ratio,
             new_logs=self.base_logs,
             base_logs=self.new_logs,
+            by_node={node: found.inverse for node, found in self.by_node.items()},
         )
 
     def p_slower(self, threshold: float = 0.0) -> float:

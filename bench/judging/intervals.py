@@ -49,13 +49,19 @@ class Interval:
 class CaseInterval(Interval):
     """A value over processes.
 
-    how says in words what the bounds stand on; allowance is the spread between processes that was
-    assumed in them, None where none was.
+    how says in words what the bounds stand on; allowance is the spread between processes (or nodes)
+    that was assumed in them, None where none was. nodes: on how many machines of one kind it was
+    measured, 0 where they are not told apart, as where there is one; then between and within are
+    how far these and the processes of one of them spread (standard deviations of logs), as far as
+    that can be told.
     """
 
     processes: int
     allowance: float | None
     how: str
+    nodes: int = 0
+    between: float | None = None
+    within: float | None = None
 
 
 # One case's samples
@@ -262,3 +268,8 @@ def checked_times(name: str, samples: npt.ArrayLike) -> FloatArray:
 def count_words(count: int) -> str:
     """A number of processes."""
     return "1 process" if count == 1 else f"{count} processes"
+
+
+def count_nodes(count: int) -> str:
+    """A number of nodes."""
+    return "1 node" if count == 1 else f"{count} nodes"

@@ -121,13 +121,35 @@ def process_means(logs: FloatArray, allowance: float | FloatArray) -> Means:
         return Means(logs[:, 0].copy(), ALONE * spread, degrees, none, np.zeros(cases))
     few = count < ENOUGH_PROCESSES
     model = _Model(spread if few else np.full(cases, ENOUGH_SPREAD), few)
-    # In order, so that the order in which processes came changes not even the last digit.
-    ordered = np.sort(logs, axis=1)
-    centre = _median(ordered)
-    apart = ordered - centre[:, None]
+    apart, centre = _around_median(logs)
     with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
         found = _likelier(_some_bad(apart, model), _all_good(apart, model))
-        return _with_errors(apart, centre, found, model)
+        means = _with_errors(apart, centre, found, model)
+    if few:
+        return means
+    return replace(means, errors=means.errors * (1 - TOO_WIDE * min(1.0, TOO_WIDE_UNTIL / count)))
+
+
+def means_of_all(values: FloatArray, spread: FloatArray) -> Means:
+    """The same of two or more ``values [cases, values]`` none of which is taken for bad.
+
+    Each counts alike. spread ``[cases]``: what theirs is drawn towards, however many they are; from
+    6 on the interval is never narrower than the plain t-interval.
+    """
+    model = _Model(spread, values.shape[1] < ENOUGH_PROCESSES)
+    apart, centre = _around_median(values)
+    with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
+        return _with_errors(apart, centre, _all_good(apart, model), model)
+
+
+def _around_median(values: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Each case's values less their median, and these medians.
+
+    In order, so that the order in which they came changes not even the last digit.
+    """
+    ordered = np.sort(values, axis=1)
+    centre = _median(ordered)
+    return ordered - centre[:, None], centre
 
 
 @dataclass(frozen=True)
@@ -205,7 +227,6 @@ def _with_errors(apart: FloatArray, centre: FloatArray, found: _Fit, model: _Mod
         # It then is the plain t-interval, with its own tails, which stricter levels look into.
         floored = least > errors
         errors, degrees = np.where(floored, plain, errors), np.where(floored, free, degrees)
-        errors = errors * (1 - TOO_WIDE * min(1.0, TOO_WIDE_UNTIL / count))
     return Means(centre + found.middle, errors, degrees, own, count - kept)
 
 

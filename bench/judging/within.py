@@ -28,6 +28,7 @@ class RunSamples:
         in turn with the other one (numbers from different groups of cases mean nothing together).
     adjacent: whether ``run`` names two processes, one right after the other, each of which measured
         one side.
+    node: the machine, where several of one kind measured and are to be told apart, else empty.
 
     Raises ValueError for samples that are not finite and positive, or rounds of another length.
     """
@@ -36,12 +37,18 @@ class RunSamples:
     samples: FloatArray
     rounds: IntArray | None = None
     adjacent: bool = False
+    node: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "samples", checked_times("samples", self.samples))
         if self.rounds is not None:
             rounds = _rounds("rounds", self.rounds, self.samples)
             object.__setattr__(self, "rounds", rounds)
+
+    @property
+    def out_of_turn(self) -> RunSamples:
+        """The same beside a case that was not measured in turn with it: rounds mean nothing."""
+        return RunSamples(self.run, self.samples, node=self.node)
 
 
 # The ratio of two cases
