@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 from bench.comparing.comparison import OneSided, Report
-from bench.comparing.environments import machine_names
 from bench.comparing.sides import Pair, Side, entries, one_of, report_of, rows_of_pairs, why_missing
 from bench.disk.fields import printable
+from bench.judging.nodes import in_one_kind, machine_names
 from bench.judging.rows import USUAL_BASELINES
-from bench.results.schema import Results
+from bench.results.schema import Measurement, Outcome, Results
 from bench.telling.command_line import UsageError
+from bench.telling.quantities import listed
 
 
 def compare_backends(results: Results, baseline: str | None = None) -> Report:
     """Each backend against the baseline, on each shape, mode and device, paired within the runs.
+
+    Machines of one kind are nodes: they are compared together, inside each of them.
 
     Without a baseline: ``keras`` if it was measured, or else ``while_loop``, or else the backend
     that is in most groups.
@@ -23,10 +27,10 @@ def compare_backends(results: Results, baseline: str | None = None) -> Report:
     Raises UsageError for a baseline that was not measured.
     """
     groups: dict[tuple[str, str], dict[str, Side]] = {}
-    machines = {item.run.machine_id: item.run for item in results.measurements}
+    places = _places(entries(results))
     devices = {item.case.device for item in results.measurements}
     for item in entries(results):
-        sides = groups.setdefault((item.run.machine_id, item.case.group), {})
+        sides = groups.setdefault((places[item.run.machine_id], item.case.group), {})
         name = item.case.backend
         sides.setdefault(name, Side(name)).add(item.case.group, item)
     counts = Counter(item.case.backend for item in results.measurements)
@@ -35,12 +39,12 @@ def compare_backends(results: Results, baseline: str | None = None) -> Report:
         baseline = usual[0] if usual else max(counts, key=counts.__getitem__, default="")
     elif baseline not in counts:
         raise UsageError(f"--baseline {printable(baseline)}: {one_of('backend', counts)}")
-    names = machine_names(machines)
     pairs: list[Pair] = []
-    places: list[tuple[int, str]] = []  # of each pair: the number of its group, and where that is
+    found: list[tuple[int, str]] = []  # of each pair: the number of its group, and where that is
+    several = len({place for place, _ in groups}) > 1
     one_sided: list[OneSided] = []
-    for number, ((machine, group), sides) in enumerate(groups.items()):
-        on_machine = f" on {names[machine]}" if len(machines) > 1 else ""
+    for number, ((place, group), sides) in enumerate(groups.items()):
+        on_machine = f" on {place}" if several else ""
         # A mean over devices or machines would be nobody's: their sides bear different labels.
         where = f" on {group.rsplit('/', 1)[1]}" * (len(devices) > 1) + on_machine
         base = sides.get(baseline, Side(baseline))
@@ -56,10 +60,10 @@ def compare_backends(results: Results, baseline: str | None = None) -> Report:
             else:
                 third = None if bridge is base or bridge is side else bridge
                 pairs.append(Pair(group + on_machine, base, side, group, third))
-                places.append((number, where))
+                found.append((number, where))
     judged = [
         (number, replace(row, base_label=row.base_label + where, new_label=row.new_label + where))
-        for row, (number, where) in zip(rows_of_pairs(pairs), places, strict=True)
+        for row, (number, where) in zip(rows_of_pairs(pairs), found, strict=True)
     ]
     judged.sort(key=lambda item: (item[0], item[1].comparison.log_ratio))
     rows = [row for _, row in judged]
@@ -72,3 +76,19 @@ def compare_backends(results: Results, baseline: str | None = None) -> Report:
         )
     title = f"Backends against {baseline}" if baseline else "Backends"
     return report_of(title, rows, one_sided, (results,), finding=finding)
+
+
+def _places(items: Sequence[Measurement | Outcome]) -> dict[str, str]:
+    """What the place of each machine is called: its name, or those of all of its kind."""
+    machines = {item.run.machine_id: item.run for item in items}
+    names = machine_names(machines)
+    kinds: dict[str, list[str]] = {}
+    for machine, first in in_one_kind(item.run for item in items).items():
+        kinds.setdefault(first, []).append(machine)
+    return {
+        machine: names[machine]
+        if len(kind) == 1
+        else f"{len(kind)} nodes ({listed([names[each] for each in kind])})"
+        for kind in kinds.values()
+        for machine in kind
+    }

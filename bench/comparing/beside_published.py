@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.comparing.environments import hardware, machine_names
+from bench.comparing.environments import hardware
 from bench.judging.intervals import CaseInterval, case_interval
+from bench.judging.nodes import machine_names
 from bench.judging.trust import together
 from bench.results.schema import Measurement, Outcome, Results
 from bench.suites import published

@@ -183,7 +183,7 @@ def _cell(base: Timed, new: Timed) -> Cell:
 
 
 def _without_rounds(item: Timed) -> list[RunSamples]:
-    return [RunSamples(run.run, run.samples) for run in item.samples]
+    return [run.out_of_turn for run in item.samples]
 
 
 def _families(cells: Sequence[Cell]) -> list[tuple[str, list[Cell]]]:

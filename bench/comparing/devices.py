@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from bench.comparing import crossover
 from bench.comparing.comparison import OneSided, Report, Row
-from bench.comparing.environments import hardware, machine_names
+from bench.comparing.environments import hardware
 from bench.comparing.sides import Side, entries, join_sides, one_of, report_of, samples_of
 from bench.disk.fields import printable
+from bench.judging.nodes import machine_names
 from bench.judging.trust import each_together
 from bench.results.schema import Results
 from bench.telling.command_line import UsageError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from bench.results.schema import Run
@@ -21,22 +20,13 @@ _LASTING = re.compile(
     r"^(libraries|variables|threads|options)\b|(?<![a-z])(max|limit|total)(?![a-z])"
 )
 
-# What a run was asked that names the run itself: it differs between any two sessions.
-_OWN = frozenset({"options.session", "options.cases", "options.results", "options.judged"})
+# What names the run itself, or the machine's last start: it differs between any two sessions.
+_OWN = frozenset({"options.session", "options.cases", "options.results", "options.judged", "boot"})
 
 _KNOWN_LATE = ("threads", "tensorflow")
 
 # An environment is free-form data of a file: what is longer than any real one is cut.
 _MOST_LEAVES = 2000
-
-
-def machine_names(machines: Mapping[str, Run]) -> dict[str, str]:
-    """Host names, with the machine's id where two machines have the same."""
-    hosts = Counter(run.host for run in machines.values())
-    return {
-        machine: run.host if hosts[run.host] == 1 and run.host else f"{run.host}#{machine}"
-        for machine, run in machines.items()
-    }
 
 
 def hardware(run: Run, device: str) -> str:

@@ -12,10 +12,11 @@ from dataclasses import replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 
-from bench.comparing.environments import environment_differences, machine_names
+from bench.comparing.environments import environment_differences
 from bench.comparing.sessions import Change, History, Line, Machine, Point, Session
 from bench.disk.fields import printable
 from bench.judging.intervals import case_interval
+from bench.judging.nodes import machine_names
 from bench.judging.ratios import compare
 from bench.judging.trust import Validity, together
 from bench.judging.within import RunSamples

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.comparing.comparison import Difference, Mean, OneSided, Report, Row
@@ -12,8 +12,10 @@ from bench.disk.fetching import named
 from bench.disk.fields import printable
 from bench.disk.folder import is_url
 from bench.disk.remote import shown
-from bench.judging.intervals import case_intervals
-from bench.judging.ratios import Sides, compare_all, geometric_mean
+from bench.judging.between import intervals
+from bench.judging.nodes import by_machine, machines
+from bench.judging.over_processes import Sides
+from bench.judging.ratios import compare_all, geometric_mean
 from bench.judging.trust import Validity, each_together, of_ratio
 from bench.judging.within import RunSamples
 from bench.results.schema import Measurement, Outcome, Results, Run
@@ -94,14 +96,24 @@ class Pair:
             return _by_turn(new), _by_turn(base)
         # Rounds of different groups are numbered alike but were not taken in turn.
         in_turn = new[0].case.group == base[0].case.group
-        return samples_of(new, in_turn), samples_of(base, in_turn)
+        nodes = self.nodes
+        return samples_of(new, in_turn, nodes), samples_of(base, in_turn, nodes)
+
+    @property
+    def nodes(self) -> Mapping[str, str]:
+        """The machine of each machine's id, where those of a side are several; else nothing."""
+        sides = [side.measured[self.key] for side in (self.new, self.base)]
+        found = machines(item.run for side in sides for item in side)
+        each = ({found[item.run.machine_id] for item in side} for side in sides)
+        return found if any(len(side) > 1 for side in each) else {}
 
     @property
     def sides(self) -> Sides:
         """What ``ratios.compare_all`` takes."""
         if self.bridge is None:
             return self.samples
-        return (*self.samples, samples_of(self.bridge.measured[self.key], in_turn=True))
+        third = samples_of(self.bridge.measured[self.key], True, self.nodes)
+        return (*self.samples, third)
 
 
 def rows_of_pairs(pairs: Sequence[Pair]) -> list[Row]:
@@ -136,18 +148,29 @@ def rows_of_pairs(pairs: Sequence[Pair]) -> list[Row]:
 def _times(pairs: Sequence[Pair]) -> dict[tuple[int, str], float]:
     """Seconds per step of each side's cases, each reckoned once: a base has many pairs."""
     found = {
-        (id(side), pair.key): [item.samples for item in side.measured[pair.key]]
+        (id(side), pair.key): by_machine(side.measured[pair.key])
         for pair in pairs
         for side in (pair.base, pair.new)
     }
-    intervals = case_intervals(list(found.values()))
-    return {key: interval.mid for key, interval in zip(found, intervals, strict=True)}
+    each = intervals(list(found.values()))
+    return {key: interval.mid for key, interval in zip(found, each, strict=True)}
 
 
-def samples_of(items: Iterable[Measurement], in_turn: bool) -> list[RunSamples]:
-    """The samples of each process; paired by round only if both sides took theirs in turn."""
+def samples_of(
+    items: Iterable[Measurement], in_turn: bool, nodes: Mapping[str, str] | None = None
+) -> list[RunSamples]:
+    """The samples of each process; paired by round only if both sides took theirs in turn.
+
+    nodes: of each machine's id its node, where machines are told apart.
+    """
     return [
-        RunSamples(item.run.id, item.samples, item.rounds if in_turn else None) for item in items
+        RunSamples(
+            item.run.id,
+            item.samples,
+            item.rounds if in_turn else None,
+            node=nodes.get(item.run.machine_id, item.run.machine_id) if nodes else "",
+        )
+        for item in items
     ]
 
 

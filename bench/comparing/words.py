@@ -57,7 +57,12 @@ def method_lines(report: Report) -> list[str]:
     hows = Counter(row.comparison.how for row in report.rows)
     lines.extend(f"{count(number, 'case')}: {how}." for how, number in hows.items())
     lines.extend(f"{told}." for told in unclear([row.comparison for row in report.rows]))
-    if any(row.comparison.allowance for row in report.rows):
+    if any(row.comparison.nodes and row.comparison.allowance for row in report.rows):
+        lines.append(
+            f"* Fewer than {ENOUGH_PROCESSES} nodes cannot show how much nodes differ, so an "
+            f"allowance was added; from {ENOUGH_PROCESSES} on they show it."
+        )
+    if any(row.comparison.allowance and not row.comparison.nodes for row in report.rows):
         lines.append(
             f"* Fewer than {ENOUGH_PROCESSES} processes cannot show how much processes differ, so "
             f"the allowance was added. Repeat the runs until there are {ENOUGH_PROCESSES} result "

@@ -9,6 +9,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from bench.judging import node_columns
 from bench.judging.comparison import Comparison
 from bench.judging.intervals import Interval, speed
 from bench.judging.payback import break_even
@@ -77,6 +78,10 @@ def _of_stream(get: Callable[[Stream], Value]) -> Callable[[Section, Row], Value
     return lambda _, row: None if row.stream is None else get(row.stream)
 
 
+def _of_row(get: Callable[[Row], Value]) -> Callable[[Section, Row], Value]:
+    return lambda _, row: get(row)
+
+
 def _of_figures(kind: str, name: str) -> Callable[[Section, Row], Value]:
     return lambda _, row: getattr(row, kind).get(name)
 
@@ -88,8 +93,13 @@ def _upside_down(get: Callable[[Interval], float], found: Comparison) -> float:
 _add("session", "", "what the replicates of one measurement share", lambda s, _: s.run.session)
 _add("suite", "", "the list of cases that was run", lambda s, _: s.run.suite)
 _add("started", "ISO 8601, UTC", "when its first run began", lambda s, _: s.started.isoformat())
-_add("host", "", "name of the machine", lambda s, _: s.run.host)
-_add("machine_id", "", "hash of host, CPU and GPUs", lambda s, _: s.run.machine_id)
+_add("host", "", "name of the machine, or of all nodes", lambda s, _: node_columns.host(s))
+_add(
+    "machine_id",
+    "",
+    "hash of host, CPU and GPUs, or one of all nodes",
+    lambda s, _: node_columns.machine_id(s),
+)
 _add("case_id", "", "backend/shape/dtype/mode/device", lambda _, r: r.case.id)
 _add("backend", "", "the way of computing the LSTM", lambda _, r: r.case.backend)
 _add("device", "", "cpu or gpu:N", lambda _, r: r.case.device)
@@ -371,3 +381,5 @@ _flag(
 )
 for name, each in STREAM_COLUMNS.items():
     _add(name, each.unit, each.meaning, _of_stream(each.value), each.kind)
+for name, column in node_columns.NODE_COLUMNS.items():
+    _add(name, column.unit, column.meaning, _of_row(column.value), column.kind)

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from bench.judging.between import intervals
 from bench.judging.comparison import Comparison
-from bench.judging.intervals import CASE_CONFIDENCE, CaseInterval, Interval, case_intervals
+from bench.judging.intervals import CASE_CONFIDENCE, CaseInterval, Interval
 from bench.judging.process_means import ENOUGH_PROCESSES, FloatArray
 from bench.judging.ratios import compare_all
 from bench.judging.trust import MINORITY
@@ -87,17 +88,20 @@ def _ranks(count: int, p: float, confidence: float) -> tuple[int, int, float]:
 
 
 def over_processes(
-    processes: Sequence[Mapping[float, Interval]],
+    processes: Sequence[Mapping[float, Interval]], nodes: Sequence[str] = ()
 ) -> dict[float, CaseInterval]:
     """The percentiles of a case, from those of its processes that had the calls to tell them.
 
     It is the median of the processes' percentiles, between bounds as of medians
     (``intervals.case_interval``); of one process they are its own. None where more than a
-    ``MINORITY`` could not tell: those that could are the quicker ones.
+    ``MINORITY`` could not tell: those that could are the quicker ones. nodes: of each process its
+    node, where nodes are told apart.
     """
+    on = nodes or [""] * len(processes)
     found: dict[float, CaseInterval] = {}
     for part in PARTS:
         told = [each[part] for each in processes if part in each]
+        where = [node for each, node in zip(processes, on, strict=True) if part in each]
         if len(processes) - len(told) > MINORITY * len(processes):
             continue
         if len(told) == 1:
@@ -105,7 +109,8 @@ def over_processes(
             how = "1 process: order statistics of its own calls, nothing of others"
             found[part] = CaseInterval(own.low, own.mid, own.high, own.confidence, 1, None, how)
         elif told:
-            found[part] = case_intervals([[np.array([each.mid]) for each in told]])[0]
+            runs = [(node, [each.mid]) for node, each in zip(where, told, strict=True)]
+            found[part] = intervals([runs])[0]
     return found
 
 
@@ -113,24 +118,40 @@ Told = Mapping[str, float]
 """A percentile of each process that could tell it, by run."""
 
 
-def compare_percentiles(pairs: Sequence[tuple[Told, Told]]) -> list[Comparison | None]:
+Nodes = Mapping[str, str]
+"""The node of each run, empty where nodes are not told apart."""
+
+
+def compare_percentiles(
+    pairs: Sequence[tuple[Told, Told]], nodes: Sequence[Nodes] = ()
+) -> list[Comparison | None]:
     """The ratio of a percentile of two cases, each ``(new, base)``, judged as a ratio of medians.
 
     Where both sides took turns in the same processes the unit is a process's own ratio. None with
     fewer than six processes (on a side, if they share none): of a median an allowance can stand in
-    for what so few do not show, of rare calls nobody knows one (``docs/verdicts.md``).
+    for what so few do not show, of rare calls nobody knows one (``docs/verdicts.md``). Where nodes
+    are told apart, of each pair in ``nodes``, it takes six of them.
     """
     found: list[Comparison | None] = [None] * len(pairs)
     enough = {}
     for number, (new, base) in enumerate(pairs):
+        on = nodes[number] if nodes else {}
         shared = new.keys() & base.keys()
-        if min(len(shared or new), len(shared or base)) >= ENOUGH_PROCESSES:
-            enough[number] = _runs(new), _runs(base)
+        if min(_units(shared or new, on), _units(shared or base, on)) >= ENOUGH_PROCESSES:
+            enough[number] = _runs(new, on), _runs(base, on)
     for number, comparison in zip(enough, compare_all(list(enough.values())), strict=True):
         found[number] = comparison
     return found
 
 
-def _runs(told: Told) -> list[RunSamples]:
+def _units(runs: Iterable[str], nodes: Nodes) -> int:
+    """How many nodes these are of; processes, where nodes are not told apart."""
+    return len({nodes.get(run) or f" {run}" for run in runs})
+
+
+def _runs(told: Told, nodes: Nodes) -> list[RunSamples]:
     """As samples of one round, which each process has."""
-    return [RunSamples(run, np.array([value]), np.array([0])) for run, value in told.items()]
+    return [
+        RunSamples(run, np.array([value]), np.array([0]), node=nodes.get(run, ""))
+        for run, value in told.items()
+    ]

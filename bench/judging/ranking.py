@@ -8,11 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bench.disk.fields import printable
-from bench.judging import streams
+from bench.judging import between, streams
 from bench.judging.bound import NOT_KNOWN, Bound, bound
 from bench.judging.bridges import all_doubts, doubts, set_bridges, sides
 from bench.judging.comparison import Comparison
-from bench.judging.intervals import CaseInterval, case_intervals
+from bench.judging.intervals import CaseInterval
+from bench.judging.nodes import Place, places
 from bench.judging.ratios import all_slower, compare_all
 from bench.judging.rows import (
     KINDS,
@@ -59,10 +60,7 @@ def build(
         raise NothingToReportError(f"no case is of the kind {kind}; there are others: --kind all")
     measured = [item.case.backend for item in items if isinstance(item, Measurement)]
     _check_known("--baseline", baseline, measured)
-    places: dict[tuple[str, str], list[Measurement | Outcome]] = {}
-    for item in items:
-        places.setdefault((item.run.session, item.run.machine_id), []).append(item)
-    sections = _sections(list(places.values()), baseline)
+    sections = _sections(places(items), baseline)
     sections.sort(key=lambda section: section.started, reverse=True)
     return Report(tuple(sections), results.notes)
 
@@ -86,31 +84,35 @@ class _Place:
     runs: tuple[Run, ...]
     groups: list[list[Row]]
     baseline: str
+    nodes: Mapping[str, str]
+    node_of: Mapping[str, str]
 
 
-def _sections(
-    places: Sequence[Sequence[Measurement | Outcome]], baseline: str | None
-) -> list[Section]:
+def _sections(places: Sequence[Place], baseline: str | None) -> list[Section]:
     """A section for each place; the intervals and ratios of all of them are made in one go."""
     drafts: list[list[list[Measurement | Outcome]]] = []
-    for items in places:
+    for place in places:
         cases: dict[str, list[Measurement | Outcome]] = {}
-        for item in items:
+        for item in place.items:
             cases.setdefault(item.case.id, []).append(item)
         drafts.append(list(cases.values()))
     measured = [
-        [item.samples for item in case if isinstance(item, Measurement)]
-        for draft in drafts
+        [
+            (place.node_of.get(item.run.id, ""), item.samples)
+            for item in case
+            if isinstance(item, Measurement)
+        ]
+        for place, draft in zip(places, drafts, strict=True)
         for case in draft
     ]
-    intervals = iter(case_intervals([samples for samples in measured if samples]))
+    each = iter(between.intervals([samples for samples in measured if samples]))
     found: list[_Place] = []
-    for items, draft in zip(places, drafts, strict=True):
-        runs = {item.run.id: item.run for item in items}
+    for place, draft in zip(places, drafts, strict=True):
+        runs = {item.run.id: item.run for item in place.items}
         groups: dict[str, list[Row]] = {}
         counts: Counter[str] = Counter()
         for case in draft:
-            row = _row(case, len(runs), intervals)
+            row = _row(case, len(runs), each, place.node_of)
             counts[row.case.backend] += row.measured
             groups.setdefault(row.case.group, []).append(row)
         counts = +counts
@@ -119,24 +121,31 @@ def _sections(
             usual = [name for name in USUAL_BASELINES if name in counts]
             chosen = usual[0] if usual else max(counts, key=counts.__getitem__, default="")
         ordered = sorted(runs.values(), key=lambda run: (run.started, run.id))
-        found.append(_Place(tuple(ordered), list(groups.values()), chosen))
+        told = tuple(ordered), list(groups.values()), chosen
+        found.append(_Place(*told, place.nodes, place.node_of))
     _judge(found)
     return [
         Section(
             place.runs,
             tuple(sorted((row for group in place.groups for row in group), key=_order)),
             place.baseline,
+            place.nodes,
+            place.node_of,
         )
         for place in found
     ]
 
 
 def _row(
-    items: Sequence[Measurement | Outcome], runs: int, intervals: Iterator[CaseInterval]
+    items: Sequence[Measurement | Outcome],
+    runs: int,
+    intervals: Iterator[CaseInterval],
+    nodes: Mapping[str, str],
 ) -> Row:
     """The row of one case, its place among others still to be found.
 
-    intervals: the next one is this case's, if it was measured.
+    intervals: the next one is this case's, if it was measured. nodes: of each run its node,
+    where these are told apart.
     """
     measured = [item for item in items if isinstance(item, Measurement)]
     outcomes = [item for item in items if isinstance(item, Outcome)]
@@ -144,7 +153,10 @@ def _row(
         # What went wrong most gravely is what is told: a failed gate before a missing device.
         worst = min(outcomes, key=lambda item: _GRAVITY.index(item.outcome))
         return Row(worst.case, worst.outcome, worst.reason, worst.advice)
-    samples = tuple(RunSamples(item.run.id, item.samples, item.rounds) for item in measured)
+    samples = tuple(
+        RunSamples(item.run.id, item.samples, item.rounds, node=nodes.get(item.run.id, ""))
+        for item in measured
+    )
     interval = next(intervals)
     validity = pooled(
         measured,
@@ -175,7 +187,7 @@ def _row(
         energy=_figures([item.energy for item in measured]),
         steady=False if False in steady else True if steady == {True} else None,
         validity=validity,
-        stream=streams.of(measured),
+        stream=streams.of(measured, nodes),
         fallback=_fallback(measured),
         bound=Bound(NOT_KNOWN) if validity.invalid else bound(roofs, owners, _valid(case)),
         remarks=tuple(dict.fromkeys(text for item in measured for text in item.remarks)),
@@ -284,7 +296,7 @@ def _judge_streams(rows: Sequence[Row]) -> None:
         for row in rows
         if row.stream is not None and row.base is not None and row.base.stream is not None
     ]
-    ratios = streams.compared([(own.told, base.told) for _, own, base in found])
+    ratios = streams.compared([(own, base) for _, own, base in found])
     for (row, own, _), each in zip(found, ratios, strict=True):
         row.stream = replace(own, to_baseline=each)
 

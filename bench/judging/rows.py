@@ -35,7 +35,7 @@ class NothingToReportError(ValueError):
 
 @dataclass(slots=True)
 class Row:
-    """One case of one session on one machine, over all runs that have it.
+    """One case of one section, over all runs that have it.
 
     ``ranking`` fills in what only its group can tell, from ``rank`` on; nobody changes it later.
 
@@ -152,11 +152,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Section:
-    """One session on one machine. baseline: the backend that ratios refer to, empty if none."""
+    """One session on one machine, or the same suite on several machines of one kind.
+
+    baseline: the backend that ratios refer to, empty if none. nodes: the names of these machines by
+    their ids, and node_of the id of each run's, both empty where it is one machine.
+    """
 
     runs: tuple[Run, ...]
     rows: tuple[Row, ...]
     baseline: str
+    nodes: Mapping[str, str] = field(default_factory=dict)
+    node_of: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def run(self) -> Run:

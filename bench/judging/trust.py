@@ -15,7 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.judging.intervals import CaseInterval, case_intervals
+from bench.judging.between import intervals
+from bench.judging.intervals import CaseInterval, count_nodes
+from bench.judging.nodes import by_machine
 from bench.judging.process_means import ENOUGH_PROCESSES
 from bench.judging.steady import FEWEST_SAMPLES, halves_agree
 from bench.judging.within import RunSamples
@@ -173,10 +175,15 @@ def pooled(
 
 def _wide(interval: CaseInterval, runs: int) -> Doubt:
     width = interval.half_width
-    told = f"the interval of the median over {interval.processes} processes is ±{width:.1%}"
+    over = count_nodes(interval.nodes) if interval.nodes else f"{interval.processes} processes"
+    told = f"the interval of the median over {over} is ±{width:.1%}"
     if width > WIDE_OVER_PROCESSES:
         told += f", over ±{WIDE_OVER_PROCESSES:.0%}"
-        advice = "measure in more processes, or on a machine of its own"
+        more = "on more nodes" if interval.nodes else "in more processes"
+        advice = f"measure {more}, or on a machine of its own"
+    elif interval.nodes:
+        told += ": nodes differ, or are few"
+        advice = "ratios to other backends come from inside each node, and differ less"
     else:
         told += ": the machine's speed changed between them"
         advice = "ratios to other backends come from inside each process, and do not move with it"
@@ -260,7 +267,7 @@ def each_together(
     cases: Sequence[tuple[Sequence[Measurement], Sequence[Outcome]]],
 ) -> list[Validity]:
     """``together`` of many cases at once, which takes a fraction of the time."""
-    intervals = case_intervals([[item.samples for item in measured] for measured, _ in cases])
+    found = intervals([by_machine(measured) for measured, _ in cases])
     return [
         pooled(
             measured,
@@ -269,7 +276,7 @@ def each_together(
             len({item.run.id for item in measured} | {item.run.id for item in outcomes}),
             replicated=any(item.run.session != item.run.id for item in measured),
         )
-        for (measured, outcomes), interval in zip(cases, intervals, strict=True)
+        for (measured, outcomes), interval in zip(cases, found, strict=True)
     ]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from bench.judging.rows import Row, Section
 from bench.judging.verdict import Verdict
-from bench.telling.headings import name
+from bench.telling.headings import name, where
 from bench.telling.inert import clean
 from bench.telling.marks import bounds_of_time
 from bench.telling.quantities import count, listed, seconds
@@ -45,9 +45,8 @@ def answer(section: Section) -> list[str]:
     if doubts:
         told = "; ".join(clean(each) for each in list(doubts)[:_MOST_DOUBTS])
         lines.append(f"Do not rely on it yet: {told}.")
-    run = section.run
     lines.append(
-        f"From {count(len(section.runs), 'process')} on {name(run.host) or 'an unnamed machine'}, "
+        f"From {count(len(section.runs), 'process')} on {where(section)}, "
         f"{section.started:%Y-%m-%d %H:%M} UTC."
     )
     return lines

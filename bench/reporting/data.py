@@ -35,6 +35,7 @@ def as_json(report: Report) -> str:
             {
                 "session": section.run.session,
                 "machine_id": section.run.machine_id,
+                **({"nodes": dict(section.nodes)} if section.nodes else {}),
                 "machine": dict(machine(section)),
                 "findings": [finding.text for finding in findings(section)],
                 "method": method(section),

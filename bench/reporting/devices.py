@@ -102,7 +102,7 @@ def _what(kind: str, mode: str) -> str:
 
 
 def _unpaired(row: Row) -> list[RunSamples]:
-    return [RunSamples(run.run, run.samples) for run in row.runs]
+    return [run.out_of_turn for run in row.runs]
 
 
 def _name(text: str) -> str:

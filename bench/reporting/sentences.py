@@ -20,7 +20,7 @@ from bench.judging.rows import KINDS, MEASURED, Row, Section, Table
 from bench.judging.trust import FEW_PROCESSES, OF_RATIO, WIDE_INTERVAL, Doubt
 from bench.judging.verdict import Verdict
 from bench.judging.within import RunSamples
-from bench.reporting import fallbacks, roofs, streams, whys
+from bench.reporting import fallbacks, nodes, roofs, streams, whys
 from bench.reporting.devices import sentences
 from bench.telling.headings import name, speed_moved, title
 from bench.telling.inert import clean
@@ -70,6 +70,7 @@ def findings(section: Section) -> list[Finding]:
     found.extend(Finding(told) for table in section.tables for told in streams.sentences(table))
     found.extend(_costs(section))
     found.extend(_paybacks(section))
+    found.extend(Finding(told, loud=loud) for told, loud in nodes.sentences(section))
     if not section.complete:
         told = "A run did not come to its end: cases may be missing."
         found.append(Finding(told, loud=True))
@@ -248,7 +249,7 @@ def _paybacks(section: Section) -> list[Finding]:
 
 
 def _unpaired(row: Row) -> list[RunSamples]:
-    return [RunSamples(run.run, run.samples) for run in row.runs]
+    return [run.out_of_turn for run in row.runs]
 
 
 # What is doubtful, and what has no time
@@ -319,7 +320,8 @@ def _noted(rows: Iterable[Row]) -> list[Finding]:
     for row in rows:
         for doubt in row.validity.noted:
             if doubt.code == WIDE_INTERVAL and row.interval is not None:
-                moved.append(row.interval.half_width)
+                if not row.interval.nodes:  # of nodes their own sentence says it
+                    moved.append(row.interval.half_width)
             elif doubt.code != FEW_PROCESSES:  # ``method`` says what stands in for them
                 by_code.setdefault(doubt.code, []).append(doubt)
     found = []

@@ -158,7 +158,7 @@ def _idling(table: Table) -> Iterable[str]:
 
 
 def _unpaired(row: Row) -> list[RunSamples]:
-    return [RunSamples(run.run, run.samples) for run in row.runs]
+    return [run.out_of_turn for run in row.runs]
 
 
 def _few(found: Sequence[str], noun: str) -> Iterable[str]:

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench.judging.rows import KINDS, Row, Table
-from bench.judging.verdict import Verdict
 from bench.reporting import streams
 from bench.telling.headings import name
 from bench.telling.marks import DOUBTFUL, TIME_INTERVAL, bounds_of_time
-from bench.telling.quantities import percent, rate, seconds, shape_words, size, times_as_fast
+from bench.telling.quantities import rate, seconds, shape_words, size, times_as_fast
+from bench.telling.verdict_words import spread_words
 
 
 @dataclass(frozen=True)
@@ -115,10 +115,7 @@ def _per_timestep_interval(row: Row) -> str:
 
 def _spread(row: Row) -> str:
     """How far the processes' ratios spread, where they leave it UNCLEAR which side is faster."""
-    found = row.to_baseline
-    if found is None or found.verdict is not Verdict.UNCLEAR or found.spread is None:
-        return ""
-    return percent(found.spread)
+    return "" if row.to_baseline is None else spread_words(row.to_baseline)
 
 
 def _sequences(row: Row) -> str:

@@ -17,14 +17,14 @@ from rich.text import Text
 from bench.judging.intervals import CASE_CONFIDENCE
 from bench.judging.process_means import VERDICT_CONFIDENCE
 from bench.judging.rows import KINDS, Row, Section, Table
-from bench.judging.verdict import SAME_WITHIN, Verdict
+from bench.judging.verdict import SAME_WITHIN
 from bench.reporting.sentences import findings
 from bench.reporting.tables import parts, work_words
 from bench.reporting.terminal import STYLES, WINNER, bar, compared, finding_line
 from bench.telling.headings import few, heading, machine, name, title
 from bench.telling.marks import BARS, FASTEST, mark, notes
-from bench.telling.quantities import count, percent, times_as, times_bounds
-from bench.telling.verdict_words import unclear
+from bench.telling.quantities import count, times_as, times_bounds
+from bench.telling.verdict_words import spread_words, unclear
 
 _GAP = 2
 _SHORTEST_BAR, _LONGEST_BAR = 6, 16
@@ -133,8 +133,8 @@ def _versus(row: Row, table: Table) -> Text:
         told.append(f"{verdict:<9}", style=STYLES.get(verdict, ""))
         told.append(times_as(ratio.mid))
         around = times_bounds(ratio.low, ratio.high)
-        if found.verdict is Verdict.UNCLEAR and found.spread is not None:
-            around += f"; spread {percent(found.spread)}"
+        if spread := spread_words(found):
+            around += f"; spread {spread}"
         told.append(f" ({around})", style="dim")
     elif row.measured and row.case.backend == table.baseline:
         told.append("baseline", style="dim")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from bench.judging.basis import Pairing
@@ -19,22 +20,42 @@ _LIBRARIES = (
     *("torch", "jax", "flax", "onnxruntime", "openvino"),
 )
 
+_MOST_NODES = 4  # that are named on a line
+
 
 def heading(section: Section) -> str:
     """What was run where and when, on one line."""
     run = section.run
     parts = [
-        f"{name(run.suite) or 'unnamed suite'} on {name(run.host) or 'an unnamed machine'}",
+        f"{name(run.suite) or 'unnamed suite'} on {where(section)}",
         f"{section.started:%Y-%m-%d %H:%M} UTC",
         count(len(section.runs), "process"),
     ]
     return " · ".join(parts)
 
 
+def where(section: Section) -> str:
+    """The machine by its name, or the nodes by theirs: ``3 nodes (a, b and c)``."""
+    if section.nodes:
+        names = [name(each) or "an unnamed machine" for each in section.nodes.values()]
+        return f"{count(len(names), 'node')} ({listed(names, _MOST_NODES)})"
+    return name(section.run.host) or "an unnamed machine"
+
+
+def nodes(section: Section) -> str:
+    """Each node with the number of its processes; empty where machines are not told apart."""
+    processes = Counter(section.node_of.values())
+    told = [
+        f"{name(text) or 'an unnamed machine'} ({count(processes[node], 'process')})"
+        for node, text in section.nodes.items()
+    ]
+    return listed(told, 2 * _MOST_NODES) if told else ""
+
+
 def machine(section: Section) -> list[tuple[str, str]]:
     """What the machine is, as far as its files say: label and text."""
     before = _mapping(section.run.environment.get("before"))
-    found: list[tuple[str, str]] = []
+    found: list[tuple[str, str]] = [("Nodes", nodes(section))]
     cpu = _mapping(before.get("cpu"))
     words = [_text(cpu.get("name"))]
     for key, unit in (("cores", "core"), ("usable", "usable thread")):
@@ -65,6 +86,10 @@ def method(section: Section) -> list[str]:
     rows = [row for row in section.rows if row.measured]
     if not rows:
         return []
+    on = [
+        "Nodes are machines of one kind. Each counts alike in every interval, by the mean over its "
+        "processes, however many these are: an interval says what such a machine does."
+    ]
     kinds = {row.case.kind for row in rows}
     lines = [
         f"Times are of one step: medians, with their {100 * CASE_CONFIDENCE:g}% intervals. "
@@ -100,6 +125,7 @@ def method(section: Section) -> list[str]:
             "Memory is the peak of what a case needs beyond its framework: on a CPU in a process "
             "of its own, on a GPU what the framework's allocator held."
         )
+    lines += on if section.nodes else []
     lines += [f"{told}." for told in over_bridges(rows)]
     return lines + [f"{told}." for told in few(rows)]
 
@@ -119,7 +145,11 @@ def over_bridges(rows: Sequence[Row]) -> list[str]:
 
 def few(rows: Sequence[Row]) -> list[str]:
     """What the intervals of fewer processes than six stand on, without a full stop; once a page."""
-    counts = {row.interval.processes for row in rows if row.interval is not None}
+    counts = {
+        row.interval.processes
+        for row in rows
+        if row.interval is not None and row.interval.nodes < 2
+    }
     found = []
     if 1 in counts:
         found.append(
@@ -132,13 +162,24 @@ def few(rows: Sequence[Row]) -> list[str]:
             f"{count(some[-1], 'process')}: the interval of a time is a t-interval over the "
             f"processes' medians, which are taken to spread by {percent(LEAST_SPREAD)} at least"
         )
-    of_ratios = {row.to_baseline.allowance for row in rows if row.to_baseline}
-    if any(of_ratios):
+    on = {row.interval.nodes for row in rows if row.interval is not None}
+    if some := sorted(each for each in on if 1 < each < ENOUGH_PROCESSES):
         found.append(
-            f"Fewer than {ENOUGH_PROCESSES} processes cannot show how far they differ: the "
-            f"intervals of ratios allow for {_allowances(of_ratios)}, and verdicts are as good as "
-            f"that is; from {ENOUGH_PROCESSES} on they stand on what was measured"
+            f"{count(some[-1], 'node')}: the interval of a time is a t-interval over the nodes' "
+            f"medians, which are taken to spread by {percent(LEAST_SPREAD)} at least"
         )
+    for noun in ("process", "node"):
+        of_ratios = {
+            row.to_baseline.allowance
+            for row in rows
+            if row.to_baseline and bool(row.to_baseline.nodes) == (noun == "node")
+        }
+        if any(of_ratios):
+            found.append(
+                f"Fewer than {count(ENOUGH_PROCESSES, noun)} cannot show how far they differ: the "
+                f"intervals of ratios allow for {_allowances(of_ratios)}, and verdicts are as good "
+                f"as that is; from {ENOUGH_PROCESSES} on they stand on what was measured"
+            )
     return found
 
 

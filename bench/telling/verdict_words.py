@@ -7,9 +7,10 @@ knows comparisons and plain strings.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from bench.judging.comparison import Comparison
+from bench.judging.node_plans import MOST_NODES, Plan, plan
 from bench.judging.process_means import ENOUGH_PROCESSES
 from bench.judging.verdict import MOST_NEEDED, Verdict, processes_needed
 from bench.telling.inert import LONGEST_NAME, clean
@@ -19,11 +20,21 @@ from bench.telling.quantities import count, percent, times_as, times_bounds
 def verdict_words(found: Comparison) -> str:
     """A verdict, and where it is UNCLEAR how far the processes spread, which is why.
 
-    ``UNCLEAR, processes spread by 6%``
+    ``UNCLEAR, processes spread by 6%``; on several nodes ``..., nodes by 3%``.
+    """
+    spread = spread_words(found, " by")
+    return f"{found.verdict.value}, processes spread by {spread}" if spread else found.verdict.value
+
+
+def spread_words(found: Comparison, by: str = "") -> str:
+    """Where a verdict is UNCLEAR how far processes spread, and nodes: ``6%``, ``6%, nodes 3%``.
+
+    Empty of another verdict, and where neither is known. by: stands before the nodes' number.
     """
     if found.verdict is not Verdict.UNCLEAR or found.spread is None:
-        return found.verdict.value
-    return f"{found.verdict.value}, processes spread by {percent(found.spread)}"
+        return ""
+    nodes = "" if found.between is None else f", nodes{by} {percent(found.between)}"
+    return f"{percent(found.spread)}{nodes}"
 
 
 def versus(found: Comparison, other: str, apposition: str = "") -> str:
@@ -38,7 +49,8 @@ def versus(found: Comparison, other: str, apposition: str = "") -> str:
 
 def compact_verdict(found: Comparison) -> str:
     """The same for a table's cell: ``UNCLEAR, spread 6%``."""
-    return verdict_words(found).replace("processes spread by", "spread")
+    spread = spread_words(found)
+    return f"{found.verdict.value}, spread {spread}" if spread else found.verdict.value
 
 
 def unclear(ratios: Iterable[Comparison | None]) -> list[str]:
@@ -47,6 +59,8 @@ def unclear(ratios: Iterable[Comparison | None]) -> list[str]:
     open_ones = [ratio for ratio in judged if ratio.verdict is Verdict.UNCLEAR]
     if not open_ones:
         return []
+    if on_nodes := [ratio for ratio in open_ones if ratio.nodes]:
+        return _unclear_on_nodes(on_nodes, len(judged))
     verb = "is" if len(open_ones) == 1 else "are"
     start = f"{len(open_ones)} of {count(len(judged), 'ratio')} {verb} UNCLEAR"
     spreads = sorted(ratio.spread for ratio in open_ones if ratio.spread is not None)
@@ -68,3 +82,42 @@ def unclear(ratios: Iterable[Comparison | None]) -> list[str]:
         f"{start}: their processes spread by {reach}, so that a difference of 5% takes {for_small} "
         f"processes to be seen, and one of 10% {for_large}"
     ]
+
+
+def _unclear_on_nodes(ratios: Sequence[Comparison], judged: int) -> list[str]:
+    """The same on several nodes: whether more of these would decide, or more processes on each."""
+    verb = "is" if len(ratios) == 1 else "are"
+    start = f"{len(ratios)} of {count(judged, 'ratio')} {verb} UNCLEAR"
+    known = [
+        (ratio, ratio.spread, ratio.between)
+        for ratio in ratios
+        if ratio.spread is not None and ratio.between is not None
+    ]
+    if not known:
+        return [
+            f"{start}; nodes of one process each do not show how far processes spread, so that "
+            f"nobody can say what would decide: measure {ENOUGH_PROCESSES} on each"
+        ]
+    nodes = round(statistics.median(ratio.nodes for ratio, *_ in known))
+    processes = max(1, round(statistics.median(r.processes / r.nodes for r, *_ in known)))
+    within = statistics.median(spread for _, spread, _ in known)
+    between = statistics.median(spread for *_, spread in known)
+    told = [
+        f"a difference of {percent(effect)} takes {_takes(plan_, nodes)}"
+        for effect in (0.05, 0.1)
+        for plan_ in [plan(effect, nodes, processes, between, within)]
+    ]
+    return [
+        f"{start}: within a node their processes spread by {percent(within)}, nodes beyond that by "
+        f"{percent(between)} (medians), so that on {count(nodes, 'node')} of "
+        f"{count(processes, 'process')} each {', and '.join(told)}"
+    ]
+
+
+def _takes(found: Plan, nodes: int) -> str:
+    if found.nodes == nodes:
+        return "no more than that"
+    more = f"over {MOST_NODES} nodes" if found.nodes is None else f"about {found.nodes} nodes"
+    if found.processes is None:
+        return f"{more}, and more processes on these would not show it"
+    return f"{more}, or on these about {found.processes} processes each"

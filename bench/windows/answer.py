@@ -17,7 +17,6 @@ from bench.judging.intervals import Interval
 from bench.judging.ratios import compare
 from bench.judging.rows import KINDS, Row, Section
 from bench.judging.verdict import Verdict
-from bench.judging.within import RunSamples
 from bench.telling.quantities import listed
 from bench.windows.cost import step_interval, timestep_interval, window
 from bench.windows.needed import Learned, Need, need
@@ -329,7 +328,7 @@ def _longer(place: Place, length: int, best: Row, steps: int | None) -> Longer |
     least = min(time for time, _ in costs.values())
     time, row = next(found for found in costs.values() if found[0] <= least * (1 + CLOSE))
     # By the medians of two windows, which were not measured in turn: by the whole interval.
-    unpaired = [[RunSamples(run.run, run.samples) for run in each.runs] for each in (row, best)]
+    unpaired = [[run.out_of_turn for run in each.runs] for each in (row, best)]
     timesteps = row.case.workload.timesteps / best.case.workload.timesteps
     ratio = compare(*unpaired).ratio.high / timesteps
     saves = 1 - time / now

@@ -384,7 +384,8 @@ def test_a_group_without_the_baseline_is_named_with_the_reason() -> None:
 
 
 def test_backends_of_two_machines_or_devices_are_not_averaged_together() -> None:
-    here, there = run("a"), run("b", host="server")
+    other = {**ENVIRONMENT, "cpu": {"name": "Another CPU", "cores": 2}}
+    here, there = run("a"), run("b", host="server", environment=other)
     items = [
         measured(case(name, device=device, batch=batch), 1.0, during)
         for name in ("keras", "scan")

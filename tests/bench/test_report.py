@@ -188,10 +188,11 @@ def test_a_batch_of_any_size_is_counted_at_once() -> None:
         assert make(found)
 
 
-def test_sessions_and_machines_stand_apart_the_newest_first() -> None:
+def test_sessions_and_kinds_of_machines_stand_apart_the_newest_first() -> None:
     old = measured("keras", 0.01, a_run(1, "old"))
     new = measured("keras", 0.01, a_run(9, "new"))
-    other = measured("keras", 0.01, a_run(5, "new", host="other"))
+    before = {"cpu": {"name": "Another CPU", "cores": 2}}
+    other = measured("keras", 0.01, a_run(5, "new", host="other", environment={"before": before}))
     found = build(results_of(old, new, other))
     assert [(s.run.session, s.run.host) for s in found.sections] == [
         ("new", "host"),

@@ -90,7 +90,11 @@ class Extra:
 
 def page(report: Report, extra: Extra | None = None) -> str:
     """The whole page."""
-    hosts = dict.fromkeys(name(section.run.host) for section in report.sections)
+    hosts = dict.fromkeys(
+        name(host)
+        for section in report.sections
+        for host in (section.nodes.values() or [section.run.host])
+    )
     suites = dict.fromkeys(name(section.run.suite) for section in report.sections)
     extra = extra or Extra()
     about = _escaped(extra.about or f"{', '.join(suites)} on {', '.join(hosts)}")

@@ -6,7 +6,13 @@ import re
 
 import pytest
 
-from bench.judging import change_study, study, study_percentiles, study_pictures
+from bench.judging import (
+    change_study,
+    study,
+    study_nodes,
+    study_percentiles,
+    study_pictures,
+)
 from bench.judging.rules import RIVAL_TRIALS, TRIALS
 from bench.verdict_study import CALL_SHARE
 from tests.places import ROOT
@@ -33,6 +39,13 @@ def test_the_tables_in_the_documentation_are_those_that_the_study_prints() -> No
 def test_the_tables_of_changes_are_those_that_the_study_prints() -> None:
     document = DOCUMENT.read_text(encoding="utf-8")
     for title, text in change_study.tables(change_study.TRIALS).items():
+        assert text in document, title
+
+
+@pytest.mark.slow
+def test_the_tables_of_nodes_are_those_that_the_study_prints() -> None:
+    document = DOCUMENT.read_text(encoding="utf-8")
+    for title, text in study_nodes.tables(study_nodes.TRIALS, study_nodes.REPORTS).items():
         assert text in document, title
 
 

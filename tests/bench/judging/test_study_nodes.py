@@ -1,0 +1,83 @@
+"""The study of nodes: its worlds are what they say, and what is promised holds in them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bench import verdict_study
+from bench.judging import study_nodes
+from bench.judging.rules import rate, verdicts
+from bench.judging.study_nodes import NODES, WORLDS, covered, draw, means, pooled
+from bench.judging.verdict import Verdict
+
+TRIALS = 2_000
+DIFFERENT = (Verdict.FASTER, Verdict.SLOWER)
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_a_world_spreads_as_it_says(name: str) -> None:
+    world = WORLDS[name]
+    logs = draw(world, 5, 4000)
+    assert [node.shape for node in logs] == [(4000, world.size(each)) for each in range(5)]
+    if world.bad or world.tails:
+        return
+    within = [np.std(node, axis=1, ddof=1) for node in logs if node.shape[1] > 2]
+    for each in within:
+        assert np.sqrt(np.mean(each**2)) == pytest.approx(world.processes, rel=0.1)
+    whole = np.std(logs[0][:, 0])
+    assert whole == pytest.approx(np.hypot(world.nodes, world.processes), rel=0.1)
+
+
+@pytest.mark.parametrize("nodes", NODES)
+@pytest.mark.parametrize("name", WORLDS)
+def test_an_interval_of_a_time_covers_as_often_as_it_claims(name: str, nodes: int) -> None:
+    """95% are asked for, with a standard error of 0.5% over so many trials."""
+    assert covered(draw(WORLDS[name], nodes, TRIALS)) >= 0.925
+
+
+@pytest.mark.parametrize("nodes", NODES)
+@pytest.mark.parametrize("name", WORLDS)
+def test_equals_are_hardly_called_different_on_any_number_of_nodes(name: str, nodes: int) -> None:
+    found = means(draw(WORLDS[name], nodes, TRIALS))
+    # 1% is promised; 2.5% of 2,000 is seven standard errors above that.
+    assert rate(verdicts(found), *DIFFERENT) <= 0.025
+
+
+def test_processes_taken_as_if_of_one_machine_would_call_equals_different() -> None:
+    logs = draw(WORLDS["nodes 5%, processes 5%"], 5, TRIALS)
+    assert rate(verdicts(pooled(logs)), *DIFFERENT) > 0.1
+    assert rate(verdicts(means(logs)), *DIFFERENT) < 0.02
+
+
+def test_true_effects_are_found() -> None:
+    found = means(draw(WORLDS["nodes 2%, processes 5%"], 10, TRIALS))
+    assert rate(verdicts(found, effect=0.10), Verdict.SLOWER) > 0.9
+
+
+def test_the_tables_have_a_row_for_every_world(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study_nodes, "NODES", (2, 3))
+    made = study_nodes.tables(20, 4)
+    assert len(made["Coverage over nodes"].splitlines()) == 2 + len(WORLDS)
+    assert len(made["False verdicts over nodes"].splitlines()) == 2 + len(WORLDS)
+    assert len(made["Found effects over nodes"].splitlines()) == 2 + 3 * len(WORLDS)
+    assert len(made["Nodes named though equal"].splitlines()) == 2 + len(study_nodes.EQUAL)
+
+
+def test_the_command_prints_them_and_takes_neither_pictures_nor_another_study(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def tables(trials: int, reports: int) -> dict[str, str]:
+        asked.append((trials, reports))
+        return {"Nodes": "| a |"}
+
+    monkeypatch.setattr(study_nodes, "tables", tables)
+    assert verdict_study.main(["--nodes"]) == 0
+    assert verdict_study.main(["--nodes", "--trials", "7"]) == 0
+    assert asked == [(study_nodes.TRIALS, study_nodes.REPORTS), (7, 7)]
+    assert capsys.readouterr().out == 2 * "Nodes\n\n| a |\n\n"
+    for words in (["--nodes", "--output", "x"], ["--nodes", "--changes"]):
+        with pytest.raises(SystemExit):
+            verdict_study.main(words)

@@ -1,0 +1,82 @@
+"""Results of several machines that were never measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from bench.results.schema import Measurement, Reason, Results, Run
+from bench.suites.cases import Case
+from lstm_impl.spec import LSTMSpec
+from lstm_impl.workload import Workload
+from tests.bench.made_results import a_run, gather, measured
+
+START = datetime(2025, 1, 1, tzinfo=UTC)
+CPU = "Test CPU"
+
+
+def a_case(backend: str, batch: int = 8, device: str = "cpu") -> Case:
+    return Case(backend, LSTMSpec(4, 8), Workload(batch, 10), device)
+
+
+def on(
+    host: str,
+    number: int,
+    *,
+    session: str = "s",
+    cpu: str = CPU,
+    hours: float = 0.0,
+    suite: str = "mine",
+) -> Run:
+    """A process on a machine of this processor, begun so many hours after the first."""
+    before = {"cpu": {"name": cpu, "usable": 2}} if cpu else {}
+    started = START + timedelta(hours=hours)
+    return replace(
+        a_run(number, host, suite),
+        id=f"{session}-{host}-{number}",
+        session=session,
+        machine_id=f"id of {host}",
+        environment={"before": before},
+        started=started,
+        finished=started,
+    )
+
+
+def fleet(
+    luck: Mapping[str, float],
+    times: Mapping[Case, float],
+    *,
+    processes: int | Sequence[int] = 6,
+    spread: float = 0.01,
+    own: float = 0.002,
+    moved: Mapping[tuple[str, str], float] | None = None,
+    session: str = "s",
+    seed: int = 1,
+    invalid: Sequence[str] = (),
+) -> list[Measurement]:
+    """What machines measured of cases.
+
+    luck: of each host, the log by which it is slower. times: seconds of each case. spread: of the
+    processes' luck, which their cases share; own: beside that, of each case. moved: by host and
+    backend, a log more. invalid: hosts whose processes were all disturbed.
+    """
+    rng = np.random.default_rng(seed)
+    found = []
+    for place, (host, slower) in enumerate(luck.items()):
+        count = processes if isinstance(processes, int) else processes[place]
+        reasons = [Reason("busy", "the cores were busy", "close what runs")] * (host in invalid)
+        for number in range(count):
+            run = on(host, number, session=session)
+            process = slower + spread * rng.standard_normal()
+            for case, seconds in times.items():
+                more = (moved or {}).get((host, case.backend), 0.0)
+                log = process + more + own * rng.standard_normal()
+                found.append(measured(case, seconds * float(np.exp(log)), run, reasons))
+    return found
+
+
+def results(*items: Measurement) -> Results:
+    return gather(*items)
