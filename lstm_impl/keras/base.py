@@ -59,7 +59,7 @@ class BackendLSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no type
 
     def _remember(self, call: LayerCall, choice: Choice) -> None:
         """Keep what computes such a call, and log it once: as a warning, if nothing else can."""
-        key = (call.device, call.training, choice.backend)
+        key = (call.device, call.training, call.masked, choice.backend)
         if key not in self._memory.choices:
             level = logging.WARNING if choice.fallback else logging.INFO
             logger.log(level, "layer %s, %s: %s", self.name, call, choice)

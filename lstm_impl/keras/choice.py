@@ -55,6 +55,7 @@ class LayerCall:
     traced: whether it becomes part of a graph; else its ops run one by one.
     compiled: whether XLA compiles that graph as a whole.
     batch, timesteps, features: the input's sizes, None where they are known at run time only.
+    masked: whether some of its steps may be padding.
     """
 
     device: str
@@ -64,6 +65,7 @@ class LayerCall:
     batch: int | None
     timesteps: int | None
     features: int | None
+    masked: bool = False
 
     @property
     def static(self) -> bool:
@@ -86,7 +88,7 @@ class LayerCall:
         )
         return (
             f"{'training' if self.training else 'inference'} on {self.device}, "
-            f"{self.where}, batch x time {sizes}"
+            f"{self.where}, batch x time {sizes}{', with a mask' if self.masked else ''}"
         )
 
 

@@ -24,10 +24,14 @@ LAYERS_GRADIENTS = "weights+input"
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a user said that calls of unknown size will have."""
+    """What a user said that calls of unknown size will have.
+
+    min_length: None if no call has a mask; else the valid steps of the shortest sequence.
+    """
 
     batch: int
     timesteps: int
+    min_length: int | None = None
 
 
 def question(
@@ -35,19 +39,24 @@ def question(
 ) -> Question | None:
     """What to look for in the decisions for a call; None where its sizes are not known.
 
-    sizes: taken where the call's own are not known yet.
+    sizes: taken where the call's own are not known yet. A mask makes another question, and so does
+    a dropout that acts: the rate is that of the layer's input here, between layers in a model.
     """
     batch = call.batch or (sizes and sizes.batch)
     timesteps = call.timesteps or (sizes and sizes.timesteps)
     if not (batch and timesteps and call.features and arguments.compute_dtype in PRECISIONS):
         return None
-    mode, gradients = ("training", LAYERS_GRADIENTS) if call.training else ("inference", "all")
-    return Question(
-        LSTMSpec(call.features, arguments.units, dtype=arguments.compute_dtype),
-        Workload(batch, timesteps, mode, gradients=gradients),
-        "keras",
-        machine,
-    )
+    work = Workload(batch, timesteps)
+    if call.masked:
+        # A call does not say how long its sequences are, and a decision holds for any lengths.
+        shortest = (sizes and sizes.min_length) or 1
+        work = replace(work, min_length=min(shortest, timesteps))
+    if call.training:
+        # At 1 Keras's layer drops nothing.
+        dropout = arguments.dropout if arguments.dropout < 1 else 0.0
+        work = replace(work, mode="training", dropout=dropout, gradients=LAYERS_GRADIENTS)
+    spec = LSTMSpec(call.features, arguments.units, dtype=arguments.compute_dtype)
+    return Question(spec, work, "keras", machine)
 
 
 def decision(asked: Question, decisions: Sequence[Decision]) -> Decision | None:
@@ -57,9 +66,37 @@ def decision(asked: Question, decisions: Sequence[Decision]) -> Decision | None:
     )
 
 
+def other_work(asked: Question, decisions: Sequence[Decision]) -> str:
+    """Why the newest decision for such sizes is not for this call: its race had a mask or dropout
+    and the call has none, or the other way round. Empty if there is no such decision.
+    """
+    plain = _plain(asked)
+    work = asked.workload
+    for found in reversed(decisions):
+        if decision(plain, [replace(found, question=_plain(found.question))]) is None:
+            continue
+        theirs, differs = found.question.workload, []
+        if (theirs.min_length is None) != (work.min_length is None):
+            differs.append("with a mask" if theirs.min_length is None else "without a mask")
+        if bool(theirs.dropout) != bool(work.dropout):
+            differs.append("with dropout" if work.dropout else "without dropout")
+        return (
+            f"{found.backend}, fastest at {found.question.sizes} ({found.made}, {found.by}): this "
+            f"call is {' and '.join(differs) or 'of another kind'}, which was not raced"
+        )
+    return ""
+
+
+def _plain(asked: Question) -> Question:
+    """The question as if there were neither mask nor dropout."""
+    return replace(asked, workload=replace(asked.workload, min_length=None, dropout=0.0))
+
+
 def _alike(asked: Question) -> Iterator[Question]:
     yield asked
     work = asked.workload
+    if work.dropout:
+        return  # a model drops between its layers, which is nothing in a network of one
     if not work.training:
         yield replace(asked, through="model")
         return
@@ -82,10 +119,9 @@ def choice(found: Decision, arguments: Arguments, call: LayerCall, rule: Choice)
     name = found.best(lambda name: not obstacle_to(name))
     if not name:
         return None
-    work = found.question.workload
     why = (
         f"it was the fastest of {sum(1 for each in found.raced if not each.problem)} raced "
-        f"at {work.batch} x {work.timesteps} ({found.made}, {found.by})"
+        f"at {found.question.sizes} ({found.made}, {found.by})"
     )
     ours, theirs = found.result_of(name), found.result_of(rule.backend)
     if name == rule.backend:

@@ -42,7 +42,7 @@ class _Memory:
 
     def __init__(self) -> None:
         # one call for each way of calling, not one for each size: batches differ without end
-        self.choices: dict[tuple[str, bool, str], tuple[LayerCall, Choice]] = {}
+        self.choices: dict[tuple[str, bool, bool, str], tuple[LayerCall, Choice]] = {}
 
 
 @keras.saving.register_keras_serializable(package="lstm_impl")
@@ -87,16 +87,16 @@ class LSTM(BackendLSTM):
         made = list(self._memory.choices.values())
         if not made:
             for training in (True, False):
-                call = self._call_of(None, training)
+                call = self._call_of(None, training, masked=False)
                 try:
-                    made.append((call, self._choose(call, masked=False)))
+                    made.append((call, self._choose(call)))
                 except UnsupportedError as error:
                     made.append((call, Choice("nothing", str(error))))
         return Explanation(self.backend, tuple(made), bool(self._memory.choices), (_NOTE,))
 
     # -- the choice
 
-    def _call_of(self, sequences: Tensor | None, training: bool) -> LayerCall:
+    def _call_of(self, sequences: Tensor | None, training: bool, masked: bool) -> LayerCall:
         program = sequences is not None and _computing.becomes_program(sequences)
         sizes = (None, None, None) if sequences is None else sequences.shape
         return LayerCall(
@@ -105,9 +105,10 @@ class LSTM(BackendLSTM):
             program,
             program and _THEIRS == "jax",
             *sizes,
+            masked=masked,
         )
 
-    def _choose(self, call: LayerCall, masked: bool) -> Choice:
+    def _choose(self, call: LayerCall) -> Choice:
         """Raises UnsupportedError where what is named may not compute the call."""
         arguments = self._arguments()
         if self.backend == KERAS:
@@ -116,7 +117,7 @@ class LSTM(BackendLSTM):
             # attributes such as unroll may have been set since the backend was named
             _refuse(self.backend, arguments)
             return Choice(self.backend, "it was asked for by name")
-        return choose(arguments, call, masked)
+        return choose(arguments, call)
 
     # -- the computation
 
@@ -127,8 +128,8 @@ class LSTM(BackendLSTM):
         and final state, as Keras's own method.
         """
         mask = one_mask(mask)
-        call = self._call_of(sequences, training)
-        choice = self._choose(call, mask is not None)
+        call = self._call_of(sequences, training, mask is not None)
+        choice = self._choose(call)
         self._remember(call, choice)
         if choice.backend == KERAS:
             last, outputs, states = super().inner_loop(sequences, initial_state, mask, training)
@@ -177,7 +178,7 @@ def obstacle(name: str, arguments: Arguments) -> str:
     return ""
 
 
-def choose(arguments: Arguments, call: LayerCall, masked: bool) -> Choice:
+def choose(arguments: Arguments, call: LayerCall) -> Choice:
     """What ``backend="auto"`` picks: theirs where it can compute the layer, else Keras's code."""
     name = _computing.BACKEND
     if reason := needs_keras(arguments):
@@ -185,16 +186,16 @@ def choose(arguments: Arguments, call: LayerCall, masked: bool) -> Choice:
     if reason := obstacle(name, arguments):
         return Choice(KERAS, f"it does what was asked for: {reason}")
     if _THEIRS == "torch":
-        return _on_torch(arguments, call, masked)
+        return _on_torch(arguments, call)
     return Choice(
         KERAS, "its scan on JAX was at least as fast as ours on a CPU, and takes cuDNN on a GPU"
     )
 
 
-def _on_torch(arguments: Arguments, call: LayerCall, masked: bool) -> Choice:
+def _on_torch(arguments: Arguments, call: LayerCall) -> Choice:
     if call.device == "gpu" and not arguments.use_cudnn:
         return Choice(KERAS, "the layer has use_cudnn=False, and torch takes cuDNN on a GPU")
-    if call.traced and masked:
+    if call.traced and call.masked:
         return Choice(
             KERAS,
             "PyTorch records a program from this call, and packing by a mask would fix its lengths",
@@ -207,6 +208,7 @@ def tune(
     batch_size: int,
     steps: int,
     *,
+    min_length: int | None = None,
     modes: Sequence[str] = ("training", "inference"),
     candidates: Sequence[str] | None = None,
     seconds: float = SECONDS,

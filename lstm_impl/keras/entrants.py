@@ -17,6 +17,7 @@ from lstm_impl.keras.alike import PARAMETERS
 from lstm_impl.keras.layer import LSTM
 from lstm_impl.spec import FloatArray
 from lstm_impl.step import Step
+from lstm_impl.workload import Workload
 
 
 def clone(layer: LSTM, backend: str, **changed: Any) -> LSTM:
@@ -40,7 +41,8 @@ def features(layer: LSTM) -> int:
 def results(layer: Any, x: Any, mask: Any = None) -> dict[str, FloatArray]:
     """Outputs and gradients of a loss of them, by name, in float64, from a traced call.
 
-    x ``[B, T, in]``; mask ``[B, T]`` or None. Two layers with dropout are not alike.
+    x ``[B, T, in]``; mask ``[B, T]`` or None. Layers with dropout drop the same if they were made
+    with the same seed and have not been called.
     """
 
     def run() -> Any:
@@ -61,21 +63,25 @@ def _target(y: Any) -> Any:
     return tf.constant(np.random.default_rng(0).standard_normal(shape).astype(np.float32))
 
 
-def step(layer: LSTM, x: Any, training: bool) -> Step:
-    """What is timed: a traced call of the layer on ``x`` ``[B, T, in]``, all sizes known."""
+def step(layer: LSTM, x: Any, mask: Any, training: bool) -> Step:
+    """What is timed: a traced call of the layer on ``x`` ``[B, T, in]``, all sizes known.
 
-    def forward(x: Any) -> Any:
-        return layer(x, training=False)
+    mask ``[B, T]`` or None: an input like x, as a program may not know it when it is compiled.
+    """
+    given = (x,) if mask is None else (x, mask)
 
-    def train(x: Any) -> Any:
+    def forward(x: Any, mask: Any = None) -> Any:
+        return layer(x, mask=mask, training=False)
+
+    def train(x: Any, mask: Any = None) -> Any:
         with tf.GradientTape() as tape:
             tape.watch(x)
-            y = layer(x, training=True)
+            y = layer(x, mask=mask, training=True)
         wanted = [x, *(each.value for each in layer.trainable_variables)]
         return tape.gradient(y, wanted, output_gradients=tf.ones_like(y))
 
-    traced = functools.cache(lambda: _traced(train if training else forward, x))
-    return Step(lambda: traced()(x), tf.test.experimental.sync_devices, traced)
+    traced = functools.cache(lambda: _traced(train if training else forward, *given))
+    return Step(lambda: traced()(*given), tf.test.experimental.sync_devices, traced)
 
 
 def _traced(function: Any, *arguments: Any) -> Any:
@@ -84,6 +90,14 @@ def _traced(function: Any, *arguments: Any) -> Any:
     autograph would put an error of its own in the place of a refusal.
     """
     return tf.function(function, autograph=False).get_concrete_function(*arguments)
+
+
+def padding(workload: Workload) -> Any:
+    """The mask ``[B, T]`` of sequences of the workload's lengths, padded on the right; or None."""
+    lengths = workload.lengths()
+    if lengths is None:
+        return None
+    return tf.constant(np.arange(workload.timesteps)[None] < lengths[:, None])
 
 
 def sample(batch: int, timesteps: int, width: int, dtype: str, seed: int = 0) -> Any:

@@ -7,6 +7,8 @@ repeats the last output, with zeros before the first valid step (or is zero, wit
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import keras
 import tensorflow as tf
 
@@ -33,7 +35,7 @@ from lstm_impl.keras.choice import (
     supports_jit,
 )
 from lstm_impl.keras.core import LayerCore, repeat_last
-from lstm_impl.keras.decided import Sizes, choice, decision, question
+from lstm_impl.keras.decided import Sizes, choice, decision, other_work, question
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import UnsupportedError
 from lstm_impl.tuning import Decision, Machine, load, machine
@@ -58,7 +60,7 @@ class _Memory:
         self.cores: dict[str, LayerCore] = {}
         self.availability: dict[tuple[str, str], Availability] = {}
         # one call for each way of calling, not one for each size: batches differ without end
-        self.choices: dict[tuple[str, bool, str], tuple[LayerCall, Choice]] = {}
+        self.choices: dict[tuple[str, bool, bool, str], tuple[LayerCall, Choice]] = {}
 
 
 @keras.saving.register_keras_serializable(package="lstm_impl")
@@ -118,10 +120,11 @@ class LSTM(BackendLSTM):
         """
         made = list(self._memory.choices.values())
         if not made:
+            sizes = self._memory.sizes
+            masked = sizes is not None and sizes.min_length is not None
+            unknown = None, None, self._features()
             for training in (True, False):
-                call = LayerCall(
-                    self._device(), training, True, False, None, None, self._features()
-                )
+                call = LayerCall(self._device(), training, True, False, *unknown, masked)
                 try:
                     made.append((call, self._choose(call)))
                 except UnsupportedError as error:
@@ -171,8 +174,13 @@ class LSTM(BackendLSTM):
         if not self._memory.decisions:
             return rule
         asked = question(arguments, call, self._machine(), self._memory.sizes)
-        found = asked and decision(asked, self._memory.decisions)
-        return (found and choice(found, arguments, call, rule)) or rule
+        if asked is None:
+            return rule
+        if found := decision(asked, self._memory.decisions):
+            return choice(found, arguments, call, rule) or rule
+        if missed := other_work(asked, self._memory.decisions):
+            return replace(rule, passed_over=(*rule.passed_over, missed))
+        return rule
 
     def _machine(self) -> Machine:
         """What decisions for this layer are kept under."""
@@ -215,6 +223,7 @@ class LSTM(BackendLSTM):
             not tf.executing_eagerly(),
             _in_xla(),
             *sequences.shape,
+            masked=mask is not None,
         )
         choice = self._choose(call)
         self._remember(call, choice)

@@ -10,14 +10,17 @@ import keras
 
 from lstm_impl.keras import alike, decided, entrants
 from lstm_impl.keras.auto import choose
-from lstm_impl.keras.choice import AUTO, KERAS, Arguments, LayerCall, obstacle
+from lstm_impl.keras.choice import AUTO, KERAS, LayerCall, obstacle
 from lstm_impl.keras.decided import Sizes
 from lstm_impl.keras.layer import LSTM
 from lstm_impl.registry import get_backend
-from lstm_impl.spec import UnsupportedError, require_positive_integer
+from lstm_impl.spec import FloatArray, UnsupportedError, require_positive_integer
 from lstm_impl.step import Step
 from lstm_impl.tuning.decision import Decision, Question
 from lstm_impl.tuning.models import CANDIDATES, SECONDS, answered, remember
+
+SEED = 0
+"""Of the dropout of all layers that are compared, which then drop the same."""
 
 MOST_DEPTH = 100
 """Of models in models: deeper than any is built."""
@@ -28,6 +31,7 @@ def tune(
     batch_size: int,
     steps: int,
     *,
+    min_length: int | None = None,
     modes: Sequence[str] = ("training", "inference"),
     candidates: Sequence[str] | None = None,
     seconds: float = SECONDS,
@@ -44,19 +48,26 @@ def tune(
 
     model: a Keras model whose layers are built, or a layer. batch_size, steps: of the batches that
     will come; where a call's own sizes are not known, as in ``fit``, these hold in this model.
-    candidates: backends' ids, None for those that were fastest somewhere. seconds: for each layer
-    and mode, comparing not counted.
+    min_length: valid steps of the shortest sequence, where the layers get a mask: they race with
+    one, of lengths spread evenly from it to ``steps``, and what is found is for calls with a mask,
+    of any lengths; else for calls without. Likewise a training step with dropout is a race of its
+    own. candidates: backends' ids, None for those that were fastest somewhere. seconds: for each
+    layer and mode, comparing not counted.
 
-    Raises ValueError if the model has no such layer, or one that is not built; UnsupportedError if
-    there is no such candidate.
+    Raises ValueError if the model has no such layer, or one that is not built, or for sizes that
+    are none; UnsupportedError if there is no such candidate.
     """
     if not seconds > 0:
         raise ValueError(f"seconds is {seconds}; expected a positive number")
     require_positive_integer("batch_size", batch_size)
     require_positive_integer("steps", steps)
+    if min_length is not None:
+        require_positive_integer("min_length", min_length)
+        if min_length > steps:
+            raise ValueError(f"min_length is {min_length}; expected at most the {steps} steps")
     for name in candidates or ():
         get_backend(name)
-    sizes = Sizes(batch_size, steps)
+    sizes = Sizes(batch_size, steps, min_length)
     layers = [layer for layer in _lstms(model) if layer.backend == AUTO]
     if not layers:
         raise ValueError(
@@ -117,9 +128,10 @@ def asked(
     Raises UnsupportedError for a layer that computes in a type that no backend has.
     """
     arguments = layer._arguments()
-    features = entrants.features(layer)
-    call = LayerCall(layer._device(), training, True, False, sizes.batch, sizes.timesteps, features)
-    question = decided.question(arguments, call, layer._machine(), None)
+    shape = sizes.batch, sizes.timesteps, entrants.features(layer)
+    masked = sizes.min_length is not None
+    call = LayerCall(layer._device(), training, True, False, *shape, masked)
+    question = decided.question(arguments, call, layer._machine(), sizes)
     if question is None:
         raise UnsupportedError(
             f"layer {layer.name!r} computes in {arguments.compute_dtype!r}; "
@@ -133,19 +145,23 @@ def asked(
 
 
 def enter(layer: LSTM, question: Question, rule: str, names: Sequence[str]) -> Entrants:
-    """Clones of a layer, those that compute what Keras's does, ready to race."""
+    """Clones of a layer, those that compute what Keras's does, ready to race.
+
+    They are compared with the mask of the race, and in training with the layer's dropout.
+    """
     arguments, work = layer._arguments(), question.workload
     x = entrants.sample(
         work.batch, work.timesteps, question.spec.input_size, arguments.compute_dtype
     )
-    truth = entrants.results(entrants.clone(layer, KERAS, dropout=0.0), x)
+    mask = entrants.padding(work)
+    compared = _Compared(layer, question, x, mask)
     steps: dict[str, Step] = {}
     problems: dict[str, str] = {}
     for name in names:
-        if problem := _problem(layer, name, arguments, question, x, truth):
+        if problem := compared.problem(name):
             problems[name] = problem
         else:
-            steps[name] = entrants.step(entrants.clone(layer, name), x, work.training)
+            steps[name] = entrants.step(entrants.clone(layer, name), x, mask, work.training)
     return Entrants(question, rule, steps, problems)
 
 
@@ -164,20 +180,33 @@ def _tune(
     return remember(question, field.steps, field.problems, rule, seconds, 0, "lstm_impl.keras.tune")
 
 
-def _problem(
-    layer: LSTM, name: str, arguments: Arguments, question: Question, x: Any, truth: Any
-) -> str:
-    """Why a candidate does not race, or an empty string."""
-    try:
-        if reason := obstacle(get_backend(name), arguments):
-            return reason
-        device = "cpu" if layer._device() == "cpu" else "gpu:0"
-        if not (available := get_backend(name).availability(device)):
-            return str(available)
-        if name == KERAS:
-            return ""
-        ours = entrants.results(entrants.clone(layer, name, dropout=0.0), x)
-        work = question.workload
-        return alike.difference(ours, truth, question.spec, work.batch, work.timesteps)
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
+class _Compared:
+    """Keras's own loop on the data of a race, and whether a candidate computes what it does."""
+
+    def __init__(self, layer: LSTM, question: Question, x: Any, mask: Any) -> None:
+        self._layer, self._question = layer, question
+        self._x, self._mask = x, mask
+        self._truth = self._results(KERAS)
+
+    def _results(self, backend: str) -> Mapping[str, FloatArray]:
+        # In inference nothing is dropped, but the gradients are compared there, too.
+        dropout = self._question.workload.dropout
+        made = entrants.clone(self._layer, backend, dropout=dropout, seed=SEED)
+        return entrants.results(made, self._x, self._mask)
+
+    def problem(self, name: str) -> str:
+        """Why a candidate does not race, or an empty string."""
+        work = self._question.workload
+        try:
+            if reason := obstacle(get_backend(name), self._layer._arguments()):
+                return reason
+            device = "cpu" if self._layer._device() == "cpu" else "gpu:0"
+            if not (available := get_backend(name).availability(device)):
+                return str(available)
+            if name == KERAS:
+                return ""
+            return alike.difference(
+                self._results(name), self._truth, self._question.spec, work.batch, work.timesteps
+            )
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"

@@ -64,10 +64,22 @@ class Question:
         text = json.dumps(record, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    @property
+    def sizes(self) -> str:
+        """Batch, timesteps, and the lengths and dropout that make it another work, in words."""
+        work = self.workload
+        also = []
+        if work.min_length is not None:
+            also.append(f"lengths of {work.min_length} to {work.timesteps}")
+        if _drops(work):
+            also.append(f"dropout {work.dropout:g}")
+        return f"{work.batch} x {work.timesteps}" + (f" with {' and '.join(also)}" if also else "")
+
     def far(self, other: Question) -> float | None:
         """How far another question's sizes are, in doublings; None if it asks for something else.
 
-        Only batch and timesteps may differ. A decision is lent to a neighbour within ``NEAR``.
+        Only batch and timesteps may differ, and of sequences whose lengths differ the shortest. A
+        decision is lent to a neighbour within ``NEAR``.
         """
         mine, theirs = self.workload, other.workload
         same = self.machine.alike, self.spec, self.through, _kind(mine)
@@ -89,10 +101,14 @@ def _kind(workload: Workload) -> tuple[object, ...]:
         workload.mode,
         workload.min_length is not None,
         workload.window,
-        workload.dropout > 0,
+        _drops(workload),
         workload.optimizer,
         workload.gradients,
     )
+
+
+def _drops(workload: Workload) -> bool:
+    return workload.training and workload.dropout > 0
 
 
 @dataclass(frozen=True)
@@ -163,9 +179,8 @@ class Decision:
     def headline(self) -> str:
         """Who, for what, where, when and by whom, in a line."""
         asked = self.question
-        work = asked.workload
         return (
-            f"{self.backend or 'nothing'} for {work.mode} of {work.batch} x {work.timesteps}, "
+            f"{self.backend or 'nothing'} for {asked.workload.mode} of {asked.sizes}, "
             f"{asked.spec.input_size} -> {asked.spec.hidden_size} on {asked.machine.device}, "
             f"raced {self.made} by {self.by}"
         )

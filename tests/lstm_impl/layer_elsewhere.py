@@ -233,7 +233,7 @@ def test_auto_leaves_to_keras_what_only_keras_does(
 ) -> None:
     call = LayerCall("gpu", True, False, False, 1, 2, 3)
     made = {"units": UNITS, **arguments}
-    choice = elsewhere.choose(Arguments(**made), call, masked=False)
+    choice = elsewhere.choose(Arguments(**made), call)
     assert (choice.backend, choice.fallback) == ("keras", fallback)
 
 
@@ -241,10 +241,11 @@ USES: tuple[bool | str, ...] = ("auto", False)
 
 
 def test_on_a_gpu_auto_takes_what_has_cudnn() -> None:
-    call = LayerCall("gpu", True, THEIRS == "jax", THEIRS == "jax", 1, 2, 3)
+    traced = THEIRS == "jax"
+    calls = [LayerCall("gpu", True, traced, traced, 1, 2, 3, masked) for masked in (False, True)]
     picked = {
-        (masked, use): elsewhere.choose(Arguments(UNITS, use_cudnn=use), call, masked).backend
-        for masked in (False, True)
+        (call.masked, use): elsewhere.choose(Arguments(UNITS, use_cudnn=use), call).backend
+        for call in calls
         for use in USES
     }
     own = NAMES[-1]

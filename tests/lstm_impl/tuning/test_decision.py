@@ -69,6 +69,8 @@ def test_nobody_with_a_time_decides_nothing() -> None:
         (replace(ASKED, workload=Workload(32, 70, "training")), False),
         (replace(ASKED, workload=Workload(32, 100, "training", optimizer="adam")), False),
         (replace(ASKED, workload=Workload(32, 100)), False),
+        (replace(ASKED, workload=Workload(32, 100, "training", min_length=50)), False),
+        (replace(ASKED, workload=Workload(32, 100, "training", dropout=0.5)), False),
         (replace(ASKED, spec=LSTMSpec(129, 128)), False),
         (replace(ASKED, through="model"), False),
         (replace(ASKED, machine=Machine("AMD EPYC, 4 usable", HERE.versions)), False),
@@ -91,7 +93,24 @@ def test_of_two_decisions_the_nearer_is_taken_and_of_the_same_the_newer() -> Non
     assert taken.backend == "c"
 
 
+def test_lengths_and_dropout_lend_among_themselves_and_are_told() -> None:
+    padded = replace(ASKED, workload=Workload(32, 100, "training", min_length=50, dropout=0.2))
+    other = replace(ASKED, workload=Workload(30, 90, "training", min_length=1, dropout=0.5))
+    assert nearest(other, [decided(padded, keras=1.0)]) is not None
+    assert nearest(ASKED, [decided(padded, keras=1.0)]) is None
+    assert padded.sizes == "32 x 100 with lengths of 50 to 100 and dropout 0.2"
+    assert ASKED.sizes == "32 x 100"
+    # in inference nothing is dropped
+    infer = replace(ASKED, workload=Workload(32, 100, dropout=0.2))
+    assert infer.sizes == "32 x 100"
+    assert nearest(replace(ASKED, workload=Workload(32, 100)), [decided(infer, keras=1.0)])
+
+
 # -- files
+
+
+def test_files_of_before_keep_their_names() -> None:
+    assert ASKED.digest == "9b716d08bf5fbdd2"
 
 
 def test_a_decision_comes_back_from_its_file(tmp_path: Path) -> None:

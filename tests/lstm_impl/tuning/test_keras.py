@@ -12,7 +12,7 @@ import pytest
 
 import lstm_impl
 from lstm_impl import LSTMSpec, Workload
-from lstm_impl.tuning import Decision, Question, Raced, load, save
+from lstm_impl.tuning import Decision, Machine, Question, Raced, load, save
 
 pytest.importorskip("keras", reason="the layer is Keras's: pip install '.[cpu]'")
 tf = pytest.importorskip("tensorflow", reason="the layer is TensorFlow's: pip install '.[cpu]'")
@@ -223,6 +223,10 @@ def test_sizes_and_seconds_must_be_positive() -> None:
         lstm_impl.keras.tune(model(), -1, STEPS)
     with pytest.raises(ValueError, match="steps is 0"):
         lstm_impl.keras.tune(model(), BATCH, 0)
+    with pytest.raises(ValueError, match="min_length is 0"):
+        lstm_impl.keras.tune(model(), BATCH, STEPS, min_length=0)
+    with pytest.raises(ValueError, match="min_length is 6; expected at most the 5 steps"):
+        lstm_impl.keras.tune(model(), BATCH, STEPS, min_length=6)
     with pytest.raises(lstm_impl.UnsupportedError, match="did you mean scan"):
         lstm_impl.keras.tune(model(), BATCH, STEPS, candidates=["scann"])
 
@@ -239,3 +243,147 @@ def test_sizes_that_are_not_known_are_those_that_tune_was_told() -> None:
     found = decided.question(arguments, known, machine, decided.Sizes(BATCH, STEPS))
     assert found is not None
     assert (found.workload.batch, found.workload.timesteps) == (7, 9)
+
+
+# -- masks and dropout
+
+
+MASK = np.arange(STEPS)[None] < np.array([STEPS, 2])[:, None]
+RATE = 0.5
+WORKS = [(masked, rate) for masked in (False, True) for rate in (0.0, RATE)]
+
+
+def asked_for(masked: bool, rate: float, training: bool = True) -> Question:
+    call = LayerCall("cpu", training, True, False, BATCH, STEPS, WIDTH, masked)
+    found = decided.question(Arguments(UNITS, dropout=rate), call, Machine("here", {}), None)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(("masked", "rate"), WORKS)
+@pytest.mark.parametrize("through", ["keras", "model"])
+def test_a_decision_is_for_calls_with_such_a_mask_and_dropout_only(
+    masked: bool, rate: float, through: str
+) -> None:
+    question = replace(asked_for(masked, rate), through=through)
+    found = Decision(question, (Raced("scan", 1.0, 1.0, 1.0, 1.0, 20),), "", "then", "a test")
+    for other in WORKS:
+        taken = decided.decision(asked_for(*other), [found])
+        # the dropout of a model is another one, between layers
+        wanted = other == (masked, rate) and not (rate and through == "model")
+        assert (taken is not None) == wanted, other
+        missed = decided.other_work(asked_for(*other), [found])
+        if other[0] != masked:
+            words = "with a mask" if other[0] else "without a mask"
+            assert f"this call is {words}" in missed
+        if bool(other[1]) != bool(rate):
+            assert ("with dropout" if other[1] else "without dropout") in missed
+
+
+def test_a_dropout_that_does_not_act_asks_the_same_as_none() -> None:
+    assert asked_for(False, RATE, training=False) == asked_for(False, 0.0, training=False)
+    assert asked_for(False, 1.0) == asked_for(False, 0.0)
+
+
+def test_what_was_raced_for_other_work_or_other_sizes_is_told_apart() -> None:
+    found = Decision(
+        asked_for(True, 0.0), (Raced("scan", 1.0, 1.0, 1.0, 1.0, 20),), "", "then", "a test"
+    )
+    far = replace(asked_for(False, 0.0), workload=Workload(9 * BATCH, STEPS, "training"))
+    assert decided.other_work(far, [found]) == ""
+    assert decided.other_work(asked_for(False, 0.0, training=False), [found]) == ""
+
+
+def test_a_model_with_masks_is_raced_with_them_and_says_so() -> None:
+    made = keras.Sequential(
+        [
+            keras.Input((None, WIDTH)),
+            keras.layers.Masking(),
+            lstm_impl.keras.LSTM(UNITS, name="mine"),
+        ]
+    )
+    made.compile("sgd", "mse", jit_compile=False)
+    (found,) = lstm_impl.keras.tune(
+        made, BATCH, STEPS, min_length=2, modes=["training"], candidates=("scan",), seconds=0.2
+    )
+    layer = made.layers[1]
+    assert found.question.workload.lengths() is not None
+    assert [each.problem for each in found.raced] == ["", ""]
+    assert ", with a mask: " + found.backend in str(layer.explain()), "before it is called"
+    made.fit(X, TARGET, batch_size=BATCH, verbose=0)
+    assert picked(layer) == found.backend
+    assert "raced at 2 x 5 with lengths of 2 to 5" in str(layer.explain())
+
+
+def test_a_layer_whose_calls_were_not_raced_says_what_was() -> None:
+    save(tuned("scan"))
+    layer = lstm_impl.keras.LSTM(UNITS)
+    layer(X, mask=MASK, training=True)
+    assert picked(layer) != "scan"
+    explained = str(layer.explain())
+    assert "outside a graph, batch x time 2x5, with a mask" in explained
+    assert "not scan, fastest at 2 x 5" in explained
+    assert "this call is with a mask, which was not raced" in explained
+    # both ways of calling are explained, though one backend computes them
+    layer = lstm_impl.keras.LSTM(UNITS, backend="keras")
+    layer(X, training=True)
+    layer(X, mask=MASK, training=True)
+    assert [call.masked for call, _ in layer.explain().choices] == [False, True]
+
+
+def entered(rate: float, min_length: int | None, *names: str) -> tuning.Entrants:
+    layer = lstm_impl.keras.LSTM(UNITS, return_sequences=True, dropout=rate)
+    layer.build((None, None, WIDTH))
+    sizes = decided.Sizes(BATCH, STEPS, min_length)
+    question, rule, _ = tuning.asked(layer, True, sizes)
+    return tuning.enter(layer, question, rule, names)
+
+
+NAMES = ("scan", "while_loop+hoisted+xla", "block_lstm")
+
+
+@pytest.mark.parametrize(("masked", "rate"), WORKS)
+def test_under_masks_and_dropout_candidates_compute_what_keras_does(
+    masked: bool, rate: float
+) -> None:
+    field = entered(rate, 2 if masked else None, *NAMES)
+    assert field.problems == {}
+    for each in field.steps.values():
+        each.run()
+
+
+def test_one_that_ignores_the_mask_does_not_race_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lstm_impl.keras import core
+
+    by_loop = core.by_loop
+    monkeypatch.setattr(
+        core, "by_loop", lambda backend, x, _, reverse: by_loop(backend, x, None, reverse)
+    )
+    assert entered(0.0, None, "scan").problems == {}
+    assert "differs from Keras's" in entered(0.0, 2, "scan").problems["scan"]
+
+
+@pytest.mark.parametrize("other", [{"dropout": 0.0}, {"seed": 7}])
+def test_one_that_drops_nothing_or_something_else_does_not_race_with_dropout(
+    monkeypatch: pytest.MonkeyPatch, other: dict[str, Any]
+) -> None:
+    from lstm_impl.keras import entrants
+
+    kept = entrants.clone
+
+    def otherwise(layer: Any, backend: str, **changed: Any) -> Any:
+        if backend == "scan" and "seed" in changed:
+            changed |= other
+        return kept(layer, backend, **changed)
+
+    monkeypatch.setattr(entrants, "clone", otherwise)
+    assert "differs from Keras's" in entered(RATE, None, "scan").problems["scan"]
+    # where nothing is dropped neither makes a difference
+    assert entered(0.0, None, "scan").problems == {}
+
+
+def test_the_mask_is_that_of_sequences_padded_on_the_right() -> None:
+    from lstm_impl.keras import entrants
+
+    assert entrants.padding(Workload(BATCH, STEPS)) is None
+    np.testing.assert_array_equal(entrants.padding(Workload(BATCH, STEPS, min_length=2)), MASK)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import lstm_impl
-from lstm_impl import LSTMSpec, UnsupportedError, Workload
-from lstm_impl.tuning import load
+from lstm_impl import LSTMSpec, LSTMWeights, Model, UnsupportedError, Workload, get_backend
+from lstm_impl.backends.numpy_loop import NumPyLoop, NumPyModel
+from lstm_impl.call import Call, Outputs, RawGradients, Upstream
+from lstm_impl.tuning import load, models
 
 SPEC, WORK = LSTMSpec(2, 3), Workload(2, 4, "training")
 
@@ -46,3 +49,81 @@ def test_bad_input_is_told_before_anything_runs(folder: Path) -> None:
     with pytest.raises(UnsupportedError, match=r"none of the candidates can run: cudnn: .*GPU"):
         lstm_impl.tune(SPEC, WORK, candidates=["cudnn"])
     assert not folder.exists()
+
+
+# -- lengths and dropout
+
+
+class Forgetful(NumPyLoop):
+    """A backend that does not look at one thing of its calls: all have whole sequences, or none is
+    dropped out.
+    """
+
+    strategy = "forgetful"
+    forgotten = "lengths"
+
+    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
+        return ForgetfulModel(self, spec, device, batch_major, weights)
+
+
+class ForgetfulModel(NumPyModel):
+    backend: Forgetful
+
+    def _seen(self, call: Call) -> Call:
+        if self.backend.forgotten == "lengths":
+            return call._replace(lengths=None)
+        return call._replace(masks=None)
+
+    def _infer(self, call: Call) -> Outputs:
+        return super()._infer(self._seen(call))
+
+    def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
+        return super()._train(gradients, self._seen(call), upstream)
+
+
+def test_sequences_of_different_lengths_are_a_race_and_a_decision_of_their_own() -> None:
+    padded = Workload(2, 4, "training", min_length=2)
+    found = lstm_impl.tune(SPEC, padded, candidates=["numpy"], seconds=0.1)
+    assert "for training of 2 x 4 with lengths of 2 to 4, 2 -> 3 on " in found.headline
+    whole = lstm_impl.tune(SPEC, WORK, candidates=["numpy"], seconds=0.1)
+    assert "for training of 2 x 4, 2 -> 3 on " in whole.headline
+    assert len(load()) == 2
+    assert lstm_impl.tune(SPEC, padded, candidates=["numpy"]) == found
+    assert lstm_impl.tune(SPEC, WORK, candidates=["numpy"]) == whole
+
+
+DEEP = replace(SPEC, num_layers=2)
+
+
+@pytest.mark.parametrize(
+    ("forgotten", "work"),
+    [
+        ("lengths", Workload(2, 4, min_length=1)),
+        ("lengths", Workload(2, 4, "training", min_length=1)),
+        ("masks", Workload(2, 4, "training", dropout=0.5)),
+    ],
+)
+def test_one_that_does_not_look_at_lengths_or_masks_does_not_race_on_them(
+    monkeypatch: pytest.MonkeyPatch, forgotten: str, work: Workload
+) -> None:
+    wrong = Forgetful()
+    wrong.forgotten = forgotten
+    monkeypatch.setattr(
+        models, "get_backend", lambda name: wrong if name == "forgetful" else get_backend(name)
+    )
+    names = ["numpy", "forgetful"]
+    plain = replace(work, min_length=None, dropout=0.0)
+    found = lstm_impl.tune(DEEP, plain, candidates=names, seconds=0.1)
+    assert [each.problem for each in found.raced] == ["", ""]
+    found = lstm_impl.tune(DEEP, work, candidates=names, seconds=0.1)
+    assert found.backend == "numpy"
+    told = found.result_of("forgetful")
+    assert told is not None
+    assert "it computes something else" in told.problem
+
+
+def test_dropout_between_layers_is_judged_with_its_masks_and_raced() -> None:
+    work = Workload(2, 4, "training", dropout=0.5)
+    found = lstm_impl.tune(DEEP, work, candidates=["numpy", "cudnn"], seconds=0.1)
+    assert "2 x 4 with dropout 0.5" in found.headline
+    assert found.backend == "numpy"
