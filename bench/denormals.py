@@ -9,32 +9,25 @@ case; this room knows the processes and the table.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.batching.beside import Beside, rows
 from bench.batching.words import Told
-from bench.disk.fields import ResultError
-from bench.disk.folder import default_folder
-from bench.disk.writing import ResultWriteError
+from bench.judging.beside import Beside, rows
 from bench.machine import fresh
 from bench.measuring import denormals
 from bench.measuring.denormals import DENORMAL, ORDINARY, Question
 from bench.measuring.layer_subjects import Shape
-from bench.results import study
 from bench.results.study import Study
-from bench.telling import arguments, command_line, deliver, quantities
+from bench.telling import arguments, command_line, deliver, quantities, studies
 from bench.telling.command_line import UsageError
 from bench.telling.headings import name
 from bench.telling.in_turn import asked_in_turn
 from bench.telling.marks import RATIO_INTERVAL
 from bench.telling.sheet import Column, Sheet
 from lstm_impl.registry import get_backend
-from lstm_impl.spec import UnsupportedError
 from lstm_impl.workload import SEQUENCE_MODES
 
 KIND = "denormals"
@@ -60,29 +53,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.answer is not None:
         fresh.answer(options.answer, _answered)
         return 0
-    try:
-        if options.show is not None:
-            _show(study.newest(options.show, KIND), options)
-            return 0
-        question = _question(options)
-        started = datetime.now(UTC)
-        answers = _ask(question, options.processes)
-        if answers is None:
-            return 1
-        found = study.document(KIND, started, asdict(question), answers)
-        path = study.save(found, options.folder or Path(default_folder()))
-        print(f"written: {path}", file=sys.stderr)
-        problems = _show(study.read(path, KIND), options)
-        for problem in problems:
-            print(f"not measured: {problem}", file=sys.stderr)
-        return 1 if problems else 0
-    except (ResultError, ResultWriteError, UsageError, UnsupportedError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return studies.ended(
+        KIND, options, lambda: _asked(options), lambda found: _show(found, options)
+    )
 
 
 def _answered(asked: dict[str, Any]) -> list[dict[str, Any]]:
     return denormals.answer(Question(**{**asked, "backends": tuple(asked["backends"])}))
+
+
+def _asked(options: argparse.Namespace) -> studies.Asked | None:
+    question = _question(options)
+    answers = _ask(question, options.processes)
+    return None if answers is None else (asdict(question), answers)
 
 
 def _ask(question: Question, processes: int) -> list[list[dict[str, Any]]] | None:
@@ -121,7 +104,8 @@ def _question(options: argparse.Namespace) -> Question:
 
 def _show(found: Study, options: argparse.Namespace) -> list[str]:
     """Deliver the table and return what is not in it and why; the notes below it say so, too."""
-    table, problems = rows(found.answers, ("way", "backend"), "numbers", ORDINARY)
+    table, missing = rows(found.answers, ("way", "backend"), "numbers", ORDINARY)
+    problems = list(map(str, missing))
     if not table:
         raise UsageError(f"nothing was measured: {problems[0] if problems else 'no records'}")
     first, *rest = _notes(found)
@@ -219,10 +203,7 @@ def _parser() -> argparse.ArgumentParser:
         help="of timing a backend on either kind of numbers (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, help="where the file is written (default: results/)")
-    parser.add_argument(
-        "--show", nargs="*", metavar="PATH", help="measure nothing: show a file, or the newest"
-    )
+    studies.add_study(parser)
     arguments.add_output(parser, ("terminal", "markdown"))
     parser.add_argument("--answer", type=Path, help=argparse.SUPPRESS)
     return parser

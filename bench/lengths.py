@@ -10,28 +10,21 @@ seen take turns. Each of several fresh processes does all of it, in an order of 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from bench.batching import measured, plans
-from bench.batching.lengths import SPELLING, Lengths, LengthsError, source
+from bench.batching.lengths import SPELLING, Lengths, source
 from bench.batching.plans import Line, Plan
 from bench.batching.words import Told
-from bench.disk.fields import ResultError
-from bench.disk.folder import default_folder
-from bench.disk.writing import ResultWriteError
 from bench.machine import fresh
 from bench.measuring.lengths import Question, Way, answer
-from bench.results import study
 from bench.results.study import Study
-from bench.telling import arguments, command_line, deliver
+from bench.telling import arguments, command_line, deliver, studies
 from bench.telling.command_line import UsageError
 from bench.telling.in_turn import asked_in_turn
-from lstm_impl.spec import UnsupportedError
 from lstm_impl.workload import SEQUENCE_MODES
 
 KIND = "lengths"
@@ -59,36 +52,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     command_line.write_any_letter()
     if options.answer is not None:
-        fresh.answer(options.answer, lambda asked: answer(_asked(asked)))
+        fresh.answer(options.answer, lambda asked: answer(_as_asked(asked)))
         return 0
-    try:
-        if options.show is not None:
-            _show(study.newest(options.show, KIND), options)
-            return 0
-        question = _question(options)
-        started = datetime.now(UTC)
-        seeds = range(question.seed, question.seed + options.processes)
-        questions = [{**asdict(question), "seed": seed} for seed in seeds]
-        answers = asked_in_turn("bench.lengths", questions, quiet=True)
-        if answers is None:
-            return 1
-        asked = {**asdict(question), "source": options.lengths}
-        found = study.document(KIND, started, asked, answers)
-        path = study.save(found, options.folder or Path(default_folder()))
-        print(f"written: {path}", file=sys.stderr)
-        problems = _show(study.read(path, KIND), options)
-        for problem in problems:
-            print(f"not measured: {problem}", file=sys.stderr)
-        return 1 if problems else 0
-    except (
-        *(LengthsError, ResultError, ResultWriteError, UsageError),
-        *(UnsupportedError, ValueError),
-    ) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return studies.ended(
+        KIND, options, lambda: _asked(options), lambda found: _show(found, options)
+    )
 
 
-def _asked(found: dict[str, Any]) -> Question:
+def _asked(options: argparse.Namespace) -> studies.Asked | None:
+    question = _question(options)
+    seeds = range(question.seed, question.seed + options.processes)
+    questions = [{**asdict(question), "seed": seed} for seed in seeds]
+    answers = asked_in_turn("bench.lengths", questions, quiet=True)
+    if answers is None:
+        return None
+    return {**asdict(question), "source": options.lengths}, answers
+
+
+def _as_asked(found: dict[str, Any]) -> Question:
     tuples = {name: tuple(found[name]) for name in ("lengths", "ways")}
     return Question(**{**found, **tuples})
 
@@ -183,10 +164,7 @@ def _parser() -> argparse.ArgumentParser:
         "--limit", type=arguments.seconds, default=10.0, help="of a first pass (%(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, help="where the file is written (default: results/)")
-    parser.add_argument(
-        "--show", nargs="*", metavar="PATH", help="measure nothing: show a file, or the newest"
-    )
+    studies.add_study(parser)
     arguments.add_output(parser, ("terminal", "markdown"))
     parser.add_argument("--answer", type=Path, help=argparse.SUPPRESS)
     return parser

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.batching.beside import Beside, rows, runs
 from bench.disk.fields import Field
+from bench.judging.beside import Beside, rows, runs
 from bench.judging.intervals import CaseInterval, case_interval
 from bench.results.study import Study
 from bench.telling import quantities
@@ -64,7 +64,7 @@ def lines(found: Study) -> tuple[list[Line], list[str], str]:
                 made.append(
                     _line(way, policy, batches, records[stream], found.question, beside.get(stream))
                 )
-    return made, problems, baseline
+    return made, list(map(str, problems)), baseline
 
 
 def _policies(question: Field) -> dict[str, list[Field]]:

@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from bench.judging import beside
 from bench.judging.comparison import Comparison
-from bench.judging.intervals import case_interval
 from bench.measuring.clock import Clock
-from bench.measuring.layer import compared
 from bench.measuring.layer_subjects import Shape
 from bench.measuring.series import Broken, Plan
 from bench.measuring.timing import measure
@@ -127,26 +126,25 @@ class Row:
 
 def rows(answers: Sequence[Sequence[Mapping[str, Any]]]) -> tuple[list[Row], list[str]]:
     """The table, and why what is not in it could not be measured."""
-    found: dict[tuple[str, str], dict[str, list[Mapping[str, Any]]]] = {}
-    for records in answers:
-        for record in records:
-            sides = found.setdefault((record["shape"], record["runtime"]), {})
-            sides.setdefault(record["precision"], []).append(record)
-    table, problems = [], []
-    for (shape, runtime), sides in sorted(found.items()):
-        failed = [each for side in sides.values() for each in side if each["failed"]]
-        if failed:
-            what = failed[0]
-            problems.append(f"{runtime} {what['precision']}, {shape}: {what['failed']}")
-            continue
-        table.append(
-            Row(
-                shape,
-                runtime,
-                case_interval([each["samples"] for each in sides["float32"]]).mid,
-                compared(sides["int8"], sides["float32"]),
-                max(each["loss"] for each in sides["float32"]),
-                max(each["loss"] for each in sides["int8"]),
-            )
+    table, missing = beside.rows(
+        beside.fields(answers), ("shape", "runtime"), "precision", "float32"
+    )
+    losses: dict[tuple[str, str, str], float] = {}
+    for record in (record for records in answers for record in records):
+        key = record["shape"], record["runtime"], record["precision"]
+        losses[key] = max(losses.get(key, 0.0), record.get("loss", 0.0))
+    made = [
+        Row(
+            *(shape, runtime, each.base_seconds, each.comparison),
+            losses[shape, runtime, "float32"],
+            losses[shape, runtime, "int8"],
         )
-    return table, problems
+        for each in sorted(table, key=lambda each: each.key)
+        for shape, runtime in (each.key,)
+    ]
+    problems: dict[tuple[str, ...], str] = {}
+    for gap in sorted(missing, key=lambda gap: gap.key):
+        # Where float32 failed, int8 has nothing beside it: one reason is enough.
+        shape, runtime = gap.key
+        problems.setdefault(gap.key, f"{runtime} {gap.side}, {shape}: {gap.why}")
+    return made, list(problems.values())

@@ -7,12 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from bench.judging import beside
 from bench.judging.comparison import Comparison
-from bench.judging.intervals import case_interval
-from bench.judging.ratios import compare
-from bench.judging.within import RunSamples
 from bench.measuring.clock import Clock, first_use
 from bench.measuring.layer_subjects import Question, Shape, subject
 from bench.measuring.series import Broken, Plan, Series
@@ -94,31 +90,22 @@ class Row:
 
 def rows(answers: Sequence[Sequence[Mapping[str, Any]]]) -> tuple[list[Row], list[str]]:
     """The table, and why what is not in it could not be measured."""
-    by_key: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
-    for records in answers:
-        for record in records:
-            by_key.setdefault((record["shape"], record["mode"], record["layer"]), []).append(record)
-    table, problems = [], []
-    for (shape, mode, layer), records in sorted(by_key.items()):
-        if layer == BASELINE:
-            continue
-        base = by_key[shape, mode, BASELINE]
-        if failed := [record["failed"] for record in (*records, *base) if record["failed"]]:
-            problems.append(f"{layer}, {shape}, {mode}: {failed[0]}")
-            continue
-        picked = ", ".join(sorted({record["picked"] for record in records}))
-        keras_seconds = case_interval([record["samples"] for record in base]).mid
-        table.append(Row(shape, mode, layer, picked, keras_seconds, compared(records, base)))
-    return table, problems
-
-
-def compared(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]]) -> Comparison:
-    """The ratio of times over processes, of plain records: one of each a process."""
-    runs = [
-        [
-            RunSamples(str(number), np.array(side["samples"]), np.array(side["rounds"]))
-            for number, side in enumerate(sides)
-        ]
-        for sides in (ours, theirs)
+    table, missing = beside.rows(beside.fields(answers), ("shape", "mode"), "layer", BASELINE)
+    picked: dict[tuple[str, str, str], set[str]] = {}
+    for record in (record for records in answers for record in records):
+        key = record["shape"], record["mode"], record["layer"]
+        picked.setdefault(key, set()).add(record["picked"])
+    made = [
+        Row(
+            *(shape, mode, each.side, ", ".join(sorted(picked[shape, mode, each.side]))),
+            *(each.base_seconds, each.comparison),
+        )
+        for each in sorted(table, key=lambda each: (each.key, each.side))
+        for shape, mode in (each.key,)
     ]
-    return compare(*runs)
+    problems = [
+        f"{', '.join((gap.side, *gap.key))}: {gap.why}"
+        for gap in sorted(missing, key=lambda gap: (gap.key, gap.side))
+        if gap.side != BASELINE  # which is the reason of all beside it then
+    ]
+    return made, problems

@@ -150,21 +150,12 @@ class CudnnModel(TensorFlowModel):
         found = super().evidence(workload)
         call = Stream(self, workload.first_window()).first().call
         training = workload.training or "training" in self.backend.options
-        kept = self._op(call, training)
+        kept = self._computed(self.backend.op, call, training)
         lengths = call.lengths is not None or "lengths" in self.backend.options
         details: dict[str, Any] = {"algorithm": chosen(kept, lengths, training)}
         if not lengths:
             details["new_shape_s"] = self._new_shape_seconds(call, training)
         return replace(found, details={**found.details, **details})
-
-    def _op(self, call: Call, training: bool) -> Tensors:
-        """What the op gives for a call in the model's layout, outside any graph."""
-        tf = self._tf
-        with tf.device(self.tf_device):
-            parameters = [tf.cast(each.value(), self.compute_dtype) for each in self.variables]
-            if self.batch_major:
-                call = call._replace(x=tf.transpose(call.x, [1, 0, 2]))
-            return self.backend.op(self.spec, call, parameters, training)
 
     def _new_shape_seconds(self, call: Call, training: bool) -> float:
         """What the first call at a shape takes beyond the second: tuning, and making descriptors.
@@ -177,7 +168,7 @@ class CudnnModel(TensorFlowModel):
         for _ in range(2):
             self.synchronize()
             start = time.perf_counter()
-            self._op(longer, training)
+            self._computed(self.backend.op, longer, training)
             self.synchronize()
             seconds.append(time.perf_counter() - start)
         return max(0.0, seconds[0] - seconds[1])

@@ -134,6 +134,18 @@ class TensorFlowModel(Model):
     def network(self, call: Call, training: bool) -> Outputs:
         """The outputs, in the model's layout, and the final state, as ops, here."""
         tf = self._tf
+        y, h, c = self._computed(self.backend.stack, call, training)
+        with tf.device(self.tf_device):
+            return Outputs(tf.transpose(y, [1, 0, 2]) if self.batch_major else y, h, c)
+
+    def _computed(
+        self, by: Callable[[LSTMSpec, Call, Tensors, bool], Tensors], call: Call, training: bool
+    ) -> Tensors:
+        """What a function of the backend gives, as ops, here, for a call in the model's layout.
+
+        by: takes the call time-major and the parameters in the type that is computed in.
+        """
+        tf = self._tf
         with tf.device(self.tf_device):
             # read once, not in every turn of a loop
             parameters = [
@@ -142,8 +154,7 @@ class TensorFlowModel(Model):
             ]
             if self.batch_major:
                 call = call._replace(x=tf.transpose(call.x, [1, 0, 2]))
-            y, h, c = self.backend.stack(self.spec, call, parameters, training)
-            return Outputs(tf.transpose(y, [1, 0, 2]) if self.batch_major else y, h, c)
+            return by(self.spec, call, parameters, training)
 
     # -- what Model asks for
 

@@ -6,8 +6,9 @@ taken in, or why there are none. This room knows records, not what they are of.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -33,9 +34,27 @@ class Beside:
     comparison: Comparison
 
 
+@dataclass(frozen=True)
+class Unmeasured:
+    """A side, or the baseline, that has no time, and why."""
+
+    key: tuple[str, ...]
+    side: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{', '.join((*self.key, self.side))}: {self.why}"
+
+
+def fields(answers: Sequence[Sequence[Mapping[str, object]]]) -> list[list[Field]]:
+    """The records of processes that have just answered, as they would be read from a file."""
+    root = Field(Path("the answers"), "", answers)
+    return [answer.items() for answer in root.items()]
+
+
 def rows(
     answers: Sequence[Sequence[Field]], keys: Sequence[str], side: str, baseline: str
-) -> tuple[list[Beside], list[str]]:
+) -> tuple[list[Beside], list[Unmeasured]]:
     """A row for each key and side but the baseline, and why what is missing was not measured.
 
     keys, side: names of fields. baseline: the side that others are held against.
@@ -49,14 +68,14 @@ def rows(
             sides = found.setdefault(key, {})
             sides.setdefault(record[side].label(), []).append((number, record))
     table: list[Beside] = []
-    problems: dict[str, None] = {}
+    problems: list[Unmeasured] = []
     for key, sides in found.items():
         base = sides.get(baseline, [])
         for name, records in sides.items():
             failed = [text for _, each in (*records, *base) if (text := each["failed"].text())]
             if failed or not base:
                 why = failed[0] if failed else f"there is no {baseline} beside it"
-                problems[f"{', '.join((*key, name))}: {why}"] = None
+                problems.append(Unmeasured(key, name, why))
             elif name != baseline:
                 ours, theirs = runs(records), runs(base)
                 table.append(
@@ -68,7 +87,7 @@ def rows(
                         compare(ours, theirs),
                     )
                 )
-    return table, list(problems)
+    return table, problems
 
 
 def runs(records: Sequence[tuple[int, Field]]) -> list[RunSamples]:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.batching.beside import rows
 from bench.disk.fields import Field, ResultError
+from bench.judging.beside import fields, rows
 from bench.judging.verdict import Verdict
 
 
@@ -52,9 +52,28 @@ def test_what_failed_on_either_side_has_no_ratio_and_says_why() -> None:
         )
         table, problems = rows(given, ["backend"], "numbers", "ordinary")
         assert table == []
-        assert "torch, denormal: it broke" in problems
+        assert "torch, denormal: it broke" in list(map(str, problems))
     table, problems = rows(answers([record("denormal", 1.0)]), ["backend"], "numbers", "ordinary")
-    assert problems == ["torch, denormal: there is no ordinary beside it"]
+    assert list(map(str, problems)) == ["torch, denormal: there is no ordinary beside it"]
+
+
+def test_what_failed_is_told_once_by_its_key_and_side() -> None:
+    given = answers(
+        *(
+            [record("ordinary", 1.0), record("denormal", 1.0, failed=f"it broke {k} times")]
+            for k in range(3)
+        )
+    )
+    _, (found,) = rows(given, ["backend"], "numbers", "ordinary")
+    assert (found.key, found.side, found.why) == (("torch",), "denormal", "it broke 0 times")
+
+
+def test_answers_just_given_are_read_like_those_of_a_file() -> None:
+    plain = [[record("ordinary", 1.0), record("denormal", 3.0)] for _ in range(6)]
+    ways = [
+        rows(each, ["backend"], "numbers", "ordinary") for each in (fields(plain), answers(*plain))
+    ]
+    assert ways[0] == ways[1]
 
 
 @pytest.mark.parametrize(
