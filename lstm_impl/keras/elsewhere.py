@@ -99,13 +99,16 @@ class LSTM(BackendLSTM):
     def _call_of(self, sequences: Tensor | None, training: bool, masked: bool) -> LayerCall:
         program = sequences is not None and _computing.becomes_program(sequences)
         sizes = (None, None, None) if sequences is None else sequences.shape
+        batch, timesteps, features = sizes
         return LayerCall(
             "gpu" if _computing.on_gpu() else "cpu",
             bool(training),
             program,
             program and _THEIRS == "jax",
-            *sizes,
-            masked=masked,
+            batch,
+            timesteps,
+            features,
+            masked,
         )
 
     def _choose(self, call: LayerCall) -> Choice:

@@ -217,13 +217,16 @@ class LSTM(BackendLSTM):
         and final state, as Keras's own method.
         """
         mask = one_mask(mask)
+        batch, timesteps, features = sequences.shape
         call = LayerCall(
             self._device(),
             bool(training),
             not tf.executing_eagerly(),
             _in_xla(),
-            *sequences.shape,
-            masked=mask is not None,
+            batch,
+            timesteps,
+            features,
+            mask is not None,
         )
         choice = self._choose(call)
         self._remember(call, choice)

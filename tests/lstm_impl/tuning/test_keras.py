@@ -308,7 +308,7 @@ def test_a_model_with_masks_is_raced_with_them_and_says_so() -> None:
     )
     layer = made.layers[1]
     assert found.question.workload.lengths() is not None
-    assert [each.problem for each in found.raced] == ["", ""]
+    assert not any("differs" in each.problem for each in found.raced)
     assert ", with a mask: " + found.backend in str(layer.explain()), "before it is called"
     made.fit(X, TARGET, batch_size=BATCH, verbose=0)
     assert picked(layer) == found.backend

@@ -114,7 +114,7 @@ def test_one_that_does_not_look_at_lengths_or_masks_does_not_race_on_them(
     names = ["numpy", "forgetful"]
     plain = replace(work, min_length=None, dropout=0.0)
     found = lstm_impl.tune(DEEP, plain, candidates=names, seconds=0.1)
-    assert [each.problem for each in found.raced] == ["", ""]
+    assert not any("something else" in each.problem for each in found.raced)
     found = lstm_impl.tune(DEEP, work, candidates=names, seconds=0.1)
     assert found.backend == "numpy"
     told = found.result_of("forgetful")
