@@ -92,12 +92,17 @@ def _traced(function: Any, *arguments: Any) -> Any:
     return tf.function(function, autograph=False).get_concrete_function(*arguments)
 
 
-def padding(workload: Workload) -> Any:
-    """The mask ``[B, T]`` of sequences of the workload's lengths, padded on the right; or None."""
+def padding(workload: Workload, *, around: bool = False) -> Any:
+    """The mask ``[B, T]`` of sequences of the workload's lengths, or None.
+
+    They are padded on the right; around: on both sides, first on the left.
+    """
     lengths = workload.lengths()
     if lengths is None:
         return None
-    return tf.constant(np.arange(workload.timesteps)[None] < lengths[:, None])
+    before = (workload.timesteps - lengths + 1) // 2 if around else np.zeros_like(lengths)
+    step = np.arange(workload.timesteps)[None] - before[:, None]
+    return tf.constant((step >= 0) & (step < lengths[:, None]))
 
 
 def sample(batch: int, timesteps: int, width: int, dtype: str, seed: int = 0) -> Any:

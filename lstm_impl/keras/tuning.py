@@ -147,14 +147,15 @@ def asked(
 def enter(layer: LSTM, question: Question, rule: str, names: Sequence[str]) -> Entrants:
     """Clones of a layer, those that compute what Keras's does, ready to race.
 
-    They are compared with the mask of the race, and in training with the layer's dropout.
+    They are compared with a mask if they race with one, and in training with the layer's dropout.
     """
     arguments, work = layer._arguments(), question.workload
     x = entrants.sample(
         work.batch, work.timesteps, question.spec.input_size, arguments.compute_dtype
     )
     mask = entrants.padding(work)
-    compared = _Compared(layer, question, x, mask)
+    # Who ignores a mask is right on sequences padded on the right, and on no others.
+    compared = _Compared(layer, question, x, entrants.padding(work, around=True))
     steps: dict[str, Step] = {}
     problems: dict[str, str] = {}
     for name in names:

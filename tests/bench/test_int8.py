@@ -22,7 +22,7 @@ def record(precision: str, seconds: float, loss: float, **more: Any) -> dict[str
         "precision": precision,
         "failed": "",
         "loss": loss,
-        "samples": list(seconds * noise),
+        "samples": (seconds * noise).tolist(),
         "rounds": list(range(20)),
         **more,
     }

@@ -46,7 +46,7 @@ def record(layer: str, seconds: float, **more: Any) -> dict[str, Any]:
         "layer": layer,
         "picked": "scan",
         "failed": "",
-        "samples": list(seconds * noise),
+        "samples": (seconds * noise).tolist(),
         "rounds": list(range(20)),
         **more,
     }

@@ -331,8 +331,10 @@ def test_a_layer_whose_calls_were_not_raced_says_what_was() -> None:
     assert [call.masked for call, _ in layer.explain().choices] == [False, True]
 
 
-def entered(rate: float, min_length: int | None, *names: str) -> tuning.Entrants:
-    layer = lstm_impl.keras.LSTM(UNITS, return_sequences=True, dropout=rate)
+def entered(
+    rate: float, min_length: int | None, *names: str, last: bool = False
+) -> tuning.Entrants:
+    layer = lstm_impl.keras.LSTM(UNITS, return_sequences=not last, dropout=rate)
     layer.build((None, None, WIDTH))
     sizes = decided.Sizes(BATCH, STEPS, min_length)
     question, rule, _ = tuning.asked(layer, True, sizes)
@@ -359,8 +361,9 @@ def test_one_that_ignores_the_mask_does_not_race_with_one(monkeypatch: pytest.Mo
     monkeypatch.setattr(
         core, "by_loop", lambda backend, x, _, reverse: by_loop(backend, x, None, reverse)
     )
-    assert entered(0.0, None, "scan").problems == {}
-    assert "differs from Keras's" in entered(0.0, 2, "scan").problems["scan"]
+    assert entered(0.0, None, "scan", last=True).problems == {}
+    # The last output; those of each step are the layer's own, where a step is padding.
+    assert "differs from Keras's" in entered(0.0, 2, "scan", last=True).problems["scan"]
 
 
 @pytest.mark.parametrize("other", [{"dropout": 0.0}, {"seed": 7}])
@@ -382,8 +385,12 @@ def test_one_that_drops_nothing_or_something_else_does_not_race_with_dropout(
     assert entered(0.0, None, "scan").problems == {}
 
 
-def test_the_mask_is_that_of_sequences_padded_on_the_right() -> None:
+def test_the_mask_is_that_of_sequences_padded_on_the_right_or_on_both_sides() -> None:
     from lstm_impl.keras import entrants
 
     assert entrants.padding(Workload(BATCH, STEPS)) is None
-    np.testing.assert_array_equal(entrants.padding(Workload(BATCH, STEPS, min_length=2)), MASK)
+    assert entrants.padding(Workload(BATCH, STEPS), around=True) is None
+    work = Workload(BATCH, STEPS, min_length=2)
+    np.testing.assert_array_equal(entrants.padding(work), MASK)
+    around = [[True] * STEPS, [False, False, True, True, False]]
+    np.testing.assert_array_equal(entrants.padding(work, around=True), around)
