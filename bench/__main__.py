@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from bench.telling import arguments, command_line
-from bench.telling.terminal import text_console
+from bench.telling import arguments, command_line, deliver
 
 COMMANDS = {
     "Which backend?": {
@@ -67,7 +66,7 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     parser.parse_args(words)
     command_line.write_any_letter()
-    console = text_console(width=None if command_line.width_is_known() else 100)
+    console = deliver.console()
     wide = max(len(name) for answers in COMMANDS.values() for name in answers)
     for question, answers in COMMANDS.items():
         console.print(Text(question, style="bold"))

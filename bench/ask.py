@@ -10,7 +10,7 @@ import argparse
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -24,12 +24,10 @@ from bench.reporting.answer import answer
 from bench.results.schema import Results
 from bench.running import keras_file, saved_model
 from bench.running.asking import Question, found, write_suite
-from bench.running.keras_file import Layer, ModelError
-from bench.telling import arguments, command_line
-from bench.telling.command_line import BAD_INPUT, UsageError
-from bench.telling.inert import clean
+from bench.running.keras_file import Layer
+from bench.telling import arguments, command_line, deliver
+from bench.telling.command_line import UsageError
 from bench.telling.progress import read_results
-from bench.telling.terminal import text_console
 from lstm_impl import Workload
 from lstm_impl.spec import PRECISIONS, LSTMSpec
 from lstm_impl.workload import OPTIMIZERS, SEQUENCE_MODES
@@ -39,7 +37,6 @@ INTERRUPTED = 130
 BUDGET = 100.0
 """Seconds: an answer within two minutes, the report included."""
 
-WIDTH = 100
 EPILOG = f"""\
 exit codes:
   0    answered
@@ -62,16 +59,16 @@ found.
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    options = _parser().parse_args(words)
-    command_line.write_any_letter()
-    console = text_console(width=None if command_line.width_is_known() else WIDTH)
     try:
-        return max(_ask(each, options, console, told) for each, told in _questions(options))
-    except (UsageError, ModelError, ResultWriteError, devices.DeviceError, ValueError) as error:
-        print(f"error: {clean(str(error), 1000)}", file=sys.stderr)
-        return BAD_INPUT
+        # What an LSTM cannot be is a plain ValueError of the library's.
+        return command_line.run(_parser(), _answered, words, ResultWriteError, ValueError)
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _answered(options: argparse.Namespace) -> int:
+    console = deliver.console()
+    return max(_ask(each, options, console, told) for each, told in _questions(options))
 
 
 def _questions(options: argparse.Namespace) -> list[tuple[Question, str]]:
@@ -145,18 +142,11 @@ def _ask(question: Question, options: argparse.Namespace, console: Console, told
 def _look(question: Question, options: argparse.Namespace) -> Section | None:
     """What results say: those named, or those of this machine in the results folder."""
     if options.paths:
-        results = read_results(options.paths)
-        _tell(results.errors)
-        return found(question, results, None, options.baseline)
+        return found(question, read_results(options.paths), None, options.baseline)
     folder = expanded(default_folder())
     files = sorted((*folder.glob("*.json"), *folder.glob("*.jsonl"))) if folder.is_dir() else []
-    results = read_results(files) if files else Results((), ())
+    results = read_results(files, tell=False) if files else Results((), ())
     return found(question, results, environment.read().machine_id, options.baseline)
-
-
-def _tell(errors: Iterable[object]) -> None:
-    for error in errors:
-        print(f"error: {clean(str(error), 1000)}", file=sys.stderr)
 
 
 def _measure(question: Question, options: argparse.Namespace, console: Console) -> None:
@@ -178,54 +168,51 @@ def _measure(question: Question, options: argparse.Namespace, console: Console) 
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.Parser(
-        prog="python -m bench.ask",
-        description="Which backend for my shape, on this machine: two minutes, two lines.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = arguments.parser(
+        "ask", "Which backend for my shape, on this machine: two minutes, two lines.", EPILOG
     )
-    positive = arguments.whole(1, 999_999_999)
-
-    def add(name: str, metavar: str, text: str, **more: object) -> None:
-        parser.add_argument(f"--{name}", metavar=metavar, help=text, **more)  # type: ignore[arg-type]
-
+    size, add = arguments.SIZE, arguments.add_values
     parser.add_argument(
         "paths",
         nargs="*",
         metavar="PATH",
         help="answer from these result files or folders only, of whatever machine; measure nothing",
     )
-    add("batch", "N", "sequences side by side", type=positive, required=True)
-    add("steps", "N", "timesteps of each", type=positive, required=True)
-    add("hidden", "N", "units of the layer", type=positive)
-    add("input", "N", "features of a timestep (default: as many as units)", type=positive)
-    add("layers", "N", "stacked (default: %(default)s)", type=positive, default=1)
-    parser.add_argument("--bidirectional", action="store_true", help="both directions")
     add(
-        "model",
-        "FILE",
-        "a .keras file or a SavedModel: ask about each of its LSTM layers",
-        type=Path,
+        parser,
+        ("batch", "N", size, "sequences side by side"),
+        ("steps", "N", size, "timesteps of each"),
+        required=True,
     )
+    add(
+        parser,
+        ("hidden", "N", size, "units of the layer"),
+        ("input", "N", size, "features of a timestep (default: as many as units)"),
+    )
+    add(parser, ("layers", "N", size, "stacked (default: %(default)s)"), default=1)
+    arguments.add_flags(parser, bidirectional="both directions")
+    model = "a .keras file or a SavedModel: ask about each of its LSTM layers"
+    add(parser, ("model", "FILE", Path, model))
     parser.add_argument(
         "--mode", choices=SEQUENCE_MODES, default="training", help="(default: %(default)s)"
     )
     parser.add_argument("--optimizer", choices=OPTIMIZERS, help="update the weights with it, too")
-    add("window", "K", "cut the steps into windows, the state carried", type=positive)
+    add(parser, ("window", "K", size, "cut the steps into windows, the state carried"))
     parser.add_argument("--dtype", choices=PRECISIONS, default="float32", help="(%(default)s)")
-    add("device", "NAME", "cpu, gpu:0, ... (default: %(default)s)", default="cpu")
-    add("backends", "NAMES", "which to measure (default: the usual ones)", type=arguments.names)
-    add("baseline", "NAME", "whom to compare with (default: keras)")
+    add(parser, ("device", "NAME", str, "cpu, gpu:0, ... (default: %(default)s)"), default="cpu")
     add(
-        "budget",
-        "TIME",
-        f"for measuring (default: {BUDGET:.0f}s)",
-        type=arguments.seconds,
-        default=BUDGET,
+        parser,
+        ("backends", "NAMES", arguments.names, "which to measure (default: the usual ones)"),
+        ("baseline", "NAME", str, "whom to compare with (default: keras)"),
     )
-    add("processes", "N", "so many, whatever the intervals", type=arguments.whole(1, 10_000))
-    parser.add_argument("--brief", action="store_true", help="only the answer, without its table")
-    parser.add_argument("--again", action="store_true", help="measure, whatever is at hand")
+    budget = f"for measuring (default: {BUDGET:.0f}s)"
+    add(parser, ("budget", "TIME", arguments.seconds, budget), default=BUDGET)
+    add(parser, ("processes", "N", arguments.whole(1, 10_000), "so many, whatever the intervals"))
+    arguments.add_flags(
+        parser,
+        brief="only the answer, without its table",
+        again="measure, whatever is at hand",
+    )
     return parser
 
 

@@ -8,24 +8,18 @@ is ``reporting.call_cost``'s. No framework.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.console import Console
 
-from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder
 from bench.judging.ranking import build
 from bench.judging.rows import NothingToReportError
 from bench.reporting import call_cost
 from bench.reporting.call_cost import Calls
-from bench.results.files import latest
-from bench.results.only import NothingThereError
 from bench.telling import arguments, command_line, deliver, filters
-from bench.telling.command_line import UsageError
 from bench.telling.headings import heading, name
 from bench.telling.inert import LONGEST_SENTENCE, markdown
-from bench.telling.progress import read_results
+from bench.telling.progress import asked_for, read_results
 from bench.telling.quantities import shape_words
 from bench.telling.sheet import records
 
@@ -44,42 +38,30 @@ intervals are over the processes. Measured by
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    options = _parser().parse_args(arguments)
-    command_line.write_any_letter()
-    try:
-        return _call_paths(options)
-    except (NothingToReportError, NothingThereError, UsageError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return command_line.run(_parser(), _call_paths, words)
 
 
 def _call_paths(options: argparse.Namespace) -> int:
-    target = deliver.Target(options.output)
-    results = read_results(options.paths or latest(Path(default_folder())))
-    for error in results.errors:
-        print(f"error: {error}", file=sys.stderr)
-    if options.paths and not results.files:
-        return 2
-    found: tuple[Calls, ...] = ()
-    if results.files:
-        sections = build(filters.chosen(results, options)).sections
-        found = call_cost.calls(sections, options.baseline)
+    results = read_results(asked_for(options.paths, MEASURE))
+    if not results.files:
+        return command_line.BAD_INPUT
+    sections = build(filters.chosen(results, options)).sections
+    found = call_cost.calls(sections, options.baseline)
     if not found:
         raise NothingToReportError(
             f"no case was measured at three lengths or more; measure some with `{MEASURE}`"
         )
-    deliver.deliver(
-        options.format or deliver.kind_of(options.output),
-        target,
+    deliver.as_asked(
+        options,
         lambda console: _terminal(found, console),
         {
             "markdown": lambda: _markdown(found),
             "csv": lambda: records(call_cost.RECORD, call_cost.records(found)),
         },
     )
-    return 2 if results.errors else 0
+    return command_line.BAD_INPUT if results.errors else 0
 
 
 def _title(found: Calls) -> str:
@@ -120,19 +102,10 @@ def _inert(text: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.Parser(
-        prog="python -m bench.call_paths",
-        description="What a call costs: so much each, so much a timestep; from results.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = arguments.parser(
+        "call_paths", "What a call costs: so much each, so much a timestep; from results.", EPILOG
     )
-    parser.add_argument(
-        "paths",
-        nargs="*",
-        metavar="PATH",
-        help="result files or folders (default: the newest session in "
-        f"${RESULTS_VARIABLE} or {DEFAULT_FOLDER}/)",
-    )
+    command_line.add_result_paths(parser, "the newest session")
     parser.add_argument(
         "--baseline", metavar="NAME", help="the backend that ratios refer to (default: model(x))"
     )

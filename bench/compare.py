@@ -23,19 +23,17 @@ from bench.comparing.rules import judge, parse_rule
 from bench.comparing.runs import compare_runs
 from bench.comparing.sides import path_words
 from bench.disk.fields import ResultError
-from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, FolderError, default_folder
+from bench.disk.folder import FolderError
 from bench.disk.writing import ResultWriteError
 from bench.judging.latency import PARTS
 from bench.judging.rows import USUAL_BASELINES
 from bench.machine.lock import HeldError, LockError
-from bench.results.files import by_default
-from bench.results.only import NothingThereError
 from bench.results.schema import Results
 from bench.suites.values import SuiteError
 from bench.telling import arguments, command_line, deliver, filters, unmeasured
 from bench.telling.command_line import UsageError
 from bench.telling.inert import clean
-from bench.telling.progress import Progress, read_results
+from bench.telling.progress import Progress, asked_for, read_results
 from bench.telling.terminal import text_console
 
 FORMATS = ("terminal", "markdown", "csv", "json")
@@ -81,41 +79,37 @@ Published times are other people's, on other machines: no ratio and no verdict i
 """
 
 
-# The command
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    options = _parser().parse_args(arguments)
-    command_line.write_any_letter()
     try:
-        target = deliver.Target(options.output, os.environ)
-        deliver.check(options.format, target)
-        if options.what == "published":
-            return _published(options, target)
-        rule = None if options.fail_on is None else parse_rule(options.fail_on)
-        report, whole = _compare(options)
-        if report is None:
-            return 2
-        report = replace(report, list_unmeasured=options.unmeasured)
-        if options.percentile is not None:
-            of = f"{report.title}: p{options.percentile:g} of the latency of streams' calls"
-            report = replace(report, title=of)
-        if rule is not None:
-            report = replace(report, gate=judge(rule, report.rows))
-        from bench.comparing import output
-
-        output.show(report, options.format, target)
-        if rule is not None and not report.rows:
-            raise UsageError(f"--fail-on {rule.text}: there is no shared case to judge")
-    except (UsageError, NothingThereError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return command_line.run(_parser(), _shown, words)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return INTERRUPTED
+
+
+def _shown(options: argparse.Namespace) -> int:
+    target = deliver.Target(options.output, os.environ)
+    deliver.check(options.format, target)
+    if options.what == "published":
+        return _published(options, target)
+    rule = None if options.fail_on is None else parse_rule(options.fail_on)
+    report, whole = _compare(options)
+    if report is None:
+        return command_line.BAD_INPUT
+    report = replace(report, list_unmeasured=options.unmeasured)
+    if options.percentile is not None:
+        of = f"{report.title}: p{options.percentile:g} of the latency of streams' calls"
+        report = replace(report, title=of)
+    if rule is not None:
+        report = replace(report, gate=judge(rule, report.rows))
+    from bench.comparing import output
+
+    output.show(report, options.format, target)
+    if rule is not None and not report.rows:
+        raise UsageError(f"--fail-on {rule.text}: there is no shared case to judge")
     if not whole:
-        return 2
+        return command_line.BAD_INPUT
     return 1 if report.gate is not None and report.gate.failed else 0
 
 
@@ -123,14 +117,15 @@ def _published(options: argparse.Namespace, target: deliver.Target) -> int:
     from bench.comparing import beside_published, published_words
     from bench.suites import published
 
-    results = _of_paths(options, "pytest --benchmark-only --lstm-suite braun")
+    made_by = "pytest --benchmark-only --lstm-suite braun"
+    results = _collect(asked_for(options.paths, made_by), options)
     if not results.files:
-        return 2
+        return command_line.BAD_INPUT
     theirs = published.steps(published.read())
     report = beside_published.beside_published(results, theirs)
     report = replace(report, list_unmeasured=options.unmeasured)
     published_words.show(report, options.format, target)
-    return 2 if results.errors else 0
+    return command_line.BAD_INPUT if results.errors else 0
 
 
 def _compare(options: argparse.Namespace) -> tuple[Report | None, bool]:
@@ -145,7 +140,7 @@ def _compare(options: argparse.Namespace) -> tuple[Report | None, bool]:
         return replace(report, title=title), not (base.errors or new.errors)
     if options.what == "environments":
         return _environments(options)
-    results = _of_paths(options, "pytest --benchmark-only")
+    results = _collect(asked_for(options.paths), options)
     if not results.files:
         return None, False
     make = {"devices": compare_devices, "backends": compare_backends}[options.what]
@@ -198,24 +193,10 @@ def _measured(options: argparse.Namespace) -> Path:
     return folder
 
 
-def _of_paths(options: argparse.Namespace, command: str) -> Results:
-    """The results that were named, or else the latest; command: what would make some."""
-    folder = default_folder()
-    paths = options.paths or by_default(folder)
-    if not paths:
-        raise UsageError(
-            f"there are no results in {path_words(folder)}/; make some with "
-            f"`{command}`, or name result files or folders"
-        )
-    return _collect(paths, options)
-
-
 def _collect(
     paths: Iterable[str | os.PathLike[str]], options: argparse.Namespace, *, choose: bool = True
 ) -> Results:
     results = read_results(paths)
-    for error in results.errors:
-        print(f"error: {error}", file=sys.stderr)
     if not results.files:
         return results
     chosen = filters.chosen(results, options) if choose else results
@@ -286,11 +267,8 @@ def _add_environments(parser: argparse.ArgumentParser) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     shown, drawn, rule = _parents()
-    parser = arguments.Parser(
-        prog="python -m bench.compare",
-        description="The ratio of each shared case with its interval, and a verdict.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = arguments.parser(
+        "compare", "The ratio of each shared case with its interval, and a verdict.", EPILOG
     )
     commands = parser.add_subparsers(
         dest="what", required=True, metavar="{devices,runs,backends,environments,published}"
@@ -311,13 +289,10 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
 
-    paths = (
-        f"result files or folders (default: the latest in ${RESULTS_VARIABLE} or {DEFAULT_FOLDER}/)"
-    )
     devices = command(
         "devices", "compare CPU and GPU of a machine, and machine with machine", (drawn, rule)
     )
-    devices.add_argument("paths", nargs="*", help=paths)
+    command_line.add_result_paths(devices)
     devices.add_argument(
         "--baseline", metavar="DEVICE", help="compare all with this one: cpu, or 'cpu on HOST'"
     )
@@ -325,7 +300,7 @@ def _parser() -> argparse.ArgumentParser:
     runs.add_argument("base", metavar="BASE", help="result file or folder of the older runs")
     runs.add_argument("new", metavar="NEW", help="result file or folder of the newer runs")
     backends = command("backends", "compare the backends of each shape, mode and device")
-    backends.add_argument("paths", nargs="*", help=paths)
+    command_line.add_result_paths(backends)
     backends.add_argument(
         "--baseline",
         metavar="NAME",
@@ -338,7 +313,7 @@ def _parser() -> argparse.ArgumentParser:
         (shown,),
         PUBLISHED_EPILOG,
     )
-    theirs.add_argument("paths", nargs="*", help=paths)
+    command_line.add_result_paths(theirs)
     return parser
 
 

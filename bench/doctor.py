@@ -29,21 +29,18 @@ measured and nothing is changed.
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    options = _parser().parse_args(arguments)
-    command_line.write_any_letter()
-    try:
-        asked = [devices.parse(name) for name in options.device or ()]
-        if sys.stderr.isatty():
-            print("starting every framework that is installed ...", file=sys.stderr)
-        found = diagnose(asked or _usual_devices(), options.backends)
-    except (devices.DeviceError, UnsupportedError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    deliver.deliver(
-        options.format,
-        deliver.Target(options.output),
+    return command_line.run(_parser(), _doctor, words, UnsupportedError)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    asked = [devices.parse(name) for name in options.device or ()]
+    if sys.stderr.isatty():
+        print("starting every framework that is installed ...", file=sys.stderr)
+    found = diagnose(asked or _usual_devices(), options.backends)
+    deliver.as_asked(
+        options,
         lambda console: show(found, console),
         {"json": lambda: json.dumps(found.to_dict(), indent=2, ensure_ascii=False) + "\n"},
     )
@@ -60,12 +57,11 @@ def _usual_devices() -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.Parser(
-        prog="python -m bench.doctor",
-        description="Which backends run on which devices here, why others do not, and what about "
-        "this machine to change before measuring.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = arguments.parser(
+        "doctor",
+        "Which backends run on which devices here, why others do not, and what about this machine "
+        "to change before measuring.",
+        EPILOG,
     )
     parser.add_argument(
         "--device",

@@ -7,14 +7,13 @@ with ``--check`` it writes nothing and says what does not match. ``running.remak
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
-from bench.disk.writing import ResultWriteError
-from bench.running.remaking import DocumentError, documents, remake
+from bench.running.remaking import documents, remake
 from bench.telling import arguments, command_line
+from bench.telling.command_line import UsageError
 
-SAME, DIFFERENT, BAD_INPUT = range(3)
+SAME, DIFFERENT = range(2)
 
 EPILOG = """\
 exit codes:
@@ -24,22 +23,21 @@ exit codes:
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    options = _parser().parse_args(arguments)
+    return command_line.run(_parser(), _documents, words, OSError, UnicodeDecodeError)
+
+
+def _documents(options: argparse.Namespace) -> int:
     known = documents()
     named = options.documents or known
     if unknown := [each for each in named if each not in known]:
-        told = f"{unknown[0]} is not a document of the project: they are {', '.join(known)}"
-        print(f"error: {told}", file=sys.stderr)
-        return BAD_INPUT
+        raise UsageError(
+            f"{unknown[0]} is not a document of the project: they are {', '.join(known)}"
+        )
     changed: list[str] = []
-    try:
-        for document in named:
-            changed += remake(document, write=not options.check)
-    except (DocumentError, ResultWriteError, OSError, UnicodeDecodeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
+    for document in named:
+        changed += remake(document, write=not options.check)
     for each in changed:
         print(each if options.check else f"made again: {each.splitlines()[0]}")
     if not changed:
@@ -50,11 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.Parser(
-        prog="python -m bench.documents",
-        description="Make again what commands made in the README and in docs/, from a clone.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = arguments.parser(
+        "documents",
+        "Make again what commands made in the README and in docs/, from a clone.",
+        EPILOG,
     )
     parser.add_argument(
         "documents", nargs="*", metavar="DOCUMENT", help="README.md, docs/x.md (default: all)"

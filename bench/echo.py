@@ -16,9 +16,7 @@ from pathlib import Path
 
 import lstm_impl
 from bench.telling import arguments, command_line
-from bench.telling.command_line import UsageError
 from bench.telling.terminal import text_console
-from bench.windows.learning.checkpoint import CheckpointError
 from bench.windows.learning.echo_run import (
     EPOCHS,
     FALLBACK_BACKEND,
@@ -29,7 +27,7 @@ from bench.windows.learning.echo_run import (
     choose_backend,
     plan,
 )
-from bench.windows.learning.settings import EchoSettings
+from bench.windows.learning.settings import STRIDE, EchoSettings
 from bench.windows.learning.training import DivergedError, Training
 
 DESCRIPTION = """\
@@ -49,120 +47,78 @@ exit codes:
 """
 
 
-# -- options
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = arguments.Parser(
-        prog="python -m bench.echo",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        # An option that is not given is not there: with --resume the checkpoint decides it.
-        argument_default=argparse.SUPPRESS,
+def _parser() -> arguments.Parser:
+    # An option that is not given is not there: with --resume the checkpoint decides it.
+    parser = arguments.parser(
+        "echo", DESCRIPTION, EPILOG, allow_abbrev=False, argument_default=argparse.SUPPRESS
     )
-    _add_task(parser.add_argument_group("the task"), EchoSettings())
-    _add_network(parser.add_argument_group("the network"), EchoSettings())
-    machine = parser.add_argument_group("the machine")
-    machine.add_argument(
-        "--backend",
-        metavar="ID",
-        help=f"how the LSTM is computed ({USUAL_BACKEND}, or {FALLBACK_BACKEND} where that is not "
-        "available)",
+    usual, add = EchoSettings(), arguments.add_values
+    task = parser.add_argument_group("the task")
+    add(
+        task,
+        ("epochs", "N", int, f"epochs in all ({EPOCHS})"),
+        ("bits", "N", int, f"bits of an epoch ({usual.bits})"),
+        ("echo", "N", int, f"steps between a bit and its target ({usual.echo})"),
+        ("batch", "N", int, f"series side by side ({usual.batch})"),
+        (
+            *("window", "N", int),
+            f"timesteps that a training step back-propagates through ({usual.window})",
+        ),
+        ("stride", "N", int, STRIDE),
     )
-    machine.add_argument("--device", metavar="NAME", help="cpu, gpu:0, ... (cpu)")
+    arguments.add_flags(task, reset_state="start each window from the zero state (carried over)")
+    precisions = ", ".join(lstm_impl.PRECISIONS)
+    add(
+        parser.add_argument_group("the network"),
+        ("units", "N", int, f"units of each layer ({usual.units})"),
+        ("layers", "N", int, f"stacked layers ({usual.layers})"),
+        ("dropout", "RATE", float, "rate of dropout between layers (0)"),
+        ("learning-rate", "RATE", float, f"of Adagrad ({usual.learning_rate})"),
+        ("seed", "N", int, f"of weights, bits and dropout ({usual.seed})"),
+        ("dtype", "NAME", str, f"the LSTM's precision: {precisions} ({usual.dtype})"),
+    )
+    add(
+        parser.add_argument_group("the machine"),
+        (
+            *("backend", "ID", str),
+            f"how the LSTM is computed ({USUAL_BACKEND}, or {FALLBACK_BACKEND} where that is not "
+            "available)",
+        ),
+        ("device", "NAME", str, "cpu, gpu:0, ... (cpu)"),
+    )
     _add_shown(parser.add_argument_group("what is shown and kept"))
     return parser
 
 
-def _add_task(task: argparse._ArgumentGroup, usual: EchoSettings) -> None:
-    task.add_argument("--epochs", type=int, metavar="N", help=f"epochs in all ({EPOCHS})")
-    task.add_argument("--bits", type=int, metavar="N", help=f"bits of an epoch ({usual.bits})")
-    task.add_argument(
-        "--echo", type=int, metavar="N", help=f"steps between a bit and its target ({usual.echo})"
-    )
-    task.add_argument("--batch", type=int, metavar="N", help=f"series side by side ({usual.batch})")
-    task.add_argument(
-        "--window",
-        type=int,
-        metavar="N",
-        help=f"timesteps that a training step back-propagates through ({usual.window})",
-    )
-    task.add_argument(
-        "--stride",
-        type=int,
-        metavar="N",
-        help="timesteps from one window's start to the next; fewer than the window make windows "
-        "overlap (the window)",
-    )
-    task.add_argument(
-        "--reset-state",
-        action="store_true",
-        help="start each window from the zero state (carried over)",
-    )
-
-
-def _add_network(network: argparse._ArgumentGroup, usual: EchoSettings) -> None:
-    network.add_argument(
-        "--units", type=int, metavar="N", help=f"units of each layer ({usual.units})"
-    )
-    network.add_argument("--layers", type=int, metavar="N", help=f"stacked layers ({usual.layers})")
-    network.add_argument(
-        "--dropout", type=float, metavar="RATE", help="rate of dropout between layers (0)"
-    )
-    network.add_argument(
-        "--learning-rate", type=float, metavar="RATE", help=f"of Adagrad ({usual.learning_rate})"
-    )
-    network.add_argument(
-        "--seed", type=int, metavar="N", help=f"of weights, bits and dropout ({usual.seed})"
-    )
-    network.add_argument(
-        "--dtype",
-        metavar="NAME",
-        help=f"the LSTM's precision: {', '.join(lstm_impl.PRECISIONS)} ({usual.dtype})",
-    )
-
-
 def _add_shown(shown: argparse._ArgumentGroup) -> None:
-    shown.add_argument(
-        "--output",
-        type=Path,
-        metavar="FILE",
-        help="the picture, a .png, .svg or .pdf (results/echo.png)",
-    )
-    shown.add_argument(
-        "--live",
-        action="store_true",
-        help="a moving picture while it trains; where there is no display, an animated GIF beside "
+    add, flag = arguments.add_values, arguments.add_flags
+    add(shown, ("output", "FILE", Path, "the picture, a .png, .svg or .pdf (results/echo.png)"))
+    flag(
+        shown,
+        live="a moving picture while it trains; where there is no display, an animated GIF beside "
         "the picture",
     )
-    shown.add_argument("--logdir", type=Path, metavar="FOLDER", help="write TensorBoard logs there")
-    shown.add_argument(
-        "--checkpoint",
-        type=Path,
-        metavar="FILE",
-        help="keep a checkpoint here after each epoch and at the end (.npz beside the picture, on "
-        "Ctrl-C only)",
+    add(
+        shown,
+        ("logdir", "FOLDER", Path, "write TensorBoard logs there"),
+        (
+            *("checkpoint", "FILE", Path),
+            "keep a checkpoint here after each epoch and at the end (.npz beside the picture, on "
+            "Ctrl-C only)",
+        ),
     )
-    shown.add_argument("--resume", action="store_true", help="go on from the checkpoint")
-    shown.add_argument(
-        "--check-curve",
-        action="store_true",
-        help="hold the curve against a float64 NumPy training and the bound on what rounding may "
-        "do to it (five more trainings in NumPy)",
+    flag(
+        shown,
+        resume="go on from the checkpoint",
+        check_curve="hold the curve against a float64 NumPy training and the bound on what "
+        "rounding may do to it (five more trainings in NumPy)",
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
     try:
-        return _main(arguments)
-    except (UsageError, CheckpointError, lstm_impl.UnsupportedError, OSError) as error:
-        if isinstance(error, BrokenPipeError):
-            raise  # whoever read the output has seen enough
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return command_line.run(_parser(), _echo, words, lstm_impl.UnsupportedError, OSError)
     except KeyboardInterrupt:
         print("stopped at once; nothing more was saved", file=sys.stderr)
         return 130
@@ -184,8 +140,8 @@ def _going_on(planned: Plan) -> list[str]:
     return again
 
 
-def _main(arguments: Sequence[str] | None) -> int:
-    planned = plan(_parser().parse_args(arguments))
+def _echo(options: argparse.Namespace) -> int:
+    planned = plan(options)
     backend, note = choose_backend(planned.backend, planned.device, planned.settings)
     if note:
         print(note, flush=True)
@@ -205,7 +161,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     try:
         finished = run.train()
     except DivergedError as error:
-        print(f"error: {error}", file=sys.stderr)
+        command_line.tell_errors([error])
         return 1
     finally:
         if run.logs is not None:

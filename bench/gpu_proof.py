@@ -10,7 +10,6 @@ does is other rooms' work.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,9 +19,10 @@ from bench.machine import devices
 from bench.machine.lock import HeldError, MachineLock
 from bench.running.budget import Budget
 from bench.running.proof import RESERVE, prove
-from bench.running.proven import BAD_INPUT, NO_DEVICE, Proof
+from bench.running.proven import NO_DEVICE, Proof
 from bench.suites.loading import Choice
 from bench.telling import arguments, command_line
+from bench.telling.command_line import UsageError
 from lstm_impl import UnsupportedError, get_backend
 
 SECONDS = 480.0
@@ -45,19 +45,21 @@ The archive is written in every case but 2 and 3.
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    options = _parser().parse_args(arguments)
-    command_line.write_any_letter()
+    return command_line.run(_parser(), _prove, words, UnsupportedError)
+
+
+def _prove(options: argparse.Namespace) -> int:
+    device = devices.parse(options.device)
+    names = None
+    if options.backends is not None:
+        names = [get_backend(name).name for name in options.backends]
+    suites.load(options.suite, Choice(None, (device,), None))
+    if missing := devices.explain_missing(device):
+        print(f"no {device}: {missing}")
+        return NO_DEVICE
     try:
-        device = devices.parse(options.device)
-        names = None
-        if options.backends is not None:
-            names = [get_backend(name).name for name in options.backends]
-        suites.load(options.suite, Choice(None, (device,), None))
-        if missing := devices.explain_missing(device):
-            print(f"no {device}: {missing}")
-            return NO_DEVICE
         options.output.mkdir(parents=True, exist_ok=True)
         budget = Budget(options.seconds, RESERVE * options.seconds)
         proof = Proof(device, options.suite, datetime.now(UTC))
@@ -65,12 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             lock.acquire(f"gpu_proof {options.suite}")
             return prove(proof, names, options.output, budget)
     except HeldError as error:
-        print(f"error: {error}; run this again when it has ended", file=sys.stderr)
-    except (devices.DeviceError, UnsupportedError, suites.SuiteError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        raise UsageError(f"{error}; run this again when it has ended") from None
     except OSError as error:
-        print(f"error: {error.filename or options.output}: {error.strerror}", file=sys.stderr)
-    return BAD_INPUT
+        raise UsageError(f"{error.filename or options.output}: {error.strerror}") from None
 
 
 # -- the command line
@@ -89,13 +88,12 @@ def _seconds(text: str) -> float:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.Parser(
-        prog="python -m bench.gpu_proof",
-        description="On a machine with a GPU: check driver and libraries, prove every backend that "
-        "is installed equal to the reference there, see which kernels ran, measure the suite "
-        "quick, and leave one archive of it all.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = arguments.parser(
+        "gpu_proof",
+        "On a machine with a GPU: check driver and libraries, prove every backend that is "
+        "installed equal to the reference there, see which kernels ran, measure the suite quick, "
+        "and leave one archive of it all.",
+        EPILOG,
     )
     parser.add_argument(
         "--seconds",

@@ -12,16 +12,12 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from bench.comparing.history import HistoryError, build, since
+from bench.comparing.history import build, since
 from bench.comparing.history_changes import judge, with_moves
 from bench.comparing.rules import parse_rule
-from bench.disk.fields import printable
 from bench.disk.folder import default_folder
-from bench.results.files import by_default
-from bench.results.only import NothingThereError
 from bench.telling import arguments, command_line, deliver, filters
-from bench.telling.command_line import UsageError
-from bench.telling.progress import Progress, read_results
+from bench.telling.progress import Progress, asked_for, read_results
 
 TEXTS = ("terminal", "markdown", "csv")
 PICTURES = ("svg", "png")
@@ -41,35 +37,19 @@ reasons and how often it is wrong.
 """
 
 
-# The command
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    options = _parser().parse_args(arguments)
-    command_line.write_any_letter()
-    try:
-        return _show(options)
-    except (HistoryError, NothingThereError, UsageError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return command_line.run(_parser(), _show, words)
 
 
 def _show(options: argparse.Namespace) -> int:
     target = deliver.Target(options.output)
     deliver.check(options.format, target)
     rule = None if options.fail_on is None else parse_rule(options.fail_on)
-    folder = default_folder()
-    if not options.paths and not by_default(folder):
-        raise HistoryError(
-            f"there are no results in {printable(folder)}/; make some with "
-            "`pytest --benchmark-only`, or name result files or folders"
-        )
-    results = read_results(options.paths or [folder])
-    for error in results.errors:
-        print(f"error: {error}", file=sys.stderr)
+    asked_for(options.paths)  # some are there
+    results = read_results(options.paths or [default_folder()])
     if not results.files:
-        return 2
+        return command_line.BAD_INPUT
     results = filters.chosen(results, options)
     if options.since is not None:
         results = since(results, options.since)
@@ -86,16 +66,15 @@ def _show(options: argparse.Namespace) -> int:
         for line in history_moves_words.error_lines(guard):
             print(line, file=sys.stderr)
     if results.errors:
-        return 2
+        return command_line.BAD_INPUT
     return 1 if guard is not None and guard.failed else 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.Parser(
-        prog="python -m bench.history",
-        description="Every case over the sessions of one machine, with the versions that changed.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = arguments.parser(
+        "history",
+        "Every case over the sessions of one machine, with the versions that changed.",
+        EPILOG,
     )
     command_line.add_result_paths(parser, "all")
     parser.add_argument(

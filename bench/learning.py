@@ -15,11 +15,10 @@ from functools import partial
 from pathlib import Path
 
 import lstm_impl
-from bench.disk.fields import ResultError
-from bench.disk.folder import FolderError, default_folder, expanded
-from bench.disk.writing import ResultWriteError, write_bytes
+from bench.disk.folder import default_folder, expanded
+from bench.disk.writing import write_bytes
 from bench.results.maps import LearningMap, collect, read
-from bench.results.only import NothingThereError, only_cells
+from bench.results.only import only_cells
 from bench.telling import arguments, command_line, deliver, drawing
 from bench.telling.command_line import UsageError
 from bench.windows.learning import data, map_picture, mapped, words
@@ -33,7 +32,7 @@ from bench.windows.learning.plan import (
     WINDOWS,
     Plan,
 )
-from bench.windows.learning.settings import SettingsError
+from bench.windows.learning.settings import STRIDE
 
 PICTURES = ("svg", "png")
 FORMATS = ("terminal", "markdown", "csv", "json", *PICTURES)
@@ -58,87 +57,61 @@ exit codes:
 """
 
 
-# -- options
-
-
 def _listed(values: Sequence[object]) -> str:
     return ",".join(map(str, values))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = arguments.Parser(
-        prog="python -m bench.learning",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        argument_default=argparse.SUPPRESS,
+def _each(values: dict[str, int] | dict[str, float]) -> str:
+    return ", ".join(f"{task}: {value}" for task, value in values.items())
+
+
+def _parser() -> arguments.Parser:
+    parser = arguments.parser(
+        "learning", DESCRIPTION, EPILOG, allow_abbrev=False, argument_default=argparse.SUPPRESS
     )
     _add_plan(parser.add_argument_group("what is trained"), Plan())
     how = parser.add_argument_group("how")
-    how.add_argument("--results", type=Path, metavar="DIR", help="where the map goes (results)")
-    how.add_argument("--jobs", type=int, metavar="N", help="trainings side by side (the cores)")
-    how.add_argument("--resume", action="store_true", help="go on with the newest unfinished map")
-    how.add_argument(
-        "--budget",
-        type=arguments.seconds,
-        metavar="TIME",
-        help="start no cell after this: 90s, 10m, 1h",
+    arguments.add_values(
+        how,
+        ("results", "DIR", Path, "where the map goes (results)"),
+        ("jobs", "N", int, "trainings side by side (the cores)"),
     )
+    arguments.add_flags(how, resume="go on with the newest unfinished map")
+    budget = "start no cell after this: 90s, 10m, 1h"
+    arguments.add_values(how, ("budget", "TIME", arguments.seconds, budget))
     _add_shown(parser.add_argument_group("what is shown instead"))
     return parser
 
 
 def _add_plan(plan: argparse._ArgumentGroup, usual: Plan) -> None:
-    plan.add_argument(
-        "--tasks",
-        type=arguments.names,
-        metavar="LIST",
-        help=f"of the tasks ({_listed(usual.tasks)})",
+    add, flag = arguments.add_values, arguments.add_flags
+    add(
+        plan,
+        ("tasks", "LIST", arguments.names, f"of the tasks ({_listed(usual.tasks)})"),
+        ("distances", "LIST", arguments.wholes, f"d ({_listed(DISTANCES)})"),
+        ("windows", "LIST", arguments.wholes, f"k ({_listed(WINDOWS)})"),
     )
-    plan.add_argument(
-        "--distances", type=arguments.wholes, metavar="LIST", help=f"d ({_listed(DISTANCES)})"
+    flag(
+        plan.add_mutually_exclusive_group(),
+        carried="only with the state carried from window to window",
+        reset="only with the state reset at each window",
+        both="one beside the other (the default)",
     )
-    plan.add_argument(
-        "--windows", type=arguments.wholes, metavar="LIST", help=f"k ({_listed(WINDOWS)})"
+    add(
+        plan,
+        ("seeds", "N", int, f"trainings of each cell ({SEEDS})"),
+        ("timesteps", "N", int, f"of each series, seen once ({TIMESTEPS})"),
+        ("batch", "N", int, f"series side by side ({_each(BATCH)})"),
+        ("hidden", "N", int, f"units of the LSTM ({_each(HIDDEN)})"),
+        ("learning-rate", "RATE", float, f"of Adam ({_each(LEARNING_RATE)})"),
+        ("stride", "N", int, STRIDE),
     )
-    states = plan.add_mutually_exclusive_group()
-    states.add_argument(
-        "--carried", action="store_true", help="only with the state carried from window to window"
+    flag(plan, blanks="copy memory asks for a blank wherever no symbol is wanted (for nothing)")
+    add(
+        plan,
+        ("backend", "ID", str, f"how the LSTMs are computed ({usual.backend})"),
+        ("device", "NAME", str, f"cpu, gpu:0, ... ({usual.device})"),
     )
-    states.add_argument(
-        "--reset", action="store_true", help="only with the state reset at each window"
-    )
-    states.add_argument("--both", action="store_true", help="one beside the other (the default)")
-    plan.add_argument("--seeds", type=int, metavar="N", help=f"trainings of each cell ({SEEDS})")
-    plan.add_argument(
-        "--timesteps", type=int, metavar="N", help=f"of each series, seen once ({TIMESTEPS})"
-    )
-    plan.add_argument(
-        "--batch", type=int, metavar="N", help=f"series side by side ({_each(BATCH)})"
-    )
-    plan.add_argument(
-        "--hidden", type=int, metavar="N", help=f"units of the LSTM ({_each(HIDDEN)})"
-    )
-    plan.add_argument(
-        "--learning-rate", type=float, metavar="RATE", help=f"of Adam ({_each(LEARNING_RATE)})"
-    )
-    plan.add_argument(
-        "--stride",
-        type=int,
-        metavar="N",
-        help="timesteps from one window's start to the next; fewer than the window make windows "
-        "overlap (the window)",
-    )
-    plan.add_argument(
-        "--blanks",
-        action="store_true",
-        help="copy memory asks for a blank wherever no symbol is wanted (for nothing)",
-    )
-    plan.add_argument(
-        "--backend", metavar="ID", help=f"how the LSTMs are computed ({usual.backend})"
-    )
-    plan.add_argument("--device", metavar="NAME", help=f"cpu, gpu:0, ... ({usual.device})")
 
 
 def _add_shown(shown: argparse._ArgumentGroup) -> None:
@@ -157,21 +130,13 @@ def _add_shown(shown: argparse._ArgumentGroup) -> None:
         help="closed: per cent of the way from the memoryless loss to the best possible; loss: "
         "beside the best possible; accuracy (closed)",
     )
-    shown.add_argument(
-        "--picture", type=Path, metavar="FILE", help="draw the map, a .svg, .png or .pdf"
+    add = arguments.add_values
+    add(shown, ("picture", "FILE", Path, "draw the map, a .svg, .png or .pdf"))
+    arguments.add_flags(
+        shown,
+        agree="train the echo task with every backend that is available and compare their curves",
     )
-    shown.add_argument(
-        "--agree",
-        action="store_true",
-        help="train the echo task with every backend that is available and compare their curves",
-    )
-    shown.add_argument(
-        "--backends", type=arguments.names, metavar="LIST", help="with --agree: these backends"
-    )
-
-
-def _each(values: dict[str, int] | dict[str, float]) -> str:
-    return ", ".join(f"{task}: {value}" for task, value in values.items())
+    add(shown, ("backends", "LIST", arguments.names, "with --agree: these backends"))
 
 
 _FILTERS = {"task": "tasks", "distance": "distances", "window": "windows", "carried": "states"}
@@ -261,20 +226,19 @@ def _show_newest(options: argparse.Namespace) -> int:
     paths = options.show or [expanded(default_folder())]
     # The usual folder need not be there yet; one that somebody names must.
     loaded = collect(paths if options.show or paths[0].is_dir() else [])
-    for error in loaded.errors:
-        print(f"error: {error}", file=sys.stderr)
+    command_line.tell_errors(loaded.errors)
     if not loaded.maps:
         if not loaded.errors:
             where = ", ".join(map(str, paths))
             raise UsageError(f"{where} holds no map; python -m bench.learning makes one")
-        return 2
+        return command_line.BAD_INPUT
     newest = loaded.maps[0]
     for note in newest.notes:
         print(f"note: {note}", file=sys.stderr)
     chosen = _chosen(options)
     wanted = {name: chosen.get(of) for name, of in _FILTERS.items()}
     _show(only_cells(newest, wanted), options)  # type: ignore[arg-type]
-    return 2 if loaded.errors else 0
+    return command_line.BAD_INPUT if loaded.errors else 0
 
 
 def _check_options(options: argparse.Namespace) -> None:
@@ -295,37 +259,25 @@ def _check_options(options: argparse.Namespace) -> None:
         raise UsageError(f"{' and '.join(kinds)}: expected one of them")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(given: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    options = _parser().parse_args(arguments)
-    command_line.write_any_letter()
+    unable = lstm_impl.UnsupportedError, BrokenProcessPool, OSError
     try:
-        _check_options(options)
-        if "show" in options:
-            return _show_newest(options)
-        if "agree" in options:
-            from bench.windows.learning import agreement
-
-            return agreement.command(getattr(options, "backends", None))
-        return _train(options)
-    except (
-        UsageError,
-        FolderError,
-        NothingThereError,
-        SettingsError,
-        ResultError,
-        ResultWriteError,
-        lstm_impl.UnsupportedError,
-        BrokenProcessPool,
-        OSError,
-    ) as error:
-        if isinstance(error, BrokenPipeError):
-            raise  # whoever read the output has seen enough
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return command_line.run(_parser(), _learning, given, *unable)
     except KeyboardInterrupt:
         print("stopped at once; finished cells are in the journal", file=sys.stderr)
         return 130
+
+
+def _learning(options: argparse.Namespace) -> int:
+    _check_options(options)
+    if "show" in options:
+        return _show_newest(options)
+    if "agree" in options:
+        from bench.windows.learning import agreement
+
+        return agreement.command(getattr(options, "backends", None))
+    return _train(options)
 
 
 if __name__ == "__main__":

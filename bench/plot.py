@@ -13,15 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.disk.fields import printable
-from bench.disk.folder import default_folder
 from bench.disk.writing import ResultWriteError, write_bytes
 from bench.judging.ranking import build
-from bench.judging.rows import KINDS, NothingToReportError
-from bench.reporting.plot import KIND_OF, NARROWEST, WIDEST, Plot, PlotError, choose
-from bench.results.files import by_default
-from bench.results.only import NothingThereError
+from bench.judging.rows import KINDS
+from bench.reporting.plot import KIND_OF, NARROWEST, WIDEST, Plot, choose
 from bench.telling import arguments, command_line, drawing, filters
-from bench.telling.progress import read_results
+from bench.telling.command_line import UsageError
+from bench.telling.progress import asked_for, read_results
 from bench.telling.quantities import count
 
 EPILOG = """\
@@ -35,43 +33,25 @@ several over time, and `python -m bench.compare devices` the map of two devices.
 """
 
 
-# The command
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    options = _parser().parse_args(arguments)
-    command_line.write_any_letter()
-    try:
-        return _plot(options)
-    except (PlotError, NothingToReportError, NothingThereError, ResultWriteError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return command_line.run(_parser(), _plot, words, ResultWriteError)
 
 
 def _plot(options: argparse.Namespace) -> int:
     kind = drawing.kind_of(options.output)
     if kind is None:
         names = ", ".join(f".{each}" for each in drawing.FORMATS)
-        raise PlotError(f"--output {printable(str(options.output))}: expected a name in {names}")
+        raise UsageError(f"--output {printable(str(options.output))}: expected a name in {names}")
     if not NARROWEST <= options.width <= WIDEST:
-        raise PlotError(
+        raise UsageError(
             f"--width {options.width:g}: expected inches from {NARROWEST:g} to {WIDEST:g}"
         )
     if not drawing.available():
-        raise PlotError(f"a picture needs matplotlib: {drawing.INSTALL}")
-    folder = default_folder()
-    paths = options.paths or by_default(folder)
-    if not paths:
-        raise PlotError(
-            f"there are no results in {printable(folder)}/; make some with "
-            "`pytest --benchmark-only`, or name result files or folders"
-        )
-    results = read_results(paths)
-    for error in results.errors:
-        print(f"error: {error}", file=sys.stderr)
+        raise UsageError(f"a picture needs matplotlib: {drawing.INSTALL}")
+    results = read_results(asked_for(options.paths))
     if not results.files:
-        return 2
+        return command_line.BAD_INPUT
     results = filters.chosen(results, options)
     report = build(results, baseline=options.baseline, kind=options.kind)
     section = report.sections[0]
@@ -83,16 +63,11 @@ def _plot(options: argparse.Namespace) -> int:
     write_bytes(options.output, data)
     more = f" (of the newest session; not of {count(skipped, 'other')})" if skipped else ""
     print(f"written: {printable(str(options.output))}{more}", file=sys.stderr)
-    return 2 if results.errors else 0
+    return command_line.BAD_INPUT if results.errors else 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.Parser(
-        prog="python -m bench.plot",
-        description="A picture of results for a slide or a paper.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser("plot", "A picture of results for a slide or a paper.", EPILOG)
     command_line.add_result_paths(parser)
     parser.add_argument(
         "--what",

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench.disk.fields import printable
-from bench.disk.folder import (
-    RESULTS_VARIABLE,
-)
+from bench.disk.folder import RESULTS_VARIABLE
+from bench.measuring.marker import MARKER
 from bench.telling import arguments
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 BENCH = Path(__file__).resolve().parent
 TESTS = BENCH.parent / "tests"
-MARKER = "lstm_cases"
 
 THREAD_VARIABLES = (
     *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"),

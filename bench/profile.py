@@ -20,14 +20,13 @@ from bench.measuring.profiling import Profiled, profiled
 from bench.suites.cases import Case
 from bench.suites.ids import SPELLING, case_of
 from bench.telling import arguments, command_line, deliver
-from bench.telling.command_line import UsageError
 from bench.telling.inert import LONGEST_SENTENCE, clean, markdown
 from bench.telling.quantities import seconds
 from bench.telling.sheet import Column, Sheet, records
 from bench.telling.timeline import trace
 from lstm_impl.profile import by_name
 
-PROFILED, NOT_PROFILED, BAD_INPUT = range(3)
+PROFILED, NOT_PROFILED = range(2)
 
 FORMATS = ("terminal", "markdown", "csv")
 
@@ -50,22 +49,20 @@ own, and the time of a step that is told beside them was taken without it.
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    options = _parser().parse_args(arguments)
-    command_line.write_any_letter()
+    return command_line.run(_parser(), _profile, words)
+
+
+def _profile(options: argparse.Namespace) -> int:
     found = profiled(options.case)
     if isinstance(found, Unmeasured):
         told = f"{found.reason}{f'; {found.advice}' if found.advice else ''}"
         print(f"{options.case.id}: {clean(told)}", file=sys.stderr)
         return NOT_PROFILED
-    try:
-        said = {"case": found.case.id, "step_s": found.seconds, "source": found.profile.source}
-        deliver.write_file(options.output, trace(found.profile, said, kind))
-        _deliver(found, options)
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
+    said = {"case": found.case.id, "step_s": found.seconds, "source": found.profile.source}
+    deliver.write_file(options.output, trace(found.profile, said, kind))
+    _deliver(found, options)
     return PROFILED
 
 
@@ -143,11 +140,8 @@ def _case(text: str) -> Case:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.Parser(
-        prog="python -m bench.profile",
-        description="Where does the time of a case go? By operator, and as a timeline.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = arguments.parser(
+        "profile", "Where does the time of a case go? By operator, and as a timeline.", EPILOG
     )
     parser.add_argument("case", metavar="CASE_ID", type=_case, help=f"such as {SPELLING}")
     parser.add_argument(

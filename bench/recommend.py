@@ -15,26 +15,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.batching import advice, words
-from bench.batching.lengths import SPELLING, LengthsError, source
+from bench.batching.lengths import SPELLING, source
 from bench.disk.fields import printable
 from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE
 from bench.disk.writing import ResultWriteError
 from bench.judging.ranking import build
-from bench.judging.rows import NothingToReportError
+from bench.judging.rows import NothingToReportError, Section
 from bench.machine import devices
-from bench.results.only import NothingThereError
-from bench.suites.values import SuiteError
 from bench.telling import arguments, command_line, deliver, filters
 from bench.telling.command_line import UsageError
 from bench.windows import suite_text
 from bench.windows.answer import NEAR, NoAnswer, Question, answer, places
 from bench.windows.answer_data import as_json
 from bench.windows.answer_words import told
-from bench.windows.at_hand import at_hand
+from bench.windows.at_hand import AtHand, at_hand
 from lstm_impl.spec import PRECISIONS
 from lstm_impl.workload import SEQUENCE_MODES
 
-ANSWERED, NO_RESULTS, BAD_INPUT = range(3)
+ANSWERED, NO_RESULTS = range(2)
 
 FORMATS = ("terminal", "markdown", "json")
 FILTERS = ("backend", "shape")
@@ -72,48 +70,50 @@ anywhere in its intervals.
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    options = _parser().parse_args(arguments)
-    command_line.write_any_letter()
-    try:
-        return _recommend(options) if options.lengths is None else _batches(options)
-    except (LengthsError, SuiteError, NothingThereError, ResultWriteError, UsageError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
+    return command_line.run(
+        _parser(),
+        lambda options: (_recommend if options.lengths is None else _batches)(options),
+        words,
+        ResultWriteError,
+    )
 
 
 def _recommend(options: argparse.Namespace) -> int:
-    question, target = _question(options), deliver.Target(options.output)
+    question = _question(options)
     there = at_hand(options.paths)
-    for error in there.errors:
-        print(f"error: {error}", file=sys.stderr)
     if options.paths and there.errors and not there.results.files and there.learned is None:
-        return BAD_INPUT
-    try:
-        sections = build(filters.chosen(there.results, options, FILTERS)).sections
-    except NothingToReportError:
-        sections = ()
+        return command_line.BAD_INPUT
+    sections = _sections(there, options)
     found = answer(question, places(sections, there.reference), there.learned)
     suite = options.write_suite
     if suite is not None:
         suite_text.write(suite, question, found, options.backends or ())
         print(f"written: {printable(str(suite))}", file=sys.stderr)
     said = question, found, there.learned, suite_text.commands(question, options.paths, suite)
-    deliver.deliver(
-        options.format or deliver.kind_of(options.output),
-        target,
-        lambda console: told(*said).terminal(console),
-        {"markdown": lambda: told(*said).markdown(), "json": lambda: as_json(*said)},
-    )
+    answered = told(*said)
+    texts = {"markdown": answered.markdown, "json": lambda: as_json(*said)}
+    deliver.as_asked(options, answered.terminal, texts)
+    return _code(there, isinstance(found, NoAnswer))
+
+
+def _sections(there: AtHand, options: argparse.Namespace) -> Sequence[Section]:
+    try:
+        return build(filters.chosen(there.results, options, FILTERS)).sections
+    except NothingToReportError:
+        return ()
+
+
+def _code(there: AtHand, nothing: bool) -> int:
     if there.errors:
-        return BAD_INPUT
-    return NO_RESULTS if isinstance(found, NoAnswer) else ANSWERED
+        return command_line.BAD_INPUT
+    return NO_RESULTS if nothing else ANSWERED
 
 
 def _batches(options: argparse.Namespace) -> int:
     """How to batch sequences of one's own lengths."""
-    given, target = source(options.lengths), deliver.Target(options.output)
+    given = source(options.lengths)
     if options.dependency is not None or options.steps is not None or options.write_suite:
         raise UsageError(
             "--lengths is a question of its own: without --dependency, --steps, --write-suite"
@@ -131,29 +131,18 @@ def _batches(options: argparse.Namespace) -> int:
         options.passes,
     )
     there = at_hand(options.paths)
-    for error in there.errors:
-        print(f"error: {error}", file=sys.stderr)
-    try:
-        sections = build(filters.chosen(there.results, options, FILTERS)).sections
-    except NothingToReportError:
-        sections = ()
-    found = advice.advise(question, sections)
+    found = advice.advise(question, _sections(there, options))
     size = question.input_size or question.hidden_size
     measures = ["python", "-m", "bench.lengths", options.lengths, "--batch", str(question.batch)]
     measures += ["--hidden", str(question.hidden_size), "--input", str(size)]
-    said = found, shlex.join([*measures, "--mode", question.mode])
-    deliver.deliver(
-        options.format or deliver.kind_of(options.output),
-        target,
-        lambda console: words.told(*said).terminal(console),
-        {
-            "markdown": lambda: words.told(*said).markdown(),
-            "json": lambda: json.dumps(words.as_data(*said), indent=2) + "\n",
-        },
-    )
-    if there.errors:
-        return BAD_INPUT
-    return NO_RESULTS if isinstance(found, advice.NoAdvice) else ANSWERED
+    command = shlex.join([*measures, "--mode", question.mode])
+    said = words.told(found, command)
+    texts = {
+        "markdown": said.markdown,
+        "json": lambda: json.dumps(words.as_data(found, command), indent=2) + "\n",
+    }
+    deliver.as_asked(options, said.terminal, texts)
+    return _code(there, isinstance(found, advice.NoAdvice))
 
 
 def _question(options: argparse.Namespace) -> Question:
@@ -192,11 +181,10 @@ def _device(text: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.Parser(
-        prog="python -m bench.recommend",
-        description="This truncation window, this backend, at this cost: from the results.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = arguments.parser(
+        "recommend",
+        "This truncation window, this backend, at this cost: from the results.",
+        EPILOG,
     )
     parser.add_argument(
         "paths",
@@ -205,29 +193,26 @@ def _parser() -> argparse.ArgumentParser:
         help="result files or folders, those of bench.learning too (default: every session in "
         f"${RESULTS_VARIABLE} or {DEFAULT_FOLDER}/, and the reference results)",
     )
-    for names, text, required in (
-        (["--dependency"], "how many timesteps back what matters lies (of training)", False),
-        (["--batch"], "sequences in a step", True),
-        (["--hidden", "--units"], "units of a layer", True),
-        (["--input"], "features of a timestep (default: whatever was measured)", False),
-        (["--steps"], "timesteps of a whole sequence (default: a stream without end)", False),
-    ):
-        parser.add_argument(
-            *names, metavar="N", type=arguments.whole(1, 999_999_999), required=required, help=text
-        )
+    size, add = arguments.SIZE, arguments.add_values
+    add(
+        parser, ("dependency", "N", size, "how many timesteps back what matters lies (of training)")
+    )
+    add(parser, ("batch", "N", size, "sequences in a step"), required=True)
+    parser.add_argument(
+        "--hidden", "--units", metavar="N", type=size, required=True, help="units of a layer"
+    )
+    add(
+        parser,
+        ("input", "N", size, "features of a timestep (default: whatever was measured)"),
+        ("steps", "N", size, "timesteps of a whole sequence (default: a stream without end)"),
+    )
     parser.add_argument(
         "--mode",
         choices=SEQUENCE_MODES,
         default="training",
         help="inference has no window, and needs --steps (default: %(default)s)",
     )
-    parser.add_argument(
-        "--layers",
-        metavar="N",
-        type=arguments.whole(1, 999_999_999),
-        default=1,
-        help="stacked (default: %(default)s)",
-    )
+    add(parser, ("layers", "N", size, "stacked (default: %(default)s)"), default=1)
     parser.add_argument(
         "--dtype", choices=tuple(PRECISIONS), default="float32", help="(default: %(default)s)"
     )
@@ -236,36 +221,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     arguments.add_output(parser, FORMATS, by_name=True)
     filters.add(parser, FILTERS)
-    _add_lengths(parser)
-    parser.add_argument(
-        "--write-suite",
-        metavar="FILE",
-        type=Path,
-        help="write the suite that measures precisely this to a new TOML file",
+    # The other question.
+    add(
+        parser,
+        ("lengths", "LENGTHS", str, f"how to batch sequences of these lengths instead: {SPELLING}"),
     )
-    parser.add_argument(
-        "--backends",
-        metavar="NAMES",
-        type=arguments.names,
-        help="of that suite, separated by commas (default: those that are tied, or the usual)",
+    passes = "with --lengths: over all sequences, new shapes traced once (default: %(default)s)"
+    add(parser, ("passes", "N", size, passes), default=1)
+    add(
+        parser,
+        (
+            *("write-suite", "FILE", Path),
+            "write the suite that measures precisely this to a new TOML file",
+        ),
+        (
+            *("backends", "NAMES", arguments.names),
+            "of that suite, separated by commas (default: those that are tied, or the usual)",
+        ),
     )
     return parser
-
-
-def _add_lengths(parser: argparse.ArgumentParser) -> None:
-    """The other question."""
-    parser.add_argument(
-        "--lengths",
-        metavar="LENGTHS",
-        help=f"how to batch sequences of these lengths instead: {SPELLING}",
-    )
-    parser.add_argument(
-        "--passes",
-        metavar="N",
-        type=arguments.whole(1, 999_999_999),
-        default=1,
-        help="with --lengths: over all sequences, new shapes traced once (default: %(default)s)",
-    )
 
 
 if __name__ == "__main__":

@@ -27,9 +27,12 @@ exit codes: 0 all was measured; 2 bad input
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    options = _parser().parse_args(arguments)
+    return command_line.run(_parser(), _regret, words)
+
+
+def _regret(options: argparse.Namespace) -> int:
     found = []
     for each in measured(options.shapes, options.seconds, options.seed):
         found.append(each)
@@ -42,9 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in told:
             console.print(line)
 
-    deliver.deliver(
-        options.format,
-        deliver.Target(options.output),
+    deliver.as_asked(
+        options,
         terminal,
         {"markdown": lambda: "\n\n".join([sheet.markdown().rstrip(), *told]) + "\n"},
     )
@@ -95,11 +97,8 @@ def _summary(found: Sequence[Regret]) -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.Parser(
-        prog="python -m bench.regret",
-        description="What backend='auto' loses against the best backend, on random shapes.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = arguments.parser(
+        "regret", "What backend='auto' loses against the best backend, on random shapes.", EPILOG
     )
     parser.add_argument(
         "--shapes", type=arguments.whole(1), default=40, help="(default: %(default)s)"

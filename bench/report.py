@@ -17,16 +17,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from bench.disk.fields import printable
-from bench.disk.folder import default_folder
 from bench.judging.ranking import build
 from bench.judging.rows import KINDS, NothingToReportError, Report
 from bench.judging.table import load_frame
-from bench.results.files import by_default
-from bench.results.only import NothingThereError
 from bench.results.schema import Results
 from bench.telling import arguments, command_line, deliver, filters, unmeasured
-from bench.telling.command_line import UsageError
-from bench.telling.progress import Progress, read_results
+from bench.telling.progress import Progress, asked_for, read_results
 from bench.telling.sheet import comma_separated
 
 if TYPE_CHECKING:
@@ -53,19 +49,14 @@ bench.load_frame(paths) gives them as a pandas frame, bench.load_samples(paths) 
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    options = _parser().parse_args(arguments)
-    command_line.write_any_letter()
     # A report is millions of small objects that all live to its end: looking among them for cycles
     # that could be freed takes a third of the time and finds none.
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return _report(options)
-    except (NothingToReportError, NothingThereError, UsageError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return command_line.run(_parser(), _report, words)
     finally:
         if collecting:
             gc.enable()
@@ -81,18 +72,10 @@ def _report(options: argparse.Namespace) -> int:
             raise NothingToReportError(
                 f"--format {options.format} is no text; name a file for it: --output report.parquet"
             )
-    folder = default_folder()
-    paths = options.paths or by_default(folder)
-    if not paths:
-        raise NothingToReportError(
-            f"there are no results in {printable(folder)}/; make some with "
-            "`pytest --benchmark-only`, or name result files or folders"
-        )
-    results = read_results(paths)
-    for error in results.errors:
-        print(f"error: {error}", file=sys.stderr)
+    results = read_results(asked_for(options.paths))
+    code = command_line.BAD_INPUT if results.errors else 0
     if not results.files:
-        return 2
+        return command_line.BAD_INPUT
     results = filters.chosen(results, options)
     if not results.measurements and not results.outcomes:
         for note in results.notes:  # why there is nothing, as far as that is known
@@ -101,12 +84,12 @@ def _report(options: argparse.Namespace) -> int:
     target = deliver.Target(options.output)
     if options.format in SAMPLES:
         deliver.deliver(options.format, target, _nothing, _samples(results))
-        return 2 if results.errors else 0
+        return code
     with Progress("judging results"):
         report = build(results, baseline=options.baseline, kind=options.kind)
     if options.teach:
         _teach(report)
-        return 2 if results.errors else 0
+        return code
     draw = _draw(options)
 
     def terminal(console: Console) -> None:
@@ -120,7 +103,7 @@ def _report(options: argparse.Namespace) -> int:
         command = f"{command_line.python()} -m bench.report{paths}"
         told = f"all of it: {command_line.told(command)}"
         deliver.show(lambda console: console.print(told, style="bold", soft_wrap=True))
-    return 2 if results.errors else 0
+    return code
 
 
 def _check_forms(options: argparse.Namespace) -> None:
@@ -213,11 +196,8 @@ def _texts(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.Parser(
-        prog="python -m bench.report",
-        description="Which LSTM backend is fastest, by how much, and can that be trusted?",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = arguments.parser(
+        "report", "Which LSTM backend is fastest, by how much, and can that be trusted?", EPILOG
     )
     command_line.add_result_paths(parser)
     arguments.add_output(parser, FORMATS)

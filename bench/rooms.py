@@ -7,12 +7,12 @@ is left out. Reads the source and imports nothing of it.
 
 from __future__ import annotations
 
-import argparse
 import ast
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench.telling import arguments, command_line
+from bench.telling.sheet import markdown_table
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("disk",),
@@ -88,19 +88,18 @@ def as_markdown() -> str:
     known = modules()
     lines = ["```mermaid", "flowchart TD"]
     lines += [f"    {upper} --> {lower}" for upper, lower in sorted(arrows())]
-    lines += ["```", "", "| room | what it is about |", "|---|---|"]
+    rows = []
     for name in (each for floor in reversed(FLOORS) for each in floor):
         told = ast.get_docstring(ast.parse(known[f"bench.{name}"].read_text(encoding="utf-8")))
-        lines.append(f"| `{name}` | {(told or '').partition(chr(10))[0]} |")
-    return "\n".join(lines)
+        rows.append((f"`{name}`", (told or "").partition("\n")[0]))
+    table = markdown_table(("room", "what it is about"), (False, False), rows)
+    return "\n".join([*lines, "```", "", table])
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    parser = arguments.Parser(
-        prog="python -m bench.rooms",
-        description="The rooms of the suite: a diagram and a table, in Markdown.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = arguments.parser(
+        "rooms", "The rooms of the suite: a diagram and a table, in Markdown."
     )
     parser.add_argument("--format", choices=("markdown",), default="markdown")
     parser.parse_args(words)

@@ -6,10 +6,10 @@ summary at the end and the exit codes. What is measured next, and how, is the ma
 
 from __future__ import annotations
 
-import argparse
+import functools
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from bench import suites
 from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, FolderError
@@ -96,17 +96,12 @@ def _list() -> int:
 # -- the command line
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = arguments.Parser(
-        prog="python -m bench.run",
-        description="Measure a suite in fresh processes until its intervals are narrow.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def _parser() -> arguments.Parser:
+    parser = arguments.parser(
+        "run", "Measure a suite in fresh processes until its intervals are narrow.", EPILOG
     )
 
-    def add(name: str, metavar: str, text: str, kind: object = str) -> None:
-        parser.add_argument(f"--{name}", metavar=metavar, help=text, type=kind)  # type: ignore[arg-type]
-
+    add = functools.partial(arguments.add_values, parser)
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "suite",
@@ -116,12 +111,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     which.add_argument("--suite", dest="named", metavar="SUITE", help="the same, as an option")
     parser.add_argument("--list", action="store_true", help="list the suites and end")
-    _add_times(add)
-    add("device", "DEVICES", "cpu, gpu:0, ... or all, separated by commas", arguments.names)
-    add("backends", "NAMES", "which implementations, separated by commas, or all", arguments.names)
-    add("mode", "MODES", "only inference, training or streaming", arguments.names)
-    add("threads", "N", "threads for every framework", arguments.whole(1, 4096))
-    _add_streaming(add)
+    add(*_TIMES)
+    add(
+        ("device", "DEVICES", arguments.names, "cpu, gpu:0, ... or all, separated by commas"),
+        (
+            *("backends", "NAMES", arguments.names),
+            "which implementations, separated by commas, or all",
+        ),
+        ("mode", "MODES", arguments.names, "only inference, training or streaming"),
+        ("threads", "N", arguments.whole(1, 4096), "threads for every framework"),
+        *_STREAMING,
+    )
     parser.add_argument(
         "--memory",
         choices=("on", "off"),
@@ -129,16 +129,15 @@ def _parser() -> argparse.ArgumentParser:
         "seconds for each (default: what the suite says)",
     )
     add(
-        "seed",
-        "N",
-        "of weights, inputs and every random order (default: 0)",
-        arguments.whole(0, 2**53),
-    )
-    add(
-        "results",
-        "DIR",
-        "folder for the results, or a URL (s3://team/lstm) to which they are copied at the end "
-        f"(default: ${RESULTS_VARIABLE}, or {DEFAULT_FOLDER})",
+        (
+            *("seed", "N", arguments.whole(0, 2**53)),
+            "of weights, inputs and every random order (default: 0)",
+        ),
+        (
+            *("results", "DIR", str),
+            "folder for the results, or a URL (s3://team/lstm) to which they are copied at the end "
+            f"(default: ${RESULTS_VARIABLE}, or {DEFAULT_FOLDER})",
+        ),
     )
     parser.add_argument(
         "--resume",
@@ -155,64 +154,49 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_streaming(add: Callable[[str, str, str, object], None]) -> None:
-    """How the calls of streams come, and what runs beside them."""
-    add(
-        "period",
-        "PERIODS",
+_STREAMING = (
+    (
+        *("period", "PERIODS", arguments.periods),
         "when calls of streams are due: a time between two, as in 10ms, or back-to-back, or "
         "several separated by commas (default: what the suite says)",
-        arguments.periods,
-    )
-    add(
-        "deadline",
-        "TIME",
+    ),
+    (
+        *("deadline", "TIME", arguments.short_time),
         "count calls that are not done this long after they were due, as in 5ms (default: the "
         "period)",
-        arguments.short_time,
-    )
-    add(
-        "load",
-        "N",
+    ),
+    (
+        *("load", "N", arguments.whole(0, 4096)),
         "processes that keep a processor busy each while streams are timed (default: 0)",
-        arguments.whole(0, 4096),
-    )
+    ),
+)
+"""How the calls of streams come, and what runs beside them."""
 
-
-def _add_times(add: Callable[[str, str, str, object], None]) -> None:
-    """When it ends, and what a case and a process may take."""
-    add(
-        "budget",
-        "TIME",
+_TIMES = (
+    (
+        *("budget", "TIME", arguments.seconds),
         f"time for all (default: {BUDGET / 60:g}m; none with --processes)",
-        arguments.seconds,
-    )
-    add(
-        "precision",
-        "PERCENT",
+    ),
+    (
+        *("precision", "PERCENT", arguments.percentage),
         "end when every median's 95%% interval over the processes reaches at most this far "
         f"(default: {PRECISION:.0%}%)",
-        arguments.percentage,
-    )
-    add(
-        "processes",
-        "N",
+    ),
+    (
+        *("processes", "N", arguments.whole(1, 10_000)),
         "measure each case in so many processes, whatever its interval",
-        arguments.whole(1, 10_000),
-    )
-    add(
-        "case-limit",
-        "TIME",
+    ),
+    (
+        *("case-limit", "TIME", arguments.seconds),
         "end a process whose case takes longer, with tracing and compiling (default: "
         f"{CASE_LIMIT:g}s)",
-        arguments.seconds,
-    )
-    add(
-        "seconds",
-        "TIME",
+    ),
+    (
+        *("seconds", "TIME", arguments.seconds),
         "of measuring for each case in each process (default: what the suite says)",
-        arguments.seconds,
-    )
+    ),
+)
+"""When it ends, and what a case and a process may take."""
 
 
 if __name__ == "__main__":

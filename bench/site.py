@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from bench.disk.fetching import named
 from bench.disk.fields import ResultError, printable
 from bench.disk.writing import ResultWriteError
-from bench.judging.rows import NothingToReportError
 from bench.results.elsewhere import brought
 from bench.results.files import result_names
 from bench.sharing import site
@@ -29,19 +27,16 @@ exit codes:
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    options = _parser().parse_args(arguments)
-    command_line.write_any_letter()
-    try:
-        with Progress("making the site"):
-            folder, missing = _here(options.folder)
-            made = site.make(folder, options.output)
-    except (ResultError, ResultWriteError, NothingToReportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return command_line.BAD_INPUT
-    for problem in (*missing, *made.errors):
-        print(f"error: {named(str(problem))}", file=sys.stderr)
+    return command_line.run(_parser(), _site, words, ResultWriteError)
+
+
+def _site(options: argparse.Namespace) -> int:
+    with Progress("making the site"):
+        folder, missing = _here(options.folder)
+        made = site.make(folder, options.output)
+    command_line.tell_errors(named(str(problem)) for problem in (*missing, *made.errors))
     print(
         f"{count(made.cases, 'case')} of {count(made.machines, 'machine')} "
         f"({made.judged:,} read anew), {count(made.shapes, 'shape')}: "
@@ -63,11 +58,8 @@ def _here(folder: str) -> tuple[Path, list[ResultError]]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.Parser(
-        prog="python -m bench.site",
-        description="A static site of many machines: by device, by shape, and all to explore.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = arguments.parser(
+        "site", "A static site of many machines: by device, by shape, and all to explore.", EPILOG
     )
     parser.add_argument(
         "folder",

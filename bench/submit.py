@@ -32,18 +32,16 @@ exit codes:
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    options = _parser().parse_args(arguments)
-    command_line.write_any_letter()
-    try:
-        paths = files_of(options.paths)
-        if not paths:
-            raise ResultError("no result files are there")
-        found = submit(paths, options.to, datetime.now(UTC))
-    except (ResultError, ResultWriteError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return command_line.BAD_INPUT
+    return command_line.run(_parser(), _submit, words, ResultWriteError)
+
+
+def _submit(options: argparse.Namespace) -> int:
+    paths = files_of(options.paths)
+    if not paths:
+        raise ResultError("no result files are there")
+    found = submit(paths, options.to, datetime.now(UTC))
     for told in found.problems:
         print(f"refused: {printable(told, 600)}", file=sys.stderr)
     if found.problems:
@@ -59,11 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.Parser(
-        prog="python -m bench.submit",
-        description="Check result files, make them anonymous, put them where they are shared.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = arguments.parser(
+        "submit", "Check result files, make them anonymous, put them where they are shared.", EPILOG
     )
     command_line.add_result_files(parser)
     parser.add_argument(

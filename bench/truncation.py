@@ -9,7 +9,6 @@ which give one line each and exit code 2. No framework, and nothing slow to impo
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,10 +24,8 @@ from bench.disk.folder import (
 from bench.judging.ranking import build
 from bench.judging.rows import KINDS, NothingToReportError
 from bench.results.maps import LearningMap
-from bench.results.only import NothingThereError
 from bench.results.schema import Measurement, Outcome, Results
 from bench.telling import arguments, command_line, deliver, filters
-from bench.telling.command_line import UsageError
 from bench.telling.progress import read_results
 from bench.windows.cost import Stream, streams
 from bench.windows.learned import newest, parted, words
@@ -57,15 +54,9 @@ A picture of several streams is a file each, with the stream's shape in its name
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    options = _parser().parse_args(arguments)
-    command_line.write_any_letter()
-    try:
-        return _truncation(options)
-    except (NothingToReportError, NothingThereError, UsageError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return command_line.run(_parser(), _truncation, words)
 
 
 def _truncation(options: argparse.Namespace) -> int:
@@ -80,10 +71,9 @@ def _truncation(options: argparse.Namespace) -> int:
     named = options.paths or is_url(default_folder())
     results = _windows_of(times if named else [])
     learned, bad = newest(maps)
-    for error in (*results.errors, *bad):
-        print(f"error: {error}", file=sys.stderr)
+    command_line.tell_errors(bad)
     if not results.files:
-        return 2
+        return command_line.BAD_INPUT
     found = _chosen(results, options, learned)
     if kind in PICTURES:
         from bench.windows.picture import picture
@@ -104,7 +94,7 @@ def _truncation(options: argparse.Namespace) -> int:
         deliver.deliver(
             kind, target, lambda console: sheets.as_terminal(found, console), texts, letters=letters
         )
-    return 2 if results.errors or bad else 0
+    return command_line.BAD_INPUT if results.errors or bad else 0
 
 
 def _windows_of(paths: Sequence[Path]) -> Results:
@@ -115,13 +105,14 @@ def _windows_of(paths: Sequence[Path]) -> Results:
     for place in (folder, folder / REFERENCE):
         if not place.is_dir() or not any(place.iterdir()):
             continue
-        results = read_results([place])
+        results = read_results([place], tell=False)
         ours = [
             file
             for file in results.files
             if any(item.case.kind == KINDS[1] for item in file.measurements)
         ]
         if ours:
+            command_line.tell_errors(results.errors)
             newest = max(ours, key=lambda file: file.run.started).run.session
             return replace(
                 results, files=tuple(file for file in results.files if file.run.session == newest)
@@ -167,11 +158,10 @@ def _named(output: Path, found: Sequence[Stream]) -> list[tuple[Path, Stream]]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.Parser(
-        prog="python -m bench.truncation",
-        description="What a truncation window costs: time, memory, compiling, and what it learns.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = arguments.parser(
+        "truncation",
+        "What a truncation window costs: time, memory, compiling, and what it learns.",
+        EPILOG,
     )
     parser.add_argument(
         "paths",

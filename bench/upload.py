@@ -7,10 +7,9 @@ copied then.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
-from bench.disk.fields import ResultError, printable
+from bench.disk.fields import printable
 from bench.disk.folder import is_url
 from bench.disk.remote import PlaceError
 from bench.disk.uploading import upload
@@ -27,34 +26,26 @@ exit codes: 0 all files are there; 2 bad input, nothing was copied; 3 a file cou
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    options = _parser().parse_args(arguments)
-    command_line.write_any_letter()
-    try:
-        if not is_url(options.to):
-            raise PlaceError(f"--to {printable(options.to)}: expected a URL, as s3://team/lstm")
-        paths = files_of(options.paths)
-        for path in paths:
-            read(path)  # nothing is sent that nobody could read
-        there, errors = upload(paths, options.to)
-    except ResultError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return command_line.BAD_INPUT
+    return command_line.run(_parser(), _upload, words)
+
+
+def _upload(options: argparse.Namespace) -> int:
+    if not is_url(options.to):
+        raise PlaceError(f"--to {printable(options.to)}: expected a URL, as s3://team/lstm")
+    paths = files_of(options.paths)
+    for path in paths:
+        read(path)  # nothing is sent that nobody could read
+    there, errors = upload(paths, options.to)
     for name in there:
         print(name)
-    for failed in errors:
-        print(f"error: {failed}", file=sys.stderr)
+    command_line.tell_errors(errors)
     return UNWRITABLE if errors else 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.Parser(
-        prog="python -m bench.upload",
-        description="Copy result files to a place elsewhere.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser("upload", "Copy result files to a place elsewhere.", EPILOG)
     command_line.add_result_files(parser)
     parser.add_argument(
         "--to", metavar="URL", required=True, help="any that fsspec knows: s3://team/lstm"

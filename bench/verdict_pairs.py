@@ -5,7 +5,6 @@ The command; ``judging.pairs`` finds it out, from result files. No framework.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,25 +16,21 @@ from bench.telling.progress import Progress, read_results
 
 def main(words: Sequence[str] | None = None) -> int:
     """Print the tables; 2 if the files hold no such pair."""
-    parser = arguments.Parser(
-        prog="python -m bench.verdict_pairs",
-        description="How far the ratios of pairs spread between processes, and what that covers.",
+    parser = arguments.parser(
+        "verdict_pairs",
+        "How far the ratios of pairs spread between processes, and what that covers.",
     )
     parser.add_argument("results", nargs="+", type=Path, help="result files, or folders of them")
     parser.add_argument("--format", choices=("markdown",), default="markdown")
     options = parser.parse_args(words)
     results = read_results(options.results)
-    for error in results.errors:
-        print(f"error: {error}", file=sys.stderr)
     with Progress("comparing"):
         pairs = pairs_of(results)
     if not pairs:
-        print(
-            f"error: no two backends did the same work in {ENOUGH_PROCESSES} processes or more",
-            file=sys.stderr,
-        )
+        told = f"no two backends did the same work in {ENOUGH_PROCESSES} processes or more"
+        command_line.tell_errors([told])
     if results.errors or not pairs:
-        return 2
+        return command_line.BAD_INPUT
     print("\n\n".join((shape(pairs), spreads(pairs), coverage(pairs))))
     return 0
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,8 +22,6 @@ from bench.telling.progress import Progress
 
 CALL_SHARE = 20
 """Of so many comparisons one is simulated call by call."""
-
-# The command
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -47,22 +44,18 @@ def main(words: Sequence[str] | None = None) -> int:
             write_bytes(options.output / name, drawn.getvalue())
             print(f"wrote {printable(str(options.output / name))}")
     except ImportError:
-        print("error: pictures need Matplotlib: pip install matplotlib", file=sys.stderr)
-        return 2
+        return command_line.bad_input("pictures need Matplotlib: pip install matplotlib")
     except ResultWriteError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return command_line.bad_input(error)
     except OSError as error:
         where = printable(str(error.filename or options.output))
-        print(f"error: {where} cannot be written: {error.strerror}", file=sys.stderr)
-        return 2
+        return command_line.bad_input(f"{where} cannot be written: {error.strerror}")
     return 0
 
 
 def _options(words: Sequence[str] | None) -> argparse.Namespace:
-    parser = arguments.Parser(
-        prog="python -m bench.verdict_study",
-        description="Simulate how often the verdicts are right, and what other rules say.",
+    parser = arguments.parser(
+        "verdict_study", "Simulate how often the verdicts are right, and what other rules say."
     )
     parser.add_argument(
         "--output", metavar="FOLDER", type=Path, help="draw the pictures too, as PNG files there"

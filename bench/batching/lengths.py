@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from bench.disk.errors import InputError
 from bench.disk.fields import ResultError, printable
 from bench.disk.reading import regular_bytes
 
@@ -31,7 +32,7 @@ _LOG_NORMAL = re.compile(r"lognormal:(\d{1,9}),(\d{1,3}(?:\.\d{1,9})?)(?:,(\d{1,
 SPELLING = "uniform:10-200, lognormal:80,0.6,400 (median, sigma, most) or a file, a number a line"
 
 
-class LengthsError(ValueError):
+class LengthsError(InputError):
     """Lengths that cannot be had; one line."""
 
 

@@ -22,6 +22,7 @@ from bench.judging.trust import Validity, together
 from bench.judging.within import RunSamples
 from bench.results.schema import Measurement, Outcome, Results, Run
 from bench.suites.cases import Case
+from bench.telling.command_line import UsageError
 
 # Of what an environment holds, that which is a version, or decides how the work is done. It comes
 # first, since that is what a person looks for; whatever else differs follows.
@@ -31,17 +32,13 @@ _VERSIONS = re.compile(
 )
 
 
-class HistoryError(ValueError):
-    """There is nothing to show; one line that says why and what to do."""
-
-
 def build(results: Results, *, pattern: str = "*", backends: Sequence[str] = ()) -> History:
     """The history that these results hold.
 
     pattern: of the ids of the cases that are wanted, as a shell's (``keras/*training*``).
     backends: only these; empty for all.
 
-    Raises HistoryError where no measured case is left.
+    Raises UsageError where no measured case is left.
     """
     commits = {file.run.id: file.commit for file in results.files}
     measured = results.measurements
@@ -52,7 +49,7 @@ def build(results: Results, *, pattern: str = "*", backends: Sequence[str] = ())
         if fnmatchcase(item.case.id, pattern) and (not backends or item.case.backend in backends)
     ]
     if not any(isinstance(item, Measurement) for item in wanted):
-        raise HistoryError(_nothing([item.case for item in measured], pattern, backends))
+        raise UsageError(_nothing([item.case for item in measured], pattern, backends))
     names = machine_names({item.run.machine_id: item.run for item in measured})
     places: dict[str, list[Measurement | Outcome]] = {}
     for item in wanted:
@@ -69,7 +66,7 @@ def build(results: Results, *, pattern: str = "*", backends: Sequence[str] = ())
 def since(results: Results, moment: datetime) -> Results:
     """Those of the sessions that began then or later.
 
-    Raises HistoryError where none did.
+    Raises UsageError where none did.
     """
     begun: dict[str, datetime] = {}
     for file in results.files:
@@ -78,7 +75,7 @@ def since(results: Results, moment: datetime) -> Results:
     files = tuple(file for file in results.files if begun[file.run.session] >= moment)
     if not files:
         last = max(begun.values())
-        raise HistoryError(
+        raise UsageError(
             f"no session began since {moment:%Y-%m-%d %H:%M} UTC; the last began "
             f"at {last:%Y-%m-%d %H:%M}"
         )

@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
+from bench.disk.errors import InputError
+
 # A step shorter than a picosecond or longer than thirty years was not measured; within these
 # bounds no rate or ratio overflows.
 SHORTEST, LONGEST = 1e-12, 1e9
@@ -22,7 +24,7 @@ LARGEST_INTEGER = 2**53
 DEEPEST = 40
 
 
-class ResultError(ValueError):
+class ResultError(InputError):
     """A result file cannot be used; one line, naming the file and the field."""
 
 

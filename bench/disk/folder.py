@@ -6,6 +6,8 @@ import os
 import re
 from pathlib import Path
 
+from bench.disk.errors import InputError
+
 DEFAULT_FOLDER = "results"
 
 REFERENCE = "reference"
@@ -64,7 +66,7 @@ def is_url(path: object) -> bool:
     return isinstance(path, str) and _URL.match(path) is not None
 
 
-class FolderError(ValueError):
+class FolderError(InputError):
     """A path cannot be made out; one line."""
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
+from bench.disk.errors import InputError
 from bench.judging.bound import Bound
 from bench.judging.comparison import Comparison
 from bench.judging.intervals import CaseInterval
@@ -29,7 +30,7 @@ MEASURED = "measured"
 KINDS = ("throughput", "truncation", "streaming")
 
 
-class NothingToReportError(ValueError):
+class NothingToReportError(InputError):
     """What was asked for is not in the results; one line that says what is."""
 
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from bench.disk.errors import InputError
+
 Nvml: TypeAlias = Any
 """The module ``pynvml`` (of the package nvidia-ml-py, which has no types), initialised."""
 
@@ -24,7 +26,7 @@ _NVIDIA = "0x10de"  # NVIDIA's number among the makers of PCI devices
 _DISPLAY, _ACCELERATOR = "0x03", "0x12"  # the PCI classes that a GPU can have
 
 
-class DeviceError(ValueError):
+class DeviceError(InputError):
     """What was given names no device; one line that says what would."""
 
 

@@ -63,8 +63,7 @@ def ask(
         except subprocess.TimeoutExpired:
             return Died(None)
         if not (folder / _ANSWER).exists():
-            lines = done.stderr.decode(errors="replace").strip().splitlines()
-            return Died(done.returncode, lines[-1].strip()[:_LONGEST] if lines else "")
+            return Died(done.returncode, last_words(done.stderr.decode(errors="replace")))
         return json.loads((folder / _ANSWER).read_text(encoding="utf-8"))
 
 
@@ -76,6 +75,12 @@ def answer(folder: str | os.PathLike[str], to: Callable[[Any], object]) -> None:
     part = place.with_suffix(".part")
     part.write_text(json.dumps(found), encoding="utf-8")
     part.replace(place)
+
+
+def last_words(printed: str) -> str:
+    """The last line of what a process printed, or its beginning; empty if it said nothing."""
+    lines = printed.strip().splitlines()
+    return lines[-1].strip()[:_LONGEST] if lines else ""
 
 
 def ending(code: int) -> str:

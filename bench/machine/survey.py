@@ -225,8 +225,7 @@ def _death(code: int, said: str) -> str:
             "this one; install a build for this processor"
         )
     last = f", saying: {said}" if said else ""
-    how = f"with signal {-code}" if code < 0 else f"with exit code {code}"
-    return f"ends the process {how}{last}; reinstall it"
+    return f"{fresh.ending(code)}{last}; reinstall it"
 
 
 def _answer(data: Mapping[str, object]) -> Answer:

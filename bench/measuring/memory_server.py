@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 from bench.machine.fresh import ending
+from bench.machine.processes import die_with
 from bench.machine.raised import one_line
 
 MODULES: Mapping[str, Sequence[str]] = {
@@ -44,7 +45,6 @@ MODULES: Mapping[str, Sequence[str]] = {
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 RESET_PEAK = "5"  # what is written to clear_refs to set VmHWM to VmRSS (man 5 proc)
-DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl: the signal that comes when the parent has ended
 
 
 class Resident:
@@ -223,13 +223,6 @@ def _be_the_child(request: Mapping[str, object], writer: int, server: int) -> No
 
 def _send(answers: int, message: Mapping[str, object]) -> None:
     os.write(answers, json.dumps(message).encode() + b"\n")
-
-
-def die_with(parent: int) -> None:
-    """Have the kernel end this process when its parent has ended, however that came."""
-    ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before that was said
-        os._exit(1)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -15,19 +15,18 @@ import socket
 import subprocess
 import sys
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self, TextIO
+
+from bench.machine.processes import DIE_WITH
 
 KEPT = 16_384
 """Bytes of the beginning, and as many of the end. An error message is some thousands long."""
 
-_KEEPER = """
+_KEEPER = f"""
 import os, select, socket, sys
+{DIE_WITH}
 data, control, kept, parent = map(int, sys.argv[1:])
-if sys.platform == "linux":
-    import ctypes
-    ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG: it ends with whoever it works for
-    if os.getppid() != parent: sys.exit()
+die_with(parent)
 control = socket.socket(fileno=control)
 os.set_blocking(data, False)
 size, head, tail = 0, b"", b""
@@ -94,12 +93,7 @@ class Output:
         sys.stdout, sys.stderr = _Stream.onto(1), _Stream.onto(2)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         sys.stdout, sys.stderr = self._streams
         for file, before in self._aside:
             os.dup2(before, file)

@@ -25,6 +25,7 @@ from bench.judging.trust import OF_TIME
 from bench.machine.lock import HeldError, LockError, MachineLock
 from bench.measuring import session_words
 from bench.measuring.equivalence import share_answers
+from bench.measuring.marker import MARKER
 from bench.measuring.outcomes import FAILED, Measured, Unmeasured
 from bench.measuring.preparing import Bench, prepare
 from bench.measuring.recorder import Recorder, Settings
@@ -35,8 +36,6 @@ from bench.suites.values import SuiteError
 
 FIXTURE = "lstm_case"
 """The fixture that an item's case comes by."""
-
-MARKER = "lstm_cases"
 
 _MOST_LEFT = 3
 
@@ -139,7 +138,6 @@ class Measuring:
 
     def _take_the_machine(self) -> None:
         """Hold the lock of the machine until this process ends (a worker's manager holds it)."""
-
         busy, self._lock = self.config.getoption("lstm_busy"), MachineLock()
         try:
             if busy == "wait":
@@ -155,7 +153,6 @@ class Measuring:
 
     def publish(self, case: Case, benchmark: Any) -> None:
         """Measure a case, or say why not, and keep what was found."""
-
         if benchmark.disabled:
             _try_once(case, self.recorder.settings.seed)
             return
@@ -217,7 +214,6 @@ class Measuring:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Make the result file from the journal."""
-
         if self._lock is not None:
             self._lock.release()
         if self.recorder.path is None:
@@ -250,7 +246,6 @@ class Measuring:
     @pytest.hookimpl
     def pytest_report_header(self) -> list[str]:
         """What is going to be measured, and what an earlier run has left unfinished."""
-
         header = session_words.header(self.recorder.suite, self.recorder.settings)
         given = [str(each).partition("=")[0] for each in self.config.invocation_params.args]
         if idle := [each for each in dict.fromkeys(given) if each in _WITHOUT_EFFECT]:
@@ -309,7 +304,6 @@ _PASSED_ON = ("seed", "share", "precision", "load", "deadline")
 
 
 def _suite(config: pytest.Config) -> Suite:
-
     get, folder = config.getoption, config.invocation_params.dir
     choice = suites.Choice(
         get("lstm_backends"), get("lstm_device"), get("lstm_mode"), get("lstm_period")
@@ -321,7 +315,6 @@ def _suite(config: pytest.Config) -> Suite:
 
 
 def _settings(config: pytest.Config) -> Settings:
-
     get = config.getoption
     names = (
         *("suite", "device", "backends", "mode", "seed", "budget", "share", "precision", "threads"),
@@ -356,7 +349,6 @@ def _settings(config: pytest.Config) -> Settings:
 
 def _report(result: Unmeasured) -> None:
     """Tell pytest about a case that has no time."""
-
     advice = f"; {result.advice}" if result.advice else ""
     if result.outcome == FAILED:
         details = f"\n\n{result.details}" if result.details else ""
@@ -366,7 +358,6 @@ def _report(result: Unmeasured) -> None:
 
 def _try_once(case: Case, seed: int) -> None:
     """Under --benchmark-disable: the case is built, called and judged, and nothing is timed."""
-
     result = prepare(case, seed, Bench())
     if isinstance(result, Unmeasured):
         _report(result)
@@ -374,7 +365,6 @@ def _try_once(case: Case, seed: int) -> None:
 
 def _threads_left() -> list[str]:
     """Names of threads that a backend has left and that Python will wait for at its end."""
-
     return [
         each.name
         for each in threading.enumerate()

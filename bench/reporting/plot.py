@@ -8,13 +8,10 @@ from fnmatch import fnmatchcase
 
 from bench.disk.fields import printable
 from bench.judging.rows import Row, Section
+from bench.telling.command_line import UsageError
 
 # A picture that is wider than this is no picture of a page, and one narrower has no room for bars.
 NARROWEST, WIDEST = 3.0, 30.0
-
-
-class PlotError(ValueError):
-    """There is nothing to draw, or nothing to draw with; one line that says what to do."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +89,7 @@ def choose(
     mode: only this one. pattern: of the ids of the cases, as a shell's. With a row come the rows of
     its group that were measured: a picture of a figure that some of them lack leaves them blank.
 
-    Raises PlotError if there is none.
+    Raises UsageError if there is none.
     """
     rows = [
         row
@@ -104,11 +101,11 @@ def choose(
     if not rows:
         there = next((row.case.id for row in section.rows if row.measured), "")
         if not there:
-            raise PlotError(KIND_OF["throughput"].lacking)
-        raise PlotError(
+            raise UsageError(KIND_OF["throughput"].lacking)
+        raise UsageError(
             f"no measured case fits what was chosen; a case is named like {printable(there, 120)}"
         )
     groups = {row.case.group for row in rows if KIND_OF[what].has(row)}
     if not groups:
-        raise PlotError(f"--what {what}: {KIND_OF[what].lacking}")
+        raise UsageError(f"--what {what}: {KIND_OF[what].lacking}")
     return tuple(row for row in rows if row.case.group in groups)

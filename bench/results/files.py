@@ -113,7 +113,7 @@ def latest(folder: str | os.PathLike[str] = DEFAULT_FOLDER) -> list[Path]:
     """
     newest: dict[str, datetime] = {}
     found: list[tuple[Path, str | None]] = []
-    paths = _in_folder(Path(folder))
+    paths = in_folder(Path(folder))
     reader = Reader(paths, read)
     for path in paths:
         run = _run_or_none(path, reader)
@@ -208,10 +208,11 @@ def _is_journal(path: Path) -> bool:
 def _spare(path: Path) -> Path | None:
     """The journal to read where a JSON file cannot be."""
     journal = journal_path(path)
-    return journal if not _is_journal(path) and _is_there(journal, Path.is_file) else None
+    return journal if not _is_journal(path) and is_there(journal, Path.is_file) else None
 
 
-def _is_there(path: Path, kind: Callable[[Path], bool]) -> bool:
+def is_there(path: Path, kind: Callable[[Path], bool]) -> bool:
+    """Whether a path, of however many letters, is of this kind."""
     try:
         return kind(path)
     except (OSError, ValueError):
@@ -220,23 +221,29 @@ def _is_there(path: Path, kind: Callable[[Path], bool]) -> bool:
 
 def _expand(paths: Iterable[str | os.PathLike[str]], errors: list[ResultError]) -> Iterator[Path]:
     for path in map(Path, paths):
-        if not _is_there(path, Path.is_dir):
+        if not is_there(path, Path.is_dir):
             yield path
             continue
-        found = _in_folder(path)
+        found = in_folder(path)
         if not found:
             errors.append(error_at(path, "holds no result files"))
         yield from found
 
 
-def _in_folder(folder: Path) -> list[Path]:
+def in_folder(
+    folder: Path, wanted: Callable[[Path], bool] = lambda path: not holds_no_cases(path)
+) -> list[Path]:
+    """The files of results directly in a folder, or in its ``reference`` folder if there are none.
+
+    wanted: of which kind; by default those of cases, which those of bench.learning and studies are
+    not: ``maps`` and ``study`` read them.
+    """
     for place in (folder, folder / REFERENCE):
         try:
             names = result_names(path.name for path in place.iterdir())
         except (OSError, ValueError):
             continue
-        # Those of bench.learning and studies hold no cases; maps and study read them.
-        if found := [place / name for name in names if not holds_no_cases(place / name)]:
+        if found := [place / name for name in names if wanted(place / name)]:
             return found
     return []
 

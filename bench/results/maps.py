@@ -16,10 +16,10 @@ from functools import cached_property
 from pathlib import Path
 
 from bench.disk.fields import Field, ResultError, error_at, printable
-from bench.disk.folder import REFERENCE, meant_for_learning
+from bench.disk.folder import meant_for_learning
 from bench.disk.reading import journal_lines, parse_json, regular_bytes
-from bench.disk.writing import JOURNAL_SUFFIX
 from bench.results.digest import CHANGED, changed
+from bench.results.files import in_folder, is_there
 
 SCHEMA = 1
 
@@ -270,32 +270,8 @@ def file_data(run: Mapping[str, object], cells: Sequence[Cell]) -> dict[str, obj
 
 
 def _expand(path: Path) -> list[Path]:
-    try:
-        if not path.is_dir():
-            return [path]
-    except (OSError, ValueError):
-        return [path]  # a name too long, or with a NUL in it: reading it says so
-    for folder in (path, path / REFERENCE):
-        try:
-            names = {each.name for each in folder.iterdir()}
-        except OSError:
-            continue
-        found = [
-            folder / name
-            for name in sorted(names)
-            if not name.startswith(".")
-            and (
-                name.endswith(".json")
-                or (
-                    name.endswith(JOURNAL_SUFFIX)
-                    and name.removesuffix(JOURNAL_SUFFIX) + ".json" not in names
-                )
-            )
-            and meant_for_learning(folder / name)
-        ]
-        if found:
-            return found
-    return []
+    # A name too long, or with a NUL in it, is no folder: reading it says so.
+    return in_folder(path, meant_for_learning) if is_there(path, Path.is_dir) else [path]
 
 
 def _read_json(path: Path) -> LearningMap:

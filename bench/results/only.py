@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
+from bench.disk.errors import InputError
 from bench.disk.fields import printable
 from bench.results.maps import LearningMap
 from bench.results.schema import Measurement, Outcome, Results
@@ -26,7 +27,7 @@ FILTERS: Mapping[str, Callable[[Case], str]] = {
 _MOST_KNOWN = 12  # names in an error
 
 
-class NothingThereError(ValueError):
+class NothingThereError(InputError):
     """No case is as it was asked for; one line that says what there is."""
 
 

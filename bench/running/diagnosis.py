@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +17,7 @@ from bench.machine.survey import Ask, Survey, survey
 from bench.measuring import warnings
 from bench.results.schema import Reason
 from bench.telling.inert import clean
+from bench.telling.sheet import Cell, Column, Sheet
 from lstm_impl import Availability
 
 SCHEMA = 1
@@ -95,7 +95,7 @@ def exit_code(found: Survey, *, every_device: bool) -> int:
 def show(found: Diagnosis, console: Console) -> None:
     """Print the diagnosis."""
     notes = _Notes()
-    console.print(_table(found.survey, notes))
+    console.print(_sheet(found.survey, notes).grid())
     for number, (text, install) in enumerate(notes.texts, start=1):
         console.print(_indented(f"[{number}]", clean(text)))
         if install:
@@ -128,29 +128,27 @@ class _Notes:
         return self.texts.index(note) + 1
 
 
-def _table(found: Survey, notes: _Notes) -> Table:
-    grid = Table(box=box.SIMPLE, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-    grid.add_column("backend", no_wrap=True)
-    for device in found.devices:
-        grid.add_column(Text(clean(device)), no_wrap=True)
-    grid.add_column("what it is", style="dim")
+def _sheet(found: Survey, notes: _Notes) -> Sheet:
+    lines = []
     for framework in dict.fromkeys(entry.framework for entry in found.entries):
         version = found.frameworks.get(framework)
-        title = f"{framework} {version}" if version else framework
-        grid.add_row(Text(clean(title), style="bold"), *("" for _ in found.devices), "")
+        title = clean(f"{framework} {version}" if version else framework)
+        lines.append([Cell(title, style="bold"), *(Cell() for _ in found.devices), Cell()])
         said = ""
         for entry in (each for each in found.entries if each.framework == framework):
             cells = [
-                Text("✓", style="green")
+                Cell("✓", style="green")
                 if entry.on[device]
-                else Text(f"no [{notes.number(entry.on[device])}]", style="yellow")
+                else Cell(f"no [{notes.number(entry.on[device])}]", style="yellow")
                 for device in found.devices
             ]
             # The options of one strategy share its summary: told once, they read as one.
             summary = "" if entry.summary == said else clean(entry.summary)
             said = entry.summary
-            grid.add_row(Text(f"  {clean(entry.name)}"), *cells, Text(summary))
-    return grid
+            lines.append([Cell(f"  {clean(entry.name)}"), *cells, Cell(summary, style="dim")])
+    names = ("backend", *map(clean, found.devices))
+    columns = [*(Column(each, whole=True) for each in names), Column("what it is")]
+    return Sheet.of(columns, lines)
 
 
 def _indented(head: str, text: str, style: str = "") -> Table:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bench.disk.errors import InputError
 from bench.disk.fields import printable
 
 LARGEST = 64 * 2**20
@@ -21,7 +22,7 @@ _LAYERS = ("LSTM",)
 _DEEPEST = 200  # nested models; what is deeper is no model that somebody trains
 
 
-class ModelError(ValueError):
+class ModelError(InputError):
     """A model's file cannot be read; one line that names it and says what to do."""
 
 

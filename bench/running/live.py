@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console, Group, RenderableType
@@ -60,7 +59,7 @@ class PlainView(Closing):
         """Nothing is open."""
 
 
-class LiveView:
+class LiveView(Closing):
     """What runs, what is done, the time that is left, and who leads in each group."""
 
     def __init__(self, console: Console, now: Callable[[], float] = time.monotonic) -> None:
@@ -82,12 +81,8 @@ class LiveView:
         self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Take it away."""
         self._live.stop()
 
 

@@ -24,6 +24,7 @@ from typing import Protocol
 
 from bench import suites
 from bench.machine import devices
+from bench.machine.fresh import ending, last_words
 from bench.machine.processes import Ended
 from bench.measuring import preparing
 from bench.measuring.outcomes import Unmeasured
@@ -177,7 +178,9 @@ def _check_shard(
             _add(lines, _broken(begun, shard, ended, case_seconds, time.monotonic() >= end))
         elif ended.code != 0:
             # It never came to a case: to start it again would end the same way.
-            reason = f"its process could not start ({_death(ended)}): {_last_line(log)}"
+            said = last_words(log.read_text(errors="replace") if log.exists() else "")
+            said = said or "it said nothing"
+            reason = f"its process could not start: it {ending(ended.code)}: {said}"
             for case in shard.cases:
                 if case.id not in done:
                     _add(lines, Checked(case.id, case.backend, FAILED, reason))
@@ -201,16 +204,7 @@ def _broken(
         return Checked(name, backend, FAILED, reason)
     if late and not ended.in_time:
         return Checked(name, backend, NOT_REACHED, "the time was up while it was checked")
-    return Checked(name, backend, FAILED, f"its process ended {_death(ended)}; see the log")
-
-
-def _death(ended: Ended) -> str:
-    return f"with signal {-ended.code}" if ended.code < 0 else f"with exit code {ended.code}"
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-    return lines[-1].strip()[:200] if lines else "it said nothing"
+    return Checked(name, backend, FAILED, f"its process {ending(ended.code)}; see the log")
 
 
 def read(lines: Path) -> tuple[dict[str, Checked], tuple[str, float] | None]:

@@ -30,6 +30,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.disk.errors import InputError
 from bench.disk.writing import write_bytes
 from bench.telling.progress import Progress
 
@@ -43,7 +44,7 @@ _BLOCK = re.compile(
 _OPENING = re.compile(r"^<!-- made by:", re.MULTILINE)
 
 
-class DocumentError(ValueError):
+class DocumentError(InputError):
     """A document whose comments cannot be followed: one line with its name, and what to do."""
 
 

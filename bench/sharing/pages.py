@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bench.reporting.page.static import STYLE
+from bench.reporting.page.static import document
 from bench.sharing.store import MACHINES
 from bench.sharing.tables import Machine
 from bench.telling.inert import markup
@@ -148,20 +148,4 @@ def _cell(inside: str) -> str:
 
 
 def _page(title: str, body: str) -> str:
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{markup(title)}</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<main>
-<h1>{markup(title)}</h1>
-{body}
-</main>
-</body>
-</html>
-"""
+    return document(markup(title), f"<h1>{markup(title)}</h1>\n{body}")

@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.disk.errors import InputError
 from bench.disk.fields import printable
 from lstm_impl.spec import MOST_SIZE
 
 _LONGEST_ERROR = 2000  # letters; a list of the backends there are is a thousand
 
 
-class SuiteError(ValueError):
+class SuiteError(InputError):
     """A suite, or what was chosen from it, cannot be used; one line that says where and why.
 
     What it quotes may hold anything, and is shown in a terminal.

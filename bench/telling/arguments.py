@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from bench.disk.fields import printable
 from bench.telling.command_line import BAD_INPUT
@@ -27,6 +27,36 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """End the command with one line and the exit code of bad input."""
         self.exit(BAD_INPUT, f"error: {printable(message, _LONGEST_ERROR)}; see --help\n")
+
+
+def parser(command: str, description: str, epilog: str = "", **more: Any) -> Parser:
+    """The parser of ``python -m bench.COMMAND``; its epilog, the exit codes, stands as it is."""
+    return Parser(
+        prog=f"python -m bench.{command}",
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **more,
+    )
+
+
+def add_values(
+    to: argparse._ActionsContainer,
+    *rows: tuple[str, str, Callable[[str], Any], str],
+    **more: Any,
+) -> None:
+    """Options that take a value: name, what stands for the value, its type, what it means.
+
+    more: what else ``add_argument`` is to know of each.
+    """
+    for name, metavar, kind, told in rows:
+        to.add_argument(f"--{name}", metavar=metavar, type=kind, help=told, **more)
+
+
+def add_flags(to: argparse._ActionsContainer, **flags: str) -> None:
+    """Options that are there or not, with what they mean."""
+    for name, told in flags.items():
+        to.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=told)
 
 
 def add_output(
@@ -69,6 +99,10 @@ def whole(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is no whole number {upwards}")
 
     return number
+
+
+SIZE = whole(1, 999_999_999)
+"""The type of a size: of a batch, a layer, a sequence."""
 
 
 def wholes(text: str) -> tuple[int, ...]:

@@ -12,10 +12,11 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from bench.disk.errors import InputError
 from bench.disk.fields import printable
 from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE
 from bench.machine import greeting
@@ -26,7 +27,7 @@ BAD_INPUT = 2
 READER_LEFT = 128 + 13
 """What a shell says of a tool that SIGPIPE ended: whoever read the output has seen enough."""
 
-_LONGEST_COMMAND = 10_000
+_LONGEST_LINE = 10_000
 """Letters. A path has 4,096 at most, and few commands name many."""
 
 NARROWEST = 20
@@ -64,6 +65,40 @@ def end(main: Callable[[], int]) -> NoReturn:
         what = "standard output" if error.filename is None else str(error.filename)
         _exit(f"error: {what}: {error.strerror or error}")
     sys.exit(code)
+
+
+def run(
+    parser: argparse.ArgumentParser,
+    work: Callable[[argparse.Namespace], int],
+    words: Sequence[str] | None,
+    *more: type[Exception],
+) -> int:
+    """What a command does with its words, and its exit code.
+
+    work: is given the options. An ``InputError`` of its, or one of ``more``, is told in a line and
+    makes ``BAD_INPUT`` of the code.
+    """
+    options = parser.parse_args(words)
+    write_any_letter()
+    try:
+        return work(options)
+    except (InputError, *more) as error:
+        if isinstance(error, BrokenPipeError):
+            raise  # whoever read the output has seen enough
+        return bad_input(error)
+
+
+def bad_input(error: object) -> int:
+    """Tell it and return the exit code for it."""
+    tell_errors([error])
+    return BAD_INPUT
+
+
+def tell_errors(errors: Iterable[object]) -> None:
+    """A line each, on standard error."""
+    for error in errors:
+        line = " ".join(each.strip() for each in str(error).splitlines())
+        print(f"error: {printable(line, _LONGEST_LINE)}", file=sys.stderr)
 
 
 def _exit(line: str) -> NoReturn:
@@ -109,7 +144,7 @@ def python() -> str:
 
 def told(command: str) -> str:
     """A command that a person is told to type: a folder's name in it may hold anything."""
-    return printable(command, _LONGEST_COMMAND)
+    return printable(command, _LONGEST_LINE)
 
 
 def add_result_paths(parser: argparse.ArgumentParser, default: str = "the latest results") -> None:
@@ -134,5 +169,5 @@ def add_result_files(parser: argparse.ArgumentParser) -> None:
     )
 
 
-class UsageError(ValueError):
+class UsageError(InputError):
     """What was asked cannot be done; one line that says why and what to do."""

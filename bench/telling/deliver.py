@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -62,6 +63,14 @@ def check(kind: str, target: Target) -> None:
         raise UsageError(f"--format {kind} needs --output FILE.{kind}")
     if not drawing.available():
         raise UsageError(f"a picture needs matplotlib: {drawing.INSTALL}")
+
+
+def as_asked(
+    options: argparse.Namespace, terminal: Draw, texts: Mapping[str, Callable[[], Text]]
+) -> None:
+    """``deliver`` in the form and to the place that the options of ``add_output`` name."""
+    output = options.output
+    deliver(options.format or kind_of(output), Target(output), terminal, texts)
 
 
 def deliver(

@@ -15,12 +15,15 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from bench.disk.closing import Closing
+from bench.disk.fields import printable
+from bench.disk.folder import default_folder
 from bench.results.digest import CHANGED
-from bench.results.files import collect
+from bench.results.files import by_default, collect
 from bench.results.schema import Results
+from bench.telling.command_line import UsageError, tell_errors
 from bench.telling.inert import clean
 
 AFTER = 1.0
@@ -86,15 +89,32 @@ class Progress(Closing):
             self._ended.set()
 
 
-def read_results(paths: Iterable[str | os.PathLike[str] | Path]) -> Results:
+def read_results(paths: Iterable[str | os.PathLike[str] | Path], *, tell: bool = True) -> Results:
     """``results.files.collect``, with the number of the file that is being read.
 
     A file that was changed after it was written is told on standard error, whatever the command
-    makes of it.
+    makes of it, and unless it asks not to ``tell``, each that cannot be read.
     """
     with Progress("reading results") as progress:
         results = collect(paths, progress.over)
     for note in results.notes:
         if note.endswith(CHANGED):
             print(f"warning: {note}", file=sys.stderr)
+    if tell:
+        tell_errors(results.errors)
     return results
+
+
+def asked_for(paths: Sequence[Any], made_by: str = "pytest --benchmark-only") -> Sequence[Any]:
+    """The files and folders that a command names, or else what ``by_default`` takes.
+
+    made_by: the command that makes some. Raises UsageError where there are none.
+    """
+    folder = default_folder()
+    found = paths or by_default(folder)
+    if not found:
+        raise UsageError(
+            f"there are no results in {printable(folder)}/; make some with `{made_by}`, or name "
+            "result files or folders"
+        )
+    return found

@@ -19,6 +19,7 @@ from bench.disk.folder import (
 )
 from bench.results.maps import TASKS, LearningMap
 from bench.results.schema import Results
+from bench.telling.command_line import tell_errors
 from bench.telling.progress import read_results
 from bench.windows.learned import newest, parted
 
@@ -37,12 +38,16 @@ class AtHand:
 
 
 def at_hand(paths: Sequence[str]) -> AtHand:
-    """All results: of these files and folders, or of every session here and the reference."""
+    """All results: of these files and folders, or of every session here and the reference.
+
+    What cannot be read is told on standard error, too.
+    """
     paths = paths or ([default_folder()] if is_url(default_folder()) else [])
     if paths:
         times, maps = parted(paths)
         results = read_results(times)
         learned, bad = newest(maps, TASKS)
+        tell_errors(bad)
         return AtHand(results, [], learned, [*results.errors, *bad])
     own = Path(default_folder())
     references = list(dict.fromkeys((own / REFERENCE, CLONE / DEFAULT_FOLDER / REFERENCE)))
@@ -58,6 +63,7 @@ def at_hand(paths: Sequence[str]) -> AtHand:
         learned, bad = newest([place], TASKS)
         if learned is not None or bad:
             break
+    tell_errors(bad)
     return AtHand(results, reference, learned, [*results.errors, *bad])
 
 

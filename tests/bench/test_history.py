@@ -19,7 +19,7 @@ from rich.console import Console
 
 from bench import history, results
 from bench.comparing import history_picture, history_words
-from bench.comparing.history import HistoryError, build
+from bench.comparing.history import build
 from bench.comparing.history_changes import LONGEST, judge, with_moves
 from bench.comparing.history_data import comma_separated
 from bench.comparing.history_moves_words import error_lines, gate_line
@@ -29,6 +29,7 @@ from bench.judging.movements import Scope
 from bench.judging.verdict import Verdict
 from bench.results.schema import Measurement, Outcome, Results, Run
 from bench.suites.cases import Case
+from bench.telling.command_line import UsageError
 from bench.telling.deliver import plain_text
 from bench.telling.quantities import times_as_fast
 from lstm_impl.spec import LSTMSpec
@@ -192,7 +193,7 @@ def test_cases_and_backends_are_chosen_and_what_fits_nothing_is_told() -> None:
     assert len(ids()) == 3
     assert ids(pattern="*/b16-*") == [case(batch=16).id]
     assert ids(backends=["scan"]) == [case("scan").id]
-    with pytest.raises(HistoryError, match="no measured case fits --case x and --backend y; a"):
+    with pytest.raises(UsageError, match="no measured case fits --case x and --backend y; a"):
         ids(pattern="x", backends=["y"])
 
 

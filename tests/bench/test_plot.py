@@ -15,10 +15,11 @@ from bench import plot
 from bench.judging.ranking import build
 from bench.judging.rows import Section
 from bench.reporting import bars
-from bench.reporting.plot import Plot, PlotError, choose
+from bench.reporting.plot import Plot, choose
 from bench.results.schema import Measurement, Results, Run
 from bench.suites.cases import Case
 from bench.telling import drawing
+from bench.telling.command_line import UsageError
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench.made_results import BUSY, a_run, gather, measured
@@ -184,9 +185,9 @@ def test_rows_are_chosen_by_mode_and_by_name_and_keep_their_group() -> None:
     rows = choose(found, "throughput", mode="training", pattern="keras/b32-*")
     assert {row.case.workload.mode for row in rows} == {"training"}
     assert {row.case.backend for row in rows} == {"keras"}
-    with pytest.raises(PlotError, match="no measured case fits what was chosen; a case is named"):
+    with pytest.raises(UsageError, match="no measured case fits what was chosen; a case is named"):
         choose(found, "throughput", pattern="nothing")
-    with pytest.raises(PlotError, match="--what roofline: no case has figures of roofs"):
+    with pytest.raises(UsageError, match="--what roofline: no case has figures of roofs"):
         choose(section(made(PAIR)), "roofline")
 
 

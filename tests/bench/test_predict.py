@@ -17,8 +17,10 @@ from bench import predict
 from bench.judging.predicting import Shape, rest_of_timestep
 from bench.judging.ranking import build
 from bench.judging.rows import NothingToReportError
+from bench.reporting.predicted import Question, answers
 from bench.results.schema import Measurement, Results, Run
 from bench.suites.cases import Case
+from bench.telling.command_line import BAD_INPUT
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.harmless import assert_markdown
 from tests.bench.made_results import gather, measured
@@ -105,7 +107,7 @@ def test_a_shape_that_was_measured_is_not_predicted(asked: Any) -> None:
 
 
 def test_what_differs_in_more_than_its_sizes_has_no_part() -> None:
-    question = predict.Question(Shape(8, 50, 128, 128), "inference", "cpu", "float32", "weights")
+    question = Question(Shape(8, 50, 128, 128), "inference", "cpu", "float32", "weights")
     base = found("a", Shape(1, 20, 64, 64)).case
     work, spec = base.workload, base.spec
     others = [
@@ -128,14 +130,14 @@ def test_what_differs_in_more_than_its_sizes_has_no_part() -> None:
 def test_two_machines_make_no_one_model() -> None:
     other = replace(RUN, id="2", machine_id="another", session="t")
     report = build(results(grid("a"), grid("a", run=other)))
-    question = predict.Question(Shape(8, 50, 128, 128), "inference", "cpu", "float32", "weights")
+    question = Question(Shape(8, 50, 128, 128), "inference", "cpu", "float32", "weights")
     with pytest.raises(NothingToReportError, match="several machines"):
-        predict.answers(report, question)
+        answers(report, question)
 
 
 def test_where_nothing_is_alike_it_is_said(asked: Any) -> None:
     code, _, errors = asked(results(grid("a")), "--dtype", "float64")
-    assert code == predict.BAD_INPUT
+    assert code == BAD_INPUT
     assert "nothing that is to be trusted was measured that differs in its sizes alone" in errors
 
 
@@ -156,5 +158,5 @@ def test_the_latest_results_are_read_where_none_are_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LSTM_RESULTS", raising=False)
-    assert predict.main(ASKED) == predict.BAD_INPUT
+    assert predict.main(ASKED) == BAD_INPUT
     assert "there are no results in" in capsys.readouterr().err

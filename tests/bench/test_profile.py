@@ -14,6 +14,7 @@ from bench.judging.bound import Bound
 from bench.measuring.outcomes import Unmeasured
 from bench.measuring.profiling import Profiled
 from bench.suites.cases import Case
+from bench.telling.command_line import BAD_INPUT
 from lstm_impl import Event, Profile
 
 CASE_ID = "while_loop/b2-t3-i4-h5/float32/inference/cpu"
@@ -81,7 +82,7 @@ def test_what_is_no_case_is_told_with_how_one_is_spelled(
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         profile.main(["keras", "--output", "x.json"])
-    assert ended.value.code == profile.BAD_INPUT
+    assert ended.value.code == BAD_INPUT
     assert "one is spelled backend/b32" in capsys.readouterr().err
 
 

@@ -11,6 +11,7 @@ import pytest
 from bench import recommend
 from bench.results.schema import Results
 from bench.suites.cases import Case
+from bench.telling.command_line import BAD_INPUT
 from bench.windows.at_hand import AtHand
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_results import a_run, gather, measured
@@ -92,5 +93,5 @@ def test_without_results_near_it_is_told_what_measures(
 def test_bad_input_is_told(
     options: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert recommend.main([*options, *ASKED]) == recommend.BAD_INPUT
+    assert recommend.main([*options, *ASKED]) == BAD_INPUT
     assert words in capsys.readouterr().err

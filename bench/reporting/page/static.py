@@ -107,26 +107,36 @@ def page(report: Report, extra: Extra | None = None) -> str:
         f'<script type="text/plain" id="{key}">{text}</script>' for key, text in extra.later.items()
     ]
     scripts.append(f"<script>{extra.script}</script>")
+    return document(
+        f"LSTM benchmark: {about}",
+        f"""<h1>Which LSTM backend is fastest?</h1>
+{extra.top}
+{_newest(decided, "{}")}
+{extra.html}
+{_newest(numbers, "{} in full")}
+{f"<h2>Notes</h2>{notes}" if report.notes else ""}""",
+        extra,
+        f"{''.join(scripts) if extra.script else ''}\n",
+    )
+
+
+def document(title: str, main: str, extra: Extra | None = None, scripts: str = "") -> str:
+    """A page of title and contents, which are HTML; what is not in ``extra`` cannot run in it."""
+    extra = extra or Extra()
     return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{_policy(extra)}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>LSTM benchmark: {about}</title>
+<title>{title}</title>
 <style>{STYLE}{extra.style}</style>
 </head>
 <body>
 <main>
-<h1>Which LSTM backend is fastest?</h1>
-{extra.top}
-{_newest(decided, "{}")}
-{extra.html}
-{_newest(numbers, "{} in full")}
-{f"<h2>Notes</h2>{notes}" if report.notes else ""}
+{main}
 </main>
-{"".join(scripts) if extra.script else ""}
-</body>
+{scripts}</body>
 </html>
 """
 

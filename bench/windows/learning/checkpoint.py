@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bench.disk.errors import InputError
 from bench.windows.learning.parameters import Parameters
 from bench.windows.learning.settings import EchoSettings
 from bench.windows.learning.task import Bits, Float64
 from lstm_impl import LSTMState, LSTMWeights
 
 
-class CheckpointError(ValueError):
+class CheckpointError(InputError):
     """A file that is no checkpoint of this task, or not a whole one."""
 
 

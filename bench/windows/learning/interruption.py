@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from types import FrameType, TracebackType
-from typing import Any
+from types import FrameType
+from typing import Any, Self
 
-# -- interruption
+from bench.disk.closing import Closing
 
 
-class Interruption:
+class Interruption(Closing):
     """Notes the first Ctrl-C (or SIGTERM) instead of raising in the middle of a window.
 
     A second one raises KeyboardInterrupt at once.
@@ -20,19 +20,15 @@ class Interruption:
         self.asked = False
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> Interruption:
+    def __enter__(self) -> Self:
         for number in (signal.SIGINT, signal.SIGTERM):
             # Signals belong to the main thread; elsewhere they are left as they are.
             with contextlib.suppress(ValueError):
                 self._before[number] = signal.signal(number, self._handle)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Put back who heard of Ctrl-C before."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

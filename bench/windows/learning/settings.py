@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.disk.errors import InputError
 from lstm_impl import PRECISIONS, LSTMSpec
 
 OPTIMIZERS = ("adagrad", "adam")
@@ -19,8 +20,14 @@ ALPHABET = 4
 COPY_INPUTS = ALPHABET + 2
 """Inputs of copy memory, one-hot: the blank, the symbols, and the mark that asks for them."""
 
+STRIDE = (
+    "timesteps from one window's start to the next; fewer than the window make windows overlap "
+    "(the window)"
+)
+"""What the setting of this name is, for ``--help``."""
 
-class SettingsError(ValueError):
+
+class SettingsError(InputError):
     """A setting that makes no sense; ``field`` names it."""
 
     def __init__(self, field: str, problem: str) -> None:
