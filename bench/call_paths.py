@@ -18,7 +18,7 @@ from bench.reporting import call_cost
 from bench.reporting.call_cost import Calls
 from bench.telling import arguments, command_line, deliver, filters
 from bench.telling.headings import heading, name
-from bench.telling.inert import LONGEST_SENTENCE, markdown
+from bench.telling.inert import prose
 from bench.telling.progress import asked_for, read_results
 from bench.telling.quantities import shape_words
 from bench.telling.sheet import records
@@ -89,16 +89,11 @@ def _terminal(found: Sequence[Calls], console: Console) -> None:
 def _markdown(found: Sequence[Calls]) -> str:
     parts = []
     for each in found:
-        parts += [f"{_inert(_title(each))}:", call_cost.sheet(each).markdown()]
+        parts += [f"{prose(_title(each))}:", call_cost.sheet(each).markdown()]
     # What is alike below all tables, once.
     told = (heading(found[0].section), *call_cost.notes(found))
-    parts += [f"{_inert(line)}." for line in told]
+    parts += [f"{prose(line)}." for line in told]
     return "\n\n".join(parts) + "\n"
-
-
-def _inert(text: str) -> str:
-    """Names come from files."""
-    return markdown(text, LONGEST_SENTENCE)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -106,9 +101,8 @@ def _parser() -> argparse.ArgumentParser:
         "call_paths", "What a call costs: so much each, so much a timestep; from results.", EPILOG
     )
     command_line.add_result_paths(parser, "the newest session")
-    parser.add_argument(
-        "--baseline", metavar="NAME", help="the backend that ratios refer to (default: model(x))"
-    )
+    baseline = "the backend that ratios refer to (default: model(x))"
+    arguments.add_values(parser, ("baseline", "NAME", str, baseline))
     arguments.add_output(parser, FORMATS, by_name=True)
     filters.add(parser)
     return parser

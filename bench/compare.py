@@ -253,16 +253,17 @@ def _add_environments(parser: argparse.ArgumentParser) -> None:
         ("seed", arguments.whole(0, 2**53), "of weights, inputs and every random order"),
         ("results", str, "folder for the results, a new one"),
     ):
-        group.add_argument(f"--{name}", metavar=name.upper(), type=kind, help=told)
-    group.add_argument(
-        "--resume",
-        action="store_true",
-        help="go on with the one folder that is named, with the same two environments; only "
+        arguments.add_values(group, (name, name.upper(), kind, told))
+    arguments.add_flags(
+        group,
+        resume="go on with the one folder that is named, with the same two environments; only "
         "--processes, --case-limit, --wait and --force go with it",
     )
-    busy = group.add_mutually_exclusive_group()
-    busy.add_argument("--wait", action="store_true", help="wait while another run measures here")
-    busy.add_argument("--force", action="store_true", help="measure beside it all the same")
+    arguments.add_flags(
+        group.add_mutually_exclusive_group(),
+        wait="wait while another run measures here",
+        force="measure beside it all the same",
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

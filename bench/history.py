@@ -83,25 +83,22 @@ def _parser() -> argparse.ArgumentParser:
         default="*",
         help="only cases whose id fits, as 'keras/*' or '*/b32-*/training/cpu'",
     )
-    parser.add_argument(
-        "--since",
-        metavar="TIME",
-        type=_time,
-        help="only sessions from then on, as 2026-01-31 or 2026-01-31T18:00 (UTC): what changed "
-        "before is accepted",
-    )
-    parser.add_argument(
-        "--fail-on",
-        metavar="RULE",
-        help="exit with 1 if something has become SLOWER and stayed so (slower), or by more than "
-        "5%% (slower:5%%)",
+    arguments.add_values(
+        parser,
+        (
+            *("since", "TIME", _time),
+            "only sessions from then on, as 2026-01-31 or 2026-01-31T18:00 (UTC): what changed "
+            "before is accepted",
+        ),
+        (
+            *("fail-on", "RULE", str),
+            "exit with 1 if something has become SLOWER and stayed so (slower), or by more than "
+            "5%% (slower:5%%)",
+        ),
     )
     filters.add(parser)
-    parser.add_argument(
-        "--sessions",
-        action="store_true",
-        help="in a terminal: each case with all its sessions; else a line a case, news first",
-    )
+    sessions = "in a terminal: each case with all its sessions; else a line a case, news first"
+    arguments.add_flags(parser, sessions=sessions)
     arguments.add_output(parser, (*TEXTS, *PICTURES), "a picture needs matplotlib")
     return parser
 

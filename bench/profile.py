@@ -20,7 +20,7 @@ from bench.measuring.profiling import Profiled, profiled
 from bench.suites.cases import Case
 from bench.suites.ids import SPELLING, case_of
 from bench.telling import arguments, command_line, deliver
-from bench.telling.inert import LONGEST_SENTENCE, clean, markdown
+from bench.telling.inert import LONGEST_SENTENCE, clean, prose
 from bench.telling.quantities import seconds
 from bench.telling.sheet import Column, Sheet, records
 from bench.telling.timeline import trace
@@ -121,7 +121,7 @@ def _deliver(found: Profiled, options: argparse.Namespace) -> None:
             console.print(Text(line, style="dim"))
 
     def text() -> str:
-        blocks = [markdown(title, LONGEST_SENTENCE), markdown(why, LONGEST_SENTENCE)]
+        blocks = [prose(title), prose(why)]
         return "\n\n".join([*blocks, sheet.markdown(), *filter(None, [more])]) + "\n"
 
     deliver.deliver(

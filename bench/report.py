@@ -201,16 +201,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     command_line.add_result_paths(parser)
     arguments.add_output(parser, FORMATS)
-    parser.add_argument(
-        "--baseline",
-        metavar="BACKEND",
-        help="the backend that ratios refer to (default: keras or else while_loop, if measured)",
-    )
-    parser.add_argument(
-        "--brief",
-        action="store_true",
-        help="a screenful: of each shape who is fastest, by how much; with --format "
-        "markdown one table, of each shape the fastest backend",
+    baseline = "the backend that ratios refer to (default: keras or else while_loop, if measured)"
+    arguments.add_values(parser, ("baseline", "BACKEND", str, baseline))
+    arguments.add_flags(
+        parser,
+        brief="a screenful: of each shape who is fastest, by how much; with --format markdown one "
+        "table, of each shape the fastest backend",
     )
     parser.add_argument(
         "--kind",
@@ -218,16 +214,11 @@ def _parser() -> argparse.ArgumentParser:
         default="all",
         help="only the plain shapes, or only those cut into windows (default: %(default)s)",
     )
-    parser.add_argument(
-        "--teach",
-        action="store_true",
-        help="write no report, but for each shape which backend is fastest to where "
+    arguments.add_flags(
+        parser,
+        teach="write no report, but for each shape which backend is fastest to where "
         "lstm_impl.keras.LSTM(backend='auto') looks for it (the folder LSTM_DECISIONS)",
-    )
-    parser.add_argument(
-        "--why",
-        action="store_true",
-        help="of each case one sentence: what it is bound by, and what would help (docs/why.md)",
+        why="of each case one sentence: what it is bound by, and what would help (docs/why.md)",
     )
     unmeasured.add_option(parser)
     filters.add(parser)

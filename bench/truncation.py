@@ -172,11 +172,8 @@ def _parser() -> argparse.ArgumentParser:
         f"{DEFAULT_FOLDER}/)",
     )
     arguments.add_output(parser, FORMATS, by_name=True)
-    parser.add_argument(
-        "--brief",
-        action="store_true",
-        help="with --format markdown: of each stream only the table with a line a backend",
-    )
+    brief = "with --format markdown: of each stream only the table with a line a backend"
+    arguments.add_flags(parser, brief=brief)
     filters.add(parser)
     return parser
 

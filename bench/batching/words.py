@@ -10,7 +10,7 @@ from rich.console import Console
 from bench.batching.advice import SIMPLER, Advice, Advised, NoAdvice, Question
 from bench.batching.plans import Plan
 from bench.telling.headings import heading, name
-from bench.telling.inert import LONGEST_SENTENCE, markdown
+from bench.telling.inert import prose
 from bench.telling.quantities import count, listed, seconds
 from bench.telling.sheet import Column, Sheet
 from bench.windows.words import signed, signed_range
@@ -41,10 +41,10 @@ class Told:
 
     def markdown(self) -> str:
         """In GitHub's dialect."""
-        parts = [markdown(line, LONGEST_SENTENCE) for line in self.first]
+        parts = [prose(line) for line in self.first]
         for above, sheet in self.tables:
-            parts += [f"{markdown(above, LONGEST_SENTENCE)}:", sheet.markdown()]
-        parts += [markdown(line, LONGEST_SENTENCE) for line in self.last]
+            parts += [f"{prose(above)}:", sheet.markdown()]
+        parts += [prose(line) for line in self.last]
         return "\n\n".join(parts) + "\n"
 
 

@@ -9,11 +9,11 @@ from bench.comparing.history_changes import LONGEST, Guard
 from bench.comparing.sessions import Change, Machine, Moved
 from bench.judging.changes import LEAST, LEVEL
 from bench.judging.movements import Scope
-from bench.judging.verdict import Verdict
 from bench.telling.inert import LONGEST_NAME, clean
 from bench.telling.marks import RATIO_INTERVAL
 from bench.telling.quantities import count, listed, percent, times_as_fast, times_bounds
 from bench.telling.sheet import Cell, Column, Sheet
+from bench.telling.verdict_words import STYLES
 
 HEADING = "What changed for longer than a session"
 _COLUMNS = (
@@ -23,7 +23,6 @@ _COLUMNS = (
     *(Column(heading, whole=True) for heading in (RATIO_INTERVAL, "verdict")),
     Column("changed there"),
 )
-_STYLES = {Verdict.FASTER: "bold green", Verdict.SLOWER: "bold red"}
 _MOST_NAMES = 3
 _MOST_CHANGES = 4
 
@@ -41,7 +40,7 @@ def _cells(machine: Machine, moved: Moved) -> list[Cell]:
         Cell(what(machine, moved)),
         Cell(times_as_fast(ratio.mid, 3)),
         Cell(times_bounds(ratio.low, ratio.high, 3)),
-        Cell(f"{verdict}{until}", style=_STYLES[verdict]),
+        Cell(f"{verdict}{until}", style=STYLES[verdict]),
         Cell(there(moved.changes)),
     ]
 

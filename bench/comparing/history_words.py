@@ -36,7 +36,8 @@ from bench.telling.marks import (
 )
 from bench.telling.quantities import count, listed, seconds, times_as_fast, times_bounds
 from bench.telling.sheet import Cell, Column, Sheet
-from bench.telling.verdict_words import compact_verdict
+from bench.telling.terminal import print_below
+from bench.telling.verdict_words import STYLES, compact_verdict
 
 MARK = "▲"
 """Before versions that changed."""
@@ -59,12 +60,6 @@ _LEAST_SPAN = 1.25
 # A line names so many changes; the list of sessions and CSV have all.
 _FEW = 2
 _MOST = 20
-_STYLES = {
-    Verdict.FASTER: "bold green",
-    Verdict.SLOWER: "bold red",
-    Verdict.SAME: "cyan",
-    Verdict.UNCLEAR: "yellow",
-}
 
 
 def show(
@@ -229,7 +224,7 @@ def _cells(point: Point) -> list[Cell]:
     cells += ["", "", ""] if to_before is None else _ratio_cells(to_before)
     if point.reasons or point.of_ratio:
         cells[-1] = f"{cells[-1]} (INVALID)".strip()
-    style = "" if to_before is None else _STYLES[to_before.verdict]
+    style = "" if to_before is None else STYLES[to_before.verdict]
     return [
         *map(Cell, cells[:-1]),
         Cell(cells[-1], style=style),
@@ -278,8 +273,9 @@ def terminal(
             console.print()
             console.print(Text(words, "dim"))
         for title, lines in _doubts(machine):
-            _lines(console, title, lines)
-    _lines(console, "Notes", [clean(note, 500) for note in history.notes])
+            print_below(console, title, lines)
+    if history.notes:
+        print_below(console, "Notes", [clean(note, 500) for note in history.notes])
     if guard is not None:
         console.print()
         console.print(Text(moves.gate_line(guard), style="bold red" if guard.failed else ""))
@@ -322,14 +318,6 @@ def _news(line: Line) -> tuple[bool, float]:
     if last is None or last.verdict not in (Verdict.FASTER, Verdict.SLOWER):
         return True, 0.0
     return False, -abs(last.log_ratio)
-
-
-def _lines(console: Console, title: str, lines: Sequence[str]) -> None:
-    if lines:
-        console.print()
-        console.print(Text(title, style="bold"))
-    for line in lines:
-        console.print(Padding(Text(line), (0, 0, 0, 2)))
 
 
 # Markdown

@@ -15,6 +15,7 @@ from bench.telling.inert import markdown as escaped
 from bench.telling.quantities import count
 from bench.telling.sheet import Cell as Place
 from bench.telling.sheet import Column, Sheet
+from bench.telling.verdict_words import STYLES
 
 # Of a map's cells, beside their ratios.
 MARKS = {
@@ -28,12 +29,6 @@ MARKS = {
 _LINE = "┃"
 _MOST_MAPS = 12  # are shown; CSV and JSON have all
 _WINS = "wins from hidden size"
-STYLES = {
-    Verdict.FASTER: "bold green",
-    Verdict.SLOWER: "bold red",
-    Verdict.SAME: "cyan",
-    Verdict.UNCLEAR: "yellow",
-}
 
 
 # The maps of two devices

@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.text import Text
 
 from bench.comparing.comparison import Report, Row
 from bench.comparing.data import as_json, comma_separated
 from bench.comparing.github import warning_lines
-from bench.comparing.maps_words import STYLES, markdown_maps, terminal_maps
+from bench.comparing.maps_words import markdown_maps, terminal_maps
 from bench.comparing.words import (
     bounds_words,
     clean_name,
@@ -39,6 +38,8 @@ from bench.telling.inert import markdown as escaped
 from bench.telling.marks import RATIO_INTERVAL
 from bench.telling.quantities import seconds
 from bench.telling.sheet import Cell, Column, Sheet
+from bench.telling.terminal import print_below
+from bench.telling.verdict_words import STYLES
 
 _COLUMNS = (
     Column("case", names=True, most=160 + len("...")),
@@ -111,10 +112,7 @@ def _terminal(report: Report, console: Console) -> None:
         for line in lines:
             console.print(Text(line, style=style))
     for title, lines in details(report):
-        console.print()
-        console.print(Text(title, style="bold"))
-        for line in lines:
-            console.print(Padding(Text(line), (0, 0, 0, 2)))
+        print_below(console, title, lines)
 
 
 def _fitting(sheets: Iterable[Sheet], room: int) -> tuple[list[int], list[int]]:

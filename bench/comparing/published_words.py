@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.text import Text
 
 from bench.comparing.beside_published import CAUTION, TITLE, Report, Shared
@@ -19,6 +18,7 @@ from bench.telling.inert import markdown as escaped
 from bench.telling.marks import DOUBTFUL, TIME_INTERVAL, bounds_of_time
 from bench.telling.quantities import count, seconds
 from bench.telling.sheet import Cell, Column, Sheet
+from bench.telling.terminal import print_below
 
 _COLUMNS = (
     Column("whose", whole=True, least=len("whose")),
@@ -152,10 +152,7 @@ def _terminal(report: Report, console: Console) -> None:
     for line in _notes(report):
         console.print(Text(line, style="dim"))
     for title, lines in _details(report):
-        console.print()
-        console.print(Text(title, style="bold"))
-        for line in lines:
-            console.print(Padding(Text(line), (0, 0, 0, 2)))
+        print_below(console, title, lines)
 
 
 # Markdown

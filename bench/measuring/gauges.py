@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from bench.machine import devices
 from bench.machine.raised import one_line
@@ -39,101 +39,63 @@ def unweighed(figures: Iterable[Figures | None]) -> Counter[str]:
 # -- on a GPU, in the process that times
 
 
-class Allocator(Protocol):
-    """What a framework's allocator says about one GPU, in bytes."""
+@dataclass(frozen=True)
+class Allocator:
+    """What a framework's allocator says about one GPU, in bytes.
+
+    in_use: held now by what is alive. peak: the most since the last reset, or since the process
+    began. reset: begin a new peak from what is in use; None if it cannot.
+    """
 
     name: str
-
-    def in_use(self) -> int:
-        """Held now by what is alive."""
-
-    def peak(self) -> int:
-        """The most since the last reset, or since the process began."""
-
-    def reset(self) -> bool:
-        """Begin a new peak from what is in use; False if it cannot."""
+    in_use: Callable[[], int]
+    peak: Callable[[], int]
+    reset: Callable[[], object] | None
 
 
-class TensorFlowAllocator:
+def _of_tensorflow(tensorflow: Any, index: int) -> Allocator:
     """``tf.config.experimental``, which knows GPUs only."""
+    config, device = tensorflow.config.experimental, f"GPU:{index}"
 
-    name = "TensorFlow"
+    def told(name: str) -> Callable[[], int]:
+        return lambda: int(config.get_memory_info(device)[name])
 
-    def __init__(self, tensorflow: Any, index: int) -> None:
-        self._config = tensorflow.config.experimental
-        self._device = f"GPU:{index}"
-
-    def in_use(self) -> int:
-        """See ``Allocator``."""
-        return int(self._config.get_memory_info(self._device)["current"])
-
-    def peak(self) -> int:
-        """See ``Allocator``."""
-        return int(self._config.get_memory_info(self._device)["peak"])
-
-    def reset(self) -> bool:
-        """See ``Allocator``."""
-        self._config.reset_memory_stats(self._device)
-        return True
+    return Allocator(
+        "TensorFlow", told("current"), told("peak"), lambda: config.reset_memory_stats(device)
+    )
 
 
-class TorchAllocator:
+def _of_torch(torch: Any, index: int) -> Allocator:
     """``torch.cuda``'s caching allocator: what tensors hold, not what it keeps for later."""
-
-    name = "PyTorch"
-
-    def __init__(self, torch: Any, index: int) -> None:
-        self._cuda = torch.cuda
-        self._index = index
-
-    def in_use(self) -> int:
-        """See ``Allocator``."""
-        return int(self._cuda.memory_allocated(self._index))
-
-    def peak(self) -> int:
-        """See ``Allocator``."""
-        return int(self._cuda.max_memory_allocated(self._index))
-
-    def reset(self) -> bool:
-        """See ``Allocator``."""
-        self._cuda.reset_peak_memory_stats(self._index)
-        return True
+    of = torch.cuda
+    return Allocator(
+        "PyTorch",
+        lambda: int(of.memory_allocated(index)),
+        lambda: int(of.max_memory_allocated(index)),
+        lambda: of.reset_peak_memory_stats(index),
+    )
 
 
-class JaxAllocator:
+def _of_jax(jax: Any, index: int) -> Allocator:
     """``Device.memory_stats``, whose peak is that of the whole process and cannot be reset."""
+    device = jax.devices("gpu")[index]
 
-    name = "JAX"
-
-    def __init__(self, jax: Any, index: int) -> None:
-        self._device = jax.devices("gpu")[index]
-
-    def in_use(self) -> int:
-        """See ``Allocator``."""
-        return int(self._stats()["bytes_in_use"])
-
-    def peak(self) -> int:
-        """See ``Allocator``."""
-        return int(self._stats()["peak_bytes_in_use"])
-
-    def reset(self) -> bool:
-        """See ``Allocator``."""
-        return False
-
-    def _stats(self) -> Mapping[str, int]:
-        stats: Mapping[str, int] | None = self._device.memory_stats()
+    def told(name: str) -> int:
+        stats: Mapping[str, int] | None = device.memory_stats()
         if stats is None:  # with XLA_PYTHON_CLIENT_ALLOCATOR=platform nobody counts
             raise UncountedError("the allocator that JAX was told to use does not count")
-        return stats
+        return int(stats[name])
+
+    return Allocator("JAX", lambda: told("bytes_in_use"), lambda: told("peak_bytes_in_use"), None)
 
 
 _ALLOCATORS: Mapping[str, tuple[str, Callable[[Any, int], Allocator]]] = {
     # framework: the module that is asked
-    "tensorflow": ("tensorflow", TensorFlowAllocator),
-    "torch": ("torch", TorchAllocator),
-    "flashrnn": ("torch", TorchAllocator),
-    "jax": ("jax", JaxAllocator),
-    "flax": ("jax", JaxAllocator),
+    "tensorflow": ("tensorflow", _of_tensorflow),
+    "torch": ("torch", _of_torch),
+    "flashrnn": ("torch", _of_torch),
+    "jax": ("jax", _of_jax),
+    "flax": ("jax", _of_jax),
 }
 
 
@@ -155,13 +117,14 @@ class Gauge:
 
     def _begin(self, allocator: Allocator) -> _Begun:
         gc.collect()  # what an earlier case has left would otherwise go meanwhile
-        allocator.reset()
+        if allocator.reset is not None:
+            allocator.reset()
         return _Begun(allocator, allocator.in_use(), allocator.peak())
 
     def _figures(self, begun: _Begun, step: Step) -> Figures:
         allocator, name = begun.allocator, begun.allocator.name
         peak, how = allocator.peak(), ALLOCATOR.format(name)
-        if not allocator.reset():
+        if allocator.reset is None:
             if peak <= begun.peak:
                 return unknown(
                     f"something before it in the process needed more, and {name} cannot reset its "
@@ -169,6 +132,7 @@ class Gauge:
                 )
             how += f"; {name} cannot reset its peak, so that there is none of a later step"
             return {"peak_bytes": peak - begun.in_use, "steady_bytes": None, "how": how}
+        allocator.reset()
         step.run()
         step.synchronize()
         steady = allocator.peak()

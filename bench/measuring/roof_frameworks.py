@@ -11,6 +11,7 @@ import numpy as np
 from bench.machine import devices
 from bench.measuring.roof_work import Sizes, Work, called, factors, mebibytes, unrolls
 from lstm_impl.backends import onnx_graph
+from lstm_impl.backends.jax_model import wide
 from lstm_impl.spec import FloatArray
 
 
@@ -189,15 +190,6 @@ class JaxLibrary:
         kind, index = ("gpu", devices.gpu_index(device)) if self._gpu else ("cpu", 0)
         self._device = jax.devices(kind)[index]
 
-    def _at(self, precision: str) -> contextlib.AbstractContextManager[Any]:
-        if precision != "float64":
-            return contextlib.nullcontext()
-        if hasattr(self._jax, "enable_x64"):
-            return self._jax.enable_x64(True)  # type: ignore[no-any-return]
-        from jax.experimental import enable_x64  # where it was before JAX 0.8
-
-        return enable_x64()  # type: ignore[no-any-return]
-
     def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[Work]:
         """Operators called one by one, or a loop that XLA compiles."""
         jax = self._jax
@@ -207,7 +199,7 @@ class JaxLibrary:
         dtype = "float32" if precision == "tf32" else precision
         unrolled = unrolls(sizes)
         product = jax.jit(lambda left, right: jax.numpy.matmul(left, right, precision=exact))
-        with self._at(precision):
+        with wide(precision):
             left, right = (
                 jax.device_put(jax.numpy.asarray(each, dtype), self._device)
                 for each in factors(sizes)
@@ -215,7 +207,7 @@ class JaxLibrary:
             out = product(left, right)
 
         def call(count: int) -> None:
-            with self._at(precision):
+            with wide(precision):
                 for _ in range(count):  # each waited for: JAX may run independent ones at once
                     jax.block_until_ready(product(left, right))
 
@@ -233,7 +225,7 @@ class JaxLibrary:
         loop = jax.jit(lambda count, left, out: jax.lax.fori_loop(0, count, body, (left, out)))
 
         def run(count: int) -> None:
-            with self._at(precision):
+            with wide(precision):
                 jax.block_until_ready(loop(count, left, out))
 
         return (Work(run, unrolled, "JAX with XLA"),)

@@ -6,10 +6,9 @@ This room knows the report and Markdown.
 from __future__ import annotations
 
 from bench.judging.rows import KINDS, Report, Row, Section, Table
-from bench.reporting.markdown import escaped
 from bench.reporting.tables import parts
 from bench.telling.headings import caption, few, name
-from bench.telling.inert import code
+from bench.telling.inert import code, prose
 from bench.telling.marks import RATIO_INTERVAL, TIME_INTERVAL, mark, notes
 from bench.telling.quantities import shape_words, times_as, times_bounds
 from bench.telling.sheet import markdown_table
@@ -41,8 +40,8 @@ def _section(section: Section) -> list[str]:
             first = ""  # it stands only in the first line of its works
     told = [*notes(rows), *few(rows)]
     right = (name in ("time", TIME_INTERVAL) for name in head)
-    sheet = markdown_table(map(escaped, head), right, lines)
-    return [sheet, escaped(" ".join([*(f"{each}." for each in told), caption(section)]))]
+    sheet = markdown_table(map(prose, head), right, lines)
+    return [sheet, prose(" ".join([*(f"{each}." for each in told), caption(section)]))]
 
 
 def _first(first: str, row: Row, table: Table, trust: bool) -> list[str]:
@@ -64,4 +63,4 @@ def _first(first: str, row: Row, table: Table, trust: bool) -> list[str]:
     told = [time, interval, versus, around]
     if trust:
         told.append("" if row.trusted else "INVALID")
-    return [escaped(first), escaped(", ".join(work)), backend, *map(escaped, told)]
+    return [prose(first), prose(", ".join(work)), backend, *map(prose, told)]

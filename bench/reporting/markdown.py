@@ -13,8 +13,7 @@ from bench.reporting.sentences import Finding, findings
 from bench.reporting.sentences import unmeasured as without_time
 from bench.reporting.tables import parts, work_words
 from bench.telling.headings import heading, machine, method, title
-from bench.telling.inert import LONGEST_SENTENCE, code
-from bench.telling.inert import markdown as inert
+from bench.telling.inert import code, prose
 from bench.telling.marks import mark, notes
 from bench.telling.sheet import markdown_table
 from bench.telling.unmeasured import headline
@@ -24,32 +23,32 @@ def markdown(report: Report, unmeasured: bool = False) -> str:
     """The whole report; unmeasured: with a list of what has no time."""
     blocks = [block for section in report.sections for block in _section(section, unmeasured)]
     if report.notes:
-        blocks.append(_list(f"note: {escaped(note)}" for note in report.notes))
+        blocks.append(_list(f"note: {prose(note)}" for note in report.notes))
     return "\n\n".join(blocks) + "\n"
 
 
 def _section(section: Section, unmeasured: bool) -> list[str]:
-    blocks = [f"## {escaped(heading(section))}"]
+    blocks = [f"## {prose(heading(section))}"]
     blocks.append(_findings(decisions(section)))
     for table in section.tables:
         if table.groups:
-            blocks += [f"### {escaped(title(table))}", _table(table)]
+            blocks += [f"### {prose(title(table))}", _table(table)]
     blocks += ["### Findings", _findings(findings(section))]
     for group in without_time(section) if unmeasured else ():
-        blocks += [f"#### {escaped(headline(group))}", _list(code(c.id) for c in group.cases)]
+        blocks += [f"#### {prose(headline(group))}", _list(code(c.id) for c in group.cases)]
     told = [*(f"{each}." for each in notes(section.rows)), *method(section)]
     told += [f"{label}: {text}" for label, text in machine(section)]
     if told:
-        blocks.append(_list(escaped(each) for each in told))
+        blocks.append(_list(prose(each) for each in told))
     return blocks
 
 
 def _findings(found: Iterable[Finding]) -> str:
     return _list(
         # What must not be overlooked is bold up to its colon.
-        f"**{escaped(subject)}**{escaped(colon + rest)}"
+        f"**{prose(subject)}**{prose(colon + rest)}"
         if finding.loud or finding.answer
-        else escaped(finding.text)
+        else prose(finding.text)
         for finding in found
         for subject, colon, rest in [finding.text.partition(":")]
     )
@@ -61,12 +60,12 @@ def _table(table: Table) -> str:
     lines = []
     for group in table.groups:
         words = work_words(group[0], table)
-        work = escaped(", ".join(words))
+        work = prose(", ".join(words))
         if table.kind != KINDS[1]:
-            work = f"{escaped(', '.join(words[:-1]))} {code(words[-1])}"
+            work = f"{prose(', '.join(words[:-1]))} {code(words[-1])}"
         for row in group:
             sign = mark(row)
-            cells = [escaped(part.text(row).strip()) for part in told]
+            cells = [prose(part.text(row).strip()) for part in told]
             backend = code(row.case.backend)
             if sign:
                 backend, cells[0] = f"**{backend}** {sign}", f"**{cells[0]}**"
@@ -74,7 +73,7 @@ def _table(table: Table) -> str:
             shape = work if row is group[0] else ""
             lines.append([shape, backend, *cells])
     return markdown_table(
-        [*head, *(escaped(part.heading) for part in told)],
+        [*head, *(prose(part.heading) for part in told)],
         [False, False, *(part.right for part in told)],
         lines,
     )
@@ -82,8 +81,3 @@ def _table(table: Table) -> str:
 
 def _list(lines: Iterable[str]) -> str:
     return "\n".join(f"- {each}" for each in lines)
-
-
-def escaped(text: str) -> str:
-    """A sentence that Markdown does not act on."""
-    return inert(text, LONGEST_SENTENCE)

@@ -31,7 +31,7 @@ from bench.telling.headings import heading, machine, method, name, title
 from bench.telling.inert import clean
 from bench.telling.marks import BARS, FASTEST, mark, notes
 from bench.telling.quantities import count
-from bench.telling.terminal import text_console
+from bench.telling.terminal import hanging, text_console
 from bench.telling.unmeasured import headline
 
 _NARROWEST_NAME = 16  # of a backend in a line of its own, before columns are left out for it
@@ -124,17 +124,12 @@ def draw_whole(section: Section, console: Console, rows: int, unmeasured: bool =
         console.print(Text(line, style="dim"))
 
 
-def finding_line(finding: Finding) -> Padding:
+def finding_line(finding: Finding) -> Grid:
     """A sentence, which stands out as far as it matters."""
     subject, colon, rest = finding.text.partition(": ")
     style = "bold red" if finding.loud else "bold" if finding.answer else ""
     # A sentence's other lines are set in, so that its beginning is seen.
-    text = Text.assemble((subject + colon, style), rest)
-    grid = Grid.grid(padding=0)
-    grid.add_column(width=2)
-    grid.add_column()
-    grid.add_row(Text("!" if finding.loud else "-"), text)
-    return Padding(grid, 0)
+    return hanging("!" if finding.loud else "-", Text.assemble((subject + colon, style), rest))
 
 
 def _side_by_side(table: Table, width: int) -> Grid | None:

@@ -15,7 +15,7 @@ from bench.judging.bound import NOT_KNOWN
 from bench.judging.rows import KINDS, Report, Row, Section, Table
 from bench.judging.why import sentence
 from bench.telling.headings import heading, name, title
-from bench.telling.inert import LONGEST_SENTENCE, clean, markdown
+from bench.telling.inert import LONGEST_SENTENCE, clean, prose
 from bench.telling.quantities import count, listed, seconds
 from bench.telling.sheet import Column, Sheet
 
@@ -65,7 +65,7 @@ def as_markdown(report: Report) -> str:
     for section in report.sections:
         for table in section.tables:
             if table.groups:
-                blocks += [f"**{markdown(title(table), LONGEST_SENTENCE)}**", _sheet(table)]
+                blocks += [f"**{prose(title(table))}**", _sheet(table)]
     return "\n\n".join(blocks) + "\n"
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from bench.machine import devices, disturbance, environment
@@ -18,6 +17,7 @@ from bench.measuring import warnings
 from bench.results.schema import Reason
 from bench.telling.inert import clean
 from bench.telling.sheet import Cell, Column, Sheet
+from bench.telling.terminal import hanging
 from lstm_impl import Availability
 
 SCHEMA = 1
@@ -97,22 +97,22 @@ def show(found: Diagnosis, console: Console) -> None:
     notes = _Notes()
     console.print(_sheet(found.survey, notes).grid())
     for number, (text, install) in enumerate(notes.texts, start=1):
-        console.print(_indented(f"[{number}]", clean(text)))
+        console.print(hanging(f"[{number}]", Text(clean(text))))
         if install:
             console.print(Text(f"    {clean(install)}", style="bold"))
     for problem in found.survey.problems:
-        console.print(_indented("!", clean(problem), "red"))
+        console.print(hanging("!", Text(clean(problem), style="red"), "red"))
     console.print()
     console.print(Text("The machine", style="bold"))
     for label, text in machine_lines(found):
-        console.print(_indented(f"  {label}:", clean(text, 600)))
+        console.print(hanging(f"  {label}:", Text(clean(text, 600))))
     console.print()
     console.print(Text("Before you measure", style="bold"))
     if not found.findings:
         console.print(Text("  nothing to change was found"))
     for finding in found.findings:
-        console.print(_indented("  -", clean(finding.text, 600)))
-        console.print(_indented("    do:", clean(finding.advice)), style="dim")
+        console.print(hanging("  -", Text(clean(finding.text, 600))))
+        console.print(hanging("    do:", Text(clean(finding.advice))), style="dim")
 
 
 class _Notes:
@@ -149,15 +149,6 @@ def _sheet(found: Survey, notes: _Notes) -> Sheet:
     names = ("backend", *map(clean, found.devices))
     columns = [*(Column(each, whole=True) for each in names), Column("what it is")]
     return Sheet.of(columns, lines)
-
-
-def _indented(head: str, text: str, style: str = "") -> Table:
-    """A line whose continuation stands below its text, not below its head."""
-    grid = Table.grid(padding=(0, 1, 0, 0))
-    grid.add_column(no_wrap=True)
-    grid.add_column()
-    grid.add_row(Text(head, style=style), Text(text, style=style))
-    return grid
 
 
 def machine_lines(found: Diagnosis) -> list[tuple[str, str]]:

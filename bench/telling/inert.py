@@ -39,6 +39,11 @@ def markdown(text: str, limit: int = LONGEST_REASON) -> str:
     return re.sub(r"(?i)\bwww\.", "www\u200b.", escaped)
 
 
+def prose(text: str) -> str:
+    """``markdown`` of whole sentences, which hold names and reasons that are cut already."""
+    return markdown(text, LONGEST_SENTENCE)
+
+
 def code(text: str, limit: int = LONGEST_NAME) -> str:
     """A name as a code span, also in a table's cell; what would end either is escaped instead."""
     inside = clean(text, limit)

@@ -17,7 +17,7 @@ from rich import box
 from rich.table import Table as Grid
 from rich.text import Text
 
-from bench.telling.inert import LONGEST_NAME, LONGEST_SENTENCE, clean, code, markdown, spreadsheet
+from bench.telling.inert import LONGEST_NAME, clean, code, prose, spreadsheet
 
 
 @dataclass(frozen=True)
@@ -131,9 +131,9 @@ def _in_terminal(column: Column, cell: Cell) -> Text:
 
 
 def _in_markdown(column: Column, cell: Cell) -> str:
-    told = code(cell.text, column.most) if column.names else markdown(cell.text, LONGEST_SENTENCE)
+    told = code(cell.text, column.most) if column.names else prose(cell.text)
     if cell.bounds:
-        told = f"{told} ({markdown(cell.bounds, LONGEST_SENTENCE)})"
+        told = f"{told} ({prose(cell.bounds)})"
     return f"**{told}**" if cell.strong else told
 
 

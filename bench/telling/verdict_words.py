@@ -16,6 +16,14 @@ from bench.judging.verdict import MOST_NEEDED, Verdict, processes_needed
 from bench.telling.inert import LONGEST_NAME, clean
 from bench.telling.quantities import count, percent, times_as, times_bounds
 
+STYLES = {
+    Verdict.FASTER: "bold green",
+    Verdict.SLOWER: "bold red",
+    Verdict.SAME: "cyan",
+    Verdict.UNCLEAR: "yellow",
+}
+"""Rich's, for a verdict in a comparison."""
+
 
 def verdict_words(found: Comparison) -> str:
     """A verdict, and where it is UNCLEAR how far the processes spread, which is why.

@@ -15,8 +15,7 @@ from bench.judging.verdict import Verdict
 from bench.results.maps import TASKS, LearningMap
 from bench.telling import command_line
 from bench.telling.headings import heading, machine
-from bench.telling.inert import LONGEST_NAME, LONGEST_SENTENCE, clean
-from bench.telling.inert import markdown as escaped
+from bench.telling.inert import LONGEST_NAME, clean, prose
 from bench.telling.quantities import (
     GRADIENT_WORDS,
     bounds,
@@ -97,12 +96,11 @@ class Told:
 
     def markdown(self) -> str:
         """The same for a pull request or a README; text from files is escaped."""
-        blocks = [f"**{escaped(self.first, LONGEST_SENTENCE)}**"]
-        blocks.append(f"{escaped(self.about, LONGEST_SENTENCE)}:")
+        blocks = [f"**{prose(self.first)}**"]
+        blocks.append(f"{prose(self.about)}:")
         blocks.append(
             "\n".join(
-                f"- {f'{label}: ' if label else ''}{escaped(text, LONGEST_SENTENCE)}"
-                for label, text in self.lines
+                f"- {f'{label}: ' if label else ''}{prose(text)}" for label, text in self.lines
             )
         )
         blocks += ["To measure precisely this:", "\n".join(f"    {each}" for each in self.commands)]

@@ -9,16 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
-from rich.table import Table as Grid
 from rich.text import Text
 
 from bench.judging.intervals import Interval
 from bench.judging.rows import Row
 from bench.telling.headings import caption, heading, machine, title
-from bench.telling.inert import LONGEST_NAME, LONGEST_SENTENCE, clean, code
-from bench.telling.inert import markdown as inert
+from bench.telling.inert import LONGEST_NAME, clean, code, prose
 from bench.telling.quantities import rate, seconds, seconds_range, size, size_range
 from bench.telling.sheet import Cell, Column, Sheet
+from bench.telling.terminal import hanging
 from bench.windows.cost import (
     BackendCost,
     Stream,
@@ -164,7 +163,7 @@ def as_terminal(streams: Sequence[Stream], console: Console) -> None:
         console.print()
         console.print(Text(title(stream.table), style="bold"))
         for told in _findings(stream):
-            console.print(_item(told))
+            console.print(hanging("-", Text(told)))
         if not stream.windows:
             continue
         console.print()
@@ -181,15 +180,6 @@ def as_terminal(streams: Sequence[Stream], console: Console) -> None:
         console.print(Text(line, style="dim"))
 
 
-def _item(text: str) -> Grid:
-    """A sentence whose other lines are set in, so that its beginning is seen."""
-    grid = Grid.grid(padding=0)
-    grid.add_column(width=2)
-    grid.add_column()
-    grid.add_row(Text("-"), Text(text))
-    return grid
-
-
 # Markdown
 
 
@@ -200,9 +190,9 @@ def as_markdown(streams: Sequence[Stream]) -> str:
     for stream in streams:
         if stream.section is not shown:
             shown = stream.section
-            blocks.append(f"## {_escaped(heading(shown))}")
+            blocks.append(f"## {prose(heading(shown))}")
             blocks.append(_list(f"{label}: {text}" for label, text in machine(shown)))
-        blocks.append(f"### {_escaped(title(stream.table))}")
+        blocks.append(f"### {prose(title(stream.table))}")
         blocks.append(_list(_findings(stream)))
         if not stream.windows:
             continue
@@ -221,15 +211,11 @@ def as_brief(streams: Sequence[Stream]) -> str:
     blocks: list[str] = []
     drawn = [stream for stream in streams if stream.windows]
     for stream in drawn:
-        blocks += [f"**{_escaped(title(stream.table))}**", summary_sheet(stream).markdown()]
+        blocks += [f"**{prose(title(stream.table))}**", summary_sheet(stream).markdown()]
     for section in {id(stream.section): stream.section for stream in drawn}.values():
-        blocks.append(_escaped(caption(section)))
+        blocks.append(prose(caption(section)))
     return "\n\n".join(blocks) + "\n"
 
 
 def _list(lines: Iterable[str]) -> str:
-    return "\n".join(f"- {_escaped(line)}" for line in lines)
-
-
-def _escaped(text: str) -> str:
-    return inert(text, LONGEST_SENTENCE)
+    return "\n".join(f"- {prose(line)}" for line in lines)

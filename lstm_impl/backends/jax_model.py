@@ -53,6 +53,19 @@ def set_threads(count: int) -> None:
     os.environ["NPROC"] = str(count)
 
 
+def wide(dtype: str) -> contextlib.AbstractContextManager[Any]:
+    """JAX rounds 64 bits to 32 unless told not to; in here it is told so, for float64 only."""
+    if dtype != "float64":
+        return contextlib.nullcontext()
+    import jax
+
+    if hasattr(jax, "enable_x64"):
+        return jax.enable_x64(True)  # type: ignore[no-any-return]
+    from jax.experimental import enable_x64  # where it was before JAX 0.8
+
+    return enable_x64()  # type: ignore[no-any-return]
+
+
 def _look() -> cuda.View:
     import jax
 
@@ -245,14 +258,7 @@ class JaxModel(Model):
         return results, updated, (step, after)
 
     def _wide(self) -> contextlib.AbstractContextManager[Any]:
-        """JAX rounds 64 bits to 32 unless told not to; it is told so for float64 only."""
-        if self.spec.dtype != "float64":
-            return contextlib.nullcontext()
-        if hasattr(self._jax, "enable_x64"):
-            return self._jax.enable_x64(True)  # type: ignore[no-any-return]
-        from jax.experimental import enable_x64  # where it was before JAX 0.8
-
-        return enable_x64()  # type: ignore[no-any-return]
+        return wide(self.spec.dtype)
 
     # -- what Model asks for
 
