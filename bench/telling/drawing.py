@@ -124,12 +124,18 @@ def style() -> Iterator[None]:
         yield
 
 
-def figure(width: float, height: float) -> Figure:
-    """An empty figure of so many inches, for a file: it belongs to no window."""
+def figure(
+    width: float, height: float, layout: str | None = "constrained", dpi: float | None = None
+) -> Figure:
+    """An empty figure of so many inches, for a file: it belongs to no window.
+
+    layout: who places what is in it, matplotlib or, with None, whoever draws. dpi: by default that
+    of ``style``.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Empty
 
-    made = Empty(figsize=(width, height), layout="constrained", facecolor="white")
+    made = Empty(figsize=(width, height), layout=layout, dpi=dpi, facecolor="white")
     FigureCanvasAgg(made)
     return made
 

@@ -17,6 +17,7 @@ from rich.console import Console
 
 import lstm_impl
 from bench import echo
+from bench.telling import drawing
 from bench.windows.learning import echo_animation, echo_picture, echo_run
 from bench.windows.learning.checkpoint import Checkpoint
 from bench.windows.learning.settings import EchoSettings
@@ -203,7 +204,7 @@ def test_without_the_usual_backend_numpy_trains_and_it_is_said(
 def test_without_matplotlib_it_trains_and_says_how_to_get_a_picture(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(echo_picture, "available", lambda: False)
+    monkeypatch.setattr(drawing, "available", lambda: False)
     assert run("--epochs", "1") == 0
     assert "no picture: it needs matplotlib" in capsys.readouterr().out
     for options in (["--output", "echo.png"], ["--live"]):
@@ -384,7 +385,7 @@ def test_logdir_without_a_writer_is_refused_with_what_to_install(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name, *_: None)
-    monkeypatch.setattr(echo_picture, "available", lambda: True)
+    monkeypatch.setattr(drawing, "available", lambda: True)
     assert run("--logdir", "logs") == 2
     assert "pip install tensorboard" in capsys.readouterr().err
 

@@ -12,17 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.disk.writing import write_bytes
+from bench.telling.drawing import INK, SUBTLE, Figure
 from bench.windows.learning.echo_picture import (
     EPOCH,
     FAINT,
-    INK,
     INPUT,
     PREDICTION,
     SIZE,
-    SUBTITLE,
     TARGET,
     WRONG,
-    Figure,
     Scene,
     draw,
     lowest_of,
@@ -96,7 +94,7 @@ def _palette() -> list[int]:
 
     One palette for all frames: one made for a frame drops colours that are rare in it.
     """
-    colours = [INK, SUBTITLE, FAINT, EPOCH, INPUT, TARGET, PREDICTION, WRONG]
+    colours = [INK, SUBTLE, FAINT, EPOCH, INPUT, TARGET, PREDICTION, WRONG]
     shades = 256 // len(colours)
     return [
         round(255 - (255 - int(colour[place : place + 2], 16)) * shade / (shades - 1))

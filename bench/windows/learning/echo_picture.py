@@ -7,7 +7,6 @@ given to it as plain arrays.
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import math
 from dataclasses import dataclass
@@ -17,16 +16,16 @@ from typing import Any
 import numpy as np
 
 from bench.disk.writing import write_bytes
+from bench.telling import drawing
+from bench.telling.drawing import INK, SUBTLE, Figure
 from bench.windows.learning.settings import EchoSettings
 from bench.windows.learning.task import COIN_TOSS, Float64, Window
 
-SUFFIXES = (".png", ".svg", ".pdf")
-INSTALL = "pip install 'lstm-benchmark-suite[plots]'"
-Figure = Any  # matplotlib has no stubs that are checked here, and is not imported for its types
+SUFFIXES = tuple(f".{kind}" for kind in drawing.FORMATS)
 
 # Okabe & Ito's colours, told apart by colour-blind eyes; the lanes' order says the same again.
 INPUT, TARGET, PREDICTION, WRONG = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-INK, SUBTITLE, FAINT, EPOCH = "#222222", "#555555", "#B8B8B8", "#E4E4E4"
+FAINT, EPOCH = "#B8B8B8", "#E4E4E4"
 _CROSS: dict[str, Any] = {
     "linestyle": "none",
     "marker": "x",
@@ -57,11 +56,6 @@ class Scene:
     best: Float64
     windows: int
     last: Window
-
-
-def available() -> bool:
-    """Whether matplotlib is installed; it is not imported."""
-    return importlib.util.find_spec("matplotlib") is not None
 
 
 def save(scene: Scene, path: Path) -> None:
@@ -129,7 +123,7 @@ def _title(figure: Figure, scene: Scene) -> None:
         va="top",
         fontsize=9.5,
         linespacing=1.4,
-        color=SUBTITLE,
+        color=SUBTLE,
     )
 
 
@@ -299,9 +293,4 @@ def running_median(values: Float64, length: int) -> Float64:
 
 def new_figure(dpi: int = 150) -> Figure:
     """A figure that draws into memory, whatever display there is."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure as MatplotlibFigure
-
-    figure = MatplotlibFigure(figsize=SIZE, dpi=dpi, facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
+    return drawing.figure(*SIZE, layout=None, dpi=dpi)

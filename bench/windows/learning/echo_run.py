@@ -13,6 +13,7 @@ from rich.console import Console
 
 import lstm_impl
 from bench.machine import devices
+from bench.telling import drawing
 from bench.telling.command_line import UsageError
 from bench.windows.learning import echo_animation, echo_picture
 from bench.windows.learning.checkpoint import Checkpoint
@@ -96,14 +97,14 @@ def plan(options: argparse.Namespace) -> Plan:
     if backend is None and resume is not None:
         backend = resume.extra.get("backend")
     wanted = "output" in given or given.get("live", False)
-    if not echo_picture.available() and wanted:
-        raise UsageError(f"a picture needs matplotlib: {echo_picture.INSTALL}")
+    if not drawing.available() and wanted:
+        raise UsageError(f"a picture needs matplotlib: {drawing.INSTALL}")
     return Plan(
         settings=settings,
         epochs=epochs,
         backend=backend,
         device=device,
-        picture=picture if echo_picture.available() else None,
+        picture=picture if drawing.available() else None,
         live=given.get("live", False),
         logdir=given.get("logdir"),
         checkpoint=checkpoint,
@@ -240,7 +241,7 @@ class Run:
     def save_pictures(self) -> None:
         """Write the picture, and the moving one where it goes to a file, and say where."""
         if self.plan.picture is None:
-            print(f"no picture: it needs matplotlib ({echo_picture.INSTALL})")
+            print(f"no picture: it needs matplotlib ({drawing.INSTALL})")
             return
         scene = self.scene()
         echo_picture.save(scene, self.plan.picture)

@@ -10,11 +10,11 @@ import textwrap
 from typing import Any
 
 from bench.results.maps import LEARNED, LearningMap, nothing_to_learn
+from bench.telling import drawing
+from bench.telling.drawing import INK, SUBTLE, Figure
 from bench.windows.learning.words import STATE_NAMES, TASK_NAMES, about, percent
 
-Figure = Any  # matplotlib has no stubs that are checked here, and is not imported for its types
-
-_INK, _SUBTITLE, _FAINT = "#222222", "#555555", "#B8B8B8"
+_FAINT = "#B8B8B8"
 _LEFT = 0.9  # inches from the picture's edge to its panels and text
 _LETTERS = 15.0  # of the subtitle that fit into an inch
 _EDGE = "#D55E00"  # Okabe & Ito's vermilion, beside cividis the colour that differs most from it
@@ -35,8 +35,6 @@ def picture(found: LearningMap, kind: str) -> bytes:
 def draw(found: LearningMap) -> Figure:
     """A figure with a panel for each task (rows) and state (columns) of a map."""
     from matplotlib import colormaps
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure as MatplotlibFigure
 
     tasks = found.tasks()
     states = tuple(
@@ -48,10 +46,7 @@ def draw(found: LearningMap) -> Figure:
     letters = int((width - _LEFT) * _LETTERS)
     lines = [line for told in _subtitle(found) for line in textwrap.wrap(told, letters)]
     head = 1.05 + 0.175 * len(lines)  # inches above the panels
-    figure = MatplotlibFigure(
-        figsize=(width, head + 0.25 + 2.9 * len(tasks)), dpi=150, facecolor="white"
-    )
-    FigureCanvasAgg(figure)
+    figure = drawing.figure(width, head + 0.25 + 2.9 * len(tasks), layout=None, dpi=150)
     colours = colormaps["cividis"]
     height = figure.get_figheight()
     panels = figure.subplots(
@@ -71,10 +66,10 @@ def draw(found: LearningMap) -> Figure:
         for column, carried in enumerate(states):
             _panel(panels[row][column], found, task, carried, colours)
             if column == 0:
-                panels[row][column].set_ylabel("distance d", fontsize=10, color=_INK)
+                panels[row][column].set_ylabel("distance d", fontsize=10, color=INK)
             if row == len(tasks) - 1:
                 panels[row][column].set_xlabel(
-                    "window k (timesteps of back-propagation)", fontsize=10, color=_INK
+                    "window k (timesteps of back-propagation)", fontsize=10, color=INK
                 )
     _write_head(figure, "\n".join(lines))
     return figure
@@ -88,7 +83,7 @@ def _write_head(figure: Figure, subtitle: str) -> None:
         "What a truncation window can learn",
         fontsize=15,
         fontweight="bold",
-        color=_INK,
+        color=INK,
     )
     figure.text(
         _LEFT / width,
@@ -97,7 +92,7 @@ def _write_head(figure: Figure, subtitle: str) -> None:
         va="top",
         fontsize=8.5,
         linespacing=1.45,
-        color=_SUBTITLE,
+        color=SUBTLE,
     )
 
 
@@ -144,7 +139,7 @@ def _panel(axes: Figure, found: LearningMap, task: str, carried: bool, colours: 
                         0.86,
                         0.86,
                         fill=False,
-                        edgecolor=_INK,
+                        edgecolor=INK,
                         linewidth=1.6,
                         zorder=3,
                     )
@@ -154,13 +149,13 @@ def _panel(axes: Figure, found: LearningMap, task: str, carried: bool, colours: 
     axes.set_ylim(-0.02, len(distances) + 0.02)
     axes.set_xticks([column + 0.5 for column in range(len(windows))], [str(k) for k in windows])
     axes.set_yticks([row + 0.5 for row in range(len(distances))], [str(d) for d in distances])
-    axes.tick_params(length=0, labelsize=9.5, colors=_INK)
+    axes.tick_params(length=0, labelsize=9.5, colors=INK)
     axes.set_title(
         f"{TASK_NAMES[task]}, {STATE_NAMES[carried]}",
         loc="left",
         fontsize=11,
         fontweight="bold",
-        color=_INK,
+        color=INK,
     )
     for side in axes.spines.values():
         side.set_visible(False)
