@@ -17,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.measuring.clock import Clock, first_use
-from bench.measuring.series import Broken, Plan, Series
-from bench.measuring.timing import measure
+from bench.measuring.timing import recorded
 from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, UnsupportedError, get_backend, reference
 from lstm_impl.given import given_step
 from lstm_impl.proof.comparison import error
@@ -181,9 +180,8 @@ def _measured(question: Question, name: str, cases: Mapping[str, _Case]) -> list
             record["failed"] = str(refused)
     if any(record["failed"] for record in records.values()):
         return list(records.values())
-    plan = Plan(seconds=question.seconds, precision=0.005, seed=question.seed)
-    for scale, found in measure(steps, plan, Clock.system()).items():
-        records[scale] |= _plain(found)
+    for scale, record in recorded(steps, question.seconds, question.seed).items():
+        records[scale] |= record
     return list(records.values())
 
 
@@ -196,9 +194,3 @@ def _judge(record: dict[str, Any], step: Step, theirs: FloatArray) -> None:
         record["did"], record["failed"] = verdict_on(ours, theirs)
     elif (off := error(widened(ours), theirs)) > LOOSE:
         record["failed"] = f"its outputs are off by {off:.2g} of the largest"
-
-
-def _plain(found: Series | Broken) -> dict[str, Any]:
-    if isinstance(found, Broken):
-        return {"failed": f"{type(found.error).__name__} {found.during}: {found.error}"}
-    return {"samples": list(found.samples), "rounds": list(found.rounds)}

@@ -15,10 +15,8 @@ import numpy as np
 
 from bench.judging import beside
 from bench.judging.comparison import Comparison
-from bench.measuring.clock import Clock
 from bench.measuring.layer_subjects import Shape
-from bench.measuring.series import Broken, Plan
-from bench.measuring.timing import measure
+from bench.measuring.timing import recorded
 from lstm_impl import reference
 from lstm_impl.int8 import int8_backends
 from lstm_impl.registry import get_backend
@@ -83,24 +81,11 @@ def _measure_shape(question: Question, shape: Shape) -> list[dict[str, Any]]:
                 steps[precision].run()
             except UnsupportedError as error:
                 record["failed"] = str(error)
-        _time(steps, made, question)
+        share = question.seconds / len(question.runtimes)
+        for precision, times in recorded(steps, share, question.seed).items():
+            made[precision] |= times
         records += made.values()
     return records
-
-
-def _time(
-    steps: dict[str, Step], records: Mapping[str, dict[str, Any]], question: Question
-) -> None:
-    """Time these in alternating blocks, and write into each one's record what came of it."""
-    seconds = question.seconds / len(question.runtimes)
-    plan = Plan(seconds=seconds, precision=0.005, seed=question.seed)
-    for name, result in (measure(steps, plan, Clock.system()) if steps else {}).items():
-        if isinstance(result, Broken):
-            records[name]["failed"] = (
-                f"{type(result.error).__name__} {result.during}: {result.error}"
-            )
-        else:
-            records[name] |= {"samples": list(result.samples), "rounds": list(result.rounds)}
 
 
 def relative_error(found: FloatArray, wanted: FloatArray) -> float:

@@ -11,8 +11,7 @@ from bench.judging import beside
 from bench.judging.comparison import Comparison
 from bench.measuring.clock import Clock, first_use
 from bench.measuring.layer_subjects import Question, Shape, subject
-from bench.measuring.series import Broken, Plan, Series
-from bench.measuring.timing import measure
+from bench.measuring.timing import recorded
 from lstm_impl.spec import UnsupportedError
 from lstm_impl.step import Step
 
@@ -57,23 +56,12 @@ def _measure_case(question: Question, shape: Shape, mode: str) -> list[dict[str,
     clock = Clock.system()
     for name, step in steps.items():
         known[name]["first_call"] = first_use(step, clock).first_call
-    plan = Plan(seconds=question.seconds, precision=0.005, seed=question.seed)
-    for name, result in measure(steps, plan, clock).items():
-        known[name] |= _plain(result)
+    for name, record in recorded(steps, question.seconds, question.seed, clock).items():
+        known[name] |= record
     for name, each in subjects.items():
         if not known[name]["failed"]:
             known[name]["picked"] = each.picked(training)
     return list(known.values())
-
-
-def _plain(result: Series | Broken) -> dict[str, Any]:
-    if isinstance(result, Broken):
-        return {"failed": f"{type(result.error).__name__} {result.during}: {result.error}"}
-    return {
-        "samples": list(result.samples),
-        "rounds": list(result.rounds),
-        "steady": result.steady,
-    }
 
 
 @dataclass(frozen=True)

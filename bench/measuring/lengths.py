@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 
 from bench.measuring.clock import Clock
-from bench.measuring.series import Broken, Plan
-from bench.measuring.timing import measure
+from bench.measuring.timing import recorded
 from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, UnsupportedError, get_backend, reference
 from lstm_impl.given import given_step
 from lstm_impl.proof.comparison import bounds, compare, named
@@ -352,13 +351,8 @@ def take_turns(
             )
     if not steps:
         return
-    plan = Plan(seconds=question.seconds, precision=0.005, seed=question.seed)
-    for name, series in measure(steps, plan, clock).items():
-        record = records[names[name]]
-        if isinstance(series, Broken):
-            record["failed"] = f"{type(series.error).__name__} {series.during}: {series.error}"
-        else:
-            record |= {"samples": list(series.samples), "rounds": list(series.rounds)}
+    for name, record in recorded(steps, question.seconds, question.seed, clock).items():
+        records[names[name]] |= record
 
 
 def _pass(found: Stream, count: int) -> Step:

@@ -15,7 +15,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from bench.judging.intervals import median_interval
 from bench.judging.steady import FEWEST_SAMPLES, WARMUP_BLOCKS, halves_agree, relative_half_width
@@ -68,6 +68,21 @@ _UNGUESSED = random.SystemRandom()
 LATE_TRIES = 3
 """Blocks whose work seems to go on after the wait before a step counts as one that is not waited
 for: a machine that stands still just then may make one of them seem so."""
+
+
+def recorded(
+    steps: Mapping[str, Step], seconds: float, seed: int, clock: Clock | None = None
+) -> dict[str, dict[str, Any]]:
+    """``measure``, with a plain record of each for a fresh process to answer: its ``samples`` and
+    their ``rounds``, or how it ``failed``."""
+    plan = Plan(seconds=seconds, precision=0.005, seed=seed)
+    found = measure(steps, plan, clock or Clock.system()) if steps else {}
+    return {
+        name: {"failed": f"{type(each.error).__name__} {each.during}: {each.error}"}
+        if isinstance(each, Broken)
+        else {"samples": list(each.samples), "rounds": list(each.rounds)}
+        for name, each in found.items()
+    }
 
 
 def measure(
