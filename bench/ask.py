@@ -7,33 +7,24 @@ results are ``running.asking``'s, the answer in words is ``reporting.answer``'s.
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, default_folder, expanded
+from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE
 from bench.disk.writing import ResultWriteError
-from bench.judging.rows import Section
-from bench.machine import devices, environment
 from bench.reporting import terminal_brief
 from bench.reporting.answer import answer
-from bench.results.schema import Results
-from bench.running import keras_file, saved_model
-from bench.running.asking import Question, found, write_suite
-from bench.running.keras_file import Layer
+from bench.running import asking
+from bench.running.asking import Question
+from bench.running.summary import INTERRUPTED
 from bench.telling import arguments, command_line, deliver
-from bench.telling.command_line import UsageError
-from bench.telling.progress import read_results
-from lstm_impl import Workload
-from lstm_impl.spec import PRECISIONS, LSTMSpec
+from lstm_impl.spec import PRECISIONS
 from lstm_impl.workload import OPTIMIZERS, SEQUENCE_MODES
 
 ANSWERED, NOT_ANSWERED = 0, 1
-INTERRUPTED = 130
 BUDGET = 100.0
 """Seconds: an answer within two minutes, the report included."""
 
@@ -68,61 +59,16 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _answered(options: argparse.Namespace) -> int:
     console = deliver.console()
-    return max(_ask(each, options, console, told) for each, told in _questions(options))
-
-
-def _questions(options: argparse.Namespace) -> list[tuple[Question, str]]:
-    """What is asked, each with a heading where there are several."""
-    if (options.model is None) == (options.hidden is None):
-        raise UsageError("name the layer's units (--hidden N) or a model (--model PATH)")
-    if options.model is None:
-        layers = [Layer("", options.input or options.hidden, options.hidden, options.dtype)]
-    else:
-        read = saved_model if options.model.is_dir() else keras_file
-        layers = read.lstm_layers(options.model)
-    asked: dict[Question, list[str]] = {}
-    for layer in layers:
-        asked.setdefault(_question(layer, options), []).append(layer.name)
-    return [(question, ", ".join(names)) for question, names in asked.items()]
-
-
-def _question(layer: Layer, options: argparse.Namespace) -> Question:
-    training = options.mode == "training"
-    if options.optimizer is not None and not training:
-        raise UsageError("--optimizer goes with --mode training: inference updates nothing")
-    if options.window is not None and options.steps % options.window:
-        raise UsageError(
-            f"--window {options.window}: expected a divisor of the {options.steps} steps, so that "
-            "all windows are alike"
-        )
-    precision = layer.dtype if layer.dtype in PRECISIONS else options.dtype
-    return Question(
-        LSTMSpec(
-            layer.input_size,
-            layer.units,
-            num_layers=options.layers,
-            bidirectional=layer.bidirectional or options.bidirectional,
-            dtype=precision,
-        ),
-        Workload(
-            options.batch,
-            options.steps,
-            options.mode,
-            window=options.window,
-            optimizer=options.optimizer,
-            gradients="weights" if training else "all",
-        ),
-        devices.parse(options.device),
-    )
+    return max(_ask(each, options, console, told) for each, told in asking.questions(options))
 
 
 def _ask(question: Question, options: argparse.Namespace, console: Console, told: str) -> int:
     if told:
         console.print(f"{told}: {question.words}", style="bold")
-    section = None if options.again else _look(question, options)
+    section = None if options.again else asking.look(question, options)
     if section is None and not options.paths:
-        _measure(question, options, console)
-        section = _look(question, options)
+        asking.measure(question, options, console)
+        section = asking.look(question, options)
     if section is None:
         why = (
             "these results hold no two backends of this work; without them it is measured here"
@@ -137,34 +83,6 @@ def _ask(question: Question, options: argparse.Namespace, console: Console, told
     for line in answer(section):
         console.print(textwrap.fill(line, console.width), style="bold", soft_wrap=True)
     return ANSWERED
-
-
-def _look(question: Question, options: argparse.Namespace) -> Section | None:
-    """What results say: those named, or those of this machine in the results folder."""
-    if options.paths:
-        return found(question, read_results(options.paths), None, options.baseline)
-    folder = expanded(default_folder())
-    files = sorted((*folder.glob("*.json"), *folder.glob("*.jsonl"))) if folder.is_dir() else []
-    results = read_results(files, tell=False) if files else Results((), ())
-    return found(question, results, environment.read().machine_id, options.baseline)
-
-
-def _measure(question: Question, options: argparse.Namespace, console: Console) -> None:
-    """Measure it in the results folder; the command itself tells what could not be measured."""
-    if missing := devices.explain_missing(question.device):
-        raise UsageError(f"no {question.device}: {missing}")
-    folder = expanded(default_folder())
-    suite = write_suite(question, folder, options.backends or ())
-    console.print(
-        f"measuring {question.words} for up to {options.budget:.0f} s, in fresh processes"
-    )
-    command = [sys.executable, "-m", "bench.run", str(suite), "--budget", f"{options.budget:.0f}s"]
-    if options.processes is not None:
-        command += ["--processes", str(options.processes)]
-    done = subprocess.run(command, check=False)
-    if done.returncode in (INTERRUPTED, -2):
-        raise KeyboardInterrupt
-    console.print()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,5 +2,5 @@
 
 Others take one module a format: ``terminal``, ``markdown``, ``brief``, ``data``, ``parquet``,
 ``page`` and ``plot``; ``sentences`` are what they all say in words, and ``tables``
-what stands in their cells.
+what stands in their cells. ``predicted`` tells of a shape that was not measured.
 """

@@ -19,7 +19,6 @@ from bench.judging.ratios import all_slower, compare, compare_all, geometric_mea
 from bench.judging.rows import KINDS, MEASURED, Row, Section, Table
 from bench.judging.trust import FEW_PROCESSES, OF_RATIO, WIDE_INTERVAL, Doubt
 from bench.judging.verdict import Verdict
-from bench.judging.within import RunSamples
 from bench.reporting import fallbacks, nodes, roofs, streams, whys
 from bench.reporting.devices import sentences
 from bench.telling.headings import name, speed_moved, title
@@ -184,7 +183,7 @@ def _windows(table: Table) -> str:
     if small is large:
         return ""
     # Rounds of different groups are numbered alike but were not taken in turn.
-    found = compare(_unpaired(small), _unpaired(large))
+    found = compare(streams.unpaired(small), streams.unpaired(large))
     times = [seconds(row.time_per_timestep or 0.0) for row in (small, large)]
     ratio = found.ratio
     if found.verdict is Verdict.UNCLEAR:
@@ -246,10 +245,6 @@ def _paybacks(section: Section) -> list[Finding]:
                 )
             )
     return _not_too_many(found)
-
-
-def _unpaired(row: Row) -> list[RunSamples]:
-    return [run.out_of_turn for run in row.runs]
 
 
 # What is doubtful, and what has no time

@@ -141,7 +141,7 @@ def _idling(table: Table) -> Iterable[str]:
         if period is not None
     ]
     # Of different groups: measured in the same processes, but not in turn.
-    ratios = compare_all([(_unpaired(paced), _unpaired(base)) for paced, base in pairs])
+    ratios = compare_all([(unpaired(paced), unpaired(base)) for paced, base in pairs])
     found = []
     for (paced, base), ratio in zip(pairs, ratios, strict=True):
         times = (
@@ -157,7 +157,8 @@ def _idling(table: Table) -> Iterable[str]:
     return _few(found, "pair")
 
 
-def _unpaired(row: Row) -> list[RunSamples]:
+def unpaired(row: Row) -> list[RunSamples]:
+    """Its samples without their rounds: those of different groups were not taken in turn."""
     return [run.out_of_turn for run in row.runs]
 
 

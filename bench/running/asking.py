@@ -2,25 +2,37 @@
 
 A question is one amount of work on one device. Results that have it answer it at once; else a suite
 of this one shape is written beside the results and measured, so that the next to ask is answered
-from it. This module knows results, suites and the command that measures; not how it is told.
+from it. This module knows the options, results, suites and the command that measures; not how an
+answer is told.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rich.console import Console
+
+from bench.disk.folder import default_folder, expanded
 from bench.disk.writing import write_bytes
 from bench.judging.ranking import build
 from bench.judging.rows import Section
-from bench.machine import devices
+from bench.machine import devices, environment
 from bench.results.schema import Measurement, Outcome, Results
+from bench.running import keras_file, saved_model
+from bench.running.keras_file import Layer
+from bench.running.summary import INTERRUPTED
 from bench.suites.cases import Case
+from bench.telling.command_line import UsageError
+from bench.telling.progress import read_results
 from bench.telling.quantities import shape_words
 from bench.windows.suite_text import BACKENDS, PEERS
-from lstm_impl.spec import LSTMSpec
+from lstm_impl.spec import PRECISIONS, LSTMSpec
 from lstm_impl.workload import Workload
 
 FOLDER = "asked"
@@ -64,6 +76,84 @@ class Question:
         if (window := self.workload.window) is not None:
             parts.append(f"windows of {window}")
         return f"{', '.join(parts)}, {self.workload.mode} on {self.device}"
+
+
+def questions(options: argparse.Namespace) -> list[tuple[Question, str]]:
+    """What the options of ``bench.ask`` ask, each with a heading where there are several.
+
+    Raises UsageError, ModelError, DeviceError, and ValueError for what no LSTM can be.
+    """
+    if (options.model is None) == (options.hidden is None):
+        raise UsageError("name the layer's units (--hidden N) or a model (--model PATH)")
+    if options.model is None:
+        layers = [Layer("", options.input or options.hidden, options.hidden, options.dtype)]
+    else:
+        read = saved_model if options.model.is_dir() else keras_file
+        layers = read.lstm_layers(options.model)
+    asked: dict[Question, list[str]] = {}
+    for layer in layers:
+        asked.setdefault(_question(layer, options), []).append(layer.name)
+    return [(question, ", ".join(names)) for question, names in asked.items()]
+
+
+def _question(layer: Layer, options: argparse.Namespace) -> Question:
+    training = options.mode == "training"
+    if options.optimizer is not None and not training:
+        raise UsageError("--optimizer goes with --mode training: inference updates nothing")
+    if options.window is not None and options.steps % options.window:
+        raise UsageError(
+            f"--window {options.window}: expected a divisor of the {options.steps} steps, so that "
+            "all windows are alike"
+        )
+    precision = layer.dtype if layer.dtype in PRECISIONS else options.dtype
+    return Question(
+        LSTMSpec(
+            layer.input_size,
+            layer.units,
+            num_layers=options.layers,
+            bidirectional=layer.bidirectional or options.bidirectional,
+            dtype=precision,
+        ),
+        Workload(
+            options.batch,
+            options.steps,
+            options.mode,
+            window=options.window,
+            optimizer=options.optimizer,
+            gradients="weights" if training else "all",
+        ),
+        devices.parse(options.device),
+    )
+
+
+def look(question: Question, options: argparse.Namespace) -> Section | None:
+    """What results say: those named, or those of this machine in the results folder."""
+    if options.paths:
+        return found(question, read_results(options.paths), None, options.baseline)
+    folder = expanded(default_folder())
+    files = sorted((*folder.glob("*.json"), *folder.glob("*.jsonl"))) if folder.is_dir() else []
+    results = read_results(files, tell=False) if files else Results((), ())
+    return found(question, results, environment.read().machine_id, options.baseline)
+
+
+def measure(question: Question, options: argparse.Namespace, console: Console) -> None:
+    """Measure it in the results folder; that command itself tells what could not be measured.
+
+    Raises UsageError, ResultWriteError, and KeyboardInterrupt if it was stopped so.
+    """
+    if missing := devices.explain_missing(question.device):
+        raise UsageError(f"no {question.device}: {missing}")
+    suite = write_suite(question, expanded(default_folder()), options.backends or ())
+    console.print(
+        f"measuring {question.words} for up to {options.budget:.0f} s, in fresh processes"
+    )
+    command = [sys.executable, "-m", "bench.run", str(suite), "--budget", f"{options.budget:.0f}s"]
+    if options.processes is not None:
+        command += ["--processes", str(options.processes)]
+    done = subprocess.run(command, check=False)
+    if done.returncode in (INTERRUPTED, -2):
+        raise KeyboardInterrupt
+    console.print()
 
 
 def found(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bench import ask
+from bench.running import asking
 from bench.suites.cases import Case
 from lstm_impl import LSTMSpec, Workload
 from tests.bench import other_package
@@ -37,7 +38,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """This machine is the one that the made-up results are of."""
     this = SimpleNamespace(machine_id="id-of-laptop")
-    monkeypatch.setattr(ask, "environment", SimpleNamespace(read=lambda: this))
+    monkeypatch.setattr(asking, "environment", SimpleNamespace(read=lambda: this))
 
 
 def times() -> Any:
