@@ -51,28 +51,6 @@ class RunSamples:
         return RunSamples(self.run, self.samples, node=self.node)
 
 
-# The ratio of two cases
-
-
-def log_ratio_within_run(
-    new: npt.ArrayLike, base: npt.ArrayLike, rounds_new: npt.ArrayLike, rounds_base: npt.ArrayLike
-) -> float:
-    """``log(median(new) / median(base))`` over the rounds that both sides have, in one process.
-
-    new ``[n]``, base ``[m]``: seconds per step; rounds_new ``[n]``, rounds_base ``[m]``: the
-    alternating round of each sample.
-
-    Raises ValueError where no round is shared, or for samples that are no times.
-    """
-    log_new, log_base, _ = paired_logs(
-        [RunSamples("the run", np.asarray(new), np.asarray(rounds_new))],
-        [RunSamples("the run", np.asarray(base), np.asarray(rounds_base))],
-    )
-    if np.isnan(log_new[0]):
-        raise ValueError("the two sides share no round: they were not measured in turn")
-    return float(log_new[0] - log_base[0])
-
-
 def paired_logs(
     new: Sequence[RunSamples], base: Sequence[RunSamples]
 ) -> tuple[FloatArray, FloatArray, FloatArray]:

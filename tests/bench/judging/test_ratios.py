@@ -18,7 +18,7 @@ from bench.judging.noises import NOISES, Noise, as_measured, bad_processes
 from bench.judging.process_means import ALONE, TOO_WIDE, process_means
 from bench.judging.rules import Verdicts, rate
 from bench.judging.verdict import GATE_LEVEL, Verdict, holm, p_slower, verdicts
-from bench.judging.within import RunSamples, log_ratio_within_run
+from bench.judging.within import RunSamples, paired_logs
 
 # These tests must pass on a machine that is busy with something else.
 unhurried = settings(deadline=None)
@@ -285,20 +285,26 @@ def test_a_case_without_runs_is_refused() -> None:
 # The ratio within one process
 
 
+def within_run(new: RunSamples, base: RunSamples) -> float:
+    log_new, log_base, _ = paired_logs([new], [base])
+    return float(log_new[0] - log_base[0])
+
+
 def test_only_shared_rounds_count_within_a_run() -> None:
-    found = log_ratio_within_run([2.0, 2.2, 9.0], [1.0, 1.1, 50.0], [0, 1, 2], [0, 1, 7])
-    assert found == pytest.approx(math.log(2))
+    new = RunSamples("a", np.array([2.0, 2.2, 9.0]), np.array([0, 1, 2]))
+    base = RunSamples("a", np.array([1.0, 1.1, 50.0]), np.array([0, 1, 7]))
+    assert within_run(new, base) == pytest.approx(math.log(2))
 
 
-def test_sides_without_a_shared_round_are_refused_within_a_run() -> None:
-    with pytest.raises(ValueError, match="share no round"):
-        log_ratio_within_run([1.0], [1.0], [0], [1])
+def test_sides_without_a_shared_round_have_no_ratio_within_a_run() -> None:
+    sides = [RunSamples("a", np.array([1.0]), np.array([number])) for number in (0, 1)]
+    assert math.isnan(within_run(*sides))
 
 
 @pytest.mark.parametrize(("rounds", "words"), [([0, 1], "shape"), ([0.5], "whole numbers")])
 def test_rounds_that_do_not_fit_the_samples_are_refused(rounds: list[float], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        log_ratio_within_run([1.0], [1.0], rounds, [0])
+        RunSamples("a", np.array([1.0]), np.array(rounds))
 
 
 def test_a_drift_that_both_sides_follow_adds_no_doubt() -> None:
