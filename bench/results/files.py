@@ -212,7 +212,7 @@ def _spare(path: Path) -> Path | None:
 
 
 def is_there(path: Path, kind: Callable[[Path], bool]) -> bool:
-    """Whether a path, of however many letters, is of this kind."""
+    """Whether a path is of this kind."""
     try:
         return kind(path)
     except (OSError, ValueError):
@@ -235,8 +235,7 @@ def in_folder(
 ) -> list[Path]:
     """The files of results directly in a folder, or in its ``reference`` folder if there are none.
 
-    wanted: of which kind; by default those of cases, which those of bench.learning and studies are
-    not: ``maps`` and ``study`` read them.
+    wanted: of which kind; by default those of cases (``maps`` and ``study`` read the others).
     """
     for place in (folder, folder / REFERENCE):
         try:

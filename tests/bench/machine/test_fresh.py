@@ -65,3 +65,9 @@ def test_an_ending_is_told_with_the_name_of_its_signal() -> None:
     assert fresh.ending(-signal.SIGSEGV) == "was ended by SIGSEGV"
     assert fresh.ending(-9) == "was ended by SIGKILL (as a rule: no memory was left)"
     assert fresh.ending(-63) == "was ended by signal 63"
+
+
+def test_last_words_are_the_beginning_of_the_last_line() -> None:
+    assert fresh.last_words("a\n  b  \n\n") == "b"
+    assert fresh.last_words(" \n") == ""
+    assert len(fresh.last_words("x" * 10_000)) == 200

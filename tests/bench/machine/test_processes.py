@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -153,3 +154,28 @@ def test_its_environment_is_the_one_given(tmp_path: Path) -> None:
     environ = {**os.environ, "IMAGINARY": "yes"}
     processes.run(python("import os; print(os.environ['IMAGINARY'])"), 30.0, log, environ)
     assert log.read_text().split() == ["yes"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux ends it")
+def test_a_process_that_dies_with_its_parent_does_so_however_that_ended(tmp_path: Path) -> None:
+    child = tmp_path / "child"
+    code = (
+        f"{processes.DIE_WITH}\nimport pathlib, sys, time\ndie_with(int(sys.argv[1]))\n"
+        f"pathlib.Path({str(child)!r}).write_text(str(__import__('os').getpid()))\n"
+        "print(flush=True)\ntime.sleep(600)\n"
+    )
+    parent = (
+        "import os, signal, subprocess, sys\n"
+        f"child = subprocess.Popen([sys.executable, '-I', '-S', '-c', {code!r}, str(os.getpid())],"
+        " stdout=subprocess.PIPE)\n"
+        "child.stdout.readline()\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    assert subprocess.run(python(parent), check=False).returncode == -9
+    pid = int(child.read_text())
+    while alive(pid):  # the kernel ends it, in its own time
+        time.sleep(0.01)
+    # One whose parent has gone before it asked ends by itself.
+    orphan = f"{processes.DIE_WITH}\ndie_with(1 << 30)\nprint('lives')\n"
+    done = subprocess.run(python(orphan), capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (1, b"")

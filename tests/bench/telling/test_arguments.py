@@ -76,3 +76,23 @@ def test_a_parser_says_what_is_wrong_in_one_line(capsys: pytest.CaptureFixture[s
     assert told.endswith("; see --help\n")
     assert told.count("\n") == 1
     assert "\x1b" not in told
+
+
+def test_a_command_s_parser_has_its_name_and_leaves_the_exit_codes_as_they_are() -> None:
+    made = arguments.parser("report", "What it does.", "exit codes:\n  0  done\n  1  not")
+    told = made.format_help()
+    assert told.startswith("usage: python -m bench.report ")
+    assert "exit codes:\n  0  done\n  1  not\n" in told
+
+
+def test_options_are_rows_of_a_table() -> None:
+    made = arguments.parser("x", "y")
+    arguments.add_values(made, ("batch", "N", arguments.SIZE, "so many"), required=True)
+    arguments.add_values(made, ("write-to", "FILE", str, "there"))
+    arguments.add_flags(made, dry_run="do nothing")
+    options = made.parse_args(["--batch", "3", "--dry-run"])
+    assert vars(options) == {"batch": 3, "write_to": None, "dry_run": True}
+    with pytest.raises(SystemExit):
+        made.parse_args([])
+    with pytest.raises(SystemExit):
+        made.parse_args(["--batch", "0"])

@@ -1,17 +1,24 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from bench.disk.fields import ResultError
 from bench.disk.folder import FolderError, expanded
 from bench.machine import greeting
-from bench.telling import command_line
+from bench.suites import SuiteError
+from bench.telling import arguments, command_line
+from bench.telling.command_line import UsageError
 
 
 def test_a_letter_that_the_terminal_has_not_becomes_a_question_mark(
@@ -143,3 +150,53 @@ def test_python_is_called_as_the_user_can_call_it(
     monkeypatch.delenv("TOX_ENV_DIR")
     monkeypatch.setenv("PATH", "/nowhere")
     assert command_line.python() == "'an env/bin/python'"
+
+
+# What a command does with its words
+
+
+def parser() -> arguments.Parser:
+    made = arguments.parser("nothing", "Nothing at all.", "exit codes:\n  0  always")
+    arguments.add_values(made, ("many", "N", int, "so many"))
+    return made
+
+
+def raising(error: BaseException) -> Callable[[argparse.Namespace], int]:
+    def work(options: argparse.Namespace) -> int:
+        raise error
+
+    return work
+
+
+def test_a_command_gets_its_options_and_its_code_is_what_it_returns() -> None:
+    assert command_line.run(parser(), lambda options: int(options.many), ["--many", "7"]) == 7
+
+
+@pytest.mark.parametrize(
+    "error",
+    [UsageError("no"), FolderError("no"), ResultError("no"), SuiteError("no"), OSError("no")],
+)
+def test_what_a_user_can_mend_is_one_line_and_the_code_of_bad_input(
+    error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command_line.run(parser(), raising(error), [], OSError) == command_line.BAD_INPUT
+    assert capsys.readouterr() == ("", "error: no\n")
+
+
+def test_any_other_error_is_no_answer() -> None:
+    for error in (OSError("disk"), ZeroDivisionError(), KeyboardInterrupt()):
+        with pytest.raises(type(error)):
+            command_line.run(parser(), raising(error), [])
+    # Who read the output has seen enough: that is no bad input of anybody's.
+    with pytest.raises(BrokenPipeError):
+        command_line.run(parser(), raising(BrokenPipeError()), [], OSError)
+
+
+@given(st.text(max_size=300))
+def test_an_error_is_one_plain_line_whatever_it_says(text: str) -> None:
+    written = io.StringIO()
+    with contextlib.redirect_stderr(written):
+        command_line.tell_errors([UsageError(text)])
+    assert written.getvalue().startswith("error: ")
+    assert written.getvalue().count("\n") == 1
+    assert written.getvalue()[:-1].isprintable()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -90,3 +91,14 @@ def test_github_gets_the_markdown_behind_what_is_there(
     assert summary.read_text() == "before\n**x**\n\n"
     deliver.deliver("markdown", target, terminal, TEXTS, annotations=lambda: ["::warning::w"])
     assert capsys.readouterr().err == "::warning::w\n"
+
+
+def test_an_answer_goes_where_the_options_say_and_in_the_form_that_a_name_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for form, output in ((None, tmp_path / "a.csv"), ("csv", tmp_path / "a.md")):
+        deliver.as_asked(argparse.Namespace(format=form, output=output), terminal, TEXTS)
+        assert output.read_bytes() == b"a\nb?\n"
+    capsys.readouterr()
+    deliver.as_asked(argparse.Namespace(format="markdown", output=None), terminal, TEXTS)
+    assert capsys.readouterr().out == "**x**\n"

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from bench.results.files import collect
-from bench.telling.progress import Progress, read_results
+from bench.telling.command_line import UsageError
+from bench.telling.progress import Progress, asked_for, read_results
 from tests.places import GOLDEN
 
 PATIENCE = 60.0  # seconds for a thread that waits for a processor
@@ -124,3 +125,24 @@ def test_what_is_read_is_what_is_read_without_it() -> None:
 
     collect(paths, watch)
     assert told == paths
+
+
+def test_what_cannot_be_read_is_told_unless_the_command_asks_not_to(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    read_results([GOLDEN / "none.json"], tell=False)
+    assert capsys.readouterr().err == ""
+    (error,) = read_results([GOLDEN / "none.json"]).errors
+    assert capsys.readouterr().err == f"error: {error}\n"
+
+
+def test_what_is_named_is_read_and_else_the_newest_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LSTM_RESULTS", str(tmp_path))
+    with pytest.raises(UsageError, match=r"there are no results in .*; make some with `this`, or"):
+        asked_for([], "this")
+    assert asked_for(["there"]) == ["there"]
+    place = tmp_path / "a.json"
+    place.write_bytes((GOLDEN / "replicate-1.json").read_bytes())
+    assert asked_for([]) == [place]

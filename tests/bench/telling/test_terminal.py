@@ -7,8 +7,9 @@ import io
 
 import pytest
 from rich.table import Table
+from rich.text import Text
 
-from bench.telling.terminal import text_console
+from bench.telling.terminal import hanging, print_below, text_console
 from tests.places import ROOT
 
 BENCH = ROOT / "bench"
@@ -42,3 +43,12 @@ def test_every_console_is_made_in_the_one_place() -> None:
             if called in ("from_markup", "render_markup"):
                 found.append(f"{path.name}:{node.lineno} {called}")
     assert found == []
+
+
+def test_a_line_s_continuation_stands_below_its_text() -> None:
+    file = io.StringIO()
+    console = text_console(file=file, width=20)
+    console.print(hanging("[1]", Text("one two three four five")))
+    print_below(console, "A title", ["and a line"])
+    lines = [line.rstrip() for line in file.getvalue().splitlines()]
+    assert lines == ["[1] one two three", "    four five", "", "A title", "  and a line"]
