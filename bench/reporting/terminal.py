@@ -124,12 +124,13 @@ def draw_whole(section: Section, console: Console, rows: int, unmeasured: bool =
         console.print(Text(line, style="dim"))
 
 
-def finding_line(finding: Finding) -> Grid:
+def finding_line(finding: Finding) -> Padding:
     """A sentence, which stands out as far as it matters."""
     subject, colon, rest = finding.text.partition(": ")
     style = "bold red" if finding.loud else "bold" if finding.answer else ""
     # A sentence's other lines are set in, so that its beginning is seen.
-    return hanging("!" if finding.loud else "-", Text.assemble((subject + colon, style), rest))
+    told = Text.assemble((subject + colon, style), rest)
+    return Padding(hanging("!" if finding.loud else "-", told), 0)
 
 
 def _side_by_side(table: Table, width: int) -> Grid | None:

@@ -80,9 +80,10 @@ def run(
     """
     options = parser.parse_args(words)
     write_any_letter()
+    mended: tuple[type[Exception], ...] = (InputError, *more)
     try:
         return work(options)
-    except (InputError, *more) as error:
+    except mended as error:
         if isinstance(error, BrokenPipeError):
             raise  # whoever read the output has seen enough
         return bad_input(error)

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bench.telling.inert import clean
 
@@ -125,7 +125,10 @@ def style() -> Iterator[None]:
 
 
 def figure(
-    width: float, height: float, layout: str | None = "constrained", dpi: float | None = None
+    width: float,
+    height: float,
+    layout: Literal["constrained"] | None = "constrained",
+    dpi: float | None = None,
 ) -> Figure:
     """An empty figure of so many inches, for a file: it belongs to no window.
 

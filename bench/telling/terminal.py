@@ -27,10 +27,10 @@ def text_console(**options: Any) -> Console:
 
 def hanging(head: str, text: Text, style: str = "") -> Table:
     """A line whose continuation stands below its text, not below its head."""
-    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid = Table.grid(padding=0)
     grid.add_column(no_wrap=True)
     grid.add_column()
-    grid.add_row(Text(head, style=style), text)
+    grid.add_row(Text(f"{head} ", style=style), text)
     return grid
 
 

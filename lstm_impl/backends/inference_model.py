@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-import abc
+from collections.abc import Mapping
 from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
+from lstm_impl.backend import Backend
 from lstm_impl.call import Call, RawGradients, Tensor, Upstream
 from lstm_impl.model import Model
-from lstm_impl.spec import UnsupportedError
+from lstm_impl.spec import LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMWeights
 
 
 class InferenceModel(Model):
     """What such models share; arrays are NumPy's, and a call returns when it is done.
 
-    runtime: what computes, as its makers spell it. A subclass keeps what it compiles, and forgets
-    that when the weights change.
+    runtime: what computes, as its makers spell it. What a subclass compiles it keeps in ``_ready``,
+    which is forgotten when the weights change.
     """
 
     runtime: ClassVar[str]
-    _weights: LSTMWeights
 
-    @abc.abstractmethod
+    def __init__(
+        self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights
+    ) -> None:
+        super().__init__(backend, spec, device, batch_major)
+        self._ready: dict[Any, Any] = {}
+        self._set_weights(weights)
+
     def _forget(self) -> None:
         """Drop all that was compiled with the weights before."""
+        self._ready.clear()
 
     def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
         dtype = np.int32 if np.issubdtype(array.dtype, np.integer) else np.float32
@@ -53,3 +60,8 @@ class InferenceModel(Model):
 
     def synchronize(self) -> None:
         """Nothing to wait for."""
+
+
+def shapes_of(inputs: Mapping[str, npt.NDArray[np.generic]]) -> tuple[tuple[int, ...] | None, ...]:
+    """Of a call's inputs by name, None for what is not given: what a compiled model is made for."""
+    return tuple(inputs[name].shape if name in inputs else None for name in Call._fields)

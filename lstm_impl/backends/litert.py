@@ -28,7 +28,7 @@ import numpy.typing as npt
 from lstm_impl.availability import Package, UnavailableError
 from lstm_impl.backend import Backend
 from lstm_impl.backends import litert_fused
-from lstm_impl.backends.inference_model import InferenceModel
+from lstm_impl.backends.inference_model import InferenceModel, shapes_of
 from lstm_impl.backends.while_loop import WhileLoop
 from lstm_impl.call import Call, Outputs, Request, Tensor
 from lstm_impl.evidence import Evidence
@@ -117,10 +117,8 @@ class LiteRTModel(InferenceModel):
         batch_major: bool,
         weights: LSTMWeights,
     ) -> None:
-        super().__init__(backend, spec, device, batch_major)
-        self._weights = weights
+        super().__init__(backend, spec, device, batch_major, weights)
         self._loop = WhileLoop([each for each in backend.options if each in WhileLoop.flags])
-        self._ready: dict[tuple[tuple[int, ...] | None, ...], _Ready] = {}
 
     def convert(self, inputs: dict[str, tuple[int, ...]]) -> bytes:
         """The LiteRT model for inputs of these shapes: x, h, c and, if wanted, lengths, masks."""
@@ -147,13 +145,14 @@ class LiteRTModel(InferenceModel):
         return bytes(converter.convert())
 
     def _made(self, inputs: dict[str, npt.NDArray[np.generic]]) -> _Ready:
-        key = tuple(inputs[name].shape if name in inputs else None for name in Call._fields)
+        key = shapes_of(inputs)
         if key not in self._ready:
             model = self.convert({name: array.shape for name, array in inputs.items()})
             interpreter = open_interpreter(model, _threads)
             interpreter.allocate_tensors()
             self._ready[key] = self._places(interpreter)
-        return self._ready[key]
+        ready: _Ready = self._ready[key]
+        return ready
 
     def _places(self, interpreter: Any) -> _Ready:
         """Where its inputs and outputs are: to ask takes longer than a small network."""
@@ -176,9 +175,6 @@ class LiteRTModel(InferenceModel):
 
     def _trace_ahead(self, request: Request) -> None:
         self._made(request.call.given())
-
-    def _forget(self) -> None:
-        self._ready.clear()
 
     def evidence(self, workload: Workload) -> Evidence:
         """The operators of the converted model, those inside its loops included."""

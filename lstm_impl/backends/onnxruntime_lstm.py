@@ -107,6 +107,8 @@ class OnnxRuntimeModel(InferenceModel):
     """A session for each combination of optional inputs, made when it is first needed."""
 
     runtime = "ONNX Runtime"
+    _bound: tuple[Any, list[Tensor], Any] | None
+    _fed: tuple[Any, list[str]] | None
 
     def __init__(
         self,
@@ -118,13 +120,9 @@ class OnnxRuntimeModel(InferenceModel):
     ) -> None:
         import onnxruntime
 
-        super().__init__(backend, spec, device, batch_major)
+        super().__init__(backend, spec, device, batch_major, weights)
         self._ort = onnxruntime
         self._place = ("cpu", 0) if device == "cpu" else ("cuda", cuda.gpu_index(device))
-        self._weights = weights
-        self._sessions: dict[tuple[bool, bool], Any] = {}
-        self._bound: tuple[Any, list[Tensor], Any] | None = None
-        self._fed: tuple[Any, list[str]] | None = None
 
     # -- sessions
 
@@ -164,9 +162,9 @@ class OnnxRuntimeModel(InferenceModel):
 
     def _session(self, call: Call) -> Any:
         key = (call.lengths is not None, call.masks is not None)
-        if key not in self._sessions:
-            self._sessions[key] = self._open(self._options(), *key)
-        return self._sessions[key]
+        if key not in self._ready:
+            self._ready[key] = self._open(self._options(), *key)
+        return self._ready[key]
 
     # -- what Model asks for
 
@@ -227,7 +225,7 @@ class OnnxRuntimeModel(InferenceModel):
         self._session(request.call)
 
     def _forget(self) -> None:
-        self._sessions.clear()
+        super()._forget()
         self._bound = None
         self._fed = None
 

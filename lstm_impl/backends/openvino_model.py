@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from lstm_impl.availability import Package
 from lstm_impl.backend import Backend
-from lstm_impl.backends.inference_model import InferenceModel
+from lstm_impl.backends.inference_model import InferenceModel, shapes_of
 from lstm_impl.call import Call, Outputs, Request
 from lstm_impl.evidence import Evidence
 from lstm_impl.model import Model
@@ -85,18 +85,6 @@ class OpenVINOModel(InferenceModel):
 
     runtime = "OpenVINO"
 
-    def __init__(
-        self,
-        backend: OpenVINOBackend,
-        spec: LSTMSpec,
-        device: str,
-        batch_major: bool,
-        weights: LSTMWeights,
-    ) -> None:
-        super().__init__(backend, spec, device, batch_major)
-        self._compiled: dict[tuple[tuple[int, ...] | None, ...], Any] = {}
-        self._set_weights(weights)
-
     @abc.abstractmethod
     def network(self, call: Call) -> Outputs:
         """OpenVINO's outputs of nodes, from its parameters: float32, lengths int32.
@@ -106,8 +94,8 @@ class OpenVINOModel(InferenceModel):
 
     def _model(self, inputs: Mapping[str, npt.NDArray[np.generic]]) -> Any:
         """The compiled model for inputs of these shapes."""
-        key = tuple(inputs[name].shape if name in inputs else None for name in Call._fields)
-        if key not in self._compiled:
+        key = shapes_of(inputs)
+        if key not in self._ready:
             import openvino
 
             config: dict[str, Any] = {
@@ -116,8 +104,8 @@ class OpenVINOModel(InferenceModel):
             }
             if _threads is not None:
                 config["INFERENCE_NUM_THREADS"] = _threads
-            self._compiled[key] = openvino.compile_model(self._graph(inputs), "CPU", config)
-        return self._compiled[key]
+            self._ready[key] = openvino.compile_model(self._graph(inputs), "CPU", config)
+        return self._ready[key]
 
     def _graph(self, inputs: Mapping[str, npt.NDArray[np.generic]]) -> Any:
         """The network, of parameters by these names."""
@@ -143,9 +131,6 @@ class OpenVINOModel(InferenceModel):
 
     def _trace_ahead(self, request: Request) -> None:
         self._graph(request.call.given())
-
-    def _forget(self) -> None:
-        self._compiled.clear()
 
     def evidence(self, workload: Workload) -> Evidence:
         """The operations of the model as OpenVINO compiled it for this processor."""
