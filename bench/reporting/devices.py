@@ -13,7 +13,7 @@ from bench.judging.comparison import Comparison
 from bench.judging.ratios import compare_all, geometric_mean
 from bench.judging.rows import KINDS, Row, Section
 from bench.judging.verdict import Verdict
-from bench.judging.within import RunSamples
+from bench.reporting.streams import unpaired
 from bench.telling.inert import LONGEST_NAME, clean
 from bench.telling.quantities import count, listed, of_them, times_as, times_bounds
 from bench.telling.verdict_words import verdict_words
@@ -65,7 +65,7 @@ def _pairs(devices: Mapping[str, Mapping[str, Row]]) -> list[tuple[str, str, _Pa
 
 def _sentence(start: str, base: str, new: str, kind: str, pairs: _Pairs) -> str:
     # Devices are never measured in turn: rounds of theirs are no pairs.
-    ratios = compare_all([(_unpaired(one), _unpaired(other)) for one, other in pairs])
+    ratios = compare_all([(unpaired(one), unpaired(other)) for one, other in pairs])
     whole = ratios[0] if len(ratios) == 1 else geometric_mean(ratios)
     noun = "window" if kind == KINDS[1] else "shape"
     over = f" over {count(len(pairs), noun)}" if len(pairs) > 1 else ""
@@ -99,10 +99,6 @@ def _backends(rows: Sequence[Row]) -> str:
 
 def _what(kind: str, mode: str) -> str:
     return f"{mode} in windows" if kind == KINDS[1] else mode
-
-
-def _unpaired(row: Row) -> list[RunSamples]:
-    return [run.out_of_turn for run in row.runs]
 
 
 def _name(text: str) -> str:
