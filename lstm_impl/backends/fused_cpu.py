@@ -24,6 +24,9 @@ from lstm_impl.spec import LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload, differentiated
 
+COMPUTES = ("float32", "bfloat16")
+"""Types of what is read, written and kept; the sums are in float32 with both."""
+
 NOT_COMPILED = (
     "XLA cannot compile its op: leave jit_compile=True out, or use while_loop+hoisted+xla"
 )
@@ -46,8 +49,8 @@ class FusedCpu(TensorFlowBackend):
         return fused_cpu_library.availability()
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
-        if spec.precision.compute != "float32":
-            return f"its kernels compute in float32 only, not in {spec.precision.compute}"
+        if spec.precision.compute not in COMPUTES:
+            return f"its kernels know {' and '.join(COMPUTES)}, not {spec.precision.compute}"
         return super().refusal(spec, workload)
 
     def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
@@ -69,8 +72,13 @@ class FusedModel(TensorFlowModel):
     def network(self, call: Call, training: bool) -> Outputs:
         # Not transposed, as for other backends: the ops take either layout.
         with self._tf.device(self.tf_device):
-            parameters = [self._tf.convert_to_tensor(variable) for variable in self.variables]
-            return self._network.differentiable(call, parameters, keep=training)
+            return self._network.differentiable(call, self._tensors(), keep=training)
+
+    def _tensors(self) -> Tensors:
+        """The variables' values in the compute type."""
+        tf = self._tf
+        values = [tf.convert_to_tensor(variable) for variable in self.variables]
+        return [tf.cast(value, self.compute_dtype) for value in values]
 
     @functools.cached_property
     def _network(self) -> Network:
@@ -91,15 +99,30 @@ class FusedModel(TensorFlowModel):
             of_state=gradients == "all",
             last=True,
         )
+        if self._mixed:
+            with self._tf.device(self.tf_device):
+                weights = [self._tf.cast(each, self.variable_dtype) for each in weights]
         return RawGradients.of(outputs, differentiated(gradients, *inputs), weights)
 
     def _trace_ahead(self, request: Request) -> None:
         if request.optimizer is not None:
             super()._trace_ahead(request)
 
-    @functools.cached_property
+    @property
+    def _mixed(self) -> bool:
+        """Whether the weights are kept in another type than they are read in."""
+        return bool(self.variable_dtype != self.compute_dtype)
+
+    @property
     def _parameters(self) -> Tensors:
         """The variables' handles: outside a graph the ops read them by themselves."""
+        if not self._mixed:
+            return self._handles
+        with self._tf.device(self.tf_device):
+            return self._tensors()
+
+    @functools.cached_property
+    def _handles(self) -> Tensors:
         return [variable.handle for variable in self.variables]
 
 
@@ -312,17 +335,19 @@ class Network:
 
 
 def _joined(tensors: Sequence[Tensor], axis: int) -> Tensor:
+    if len(tensors) == 1:
+        return tensors[0]
     import tensorflow as tf
 
-    return tensors[0] if len(tensors) == 1 else tf.concat(tensors, axis)
+    return tf.concat(tensors, axis)
 
 
 def as_padding(padding: Tensor | None) -> Tensor:
     """As the ops take it: int32 or bool."""
-    import tensorflow as tf
-
     if padding is None:
         return _no_padding()
+    import tensorflow as tf
+
     padding = tf.convert_to_tensor(padding)
     return padding if padding.dtype == tf.bool else tf.cast(padding, tf.int32)
 
@@ -340,11 +365,11 @@ def check_not_compiled() -> None:
     """Raise UnsupportedError where the graph that is being traced is one for XLA."""
     import tensorflow as tf
 
+    if tf.executing_eagerly():
+        return
     # TensorFlow has no public way to ask; its own loops ask this before they are built.
     from tensorflow.python.ops import control_flow_util
 
-    if tf.executing_eagerly():
-        return
     if control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()):
         raise UnsupportedError(f"fused_cpu: {NOT_COMPILED}")
 

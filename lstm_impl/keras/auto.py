@@ -110,6 +110,8 @@ def _not_fused(arguments: Arguments, call: LayerCall, fused: Availability) -> st
     """Why a call on a CPU is not computed by the fused op, or an empty string."""
     if reason := obstacle(get_backend(FUSED_CPU), arguments):
         return reason
+    if arguments.compute_dtype != "float32":
+        return f"it was not timed against the others in {arguments.compute_dtype}"
     if call.traced and not call.training:
         return (
             "a graph traced for inference may be saved, and would run only where this library is "

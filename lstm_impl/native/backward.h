@@ -9,6 +9,7 @@
 #include "crew.h"
 #include "kernels.h"
 #include "memory.h"
+#include "numbers.h"
 #include "panels.h"
 #include "plan.h"
 #include "product.h"
@@ -16,9 +17,10 @@
 
 namespace lstm_impl {
 
+template <class Value>
 class BackwardPass {
  public:
-  BackwardPass(const Backward& call, const Pool& pool)
+  BackwardPass(const Backward<Value>& call, const Pool& pool)
       : call_(call),
         layer_(call.layer),
         plan_(recurrence_plan(layer_, layer_.units, pool)),
@@ -99,11 +101,12 @@ class BackwardPass {
     return (block * layer_.timesteps + t) * layer_.batch + row;
   }
 
-  const float* cells(Index s, Index block, Index row) const {
+  // c before the step after step `s` of the backward pass.
+  Vector cells(Index s, Index block, Index row) const {
     if (s == layer_.timesteps) {
-      return initial_cells_.get() + (block * layer_.batch + row) * kLanes;
+      return load(initial_cells_.get() + (block * layer_.batch + row) * kLanes);
     }
-    return call_.cells + place(block, time(s), row) * kLanes;
+    return load(call_.cells + place(block, time(s), row) * kLanes);
   }
 
   template <int kTile, int kWidth>
@@ -163,26 +166,28 @@ class BackwardPass {
         return;
       }
     }
-    const float* gates = call_.gates + place(block, t, row) * kPanel;
-    const Vector i = load(gates), f = load(gates + kLanes), g = load(gates + 2 * kLanes),
-                 o = load(gates + 3 * kLanes);
-    const Vector tanh_c = tanh(load(cells(s, block, row)));
-    const Vector c_before = load(cells(s + 1, block, row));
+    const Value* gates = call_.gates + place(block, t, row) * kPanel;
+    const Sigmoid i = read_sigmoid<Value>(load(gates));
+    const Sigmoid f = read_sigmoid<Value>(load(gates + kLanes));
+    const Vector g = load(gates + 2 * kLanes);
+    const Sigmoid o = read_sigmoid<Value>(load(gates + 3 * kLanes));
+    const Vector tanh_c = tanh(cells(s, block, row));
+    const Vector c_before = cells(s + 1, block, row);
     float* carried = dc_.get() + (block * layer_.batch + row) * kLanes;
     dh += load_part(dy_.at(t, row) + unit, layer_.units - unit);
-    const Vector dc = load(carried) + dh * o * (1.0f - tanh_c * tanh_c);
-    store(dz, dc * g * i * (1.0f - i));
-    store(dz + kLanes, dc * c_before * f * (1.0f - f));
-    store(dz + 2 * kLanes, dc * i * (1.0f - g * g));
-    store(dz + 3 * kLanes, dh * tanh_c * o * (1.0f - o));
-    store(carried, dc * f);
+    const Vector dc = load(carried) + dh * o.value * (1.0f - tanh_c * tanh_c);
+    store(dz, dc * g * i.value * i.rest);
+    store(dz + kLanes, dc * c_before * f.value * f.rest);
+    store(dz + 2 * kLanes, dc * i.value * (1.0f - g * g));
+    store(dz + 3 * kLanes, dh * tanh_c * o.value * o.rest);
+    store(carried, dc * f.value);
   }
 
-  const Backward& call_;
+  const Backward<Value>& call_;
   const Layer& layer_;
   const Plan plan_;
   const Index blocks_, width_, groups_;
-  const Rows<const float> dy_;
+  const Rows<const Value> dy_;
   const Floats recurrent_;      // transposed, in panels of width_ blocks
   const Floats initial_cells_;  // [block][batch][lane], as are the next two
   const Floats dh_, dc_;        // what flows to the step before, besides through dz

@@ -3,7 +3,6 @@
 #define LSTM_IMPL_NATIVE_FORWARD_H_
 
 #include <algorithm>
-#include <cstring>
 #include <optional>
 #include <vector>
 
@@ -11,6 +10,7 @@
 #include "crew.h"
 #include "kernels.h"
 #include "memory.h"
+#include "numbers.h"
 #include "panels.h"
 #include "plan.h"
 #include "product.h"
@@ -18,33 +18,45 @@
 
 namespace lstm_impl {
 
+template <class Value>
 class ForwardPass {
  public:
-  ForwardPass(const Forward& call, const Pool& pool)
+  ForwardPass(const Forward<Value>& call, const Pool& pool)
       : call_(call),
         layer_(call.layer),
         plan_(recurrence_plan(layer_, layer_.inputs + layer_.units, pool)),
         blocks_(unit_blocks(layer_)),
         steps_ahead_(steps_ahead(layer_)),
-        x_(rows_of(layer_, call.x, layer_.inputs)),
+        given_(rows_of(layer_, call.x, layer_.inputs)),
         y_(rows_of(layer_, call.y, layer_.units)),
         kernel_(blocks_ * layer_.inputs * kPanel),
         recurrent_(blocks_ * layer_.units * kPanel),
         bias_(blocks_ * kPanel),
         cells_(blocks_ * layer_.batch * kLanes) {
     if (steps_ahead_ > 1) ahead_.emplace(blocks_ * steps_ahead_ * layer_.batch * kPanel);
-    if (call.mask != nullptr && call.hidden == nullptr) {
+    if (kRounds<Value> || (call.mask != nullptr && call.hidden == nullptr)) {
       states_.emplace(2 * layer_.batch * layer_.units);
+    }
+    if constexpr (kRounds<Value>) {
+      const Index time = layer_.batch * layer_.inputs;
+      floats_.emplace(std::max<Index>(1, layer_.timesteps * time));
+      x_ = {floats_->get(), time, layer_.inputs};
+    } else {
+      x_ = given_;
     }
   }
 
   void run(const Pool& pool) {
     pack_state(call_.c0, layer_.batch, layer_.units, cells_.get());
+    if constexpr (kRounds<Value>) {
+      copy_row(call_.h0, layer_.batch * layer_.units, hidden(-1).data);
+    }
     const int workers = plan_.workers;
     const int parts = static_cast<int>(std::min<Index>(blocks_, workers == 1 ? 1 : 2 * workers));
     std::vector<Phase> phases;
     phases.push_back({1, parts, [this, parts](Index, int part) {
                         pack(share(blocks_, part, parts), share(blocks_, part + 1, parts));
+                        if constexpr (kRounds<Value>) widen(part, parts);
                       }});
     if (plan_.by_rows || workers == 1) {
       phases.push_back({1, workers, [this, workers](Index, int part) {
@@ -75,26 +87,52 @@ class ForwardPass {
   }
 
   void pack(Index first, Index last) {
-    pack_gates(call_.weights.kernel, layer_.inputs, layer_.units, first, last, kernel_.get());
-    pack_gates(call_.weights.recurrent_kernel, layer_.units, layer_.units, first, last,
-               recurrent_.get());
-    pack_gates(call_.weights.bias, 1, layer_.units, first, last, bias_.get());
+    const Weights<Value>& weights = call_.weights;
+    const Index units = layer_.units;
+    pack_gates(weights.kernel, layer_.inputs, units, first, last, kernel_.get());
+    pack_gates(weights.recurrent_kernel, units, units, first, last, recurrent_.get());
+    pack_gates(weights.bias, 1, units, first, last, bias_.get());
   }
 
-  // Where h is after step `s` of the forward pass; before the first it is the initial state.
+  // A part of the input as floats, which are read many times, once for each block of units.
+  void widen(int part, int parts) {
+    const Index rows = layer_.timesteps * layer_.batch;
+    for (Index k = share(rows, part, parts); k < share(rows, part + 1, parts); ++k) {
+      const Index t = k / layer_.batch, b = k % layer_.batch;
+      copy_row(given_.at(t, b), layer_.inputs, floats_->get() + k * layer_.inputs);
+    }
+  }
+
+  float* kernel(Index block) const { return kernel_.get() + block * layer_.inputs * kPanel; }
+  float* recurrent(Index block) const { return recurrent_.get() + block * layer_.units * kPanel; }
+
+  // Where h is after step `s` of the forward pass, as floats; before the first it is the initial
+  // state.
   Rows<float> hidden(Index s) const {
-    if (s < 0) return {const_cast<float*>(call_.h0), 0, layer_.units};
-    const Index t = time_of(layer_, s);
-    if (call_.mask == nullptr) return {y_.at(t), 0, y_.batch};
     const Index size = layer_.batch * layer_.units;
-    if (call_.hidden != nullptr) return {call_.hidden + t * size, 0, layer_.units};
-    return {states_->get() + (s % 2) * size, 0, layer_.units};
+    if constexpr (!kRounds<Value>) {
+      if (s < 0) return {const_cast<float*>(call_.h0), 0, layer_.units};
+      const Index t = time_of(layer_, s);
+      if (call_.mask == nullptr) return {y_.at(t), 0, y_.batch};
+      if (call_.hidden != nullptr) return {call_.hidden + t * size, 0, layer_.units};
+    }
+    return {states_->get() + ((s + 1) % 2) * size, 0, layer_.units};
   }
 
+  // Whether c of every step is where it is kept, and not just that of the last.
+  bool cells_in_place() const {
+    return !kRounds<Value> && call_.cells != nullptr && layer_.timesteps > 0;
+  }
+
+  // c after step `s`, as floats.
   float* cells(Index s, Index block) const {
     const Index batch = layer_.batch;
-    if (s < 0 || call_.cells == nullptr) return cells_.get() + block * batch * kLanes;
-    return call_.cells + (block * layer_.timesteps + time_of(layer_, s)) * batch * kLanes;
+    if constexpr (!kRounds<Value>) {
+      if (s >= 0 && cells_in_place()) {
+        return call_.cells + (block * layer_.timesteps + time_of(layer_, s)) * batch * kLanes;
+      }
+    }
+    return cells_.get() + block * batch * kLanes;
   }
 
   void advance(Index s, Index first_row, Index last_row, Index first_block, Index last_block) {
@@ -116,7 +154,7 @@ class ForwardPass {
   void look_ahead(Index s, Index block) {
     const Index count = count_ahead(s), t = first_ahead(s, count);
     float* to = ahead_->get() + block * steps_ahead_ * layer_.batch * kPanel;
-    if (layer_.batch_major) {
+    if (x_.time != layer_.batch * x_.batch) {
       for (Index b = 0; b < layer_.batch; ++b) {
         project(x_.at(t, b), x_.time, count, block, to + b * kPanel, layer_.batch * kPanel);
       }
@@ -127,12 +165,12 @@ class ForwardPass {
 
   // Bias and input product of `rows` rows that lie `across` floats apart.
   void project(const float* x, Index across, Index rows, Index block, float* to, Index to_across) {
-    const float* kernel = kernel_.get() + block * layer_.inputs * kPanel;
+    const float* right = kernel(block);
     for_each_tile<kRows>(0, rows, [&](auto constant, Index row) {
       constexpr int kTile = decltype(constant)::value;
       Tile<kTile, kGates> z;
       z.fill(bias_.get() + block * kPanel, 0);
-      add_product<kGates>(z, x + row * across, across, 1, layer_.inputs, kernel);
+      add_product<kGates>(z, x + row * across, across, 1, layer_.inputs, right);
       z.spill(to + row * to_across, to_across);
     });
   }
@@ -157,11 +195,10 @@ class ForwardPass {
         z.fill(ahead(s, t, row, block) + offset, kPanel);
       } else {
         z.fill(bias_.get() + block * kPanel + offset, 0);
-        add_product<kGates>(z, x_.at(t, row), x_.batch, 1, layer_.inputs,
-                            kernel_.get() + block * layer_.inputs * kPanel + offset);
+        add_product<kGates>(z, x_.at(t, row), x_.batch, 1, layer_.inputs, kernel(block) + offset);
       }
       add_product<kGates>(z, before.at(0, row), before.batch, 1, layer_.units,
-                          recurrent_.get() + block * layer_.units * kPanel + offset);
+                          recurrent(block) + offset);
       z.spill(sums + offset, kPanel);
     }
     // In two goes: a row's tanh(c) waits long for its gates, and a processor looks ahead by some
@@ -177,28 +214,37 @@ class ForwardPass {
     const Vector i = sigmoid(load(z)), f = sigmoid(load(z + kLanes));
     const Vector g = tanh(load(z + 2 * kLanes)), o = sigmoid(load(z + 3 * kLanes));
     store(z + 3 * kLanes, o);
+    const Index place = (block * layer_.timesteps + t) * layer_.batch + row;
     if (call_.gates != nullptr) {
-      float* gates = call_.gates + ((block * layer_.timesteps + t) * layer_.batch + row) * kPanel;
-      store(gates, i);
-      store(gates + kLanes, f);
+      Value* gates = call_.gates + place * kPanel;
+      store(gates, kept_sigmoid<Value>(i));
+      store(gates + kLanes, kept_sigmoid<Value>(f));
       store(gates + 2 * kLanes, g);
-      store(gates + 3 * kLanes, o);
+      store(gates + 3 * kLanes, kept_sigmoid<Value>(o));
     }
     const Vector before = load(cells(s - 1, block) + row * kLanes);
     const Vector c = valid(t, row) ? f * before + i * g : before;
     store(cells(s, block) + row * kLanes, c);
+    if constexpr (kRounds<Value>) {
+      if (call_.cells != nullptr) store(call_.cells + place * kLanes, c);
+    }
   }
 
   LSTM_IMPL_INLINE void finish_output(const float* z, Index s, Index t, Index row, Index block,
                                       const float* h_before) {
     const Index unit = block * kLanes, count = layer_.units - unit;
     const Vector o = load(z + 3 * kLanes);
-    Vector h = o * tanh(load(cells(s, block) + row * kLanes));
-    if (call_.mask != nullptr) {
+    // What the next step reads is what is written.
+    Vector h = rounded<Value>(o * tanh(load(cells(s, block) + row * kLanes)));
+    if (call_.mask != nullptr || kRounds<Value>) {
       store_part(y_.at(t, row) + unit, valid(t, row) ? h : Vector{}, count);
       if (!valid(t, row)) h = load_part(h_before + unit, count);
     }
     store_part(hidden(s).at(0, row) + unit, h, count);
+    if constexpr (kRounds<Value>) {
+      if (call_.hidden == nullptr) return;
+      store_part(call_.hidden + (t * layer_.batch + row) * layer_.units + unit, h, count);
+    }
   }
 
   bool valid(Index t, Index row) const {
@@ -209,25 +255,26 @@ class ForwardPass {
     const Index last = layer_.timesteps - 1;
     const Rows<float> state = hidden(last);
     for (Index b = 0; b < layer_.batch; ++b) {
-      std::memcpy(call_.h_last + b * layer_.units, state.at(0, b),
-                  static_cast<std::size_t>(layer_.units) * sizeof(float));
+      copy_row(state.at(0, b), layer_.units, call_.h_last + b * layer_.units);
     }
-    const Index steps = call_.cells == nullptr ? 1 : layer_.timesteps;
+    const Index steps = cells_in_place() ? layer_.timesteps : 1;
     unpack_state(cells(last, 0), steps * layer_.batch * kLanes, layer_.batch, layer_.units,
                  call_.c_last);
   }
 
-  const Forward& call_;
+  const Forward<Value>& call_;
   const Layer& layer_;
   const Plan plan_;
   const Index blocks_;
   const Index steps_ahead_;
-  const Rows<const float> x_;
-  const Rows<float> y_;
+  const Rows<const Value> given_;           // the input as given
+  const Rows<Value> y_;
   const Floats kernel_, recurrent_, bias_;  // in panels
-  const Floats cells_;                      // [block][batch][lane]: c0, or c where nothing is kept
+  const Floats cells_;                      // [block][batch][lane]: c0, or c not kept as floats
+  Rows<const float> x_{};                   // the input as floats
   std::optional<Floats> ahead_;             // [block][steps ahead][batch][gate][lane]
-  std::optional<Floats> states_;            // h of two steps, where there is a mask
+  std::optional<Floats> states_;            // h of two steps, where it is not kept as floats
+  std::optional<Floats> floats_;            // [time][batch][input]
 };
 
 }  // namespace lstm_impl

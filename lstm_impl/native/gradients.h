@@ -4,11 +4,13 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 #include <vector>
 
 #include "crew.h"
 #include "kernels.h"
 #include "memory.h"
+#include "numbers.h"
 #include "panels.h"
 #include "plan.h"
 #include "product.h"
@@ -22,9 +24,10 @@ constexpr Index kDepth = 256;
 
 // Gradients of kernel, recurrent kernel and bias: [x, h before, 1] transposed, times dz. Its left
 // operand is packed in pieces of some thousand rows, so that it takes no memory to speak of.
+template <class Value>
 class WeightGradients {
  public:
-  explicit WeightGradients(const Backward& call)
+  explicit WeightGradients(const Backward<Value>& call)
       : call_(call),
         layer_(call.layer),
         blocks_(unit_blocks(layer_)),
@@ -35,8 +38,12 @@ class WeightGradients {
         x_(rows_of(layer_, call.x, layer_.inputs)),
         hidden_(call.mask == nullptr
                     ? rows_of(layer_, call.hidden, layer_.units)
-                    : Rows<const float>{call.hidden, layer_.batch * layer_.units, layer_.units}),
-        left_(piece_ * kDepth * tiles_ * kRows) {}
+                    : Rows<const Value>{call.hidden, layer_.batch * layer_.units, layer_.units}),
+        left_(piece_ * kDepth * tiles_ * kRows) {
+    if (kRounds<Value> && blocks_of(rows_, kDepth) > piece_) {
+      totals_.emplace(columns_ * kGates * layer_.units);
+    }
+  }
 
   double multiplications() const {
     return static_cast<double>(rows_) * static_cast<double>(columns_) * 4.0 *
@@ -86,20 +93,18 @@ class WeightGradients {
 
   // x and the h before of one step of one sequence; zeros where it is padding, which may hold NaN.
   void gather(Index t, Index b, float* row) const {
-    const auto inputs = static_cast<std::size_t>(layer_.inputs) * sizeof(float);
-    const auto units = static_cast<std::size_t>(layer_.units) * sizeof(float);
     if (call_.mask != nullptr && call_.mask[t * layer_.batch + b] == 0) {
-      std::memset(row, 0, inputs + units);
+      std::fill_n(row, layer_.inputs + layer_.units, 0.0f);
       return;
     }
     const Index before = layer_.reverse ? t + 1 : t - 1;
     const bool first = before < 0 || before == layer_.timesteps;
-    std::memcpy(row, x_.at(t, b), inputs);
-    std::memcpy(row + layer_.inputs, first ? call_.h0 + b * layer_.units : hidden_.at(before, b),
-                units);
+    copy_row(x_.at(t, b), layer_.inputs, row);
+    copy_row(first ? call_.h0 + b * layer_.units : hidden_.at(before, b), layer_.units,
+             row + layer_.inputs);
   }
 
-  float* gradient_row(Index column) const {
+  Value* gradient_row(Index column) const {
     const Index width = kGates * layer_.units;
     if (column < layer_.inputs) return call_.dkernel + column * width;
     column -= layer_.inputs;
@@ -107,9 +112,18 @@ class WeightGradients {
     return call_.dbias;
   }
 
+  // Where the sums of the pieces before the last wait: in the gradient itself if that is of floats.
+  float* total_row(Index column) const {
+    if constexpr (kRounds<Value>) {
+      return totals_ ? totals_->get() + column * kGates * layer_.units : nullptr;
+    } else {
+      return gradient_row(column);
+    }
+  }
+
   // Adds to the gradients of one block of units, of some tiles of columns, what a piece gives.
   void multiply(Index block, Index first_tile, Index last_tile, Index from, Index chunks) {
-    const Index unit = block * kLanes, count = layer_.units - unit;
+    const Index unit = block * kLanes;
     // Side by side until the piece is done: in a gradient each of these rows lies in a page of its
     // own.
     const Floats sums((last_tile - first_tile) * kRows * kPanel);
@@ -128,28 +142,41 @@ class WeightGradients {
         sum.spill(kept, kPanel);
         if (place + 1 < chunks) continue;
         for (int r = 0; r < kRows && tile * kRows + r < columns_; ++r) {
-          float* to = gradient_row(tile * kRows + r) + unit;
-          for (Index gate = 0; gate < kGates; ++gate) {
-            Vector value = load(kept + r * kPanel + gate * kLanes);
-            if (from > 0) value += load_part(to + gate * layer_.units, count);
-            store_part(to + gate * layer_.units, value, count);
-          }
+          add_row(kept + r * kPanel, tile * kRows + r, unit, from, chunks);
         }
       }
     }
   }
 
-  const Backward& call_;
+  // What a piece gives, [gate][lane], to the gradient of a column, of one block of units.
+  void add_row(const float* sums, Index column, Index unit, Index from, Index chunks) const {
+    const Index count = layer_.units - unit;
+    const bool last = from + chunks == blocks_of(rows_, kDepth);
+    for (Index gate = 0; gate < kGates; ++gate) {
+      const Index offset = gate * layer_.units + unit;
+      Vector value = load(sums + gate * kLanes);
+      if (from > 0) value += load_part(total_row(column) + offset, count);
+      if (last) {
+        store_part(gradient_row(column) + offset, value, count);
+      } else {
+        store_part(total_row(column) + offset, value, count);
+      }
+    }
+  }
+
+  const Backward<Value>& call_;
   const Layer& layer_;
   const Index blocks_, rows_, columns_, tiles_, piece_;
-  const Rows<const float> x_, hidden_;
+  const Rows<const Value> x_, hidden_;
   const Floats left_;
+  std::optional<Floats> totals_;  // [column][gate][unit]
 };
 
 // The gradient of the input: dz times the kernel's transpose.
+template <class Value>
 class InputGradients {
  public:
-  InputGradients(const InputGradient& call, const Pool& pool)
+  InputGradients(const InputGradient<Value>& call, const Pool& pool)
       : call_(call),
         layer_(call.layer),
         blocks_(unit_blocks(layer_)),
@@ -188,12 +215,19 @@ class InputGradients {
 
   void multiply(Index first_row, Index last_row) {
     constexpr Index kBlocks = kDepth / kPanel;
+    // Of [row][column], where the gradient itself cannot hold them.
+    std::optional<Floats> sums;
+    if (kRounds<Value> && blocks_ > kBlocks) {
+      sums.emplace((last_row - first_row) * columns_ * kLanes);
+    }
+    float* const totals = sums ? sums->get() : nullptr;
     for (Index block = 0; block < blocks_; block += kBlocks) {
       const Index end = std::min(blocks_, block + kBlocks);
       for (Index group = 0; group < groups_; ++group) {
         with_constant<kGates>(static_cast<int>(width_of(group)), [&](auto width) {
           for_each_tile<kRows>(first_row, last_row, [&](auto rows, Index row) {
-            tile<decltype(rows)::value, decltype(width)::value>(row, group, block, end);
+            tile<decltype(rows)::value, decltype(width)::value>(row, group, block, end, totals,
+                                                                row - first_row);
           });
         });
       }
@@ -201,8 +235,9 @@ class InputGradients {
   }
 
   template <int kTile, int kWidth>
-  void tile(Index row, Index group, Index first_block, Index last_block) {
-    float* to[kTile];
+  void tile(Index row, Index group, Index first_block, Index last_block, float* totals,
+            Index first_total) {
+    Value* to[kTile];
     for (int r = 0; r < kTile; ++r) {
       to[r] = dx_.at((row + r) / layer_.batch, (row + r) % layer_.batch) + group * kGates * kLanes;
     }
@@ -217,20 +252,29 @@ class InputGradients {
     const Index count = layer_.inputs - group * kGates * kLanes;
     for (int r = 0; r < kTile; ++r) {
       for (int v = 0; v < kWidth; ++v) {
-        float* place = to[r] + v * kLanes;
+        Value* place = to[r] + v * kLanes;
         Vector sum = load(spilled + (r * kWidth + v) * kLanes);
-        if (first_block > 0) sum += load_part(place, count - v * kLanes);
+        if constexpr (kRounds<Value>) {
+          const Index at = ((first_total + r) * columns_ + group * kGates + v) * kLanes;
+          if (first_block > 0) sum += load(totals + at);
+          if (last_block < blocks_) {
+            store(totals + at, sum);
+            continue;
+          }
+        } else if (first_block > 0) {
+          sum += load_part(place, count - v * kLanes);
+        }
         store_part(place, sum, count - v * kLanes);
       }
     }
   }
 
-  const InputGradient& call_;
+  const InputGradient<Value>& call_;
   const Layer& layer_;
   const Index blocks_, rows_;
   const int workers_;
   const Index columns_, groups_;
-  const Rows<float> dx_;
+  const Rows<Value> dx_;
   const Floats kernel_;  // transposed, in panels of four registers' width
 };
 

@@ -42,21 +42,23 @@ Index Layer::gates_size() const { return unit_blocks(*this) * timesteps * batch 
 
 Index Layer::cells_size() const { return unit_blocks(*this) * timesteps * batch * kLanes; }
 
-void forward(const Forward& call, const Pool& pool) {
-  if (call.layer.batch > 0) ForwardPass(call, pool).run(pool);
+template <class Value>
+void forward(const Forward<Value>& call, const Pool& pool) {
+  if (call.layer.batch > 0) ForwardPass<Value>(call, pool).run(pool);
 }
 
-void backward(const Backward& call, const Pool& pool) {
+template <class Value>
+void backward(const Backward<Value>& call, const Pool& pool) {
   const Layer& layer = call.layer;
   const Index width = kGates * layer.units;
   if (layer.batch == 0 || layer.timesteps == 0) {  // sums of nothing
-    std::fill_n(call.dkernel, layer.inputs * width, 0.0f);
-    std::fill_n(call.drecurrent_kernel, layer.units * width, 0.0f);
-    std::fill_n(call.dbias, width, 0.0f);
+    std::fill_n(call.dkernel, layer.inputs * width, Value{});
+    std::fill_n(call.drecurrent_kernel, layer.units * width, Value{});
+    std::fill_n(call.dbias, width, Value{});
     if (layer.batch == 0) return;
   }
-  BackwardPass recurrence(call, pool);
-  WeightGradients weights(call);
+  BackwardPass<Value> recurrence(call, pool);
+  WeightGradients<Value> weights(call);
   const int workers = std::max(recurrence.workers(), workers_for(weights.multiplications(), pool));
   std::vector<Phase> phases;
   recurrence.add_phases(phases);
@@ -65,8 +67,18 @@ void backward(const Backward& call, const Pool& pool) {
   recurrence.finish();
 }
 
-void input_gradient(const InputGradient& call, const Pool& pool) {
-  if (call.layer.batch > 0 && call.layer.timesteps > 0) InputGradients(call, pool).run(pool);
+template <class Value>
+void input_gradient(const InputGradient<Value>& call, const Pool& pool) {
+  if (call.layer.batch > 0 && call.layer.timesteps > 0) {
+    InputGradients<Value>(call, pool).run(pool);
+  }
 }
+
+template void forward(const Forward<float>&, const Pool&);
+template void forward(const Forward<BFloat16>&, const Pool&);
+template void backward(const Backward<float>&, const Pool&);
+template void backward(const Backward<BFloat16>&, const Pool&);
+template void input_gradient(const InputGradient<float>&, const Pool&);
+template void input_gradient(const InputGradient<BFloat16>&, const Pool&);
 
 }  // namespace lstm_impl

@@ -4,6 +4,8 @@
 //   z_t = x_t W + h_{t-1} R + b                gates i, f, g, o
 //   c_t = sigmoid(f) c_{t-1} + sigmoid(i) tanh(g)
 //   h_t = sigmoid(o) tanh(c_t)
+//
+// What is read, written and kept is float or BFloat16; all sums are of floats.
 #ifndef LSTM_IMPL_NATIVE_KERNELS_H_
 #define LSTM_IMPL_NATIVE_KERNELS_H_
 
@@ -12,6 +14,11 @@
 #include <string>
 
 namespace lstm_impl {
+
+// The upper half of a float: what is read is exact, what is written rounded to the nearest.
+struct BFloat16 {
+  std::uint16_t bits;
+};
 
 // Threads that may help. schedule: runs a function some time later, on one of them.
 struct Pool {
@@ -29,67 +36,75 @@ struct Layer {
   // past 2^31 - 1 or without a unit or input, or more to keep than 64 bits can count.
   std::string problem() const;
 
-  // Floats that a forward pass keeps for the backward one. gates: after their nonlinearities,
-  // [block of units][time][batch][gate][lane]; cells: c_t, [block][time][batch][lane]; hidden: h_t
-  // [time][batch][units], where there is a mask, else y is that.
+  // Numbers that a forward pass keeps for the backward one. gates: after their nonlinearities,
+  // [block of units][time][batch][gate][lane], see kept_sigmoid; cells: c_t,
+  // [block][time][batch][lane]; hidden: h_t [time][batch][units], where there is a mask, else y is
+  // that.
   std::int64_t gates_size() const;
   std::int64_t cells_size() const;
 };
 
+template <class Value>
 struct Weights {
-  const float* kernel;            // [inputs, 4 * units]
-  const float* recurrent_kernel;  // [units, 4 * units]
-  const float* bias;              // [4 * units]
+  const Value* kernel;            // [inputs, 4 * units]
+  const Value* recurrent_kernel;  // [units, 4 * units]
+  const Value* bias;              // [4 * units]
 };
 
+template <class Value>
 struct Forward {
   Layer layer;
-  Weights weights;
-  const float* x;
-  const float* h0;  // [batch, units], as are all states
-  const float* c0;
+  Weights<Value> weights;
+  const Value* x;
+  const Value* h0;  // [batch, units], as are all states
+  const Value* c0;
   const unsigned char* mask;  // [time, batch]: 0 keeps the state, and the output is zero; or null
-  float* y;
-  float* h_last;
-  float* c_last;
-  float* gates;  // what is kept, or null if nothing is
-  float* cells;
-  float* hidden;  // null without a mask
+  Value* y;
+  Value* h_last;
+  Value* c_last;
+  Value* gates;  // what is kept, or null if nothing is
+  Value* cells;
+  Value* hidden;  // null without a mask
 };
 
+template <class Value>
 struct Backward {
   Layer layer;
-  const float* recurrent_kernel;
-  const float* x;
-  const float* h0;
-  const float* c0;
+  const Value* recurrent_kernel;
+  const Value* x;
+  const Value* h0;
+  const Value* c0;
   const unsigned char* mask;
-  const float* hidden;  // h_t: y if there is no mask, and as it lies
-  const float* gates;   // as kept
-  const float* cells;
-  const float* dy;  // what flows in, of y, h_last and c_last
-  const float* dh_last;
-  const float* dc_last;
-  float* dz;   // of the sums before the gates, laid out as `gates`, and may be it
-  float* dh0;  // null if the initial state's gradients are not asked for
-  float* dc0;
-  float* dkernel;
-  float* drecurrent_kernel;
-  float* dbias;
+  const Value* hidden;  // h_t: y if there is no mask, and as it lies
+  const Value* gates;   // as kept
+  const Value* cells;
+  const Value* dy;  // what flows in, of y, h_last and c_last
+  const Value* dh_last;
+  const Value* dc_last;
+  float* dz;   // of the sums before the gates, laid out as `gates`, and may be it if that is float
+  Value* dh0;  // null if the initial state's gradients are not asked for
+  Value* dc0;
+  Value* dkernel;
+  Value* drecurrent_kernel;
+  Value* dbias;
 };
 
+template <class Value>
 struct InputGradient {
   Layer layer;
-  const float* kernel;
+  const Value* kernel;
   const float* dz;
-  float* dx;
+  Value* dx;
 };
 
-// All throw std::bad_alloc where there is no memory for their scratch. The layer has no problem();
-// batch and timesteps may be 0.
-void forward(const Forward& call, const Pool& pool);
-void backward(const Backward& call, const Pool& pool);
-void input_gradient(const InputGradient& call, const Pool& pool);
+// Of float and BFloat16. All throw std::bad_alloc where there is no memory for their scratch. The
+// layer has no problem(); batch and timesteps may be 0.
+template <class Value>
+void forward(const Forward<Value>& call, const Pool& pool);
+template <class Value>
+void backward(const Backward<Value>& call, const Pool& pool);
+template <class Value>
+void input_gradient(const InputGradient<Value>& call, const Pool& pool);
 
 }  // namespace lstm_impl
 

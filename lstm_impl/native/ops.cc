@@ -3,6 +3,7 @@
 #include <functional>
 #include <new>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "tensorflow/core/framework/resource_mgr.h"
 #include "tensorflow/core/framework/resource_var.h"
 #include "tensorflow/core/framework/shape_inference.h"
+#include "tensorflow/core/framework/types.h"
 #include "tensorflow/core/lib/core/threadpool.h"
 
 namespace lstm_impl {
@@ -82,21 +84,22 @@ absl::Status input_gradient_shapes(InferenceContext* c) {
 }
 
 REGISTER_OP("LstmImplFusedLstm")
-    .Input("x: float")
-    .Input("h: float")
-    .Input("c: float")
+    .Input("x: T")
+    .Input("h: T")
+    .Input("c: T")
     .Input("kernel: W")
     .Input("recurrent_kernel: W")
     .Input("bias: W")
     .Input("padding: P")
-    .Output("y: float")
-    .Output("h_last: float")
-    .Output("c_last: float")
-    .Output("gates: float")
-    .Output("cells: float")
-    .Output("hidden: float")
+    .Output("y: T")
+    .Output("h_last: T")
+    .Output("c_last: T")
+    .Output("gates: T")
+    .Output("cells: T")
+    .Output("hidden: T")
     .Attr("P: {int32, bool} = DT_INT32")
-    .Attr("W: {float, resource} = DT_FLOAT")
+    .Attr("T: {float, bfloat16} = DT_FLOAT")
+    .Attr("W: {float, bfloat16, resource} = DT_FLOAT")
     .Attr("row: int = 0")
     .Attr("reverse: bool = false")
     .Attr("batch_major: bool = false")
@@ -109,7 +112,7 @@ x: [time, batch, inputs], or [batch, time, inputs] if batch_major.
 h, c: initial states [rows, batch, units], of which `row` is this layer's.
 kernel, recurrent_kernel, bias: [inputs, 4 * units], [units, 4 * units] and [4 * units], gates
   i, f, g, o. Outside a graph they may be the handles of variables, which saves reading each by
-  an op; in a graph nothing orders this op and the variables' updates.
+  an op; in a graph nothing orders this op and the variables' updates. Of type T in any case.
 padding: int32 lengths [batch], bool [time, batch] that is false where a step is to be left out, or
   an empty vector.
 y: [time, batch, units], or batch-major as x.
@@ -118,26 +121,27 @@ gates, cells, hidden: what LstmImplFusedLstmGrad needs; empty unless `keep`.
 )doc");
 
 REGISTER_OP("LstmImplFusedLstmGrad")
-    .Input("x: float")
-    .Input("h: float")
-    .Input("c: float")
+    .Input("x: T")
+    .Input("h: T")
+    .Input("c: T")
     .Input("recurrent_kernel: W")
     .Input("padding: P")
-    .Input("y: float")
-    .Input("gates: float")
-    .Input("cells: float")
-    .Input("hidden: float")
-    .Input("dy: float")
-    .Input("dh_last: float")
-    .Input("dc_last: float")
+    .Input("y: T")
+    .Input("gates: T")
+    .Input("cells: T")
+    .Input("hidden: T")
+    .Input("dy: T")
+    .Input("dh_last: T")
+    .Input("dc_last: T")
     .Output("dz: float")
-    .Output("dh: float")
-    .Output("dc: float")
-    .Output("dkernel: float")
-    .Output("drecurrent_kernel: float")
-    .Output("dbias: float")
+    .Output("dh: T")
+    .Output("dc: T")
+    .Output("dkernel: T")
+    .Output("drecurrent_kernel: T")
+    .Output("dbias: T")
     .Attr("P: {int32, bool} = DT_INT32")
-    .Attr("W: {float, resource} = DT_FLOAT")
+    .Attr("T: {float, bfloat16} = DT_FLOAT")
+    .Attr("W: {float, bfloat16, resource} = DT_FLOAT")
     .Attr("row: int = 0")
     .Attr("reverse: bool = false")
     .Attr("batch_major: bool = false")
@@ -150,17 +154,18 @@ Gradients of LstmImplFusedLstm, but for the input's, which LstmImplFusedLstmInpu
 x, h, c, recurrent_kernel, padding: as there.
 y, gates, cells, hidden: what it returned.
 dy: as y; dh_last, dc_last: [rows, batch, units], of which `row` is this layer's.
-overwrite: write dz over gates, whoever else may still read them.
+overwrite: write dz over gates, whoever else may still read them, if they are float.
 dz: for the input's gradient.
 dh, dc: [1, batch, units], or [0, batch, units] unless `state`.
 )doc");
 
 REGISTER_OP("LstmImplFusedLstmInputGrad")
-    .Input("x: float")
+    .Input("x: T")
     .Input("kernel: W")
     .Input("dz: float")
-    .Output("dx: float")
-    .Attr("W: {float, resource} = DT_FLOAT")
+    .Output("dx: T")
+    .Attr("T: {float, bfloat16} = DT_FLOAT")
+    .Attr("W: {float, bfloat16, resource} = DT_FLOAT")
     .Attr("batch_major: bool = false")
     .SetShapeFn(input_gradient_shapes)
     .Doc(R"doc(
@@ -209,8 +214,25 @@ TensorShape sequence_shape(const Layer& layer, std::int64_t features) {
   return TensorShape({layer.timesteps, layer.batch, features});
 }
 
-const float* row_of(const Tensor& states, const Layer& layer, int row) {
-  return states.flat<float>().data() + row * layer.batch * layer.units;
+// The kernels' types know nothing of TensorFlow, whose bfloat16 is the same two bytes.
+template <class Value>
+constexpr tensorflow::DataType kType =
+    std::is_same_v<Value, float> ? DT_FLOAT : tensorflow::DT_BFLOAT16;
+static_assert(sizeof(BFloat16) == sizeof(tensorflow::bfloat16));
+
+template <class Value>
+Value* data_of(Tensor* tensor) {
+  return static_cast<Value*>(tensor->data());
+}
+
+template <class Value>
+const Value* data_of(const Tensor& tensor) {
+  return static_cast<const Value*>(tensor.data());
+}
+
+template <class Value>
+const Value* row_of(const Tensor& states, const Layer& layer, int row) {
+  return data_of<Value>(states) + row * layer.batch * layer.units;
 }
 
 // Which steps are there, [time, batch]; null if all are.
@@ -246,12 +268,15 @@ class Mask {
   std::vector<unsigned char> made_;
 };
 
-// A weight that is given as it is, or as the handle of its variable.
-absl::Status read_weight(OpKernelContext* context, int index, Tensor* weight) {
+// A weight of `type` that is given as it is, or as the handle of its variable.
+absl::Status read_weight(OpKernelContext* context, int index, tensorflow::DataType type,
+                         Tensor* weight) {
   const Tensor& input = context->input(index);
   if (input.dtype() != tensorflow::DT_RESOURCE) {
     *weight = input;
-    return absl::OkStatus();
+    if (weight->dtype() == type) return absl::OkStatus();
+    return errors::InvalidArgument("a weight is ", tensorflow::DataTypeString(weight->dtype()),
+                                   " and x is ", tensorflow::DataTypeString(type));
   }
   tensorflow::core::RefCountPtr<tensorflow::Var> variable;
   TF_RETURN_IF_ERROR(
@@ -259,9 +284,10 @@ absl::Status read_weight(OpKernelContext* context, int index, Tensor* weight) {
   tensorflow::tf_shared_lock lock(*variable->mu());
   // Shares the variable's memory, which an update then leaves as it is, writing elsewhere.
   *weight = *variable->tensor();
-  if (weight->dtype() == DT_FLOAT) return absl::OkStatus();
+  if (weight->dtype() == type) return absl::OkStatus();
   return errors::InvalidArgument("a weight's variable holds ",
-                                 tensorflow::DataTypeString(weight->dtype()), "; expected float");
+                                 tensorflow::DataTypeString(weight->dtype()), "; expected ",
+                                 tensorflow::DataTypeString(type));
 }
 
 Pool pool_of(OpKernelContext* context) {
@@ -283,6 +309,7 @@ absl::Status guarded(const std::function<void()>& work) {
 
 // ---- ops
 
+template <class Value>
 class FusedLSTM : public OpKernel {
  public:
   explicit FusedLSTM(OpKernelConstruction* context) : OpKernel(context) {
@@ -295,9 +322,9 @@ class FusedLSTM : public OpKernel {
   void Compute(OpKernelContext* context) override {
     const Tensor &x = context->input(0), &h = context->input(1), &c = context->input(2);
     Tensor kernel, recurrent, bias;
-    OP_REQUIRES_OK(context, read_weight(context, 3, &kernel));
-    OP_REQUIRES_OK(context, read_weight(context, 4, &recurrent));
-    OP_REQUIRES_OK(context, read_weight(context, 5, &bias));
+    OP_REQUIRES_OK(context, read_weight(context, 3, kType<Value>, &kernel));
+    OP_REQUIRES_OK(context, read_weight(context, 4, kType<Value>, &recurrent));
+    OP_REQUIRES_OK(context, read_weight(context, 5, kType<Value>, &bias));
     OP_REQUIRES(
         context, recurrent.dims() == 2,
         errors::InvalidArgument("recurrent_kernel has shape ", recurrent.shape().DebugString(),
@@ -326,20 +353,18 @@ class FusedLSTM : public OpKernel {
                                 4, TensorShape({keep_ ? layer.cells_size() : 0}), &kept_cells));
     OP_REQUIRES_OK(context, context->allocate_output(
                                 5, TensorShape({own_hidden ? rows * units : 0}), &kept_hidden));
-    const auto data = [](Tensor* tensor) { return tensor->flat<float>().data(); };
-    Forward call{
-        layer,
-        {kernel.flat<float>().data(), recurrent.flat<float>().data(), bias.flat<float>().data()},
-        x.flat<float>().data(),
-        row_of(h, layer, row_),
-        row_of(c, layer, row_),
-        mask.data(),
-        data(y),
-        data(h_last),
-        data(c_last),
-        keep_ ? data(kept_gates) : nullptr,
-        keep_ ? data(kept_cells) : nullptr,
-        own_hidden ? data(kept_hidden) : nullptr};
+    Forward<Value> call{layer,
+                        {data_of<Value>(kernel), data_of<Value>(recurrent), data_of<Value>(bias)},
+                        data_of<Value>(x),
+                        row_of<Value>(h, layer, row_),
+                        row_of<Value>(c, layer, row_),
+                        mask.data(),
+                        data_of<Value>(y),
+                        data_of<Value>(h_last),
+                        data_of<Value>(c_last),
+                        keep_ ? data_of<Value>(kept_gates) : nullptr,
+                        keep_ ? data_of<Value>(kept_cells) : nullptr,
+                        own_hidden ? data_of<Value>(kept_hidden) : nullptr};
     OP_REQUIRES_OK(context, guarded([&] { forward(call, pool_of(context)); }));
   }
 
@@ -348,6 +373,7 @@ class FusedLSTM : public OpKernel {
   bool reverse_, batch_major_, keep_;
 };
 
+template <class Value>
 class FusedLSTMGradient : public OpKernel {
  public:
   explicit FusedLSTMGradient(OpKernelConstruction* context) : OpKernel(context) {
@@ -361,7 +387,7 @@ class FusedLSTMGradient : public OpKernel {
   void Compute(OpKernelContext* context) override {
     const Tensor &x = context->input(0), &h = context->input(1), &c = context->input(2);
     Tensor recurrent;
-    OP_REQUIRES_OK(context, read_weight(context, 3, &recurrent));
+    OP_REQUIRES_OK(context, read_weight(context, 3, kType<Value>, &recurrent));
     const Tensor &y = context->input(5), &gates = context->input(6), &cells = context->input(7);
     const Tensor& hidden = context->input(8);
     const Tensor &dy = context->input(9), &dh = context->input(10), &dc = context->input(11);
@@ -394,7 +420,9 @@ class FusedLSTMGradient : public OpKernel {
 
     const TensorShape of_state({state_ ? 1 : 0, layer.batch, units});
     Tensor *dz, *dh0, *dc0, *dkernel, *drecurrent, *dbias;
-    if (overwrite_) {
+    if (gates.dtype() != DT_FLOAT) {
+      OP_REQUIRES_OK(context, context->allocate_output(0, gates.shape(), &dz));
+    } else if (overwrite_) {
       context->set_output(0, gates);
       dz = context->mutable_output(0);
     } else {  // in place all the same, where nobody else will read the gates
@@ -407,26 +435,24 @@ class FusedLSTMGradient : public OpKernel {
                    context->allocate_output(3, TensorShape({layer.inputs, 4 * units}), &dkernel));
     OP_REQUIRES_OK(context, context->allocate_output(4, recurrent.shape(), &drecurrent));
     OP_REQUIRES_OK(context, context->allocate_output(5, TensorShape({4 * units}), &dbias));
-    const auto data = [](Tensor* tensor) { return tensor->flat<float>().data(); };
-    const auto read = [](const Tensor& tensor) { return tensor.flat<float>().data(); };
-    Backward call{layer,
-                  read(recurrent),
-                  read(x),
-                  row_of(h, layer, row_),
-                  row_of(c, layer, row_),
-                  mask.data(),
-                  mask.data() != nullptr ? read(hidden) : read(y),
-                  read(gates),
-                  read(cells),
-                  read(dy),
-                  row_of(dh, layer, row_),
-                  row_of(dc, layer, row_),
-                  data(dz),
-                  state_ ? data(dh0) : nullptr,
-                  state_ ? data(dc0) : nullptr,
-                  data(dkernel),
-                  data(drecurrent),
-                  data(dbias)};
+    Backward<Value> call{layer,
+                         data_of<Value>(recurrent),
+                         data_of<Value>(x),
+                         row_of<Value>(h, layer, row_),
+                         row_of<Value>(c, layer, row_),
+                         mask.data(),
+                         data_of<Value>(mask.data() != nullptr ? hidden : y),
+                         data_of<Value>(gates),
+                         data_of<Value>(cells),
+                         data_of<Value>(dy),
+                         row_of<Value>(dh, layer, row_),
+                         row_of<Value>(dc, layer, row_),
+                         data_of<float>(dz),
+                         state_ ? data_of<Value>(dh0) : nullptr,
+                         state_ ? data_of<Value>(dc0) : nullptr,
+                         data_of<Value>(dkernel),
+                         data_of<Value>(drecurrent),
+                         data_of<Value>(dbias)};
     OP_REQUIRES_OK(context, guarded([&] { backward(call, pool_of(context)); }));
   }
 
@@ -435,6 +461,7 @@ class FusedLSTMGradient : public OpKernel {
   bool reverse_, batch_major_, state_, overwrite_;
 };
 
+template <class Value>
 class FusedLSTMInputGradient : public OpKernel {
  public:
   explicit FusedLSTMInputGradient(OpKernelConstruction* context) : OpKernel(context) {
@@ -444,7 +471,7 @@ class FusedLSTMInputGradient : public OpKernel {
   void Compute(OpKernelContext* context) override {
     const Tensor &x = context->input(0), &dz = context->input(2);
     Tensor kernel;
-    OP_REQUIRES_OK(context, read_weight(context, 1, &kernel));
+    OP_REQUIRES_OK(context, read_weight(context, 1, kType<Value>, &kernel));
     OP_REQUIRES(context, kernel.dims() == 2 && kernel.dim_size(1) % 4 == 0,
                 errors::InvalidArgument("kernel has shape ", kernel.shape().DebugString(),
                                         "; expected [inputs, 4 * units]"));
@@ -457,8 +484,8 @@ class FusedLSTMInputGradient : public OpKernel {
                                         ", which is not this layer's"));
     Tensor* dx;
     OP_REQUIRES_OK(context, context->allocate_output(0, x.shape(), &dx));
-    InputGradient call{layer, kernel.flat<float>().data(), dz.flat<float>().data(),
-                       dx->flat<float>().data()};
+    InputGradient<Value> call{layer, data_of<Value>(kernel), data_of<float>(dz),
+                              data_of<Value>(dx)};
     OP_REQUIRES_OK(context, guarded([&] { input_gradient(call, pool_of(context)); }));
   }
 
@@ -466,11 +493,21 @@ class FusedLSTMInputGradient : public OpKernel {
   bool batch_major_;
 };
 
-REGISTER_KERNEL_BUILDER(Name("LstmImplFusedLstm").Device(tensorflow::DEVICE_CPU), FusedLSTM);
-REGISTER_KERNEL_BUILDER(Name("LstmImplFusedLstmGrad").Device(tensorflow::DEVICE_CPU),
-                        FusedLSTMGradient);
-REGISTER_KERNEL_BUILDER(Name("LstmImplFusedLstmInputGrad").Device(tensorflow::DEVICE_CPU),
-                        FusedLSTMInputGradient);
+#define LSTM_IMPL_REGISTER(Value, type)                                                            \
+  REGISTER_KERNEL_BUILDER(                                                                         \
+      Name("LstmImplFusedLstm").Device(tensorflow::DEVICE_CPU).TypeConstraint<type>("T"),          \
+      FusedLSTM<Value>);                                                                           \
+  REGISTER_KERNEL_BUILDER(                                                                         \
+      Name("LstmImplFusedLstmGrad").Device(tensorflow::DEVICE_CPU).TypeConstraint<type>("T"),      \
+      FusedLSTMGradient<Value>);                                                                   \
+  REGISTER_KERNEL_BUILDER(                                                                         \
+      Name("LstmImplFusedLstmInputGrad").Device(tensorflow::DEVICE_CPU).TypeConstraint<type>("T"), \
+      FusedLSTMInputGradient<Value>)
+
+LSTM_IMPL_REGISTER(float, float);
+LSTM_IMPL_REGISTER(BFloat16, tensorflow::bfloat16);
+
+#undef LSTM_IMPL_REGISTER
 
 }  // namespace
 }  // namespace lstm_impl

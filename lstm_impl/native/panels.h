@@ -6,14 +6,16 @@
 #include <algorithm>
 #include <utility>
 
+#include "numbers.h"
 #include "vector.h"
 
 namespace lstm_impl {
 
-// Rows [first_row, last_row) of a kernel [rows, 4 * units] into panels [block][row][gate][lane], of
-// blocks [first, last).
-inline void pack_gates(const float* kernel, Index rows, Index units, Index first_block,
-                       Index last_block, float* panels) {
+// A kernel [rows, 4 * units] into panels [block][row][gate][lane], of blocks [first_block,
+// last_block).
+template <class Value>
+void pack_gates(const Value* kernel, Index rows, Index units, Index first_block, Index last_block,
+                float* panels) {
   for (Index k = 0; k < rows; ++k) {
     for (Index block = first_block; block < last_block; ++block) {
       float* to = panels + (block * rows + k) * kPanel;
@@ -56,15 +58,16 @@ LSTM_IMPL_INLINE void transpose(Vector (&rows)[kLanes]) {
 // The transpose of `width` blocks of rows of a kernel [rows, 4 * units], from the row `first_row`,
 // into one panel [block of units][gate][lane][width][lane of the row]: the right operand of dz
 // times the kernel's transpose, dz lying as gates do.
-inline void pack_transposed(const float* kernel, Index rows, Index units, Index first_row,
-                            Index width, float* panel) {
+template <class Value>
+void pack_transposed(const Value* kernel, Index rows, Index units, Index first_row, Index width,
+                     float* panel) {
   for (Index block = 0; block < blocks_of(units, kLanes); ++block) {
     const Index unit = block * kLanes, count = std::min(kLanes, units - unit);
     for (Index gate = 0; gate < kGates; ++gate) {
       float* to = panel + (block * kGates + gate) * kLanes * width * kLanes;
       for (Index v = 0; v < width; ++v) {
         const Index row = first_row + v * kLanes, here = std::min(kLanes, rows - row);
-        const float* from = kernel + (row * kGates + gate) * units + unit;
+        const Value* from = kernel + (row * kGates + gate) * units + unit;
         Vector square[kLanes];
 #pragma GCC unroll 16
         for (Index r = 0; r < kLanes; ++r) {
@@ -81,7 +84,8 @@ inline void pack_transposed(const float* kernel, Index rows, Index units, Index 
 }
 
 // A state [batch, units] to or from [block][batch][lane].
-inline void pack_state(const float* state, Index batch, Index units, float* packed) {
+template <class Value>
+void pack_state(const Value* state, Index batch, Index units, float* packed) {
   for (Index block = 0; block < blocks_of(units, kLanes); ++block) {
     const Index unit = block * kLanes;
     for (Index b = 0; b < batch; ++b) {
@@ -92,8 +96,8 @@ inline void pack_state(const float* state, Index batch, Index units, float* pack
 }
 
 // stride: floats from one block to the next.
-inline void unpack_state(const float* packed, Index stride, Index batch, Index units,
-                         float* state) {
+template <class Value>
+void unpack_state(const float* packed, Index stride, Index batch, Index units, Value* state) {
   for (Index block = 0; block < blocks_of(units, kLanes); ++block) {
     const Index unit = block * kLanes;
     for (Index b = 0; b < batch; ++b) {

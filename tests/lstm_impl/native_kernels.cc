@@ -19,6 +19,7 @@
 #include <random>
 #include <string>
 #include <thread>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -26,9 +27,47 @@
 
 namespace {
 
+using lstm_impl::BFloat16;
 using lstm_impl::Layer;
 using Floats = std::vector<float>;
 using Doubles = std::vector<double>;
+
+float from_stored(float value) { return value; }
+float from_stored(BFloat16 value) {
+  const std::uint32_t bits = static_cast<std::uint32_t>(value.bits) << 16;
+  float found;
+  std::memcpy(&found, &bits, sizeof found);
+  return found;
+}
+
+// As numbers are stored: to the nearest, ties to even.
+template <class Value>
+Value to_stored(float value) {
+  if constexpr (std::is_same_v<Value, float>) {
+    return value;
+  } else {
+    std::uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    if (value != value) return {0x7fc0};
+    const std::uint32_t below = bits & 0xffffu, odd = bits >> 16 & 1u;
+    const std::uint32_t up = below > 0x8000u || (below == 0x8000u && odd != 0) ? 1u : 0u;
+    return {static_cast<std::uint16_t>((bits >> 16) + up)};
+  }
+}
+
+template <class Value>
+std::vector<Value> stored(const Floats& floats) {
+  std::vector<Value> found;
+  for (const float value : floats) found.push_back(to_stored<Value>(value));
+  return found;
+}
+
+template <class Value>
+Floats floats_of(const std::vector<Value>& values) {
+  Floats found;
+  for (const Value value : values) found.push_back(from_stored(value));
+  return found;
+}
 
 // Threads that run what is scheduled, some of it late.
 class Threads {
@@ -80,14 +119,36 @@ struct Case {
   int padding;  // 0: none; 1: lengths; 2: any mask
 };
 
-struct Inputs {
-  Floats x, h0, c0, kernel, recurrent, bias, dy, dh, dc;
+template <class Value>
+struct InputsOf {
+  std::vector<Value> x, h0, c0, kernel, recurrent, bias, dy, dh, dc;
   std::vector<unsigned char> mask;
 };
+using Inputs = InputsOf<float>;
 
-struct Results {
-  Floats y, h, c, dx, dh0, dc0, dkernel, drecurrent, dbias;
+// The numbers as they are stored, or as they are read again.
+template <class Value>
+InputsOf<Value> stored(const Inputs& in) {
+  const auto each = [](const Floats& floats) { return stored<Value>(floats); };
+  return {each(in.x),    each(in.h0), each(in.c0), each(in.kernel), each(in.recurrent),
+          each(in.bias), each(in.dy), each(in.dh), each(in.dc),     in.mask};
+}
 
+template <class Value>
+Inputs floats_of(const InputsOf<Value>& in) {
+  return {floats_of(in.x),         floats_of(in.h0),
+          floats_of(in.c0),        floats_of(in.kernel),
+          floats_of(in.recurrent), floats_of(in.bias),
+          floats_of(in.dy),        floats_of(in.dh),
+          floats_of(in.dc),        in.mask};
+}
+
+template <class Value>
+struct ResultsOf {
+  std::vector<Value> y, h, c, dx, dh0, dc0, dkernel, drecurrent, dbias;
+};
+
+struct Results : ResultsOf<float> {
   std::vector<std::pair<const char*, const Floats*>> all() const {
     return {{"y", &y},     {"h", &h},        {"c", &c},           {"dx", &dx},   {"dh0", &dh0},
             {"dc0", &dc0}, {"dW", &dkernel}, {"dR", &drecurrent}, {"db", &dbias}};
@@ -131,49 +192,67 @@ Inputs make(const Case& one, std::mt19937& random) {
   return in;
 }
 
-Results compute(const Case& one, const Inputs& in, int threads, bool keep) {
+template <class Value>
+Results floats_of(const ResultsOf<Value>& out) {
+  return {{floats_of(out.y), floats_of(out.h), floats_of(out.c), floats_of(out.dx),
+           floats_of(out.dh0), floats_of(out.dc0), floats_of(out.dkernel),
+           floats_of(out.drecurrent), floats_of(out.dbias)}};
+}
+
+template <class Value>
+Results compute(const Case& one, const InputsOf<Value>& in, int threads, bool keep) {
   const std::int64_t T = one.timesteps, B = one.batch, I = one.inputs, H = one.units;
   const Layer layer{T, B, I, H, one.batch_major, one.reverse};
   Threads pool_threads(threads - 1);
   const lstm_impl::Pool pool{
       [&](std::function<void()> work) { pool_threads.schedule(std::move(work)); }, threads};
-  const float bad = std::numeric_limits<float>::quiet_NaN();  // what is not written is seen
-  const auto made = [bad](std::size_t count) { return Floats(count, bad); };
-  Results out{made(size(T, B, H)), made(size(B, H)), made(size(B, H)), {}, {}, {}, {}, {}, {}};
-  Floats gates, cells, hidden;
+  // what is not written is seen
+  const auto bad = to_stored<Value>(std::numeric_limits<float>::quiet_NaN());
+  const auto made = [bad](std::size_t count) { return std::vector<Value>(count, bad); };
+  ResultsOf<Value> out{
+      made(size(T, B, H)), made(size(B, H)), made(size(B, H)), {}, {}, {}, {}, {}, {}};
+  std::vector<Value> gates, cells, hidden;
   const unsigned char* mask = in.mask.empty() ? nullptr : in.mask.data();
   if (keep) {
     gates = made(size(layer.gates_size()));
     cells = made(size(layer.cells_size()));
     if (mask != nullptr) hidden = made(size(T, B, H));
   }
-  lstm_impl::forward({layer,
-                      {in.kernel.data(), in.recurrent.data(), in.bias.data()},
-                      in.x.data(),
-                      in.h0.data(),
-                      in.c0.data(),
-                      mask,
-                      out.y.data(),
-                      out.h.data(),
-                      out.c.data(),
-                      keep ? gates.data() : nullptr,
-                      keep ? cells.data() : nullptr,
-                      hidden.empty() ? nullptr : hidden.data()},
-                     pool);
-  if (!keep) return out;
+  lstm_impl::forward(
+      lstm_impl::Forward<Value>{layer,
+                                {in.kernel.data(), in.recurrent.data(), in.bias.data()},
+                                in.x.data(),
+                                in.h0.data(),
+                                in.c0.data(),
+                                mask,
+                                out.y.data(),
+                                out.h.data(),
+                                out.c.data(),
+                                keep ? gates.data() : nullptr,
+                                keep ? cells.data() : nullptr,
+                                hidden.empty() ? nullptr : hidden.data()},
+      pool);
+  if (!keep) return floats_of(out);
   out.dx = made(in.x.size());
   out.dh0 = made(size(B, H));
   out.dc0 = made(size(B, H));
   out.dkernel = made(size(I, 4 * H));
   out.drecurrent = made(size(H, 4 * H));
   out.dbias = made(size(4 * H));
-  lstm_impl::backward({layer, in.recurrent.data(), in.x.data(), in.h0.data(), in.c0.data(), mask,
-                       mask != nullptr ? hidden.data() : out.y.data(), gates.data(), cells.data(),
-                       in.dy.data(), in.dh.data(), in.dc.data(), gates.data(), out.dh0.data(),
-                       out.dc0.data(), out.dkernel.data(), out.drecurrent.data(), out.dbias.data()},
-                      pool);
-  lstm_impl::input_gradient({layer, in.kernel.data(), gates.data(), out.dx.data()}, pool);
-  return out;
+  Floats own(std::is_same_v<Value, float> ? 0 : gates.size(),
+             std::numeric_limits<float>::quiet_NaN());
+  float* dz = own.data();
+  if constexpr (std::is_same_v<Value, float>) dz = gates.data();
+  lstm_impl::backward(
+      lstm_impl::Backward<Value>{layer, in.recurrent.data(), in.x.data(), in.h0.data(),
+                                 in.c0.data(), mask, mask != nullptr ? hidden.data() : out.y.data(),
+                                 gates.data(), cells.data(), in.dy.data(), in.dh.data(),
+                                 in.dc.data(), dz, out.dh0.data(), out.dc0.data(),
+                                 out.dkernel.data(), out.drecurrent.data(), out.dbias.data()},
+      pool);
+  lstm_impl::input_gradient(
+      lstm_impl::InputGradient<Value>{layer, in.kernel.data(), dz, out.dx.data()}, pool);
+  return floats_of(out);
 }
 
 // The same in double, as plainly as it can be written.
@@ -298,41 +377,53 @@ bool same_bits(const Results& a, const Results& b) {
   return true;
 }
 
-int check(const Case& one, std::mt19937& random, const std::vector<int>& thread_counts) {
-  const Inputs in = make(one, random);
-  const std::vector<Doubles> expected = reference(one, in);
+template <class Value>
+int check_stored(const Case& one, const Inputs& exact, const std::vector<int>& thread_counts) {
+  const InputsOf<Value> in = stored<Value>(exact);
+  const std::vector<Doubles> expected = reference(one, floats_of(in));
+  constexpr bool kFloat = std::is_same_v<Value, float>;
+  // Of the largest number of an array; a bfloat16 is off by up to 2e-3 of itself.
+  constexpr double kMost = kFloat ? 6e-6 : 3e-2;
   int wrong = 0;
   const auto complain = [&](const std::string& what) {
-    std::printf("T%ld B%ld I%ld H%ld%s%s padding %d: %s\n", static_cast<long>(one.timesteps),
+    std::printf("T%ld B%ld I%ld H%ld%s%s%s padding %d: %s\n", static_cast<long>(one.timesteps),
                 static_cast<long>(one.batch), static_cast<long>(one.inputs),
-                static_cast<long>(one.units), one.batch_major ? " batch-major" : "",
-                one.reverse ? " reverse" : "", one.padding, what.c_str());
+                static_cast<long>(one.units), kFloat ? "" : " bfloat16",
+                one.batch_major ? " batch-major" : "", one.reverse ? " reverse" : "", one.padding,
+                what.c_str());
     ++wrong;
   };
   for (const int threads : thread_counts) {
-    const Results found = compute(one, in, threads, true);
+    const Results found = compute<Value>(one, in, threads, true);
     const auto arrays = found.all();
     for (std::size_t k = 0; k < arrays.size(); ++k) {
-      double largest = 1e-30;
+      // A bfloat16 of a few that cancel is not off by a part of what is left.
+      double largest = kFloat ? 1e-30 : 0.1;
       for (const double value : expected[k]) largest = std::max(largest, std::fabs(value));
       for (std::size_t at = 0; at < expected[k].size(); ++at) {
         const double off = std::fabs((*arrays[k].second)[at] - expected[k][at]) / largest;
-        if (off < 6e-6) continue;  // false for NaN
+        if (off < kMost) continue;  // false for NaN
         complain(std::string(arrays[k].first) + "[" + std::to_string(at) + "] is off by " +
                  std::to_string(off) + " with " + std::to_string(threads) + " threads");
         break;
       }
     }
-    if (!same_bits(found, compute(one, in, threads, true))) {
+    if (!same_bits(found, compute<Value>(one, in, threads, true))) {
       complain("another result the second time, with " + std::to_string(threads) + " threads");
     }
     Results kept = found;
     kept.dx = kept.dh0 = kept.dc0 = kept.dkernel = kept.drecurrent = kept.dbias = {};
-    if (!same_bits(kept, compute(one, in, threads, false))) {
+    if (!same_bits(kept, compute<Value>(one, in, threads, false))) {
       complain("another result in inference, with " + std::to_string(threads) + " threads");
     }
   }
   return wrong;
+}
+
+int check(const Case& one, std::mt19937& random, const std::vector<int>& thread_counts) {
+  const Inputs in = make(one, random);
+  return check_stored<float>(one, in, thread_counts) +
+         check_stored<BFloat16>(one, in, thread_counts);
 }
 
 }  // namespace

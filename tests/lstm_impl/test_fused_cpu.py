@@ -20,6 +20,7 @@ import pytest
 from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, UnsupportedError, Workload, get_backend
 from lstm_impl.proof import gate
 from lstm_impl.proof.comparison import error
+from lstm_impl.weights import LayerWeights
 
 tf = pytest.importorskip("tensorflow", reason="the op is TensorFlow's: pip install '.[cpu]'")
 
@@ -27,6 +28,8 @@ AVAILABLE = get_backend("fused_cpu").availability("cpu")
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason=f"fused_cpu: {AVAILABLE}")
 
 Array = npt.NDArray[Any]
+
+DTYPES = ("float32", "bfloat16", "mixed_bfloat16")
 
 
 def build(spec: LSTMSpec, batch_major: bool = False) -> Any:
@@ -37,11 +40,13 @@ def build(spec: LSTMSpec, batch_major: bool = False) -> Any:
 # -- it computes what the reference computes
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("units", [1, 4, 7, 33])
 @pytest.mark.parametrize("batch", [1, 3, 5])
-def test_odd_sizes_pass_the_gate(batch: int, units: int) -> None:
+def test_odd_sizes_pass_the_gate(batch: int, units: int, dtype: str) -> None:
     for bidirectional, batch_major in ((False, False), (True, True)):
-        model = build(LSTMSpec(3, units, bidirectional=bidirectional), batch_major)
+        spec = LSTMSpec(3, units, bidirectional=bidirectional, dtype=dtype)
+        model = build(spec, batch_major)
         for timesteps in (1, 6):
             workload = Workload(batch, timesteps, "training", batch_major=batch_major)
             for each in (workload, replace(workload, min_length=1)):
@@ -49,6 +54,7 @@ def test_odd_sizes_pass_the_gate(batch: int, units: int) -> None:
                 assert result.passed, f"{each}: {result.describe()}"
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
 # One for each way of sharing out the work, forward and backward: by rows, by units, and not at all;
 # with the input's product in the step and ahead of it.
 @pytest.mark.parametrize(
@@ -56,18 +62,19 @@ def test_odd_sizes_pass_the_gate(batch: int, units: int) -> None:
     [(64, 5, 40, 96), (8, 9, 70, 130), (1, 20, 64, 256), (26, 4, 200, 65), (11, 7, 5, 40)],
 )
 def test_sizes_worth_several_threads_pass_the_gate(
-    batch: int, timesteps: int, inputs: int, units: int
+    batch: int, timesteps: int, inputs: int, units: int, dtype: str
 ) -> None:
-    spec = LSTMSpec(inputs, units, num_layers=2, bidirectional=True)
+    spec = LSTMSpec(inputs, units, num_layers=2, bidirectional=True, dtype=dtype)
     for min_length in (None, 2):
         workload = Workload(batch, timesteps, "training", min_length=min_length, dropout=0.4)
         result = gate(build(spec), workload)
         assert result.passed, result.describe()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("batch_major", [False, True])
-def test_results_are_the_same_to_the_last_bit_every_time(batch_major: bool) -> None:
-    spec = LSTMSpec(70, 130, num_layers=2)
+def test_results_are_the_same_to_the_last_bit_every_time(batch_major: bool, dtype: str) -> None:
+    spec = LSTMSpec(70, 130, num_layers=2, dtype=dtype)
     model = build(spec, batch_major)
     for batch in (3, 40):
         workload = Workload(batch, 12, "training", min_length=4, batch_major=batch_major)
@@ -146,17 +153,19 @@ def test_saturated_gates_are_exact_and_finite() -> None:
 
 
 def test_no_sequences_and_no_timesteps_are_nothing_to_do() -> None:
-    spec = LSTMSpec(3, 5)
+    spec = LSTMSpec(3, 40)
     model = build(spec)
     for batch, timesteps in ((0, 4), (2, 0)):
-        x, h, c = tf.zeros([timesteps, batch, 3]), tf.ones([1, batch, 5]), tf.ones([1, batch, 5])
+        x, h = tf.zeros([timesteps, batch, 3]), tf.ones([1, batch, 40])
+        c = tf.reshape(tf.range(batch * 40.0), h.shape)
         with tf.GradientTape() as tape:
             tape.watch([x, h])
-            y, (h_last, _) = model(x, (h, c))
+            y, (h_last, c_last) = model(x, (h, c), training=True)
             loss = tf.reduce_sum(y) + tf.reduce_sum(2.0 * h_last)
         dx, dh, *weights = tape.gradient(loss, [x, h, *model.variables])
-        assert y.shape == (timesteps, batch, 5)
+        assert y.shape == (timesteps, batch, 40)
         np.testing.assert_array_equal(h_last, h)
+        np.testing.assert_array_equal(c_last, c)
         np.testing.assert_array_equal(dh, np.full(h.shape, 2.0))
         assert dx.shape == x.shape
         assert all(not np.any(each) for each in weights)
@@ -228,12 +237,79 @@ def test_shapes_are_known_in_a_graph() -> None:
     assert shapes[:3] == [[2, None, 4], [1, 2, 4], [1, 2, 4]]
 
 
+# -- in bfloat16
+
+
+def test_what_is_kept_in_bfloat16_is_half_as_large() -> None:
+    ops = get_ops()
+    spec = LSTMSpec(3, 20)
+    made = {}
+    for dtype in (tf.float32, tf.bfloat16):
+        x, h, c = (tf.cast(each, dtype) for each in tensors(spec, 4, 6))
+        weights = [tf.cast(variable, dtype) for variable in build(spec).variables]
+        made[dtype] = ops.lstm_impl_fused_lstm(x, h, c, *weights, [], keep=True)
+        assert all(each.dtype == dtype for each in made[dtype])
+    sizes = {dtype: sum(each.numpy().nbytes for each in found) for dtype, found in made.items()}
+    assert sizes[tf.float32] == 2 * sizes[tf.bfloat16]
+
+
+def test_sums_are_in_float32_whatever_is_stored() -> None:
+    """1 + 1/256 + 1/256 + ... stays 1 where the sum is kept in bfloat16, and 1 + 1 + ... 256."""
+    spec = LSTMSpec(512, 1, dtype="bfloat16")
+    kernel, recurrent_kernel, bias = LSTMWeights.random(spec).map(np.zeros_like).layers[0][0]
+    kernel[:, 2] = 2.0**-8  # of the candidate g
+    bias[:] = [100.0, -100.0, 1.0, 100.0]
+    cell = LayerWeights(kernel, recurrent_kernel, bias)
+    model = get_backend("fused_cpu").build(spec, LSTMWeights.from_cells(spec, [cell]))
+    _, state = model.forward(np.ones((1, 1, 512)))
+    np.testing.assert_allclose(state.c, np.tanh(3.0), rtol=2.0**-8)
+    kernel[:], bias[2] = 0.0, 0.0  # g = 0, and the gradient of its sum is 1 in every step
+    model.set_weights(LSTMWeights.from_cells(spec, [cell]))
+    found = model.gradients(np.ones((3000, 1, 512)), np.ones((3000, 1, 1))).weights
+    np.testing.assert_allclose(found.layers[0][0].kernel[:, 2], 3000.0, rtol=2.0**-8)
+
+
+def test_a_stream_in_bfloat16_may_be_cut_anywhere() -> None:
+    """What a step reads of h is what was written, so that only c, which is rounded, differs."""
+    spec = LSTMSpec(5, 40, dtype="bfloat16")
+    model = build(spec)
+    inputs = Workload(14, 12).inputs(spec)
+    whole, last = model.forward(inputs.x, inputs.state)
+    first, state = model.forward(inputs.x[:5], inputs.state)
+    second, end = model.forward(inputs.x[5:], state)
+    np.testing.assert_array_equal(first, whole[:5])
+    np.testing.assert_allclose(second, whole[5:], atol=2.0**-7)
+    np.testing.assert_allclose(end.c, last.c, atol=2.0**-6)
+
+
+def test_mixed_precision_gives_gradients_in_the_variables_type() -> None:
+    model = build(LSTMSpec(3, 4, dtype="mixed_bfloat16"))
+    x = tf.ones([6, 2, 3], tf.bfloat16)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model(x)[0])
+    gradients = tape.gradient(loss, model.variables)
+    assert {each.dtype for each in gradients} == {tf.float32}
+    step = model.prepare(Workload(2, 6, "training")).run()
+    assert {each.dtype for each in step.weights} == {tf.float32}
+    assert step.dx.dtype == tf.bfloat16
+
+
+def test_weights_of_another_type_than_the_input_are_refused_by_the_op() -> None:
+    ops = get_ops()
+    x, h, c = (tf.cast(each, tf.bfloat16) for each in tensors(LSTMSpec(3, 4), 2, 5))
+    variables = build(LSTMSpec(3, 4)).variables
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a weight is float and x is bfloat16"):
+        ops.lstm_impl_fused_lstm(x, h, c, *(each.value() for each in variables), [])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="holds float; expected bfloat16"):
+        ops.lstm_impl_fused_lstm(x, h, c, *(each.handle for each in variables), [])
+
+
 # -- what it refuses
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16", "mixed_bfloat16"])
+@pytest.mark.parametrize("dtype", ["float64", "float16", "mixed_float16"])
 def test_other_precisions_are_refused(dtype: str) -> None:
-    with pytest.raises(UnsupportedError, match="float32 only"):
+    with pytest.raises(UnsupportedError, match="know float32 and bfloat16, not float"):
         build(LSTMSpec(3, 4, dtype=dtype))
 
 

@@ -8,6 +8,7 @@ specification, outputs and gradients alike.
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from typing import Any
 from unittest import mock
@@ -225,8 +226,25 @@ def test_on_a_gpu_auto_uses_cudnn() -> None:
 # -- types
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16", "mixed_float16"])
-@pytest.mark.parametrize("backend", ["auto", "while_loop+hoisted", "while_loop"])
+FUSED = get_backend("fused_cpu").availability("cpu")
+
+TYPED = [
+    *itertools.product(
+        ["auto", "while_loop+hoisted", "while_loop"],
+        ["float64", "float16", "bfloat16", "mixed_float16"],
+    ),
+    *(
+        pytest.param(
+            "fused_cpu",
+            dtype,
+            marks=pytest.mark.skipif(not FUSED, reason=f"fused_cpu: {FUSED}"),
+        )
+        for dtype in ("bfloat16", "mixed_bfloat16")
+    ),
+]
+
+
+@pytest.mark.parametrize(("backend", "dtype"), TYPED)
 def test_every_precision_is_kept_and_computed_as_keras_does(backend: str, dtype: str) -> None:
     row: dict[str, Any] = {
         **dict.fromkeys(AXES, False),

@@ -1,0 +1,110 @@
+// Numbers as they are stored, float or BFloat16, to and from registers and rows of floats.
+#ifndef LSTM_IMPL_NATIVE_NUMBERS_H_
+#define LSTM_IMPL_NATIVE_NUMBERS_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include "kernels.h"
+#include "vector.h"
+
+namespace lstm_impl {
+
+// Whether numbers become others when they are stored.
+template <class Value>
+constexpr bool kRounds = !std::is_same_v<Value, float>;
+
+using Words = std::uint32_t __attribute__((vector_size(kLanes * sizeof(std::uint32_t))));
+using Halves = std::uint16_t __attribute__((vector_size(kLanes * sizeof(std::uint16_t))));
+
+LSTM_IMPL_INLINE Vector widened(Halves halves) {
+  const Words words = __builtin_convertvector(halves, Words) << 16;
+  Vector value;
+  std::memcpy(&value, &words, sizeof value);
+  return value;
+}
+
+// Of each lane the upper half, rounded to the nearest, ties to even; NaN stays NaN.
+LSTM_IMPL_INLINE Words rounded_words(Vector value) {
+  Words words;
+  std::memcpy(&words, &value, sizeof words);
+  const Words nearest = words + 0x7fffu + ((words >> 16) & 1u);
+  return (value == value ? nearest : words | 0x400000u) >> 16;
+}
+
+// A register of numbers as they will be read when they have been stored.
+template <class Value>
+LSTM_IMPL_INLINE Vector rounded(Vector value) {
+  if constexpr (kRounds<Value>) {
+    const Words words = rounded_words(value) << 16;
+    std::memcpy(&value, &words, sizeof value);
+  }
+  return value;
+}
+
+LSTM_IMPL_INLINE Vector load(const BFloat16* from) {
+  Halves halves;
+  std::memcpy(&halves, from, sizeof halves);
+  return widened(halves);
+}
+
+LSTM_IMPL_INLINE void store(BFloat16* to, Vector value) {
+  const Halves halves = __builtin_convertvector(rounded_words(value), Halves);
+  std::memcpy(to, &halves, sizeof halves);
+}
+
+// The first `count` lanes, at most kLanes; the others are zero.
+LSTM_IMPL_INLINE Vector load_part(const BFloat16* from, Index count) {
+  if (count >= kLanes) return load(from);
+  Halves halves = {};
+  std::memcpy(&halves, from, static_cast<std::size_t>(count) * sizeof(BFloat16));
+  return widened(halves);
+}
+
+LSTM_IMPL_INLINE void store_part(BFloat16* to, Vector value, Index count) {
+  const Halves halves = __builtin_convertvector(rounded_words(value), Halves);
+  std::memcpy(to, &halves, static_cast<std::size_t>(std::min(count, kLanes)) * sizeof(BFloat16));
+}
+
+// A sigmoid and what is missing to one, which its gradient is the product of.
+struct Sigmoid {
+  Vector value, rest;
+};
+
+// How a sigmoid is kept. Near one a number that is rounded has few digits of what is missing: there
+// that is kept, with a minus before it.
+template <class Value>
+LSTM_IMPL_INLINE Vector kept_sigmoid(Vector value) {
+  if constexpr (kRounds<Value>) value = value > 0.5f ? -(1.0f - value) : value;
+  return value;
+}
+
+template <class Value>
+LSTM_IMPL_INLINE Sigmoid read_sigmoid(Vector kept) {
+  if constexpr (kRounds<Value>) {
+    Bits bits;
+    std::memcpy(&bits, &kept, sizeof bits);
+    const Bits near_one = bits < 0;  // by the sign: of one itself, nothing is missing
+    return {near_one ? 1.0f + kept : kept, near_one ? -kept : 1.0f - kept};
+  } else {
+    return {kept, 1.0f - kept};
+  }
+}
+
+// A row of `count` numbers, from one type to another or to the same.
+template <class From, class To>
+void copy_row(const From* from, Index count, To* to) {
+  if constexpr (std::is_same_v<From, To>) {
+    std::memcpy(to, from, static_cast<std::size_t>(count) * sizeof(To));
+  } else {
+    for (Index k = 0; k < count; k += kLanes) {
+      store_part(to + k, load_part(from + k, count - k), count - k);
+    }
+  }
+}
+
+}  // namespace lstm_impl
+
+#endif  // LSTM_IMPL_NATIVE_NUMBERS_H_
