@@ -52,6 +52,7 @@ COMMANDS = {
     },
     "To work on the suite": {
         "documents": "what commands made in the documents, made again",
+        "native": "fused_cpu compiled ahead, for machines without a compiler",
         "rooms": "the rooms of the source, drawn from its imports",
     },
 }

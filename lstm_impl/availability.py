@@ -16,7 +16,7 @@ class UnavailableError(UnsupportedError):
 class Availability:
     """Whether a backend can run on a device here.
 
-    reason: empty if it can, else why not, in words a user can act on.
+    reason: why not, in words a user can act on; if it can, what is to be known of that, or empty.
     install: the command that would make it available, or empty.
     """
 

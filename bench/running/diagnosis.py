@@ -116,10 +116,15 @@ def show(found: Diagnosis, console: Console) -> None:
 
 
 class _Notes:
-    """Why something is not available: each reason once, with a number that cells refer to."""
+    """Why something is not available, or what is to be known of what is: each once, with a number
+    that cells refer to."""
 
     def __init__(self) -> None:
         self.texts: list[tuple[str, str]] = []
+
+    def cell(self, found: Availability) -> Cell:
+        number = f" [{self.number(found)}]" if found.reason else ""
+        return Cell(f"✓{number}", style="green") if found else Cell(f"no{number}", style="yellow")
 
     def number(self, why: Availability) -> int:
         note = (why.reason, why.install)
@@ -136,12 +141,7 @@ def _sheet(found: Survey, notes: _Notes) -> Sheet:
         lines.append([Cell(title, style="bold"), *(Cell() for _ in found.devices), Cell()])
         said = ""
         for entry in (each for each in found.entries if each.framework == framework):
-            cells = [
-                Cell("✓", style="green")
-                if entry.on[device]
-                else Cell(f"no [{notes.number(entry.on[device])}]", style="yellow")
-                for device in found.devices
-            ]
+            cells = [notes.cell(entry.on[device]) for device in found.devices]
             # The options of one strategy share its summary: told once, they read as one.
             summary = "" if entry.summary == said else clean(entry.summary)
             said = entry.summary

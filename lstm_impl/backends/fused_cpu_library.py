@@ -1,6 +1,7 @@
 """The shared library of ``fused_cpu``: compiled from ``lstm_impl/native`` on first use, and loaded.
 
-What is compiled is kept in the user's cache folder, under a key of all that it depends on: the
+One that was compiled elsewhere (``fused_cpu_prebuilt``) is preferred where it fits. What is
+compiled here is kept in the user's cache folder, under a key of all that it depends on: the
 sources, TensorFlow's version, the flags, and what the compiler says of itself and of this machine's
 CPU, for which alone the code is. This room knows the compiler and that folder; TensorFlow is
 imported when the library is loaded, never before.
@@ -19,14 +20,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from platformdirs import user_cache_path
 
 from lstm_impl.availability import AVAILABLE, Availability, UnavailableError
+from lstm_impl.backends import fused_cpu_prebuilt
+from lstm_impl.spec import UnsupportedError
 
 SOURCES = Path(__file__).resolve().parent.parent / "native"
 
@@ -40,7 +43,9 @@ NAME = "fused_cpu.so"
 
 INSTALL = "apt-get install g++"
 
-KERNEL_FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fno-trapping-math")
+NATIVE = "-march=native"
+
+KERNEL_FLAGS = ("-std=c++17", "-O3", NATIVE, "-ffp-contract=fast", "-fno-trapping-math")
 """Of the kernels alone: what includes TensorFlow's headers is compiled for any CPU, so that no
 inline function of theirs can take the place of TensorFlow's own copy of it. Products and sums
 become one instruction; nothing is reordered, and NaN stays NaN."""
@@ -86,9 +91,9 @@ class Compiler:
 
 
 def availability() -> Availability:
-    """Whether the library can be compiled here; asks the compiler, which takes a tenth of a second.
+    """Whether there is a library for this machine, or one can be compiled.
 
-    TensorFlow is not imported.
+    Asks the compiler, which takes a tenth of a second. TensorFlow is not imported.
     """
     if sys.platform != "linux":
         return Availability(
@@ -97,6 +102,17 @@ def availability() -> Availability:
     missing = [name for name in ("kernels.cc", "ops.cc") if not (SOURCES / name).is_file()]
     if missing:
         return Availability(False, f"its sources are not installed: {SOURCES / missing[0]}")
+    prebuilt = fused_cpu_prebuilt.look(SOURCES, _unloadable)
+    if prebuilt.fitting:
+        cpu = fused_cpu_prebuilt.cpu_of(prebuilt.fitting[0])
+        return Availability(True, f"fused_cpu runs from a prebuilt library, for {cpu}")
+    compiled = _can_be_compiled()
+    if not compiled and (why_not := prebuilt.why_not()):
+        return replace(compiled, reason=f"{compiled.reason}; and {why_not}")
+    return compiled
+
+
+def _can_be_compiled() -> Availability:
     found = importlib.util.find_spec("tensorflow")
     if found is not None and found.submodule_search_locations:
         header = "include/tensorflow/core/framework/op_kernel.h"
@@ -112,6 +128,9 @@ def availability() -> Availability:
 
 _failed: dict[str, Availability] = {}
 """By compiler, what it could not compile in this process."""
+
+_unloadable: dict[Path, str] = {}
+"""Prebuilt libraries that this process has tried to load in vain, and why."""
 
 
 @functools.cache
@@ -161,10 +180,18 @@ def load() -> Any:
     """
     if not (available := availability()):
         raise UnavailableError(f"fused_cpu: {available}")
-    compiler = _compiler(os.environ.get(COMPILER) or "g++")
-    assert isinstance(compiler, Compiler)
     import tensorflow as tf
 
+    for path in fused_cpu_prebuilt.look(SOURCES, _unloadable).fitting:
+        try:
+            return tf.load_op_library(str(path))
+        except (OSError, tf.errors.OpError) as error:
+            # Its system may be newer than this one, say; the next, or a compiler, may serve.
+            _unloadable[path] = f"it cannot be loaded: {_gist(str(error))}"
+    if not (available := availability()):
+        raise UnavailableError(f"fused_cpu: {available}")
+    compiler = _compiler(os.environ.get(COMPILER) or "g++")
+    assert isinstance(compiler, Compiler)
     try:
         return tf.load_op_library(str(_built(compiler, *_tensorflow_flags())))
     except (OSError, UnavailableError, tf.errors.OpError) as error:
@@ -194,10 +221,7 @@ def _folder() -> Path:
 
 def key(compiler: Compiler, flags: Sequence[str], version: str) -> str:
     """What the library depends on, as a name."""
-    digest = hashlib.sha256()
-    for source in sorted(SOURCES.iterdir()):
-        if source.suffix in (".h", ".cc"):
-            digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    digest = hashlib.sha256(fused_cpu_prebuilt.digest(SOURCES).encode() + b"\0")
     described = [version, *flags, *SHARED_FLAGS, *KERNEL_FLAGS, *LINK_FLAGS]
     described += [f"{name}={value}" for name, value in sorted(compiler.macros.items())]
     digest.update("\0".join(described).encode())
@@ -215,7 +239,36 @@ def _built(compiler: Compiler, flags: Sequence[str], links: Sequence[str]) -> Pa
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder / "lock"):
         if not library.is_file():  # else another process has compiled it meanwhile
-            _compile(compiler, flags, links, library)
+            _told(compiler, lambda: _compile(compiler, KERNEL_FLAGS, flags, links, library))
+    return library
+
+
+def build(cpu: str, folder: Path) -> Path:
+    """Compile the library for a kind of CPU, for machines that have no compiler; where it is.
+
+    It is for the TensorFlow that is installed here, and for systems whose C and C++ libraries are
+    no older than this one's. Raises UnsupportedError for a kind that is not known or that this
+    compiler cannot compile for, UnavailableError where it cannot compile at all.
+    """
+    import tensorflow as tf
+
+    kind = fused_cpu_prebuilt.KINDS.get(cpu)
+    if kind is None:
+        known = ", ".join(fused_cpu_prebuilt.KINDS)
+        raise UnsupportedError(f"no kind of CPU is called {cpu!r}; expected one of {known}")
+    if kind.machine != platform.machine():
+        raise UnsupportedError(
+            f"{cpu} is compiled on a machine of its kind, and this is {platform.machine()}"
+        )
+    if not (able := _can_be_compiled()):
+        raise UnavailableError(f"fused_cpu: {able}")
+    compiler = _compiler(os.environ.get(COMPILER) or "g++")
+    assert isinstance(compiler, Compiler)
+    sources = fused_cpu_prebuilt.digest(SOURCES)
+    library = folder.absolute() / fused_cpu_prebuilt.file_name(tf.__version__, cpu, sources)
+    library.parent.mkdir(parents=True, exist_ok=True)
+    kernel_flags = [f"-march={kind.march}" if each == NATIVE else each for each in KERNEL_FLAGS]
+    _compile(compiler, kernel_flags, *_tensorflow_flags(), library)
     return library
 
 
@@ -228,25 +281,40 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _compile(compiler: Compiler, flags: Sequence[str], links: Sequence[str], library: Path) -> None:
+def _told(compiler: Compiler, work: Callable[[], None]) -> None:
+    """Do the work, which takes a while, with a line that says so."""
     sys.stderr.write(
         f"lstm_impl: compiling fused_cpu with {compiler.version}, once for this TensorFlow "
         "and CPU ..."
     )
     sys.stderr.flush()
     started = time.monotonic()
+    try:
+        work()
+    except UnavailableError:
+        sys.stderr.write(" failed\n")
+        raise
+    sys.stderr.write(f" {time.monotonic() - started:.0f} s\n")
+
+
+def _compile(
+    compiler: Compiler,
+    kernel_flags: Sequence[str],
+    flags: Sequence[str],
+    links: Sequence[str],
+    library: Path,
+) -> None:
     with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
         objects = [str(Path(scratch) / name) for name in ("kernels.o", "ops.o")]
         sources = [str(SOURCES / name) for name in ("kernels.cc", "ops.cc")]
         base = [compiler.path, *SHARED_FLAGS]
         _run(
-            [*base, *KERNEL_FLAGS, "-c", sources[0], "-o", objects[0]],
+            [*base, *kernel_flags, "-c", sources[0], "-o", objects[0]],
             [*base, "-O2", *flags, "-c", sources[1], "-o", objects[1]],
         )
         made = Path(scratch) / NAME
         _run([compiler.path, *LINK_FLAGS, *objects, *links, "-o", str(made)])
         made.replace(library)
-    sys.stderr.write(f" {time.monotonic() - started:.0f} s\n")
 
 
 def _run(*commands: Sequence[str]) -> None:
@@ -258,5 +326,4 @@ def _run(*commands: Sequence[str]) -> None:
     said = [process.communicate()[1] for process in running]
     for process, words in zip(running, said, strict=True):
         if process.returncode != 0:
-            sys.stderr.write(" failed\n")
             raise UnavailableError(_gist(words))

@@ -1,0 +1,68 @@
+"""The command that compiles fused_cpu ahead, and a machine without a compiler that uses it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import native
+from lstm_impl.backends import fused_cpu_library as library
+from lstm_impl.backends import fused_cpu_prebuilt as prebuilt
+
+pytest.importorskip("tensorflow", reason="it is made for a TensorFlow: pip install '.[cpu]'")
+
+
+def test_what_cannot_be_made_is_a_line_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert native.main([str(tmp_path / "made"), "--cpu", "i386"]) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("error: no kind of CPU is called 'i386'; expected one of x86-64-v4")
+    assert line.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+RUN = """
+import numpy as np
+from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend
+from lstm_impl.backends import fused_cpu_library as library
+from lstm_impl.proof import gate
+backend = get_backend("fused_cpu")
+print(backend.availability("cpu").reason)
+for dtype in ("float32", "bfloat16"):
+    spec = LSTMSpec(3, 33, dtype=dtype)
+    found = gate(backend.build(spec, LSTMWeights.random(spec)), Workload(13, 5, "training"))
+    assert found.passed, found.describe()
+assert not library._unloadable, library._unloadable
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++: apt-get install g++")
+def test_a_machine_without_a_compiler_computes_with_each(tmp_path: Path) -> None:
+    kinds = [name for name, kind in prebuilt.KINDS.items() if kind.machine == platform.machine()]
+    assert native.main([str(tmp_path / "all")]) == 0
+    able = [name for name in kinds if not prebuilt.KINDS[name].problem()]
+    assert able, "this CPU is of no kind that libraries are made for"
+    for cpu in able:
+        made = tmp_path / cpu
+        made.mkdir()
+        for path in (tmp_path / "all").glob(f"*-{cpu}-*.so"):
+            shutil.copy(path, made)
+        variables = {library.COMPILER: "none", library.CACHE: str(tmp_path / "cache")}
+        done = subprocess.run(
+            [sys.executable, "-c", RUN],
+            env={**os.environ, **variables, prebuilt.FOLDER: str(made)},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(f"fused_cpu runs from a prebuilt library, for {cpu}\n")
+    assert not (tmp_path / "cache").exists()

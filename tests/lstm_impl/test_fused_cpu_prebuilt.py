@@ -1,0 +1,130 @@
+"""Libraries of fused_cpu that were compiled elsewhere: which is taken, what is said of others."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lstm_impl.availability import UnavailableError
+from lstm_impl.backends import fused_cpu_library as library
+from lstm_impl.backends import fused_cpu_prebuilt as prebuilt
+from lstm_impl.spec import UnsupportedError
+
+SOURCES = prebuilt.digest(library.SOURCES)
+V3, V4 = (" ".join(prebuilt.KINDS[name].features) for name in ("x86-64-v3", "x86-64-v4"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder of libraries, for TensorFlow 2.21.0 on a CPU of x86-64-v4; no compiler."""
+    (tmp_path / "made").mkdir()
+    monkeypatch.setenv(prebuilt.FOLDER, str(tmp_path / "made"))
+    monkeypatch.setenv(library.COMPILER, "no-such-compiler")
+    monkeypatch.setattr(prebuilt, "installed_version", lambda: "2.21.0")
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setattr(prebuilt, "CPUINFO", tmp_path / "cpuinfo")
+    of_cpu(tmp_path, V4)
+    library._compiler.cache_clear()
+    yield tmp_path / "made"
+    library._compiler.cache_clear()
+    library._unloadable.clear()
+
+
+def of_cpu(place: Path, flags: str) -> None:
+    (place / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: fpu {flags}\n\nprocessor\t: 1\n")
+
+
+def put(
+    folder: Path, version: str = "2.21.0", cpu: str = "x86-64-v3", sources: str = SOURCES
+) -> Path:
+    path = folder / prebuilt.file_name(version, cpu, sources)
+    path.write_bytes(b"no library")
+    return path
+
+
+# -- which one is taken
+
+
+def test_the_fastest_that_this_cpu_can_run_is_taken(folder: Path) -> None:
+    v3, v4, _ = (put(folder, cpu=cpu) for cpu in ("x86-64-v3", "x86-64-v4", "aarch64"))
+    assert prebuilt.look(library.SOURCES, {}).fitting == (v4, v3)
+    assert prebuilt.look(library.SOURCES, {v4: "broken"}).fitting == (v3,)
+    of_cpu(folder.parent, V3)
+    assert prebuilt.look(library.SOURCES, {}).fitting == (v3,)
+    found = library.availability()
+    assert found
+    assert found.reason == "fused_cpu runs from a prebuilt library, for x86-64-v3"
+
+
+def test_on_another_machine_its_own_is_taken(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arm, _ = (put(folder, cpu=cpu) for cpu in ("aarch64", "x86-64-v3"))
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    (folder.parent / "cpuinfo").unlink()
+    found = prebuilt.look(library.SOURCES, {})
+    assert found.fitting == (arm,)
+    assert "of another kind (aarch64)" in found.why_not()
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"version": "2.20.0"}, "it is for TensorFlow 2.20.0, and this is 2.21.0"),
+        ({"sources": "0" * 16}, "it was made from other sources than these"),
+        ({"cpu": "x86-64-v4"}, "this CPU has no avx512f"),
+        ({"cpu": "aarch64"}, "this CPU is of another kind (x86_64)"),
+        ({"cpu": "x86-64-v5"}, "its name is not one that bench.native gives"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_the_reason(
+    folder: Path, how: dict[str, str], words: str
+) -> None:
+    of_cpu(folder.parent, V3)
+    path = put(folder, **how)
+    found = library.availability()
+    assert not found
+    assert f"{path.name}: {words}" in found.reason
+    assert "there is no compiler no-such-compiler" in found.reason
+    assert found.install == "apt-get install g++"
+    with pytest.raises(UnavailableError, match=re.escape(words)):
+        library.load.__wrapped__()
+
+
+def test_a_folder_that_is_not_there_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(prebuilt.FOLDER, str(folder / "nowhere"))
+    assert f"{folder / 'nowhere'}: there is no such folder" in library.availability().reason
+
+
+def test_without_any_nothing_is_said_of_them(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(prebuilt.FOLDER)
+    monkeypatch.setattr(prebuilt, "PACKAGED", tmp_path / "none")
+    assert "prebuilt" not in library.availability().reason
+
+
+def test_one_that_cannot_be_loaded_gives_way_to_the_next(folder: Path) -> None:
+    pytest.importorskip("tensorflow", reason="TensorFlow loads it: pip install '.[cpu]'")
+    put(folder, cpu="x86-64-v3")
+    put(folder, cpu="x86-64-v4")
+    assert library.availability()
+    with pytest.raises(UnavailableError, match=r"no compiler.*v3.*cannot be loaded.*v4.*cannot be"):
+        library.load.__wrapped__()
+    assert not library.availability()
+
+
+# -- making them
+
+
+def test_what_cannot_be_made_is_refused(folder: Path) -> None:
+    pytest.importorskip("tensorflow", reason="it is made for a TensorFlow: pip install '.[cpu]'")
+    for cpu, words in (
+        ("i386", "expected one of x86-64-v4, x86-64-v3, aarch64"),
+        ("aarch64", "compiled on a machine of its kind, and this is x86_64"),
+        ("x86-64-v3", "there is no compiler no-such-compiler"),
+    ):
+        with pytest.raises(UnsupportedError, match=words):
+            library.build(cpu, folder)
+    assert not list(folder.iterdir())
