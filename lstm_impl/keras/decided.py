@@ -81,8 +81,9 @@ def other_work(asked: Question, decisions: Sequence[Decision]) -> str:
         if bool(theirs.dropout) != bool(work.dropout):
             differs.append("with dropout" if work.dropout else "without dropout")
         return (
-            f"{found.backend}, fastest at {found.question.sizes} ({found.made}, {found.by}): this "
-            f"call is {' and '.join(differs) or 'of another kind'}, which was not raced"
+            f"what was raced at {found.question.sizes} ({found.backend} was the fastest; "
+            f"{found.made}, {found.by}): this call is "
+            f"{' and '.join(differs) or 'of another kind'}, which was not raced"
         )
     return ""
 
