@@ -59,15 +59,34 @@ def tune(
     """
     if not seconds > 0:
         raise ValueError(f"seconds is {seconds}; expected a positive number")
+    sizes = _checked(batch_size, steps, min_length)
+    for name in candidates or ():
+        get_backend(name)
+    layers = _to_choose(model)
+    found = []
+    for layer in layers:
+        for mode in modes:
+            found.append(_tune(layer, mode == "training", sizes, candidates, seconds, again))
+        layer._expect(sizes)
+    if isinstance(model, keras.Model):
+        # what was traced has the old choice in it
+        model.train_function = model.test_function = model.predict_function = None
+    return found
+
+
+def _checked(batch_size: int, steps: int, min_length: int | None) -> Sizes:
+    """Raises ValueError for what is no size."""
     require_positive_integer("batch_size", batch_size)
     require_positive_integer("steps", steps)
     if min_length is not None:
         require_positive_integer("min_length", min_length)
         if min_length > steps:
             raise ValueError(f"min_length is {min_length}; expected at most the {steps} steps")
-    for name in candidates or ():
-        get_backend(name)
-    sizes = Sizes(batch_size, steps, min_length)
+    return Sizes(batch_size, steps, min_length)
+
+
+def _to_choose(model: Any) -> list[LSTM]:
+    """The layers of a model that have a choice. Raises ValueError if none has, or is not built."""
     layers = [layer for layer in _lstms(model) if layer.backend == AUTO]
     if not layers:
         raise ValueError(
@@ -79,15 +98,7 @@ def tune(
             raise ValueError(
                 f"layer {layer.name!r} is not built yet: call the model once, then tune"
             )
-    found = []
-    for layer in layers:
-        for mode in modes:
-            found.append(_tune(layer, mode == "training", sizes, candidates, seconds, again))
-        layer._expect(sizes)
-    if isinstance(model, keras.Model):
-        # what was traced has the old choice in it
-        model.train_function = model.test_function = model.predict_function = None
-    return found
+    return layers
 
 
 def _lstms(model: Any, depth: int = 0) -> Iterator[LSTM]:
