@@ -239,7 +239,7 @@ def _processors(
 
 def _parser() -> argparse.ArgumentParser:
     parser = arguments.Parser(
-        prog="python -m bench.run scaling",
+        prog="python -m bench.scaling",
         description="Train an LSTM on several devices at once, and say what that gains.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

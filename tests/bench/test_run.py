@@ -570,8 +570,8 @@ def test_the_suites_are_listed_with_a_line_each(
 
     assert run.main(["--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == [*suites.available(), "learning"]
-    assert lines[-1].endswith("python -m bench.learning")
+    assert [line.split()[0] for line in lines] == [*suites.available(), "learning", "scaling"]
+    assert lines[-2].endswith("python -m bench.learning")
     assert any("what a truncation window costs" in line for line in lines)
 
 
