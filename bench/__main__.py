@@ -44,6 +44,7 @@ COMMANDS = {
         "gpu_proof": "on a GPU: are all backends right there, and how fast? One archive",
         "verdict_study": "how often are the verdicts right? By simulation",
         "verdict_pairs": "how far do the ratios of real pairs spread between processes?",
+        "fleet_study": "does a fleet measure all it should, whatever happens to it? By simulation",
     },
     "How do I share results?": {
         "upload": "copy result files to s3://, gs:// and the like; what reads takes such a URL",

@@ -24,6 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("measuring", "windows", "comparing"),
     ("reporting", "batching"),
     ("running", "sharing"),
+    ("fleet",),
 )
 """From the ground up. A module imports from its own room and from the floors below."""
 

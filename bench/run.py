@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from bench import suites
 from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, FolderError
 from bench.disk.writing import ResultWriteError
+from bench.fleet import measured as fleet
 from bench.judging.process_means import ENOUGH_PROCESSES
 from bench.machine.lock import HeldError, LockError
 from bench.running import measured, scaling
@@ -45,7 +46,7 @@ exit codes:
   5    the budget was spent before every case was measured at least once
   130  stopped by Ctrl-C or SIGTERM; what was finished is kept, and --resume goes on
 
-docs/running.md explains how it measures.
+docs/running.md explains how it measures, docs/scale.md how on many machines.
 """
 
 
@@ -61,7 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _interrupt)
-        return _list() if options.list else measured.run(options, console)
+        if options.list:
+            if options.ray is not None:
+                raise UsageError("--ray measures, and --list does not: give one of them")
+            return _list()
+        run = measured.run if options.ray is None else fleet.run
+        return run(options, console)
     except (UsageError, SuiteError, SessionError, FolderError) as error:
         return _error(error, BAD_INPUT)
     except HeldError as error:
@@ -145,6 +151,15 @@ def _parser() -> arguments.Parser:
         const="",
         metavar="SESSION",
         help="go on with this session, or with the newest that is unfinished",
+    )
+    parser.add_argument(
+        "--ray",
+        nargs="?",
+        const="",
+        metavar="ADDRESS",
+        help="measure on all machines of the Ray cluster at this address (HOST:PORT, "
+        "ray://HOST:PORT or auto), in one session for each kind of machine; without an address "
+        "on this machine through Ray",
     )
     busy = parser.add_mutually_exclusive_group()
     busy.add_argument("--wait", action="store_true", help="wait while another run measures here")

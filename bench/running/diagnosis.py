@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib import metadata
 
 from rich.console import Console
 from rich.text import Text
@@ -22,6 +23,8 @@ from lstm_impl import Availability
 
 SCHEMA = 1
 
+INSTALL_RAY = "pip install 'lstm-benchmark-suite[ray]' to measure on many machines"
+
 LISTEN = 1.0
 """Seconds for which the machine is watched while this process sleeps: enough for counters that
 tick every hundredth of a second."""
@@ -29,11 +32,12 @@ tick every hundredth of a second."""
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All that was found."""
+    """All that was found. ray: its version, with which many machines measure; None without it."""
 
     survey: Survey
     environment: Environment
     findings: tuple[Reason, ...]
+    ray: str | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Plain data, as ``--format json`` shows it."""
@@ -58,6 +62,7 @@ class Diagnosis:
                 for entry in self.survey.entries
             ],
             "problems": list(self.survey.problems),
+            "ray": self.ray,
             "findings": [asdict(finding) for finding in self.findings],
             "environment": self.environment.to_dict(),
         }
@@ -80,7 +85,15 @@ def diagnose(
         survey(tuple(dict.fromkeys(names)), backends, ask),
         here,
         tuple(warnings.findings(here, meanwhile, facts)),
+        _ray(),
     )
+
+
+def _ray() -> str | None:
+    try:
+        return metadata.version("ray")
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def exit_code(found: Survey, *, every_device: bool) -> int:
@@ -182,6 +195,7 @@ def machine_lines(found: Diagnosis) -> list[tuple[str, str]]:
             )
         )
     lines.append(("Python", here.python))
+    lines.append(("fleets", f"Ray {found.ray}" if found.ray else f"no Ray: {INSTALL_RAY}"))
     if here.libraries:
         lines.append(("libraries", _pairs(here.libraries, " ")))
     if here.variables:

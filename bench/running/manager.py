@@ -1,4 +1,4 @@
-"""The manager: fresh worker processes, one after the other, until a session is done.
+"""The manager: fresh worker processes until a session is done, one after the other or side by side.
 
 Each worker is a ``pytest --benchmark-only`` of its own, so that there is one way of measuring. The
 manager reads its journal while it works, ends it from outside when a case takes too long (no signal
@@ -9,21 +9,23 @@ here today, and in the tests one that does as it is told.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
 from bench.disk.writing import ResultWriteError
 from bench.machine.fresh import ending as ended
+from bench.running.lots import Needs, needs_of
 from bench.running.schedule import Leader, Schedule
 from bench.running.session import Session
 from bench.running.watch import Watch
 from bench.running.work import Work
-from bench.running.workers import Executor, Worker
+from bench.running.workers import Executor, LostError, Worker
 from bench.suites.cases import Case
 from bench.telling.inert import clean
 from bench.telling.quantities import listed
@@ -37,7 +39,7 @@ END_LIMIT = 15.0
 of megabytes, prints a table, and frameworks tidy up. Past this, as a rule, Python waits for a
 thread that a backend has left."""
 
-_CANNOT_WRITE = re.compile(
+CANNOT_WRITE = re.compile(
     r"^(?:ERROR: |!+ .*?Exit: )(.*? cannot be written: [^;!\n]*)", re.MULTILINE
 )
 """How pytest ends when the plugin cannot write."""
@@ -56,9 +58,11 @@ class Stopped(StrEnum):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a session is, to be shown. number: of the process; busy: ids of its cases in work.
+    """How far a session is, to be shown.
 
-    done, of: cases of this process; settled, cases: of the session. Times in seconds.
+    number: of the process; busy: ids of its cases in work; place: the machine that it runs on,
+    where there are several. done, of: cases of this process; settled, cases: of the session. Times
+    in seconds.
     """
 
     number: int
@@ -72,6 +76,7 @@ class Progress:
     budget: float | None
     processes: int | None
     leaders: tuple[Leader, ...]
+    place: str = ""
 
 
 class View(Protocol):
@@ -90,18 +95,20 @@ class Manager:
     def __init__(
         self,
         session: Session,
-        executor: Executor,
+        executor: Executor | None,
         view: View,
         save: Callable[[Session], None],
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         seconds: Mapping[str, float] | None = None,
         absent: Collection[str] = (),
+        needs: Needs = needs_of,
     ) -> None:
-        """seconds: of measuring that the suite gives each case of a group, by ``Case.group``.
+        """executor: where ``step`` and ``run`` start workers, None where only ``process`` is used.
 
-        Without them, or where the user chose the time, every process measures for the whole.
-        absent: devices that are not here.
+        seconds: of measuring that the suite gives each case of a group, by ``Case.group``. Without
+        them, or where the user chose the time, every process measures for the whole. absent:
+        devices that are not here. needs: what each backend needs of its process.
         """
         self.session = session
         chosen = session.seconds is not None
@@ -112,6 +119,7 @@ class Manager:
             None if chosen else seconds,
             session.memory,
             absent,
+            needs,
         )
         self._executor = executor
         self._view = view
@@ -156,19 +164,36 @@ class Manager:
 
         Raises as ``run`` does.
         """
-        work = self.schedule.next(self.left)
-        if work is None:
+        assert self._executor is not None
+        process = self.process(self._executor)
+        if process is None:
             return False
+        with contextlib.closing(process):
+            for _ in process:
+                self._sleep(LOOK_EVERY)
+        return True
+
+    def process(
+        self, executor: Executor, hands: int = 1, place: str = ""
+    ) -> Generator[None, None, None] | None:
+        """One process of the session, to be followed; None where none can be begun now.
+
+        It begins with the generator's first turn, and each turn is one look at it: between two, the
+        processes of other machines have theirs. Closed early, it keeps what was finished.
+
+        executor: where the worker runs; hands, place: see ``Schedule.next``. The generator raises
+        as ``run`` does, and LostError when the worker's machine is gone; what was in flight there
+        is then open again.
+        """
+        work = self.schedule.next(self.left, hands, place)
+        if work is None:
+            return None
         if late := [group for group in self.schedule.put_off if group not in self._put_off]:
             self._put_off.update(late)
             self._view.tell(
                 f"put off, since the budget holds too few processes of all: {listed(late, 3)}"
             )
-        self._process(work)
-        self._take_stock()
-        self.session = replace(self.session, spent=self.spent)
-        self._save(self.session)
-        return True
+        return self._process(executor, work, place)
 
     def end(self) -> Stopped:
         """Write down that the session has come to its end, and why."""
@@ -179,29 +204,40 @@ class Manager:
 
     def _take_stock(self) -> None:
         # Once a process, not once a look: it would take processor time from what is measured.
-        self._leaders = tuple(self.schedule.leaders())
+        if not self.session.fleet:  # of which there is no picture, and there may be very many
+            self._leaders = tuple(self.schedule.leaders())
         self._settled = sum(map(self.schedule.done, self.schedule.cases))
 
-    def _process(self, work: Work) -> None:
+    def _process(self, executor: Executor, work: Work, place: str) -> Generator[None, None, None]:
         started = self._now()
-        worker = self._executor.start(work)
+        self.schedule.flights.begin(work, place)
         watch = Watch(work.cases, self.session.case_limit, started)
-        ending = _Ending()
         try:
-            ending = self._follow(worker, watch, work)
-        except BaseException as error:
-            worker.kill()
-            if isinstance(error, KeyboardInterrupt):
-                # What it was busy with gets no outcome: it is missing, and --resume measures it.
-                worker.settle(())
-            raise
-        self._conclude(worker, watch, ending, work)
+            worker = executor.start(work)
+            try:
+                ending = yield from self._follow(worker, watch, work)
+            except LostError as error:
+                self._lose(worker, watch, work, error)
+                raise
+            except BaseException as error:
+                with contextlib.suppress(LostError):
+                    worker.kill()
+                if isinstance(error, KeyboardInterrupt | GeneratorExit):
+                    # What it was busy with gets no outcome: --resume measures what is missing.
+                    worker.settle(())
+                raise
+            self._conclude(worker, watch, ending, work)
+        finally:
+            self.schedule.flights.end(work)
         measuring = work.share * self.schedule.measuring(work.cases)
         outside = max(0.0, self._now() - started - measuring - watch.once)
         if watch.startup is not None:
             self.schedule.learn_costs(watch.startup, watch.costs, work, outside)
+        self._take_stock()
+        self.session = replace(self.session, spent=self.spent)
+        self._save(self.session)
 
-    def _follow(self, worker: Worker, watch: Watch, work: Work) -> _Ending:
+    def _follow(self, worker: Worker, watch: Watch, work: Work) -> Generator[None, None, _Ending]:
         """Look at a worker until it has ended, or end it."""
         finished: float | None = None
         while True:
@@ -224,7 +260,7 @@ class Manager:
                 self._see(worker, watch)
                 return _Ending(in_time=not overdue, in_budget=overdue)
             self._view.update(self._progress(watch, work))
-            self._sleep(LOOK_EVERY)
+            yield
 
     def _see(self, worker: Worker, watch: Watch) -> None:
         for line in worker.lines():
@@ -232,7 +268,7 @@ class Manager:
 
     def _conclude(self, worker: Worker, watch: Watch, ending: _Ending, work: Work) -> None:
         """Write down what became of a worker, and tell what it did not."""
-        if found := _CANNOT_WRITE.search(worker.last_words()):
+        if found := CANNOT_WRITE.search(worker.last_words()):
             raise ResultWriteError(clean(found[1]))
         how = self._how(ending)
         # Of several that were timed in turn none can be blamed, and of a budget's end none.
@@ -241,7 +277,7 @@ class Manager:
         file = worker.settle(outcomes)
         settled = 0 if file is None else self.schedule.add(file)
         if len(lost) > 1:
-            self.schedule.suspect(lost)
+            self.schedule.faults.suspect(lost)
             self._view.tell(
                 f"process {work.number} {how} while {listed(list(lost), 3)} were timed in "
                 "turn; each is measured alone now"
@@ -254,6 +290,21 @@ class Manager:
         for outcome in () if file is None else file.outcomes:
             if outcome.outcome == "failed":
                 self._view.tell(f"{outcome.case.id} failed: {outcome.reason}")
+
+    def _lose(self, worker: Worker, watch: Watch, work: Work, error: LostError) -> None:
+        """Keep what came of a worker whose machine is gone; what was in flight is open again."""
+        busy = () if watch.ended else watch.busy
+        guilty = self.schedule.faults.lose(busy) if error.blame else []
+        outcomes = [self._blame_loss(case, error) for case in guilty]
+        file = worker.settle(outcomes)
+        if file is not None:
+            self.schedule.add(file)
+        told = f"process {work.number} was lost: {error}"
+        if again := [case for case in busy if case not in guilty]:
+            told += f"; tried again elsewhere: {listed(again, 3)}"
+        self._view.tell(told)
+        for each in outcomes:
+            self._view.tell(f"{each['case_id']} {each['outcome']}: {each['reason']}")
 
     def _how(self, ending: _Ending) -> str:
         if not ending.in_time:
@@ -276,6 +327,14 @@ class Manager:
             advice = "its backend or framework is at fault; run it alone to see all that it prints"
             if ending.code == -signal.SIGKILL:
                 advice = "free some memory, or choose a smaller case"
+        return self._outcome(case, outcome, reason, advice)
+
+    def _blame_loss(self, case: str, error: LostError) -> dict[str, object]:
+        reason = f"machines were lost while it was measured, the last of them so: {error}"
+        advice = "its backend or framework is at fault, or it needs more memory than there is"
+        return self._outcome(case, "crashed", reason, advice)
+
+    def _outcome(self, case: str, outcome: str, reason: str, advice: str) -> dict[str, object]:
         return {
             "case": self.schedule.cases[case].to_dict(),
             "case_id": case,
@@ -297,6 +356,7 @@ class Manager:
             budget=self.session.budget,
             processes=self.session.goal.processes,
             leaders=self._leaders,
+            place=self.schedule.flights.place(work),
         )
 
 

@@ -140,18 +140,18 @@ def _measure(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # what is left takes a moment, and is the answer
     summary = summarize(manager, list(session.files(folder)))
-    again = _again(folder, place)
+    command = again(folder, place)
     if interrupted:
         kept = count(summary.measured, "case")
-        console.print(f"stopped: {kept} measured and kept; go on: {again} --resume")
+        console.print(f"stopped: {kept} measured and kept; go on: {command} --resume")
         return INTERRUPTED
     for line in summary.lines(stopped, manager):
         console.print(line)
     console.print(f"results: {clean(str(folder / session.suite_name))}-*.json")
     if stopped is Stopped.BUDGET:
-        told = f"go on: {again} --resume {session.id} --budget {_short(session.budget)}"
+        told = f"go on: {command} --resume {session.id} --budget {short(session.budget)}"
         console.print(told)
-    console.print(f"read them: {_report(folder)}", style="bold")
+    console.print(f"read them: {reader(folder)}", style="bold")
     return summary.code
 
 
@@ -178,16 +178,19 @@ def shared_folder() -> Iterator[Path | None]:
         yield Path(name)
 
 
-def _again(folder: Path, place: str | None) -> str:
+def again(folder: Path, place: str | None) -> str:
+    """The command that measures into the same place, without its other options."""
     results = shown(place) if place else "" if folder == usual_folder() else str(folder)
     where = f" --results {shlex.quote(results)}" if results else ""
     return command_line.told(f"{command_line.python()} -m bench.run{where}")
 
 
-def _report(folder: Path) -> str:
+def reader(folder: Path) -> str:
+    """The command that reads what was measured."""
     where = "" if folder == usual_folder() else f" {shlex.quote(str(folder))}"
     return command_line.told(f"{command_line.python()} -m bench.report{where}")
 
 
-def _short(seconds: float | None) -> str:
+def short(seconds: float | None) -> str:
+    """A budget as it is typed."""
     return f"{math.ceil((seconds or BUDGET) / 60)}m"

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import suites
-from bench.running.session import Session, load
+from bench.running.session import Session, SessionError, load
 from bench.running.work import PRECISION, Goal
 from bench.suites import loading
 from bench.suites.loading import Choice, Suite
@@ -39,19 +39,34 @@ def open_session(options: argparse.Namespace, folder: Path) -> tuple[Session, Su
     Raises UsageError, SuiteError, SessionError.
     """
     if options.resume is not None:
-        session, suite = _gone_on_with(options, folder)
+        check_resume(options)
+        session = load(folder, options.resume)
+        if session.fleet:
+            raise SessionError(
+                f"session {session.id} is measured by the machines of a cluster; go on with it "
+                f"there: --ray ADDRESS --resume {session.fleet}, or name another"
+            )
+        session = gone_on_with(options, session)
+        suite = suite_of(session).only(session.cases)
     else:
-        session, suite = _new(options)
+        suite = chosen_suite(options)
+        session = new_session(options, suite)
+    check_limit(session, suite)
+    return session, suite
+
+
+def check_limit(session: Session, suite: Suite) -> None:
+    """Raise UsageError where no case could be measured within the limit of one."""
     longest = session.seconds or max(suite.seconds.values())
     if session.case_limit <= longest:
         raise UsageError(
             f"--case-limit {session.case_limit:g}s is not more than the {longest:g} s of measuring "
             "that a case gets; allow more, or measure less: --seconds"
         )
-    return session, suite
 
 
-def _gone_on_with(options: argparse.Namespace, folder: Path) -> tuple[Session, Suite]:
+def check_resume(options: argparse.Namespace) -> None:
+    """Raise UsageError for options that only a new session can have."""
     for name in _FIXED:
         if getattr(options, name) is not None:
             what = "SUITE" if name == "suite" else f"--{name}"
@@ -59,7 +74,10 @@ def _gone_on_with(options: argparse.Namespace, folder: Path) -> tuple[Session, S
                 f"{what} does not go with --resume: a session goes on with what it has; "
                 "start a new one without --resume"
             )
-    session = load(folder, options.resume)
+
+
+def gone_on_with(options: argparse.Namespace, session: Session) -> Session:
+    """A session as the options have it go on."""
     changed = replace(session, finished=None)
     if options.budget is not None:
         # Of this call: what was spent before is not taken from it.
@@ -69,29 +87,41 @@ def _gone_on_with(options: argparse.Namespace, folder: Path) -> tuple[Session, S
     if options.processes is not None or options.precision is not None:
         precision = session.goal.precision if options.precision is None else options.precision
         changed = replace(changed, goal=Goal(precision, options.processes))
-    session = changed
-    choice = Choice(session.backends, session.devices, session.modes, session.periods)
-    suite = suites.load(session.suite, choice)
+    return changed
+
+
+def suite_of(session: Session) -> Suite:
+    """The suite of a session that goes on. Raises UsageError, SuiteError."""
+    suite = suites.load(session.suite, choice_of(session))
     if suite.name != session.suite_name:
         raise UsageError(
             f"the suite in {clean(session.suite)} is named {clean(suite.name)} now; it was "
             f"{clean(session.suite_name)} when session {session.id} began, and its results are "
             "named after that: name it so again, or start anew without --resume"
         )
-    return session, suite.only(session.cases)
+    return suite
 
 
-def _new(options: argparse.Namespace) -> tuple[Session, Suite]:
-    name = options.suite or SUITE
+def choice_of(session: Session) -> Choice:
+    """What of its suite a session measures."""
+    return Choice(session.backends, session.devices, session.modes, session.periods)
+
+
+def chosen_suite(options: argparse.Namespace) -> Suite:
+    """The suite that the options name. Raises SuiteError."""
     choice = Choice(options.backends, options.device, options.mode, options.period)
-    suite = suites.load(name, choice)
+    return suites.load(options.suite or SUITE, choice)
+
+
+def new_session(options: argparse.Namespace, suite: Suite) -> Session:
+    """A session of a suite as the options have it."""
     budget = options.budget
     if budget is None and options.processes is None:
         budget = BUDGET
-    session = Session(
+    return Session(
         id=Session.new_id(),
         # A path is kept whole: it may be gone on with from elsewhere.
-        suite=str(suite.path.absolute()) if suite.path.parent != loading.FOLDER else name,
+        suite=place_of(suite),
         suite_name=suite.name,
         cases=suite.cases,
         goal=Goal(PRECISION if options.precision is None else options.precision, options.processes),
@@ -109,4 +139,9 @@ def _new(options: argparse.Namespace) -> tuple[Session, Suite]:
         seconds=options.seconds,
         memory=suite.memory if options.memory is None else options.memory == "on",
     )
-    return session, suite
+
+
+def place_of(suite: Suite) -> str:
+    """What a suite is found by again: the name of one of the package, or the path of a file."""
+    named = suite.path.parent == loading.FOLDER
+    return suite.path.stem if named else str(suite.path.absolute())

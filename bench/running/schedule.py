@@ -1,8 +1,8 @@
 """What is measured next, and when it is enough: the manager's decisions, as pure functions of time.
 
-``Schedule`` knows what has been found of each case and hands out work; ``Watch`` follows one worker
-through the lines of its journal and says when it hangs. This room knows cases, results and numbers;
-it starts no process, opens no file, and is told what time it is.
+``Schedule`` knows what has been found of each case and hands out work, to one process or to many
+side by side. It knows cases, results and numbers; it starts no process, opens no file, and is told
+what time it is.
 """
 
 from __future__ import annotations
@@ -17,16 +17,11 @@ from random import Random
 from bench.judging.intervals import case_interval, median_interval
 from bench.judging.process_means import ENOUGH_PROCESSES
 from bench.results.schema import Outcome, ResultFile
+from bench.running.faults import FINAL, Faults
+from bench.running.flights import Flights
 from bench.running.lots import Environment, Lot, Needs, lots, needs_of
 from bench.running.work import BUDGET_USED, LEAST_SHARE, Goal, Work, share_of_time
 from bench.suites.cases import Case
-
-MOST_CRASHES = 2
-"""A process may be ended by something outside (another's hunger for memory, a person); a case that
-its process dies of twice is at fault."""
-
-FINAL = ("not_measured", "refused", "failed", "timed_out")
-"""Outcomes that another process would only repeat."""
 
 MEMORY_CASE = 2.0
 """Seconds that the memory of a case takes to measure, by a guess that is planned with before it has
@@ -73,6 +68,8 @@ class Schedule:
         self.medians: dict[str, list[float]] = {case: [] for case in self.cases}
         self.outcomes: dict[str, Outcome] = {}
         self.runs: set[str] = set()
+        self.flights = Flights()
+        self.faults = Faults()
         self.put_off: tuple[str, ...] = ()
         self.startup = 0.0
         self._fixed: dict[Environment, float] = {}
@@ -80,8 +77,6 @@ class Schedule:
         self._seconds = seconds or {}
         self._memory = memory
         self._absent = frozenset(absent)
-        self._crashes: Counter[str] = Counter()
-        self._suspects: set[str] = set()
         self._costs: dict[tuple[str, Environment], float] = {}
         self._weighed: set[str] = set()
         self._groups: dict[str, list[Case]] = {}
@@ -92,6 +87,7 @@ class Schedule:
         bound = {case.backend: bool(needs(case.backend).environment) for case in cases}
         self._bound = {name for name, case in self.cases.items() if bound[case.backend]}
         self._processes: Counter[Environment] = Counter()
+        self._widths: dict[str, tuple[int, float]] = {}
         self._unfit: set[tuple[Environment, str]] = set()
         self._seen: Counter[tuple[Environment, str]] = Counter()
 
@@ -108,7 +104,7 @@ class Schedule:
                 median = median_interval(measurement.samples).mid
                 self.medians[measurement.case.id].append(median)
                 self._seen[environment, measurement.case.id] += 1
-                self._suspects.discard(measurement.case.id)
+                self.faults.measured(measurement.case.id)
                 if measurement.memory is not None:
                     self._weighed.add(measurement.case.id)
                 settled += 1
@@ -120,8 +116,7 @@ class Schedule:
                 self._unfit.add((environment, outcome.case.id))
                 continue
             if outcome.outcome == "crashed":
-                self._crashes[outcome.case.id] += 1
-                self._suspects.add(outcome.case.id)
+                self.faults.crashed(outcome.case.id)
             if outcome.outcome in (*FINAL, "crashed"):
                 self.outcomes[outcome.case.id] = outcome
                 settled += 1
@@ -134,10 +129,6 @@ class Schedule:
         known = [name for name in ids if name in self.cases]
         bound = [name for name in known if name in self._bound]
         return next((self._homes[name] for name in (*bound, *known)), ())
-
-    def suspect(self, case_ids: Iterable[str]) -> None:
-        """One of these ended its process while they were timed in turn: each goes alone next."""
-        self._suspects.update(case_ids)
 
     def learn_costs(
         self, startup: float, costs: Mapping[str, float], work: Work, outside: float
@@ -168,9 +159,7 @@ class Schedule:
     def given_up(self, case: str) -> bool:
         """Whether another process could find nothing new about a case."""
         outcome = self.outcomes.get(case)
-        if outcome is None:
-            return False
-        return outcome.outcome in FINAL or self._crashes[case] >= MOST_CRASHES
+        return outcome is not None and self.faults.given_up(case, outcome)
 
     def precise(self, case: str) -> bool:
         """Whether a case's interval over its processes is narrow enough."""
@@ -181,7 +170,10 @@ class Schedule:
         medians = self.medians[case]
         if len(medians) < ENOUGH_PROCESSES:
             return math.inf
-        return case_interval([[median] for median in medians]).half_width
+        if self._widths.get(case, (0, 0.0))[0] != len(medians):
+            width = case_interval([[median] for median in medians]).half_width
+            self._widths[case] = len(medians), width
+        return self._widths[case][1]
 
     def done(self, case: str) -> bool:
         """Whether a case needs no more processes for its own sake."""
@@ -196,27 +188,33 @@ class Schedule:
         """Whether nothing is left to do."""
         return not self._open()
 
-    def next(self, seconds: float = math.inf) -> Work | None:
-        """Work for one more process that ends within ``seconds``, or None if there is none.
+    def next(self, seconds: float = math.inf, hands: int = 1, place: str = "") -> Work | None:
+        """Work for one more process that ends within ``seconds``, or None if there is none now.
+
+        hands: how many processes run side by side, this one among them: each then takes its part of
+        the groups. place: the name of the machine that asks; of groups that are equally far it gets
+        those that it has had least, so that replicates come from many machines.
 
         The groups with the fewest processes come first, so that no group gets a second process
         before each had its first. A group is left out as a whole, and only when all of its cases
         are precise: its backends are compared within a process. Groups that would not come to
         enough processes in the time that is left are put off (see ``_affordable``).
         """
-        number = len(self.runs) + 1
+        number = max(len(self.runs), self.flights.number) + 1
         order = Random(f"{self._seed}/{number}")
         open_ = self._open()
-        waiting = self._affordable(open_, seconds)
+        waiting = self._affordable(open_, hands * seconds)
         late = dict.fromkeys(lot.group for lot in open_ if lot not in waiting)
         self.put_off = tuple(late)
-        share = self._share(seconds, waiting)
+        share = self._share(hands * seconds, waiting)
         order.shuffle(waiting)
+        waiting.sort(key=lambda lot: self.flights.given(place, lot.key))
+        most = self._part(waiting, hands)
         for level in sorted({self._count(lot) for lot in waiting}):
             there = [lot for lot in waiting if self._count(lot) == level]
             for environment in self._in_turn(there):
                 here = [lot for lot in there if lot.environment == environment]
-                if chosen := self._that_fit(here, seconds, share):
+                if chosen := self._that_fit(here[:most], seconds, share):
                     seed = order.getrandbits(32)
                     memory = bool(self._unweighed(chosen))
                     return Work(number, tuple(chosen), seed, share, memory, environment)
@@ -225,7 +223,16 @@ class Schedule:
     def _in_turn(self, waiting: Sequence[Lot]) -> list[Environment]:
         """The environments, that with the fewest processes first: so they alternate in time."""
         found = dict.fromkeys(lot.environment for lot in waiting)
-        return sorted(found, key=lambda environment: self._processes[environment])
+        return sorted(found, key=lambda each: self._processes[each] + self.flights.processes(each))
+
+    def _part(self, waiting: Sequence[Lot], hands: int) -> int:
+        """How many groups one of so many hands takes: its part of all that is still to come.
+
+        Large parts first, since each process starts a framework; small ones at the end, so that all
+        hands end at about the same time. One hand takes all.
+        """
+        left = sum(max(1, self._enough - self._count(lot)) for lot in waiting)
+        return max(1, math.ceil(left / hands))
 
     def _that_fit(self, waiting: Sequence[Lot], seconds: float, share: float) -> list[Case]:
         """Of lots of one environment, the cases that one process measures in that time."""
@@ -279,7 +286,10 @@ class Schedule:
 
     def _unweighed(self, cases: Iterable[Case]) -> list[Case]:
         """Those whose memory is still to be measured: unlike the time, once is enough."""
-        return [case for case in cases if self._memory and case.id not in self._weighed]
+        if not self._memory:
+            return []
+        weighed = self._weighed | self.flights.weighed()
+        return [case for case in cases if case.id not in weighed]
 
     def _once(self, cases: Iterable[Case]) -> float:
         """Seconds that it will take, by a guess. On a GPU it comes with the first call."""
@@ -314,16 +324,32 @@ class Schedule:
             living = [case for case in lot.cases if not self.given_up(case.id)]
             if (wanted := self.goal.processes) is not None:
                 # What a killed process took with it is all that is made up for.
-                seen = {case.id: self._seen[lot.environment, case.id] for case in living}
+                seen = {case.id: self._begun(lot.environment, case) for case in living}
                 living = [case for case in living if seen[case.id] < wanted]
                 if living:
                     found.append(replace(lot, cases=tuple(living)))
             elif not all(self.done(case.id) for case in living):
-                found.append(replace(lot, cases=tuple(living)))
+                lot = replace(lot, cases=tuple(living))
+                if self._may_go_on(lot):
+                    found.append(lot)
         return found
 
+    def _may_go_on(self, lot: Lot) -> bool:
+        """Whether a group whose intervals are wide yet gets one process more beside those in work.
+
+        Up to the number that an interval takes, yes; then so many at once that what turns out to be
+        too much is half of what was needed at most.
+        """
+        begun = self._count(lot)
+        seen = min(self._seen[lot.environment, case.id] for case in lot.cases)
+        return begun < ENOUGH_PROCESSES or begun - seen < max(1, seen // 2)
+
+    def _begun(self, environment: Environment, case: Case) -> int:
+        """How many processes have measured a case, or measure it now."""
+        return self._seen[environment, case.id] + self.flights.of(environment, case.id)
+
     def _count(self, lot: Lot) -> int:
-        return min(self._seen[lot.environment, case.id] for case in lot.cases)
+        return min(self._begun(lot.environment, case) for case in lot.cases)
 
     def _with_bridge(self, lot: Lot) -> list[Case]:
         """Its cases, and the first that can be measured along with them of those it is given."""
@@ -337,8 +363,8 @@ class Schedule:
     def _behind(self, lot: Lot) -> list[Case]:
         """Of one lot, what one process measures."""
         fewest = self._count(lot)
-        behind = [case for case in lot.cases if self._seen[lot.environment, case.id] == fewest]
-        suspects = [case for case in behind if case.id in self._suspects]
+        behind = [case for case in lot.cases if self._begun(lot.environment, case) == fewest]
+        suspects = [case for case in behind if self.faults.suspected(case.id)]
         return suspects[:1] or self._with_bridge(replace(lot, cases=tuple(behind)))
 
     # -- what is told

@@ -42,7 +42,9 @@ class Session:
     streams, the periods None for the suite's own and one of them None for back to back. memory:
     whether that of cases on the CPU is measured, too. budget: seconds for all, None without a
     limit. spent: seconds that the session has taken, until a process last ended. finished: when it
-    came to its end (UTC, ISO 8601), or None.
+    came to its end (UTC, ISO 8601), or None. fleet, kind: where the machines of a cluster measure
+    it, what its sessions have in common, one for each kind of machine, and of which kind those of
+    this one are; both empty on one machine.
     """
 
     id: str
@@ -65,6 +67,8 @@ class Session:
     memory: bool = False
     spent: float = 0.0
     finished: str | None = None
+    fleet: str = ""
+    kind: str = ""
 
     @staticmethod
     def new_id(now: datetime | None = None) -> str:
@@ -133,6 +137,23 @@ def newest(folder: Path) -> Session:
     return max(found, key=lambda each: each.started)
 
 
+def of_fleet(folder: Path, name: str = "") -> list[Session]:
+    """The sessions of one fleet: of that with this name, that of a session with this name, or of
+    the newest that is not finished.
+
+    Raises SessionError.
+    """
+    known, _ = _read_all(folder)
+    if not name or name not in {each.fleet for each in known}:
+        session = load(folder, name)
+        if not session.fleet:
+            raise SessionError(
+                f"session {session.id} was begun on one machine: go on with it without --ray"
+            )
+        name = session.fleet
+    return [each for each in known if each.fleet == name]
+
+
 def _read_all(folder: Path) -> tuple[list[Session], list[str]]:
     """The sessions of a results folder by their start, and why others cannot be read."""
     found: list[Session] = []
@@ -184,6 +205,8 @@ def _read(path: Path) -> Session:
             memory=data["memory"].given and data["memory"].boolean(),
             spent=data["spent"].number(0.0),
             finished=data["finished"].time().isoformat() if data["finished"].given else None,
+            fleet=data["fleet"].text() if data["fleet"].given else "",
+            kind=data["kind"].text() if data["kind"].given else "",
         )
     except ResultError as error:
         raise SessionError(str(error)) from None

@@ -100,6 +100,12 @@ class Summary:
         spent, outside = self.overhead.spent, self.overhead.outside
         share = outside / spent if spent else 0.0
         why = "done" if stopped is Stopped.DONE else "the budget is spent"
+        if manager.session.fleet:
+            # Machines side by side: what they measured is more than went by, and says nothing.
+            if stopped is not Stopped.DONE:
+                why = "the budget is spent, or no machine is left"
+            lines.append(f"{why}: {count(self.processes, 'process')}, {live.duration(spent)}")
+            return lines
         lines.append(
             f"{why}: {count(self.processes, 'process')}, {live.duration(spent)}, of which "
             f"{live.duration(outside)} ({share:.0%}) outside measured blocks"

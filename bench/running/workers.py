@@ -48,8 +48,23 @@ _SUBREAPER = 36
 """PR_SET_CHILD_SUBREAPER: what loses its parent below this process becomes its child."""
 
 
+class LostError(RuntimeError):
+    """The machine that a worker ran on is gone, or cannot be asked; one line that says why.
+
+    blame: whether what it measured may be at fault, and not the machine's owner or its disk.
+    """
+
+    def __init__(self, why: str, *, blame: bool = True) -> None:
+        super().__init__(why)
+        self.blame = blame
+
+
 class Worker(Protocol):
-    """A process that measures one ``Work``."""
+    """A process that measures one ``Work``.
+
+    One that runs on another machine raises LostError from ``poll``, ``lines`` and ``kill`` when
+    that is gone; ``settle`` then makes a file of the lines that came.
+    """
 
     def poll(self) -> int | None:
         """Its exit code (negative: a signal), or None while it runs."""
@@ -108,7 +123,7 @@ class LocalExecutor:
             # children in the end.
             ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
 
-    def start(self, work: Work) -> Worker:
+    def start(self, work: Work) -> LocalWorker:
         """A pytest of its own, in a process group of its own."""
         listing = cases_path(self._folder, self._session.id)
         cases = [case.to_dict() for case in work.cases]
@@ -185,6 +200,11 @@ class LocalWorker:
             pass_fds=() if inherit is None else (inherit,),
         )
 
+    @property
+    def journal(self) -> str:
+        """The name of its journal; empty until there is one."""
+        return self._journal.name if self._journal else ""
+
     def poll(self) -> int | None:
         """Its exit code, or None."""
         return self._process.poll()
@@ -234,6 +254,10 @@ class LocalWorker:
         size = self._output.seek(0, os.SEEK_END)
         self._output.seek(max(0, size - LAST_WORDS))
         return self._output.read().decode("utf-8", "replace")
+
+    def close(self) -> None:
+        """Let go of what it printed; after that it has no last words."""
+        self._output.close()
 
     def _from_result(self) -> Sequence[Mapping[str, object]]:
         """The lines of a journal that has become the result file before all of it was read."""
