@@ -120,7 +120,8 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
 
 def counts(folder: Path) -> dict[str, Counter[str]]:
     """How often each case was measured, by the kind of machine."""
-    kinds = {each.id: each.kind for each in of_fleet(folder)}
+    fleet = next(iter((folder / ".sessions").glob("*.session.json"))).name.split(".")[0]
+    kinds = {each.id: each.kind for each in of_fleet(folder, fleet)}
     found: dict[str, Counter[str]] = {}
     for file in results.collect([folder]).files:
         ids = [each.case.id for each in file.measurements]
@@ -128,15 +129,11 @@ def counts(folder: Path) -> dict[str, Counter[str]]:
     return found
 
 
-def test_kinds_are_measured_apart_a_node_that_dies_costs_what_it_had_in_work_and_others_are_told(
+def test_kinds_are_measured_apart_and_a_node_that_dies_costs_what_it_had_in_work(
     nodes: Nodes, tmp_path: Path
 ) -> None:
-    other = tmp_path / "other" / "bench"
-    other.mkdir(parents=True)
-    (other / "__init__.py").write_text("another = True\n")
     first = [nodes.lend("A100"), nodes.lend("A100")]
     nodes.lend("H100")
-    stranger = nodes.lend("H100", other.parent)
     folder = tmp_path / "results"
     dead, lines = "", []
     process = nodes.start("--processes", "2", results=folder)
@@ -151,7 +148,6 @@ def test_kinds_are_measured_apart_a_node_that_dies_costs_what_it_had_in_work_and
     text = "".join(lines)
     assert re.search(rf"#{dead} is lost: ", text), text
     assert "raylet" not in text
-    assert re.search(rf"#{stranger} is left out: another version of the suite", text), text
     found = counts(folder)
     assert {kind.rpartition("-")[2] for kind in found} == {"a100", "h100"}
     for measured in found.values():
@@ -161,7 +157,13 @@ def test_kinds_are_measured_apart_a_node_that_dies_costs_what_it_had_in_work_and
 
 
 @pytest.mark.slow
-def test_a_fleet_that_was_stopped_goes_on(nodes: Nodes, tmp_path: Path) -> None:
+def test_a_fleet_that_was_stopped_goes_on_and_a_node_with_another_suite_is_told(
+    nodes: Nodes, tmp_path: Path
+) -> None:
+    other = tmp_path / "other" / "bench"
+    other.mkdir(parents=True)
+    (other / "__init__.py").write_text("another = True\n")
+    stranger = nodes.lend("L4", other.parent)
     nodes.lend("L4")
     folder = tmp_path / "results"
     process = nodes.start("--processes", "3", results=folder)
@@ -179,6 +181,7 @@ def test_a_fleet_that_was_stopped_goes_on(nodes: Nodes, tmp_path: Path) -> None:
     with told(process) as said:
         text = "".join(said)
         assert process.wait() == MEASURED, text
+    assert re.search(rf"#{stranger} is left out: another version of the suite", text), text
     assert all(set(measured.values()) == {3} for measured in counts(folder).values())
 
 
