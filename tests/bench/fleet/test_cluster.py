@@ -129,6 +129,7 @@ def counts(folder: Path) -> dict[str, Counter[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_kinds_are_measured_apart_and_a_node_that_dies_costs_what_it_had_in_work(
     nodes: Nodes, tmp_path: Path
 ) -> None:
