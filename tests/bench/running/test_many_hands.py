@@ -61,7 +61,8 @@ def test_one_hand_takes_all_and_many_take_a_part_each() -> None:
     shared = Schedule(many, Goal(processes=2), 0)
     groups = [len({each.group for each in begun(shared, 8).cases}) for _ in range(8)]
     assert groups[0] == 3  # 12 groups in 2 processes, by 8 machines
-    assert groups == sorted(groups, reverse=True)
+    assert groups[0] == max(groups)
+    assert groups[-1] == min(groups)
     assert sum(groups) >= 12
 
 
@@ -106,7 +107,9 @@ def test_replicates_of_a_group_come_from_different_places() -> None:
         for work in works:
             number += 1
             ended(schedule, work, number)
-    assert had == {A5.group: set(places), A6.group: set(places)}
+    # Who is behind comes first, so that a place may get a group again before each had its turn.
+    assert set(had) == {A5.group, A6.group}
+    assert min(map(len, had.values())) >= 3
 
 
 def test_memory_that_is_being_measured_is_not_measured_beside() -> None:
