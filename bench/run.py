@@ -145,6 +145,12 @@ def _parser() -> arguments.Parser:
             f"(default: ${RESULTS_VARIABLE}, or {DEFAULT_FOLDER})",
         ),
     )
+    _add_ways(parser)
+    return parser
+
+
+def _add_ways(parser: arguments.Parser) -> None:
+    """Anew or going on, here or on a cluster, beside others or not."""
     parser.add_argument(
         "--resume",
         nargs="?",
@@ -166,7 +172,6 @@ def _parser() -> arguments.Parser:
     busy.add_argument(
         "--force", action="store_true", help="measure beside another run all the same"
     )
-    return parser
 
 
 _STREAMING = (

@@ -17,11 +17,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
-import numpy as np
-
 from bench.fleet.loop import Fleet, Member
+from bench.fleet.played import HOUR, exponential, measurement
 from bench.machine.kinds import Kind
-from bench.results.schema import Measurement, Outcome, ResultFile, Run
+from bench.results.schema import Outcome, ResultFile, Run
 from bench.running.lots import Need
 from bench.running.manager import Manager, Progress
 from bench.running.session import Session
@@ -34,8 +33,6 @@ from lstm_impl import LSTMSpec, Workload
 START, PREPARE, MEASURE, FINISH = 10.0, 1.0, 3.0, 1.0
 """Seconds that a process takes to start, to prepare a case, to measure one, and to end: about what
 small cases of TensorFlow take on a machine of today."""
-
-HOUR = 3600.0
 
 
 @dataclass(frozen=True)
@@ -225,8 +222,8 @@ class Game:
     def _machine(self, kind: Kind, comes: float) -> _Machine:
         world, random = self.world, self.random
         suite = Suite("played", "", Path("played.toml"), self.cases, _seconds(self.cases))
-        fails = _exponential(random, world.failures)
-        leaves = _exponential(random, world.preemptions)
+        fails = exponential(random, world.failures)
+        leaves = exponential(random, world.preemptions)
         pace = (3.0 if random.random() < world.slow else 1.0) * random.uniform(0.9, 1.1)
         member = Member(f"node{self.played.machines}", kind, "", suite)
         self.played.machines += 1
@@ -295,7 +292,7 @@ class Game:
         file = ResultFile(
             Path("played.json"),
             run,
-            tuple(_measurement(case, run, self.random) for case in worker.seen),
+            tuple(measurement(case, run, self.random) for case in worker.seen),
             tuple(
                 Outcome(worker.cases[case], run, str(each["outcome"]), "", "", Path("played.json"))
                 for case, each in said.items()
@@ -398,30 +395,3 @@ def _cases(world: World) -> tuple[Case, ...]:
 
 def _seconds(cases: Sequence[Case]) -> dict[str, float]:
     return dict.fromkeys((case.group for case in cases), MEASURE)
-
-
-def _exponential(random: Random, rate: float) -> float:
-    """Seconds until what happens so many times an hour."""
-    return random.expovariate(rate / HOUR) if rate else math.inf
-
-
-def _measurement(case: Case, run: Run, random: Random) -> Measurement:
-    level = random.lognormvariate(0.0, 0.02)
-    return Measurement(
-        case=case,
-        run=run,
-        samples=np.full(5, level),
-        rounds=np.arange(5),
-        warmup=(),
-        calls=1,
-        setup={},
-        gate={},
-        evidence={},
-        memory=None,
-        roofs=None,
-        energy=None,
-        steady=True,
-        valid=True,
-        reasons=(),
-        path=Path("played.json"),
-    )
