@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lstm_impl.at_rest import Rest
 from lstm_impl.step import Step
@@ -26,12 +26,14 @@ class NotWaitedForError(TimingError):
 class Clock:
     """now: seconds that never go back; resolution: the smallest step of ``now``, in seconds.
 
-    rest: returns once what others have left at work in this process has come to rest.
+    rest: returns once what others have left at work in this process has come to rest. wakes:
+    whether a call by itself has one before it that is not timed, since its threads sleep by then.
     """
 
     now: Callable[[], float]
     resolution: float
     rest: Callable[[], None] = lambda: None
+    wakes: bool = False
 
     @classmethod
     def of(cls, now: Callable[[], float], rest: Callable[[], None] = lambda: None) -> Clock:
@@ -53,7 +55,7 @@ class Clock:
     @classmethod
     def system(cls) -> Clock:
         """The performance counter of this machine, and the threads of this process."""
-        return cls.of(time.perf_counter, Rest())
+        return replace(cls.of(time.perf_counter, Rest()), wakes=True)
 
 
 @dataclass(frozen=True)

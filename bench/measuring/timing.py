@@ -65,6 +65,10 @@ result file is all samples."""
 
 _UNGUESSED = random.SystemRandom()
 
+LONG_CALL = 0.5
+"""Seconds. Where a single call is a whole block and takes longer, none comes before it: it would
+take as long again, and waking threads up and filling caches is lost in it."""
+
 LATE_TRIES = 3
 """Blocks whose work seems to go on after the wait before a step counts as one that is not waited
 for: a machine that stands still just then may make one of them seem so."""
@@ -149,9 +153,9 @@ class Member:
     def timed(self, clock: Clock) -> tuple[float, object]:
         """The same, and what the last call returned; what the others did is let go at once, as it
         would be without a judge."""
-        if self.calls > 1:
-            # Another member ran last and the caches are its own. One call outside the clock brings
-            # ours back; where a single call is a whole block, it is too long for that to count.
+        if self.calls > 1 or (clock.wakes and self.latest < LONG_CALL):
+            # Another member ran last, the caches are its own, and all threads have come to rest.
+            # One call outside the clock brings ours back.
             self.step.run()
             self.step.synchronize()
         run, before_last = self.step.run, range(self.calls - 1)

@@ -55,7 +55,7 @@ def noisy(center: float, spread: float) -> Iterator[float]:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_what_a_member_leaves_at_work_is_not_the_next_ones(seed: int) -> None:
-    """One whose threads loop for 30 ms after each block, beside one that needs all processors."""
+    """One whose threads loop for 0.2 s after each block, beside one that needs all processors."""
     machine = Machine()
     until = 0.0
 
@@ -63,7 +63,7 @@ def test_what_a_member_leaves_at_work_is_not_the_next_ones(seed: int) -> None:
         def run() -> None:
             nonlocal until
             machine.time += cost
-            until = machine.time + 0.03
+            until = machine.time + 0.2
 
         return run
 
@@ -83,6 +83,21 @@ def test_what_a_member_leaves_at_work_is_not_the_next_ones(seed: int) -> None:
     clock = Clock(lambda: machine.time, 1e-9, rest)
     rested = series(timing.measure(steps, plan, clock)["plain"])
     assert rested.samples == pytest.approx([0.02] * len(rested.samples))
+
+
+def test_a_call_by_itself_has_one_before_it_that_wakes_its_threads() -> None:
+    machine = Machine()
+    # Every first call after another member's takes longer.
+    costs = {"a": itertools.cycle([0.03, 0.02]), "b": itertools.cycle([0.05, 0.04])}
+    steps = {name: machine.step(name, cost) for name, cost in costs.items()}
+    clock = Clock(lambda: machine.time, 1e-9, wakes=True)
+    found = timing.measure(steps, Plan(5.0, -1.0), clock)
+    assert series(found["a"]).samples[5:] == pytest.approx(
+        [0.02] * len(series(found["a"]).samples[5:])
+    )
+    assert series(found["b"]).samples[5:] == pytest.approx(
+        [0.04] * len(series(found["b"]).samples[5:])
+    )
 
 
 def test_trace_and_first_call_are_timed_apart() -> None:
