@@ -71,14 +71,20 @@ def ask(environment: Path) -> Python:
 
 
 def here() -> Python:
-    """What is installed in this Python."""
-    packages = {
-        each.metadata["Name"].lower().replace("_", "-"): each.version
-        for each in metadata.distributions()
-        if each.metadata["Name"]  # a broken one has none
-    }
+    """What is installed in this Python, whatever it has imported by now."""
+    packages: dict[str, str] = {}
+    for each in metadata.distributions(path=[place for place in sys.path if not _inside(place)]):
+        if name := each.metadata["Name"]:  # a broken one has none
+            # Of two the first is what an import finds.
+            packages.setdefault(name.lower().replace("_", "-"), each.version)
     version = ".".join(map(str, sys.version_info[:3]))
     return Python(sys.executable, version, packages, str(Path(__file__).resolve().parents[1]))
+
+
+def _inside(place: str) -> bool:
+    """Whether a place to import from belongs to one package: Ray adds one with copies of its own
+    once it is imported."""
+    return any(parent.name in ("site-packages", "dist-packages") for parent in Path(place).parents)
 
 
 if __name__ == "__main__":

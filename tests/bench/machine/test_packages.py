@@ -22,6 +22,26 @@ def test_this_python_answers_from_outside_as_it_does_from_within() -> None:
     assert found.executable == sys.executable  # a virtual environment's link is not followed
 
 
+def test_what_an_imported_package_carries_for_itself_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = here().packages
+    carried = tmp_path / "site-packages" / "ray" / "thirdparty_files"
+    beside = tmp_path / "site-packages"
+    for place, name, version in (
+        (carried, "colour", "1"),
+        (carried, "numpy", "0.1"),
+        (beside, "numpy", "0.2"),
+        (beside, "Other_Name", "3"),
+    ):
+        (place / f"{name}-{version}.dist-info").mkdir(parents=True)
+        text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        (place / f"{name}-{version}.dist-info" / "METADATA").write_text(text)
+    monkeypatch.setattr(sys, "path", [str(carried), *sys.path, str(beside)])
+    # Not the second numpy either: the first is the one that is imported.
+    assert here().packages == {**before, "other-name": "3"}
+
+
 def test_a_virtual_environment_is_named_by_its_folder(tmp_path: Path) -> None:
     python = tmp_path / "bin" / "python"
     python.parent.mkdir()
