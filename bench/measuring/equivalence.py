@@ -23,7 +23,7 @@ from lstm_impl.model import Model
 from lstm_impl.optimizer import LEARNING_RATE, NumPyOptimizer
 from lstm_impl.proof import GateResult, Judge, judged_parts, numpy_judge
 from lstm_impl.proof.comparison import asked_for, bounds, compare, named
-from lstm_impl.proof.streamed import SEVERAL, gone_on
+from lstm_impl.proof.streamed import RINGS, SEVERAL, gone_on
 from lstm_impl.proof.structure import gains
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import FloatArray, LSTMSpec
@@ -109,7 +109,7 @@ def _within(found: Mapping[str, float], allowed: Mapping[str, float]) -> bool:
 
 def _judged_at_once(workload: Workload) -> Workload:
     """As much of a stream as is judged in one go."""
-    return replace(workload, timesteps=2 * SEVERAL * workload.timesteps)
+    return replace(workload, timesteps=len(RINGS) * SEVERAL * workload.timesteps)
 
 
 def _worked_through(

@@ -28,6 +28,10 @@ SEVERAL = 8
 """Chunks that are judged as one sequence. The state is carried seven times, and an LSTM of random
 weights has then not yet forgotten where it began."""
 
+RINGS = (INPUTS, *range(INPUTS))
+"""Of which chunks are judged once a stream was timed, ``SEVERAL`` of each: one that nothing was fed
+from before, and all those that were timed."""
+
 BEGUN = "begun "
 """Before the names of the state that judged calls went on from, in what they computed."""
 
@@ -66,12 +70,16 @@ def going_on(step: Step) -> Iterator[Tensor]:
     """Calls with which a stream goes on after it was timed, made one by one as they are asked for.
 
     First chunks that were never fed before, of which nothing can be remembered; then, with the
-    state that these leave, chunks of the ring that was timed, of which what is remembered is wrong.
+    state that these leave, chunks of each ring that may have been timed (which one a block takes
+    nobody can foretell), of which what is remembered is wrong.
     """
     assert step.use is not None
-    for ring, calls in ((INPUTS, 1 + SEVERAL), (0, SEVERAL)):
-        step.use(ring)
-        for _ in range(calls):
+    step.use(INPUTS)
+    yield step.run()
+    for ring in RINGS:
+        if ring != INPUTS:
+            step.use(ring)
+        for _ in range(SEVERAL):
             yield step.run()
 
 
@@ -91,11 +99,11 @@ def gone_on(
     begun = LSTMState(*(np.asarray(ours[f"{BEGUN}{name}"]) for name in ("h", "c")))
     found = {name: ours[name] for name in ("y", "h", "c")}
     length = workload.timesteps
-    fresh, known = (ring_inputs(spec, workload, seed, number) for number in (INPUTS, 0))
+    fresh, *timed = (ring_inputs(spec, workload, seed, number) for number in RINGS)
     several = SEVERAL * length
-    x = np.concatenate([fresh.x[length : length + several], known.x[:several]])
-    inputs = replace(fresh, x=x, state=begun)
-    theirs = judge.run(weights, inputs, slice(0, len(x)), begun, None)
+    x = [fresh.x[length : length + several], *(ring.x[:several] for ring in timed)]
+    inputs = replace(fresh, x=np.concatenate(x), state=begun)
+    theirs = judge.run(weights, inputs, slice(0, len(inputs.x)), begun, None)
     return _held_against(spec, workload, found, theirs)
 
 

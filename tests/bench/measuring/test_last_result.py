@@ -7,6 +7,7 @@ gate does not make and every timed case does.
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -233,6 +234,27 @@ def test_a_stream_that_is_wrong_only_once_it_is_timed_gets_no_time(
     result = group(monkeypatch, Workload(2, 1, "streaming", period=period), wrong)
     assert isinstance(result, Unmeasured)
     assert result.reason.startswith("what was timed does not compute what the reference computes")
+
+
+@pytest.mark.parametrize("number", range(INPUTS))
+@pytest.mark.parametrize("period", [None, 0.0005])
+def test_what_a_stream_remembers_is_wrong_whichever_inputs_were_timed(
+    number: int, period: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.measuring.timing._UNGUESSED", Always(number))
+    result = group(monkeypatch, Workload(2, 1, "streaming", period=period), Remembers)
+    assert isinstance(result, Unmeasured)
+
+
+class Always(random.SystemRandom):
+    """A source that has one answer; of blocks there may be few, so that it happens."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self._number = number
+
+    def randrange(self, *ends: int) -> int:
+        return self._number
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
