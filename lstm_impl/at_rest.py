@@ -21,6 +21,11 @@ less, one that waits in a loop all of it; on a machine that is busy with other w
 LONGEST = 0.25
 """Seconds to wait at most: ONNX Runtime's threads rested after 90 ms on a busy machine."""
 
+LONG_CALL = 0.5
+"""Seconds. After a rest a step's own threads sleep, and a call that is not timed wakes them up.
+None comes before a block of one call that takes longer: it would take as long again, and what
+waking takes is lost in it."""
+
 TRIES = 3
 """Waits in vain after which there are no more: such a thread belongs to what is measured."""
 

@@ -26,17 +26,16 @@ class NotWaitedForError(TimingError):
 class Clock:
     """now: seconds that never go back; resolution: the smallest step of ``now``, in seconds.
 
-    rest: returns once what others have left at work in this process has come to rest. wakes:
-    whether a call by itself has one before it that is not timed, since its threads sleep by then.
+    rest: returns once what others have left at work in this process has come to rest; None where
+    there is nothing to wait for.
     """
 
     now: Callable[[], float]
     resolution: float
-    rest: Callable[[], None] = lambda: None
-    wakes: bool = False
+    rest: Callable[[], None] | None = None
 
     @classmethod
-    def of(cls, now: Callable[[], float], rest: Callable[[], None] = lambda: None) -> Clock:
+    def of(cls, now: Callable[[], float]) -> Clock:
         """``now`` with the resolution that it shows.
 
         Raises TimingError if it stands still.
@@ -50,12 +49,12 @@ class Clock:
             if current > last:
                 smallest = min(smallest, current - last)
             last = current
-        return cls(now, smallest, rest)
+        return cls(now, smallest)
 
     @classmethod
     def system(cls) -> Clock:
         """The performance counter of this machine, and the threads of this process."""
-        return replace(cls.of(time.perf_counter, Rest()), wakes=True)
+        return replace(cls.of(time.perf_counter), rest=Rest())
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from bench.judging.intervals import median_interval
 from bench.judging.steady import FEWEST_SAMPLES, WARMUP_BLOCKS, halves_agree, relative_half_width
 from bench.measuring.clock import Clock, NotWaitedForError, TimingError
 from bench.measuring.series import Broken, Last, Plan, Series, Stopped
+from lstm_impl.at_rest import LONG_CALL
 from lstm_impl.step import INPUTS, Step
 
 Guard: TypeAlias = contextlib.AbstractContextManager[object]
@@ -64,10 +65,6 @@ MOST_ROUNDS = 2000
 result file is all samples."""
 
 _UNGUESSED = random.SystemRandom()
-
-LONG_CALL = 0.5
-"""Seconds. Where a single call is a whole block and takes longer, none comes before it: it would
-take as long again, and waking threads up and filling caches is lost in it."""
 
 LATE_TRIES = 3
 """Blocks whose work seems to go on after the wait before a step counts as one that is not waited
@@ -153,8 +150,8 @@ class Member:
     def timed(self, clock: Clock) -> tuple[float, object]:
         """The same, and what the last call returned; what the others did is let go at once, as it
         would be without a judge."""
-        if self.calls > 1 or (clock.wakes and self.latest < LONG_CALL):
-            # Another member ran last, the caches are its own, and all threads have come to rest.
+        if self.calls > 1 or (clock.rest is not None and self.latest < LONG_CALL):
+            # Another member ran last and the caches are its own; after a rest all threads sleep.
             # One call outside the clock brings ours back.
             self.step.run()
             self.step.synchronize()
@@ -325,8 +322,9 @@ class _Group:
         return [member for member in self.members.values() if member.broken is None]
 
     def _try(self, member: Member, during: str, work: Callable[[], None]) -> None:
-        # Threads of who was timed before may still be waiting for work in a loop.
-        self._clock.rest()
+        if self._clock.rest is not None:
+            # Threads of who was timed before may still be waiting for work in a loop.
+            self._clock.rest()
         try:
             with member.guard:
                 work()

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lstm_impl.at_rest import LONG_CALL
 from lstm_impl.step import Step
 
 BLOCK = 0.02
@@ -64,11 +65,12 @@ def race(
     seconds: float,
     seed: int = 0,
     now: Callable[[], float] = time.perf_counter,
-    rest: Callable[[], None] = lambda: None,
+    rest: Callable[[], None] | None = None,
 ) -> dict[str, Ran]:
     """What each entrant took, in ``seconds`` for all of them together.
 
-    rest: returns once what an entrant has left at work has come to rest (``Rest``).
+    rest: returns once what an entrant has left at work has come to rest (``Rest``); after it a call
+    that is not timed wakes the next one's threads.
 
     First calls, which may compile, are part of the time; the first look at all of them is taken
     even if the time is over then. Who raises has its error as its problem, and leaves.
@@ -91,7 +93,9 @@ def race(
         order.shuffle(left)
         for name in list(left):
             try:
-                rest()
+                if rest is not None:
+                    rest()
+                    racing[name].wake()
                 racing[name].block()
             except Exception as error:
                 out[name] = Ran(problem=_in_words(error))
@@ -119,8 +123,13 @@ class _Entrant:
         step.trace()
         self._calls(1)
         self.first = now() - start
-        once = self._calls(1)
-        self._number = min(MOST_CALLS, math.ceil(BLOCK / once)) if once > 0 else MOST_CALLS
+        self._once = self._calls(1)
+        number = math.ceil(BLOCK / self._once) if self._once > 0 else MOST_CALLS
+        self._number = min(MOST_CALLS, number)
+
+    def wake(self) -> None:
+        if self._once < LONG_CALL:
+            self._calls(1)
 
     def block(self) -> None:
         if self._step.restart is not None:

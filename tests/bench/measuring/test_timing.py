@@ -90,7 +90,7 @@ def test_a_call_by_itself_has_one_before_it_that_wakes_its_threads() -> None:
     # Every first call after another member's takes longer.
     costs = {"a": itertools.cycle([0.03, 0.02]), "b": itertools.cycle([0.05, 0.04])}
     steps = {name: machine.step(name, cost) for name, cost in costs.items()}
-    clock = Clock(lambda: machine.time, 1e-9, wakes=True)
+    clock = Clock(lambda: machine.time, 1e-9, lambda: None)
     found = timing.measure(steps, Plan(5.0, -1.0), clock)
     assert series(found["a"]).samples[5:] == pytest.approx(
         [0.02] * len(series(found["a"]).samples[5:])

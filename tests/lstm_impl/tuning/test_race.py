@@ -58,6 +58,27 @@ def test_a_race_of_those_that_are_alike_ends_before_its_time() -> None:
     assert world.time < 10
 
 
+def test_after_a_rest_a_call_that_is_not_timed_wakes_threads() -> None:
+    world = World()
+    asleep = False
+
+    def rest() -> None:
+        nonlocal asleep
+        asleep = True
+
+    def duration() -> float:
+        nonlocal asleep
+        took, asleep = (0.08 if asleep else 0.05), False
+        return took
+
+    ran = race({"a": world.step(duration), "b": world.always(0.06)}, 5.0, now=world.now, rest=rest)
+    assert set(np.round(ran["a"].blocks, 9)) == {0.05}
+    # One that takes long has none: it would take as long again.
+    world = World()
+    race({"a": world.always(1.0)}, 0.0, now=world.now, rest=lambda: None)
+    assert world.time == 2 + FIRST_LOOK
+
+
 def test_a_step_that_is_short_is_called_until_a_block_can_be_timed() -> None:
     world = World()
     ran = race({"a": world.always(1e-5)}, 1.0, now=world.now)
