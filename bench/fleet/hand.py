@@ -140,7 +140,6 @@ class Hand(Closing):
         assert worker is not None
         file = worker.settle(())
         seen = Seen(lines, worker.journal, code, worker.last_words())
-        worker.close()
         if file is None:
             return seen
         seen = replace(seen, name=file.path.name, data=file.path.read_bytes())

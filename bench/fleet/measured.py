@@ -32,7 +32,6 @@ from bench.running.opening import (
 )
 from bench.running.session import Session, of_fleet
 from bench.running.summary import FAILED, INCOMPLETE, INTERRUPTED, MEASURED, UNWRITABLE, summarize
-from bench.running.workers import settle_all
 from bench.suites import loading
 from bench.suites.loading import Suite
 from bench.telling.inert import clean
@@ -134,9 +133,7 @@ def _fleet(plan: Plan, cluster: Cluster, lines: Lines) -> Fleet:
             absent=member.absent,
         )
         if member.key in plan.resumed:
-            settle_all(session, plan.folder, alone=False)
-            for file in session.files(plan.folder):
-                manager.schedule.add(file)
+            manager.take_in(plan.folder, alone=False)
         manager.begin()
         there = len(manager.schedule.runs)
         found = f"; {count(there, 'process')} of it are there" if there else ""

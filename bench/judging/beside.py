@@ -94,8 +94,14 @@ def runs(records: Sequence[tuple[int, Field]]) -> list[RunSamples]:
     """What each process measured. Raises ResultError for samples or rounds that are none."""
     made = []
     for number, record in records:
-        samples, rounds = record["samples"].times(), record["rounds"].integers(0)
-        if not samples or len(samples) != len(rounds) or len(set(rounds)) != len(rounds):
-            raise record["rounds"].error("a round of its own for each sample", "does not fit")
+        samples, rounds = timed(record)
         made.append(RunSamples(str(number), np.array(samples), np.array(rounds)))
     return made
+
+
+def timed(record: Field) -> tuple[list[float], list[int]]:
+    """A record's samples, in seconds, and the round of each. Raises ResultError for none."""
+    samples, rounds = record["samples"].times(), record["rounds"].integers(0)
+    if not samples or len(samples) != len(rounds) or len(set(rounds)) != len(rounds):
+        raise record["rounds"].error("a round of its own for each sample", "does not fit")
+    return samples, rounds

@@ -21,11 +21,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 import psutil
 
+from bench.disk.closing import Closing
 from bench.disk.fields import printable
 from bench.machine.fresh import ending
 
@@ -65,33 +65,20 @@ class Launch:
     environment: Mapping[str, str]
 
 
-class Crew:
-    """Processes by name, from ``with`` until its end, at which none of them is left."""
+class Crew(Closing):
+    """Processes by name, until it is closed, after which none of them is left."""
 
     def __init__(self, launches: Mapping[str, Launch]) -> None:
-        self._launches = launches
         self._hands: dict[str, _Hand] = {}
-        self._folder = Path()
-
-    def __enter__(self) -> Crew:
         self._folder = Path(tempfile.mkdtemp(prefix="lstm-crew-"))
         try:
-            for name, launch in self._launches.items():
+            for name, launch in launches.items():
                 self._hands[name] = _Hand(name, launch, self._folder / f"{len(self._hands)}.log")
         except BaseException:
-            self.end()
+            self.close()
             raise
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.end()
-
-    def end(self) -> None:
+    def close(self) -> None:
         """Kill all that is left, with what they have started."""
         for hand in self._hands.values():
             hand.kill()

@@ -14,7 +14,6 @@ import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -31,16 +30,16 @@ from bench.comparing.two_environments import (
 )
 from bench.disk.fields import ResultError
 from bench.disk.folder import default_folder, expanded
-from bench.machine import devices, packages
-from bench.machine.lock import HeldError, MachineLock
+from bench.machine import packages
+from bench.machine.lock import MachineLock
 from bench.machine.packages import NoPythonError, Python
 from bench.results.only import fits
 from bench.running import live
 from bench.running.manager import Manager, Progress, View, cases_words
-from bench.running.measured import shared_folder
-from bench.running.opening import open_session
+from bench.running.measured import hold, manager_here, shared_folder
+from bench.running.opening import check_limit, gone_on_with, open_session, suite_of
 from bench.running.session import Session, newest
-from bench.running.workers import LocalExecutor, settle_all
+from bench.running.workers import LocalExecutor
 from bench.suites.loading import Suite
 from bench.telling import command_line
 from bench.telling.command_line import UsageError
@@ -80,15 +79,7 @@ def measure(
     console.print(clean(differences_line(turns.sides[0], turns.sides[1]), 2000), markup=False)
     suite, folder = turns.suite, turns.folder
     with MachineLock() as lock, contextlib.ExitStack() as stack, _interruptible():
-        try:
-            if options.wait:
-                lock.wait(suite.name, lambda text: console.print(clean(text), markup=False))
-            else:
-                lock.acquire(suite.name)
-        except HeldError as error:
-            if not options.force:
-                raise
-            console.print(f"{clean(str(error))}; forced: both spoil each other", markup=False)
+        hold(lock, suite.name, options, console)
         save(folder, turns.sides)
         view = live.view(console)
         stack.enter_context(view)
@@ -139,19 +130,9 @@ def _managers(
         executor = LocalExecutor(
             session, here, lock.fd, judged, python.executable, Path(python.bench)
         )
-        asked = {case.device for case in session.cases}
-        manager = Manager(
-            session,
-            executor,
-            _Named(view, side.label),
-            partial(Session.save, folder=here),
-            seconds=turns.suite.seconds,
-            absent=[device for device in asked if devices.explain_missing(device)],
-        )
+        manager = manager_here(session, turns.suite, executor, _Named(view, side.label), here)
         if turns.resumed:
-            settle_all(session, here, alone=lock.fd is not None)
-            for file in session.files(here):
-                manager.schedule.add(file)
+            manager.take_in(here, alone=lock.fd is not None)
         found.append(manager)
     base, new = (len(manager.schedule.runs) for manager in found)
     # In a turn that was cut off the one that is behind; else who was the second of the last.
@@ -207,17 +188,11 @@ def _gone_on_with(options: argparse.Namespace, only: Mapping[str, object]) -> _T
     for side in sides:
         _unchanged(side)
     asked = argparse.Namespace(
-        resume="",
-        processes=options.processes,
-        case_limit=options.case_limit,
-        **dict.fromkeys(("suite", "device", "backends", "mode", "seed", "threads", "seconds")),
-        **dict.fromkeys(("memory", "period", "deadline", "load", "budget", "precision")),
+        processes=options.processes, case_limit=options.case_limit, budget=None, precision=None
     )
-    sessions = []
-    for name in SIDES:
-        asked.resume = newest(folder / name).id
-        session, suite = open_session(asked, folder / name)
-        sessions.append(session)
+    sessions = [gone_on_with(asked, newest(folder / name)) for name in SIDES]
+    suite = suite_of(sessions[0]).only(sessions[0].cases)
+    check_limit(sessions[0], suite)
     return _Turns(sides, sessions, suite, folder, resumed=True)
 
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
 from bench.disk.writing import ResultWriteError
@@ -25,7 +26,7 @@ from bench.running.schedule import Leader, Schedule
 from bench.running.session import Session
 from bench.running.watch import Watch
 from bench.running.work import Work
-from bench.running.workers import Executor, LostError, Worker
+from bench.running.workers import Executor, LostError, Worker, settle_all
 from bench.suites.cases import Case
 from bench.telling.inert import clean
 from bench.telling.quantities import listed
@@ -153,6 +154,15 @@ class Manager:
         while self.step():
             pass
         return self.end()
+
+    def take_in(self, folder: Path, *, alone: bool) -> None:
+        """Count what earlier processes of the session have left in a folder.
+
+        alone: as ``settle_all`` has it. Raises ResultWriteError.
+        """
+        settle_all(self.session, folder, alone=alone)
+        for file in self.session.files(folder):
+            self.schedule.add(file)
 
     def begin(self) -> None:
         """Write the session down before its first process."""

@@ -26,11 +26,11 @@ from bench.machine import devices
 from bench.machine.lock import LOOK_EVERY, HeldError, MachineLock
 from bench.running import live
 from bench.running.elsewhere import copy, folder_and_place, usual_folder
-from bench.running.manager import Manager, Stopped, cases_words
+from bench.running.manager import Manager, Stopped, View, cases_words
 from bench.running.opening import BUDGET, open_session
 from bench.running.session import Session
 from bench.running.summary import INTERRUPTED, UNWRITABLE, summarize
-from bench.running.workers import LocalExecutor, being_written, settle_all
+from bench.running.workers import Executor, LocalExecutor, being_written
 from bench.suites.loading import Suite
 from bench.telling import command_line
 from bench.telling.inert import clean
@@ -46,15 +46,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     folder, place = folder_and_place(options.results)
     session, suite = open_session(options, folder)
     with MachineLock() as lock:
-        try:
-            if options.wait:
-                lock.wait(suite.name, lambda text: console.print(clean(text)))
-            else:
-                lock.acquire(suite.name)
-        except HeldError as error:
-            if not options.force:
-                raise
-            console.print(f"{clean(str(error))}; forced: both spoil each other")
+        hold(lock, suite.name, options, console)
         if options.resume is not None:
             _leave_to_its_writer(session, folder, options, console)
             if options.wait:
@@ -68,6 +60,34 @@ def run(options: argparse.Namespace, console: Console) -> int:
         if not copy(files, place, console):
             return UNWRITABLE
     return code
+
+
+def hold(lock: MachineLock, name: str, options: argparse.Namespace, console: Console) -> None:
+    """Take the machine's lock, as the options have it. Raises HeldError, LockError."""
+    try:
+        if options.wait:
+            lock.wait(name, lambda text: console.print(clean(text), markup=False))
+        else:
+            lock.acquire(name)
+    except HeldError as error:
+        if not options.force:
+            raise
+        console.print(f"{clean(str(error))}; forced: both spoil each other", markup=False)
+
+
+def manager_here(
+    session: Session, suite: Suite, executor: Executor, view: View, folder: Path
+) -> Manager:
+    """The manager of a session on this machine, which writes it down in a folder."""
+    asked = {case.device for case in session.cases}
+    return Manager(
+        session,
+        executor,
+        view,
+        lambda changed: changed.save(folder),
+        seconds=suite.seconds,
+        absent=[device for device in asked if devices.explain_missing(device)],
+    )
 
 
 def _leave_to_its_writer(
@@ -112,19 +132,9 @@ def _measure(
     clear_left_over(folder)
     with shared_folder() as judged, live.view(console) as view:
         executor = LocalExecutor(session, folder, lock.fd, judged)
-        asked = {case.device for case in session.cases}
-        manager = Manager(
-            session,
-            executor,
-            view,
-            lambda changed: changed.save(folder),
-            seconds=suite.seconds,
-            absent=[device for device in asked if devices.explain_missing(device)],
-        )
+        manager = manager_here(session, suite, executor, view, folder)
         if resumed:
-            settle_all(session, folder, alone=lock.fd is not None)
-            for file in session.files(folder):
-                manager.schedule.add(file)
+            manager.take_in(folder, alone=lock.fd is not None)
             found = f"; {count(len(manager.schedule.runs), 'process')} of it are there"
         else:
             found = ""

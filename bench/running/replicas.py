@@ -8,7 +8,6 @@ blocks alternate, as in all timing here, though they are of different processes.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -213,17 +212,8 @@ def _world(name: str) -> str:
 # -- starting
 
 
-@contextlib.contextmanager
-def _started(plan: Plan) -> Iterator[Crew]:
+def _started(plan: Plan) -> Crew:
     """A crew that has started: TensorFlow imported, the team joined, all asked the same."""
-    crew = _tried(plan)
-    try:
-        yield crew
-    finally:
-        crew.end()
-
-
-def _tried(plan: Plan) -> Crew:
     tries = 1 if plan.cluster is not None else TRIES
     for attempt in range(1, tries + 1):
         try:
@@ -248,7 +238,7 @@ def _start(plan: Plan) -> Crew:
             "processors": processors,
             "threads": len(processors),
         }
-    crew = Crew(launches).__enter__()
+    crew = Crew(launches)
     try:
         answers = crew.ask(orders, plan.limit, "while its workers came together")
         for name, answer in answers.items():
@@ -265,7 +255,7 @@ def _start(plan: Plan) -> Crew:
                     "every machine must have the same number of devices"
                 )
     except BaseException:
-        crew.end()
+        crew.close()
         raise
     return crew
 

@@ -238,11 +238,8 @@ def _processors(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.Parser(
-        prog="python -m bench.scaling",
-        description="Train an LSTM on several devices at once, and say what that gains.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = arguments.parser(
+        "scaling", "Train an LSTM on several devices at once, and say what that gains.", EPILOG
     )
     parser.add_argument("--backends", type=arguments.names, metavar="NAMES", help=_backends_help())
     parser.add_argument(

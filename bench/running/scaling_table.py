@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from bench.batching.words import Told
 from bench.disk.fields import Field
+from bench.judging import beside
 from bench.judging.comparison import Comparison
 from bench.judging.intervals import Interval
 from bench.judging.scaling import Scaled, Sides, Timed, scaled
@@ -116,9 +117,7 @@ def _scaled(
 
 
 def _timed(record: Field) -> Timed:
-    samples, rounds = record["samples"].times(), record["rounds"].integers(0)
-    if not samples or len(samples) != len(rounds) or len(set(rounds)) != len(rounds):
-        raise record["rounds"].error("a round of its own for each sample", "does not fit")
+    samples, rounds = beside.timed(record)
     return Timed(record["batch"].integer(1), tuple(samples), tuple(rounds))
 
 

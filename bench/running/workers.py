@@ -257,10 +257,6 @@ class LocalWorker:
         self._output.seek(max(0, size - LAST_WORDS))
         return self._output.read().decode("utf-8", "replace")
 
-    def close(self) -> None:
-        """Let go of what it printed; after that it has no last words."""
-        self._output.close()
-
     def _from_result(self) -> Sequence[Mapping[str, object]]:
         """The lines of a journal that has become the result file before all of it was read."""
         path = results.json_path(self._journal) if self._journal else self._find_result()

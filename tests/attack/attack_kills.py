@@ -26,6 +26,7 @@ import pytest
 from bench import results
 from bench.machine.lock import HeldError, MachineLock
 from tests.attack.trials import PATIENCE, Attack
+from tests.bench.made_suites import small_suite
 from tests.outside import outside
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it asks /proc which file is open")
@@ -33,17 +34,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it asks /proc w
 KIND = "kills"
 STRIKES = 48
 
-SUITE = """\
-schema = 1
-name = "mine"
-backends = ["numpy"]
-devices = ["cpu"]
-modes = ["inference"]
-seconds = 0.05
-
-[[groups]]
-shapes = [{ batch = 1, timesteps = [2, 3], input_size = 1, hidden_size = 2 }]
-"""
+SUITE = small_suite(seconds=0.05)
 CASES, PROCESSES = 2, 2
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

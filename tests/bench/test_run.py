@@ -36,20 +36,11 @@ from bench.running.summary import (
     UNWRITABLE,
 )
 from tests.bench import other_package
+from tests.bench.made_suites import small_suite
 from tests.outside import outside
 from tests.places import ROOT
 
-SUITE = """\
-schema = 1
-name = "mine"
-backends = ["numpy"]
-devices = ["cpu"]
-modes = ["inference"]
-seconds = 0.1
-
-[[groups]]
-shapes = [{ batch = 1, timesteps = [2, 3, 4], input_size = 1, hidden_size = 2 }]
-"""
+SUITE = small_suite(timesteps=(2, 3, 4))
 
 MISCHIEF = """\
 import ctypes, os, signal, time

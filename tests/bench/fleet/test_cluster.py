@@ -23,21 +23,12 @@ import pytest
 from bench import results
 from bench.running.session import of_fleet
 from bench.running.summary import INTERRUPTED, MEASURED
+from tests.bench.made_suites import small_suite
 from tests.places import ROOT
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed (it is in `test`)")
 
-SUITE = """\
-schema = 1
-name = "mine"
-backends = ["numpy"]
-devices = ["cpu"]
-modes = ["inference"]
-seconds = 0.1
-
-[[groups]]
-shapes = [{ batch = 1, timesteps = [2, 3], input_size = 1, hidden_size = 2 }]
-"""
+SUITE = small_suite()
 
 PATIENCE = 120.0
 """Seconds after which a command that does not end is ended; it takes some twenty."""

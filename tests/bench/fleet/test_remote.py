@@ -21,20 +21,11 @@ from bench.running.session import Session
 from bench.running.work import Goal, Work
 from bench.running.workers import LostError, settle_all
 from bench.suites.loading import Choice
+from tests.bench.made_suites import small_suite
 from tests.bench.made_texts import PAYLOADS
 from tests.bench.running.test_manager import A5, B5, World, run_of
 
-SUITE = b"""\
-schema = 1
-name = "mine"
-backends = ["numpy"]
-devices = ["cpu"]
-modes = ["inference"]
-seconds = 0.1
-
-[[groups]]
-shapes = [{ batch = 1, timesteps = [2, 3], input_size = 1, hidden_size = 2 }]
-"""
+SUITE = small_suite().encode()
 
 
 class Given:

@@ -78,7 +78,7 @@ def test_one_that_dies_is_named_with_its_last_line_though_another_is_waited_for(
         "second was ended by SIGKILL (as a rule: no memory was left) while it was timed; its last "
         "line: no memory"
     )
-    pair.end()
+    pair.close()
     assert not left(pair)
 
 
@@ -110,7 +110,7 @@ def test_one_that_hangs_is_ended_and_said_to_be_stopped_if_it_is(pair: Crew) -> 
     assert "not done within 0.3 s while it was timed: second, stopped, said last" in str(
         raised.value
     )
-    pair.end()
+    pair.close()
     assert not left(pair)
 
 

@@ -20,6 +20,7 @@ from bench.machine import packages
 from bench.machine.packages import Python
 from bench.results.schema import ResultFile
 from bench.running import in_turn as room
+from bench.running import measured
 from bench.running.in_turn import in_turn
 from bench.running.session import Session, load
 from bench.running.work import Goal, Work
@@ -137,7 +138,7 @@ def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measure:
         only = {"shape": options.shape, "dtype": options.dtype} | dict(changes.pop("only", {}))  # type: ignore[call-overload]
         options = argparse.Namespace(**{**vars(options), **changes})
         # Its managers look at a worker's journal five times a second: here that costs no time.
-        monkeypatch.setattr(room, "Manager", quick)
+        monkeypatch.setattr(measured, "Manager", quick)
         return room.measure(options, only, Console(file=io.StringIO()))
 
     return call
