@@ -253,7 +253,7 @@ class Always(random.SystemRandom):
         super().__init__()
         self._number = number
 
-    def randrange(self, *ends: int) -> int:
+    def randrange(self, start: int, stop: int | None = None, step: int = 1) -> int:
         return self._number
 
 
