@@ -1,4 +1,7 @@
-"""Each test runs pytest on this project in a process of its own, as a person would."""
+"""Each test runs pytest on this project in a process of its own, as a person would.
+
+Where it does not matter how a process begins, it is a fork of one that has imported what they need.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,19 @@ import subprocess
 import sys
 import textwrap
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 
 from bench import results
 from bench.machine.lock import MachineLock
-from bench.results.schema import ResultFile
+from bench.results.schema import Outcome, ResultFile
 from tests.bench import other_package
+from tests.bench.warm_pytest import WarmPytest
 from tests.outside import outside
 from tests.places import ROOT
 
@@ -97,6 +102,9 @@ class Choosy(NumPyLoop):
 WITHOUT = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
 
 
+Environ: TypeAlias = dict[str, str]
+
+
 @dataclass
 class Done:
     """What one pytest did."""
@@ -122,10 +130,14 @@ class Done:
 
 
 class Project:
-    """This project, measured into a folder of the test's own."""
+    """This project, measured into a folder of the test's own.
 
-    def __init__(self, folder: Path) -> None:
+    warm: whose forks measure it.
+    """
+
+    def __init__(self, folder: Path, warm: WarmPytest | None = None) -> None:
         self.folder = folder
+        self._warm = warm
         # A lock of its own: no run elsewhere on the machine is in the way.
         self.temporary = folder / "tmp"
         self.temporary.mkdir()
@@ -133,33 +145,38 @@ class Project:
         self.suite.write_text(SUITE)
         names = ("wrong", "raising", "interrupted", "killed", "absent", "choosy")
         backends = {name: name.capitalize() for name in names}
-        other_package.install(folder / "packages", "mischief", MISCHIEF, backends)
+        self.packages = folder / "packages"
+        other_package.install(self.packages, "mischief", MISCHIEF, backends)
 
     def with_backends(self, *names: str) -> None:
         self.suite.write_text(SUITE.replace('["numpy"]', json.dumps(names)))
 
     @property
+    def into(self) -> tuple[str, ...]:
+        """What has pytest take the suite and the folder."""
+        return (f"--lstm-suite={self.suite}", f"--lstm-results={self.folder / 'results'}")
+
+    @property
     def suited(self) -> tuple[str, ...]:
         """What has pytest measure the suite into the folder."""
-        return (
-            "--benchmark-only",
-            f"--lstm-suite={self.suite}",
-            f"--lstm-results={self.folder / 'results'}",
-        )
+        return ("--benchmark-only", *self.into)
 
-    def run(
-        self, *arguments: str, where: Path = ROOT, environ: dict[str, str] | None = None
-    ) -> Done:
+    def run(self, *arguments: str, where: Path = ROOT, environ: Environ | None = None) -> Done:
+        """pytest in a fork."""
+        assert self._warm is not None
+        own = self._environ(environ)
+        code, out = self._warm.run([*WITHOUT, *arguments], where, own, self.packages)
+        return Done(code, out, self.folder / "results")
+
+    def start(self, *arguments: str, where: Path = ROOT, environ: Environ | None = None) -> Done:
+        """pytest in a process that is started for it."""
         return self.python("-m", "pytest", *WITHOUT, *arguments, where=where, environ=environ)
 
-    def python(
-        self, *arguments: str, where: Path = ROOT, environ: dict[str, str] | None = None
-    ) -> Done:
-        own = {"COLUMNS": "100", "TMPDIR": str(self.temporary), **(environ or {})}
+    def python(self, *arguments: str, where: Path = ROOT, environ: Environ | None = None) -> Done:
         done = subprocess.run(
             [sys.executable, *arguments],
             cwd=where,
-            env=outside(self.folder / "packages") | own,
+            env=self._environ(environ),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -167,14 +184,27 @@ class Project:
         )
         return Done(done.returncode, done.stdout, self.folder / "results")
 
-    def measure(self, *arguments: str, **more: Any) -> Done:
-        """pytest --benchmark-only on the suite, into the folder."""
-        return self.run(*self.suited, *arguments, **more)
+    def measure(self, *arguments: str) -> Done:
+        """pytest --benchmark-only on the suite, into the folder, in a fork."""
+        return self.run(*self.suited, *arguments)
+
+    def _environ(self, environ: Environ | None) -> Environ:
+        own = {"COLUMNS": "100", "TMPDIR": str(self.temporary), **(environ or {})}
+        return outside(self.packages) | own
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmPytest]:
+    project = Project(tmp_path_factory.mktemp("warm"))
+    # Of no case that is measured in a fork is anything known there.
+    project.suite.write_text(SUITE.replace("hidden_size = 2", "hidden_size = 3"))
+    with WarmPytest(project.folder, [*WITHOUT, *project.suited]) as warm:
+        yield warm
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path)
+def project(tmp_path: Path, warm: WarmPytest) -> Project:
+    return Project(tmp_path, warm)
 
 
 @dataclass
@@ -190,7 +220,16 @@ class Usual:
 def usual(tmp_path_factory: pytest.TempPathFactory) -> Usual:
     project = Project(tmp_path_factory.mktemp("usual"))
     theirs = project.folder / "theirs.json"
-    return Usual(project, project.measure(f"--benchmark-json={theirs}"), theirs)
+    return Usual(project, project.start(*project.suited, f"--benchmark-json={theirs}"), theirs)
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory, warm: WarmPytest) -> Done:
+    """Five backends, each measured where it is right and can be; else it has a reason."""
+    project = Project(tmp_path_factory.mktemp("mixed"), warm)
+    project.with_backends("numpy", "choosy", "wrong", "raising", "absent")
+    chosen = ("--lstm-seed=7", "--lstm-session=abc", "--lstm-precision=5%")
+    return project.measure("--lstm-budget=0.2", *chosen)
 
 
 IDS = (
@@ -211,11 +250,11 @@ def pytest_unconfigure():
 """
 
 
-def test_a_thread_that_python_will_wait_for_is_named(project: Project) -> None:
-    (project.folder / "packages" / "threaded.py").write_text(THREADED)
+def test_a_thread_that_python_will_wait_for_is_named(project: Project, usual: Usual) -> None:
+    (project.packages / "threaded.py").write_text(THREADED)
     done = project.measure("-p", "threaded", "-k", "w2 and inference")
     assert "still running: left by a backend: Python waits for it; Ctrl-C ends it" in done.out
-    assert "still running" not in project.measure("-k", "w2 and inference").out
+    assert "still running" not in usual.done.out
 
 
 def test_plain_pytest_collects_tests_and_no_benchmark(project: Project) -> None:
@@ -283,10 +322,9 @@ def test_the_name_of_a_benchmark_holds_its_whole_case(usual: Usual) -> None:
         assert case_id.endswith(entry["group"])
 
 
-def test_backends_of_a_group_are_paired_by_round(project: Project) -> None:
-    project.with_backends("numpy", "choosy")
-    done = project.measure("-k", "throughput", "--lstm-budget=0.5")
-    first, second = done.file.measurements
+def test_backends_of_a_group_are_paired_by_round(mixed: Done) -> None:
+    measured = mixed.file.measurements
+    first, second = (each for each in measured if each.case.kind == "throughput")
     assert (first.case.backend, second.case.backend) == ("numpy", "choosy")
     assert list(first.rounds) == list(second.rounds)
 
@@ -299,45 +337,44 @@ def test_only_what_is_selected_is_measured(project: Project) -> None:
     assert done.file.run.complete
 
 
-def test_a_backend_that_fails_the_gate_fails_loudly_and_has_no_time(project: Project) -> None:
-    project.with_backends("wrong", "numpy")
-    done = project.measure("-k", "throughput")
-    assert done.code == 1
-    assert "error" not in done.out.splitlines()[-1]
-    assert "dx differs from the float64 NumPy reference by 1.00e-02" in done.out
-    assert "1 case failed" in done.out
-    file = done.file
-    assert [each.case.backend for each in file.measurements] == ["numpy"]
-    (outcome,) = file.outcomes
-    assert (outcome.case.backend, outcome.outcome) == ("wrong", "failed")
-    assert "allowed" in outcome.reason
+def outcomes(done: Done, backend: str) -> list[Outcome]:
+    return [each for each in done.file.outcomes if each.case.backend == backend]
 
 
-def test_an_error_shows_its_traceback_and_the_rest_goes_on(project: Project) -> None:
-    project.with_backends("raising", "numpy")
-    done = project.measure()
-    assert done.code == 1
-    assert "a million bytes too few" in done.out
-    assert "mischief.py" in done.out
-    assert [each.outcome for each in done.file.outcomes] == ["failed"] * 3
-    assert len(done.file.measurements) == 3
+def test_a_backend_that_fails_the_gate_fails_loudly_and_has_no_time(mixed: Done) -> None:
+    assert mixed.code == 1
+    assert "error" not in mixed.out.splitlines()[-1]
+    assert "dx differs from the float64 NumPy reference by 1.00e-02" in mixed.out
+    assert re.search(r"^\d cases? failed: .*dx differs .*allowed", mixed.out, re.MULTILINE)
+    found = outcomes(mixed, "wrong")
+    assert {each.case.workload.mode for each in found} == {"training"}
+    assert all(each.outcome == "failed" and "allowed" in each.reason for each in found)
+    assert [each.case.id for each in mixed.file.measurements if each.case.backend == "wrong"] == [
+        IDS[1].replace("numpy", "wrong")  # whose step computes no gradients
+    ]
 
 
-def test_what_cannot_run_is_skipped_with_its_reason_and_recorded(project: Project) -> None:
-    project.with_backends("absent", "choosy")
-    done = project.measure()
-    assert done.code == 0
-    assert "3 cases not measured: it is not installed; pip install it" in done.out
-    assert "2 cases refused by their backend: windows are beneath it" in done.out
-    found = {(each.case.backend, each.outcome) for each in done.file.outcomes}
-    assert found == {("absent", "not_measured"), ("choosy", "refused")}
+def test_an_error_shows_its_traceback_and_the_rest_goes_on(mixed: Done) -> None:
+    assert "a million bytes too few" in mixed.out
+    assert "mischief.py" in mixed.out
+    assert [each.outcome for each in outcomes(mixed, "raising")] == ["failed"] * 3
+    measured = [each.case.id for each in mixed.file.measurements if each.case.backend == "numpy"]
+    assert measured == list(IDS)
+
+
+def test_what_cannot_run_is_skipped_with_its_reason_and_recorded(mixed: Done) -> None:
+    assert "3 cases not measured: it is not installed; pip install it" in mixed.out
+    assert "2 cases refused by their backend: windows are beneath it" in mixed.out
+    assert [each.outcome for each in outcomes(mixed, "absent")] == ["not_measured"] * 3
+    assert [each.outcome for each in outcomes(mixed, "choosy")] == ["refused"] * 2
 
 
 def test_a_file_is_left_when_every_case_was_skipped(project: Project) -> None:
-    done = project.measure("--lstm-backends=absent")
+    done = project.measure("--lstm-backends=absent,choosy", "-k", "w2")
     assert done.code == 0
     assert done.data["benchmarks"] == []
-    assert len(done.file.outcomes) == 3
+    found = [(each.case.backend, each.outcome) for each in done.file.outcomes]
+    assert sorted(found) == [("absent", "not_measured")] * 2 + [("choosy", "refused")] * 2
     assert done.file.run.complete
 
 
@@ -468,7 +505,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_measured(
 def test_a_disk_that_fills_up_ends_the_run_in_one_line_with_what_was_finished(
     project: Project,
 ) -> None:
-    (project.folder / "packages" / "full.py").write_text(
+    (project.packages / "full.py").write_text(
         textwrap.dedent(
             """
             from bench.disk.writing import ResultWriteError
@@ -491,7 +528,7 @@ def test_a_disk_that_fills_up_ends_the_run_in_one_line_with_what_was_finished(
 
 
 def test_what_the_reader_would_refuse_is_a_failure_and_in_no_file(project: Project) -> None:
-    (project.folder / "packages" / "odd.py").write_text(
+    (project.packages / "odd.py").write_text(
         textwrap.dedent(
             """
             from bench.measuring.outcomes import Measured
@@ -513,7 +550,7 @@ def test_a_clone_does_not_run_with_the_suite_of_another_place(project: Project) 
     clone = project.folder / "clone"
     clone.mkdir()
     (clone / "conftest.py").write_text((ROOT / "conftest.py").read_text())
-    done = project.run(where=clone)
+    done = project.start(where=clone)
     assert done.code == 4
     assert f"ERROR: pytest has loaded the suite that is installed in {ROOT / 'bench'}" in done.out
     assert "pip install -e ." in done.out
@@ -521,7 +558,8 @@ def test_a_clone_does_not_run_with_the_suite_of_another_place(project: Project) 
 
 @pytest.mark.skipif(find_spec("tensorflow") is None, reason="TensorFlow is not installed")
 def test_tensorflows_backends_are_measured_and_cudnn_says_why_it_is_not(project: Project) -> None:
-    done = project.measure("--lstm-backends=static_unroll,while_loop,cudnn", "--lstm-device=cpu")
+    backends = "--lstm-backends=static_unroll,while_loop,cudnn"
+    done = project.start(*project.suited, backends, "--lstm-device=cpu", "-kthroughput")
     assert done.code == 0, done.out
     measured = {each.case.backend for each in done.file.measurements}
     assert measured == {"static_unroll", "while_loop"}
@@ -537,7 +575,7 @@ def test_tensorflows_backends_are_measured_and_cudnn_says_why_it_is_not(project:
 
 
 def test_xdist_is_refused_with_the_reason(project: Project) -> None:
-    (project.folder / "packages" / "fake_xdist.py").write_text(
+    (project.packages / "fake_xdist.py").write_text(
         "def pytest_addoption(parser):\n"
         "    parser.addoption('--numprocesses', type=int)\n"
         "    parser.addoption('--dist', default='no')\n"
@@ -546,7 +584,7 @@ def test_xdist_is_refused_with_the_reason(project: Project) -> None:
         done = project.measure("-p", "no:xdist", "-p", "fake_xdist", option)
         assert done.code == 4
         assert "--benchmark-only does not go with -n or --dist" in done.out
-    assert project.measure("-p", "no:xdist", "-p", "fake_xdist").code == 0
+    assert project.measure("-p", "no:xdist", "-p", "fake_xdist", "--collect-only").code == 0
 
 
 def test_the_header_and_the_end_tell_what_a_person_needs(usual: Usual) -> None:
@@ -586,17 +624,18 @@ def test_the_results_folder_may_come_from_the_environment(project: Project) -> N
     assert len(done.file.measurements) == 1
 
 
-def test_options_are_recorded(project: Project) -> None:
-    done = project.measure("--lstm-seed=7", "--lstm-session=abc", "--lstm-precision=5%")
-    run = done.file.run
+def test_options_are_recorded(mixed: Done, project: Project) -> None:
+    run = mixed.file.run
     assert (run.seed, run.session) == (7, "abc")
     assert run.options["precision"] == 0.05
     assert run.options["suite"] == project.suite.name
-    assert {each.stopped for each in done.file.measurements} <= {"precise", "time"}
+    assert {each.stopped for each in mixed.file.measurements} <= {"precise", "time"}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from Linux's /proc")
-def test_memory_is_measured_where_the_suite_or_the_option_says_so(project: Project) -> None:
+def test_memory_is_measured_where_the_suite_or_the_option_says_so(
+    project: Project, usual: Usual
+) -> None:
     alone = f"--lstm-cases={project.folder / 'cases.json'}"
     (project.folder / "cases.json").write_text(json.dumps(IDS[:1]))
 
@@ -610,22 +649,21 @@ def test_memory_is_measured_where_the_suite_or_the_option_says_so(project: Proje
         (measurement,) = results.collect([folder]).measurements
         return measurement.memory
 
-    assert figures("plain") is None
+    assert [each.memory for each in usual.done.file.measurements] == [None] * 3
     found = figures("on", "--lstm-memory=on", "--lstm-case-limit=100")
     assert found["how"].startswith("growth of the resident memory")
     assert 0 <= found["steady_bytes"] <= found["peak_bytes"] < 2**30
     assert found["seconds"] > 0
+    assert "not known" not in told["on"]
     project.suite.write_text(f"memory = true\n{SUITE}")
-    assert figures("suite")["peak_bytes"] is not None
     # What one limit leaves is too short for it, which costs the figure and not the time.
-    assert "no time was left" in figures("short", "--lstm-case-limit=6")["how"]
-    assert "memory of 1 case not known: no time was left" in told["short"]
-    assert "not known" not in told["suite"]
+    assert "no time was left" in figures("suite", "--lstm-case-limit=6")["how"]
+    assert "memory of 1 case not known: no time was left" in told["suite"]
     assert figures("off", "--lstm-memory=off") is None
 
 
 def test_threads_are_set_before_numpy_starts(project: Project) -> None:
-    (project.folder / "packages" / "watch.py").write_text(
+    (project.packages / "watch.py").write_text(
         "import os, sys\n"
         "class Finder:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
@@ -633,7 +671,7 @@ def test_threads_are_set_before_numpy_starts(project: Project) -> None:
         "            print('numpy sees', os.environ.get('OPENBLAS_NUM_THREADS'))\n"
         "sys.meta_path.insert(0, Finder())\n"
     )
-    done = project.measure("-p", "watch", "--lstm-threads=1", "-s")
+    done = project.start(*project.suited, "-p", "watch", "--lstm-threads=1", "-s")
     assert done.code == 0, done.out
     assert "numpy sees 1" in done.out
     before = done.data["lstm"]["run"]["environment"]["before"]
@@ -644,7 +682,7 @@ def test_threads_are_set_before_numpy_starts(project: Project) -> None:
 def test_more_threads_than_processors_make_it_invalid_and_a_run_fails_for_that_if_asked(
     project: Project,
 ) -> None:
-    wanted = ("--lstm-threads=4096", "-kthroughput")
+    wanted = (f"--lstm-threads={1 + (os.cpu_count() or 1)}", "-kthroughput")
     done = project.measure(*wanted)
     assert done.code == 0
     (each,) = done.file.measurements
@@ -723,7 +761,7 @@ class Rude(NumPyLoop):
             raise ValueError({OSC_52!r})
         return {"no: " + OSC_52!r}
 """
-    other_package.install(project.folder / "packages", "rudeness", backends, {"rude": "Rude"})
+    other_package.install(project.packages, "rudeness", backends, {"rude": "Rude"})
     project.with_backends("rude")
     done = project.measure("--lstm-budget=0.05", "-ra", "-v")
     assert "no: ?]52" in done.out
@@ -757,53 +795,54 @@ def installed(project: Project, tmp_path: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(site)}
 
 
-@pytest.mark.parametrize("named", ["bench", "bench.bench_throughput"], ids=["all", "one"])
 def test_an_installed_suite_is_measured_from_any_folder(
-    project: Project, installed: dict[str, str], named: str
+    project: Project, installed: dict[str, str]
 ) -> None:
-    done = project.measure("--pyargs", named, where=project.folder / "elsewhere", environ=installed)
+    words = (*project.suited, "--pyargs", "bench.bench_throughput")
+    done = project.start(*words, where=project.folder / "elsewhere", environ=installed)
     assert done.code == 0, done.out
-    ids = [each.case.id for each in done.file.measurements]
-    assert ids == list(IDS if named == "bench" else IDS[:1])
+    assert [each.case.id for each in done.file.measurements] == [IDS[0]]
 
 
 def test_where_there_is_no_benchmark_it_is_said_what_runs_the_suite(
     project: Project, installed: dict[str, str]
 ) -> None:
     elsewhere = project.folder / "elsewhere"
-    done = project.run("--benchmark-only", where=elsewhere, environ=installed)
+    done = project.start("--benchmark-only", where=elsewhere, environ=installed)
     assert done.code == 5
     (line,) = (line for line in done.out.splitlines() if "--pyargs" in line)
     command = line.partition("pytest ")[2].split()
     assert "--pyargs bench" in line
-    done = project.measure(*command, where=elsewhere, environ=installed)
+    done = project.start(*project.into, *command, where=elsewhere, environ=installed)
     assert done.code == 0, done.out
-    # Another project's own benchmarks are measured, and nothing is added to what it is told.
-    (elsewhere / "test_own.py").write_text("def test_own(benchmark):\n    benchmark(list)\n")
-    (elsewhere / "bench_own.py").write_text("def test_never():\n    assert False\n")
-    done = project.run("--benchmark-only", where=elsewhere, environ=installed)
+    assert [each.case.id for each in done.file.measurements] == list(IDS)
+
+
+def test_another_project_is_left_alone(project: Project, installed: dict[str, str]) -> None:
+    """Its own benchmarks are measured, and nothing is added to what it is told."""
+    other = project.folder / "elsewhere"
+    (other / "tests").mkdir()
+    (other / "tests" / "test_own.py").write_text(
+        "def test_own(benchmark):\n    benchmark(lambda: None)\n"
+    )
+    (other / "bench_own.py").write_text("def test_never():\n    assert False\n")
+    words = ("--benchmark-only", "--benchmark-max-time=0.01")
+    done = project.start(*words, where=other, environ=installed)
     assert done.code == 0, done.out
-    assert "LSTM" not in done.out
+    assert "1 passed" in done.out
+    assert not re.search("LSTM|lstm:", done.out)
+    assert not (other / "results").exists()
 
 
 def test_a_benchmark_file_that_is_named_is_measured(project: Project) -> None:
-    done = project.run(
-        "bench/bench_throughput.py",
-        f"--lstm-suite={project.suite}",
-        f"--lstm-results={project.folder / 'results'}",
-    )
+    done = project.run("bench/bench_throughput.py", *project.into)
     assert done.code == 0, done.out
     assert [each.case.id for each in done.file.measurements] == [IDS[0]]
 
 
 def test_with_benchmarks_disabled_each_case_is_judged_and_nothing_is_kept(project: Project) -> None:
     project.with_backends("numpy", "wrong", "absent")
-    done = project.run(
-        "bench/bench_throughput.py",
-        "--benchmark-disable",
-        f"--lstm-suite={project.suite}",
-        f"--lstm-results={project.folder / 'results'}",
-    )
+    done = project.run("bench/bench_throughput.py", "--benchmark-disable", *project.into)
     assert done.code == 1
     assert "1 failed, 1 passed, 1 skipped" in done.out
     assert not done.folder.exists()
@@ -816,19 +855,6 @@ def test_the_options_are_explained(project: Project) -> None:
     assert "LSTM benchmark suite (with --benchmark-only):" in done.out
 
 
-def test_another_project_is_left_alone(project: Project) -> None:
-    other = project.folder / "other"
-    (other / "tests").mkdir(parents=True)
-    (other / "tests" / "test_own.py").write_text(
-        "def test_own(benchmark):\n    benchmark(lambda: None)\n"
-    )
-    done = project.run("--benchmark-only", "-p", "bench.plugin", where=other)
-    assert done.code == 0, done.out
-    assert "1 passed" in done.out
-    assert "lstm:" not in done.out
-    assert not (other / "results").exists()
-
-
 def test_the_plugin_imports_no_numpy_where_there_is_nothing_to_measure(project: Project) -> None:
     other = project.folder / "other"
     other.mkdir()
@@ -836,12 +862,12 @@ def test_the_plugin_imports_no_numpy_where_there_is_nothing_to_measure(project: 
         "import sys\n\ndef test_own():\n    assert 'bench.plugin' in sys.modules\n"
         "    assert not {'numpy', 'bench.suites.cases', 'lstm_impl'} & set(sys.modules)\n"
     )
-    done = project.run("-p", "bench.plugin", where=other)
+    done = project.start("-p", "bench.plugin", where=other)
     assert done.code == 0, done.out
 
 
 def test_the_table_goes_by_medians_unless_another_order_is_chosen(project: Project) -> None:
-    (project.folder / "packages" / "show.py").write_text(
+    (project.packages / "show.py").write_text(
         "def pytest_sessionstart(session):\n"
         "    option = session.config.option\n"
         "    print('sorted by', option.benchmark_sort, 'columns', option.benchmark_columns)\n"
