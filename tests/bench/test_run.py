@@ -19,12 +19,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench import results, run
+from bench import report, results, run
 from bench.disk.writers import Writer
 from bench.machine.lock import HeldError, MachineLock
 from bench.results.schema import Measurement, Outcome
 from bench.running import live, measured
 from bench.running.manager import Progress
+from bench.running.opening import open_session
 from bench.running.schedule import Leader
 from bench.running.summary import (
     BAD_INPUT,
@@ -112,9 +113,17 @@ class Place:
     def backends(self, *names: str) -> None:
         self.suite.write_text(SUITE.replace('["numpy"]', json.dumps(names)))
 
+    def name(self, name: str) -> None:
+        self.suite.write_text(SUITE.replace('name = "mine"', f'name = "{name}"'))
+
     def an_hour_passes_when_one_hangs(self) -> None:
         """For what is started from now on."""
         self.environ["HUNG"] = str(self.folder / "hung")
+
+    @property
+    def given(self) -> list[str]:
+        """What has the command measure the suite in one process."""
+        return [str(self.suite), "--results", str(self.results), "--processes", "1"]
 
     def start(self, *arguments: str, suite: bool = True) -> subprocess.Popen[str]:
         given = [str(self.suite)] if suite else []
@@ -155,18 +164,68 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
+def called(capsys: pytest.CaptureFixture[str], *arguments: str) -> Done:
+    """The command in this process, for what ends before anything is measured."""
+    try:
+        code = run.main([*arguments])
+    except SystemExit as stopped:
+        code = int(str(stopped.code))
+    return Done(code, *capsys.readouterr())
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """The command takes over signals, which this process wants back."""
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+@dataclass
+class Ran:
+    """What a command that ran once has left and said; nobody changes anything there."""
+
+    place: Place
+    done: Done
+
+
 @pytest.fixture(scope="module")
-def once(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """Where the suite was measured in one process; nobody changes anything there."""
+def once(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """A suite that was measured in one process, forced to beside another run.
+
+    It is called as the files of what was learned are, which are read from the same folder.
+    """
     place = Place(tmp_path_factory.mktemp("once"))
-    done = place.run("--processes", "1")
+    place.name("learning")
+    with MachineLock(place.lock) as lock:
+        lock.acquire("quick")
+        done = place.run("--processes", "1", "--force")
     assert done.code == 0, done.out + done.err
-    return place
+    return Ran(place, done)
 
 
-def test_a_suite_is_measured_in_fresh_processes_of_one_session(place: Place) -> None:
-    done = place.run("--processes", "2", "--seed", "5", "--threads", "1", "--seconds", "0.2s")
+@pytest.fixture(scope="module")
+def twice(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """One that was measured in two, after it had waited for another run."""
+    place = Place(tmp_path_factory.mktemp("twice"))
+    place.name("learning-rate")
+    chosen = ("--seed", "5", "--threads", "1", "--seconds", "0.2s", "--memory", "on")
+    with MachineLock(place.lock) as lock:
+        lock.acquire("quick")
+        process = place.start("--processes", "2", "--wait", *chosen)
+        assert process.stdout is not None
+        waited = process.stdout.readline()
+    with process:
+        out, err = process.communicate(timeout=300)
+    done = Done(process.returncode, waited + out, err)
     assert done.code == 0, done.out + done.err
+    return Ran(place, done)
+
+
+def test_a_suite_is_measured_in_fresh_processes_of_one_session(twice: Ran) -> None:
+    place, done = twice.place, twice.done
     found = place.measurements
     assert len(found) == 6
     runs = {each.run.id: each.run for each in found}
@@ -191,10 +250,8 @@ def test_a_suite_is_measured_in_fresh_processes_of_one_session(place: Place) -> 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from Linux's /proc")
-def test_memory_is_measured_by_the_first_process_alone(place: Place) -> None:
-    done = place.run("--processes", "2", "--memory", "on")
-    assert done.code == 0, done.out + done.err
-    ordered = sorted(place.measurements, key=lambda each: each.run.started)
+def test_memory_is_measured_by_the_first_process_alone(twice: Ran) -> None:
+    ordered = sorted(twice.place.measurements, key=lambda each: each.run.started)
     first, second = ordered[:3], ordered[3:]
     assert len({each.run.id for each in first}) == len({each.run.id for each in second}) == 1
     for each in first:
@@ -205,22 +262,27 @@ def test_memory_is_measured_by_the_first_process_alone(place: Place) -> None:
     assert [each.run.options["memory"] for each in (first[0], second[0])] == ["on", "off"]
 
 
-@pytest.mark.parametrize(("option", "measured"), [((), 3), (("--memory", "off"), 0)])
+@pytest.mark.parametrize(("option", "wanted"), [((), True), (("--memory", "off"), False)])
 def test_a_suite_that_wants_memory_has_it_unless_it_is_switched_off(
-    place: Place, option: tuple[str, ...], measured: int
+    tmp_path: Path, option: tuple[str, ...], wanted: bool
 ) -> None:
-    place.suite.write_text(f"memory = true\n{SUITE}")
-    done = place.run("--processes", "1", *option)
-    assert done.code == 0, done.out + done.err
-    assert sum(each.memory is not None for each in place.measurements) == measured
+    (tmp_path / "mine.toml").write_text(f"memory = true\n{SUITE}")
+    options = run._parser().parse_args([str(tmp_path / "mine.toml"), *option])
+    assert open_session(options, tmp_path)[0].memory is wanted
 
 
-def test_memory_that_is_not_known_is_told_with_the_reason(place: Place) -> None:
-    done = place.run("--processes", "1", "--memory", "on", "--case-limit", "4s")
+def test_what_is_too_large_and_memory_for_which_no_time_is_left_have_their_reasons(
+    place: Place,
+) -> None:
+    huge = "batch = [1, 900_000_000], timesteps = 100"
+    suite = SUITE.replace("batch = 1, timesteps = [2, 3, 4]", huge)
+    place.suite.write_text(f"memory = true\n{suite}")
+    done = place.run("--processes", "1", "--case-limit", "6s")
     assert done.code == 0, done.out + done.err
-    assert len(place.measurements) == 3
+    assert [each.case.workload.batch for each in place.measurements] == [1]
+    assert re.search(r"^  needs about \d+ GiB.* free; choose fewer .* \(1 case\)$", done.out, re.M)
     if sys.platform == "linux":
-        assert re.search(r"^  memory not known: no time was left .* \(3 cases\)$", done.out, re.M)
+        assert re.search(r"^  memory not known: no time was left .* \(1 case\)$", done.out, re.M)
 
 
 def test_one_hangs_one_dies_one_is_absent_and_the_rest_is_measured(place: Place) -> None:
@@ -240,18 +302,9 @@ def test_one_hangs_one_dies_one_is_absent_and_the_rest_is_measured(place: Place)
     assert "  it is not installed; pip install it (1 case)" in done.out.splitlines()
 
 
-def test_a_case_too_large_for_the_machine_is_skipped_with_the_estimate_that_said_so(
-    place: Place,
+def test_ctrl_c_keeps_what_was_finished_and_resume_goes_on(
+    place: Place, capsys: pytest.CaptureFixture[str], signals: None
 ) -> None:
-    huge = "batch = [1, 900_000_000], timesteps = 100"
-    place.suite.write_text(SUITE.replace("batch = 1, timesteps = [2, 3, 4]", huge))
-    done = place.run("--processes", "1")
-    assert done.code == 0, done.out + done.err
-    assert [each.case.workload.batch for each in place.measurements] == [1]
-    assert re.search(r"^  needs about \d+ GiB.* free; choose fewer .* \(1 case\)$", done.out, re.M)
-
-
-def test_ctrl_c_keeps_what_was_finished_and_resume_goes_on(place: Place) -> None:
     with place.start("--processes", "2") as process:
         place.wait_for_journal('"benchmark"')
         process.send_signal(signal.SIGINT)
@@ -269,7 +322,9 @@ def test_ctrl_c_keeps_what_was_finished_and_resume_goes_on(place: Place) -> None
     counts = [case for _, case in after]
     assert {case: counts.count(case) for case in counts} == dict.fromkeys(counts, 2)
     assert len(set(counts)) == 3
-    assert place.run("--resume", suite=False).code == 2
+    told = called(capsys, "--results", str(place.results), "--resume")
+    assert told.code == 2
+    assert "there is no unfinished session" in told.err
 
 
 @pytest.mark.parametrize("victim", ["manager", "worker"])
@@ -385,36 +440,30 @@ def test_a_session_that_is_still_measured_is_left_to_whoever_measures_it(place: 
     assert not list(place.results.glob("*.jsonl"))
 
 
-def test_a_suite_that_was_renamed_is_not_gone_on_with(once: Place, place: Place) -> None:
-    shutil.copytree(once.results, place.results)
-    session = place.results / ".sessions" / f"{session_of(place)}.session.json"
-    session.write_text(session.read_text().replace(str(once.suite), str(place.suite)))
-    place.suite.write_text(SUITE.replace('name = "mine"', 'name = "thine"'))
-    done = place.run("--resume", session_of(place), suite=False)
+def test_a_suite_that_was_renamed_is_not_gone_on_with(
+    once: Ran, place: Place, capsys: pytest.CaptureFixture[str], signals: None
+) -> None:
+    shutil.copytree(once.place.results, place.results)
+    name = session_of(place)
+    session = place.results / ".sessions" / f"{name}.session.json"
+    session.write_text(session.read_text().replace(str(once.place.suite), str(place.suite)))
+    place.name("thine")
+    done = called(capsys, "--results", str(place.results), "--resume", name)
     assert done.code == 2
     assert re.fullmatch(
-        r"error: the suite in .*mine\.toml is named thine now; it was mine when session \S+ "
+        r"error: the suite in .*mine\.toml is named thine now; it was learning when session \S+ "
         r"began, .* or start anew without --resume\n",
         done.err,
     )
 
 
-@pytest.mark.parametrize("name", ["learning", "learning-rate"])
-def test_a_suite_may_be_called_as_the_files_of_what_was_learned(place: Place, name: str) -> None:
-    place.suite.write_text(SUITE.replace('name = "mine"', f'name = "{name}"'))
-    done = place.run("--processes", "1")
-    assert done.code == 0, done.out + done.err
-    assert len(place.measurements) == 3
-    told = subprocess.run(
-        [sys.executable, "-m", "bench.report", str(place.results)],
-        cwd=place.folder,
-        env=place.environ,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert told.returncode == 0, told.stderr
-    assert f"{name} on " in told.stdout
+def test_a_suite_may_be_called_as_the_files_of_what_was_learned(
+    once: Ran, twice: Ran, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for ran, name, count in ((once, "learning", 3), (twice, "learning-rate", 6)):
+        assert len(ran.place.measurements) == count
+        assert report.main([str(ran.place.results)]) == 0
+        assert f"{name} on " in capsys.readouterr().out
 
 
 def test_the_budget_ends_it_and_what_was_not_reached_is_told(place: Place) -> None:
@@ -427,40 +476,38 @@ def test_the_budget_ends_it_and_what_was_not_reached_is_told(place: Place) -> No
     assert re.search(r"go on: \S*python3? -m bench\.run .*--resume \S+ --budget", done.out)
 
 
-def test_the_second_run_on_a_machine_is_refused(place: Place) -> None:
+def test_the_second_run_on_a_machine_is_refused(
+    place: Place,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    signals: None,
+) -> None:
+    monkeypatch.setenv("LSTM_LOCK", str(place.lock))
     with MachineLock(place.lock) as lock:
         lock.acquire("quick")
-        done = place.run("--processes", "1")
-        assert done.code == 4
-        assert re.fullmatch(
-            rf"error: another run measures .*process {os.getpid()}, since .*--force.*\n", done.err
-        )
-        assert not place.results.exists()
+        done = called(capsys, *place.given)
+    assert done.code == 4
+    assert re.fullmatch(
+        rf"error: another run measures .*process {os.getpid()}, since .*--force.*\n", done.err
+    )
+    assert not place.results.exists()
 
 
-def test_the_second_run_waits_if_told_to(place: Place) -> None:
-    with MachineLock(place.lock) as lock:
-        lock.acquire("quick")
-        process = place.start("--processes", "1", "--wait")
-        assert process.stdout is not None
-        assert "waiting for it" in process.stdout.readline()
-    with process:
-        out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, out + err
-    assert len(place.measurements) == 3
+def test_the_second_run_waits_if_told_to(twice: Ran) -> None:
+    assert "waiting for it" in twice.done.out.splitlines()[0]
+    assert len(twice.place.measurements) == 6
 
 
-def test_the_second_run_goes_on_if_forced(place: Place) -> None:
-    with MachineLock(place.lock) as lock:
-        lock.acquire("quick")
-        done = place.run("--processes", "1", "--force")
-    assert done.code == 0, done.out + done.err
-    assert "forced" in done.out
+def test_the_second_run_goes_on_if_forced(once: Ran) -> None:
+    assert "forced" in once.done.out
+    assert len(once.place.measurements) == 3
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(place: Place) -> None:
+def test_a_folder_that_cannot_be_written_is_one_line(
+    place: Place, capsys: pytest.CaptureFixture[str], signals: None
+) -> None:
     place.results.write_text("a file stands here")
-    done = place.run("--processes", "1")
+    done = called(capsys, *place.given)
     assert done.code == 3
     assert re.fullmatch(r"error: .*results.* cannot be written: .*\n", done.err)
 
@@ -469,8 +516,8 @@ def compact(data: object) -> str:
     return json.dumps(data, separators=(",", ":"))
 
 
-def test_a_full_disk_is_one_line_and_keeps_what_was_finished(once: Place, place: Place) -> None:
-    (path,) = once.results.glob("*.json")
+def test_a_full_disk_is_one_line_and_keeps_what_was_finished(once: Ran, place: Place) -> None:
+    (path,) = once.place.results.glob("*.json")
     data = json.loads(path.read_text())
     # The limit of a file's size stands for the disk's: the journal's second entry exceeds it.
     first_line = data["lstm"]["run"] | {"environment": {"before": None}}
@@ -480,9 +527,8 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_finished(once: Place, place:
     code = "import resource, sys; from bench import run; "
     code += f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size})); "
     code += "sys.exit(run.main(sys.argv[1:]))"
-    arguments = [str(place.suite), "--results", str(place.results), "--processes", "1"]
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
+        [sys.executable, "-c", code, *place.given],
         cwd=place.folder,
         env=place.environ,
         capture_output=True,
@@ -531,27 +577,13 @@ def test_bad_input_is_one_line(
     signals: None,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    try:
-        code = run.main(arguments)
-    except SystemExit as stopped:
-        code = int(str(stopped.code))
-    out, err = capsys.readouterr()
-    assert code == 2
-    assert out == ""
-    assert err.count("\n") == 1
-    assert err.startswith("error: ")
-    assert told in err
+    done = called(capsys, *arguments)
+    assert done.code == 2
+    assert done.out == ""
+    assert done.err.count("\n") == 1
+    assert done.err.startswith("error: ")
+    assert told in done.err
     assert not list(tmp_path.iterdir())
-
-
-@pytest.fixture
-def signals() -> Iterator[None]:
-    """The command takes over signals, which this process wants back."""
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.getsignal(number) for number in numbers]
-    yield
-    for number, handler in zip(numbers, before, strict=True):
-        signal.signal(number, handler)
 
 
 def test_the_suites_are_listed_with_a_line_each(
