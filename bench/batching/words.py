@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.console import Console
+from rich.table import Table as Grid
 
 from bench.batching.advice import SIMPLER, Advice, Advised, NoAdvice, Question
 from bench.batching.plans import Plan
@@ -34,7 +35,7 @@ class Told:
         for above, sheet in self.tables:
             console.print()
             console.print(above, markup=False, highlight=False)
-            console.print(sheet.grid(heading=10))
+            console.print(_fitting(sheet, console))
         console.print()
         for line in self.last:
             console.print(line, markup=False, highlight=False)
@@ -46,6 +47,19 @@ class Told:
             parts += [f"{prose(above)}:", sheet.markdown()]
         parts += [prose(line) for line in self.last]
         return "\n\n".join(parts) + "\n"
+
+
+def _fitting(sheet: Sheet, console: Console) -> Grid:
+    """A table whose columns have what they ask for where a terminal is wide enough; where it is
+    not, the last of them would stand beyond its edge."""
+    words = (max(map(len, column.heading.split())) for column in sheet.columns)
+    asked = sum(
+        max(column.least or 0, word) + 3 for column, word in zip(sheet.columns, words, strict=True)
+    )
+    if asked > console.width:
+        columns = tuple(replace(column, least=None) for column in sheet.columns)
+        sheet = replace(sheet, columns=columns)
+    return sheet.grid(heading=10)
 
 
 def told(found: Advice | NoAdvice, command: str) -> Told:

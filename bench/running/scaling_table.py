@@ -33,8 +33,8 @@ from bench.telling.quantities import (
 from bench.telling.sheet import Cell, Column, Sheet
 from bench.telling.verdict_words import compact_verdict
 
-BOUNDS = 12
-"""Letters that an interval takes: 1.00–1.00, -10% to 10%."""
+BOUNDS = 10
+"""Letters that an interval takes: 1.00–1.00, 10% to 20%."""
 
 MOST_REPLICAS = 100_000
 """In a file; more than any machine has."""

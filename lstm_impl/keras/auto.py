@@ -42,14 +42,15 @@ UNITS_PER_SEQUENCE = 4
 """Units for each sequence of a batch, from which on the gradient written by hand pays: it saves a
 product of the size of the weights in each step, and costs copies of the size of the batch."""
 
-
-PREPROJECT_BATCH = 32
-"""Sequences up to which one product for the input of all steps pays in inference: with more, the
-products of the single steps are as fast, and nothing has to be kept for all steps."""
+PREPROJECT_BATCH = 4
+"""Sequences up to which one product for the input of all steps pays in inference: with so few, a
+step's products take longer to read the weights than to multiply by them, and half of the weights
+stay out of the loop. One sequence of 512 units was 2.0 times as fast as Keras's loop, 4 of 256
+units 1.09 (0.99 to 1.20); 8 of them 0.99, and 16 to 32 of 128 and 256 units 0.87 to 0.91."""
 
 PREPROJECT_STATE = 4_096
-"""Numbers in the state (sequences times units) up to which it pays: 16 sequences of 256 units took
-0.94 of Keras's time and 32 of them 1.23, 32 of 128 units 0.91 and one of 1024 units 0.60."""
+"""Numbers in the state (sequences times units) up to which it pays: one sequence of 1024 units took
+0.60 of Keras's time."""
 
 
 def check_auto(arguments: Arguments) -> None:

@@ -78,6 +78,20 @@ def test_a_file_is_shown_with_what_replicas_gain_and_where_time_goes(
     assert "efficiency" in terminal
 
 
+@pytest.mark.parametrize("columns", ["80", "100", "160"])
+def test_no_column_stands_beyond_the_edge_of_a_terminal(
+    columns: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    path = written(tmp_path, [records(seed) for seed in range(6)])
+    _, terminal, _ = shown(path, capsys)
+    assert "42%" in terminal  # the last column of the first table
+    assert "profiler" in terminal  # and of the last
+
+
 def test_what_was_not_measured_is_told_and_its_backend_has_no_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
