@@ -1,8 +1,9 @@
 """``python -m bench.native``: ``fused_cpu``, compiled ahead for machines without a compiler.
 
-One file for each kind of CPU that is asked for, for the TensorFlow that is installed here. Where
-``LSTM_NATIVE_PREBUILT`` names their folder, or a wheel was built with them in
-``lstm_impl/native/prebuilt``, the backend takes the one that fits.
+One file for each kind of CPU that is asked for, for the TensorFlow that is installed here, or one
+unpacked from its wheel, which may be for another kind of machine. Where ``LSTM_NATIVE_PREBUILT``
+names their folder, or a wheel was built with them in ``lstm_impl/native/prebuilt``, the backend
+takes the one that fits.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _build(options: argparse.Namespace) -> int:
     for cpu in options.cpu or _of_this_machine():
-        print(f"written: {fused_cpu_library.build(cpu, options.folder)}", file=sys.stderr)
+        made = fused_cpu_library.build(cpu, options.folder, options.tensorflow)
+        print(f"written: {made}", file=sys.stderr)
     return 0
 
 
@@ -45,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = arguments.parser(
         "native",
         "Compile fused_cpu for machines without a compiler: a library for each kind of CPU,\n"
-        "for the TensorFlow that is installed here.",
+        "for the TensorFlow that is installed here or that --tensorflow names.",
         EPILOG,
     )
     parser.add_argument(
@@ -57,6 +59,13 @@ def _parser() -> argparse.ArgumentParser:
         type=arguments.names,
         help=f"kinds of CPU, separated by commas, of {', '.join(KINDS)} (default: all of this "
         "machine's)",
+    )
+    parser.add_argument(
+        "--tensorflow",
+        metavar="FOLDER",
+        type=Path,
+        help="where a wheel of TensorFlow is unpacked, to compile for that one; of another kind of "
+        "machine with a compiler for that kind, as aarch64-linux-gnu-g++",
     )
     return parser
 

@@ -41,6 +41,9 @@ CACHE = "LSTM_NATIVE_CACHE"
 
 NAME = "fused_cpu.so"
 
+HEADER = "include/tensorflow/core/framework/op_kernel.h"
+"""In TensorFlow's folder, where it comes with its headers."""
+
 INSTALL = "apt-get install g++"
 
 NATIVE = "-march=native"
@@ -65,8 +68,8 @@ LINK_FLAGS = ("-shared", "-Wl,-Bsymbolic")
 class Compiler:
     """A compiler on this machine, and what it makes of it.
 
-    macros: what it defines when it compiles for this CPU: its version, the CPU's features, and the
-        ABI of its standard library.
+    macros: what it defines when it compiles for a CPU, this one or another: its version, the CPU's
+        features, and the ABI of its standard library.
     """
 
     path: str
@@ -79,7 +82,7 @@ class Compiler:
 
     def problem(self) -> str:
         """Why what it compiles cannot serve here, or an empty string."""
-        if platform.machine() in ("x86_64", "AMD64") and "__FMA__" not in self.macros:
+        if "__x86_64__" in self.macros and "__FMA__" not in self.macros:
             return "this CPU has no FMA (x86-64-v3), which the kernels are written for"
         if self.macros.get("_GLIBCXX_USE_CXX11_ABI") != "1":
             return (
@@ -114,10 +117,9 @@ def availability() -> Availability:
 
 def _can_be_compiled() -> Availability:
     found = importlib.util.find_spec("tensorflow")
-    if found is not None and found.submodule_search_locations:
-        header = "include/tensorflow/core/framework/op_kernel.h"
-        if not any((Path(place) / header).is_file() for place in found.submodule_search_locations):
-            return Availability(False, f"this TensorFlow comes without its headers ({header})")
+    places = found.submodule_search_locations if found is not None else None
+    if places and not any((Path(place) / HEADER).is_file() for place in places):
+        return Availability(False, f"this TensorFlow comes without its headers ({HEADER})")
     asked = _compiler(os.environ.get(COMPILER) or "g++")
     if isinstance(asked, Availability):
         return asked
@@ -134,32 +136,38 @@ _unloadable: dict[Path, str] = {}
 
 
 @functools.cache
-def _compiler(name: str) -> Compiler | Availability:
+def _compiler(name: str, march: str = NATIVE, install: str = INSTALL) -> Compiler | Availability:
+    """For this CPU, or the kind that ``march`` says. install: the command that brings it."""
     path = shutil.which(name)
     if path is None:
         return Availability(
             False,
             f"its kernels are compiled on first use, and there is no compiler {name}",
-            INSTALL,
+            install,
         )
-    command = [path, *KERNEL_FLAGS, "-D_GLIBCXX_USE_CXX11_ABI=1", "-x", "c++", "-E", "-dM", "-"]
+    command = [path, *kernel_flags(march), "-D_GLIBCXX_USE_CXX11_ABI=1"]
+    command += ["-x", "c++", "-E", "-dM", "-"]
     try:
         done = subprocess.run(
             command, input="#include <string>\n", capture_output=True, text=True, timeout=60
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Availability(False, f"the compiler {path} cannot be run: {error}", INSTALL)
+        return Availability(False, f"the compiler {path} cannot be run: {error}", install)
     if done.returncode != 0:
+        cpu = "this CPU" if march == NATIVE else march.removeprefix("-march=")
         return Availability(
-            False,
-            f"the compiler {path} cannot compile for this CPU: {_gist(done.stderr)}",
-            INSTALL,
+            False, f"the compiler {path} cannot compile for {cpu}: {_gist(done.stderr)}", install
         )
     macros = {}
     for line in done.stdout.splitlines():
         _, name, *value = line.split(maxsplit=2)
         macros[name] = value[0] if value else ""
     return Compiler(path, macros)
+
+
+def kernel_flags(march: str) -> list[str]:
+    """``KERNEL_FLAGS`` for another CPU than this one, as in ``-march=armv8-a``."""
+    return [march if each == NATIVE else each for each in KERNEL_FLAGS]
 
 
 def _gist(words: str) -> str:
@@ -243,33 +251,71 @@ def _built(compiler: Compiler, flags: Sequence[str], links: Sequence[str]) -> Pa
     return library
 
 
-def build(cpu: str, folder: Path) -> Path:
+def build(cpu: str, folder: Path, unpacked: Path | None = None) -> Path:
     """Compile the library for a kind of CPU, for machines that have no compiler; where it is.
 
-    It is for the TensorFlow that is installed here, and for systems whose C and C++ libraries are
-    no older than this one's. Raises UnsupportedError for a kind that is not known or that this
-    compiler cannot compile for, UnavailableError where it cannot compile at all.
+    It is for the TensorFlow that is installed here, or for one whose wheel is ``unpacked`` in a
+    folder, which may be for another kind of machine than this; and for systems whose C and C++
+    libraries are no older than the compiler's. Raises UnsupportedError for a kind that is not known
+    or that cannot be compiled for here, UnavailableError where there is no compiler for it.
     """
-    import tensorflow as tf
-
     kind = fused_cpu_prebuilt.KINDS.get(cpu)
     if kind is None:
         known = ", ".join(fused_cpu_prebuilt.KINDS)
         raise UnsupportedError(f"no kind of CPU is called {cpu!r}; expected one of {known}")
-    if kind.machine != platform.machine():
+    here = platform.machine()
+    if unpacked is None and kind.machine != here:
         raise UnsupportedError(
-            f"{cpu} is compiled on a machine of its kind, and this is {platform.machine()}"
+            f"{cpu} is compiled on a machine of its kind, and this is {here}; or here, for a "
+            "TensorFlow that is unpacked from its wheel for that kind (--tensorflow)"
         )
-    if not (able := _can_be_compiled()):
+    if unpacked is None and not (able := _can_be_compiled()):
         raise UnavailableError(f"fused_cpu: {able}")
-    compiler = _compiler(os.environ.get(COMPILER) or "g++")
-    assert isinstance(compiler, Compiler)
+    version, flags, links = _installed() if unpacked is None else _unpacked(unpacked)
+    compiler = _compiler_for(kind)
     sources = fused_cpu_prebuilt.digest(SOURCES)
-    library = folder.absolute() / fused_cpu_prebuilt.file_name(tf.__version__, cpu, sources)
+    library = folder.absolute() / fused_cpu_prebuilt.file_name(version, cpu, sources)
     library.parent.mkdir(parents=True, exist_ok=True)
-    kernel_flags = [f"-march={kind.march}" if each == NATIVE else each for each in KERNEL_FLAGS]
-    _compile(compiler, kernel_flags, *_tensorflow_flags(), library)
+    _compile(compiler, kernel_flags(f"-march={kind.march}"), flags, links, library)
     return library
+
+
+def _compiler_for(kind: fused_cpu_prebuilt.Kind) -> Compiler:
+    if kind.machine == platform.machine():
+        name, install = "g++", INSTALL
+    else:
+        name = f"{kind.machine}-linux-gnu-g++"
+        install = f"apt-get install g++-{kind.machine.replace('_', '-')}-linux-gnu"
+    asked = _compiler(os.environ.get(COMPILER) or name, f"-march={kind.march}", install)
+    if isinstance(asked, Availability):
+        raise UnavailableError(f"fused_cpu: {asked}")
+    if problem := asked.problem():
+        raise UnavailableError(f"fused_cpu: {problem}")
+    return asked
+
+
+def _installed() -> tuple[str, list[str], list[str]]:
+    """Version, and flags to compile and to link, of the TensorFlow that is installed here."""
+    import tensorflow as tf
+
+    return tf.__version__, *_tensorflow_flags()
+
+
+def _unpacked(folder: Path) -> tuple[str, list[str], list[str]]:
+    """The same of one that is unpacked from its wheel, and may not run here."""
+    place = folder.absolute() / "tensorflow"
+    version = fused_cpu_prebuilt.installed_version(folder)
+    frameworks = sorted(place.glob("libtensorflow_framework.so.*"))
+    if not version or not frameworks or not (place / HEADER).is_file():
+        raise UnsupportedError(
+            f"{folder}: there is no TensorFlow for Linux unpacked, with its headers and its "
+            f"dist-info: python -m zipfile -e WHEEL {folder}"
+        )
+    # As every TensorFlow for Linux was compiled that these sources know. That nothing is left
+    # undefined is asked for, since it cannot be loaded here to be seen.
+    flags = ["-isystem", str(place / "include"), "-D_GLIBCXX_USE_CXX11_ABI=1", "--std=c++17"]
+    links = [f"-L{place}", f"-l:{frameworks[0].name}", "-Wl,-z,defs"]
+    return version, [*flags, "-DEIGEN_MAX_ALIGN_BYTES=64"], links
 
 
 @contextlib.contextmanager

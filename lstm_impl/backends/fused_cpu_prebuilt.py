@@ -13,6 +13,7 @@ import importlib.metadata
 import os
 import platform
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,13 +128,12 @@ def _misfit(name: str, version: str, sources: str) -> str:
     return KINDS[found[2]].problem()
 
 
-def installed_version() -> str:
-    """TensorFlow's version, or an empty string."""
+def installed_version(folder: Path | None = None) -> str:
+    """The version of the TensorFlow that is installed, or is unpacked in a folder; or ""."""
+    path = sys.path if folder is None else [str(folder)]
     for name in _DISTRIBUTIONS:
-        try:
-            return importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+        for found in importlib.metadata.distributions(name=name, path=path):
+            return found.version
     return ""
 
 

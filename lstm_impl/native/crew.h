@@ -59,7 +59,7 @@ class Crew {
     std::atomic<bool> value{false};
   };
 
-  // A pause is some 40 to 140 cycles: tens of microseconds, many times what a segment differs by.
+  // A pause is tens of cycles: tens of microseconds, many times what a segment differs by.
   static constexpr int kPatience = 1000;
   static constexpr int kYieldAfter = 2000;
 
@@ -130,7 +130,7 @@ class Crew {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
-    asm volatile("yield");
+    asm volatile("isb");  // `yield` does nothing on most, and patience would end at once
 #endif
   }
 

@@ -40,11 +40,16 @@ LSTM_IMPL_INLINE Vector load(const float* from) {
 
 LSTM_IMPL_INLINE void store(float* to, Vector value) { *reinterpret_cast<Unaligned*>(to) = value; }
 
+// Bytes of `count` lanes, fewer than all; masked, for a compiler to know that none is the least.
+LSTM_IMPL_INLINE std::size_t part_size(Index count) {
+  return static_cast<std::size_t>(count & (kLanes - 1)) * sizeof(float);
+}
+
 // The first `count` lanes from memory, at most kLanes; the others are zero.
 LSTM_IMPL_INLINE Vector load_part(const float* from, Index count) {
   if (count >= kLanes) return load(from);
   Vector value = {};
-  std::memcpy(&value, from, static_cast<std::size_t>(count) * sizeof(float));
+  std::memcpy(&value, from, part_size(count));
   return value;
 }
 
@@ -52,7 +57,7 @@ LSTM_IMPL_INLINE void store_part(float* to, Vector value, Index count) {
   if (count >= kLanes) {
     store(to, value);
   } else {
-    std::memcpy(to, &value, static_cast<std::size_t>(count) * sizeof(float));
+    std::memcpy(to, &value, part_size(count));
   }
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import shutil
@@ -21,11 +22,24 @@ pytest.importorskip("tensorflow", reason="it is made for a TensorFlow: pip insta
 def test_what_cannot_be_made_is_a_line_and_exit_code_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert native.main([str(tmp_path / "made"), "--cpu", "i386"]) == 2
-    line = capsys.readouterr().err
-    assert line.startswith("error: no kind of CPU is called 'i386'; expected one of x86-64-v4")
-    assert line.count("\n") == 1
-    assert not list(tmp_path.iterdir())
+    made, nowhere = str(tmp_path / "made"), str(tmp_path / "nowhere")
+    for words, told in (
+        (["--cpu", "i386"], "no kind of CPU is called 'i386'; expected one of x86-64-v4"),
+        (["--tensorflow", nowhere], f"{nowhere}: there is no TensorFlow for Linux unpacked"),
+    ):
+        assert native.main([made, *words]) == 2
+        line = capsys.readouterr().err
+        assert line.startswith(f"error: {told}")
+        assert line.count("\n") == 1
+        assert not list(tmp_path.iterdir())
+
+
+def installed() -> Path:
+    """The folder with TensorFlow and what pip knows of it, as its wheel would be unpacked."""
+    found = importlib.util.find_spec("tensorflow")
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin).parent.parent
 
 
 RUN = """
@@ -45,9 +59,11 @@ assert not library._unloadable, library._unloadable
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++: apt-get install g++")
-def test_a_machine_without_a_compiler_computes_with_each(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unpacked", [False, True], ids=["installed", "unpacked"])
+def test_a_machine_without_a_compiler_computes_with_each(tmp_path: Path, unpacked: bool) -> None:
     kinds = [name for name, kind in prebuilt.KINDS.items() if kind.machine == platform.machine()]
-    assert native.main([str(tmp_path / "all")]) == 0
+    where = ["--tensorflow", str(installed())] if unpacked else []
+    assert native.main([str(tmp_path / "all"), *where]) == 0
     able = [name for name in kinds if not prebuilt.KINDS[name].problem()]
     assert able, "this CPU is of no kind that libraries are made for"
     for cpu in able:

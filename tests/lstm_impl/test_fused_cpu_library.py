@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -14,10 +14,8 @@ import pytest
 
 from lstm_impl.availability import UnavailableError
 from lstm_impl.backends import fused_cpu_library as library
-
-HERE = Path(__file__).resolve().parent
-GXX = shutil.which("g++")
-needs_compiler = pytest.mark.skipif(GXX is None, reason="there is no g++: apt-get install g++")
+from lstm_impl.backends import fused_cpu_prebuilt as prebuilt
+from lstm_impl.spec import UnsupportedError
 
 MACROS = {"__FMA__": "1", "_GLIBCXX_USE_CXX11_ABI": "1", "__VERSION__": '"12.4.0"'}
 
@@ -34,6 +32,7 @@ def make_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeCompil
         path.write_text(
             "#!/bin/sh\n"
             f"case \"$*\" in *-dM*) cat <<'END'\n{said}\nEND\nexit;; esac\n"
+            'words="$*"\n'
             'while [ $# -gt 1 ]; do [ "$1" = -o ] && out=$2; shift; done\n'
             f"echo once >> {tmp_path}/calls\n{compiles}\n"
         )
@@ -72,14 +71,11 @@ def test_without_a_compiler_it_says_what_to_install(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
-def test_a_cpu_of_intels_kind_needs_fma(
-    make_compiler: MakeCompiler, monkeypatch: pytest.MonkeyPatch, machine: str
-) -> None:
-    made = make_compiler()
-    monkeypatch.setattr("platform.machine", lambda: machine)
+def test_a_cpu_of_intels_kind_needs_fma(make_compiler: MakeCompiler, machine: str) -> None:
+    made = make_compiler(**{f"__{machine}__": "1"})
     assert compiler(made).problem() == ""
-    without = replace(compiler(made), macros={k: v for k, v in MACROS.items() if k != "__FMA__"})
-    assert ("no FMA" in without.problem()) == (machine == "x86_64")
+    macros = {k: v for k, v in compiler(made).macros.items() if k != "__FMA__"}
+    assert ("no FMA" in replace(compiler(made), macros=macros).problem()) == (machine == "x86_64")
 
 
 def test_another_abi_is_refused(make_compiler: MakeCompiler) -> None:
@@ -195,40 +191,62 @@ def test_the_key_is_of_all_that_the_library_depends_on(
     assert len(set(keys)) == len(keys)
 
 
-# -- the kernels by themselves
+# -- for a TensorFlow that is unpacked from its wheel
 
 
-def compiled(tmp_path: Path, *flags: str) -> Path:
-    program = tmp_path / "native_kernels"
-    sources = [HERE / "native_kernels.cc", library.SOURCES / "kernels.cc"]
-    command = [str(GXX), *library.KERNEL_FLAGS, "-I", str(library.SOURCES), "-pthread"]
-    command += [*flags, "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Werror"]
-    done = subprocess.run(
-        [*command, *map(str, sources), "-o", str(program)], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return program
+@pytest.fixture
+def unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What of a wheel is looked at, on a machine with x86."""
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    folder = tmp_path / "unpacked"
+    header = folder / "tensorflow" / library.HEADER
+    header.parent.mkdir(parents=True)
+    header.touch()
+    (folder / "tensorflow" / "libtensorflow_framework.so.2").touch()
+    about = folder / "tensorflow-2.99.1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: tensorflow\nVersion: 2.99.1\n")
+    return folder
 
 
-@needs_compiler
-@pytest.mark.parametrize(
-    "flags",
-    [
-        pytest.param((), id="as_they_are"),
-        pytest.param(("-O1", "-mno-avx512f"), id="avx2", marks=pytest.mark.slow),
-        pytest.param(
-            ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
-            id="address",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(("-O1", "-g", "-fsanitize=thread"), id="thread", marks=pytest.mark.slow),
-    ],
-)
-def test_kernels_equal_sums_in_double_with_any_number_of_threads(
-    tmp_path: Path, flags: tuple[str, ...]
+def test_for_another_machine_it_is_compiled_against_a_wheel(
+    make_compiler: MakeCompiler, unpacked: Path, tmp_path: Path
 ) -> None:
-    program = compiled(tmp_path, *flags)
-    # A thread that waits for nobody would wait for ever.
-    done = subprocess.run([program], capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert done.stdout.endswith(" 0 wrong\n")
+    make_compiler(f'echo "$words" >> {tmp_path}/words; touch "$out"', __aarch64__="1")
+    made = library.build("aarch64", tmp_path / "made", unpacked)
+    sources = prebuilt.digest(library.SOURCES)
+    assert made.name == prebuilt.file_name("2.99.1", "aarch64", sources)
+    assert [path.name for path in made.parent.iterdir()] == [made.name]
+    words = (tmp_path / "words").read_text()
+    assert "-march=armv8-a" in words
+    assert library.NATIVE not in words
+    assert f"-isystem {unpacked}/tensorflow/include" in words
+    links = f"-L{unpacked}/tensorflow -l:libtensorflow_framework.so.2 -Wl,-z,defs"
+    assert links in words.splitlines()[-1]
+
+
+def test_without_a_compiler_for_another_machine_it_says_what_to_install(
+    unpacked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(library.COMPILER, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    words = "no compiler aarch64-linux-gnu-g++: apt-get install g++-aarch64-linux-gnu"
+    with pytest.raises(UnavailableError, match=re.escape(words)):
+        library.build("aarch64", tmp_path / "made", unpacked)
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("without", ["headers", "library", "version", "anything"])
+def test_a_folder_without_a_whole_tensorflow_is_refused(
+    make_compiler: MakeCompiler, unpacked: Path, tmp_path: Path, without: str
+) -> None:
+    make_compiler()
+    missing = {
+        "headers": unpacked / "tensorflow" / "include",
+        "library": unpacked / "tensorflow" / "libtensorflow_framework.so.2",
+        "version": unpacked / "tensorflow-2.99.1.dist-info",
+        "anything": unpacked,
+    }
+    missing[without].rename(tmp_path / "elsewhere")
+    with pytest.raises(UnsupportedError, match=re.escape(f"zipfile -e WHEEL {unpacked}")):
+        library.build("aarch64", tmp_path / "made", unpacked)

@@ -1,0 +1,79 @@
+"""The kernels of fused_cpu apart from TensorFlow, against sums in double: native_kernels.cc."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lstm_impl.backends import fused_cpu_library as library
+from lstm_impl.backends import fused_cpu_prebuilt as prebuilt
+
+HERE = Path(__file__).resolve().parent
+GXX = shutil.which("g++")
+needs_compiler = pytest.mark.skipif(GXX is None, reason="there is no g++: apt-get install g++")
+
+TO_AARCH64 = shutil.which("aarch64-linux-gnu-g++")
+EMULATOR = shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static")
+needs_aarch64 = pytest.mark.skipif(
+    TO_AARCH64 is None or EMULATOR is None,
+    reason="aarch64 is emulated: apt-get install g++-aarch64-linux-gnu qemu-user",
+)
+
+
+def compiled(tmp_path: Path, gxx: str | None, *flags: str, march: str = library.NATIVE) -> Path:
+    program = tmp_path / "native_kernels"
+    sources = [HERE / "native_kernels.cc", library.SOURCES / "kernels.cc"]
+    command = [str(gxx), *library.kernel_flags(march), "-I", str(library.SOURCES), "-pthread"]
+    command += [*flags, "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Werror"]
+    done = subprocess.run(
+        [*command, *map(str, sources), "-o", str(program)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return program
+
+
+def check(*command: str | Path) -> None:
+    # A thread that waits for nobody would wait for ever.
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert done.stdout.endswith(" 0 wrong\n")
+
+
+ADDRESS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+THREAD = ("-O1", "-g", "-fsanitize=thread")
+NARROW = ("-O1", "-mno-avx")  # four lanes, as on aarch64
+
+on_x86 = [
+    pytest.mark.slow,
+    pytest.mark.skipif(platform.machine() != "x86_64", reason="its flags are for x86"),
+]
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    "flags",
+    [
+        pytest.param((), id="as_they_are"),
+        pytest.param(("-O1", "-mno-avx512f"), id="avx2", marks=on_x86),
+        pytest.param(ADDRESS, id="address", marks=pytest.mark.slow),
+        pytest.param(THREAD, id="thread", marks=pytest.mark.slow),
+        pytest.param((*ADDRESS, *NARROW), id="four_lanes_address", marks=on_x86),
+        pytest.param((*THREAD, *NARROW), id="four_lanes_thread", marks=on_x86),
+    ],
+)
+def test_kernels_equal_sums_in_double_with_any_number_of_threads(
+    tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    check(compiled(tmp_path, GXX, *flags))
+
+
+@pytest.mark.slow
+@needs_aarch64
+def test_so_do_those_for_aarch64_under_an_emulator(tmp_path: Path) -> None:
+    march = f"-march={prebuilt.KINDS['aarch64'].march}"
+    program = compiled(tmp_path, TO_AARCH64, "-static", march=march)
+    check(str(EMULATOR), "-cpu", "cortex-a57", program)
