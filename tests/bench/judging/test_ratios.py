@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from _pytest.mark import ParameterSet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -47,6 +48,11 @@ def paired(log_ratios: Sequence[float], *, rounds: bool = True) -> Comparison:
 
 def unpaired(new: Sequence[float], base: Sequence[float]) -> Comparison:
     return ratios.compare(runs_of(new, name="new"), runs_of(base, name="base"))
+
+
+def between(*values: object) -> ParameterSet:
+    """A parameter whose neighbours on both sides are tried: it runs with the slow tests."""
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 # The median of one process
@@ -248,8 +254,8 @@ def test_two_processes_reach_no_further_than_the_largest_spread_that_was_seen() 
     assert apart.high / apart.mid > found.high / found.mid
 
 
-@pytest.mark.parametrize("spread", [0.03, 0.08, 0.15, 0.29])
-@pytest.mark.parametrize("count", [2, 3, 4, 5, 6, 9])
+@pytest.mark.parametrize("spread", [0.03, between(0.08), between(0.15), 0.29])
+@pytest.mark.parametrize("count", [2, 3, between(4), 5, 6, 9])
 def test_case_interval_covers_the_truth_at_the_spreads_that_were_seen(
     spread: float, count: int
 ) -> None:
@@ -677,7 +683,7 @@ def false_rate(noise: float | Noise, processes: int) -> float:
     return rate(found, Verdict.FASTER, Verdict.SLOWER)
 
 
-@pytest.mark.parametrize("processes", [6, 10, 20])
+@pytest.mark.parametrize("processes", [6, between(10), 20])
 @pytest.mark.parametrize("noise", NOISES)
 def test_equals_are_called_faster_or_slower_in_at_most_one_percent_whatever_the_noise(
     noise: str, processes: int
@@ -690,7 +696,7 @@ def test_equals_are_called_faster_or_slower_in_at_most_one_percent_whatever_the_
     assert false_rate(NOISES[noise], processes) <= 0.0115 + beyond
 
 
-@pytest.mark.parametrize("processes", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("processes", [1, 2, between(3), between(4), 5])
 def test_few_processes_are_falsely_sure_in_at_most_one_percent_over_all_noises(
     processes: int,
 ) -> None:
@@ -730,8 +736,8 @@ def test_a_true_effect_is_found_as_often_as_is_promised(
     assert rate(found, wrong, Verdict.SAME) <= 0.001
 
 
-@pytest.mark.parametrize("processes", [1, 6, 20, 60])
-@pytest.mark.parametrize("effect", [0.021, -0.022, 0.03])
+@pytest.mark.parametrize("processes", [1, 6, between(20), 60])
+@pytest.mark.parametrize("effect", [0.021, -0.022, between(0.03)])
 def test_what_differs_by_more_than_two_percent_is_hardly_ever_called_the_same(
     processes: int, effect: float
 ) -> None:
@@ -746,7 +752,11 @@ def test_equals_are_called_the_same_by_forty_processes_and_never_by_one() -> Non
 
 @pytest.mark.parametrize("spreads", [(0.03, 0.03), (0.29, 0.29), (0.03, 0.29)])
 @pytest.mark.parametrize(
-    "processes", [(1, 1), (1, 6), (3, 3), (6, 6), (6, 20), (20, 6), (5, 6), (12, 12)]
+    "processes",
+    [
+        *((1, 1), (1, 6), (3, 3), (6, 6), (6, 20), (20, 6)),
+        *map(between, [(5, 6), (12, 12)]),
+    ],
 )
 def test_unpaired_equals_are_called_different_in_at_most_one_percent(
     spreads: tuple[float, float], processes: tuple[int, int]

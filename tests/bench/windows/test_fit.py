@@ -1,5 +1,6 @@
 """The line through the costs of windows: exact on exact data, honest about noise and misfits."""
 
+import functools
 from collections.abc import Mapping
 
 import numpy as np
@@ -157,15 +158,20 @@ def of_curve(
     }
 
 
+@functools.cache
+def fits_of(curve: str, repetitions: int = 100) -> list[Fit]:
+    """What is found of so many sessions of ten processes."""
+    rng = np.random.default_rng(1)
+    return [fitted(of_curve(rng, BENT[curve], 10, 0.02)) for _ in range(repetitions)]
+
+
 @pytest.mark.parametrize("some", [slice(0, 5), slice(0, 6), slice(4, None), slice(5, None)])
 @pytest.mark.parametrize("curve", BENT)
 def test_the_bounds_of_what_is_no_line_hold_what_its_parts_say(curve: str, some: slice) -> None:
     """The short windows alone, up to k = 30 or 60, and the long ones, from 30 or 60 on."""
     truth = fit_line(K[some], BENT[curve][some])
-    rng = np.random.default_rng(1)
-    repetitions, hits = 100, np.zeros(2)
-    for _ in range(repetitions):
-        found = fitted(of_curve(rng, BENT[curve], 10, 0.02))
+    fits, hits = fits_of(curve), np.zeros(2)
+    for found in fits:
         assert found.fixed is not None
         assert found.per_timestep is not None
         assert found.parts
@@ -173,7 +179,7 @@ def test_the_bounds_of_what_is_no_line_hold_what_its_parts_say(curve: str, some:
         hits[0] += found.fixed.low <= truth.fixed <= found.fixed.high
         hits[1] += found.per_timestep.low <= truth.per_timestep <= found.per_timestep.high
     # 95%, less three standard deviations of a share of 100; over processes alone it is 0 to 20%.
-    assert np.all(hits / repetitions >= 0.88)
+    assert np.all(hits / len(fits) >= 0.88)
 
 
 def test_a_true_line_keeps_narrow_bounds() -> None:

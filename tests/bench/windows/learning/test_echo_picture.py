@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +64,20 @@ MANY = EchoSettings(
 )
 
 
-def test_each_series_shows_inputs_targets_and_predictions_as_bars() -> None:
+@cache
+def usual() -> tuple[Scene, Any]:
+    """A scene and its figure, which nobody changes."""
     what = scene()
-    figure = drawn(what)
+    return what, drawn(what)
+
+
+@cache
+def crowded() -> Any:
+    return drawn(scene(MANY, backend="while_loop+hoisted+xla"))
+
+
+def test_each_series_shows_inputs_targets_and_predictions_as_bars() -> None:
+    what, figure = usual()
     curve, *panels = figure.axes
     assert len(panels) == 5
     for row, axes in enumerate(panels):
@@ -83,8 +96,8 @@ def test_each_series_shows_inputs_targets_and_predictions_as_bars() -> None:
 
 
 def test_wrong_predictions_have_a_colour_and_a_cross_and_are_counted() -> None:
-    what = scene()
-    axes = drawn(what).axes[1]
+    what, figure = usual()
+    axes = figure.axes[1]
     right = (what.last.ones[:, 0] > 0.5) == (what.last.targets[:, 0] == 1)
     assert 0 < right.sum() < 15
     colours = [bar.get_facecolor() for bar in axes.containers[2]]
@@ -96,8 +109,8 @@ def test_wrong_predictions_have_a_colour_and_a_cross_and_are_counted() -> None:
 
 
 def test_the_curve_shows_the_losses_and_the_best_possible_ones() -> None:
-    what = scene()
-    curve = drawn(what).axes[0]
+    what, figure = usual()
+    curve = figure.axes[0]
     lines = {line.get_label(): line for line in curve.lines}
     np.testing.assert_array_equal(lines["each window"].get_ydata(), what.losses)
     shown = lines["best possible, where it is not 0"]
@@ -106,25 +119,25 @@ def test_the_curve_shows_the_losses_and_the_best_possible_ones() -> None:
 
 
 def test_large_batches_and_long_windows_show_a_part_and_say_so() -> None:
-    figure = drawn(scene(MANY))
+    figure = crowded()
     assert len(figure.axes) == 1 + 6
     assert any("6 of 20 series, its last 60 steps" in text.get_text() for text in figure.texts)
     assert len(figure.axes[1].containers[0]) == 60
 
 
 @pytest.mark.parametrize(
-    "what",
+    "draws",
     [
-        scene(),
-        scene(MANY, backend="while_loop+hoisted+xla"),
-        scene(EchoSettings(bits=1500, reset_state=True), windows=300),
-        scene(EchoSettings(bits=8, batch=1, window=1, echo=1, units=1), windows=1),
-        scene(EchoSettings(bits=400, window=3), windows=20),
+        lambda: usual()[1],
+        crowded,
+        lambda: drawn(scene(EchoSettings(bits=1500, reset_state=True), windows=300)),
+        lambda: drawn(scene(EchoSettings(bits=8, batch=1, window=1, echo=1, units=1), windows=1)),
+        lambda: drawn(scene(EchoSettings(bits=400, window=3), windows=20)),
     ],
     ids=["usual", "crowded", "costly", "tiny", "short"],
 )
-def test_no_text_overlaps_another_or_leaves_the_picture(what: Scene) -> None:
-    figure = drawn(what)
+def test_no_text_overlaps_another_or_leaves_the_picture(draws: Callable[[], Any]) -> None:
+    figure = draws()
     renderer = figure.canvas.get_renderer()
     texts = [*figure.texts]
     for axes in figure.axes:
