@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -44,9 +45,22 @@ def the_map() -> LearningMap:
     return maps.read(path)
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder with the map of a whole run; nobody changes anything there."""
+    folder = tmp_path_factory.mktemp("trained") / "results"
+    assert run(*SMALL, "--results", str(folder)) == 0
+    return folder
+
+
+@pytest.fixture
+def here(trained: Path, in_a_folder_of_its_own: None) -> None:
+    """The same, in this folder."""
+    shutil.copytree(trained, "results")
+
+
 def interrupted(cells: int) -> Path:
-    """A whole run, cut back to what there would be after Ctrl-C: its journal with some cells."""
-    assert run(*SMALL) == 0
+    """What there would be after Ctrl-C: of the whole run that is here its journal, cut."""
     (whole,) = Path("results").glob("learning-*.json")
     whole.unlink()
     (journal,) = Path("results").glob("learning-*.journal.jsonl")
@@ -90,9 +104,8 @@ def test_windows_overlap_where_the_stride_is_shorter() -> None:
     }
 
 
+@pytest.mark.usefixtures("here")
 def test_the_newest_map_is_shown_in_either_format(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(*SMALL) == 0
-    capsys.readouterr()
     assert run("--show") == 0
     assert "Echo, state carried\n" in capsys.readouterr().out
     assert run("--show", "results", "--format", "markdown", "--values", "loss") == 0
@@ -103,9 +116,8 @@ def test_the_newest_map_is_shown_in_either_format(capsys: pytest.CaptureFixture[
     assert len(list(Path("results").iterdir())) == 2
 
 
+@pytest.mark.usefixtures("here")
 def test_the_map_is_shown_as_data_and_goes_to_a_file(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(*SMALL) == 0
-    capsys.readouterr()
     assert run("--show", "--format", "csv") == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out, newline="")))
     assert len(rows) == CELLS
@@ -125,9 +137,8 @@ def test_the_map_is_shown_as_data_and_goes_to_a_file(capsys: pytest.CaptureFixtu
     assert capsys.readouterr().err == "error: --format png needs --output FILE.png\n"
 
 
+@pytest.mark.usefixtures("here")
 def test_only_what_is_named_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(*SMALL) == 0
-    capsys.readouterr()
     assert run("--show", "--carried", "--windows", "6", "--format", "csv") == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out, newline="")))
     assert {(row["carried"], row["window"]) for row in rows} == {("true", "6")}
@@ -147,14 +158,12 @@ def test_a_picture_is_drawn_on_request(capsys: pytest.CaptureFixture[str]) -> No
 # -- interrupted, and gone on with
 
 
+@pytest.mark.usefixtures("here")
 def test_gone_on_with_it_gives_the_map_of_an_uninterrupted_run(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert run(*SMALL, "--results", "whole") == 0
-    (path,) = Path("whole").glob("learning-*.json")
-    whole = maps.read(path)
+    whole = the_map()
     interrupted(3)
-    capsys.readouterr()
     assert run("--resume", "--jobs", "1") == 0
     out = capsys.readouterr().out
     assert "[4/8]" in out
@@ -166,9 +175,9 @@ def test_gone_on_with_it_gives_the_map_of_an_uninterrupted_run(
     assert "holds no unfinished map" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("here")
 def test_another_setting_is_not_gone_on_with(capsys: pytest.CaptureFixture[str]) -> None:
     journal = interrupted(2)
-    capsys.readouterr()
     assert run("--resume", "--seeds", "3") == 2
     assert f"--seeds differs from that of {journal}" in capsys.readouterr().err
     assert run("--resume", "--seeds", "2", "--jobs", "1") == 0
@@ -279,23 +288,22 @@ def test_a_picture_without_matplotlib_says_what_to_install(
     assert "lstm-benchmark-suite[plots]" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("here")
 def test_a_file_that_cannot_be_read_is_told_and_the_newest_other_is_shown(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert run(*SMALL) == 0
     Path("results/learning-bad.json").write_text("{")
-    capsys.readouterr()
     assert run("--show") == 2
     out = capsys.readouterr()
     assert "learning-bad.json" in out.err
     assert "Echo, state carried" in out.out
 
 
+@pytest.mark.usefixtures("here")
 def test_a_journal_that_is_still_written_is_not_gone_on_with(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     journal = interrupted(1)
-    capsys.readouterr()
     with LineFile(journal, again=True):
         before = journal.read_bytes()
         assert run("--resume") == 2
@@ -306,6 +314,7 @@ def test_a_journal_that_is_still_written_is_not_gone_on_with(
     assert run("--resume") == 0
 
 
+@pytest.mark.usefixtures("here")
 def test_a_journal_of_another_version_is_not_gone_on_with(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -314,7 +323,6 @@ def test_a_journal_of_another_version_is_not_gone_on_with(
     line = json.loads(head)
     del line["learning"]["run"]["settings"]["by_task"]
     journal.write_text("\n".join([json.dumps(line), *cells]))
-    capsys.readouterr()
     assert run("--resume") == 2
     error = capsys.readouterr().err
     assert "by_task is not what this version gives each task; start anew" in error

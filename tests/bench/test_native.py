@@ -8,6 +8,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,10 @@ from bench import native
 from lstm_impl.backends import fused_cpu_library as library
 from lstm_impl.backends import fused_cpu_prebuilt as prebuilt
 
-pytest.importorskip("tensorflow", reason="it is made for a TensorFlow: pip install '.[cpu]'")
+# TensorFlow takes seconds to import, and not every process that collects these tests runs them.
+pytestmark = pytest.mark.skipif(
+    find_spec("tensorflow") is None, reason="it is made for a TensorFlow: pip install '.[cpu]'"
+)
 
 
 def test_what_cannot_be_made_is_a_line_and_exit_code_2(

@@ -9,6 +9,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -37,10 +38,8 @@ Json = dict[str, Any]
 GIBIBYTE = 2**30
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Three machines of two processes each, as ``bench.submit`` puts them."""
-    found = tmp_path / "community"
+def three_machines(found: Path) -> Path:
+    """Of two processes each, as ``bench.submit`` puts them."""
     for number, machine in enumerate(("one", "two", "three")):
         for path in make_store(found / machine, files=2, cases=15, samples=7, seed=number):
             document = json.loads(path.read_text())
@@ -58,6 +57,25 @@ def made(folder: Path, code: int = 0) -> Path:
     place = folder.parent / "site"
     assert site.main([str(folder), "--output", str(place)]) == code
     return place
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return three_machines(tmp_path / "community")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A site of three machines that nobody changes."""
+
+    folder: Path
+    place: Path
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Standing:
+    folder = three_machines(tmp_path_factory.mktemp("standing") / "community")
+    return Standing(folder, made(folder))
 
 
 def works(place: Path) -> Json:
@@ -102,10 +120,10 @@ def test_every_link_leads_to_a_page_and_every_page_is_led_to(
 
 
 def test_a_shape_tells_of_each_machine_who_is_fastest_the_shortest_time_first(
-    folder: Path,
+    standing: Standing,
 ) -> None:
-    place = made(folder)
-    report = build(collect([folder / "two"]))
+    place = standing.place
+    report = build(collect([standing.folder / "two"]))
     best = next(row for row in report.sections[0].rows if row.rank == 1)
     case = best.case
     key = f"{case.workload.mode} {case.shape} {case.spec.dtype}"
@@ -118,8 +136,10 @@ def test_a_shape_tells_of_each_machine_who_is_fastest_the_shortest_time_first(
     assert best.time in mine
 
 
-def test_the_explorer_over_all_says_what_the_pages_of_the_machines_say(folder: Path) -> None:
-    place = made(folder)
+def test_the_explorer_over_all_says_what_the_pages_of_the_machines_say(
+    standing: Standing,
+) -> None:
+    folder, place = standing.folder, standing.place
     found = works(place)
     report = data.data(build(collect([folder / "one", folder / "two", folder / "three"])))
     assert found.keys() == report.keys()
@@ -147,9 +167,9 @@ def test_a_case_of_the_tables_is_the_case_that_was_measured() -> None:
         assert tables.case_of(row).id == row["case_id"]
 
 
-def test_the_tables_are_one_for_whoever_asks_in_sql(folder: Path) -> None:
+def test_the_tables_are_one_for_whoever_asks_in_sql(standing: Standing) -> None:
     duckdb = pytest.importorskip("duckdb")
-    place = made(folder)
+    place = standing.place
     counted = duckdb.sql(
         f"SELECT count(*), count(DISTINCT machine) FROM read_parquet('{place}/data/*/{CASES}')"
     ).fetchall()

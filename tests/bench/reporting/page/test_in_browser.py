@@ -999,16 +999,19 @@ def test_the_policy_stops_a_script_that_slipped_through(opened: Opened) -> None:
 # Size
 
 
-@pytest.fixture(scope="module")
-def large_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("large") / "report.html"
+def test_ten_thousand_cases_open_in_pages_and_the_answer_does_not_wait_for_plots(
+    new: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "report.html"
     path.write_text(explorable(large()), encoding="utf-8")
-    return path
-
-
-def test_ten_thousand_cases_open_in_pages(new: Any, large_page: Path) -> None:
-    assert large_page.stat().st_size < 12_000_000
-    found = new(large_page, viewport={"width": 1200, "height": 800})
+    assert path.stat().st_size < 12_000_000
+    found = new(path, viewport={"width": 1200, "height": 800})
+    usable = found.page.evaluate("performance.getEntriesByName('page usable')[0].startTime")
+    print(f"usable after {usable:.0f} ms")
+    assert "backend_0" in found.answer
+    assert len(found.dots) == 10
+    # Their script is not even read before a reader comes near to one of them.
+    assert found.page.evaluate("typeof window.Plotly") == "undefined"
     assert "of 10,000 cases" in found.shown
     found.page.locator("#case-fold > summary").click()
     assert found.page.locator("#page-of").inner_text() == "Page 1 of 200"
@@ -1021,17 +1024,6 @@ def test_ten_thousand_cases_open_in_pages(new: Any, large_page: Path) -> None:
     marks = sum(len(trace["x"]) for trace in found.plot("across"))
     assert 0 < marks <= 1500
     assert found.wrong == []
-
-
-def test_the_answer_does_not_wait_for_the_plots(new: Any, large_page: Path) -> None:
-    found = new(large_page, viewport={"width": 1200, "height": 800})
-    usable = found.page.evaluate("performance.getEntriesByName('page usable')[0].startTime")
-    print(f"usable after {usable:.0f} ms")
-    assert "backend_0" in found.answer
-    assert len(found.dots) == 10
-    # Their script is not even read before a reader comes near to one of them.
-    assert found.page.evaluate("typeof window.Plotly") == "undefined"
-    assert found.plot("across")
 
 
 def large() -> Report:
