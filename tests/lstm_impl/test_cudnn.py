@@ -201,9 +201,23 @@ CASES = {
 }
 
 
+# An option changes what the op is given, or kept by it, and nothing of what is around it.
+OF_AN_OPTION = (
+    "two layers, two directions",
+    "lengths",
+    "state carried over windows",
+    "float16",
+    "inference",
+    "inference with lengths",
+    "batch-major",
+)
+
+
 @pytest.mark.usefixtures("emulation", "eagerly")
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize(
+    ("name", "case"),
+    [(name, case) for name in OPTIONS for case in (OF_AN_OPTION if "+" in name else CASES)],
+)
 def test_it_computes_outputs_state_and_gradients_of_the_reference(name: str, case: str) -> None:
     spec, workload = CASES[case]
     found = gate(build(name, spec, batch_major=workload.batch_major), workload, seed=2)
@@ -211,9 +225,9 @@ def test_it_computes_outputs_state_and_gradients_of_the_reference(name: str, cas
 
 
 @pytest.mark.usefixtures("emulation")
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("name", ["cudnn", "cudnn+lengths+repack+training"])
 def test_it_computes_the_reference_as_a_traced_graph(name: str) -> None:
-    found = gate(build(name, LSTMSpec(2, 3, bidirectional=True)), training(2, 4), seed=2)
+    found = gate(build(name, SMALL), training(2, 4), seed=2)
     assert found.passed, found.describe()
 
 
@@ -230,7 +244,7 @@ def test_one_model_serves_every_batch_and_length(name: str) -> None:
     """The graph must not keep the shapes, or the lengths, of the first call."""
     weights = LSTMWeights.random(SMALL, seed=1)
     model = build(name, SMALL)
-    for batch, timesteps, lengths in ((2, 3, None), (3, 5, None), (3, 5, [5, 1, 3]), (1, 1, None)):
+    for batch, timesteps, lengths in ((1, 1, None), (3, 5, None), (3, 2, None), (3, 5, [5, 1, 3])):
         x = np.random.default_rng(batch).standard_normal((timesteps, batch, 3))
         y, _ = model.forward(x, lengths=lengths)
         expected, _ = reference.forward(SMALL, weights, x, lengths=lengths)

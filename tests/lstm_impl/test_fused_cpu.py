@@ -8,6 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, UnsupportedError, Worklo
 from lstm_impl.proof import gate
 from lstm_impl.proof.comparison import error
 from lstm_impl.weights import LayerWeights
+from tests.lstm_impl.pairs import Row, pairwise, spelled
 
 tf = pytest.importorskip("tensorflow", reason="the op is TensorFlow's: pip install '.[cpu]'")
 
@@ -40,12 +42,14 @@ def build(spec: LSTMSpec, batch_major: bool = False) -> Any:
 # -- it computes what the reference computes
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("units", [1, 4, 7, 33])
-@pytest.mark.parametrize("batch", [1, 3, 5])
-def test_odd_sizes_pass_the_gate(batch: int, units: int, dtype: str) -> None:
+ODD: dict[str, Sequence[Any]] = {"units": [1, 4, 7, 33], "batch": [1, 3, 5], "dtype": DTYPES}
+
+
+@pytest.mark.parametrize("row", pairwise(ODD), ids=spelled)
+def test_odd_sizes_pass_the_gate(row: Row) -> None:
+    batch = row["batch"]
     for bidirectional, batch_major in ((False, False), (True, True)):
-        spec = LSTMSpec(3, units, bidirectional=bidirectional, dtype=dtype)
+        spec = LSTMSpec(3, row["units"], bidirectional=bidirectional, dtype=row["dtype"])
         model = build(spec, batch_major)
         for timesteps in (1, 6):
             workload = Workload(batch, timesteps, "training", batch_major=batch_major)
@@ -54,21 +58,22 @@ def test_odd_sizes_pass_the_gate(batch: int, units: int, dtype: str) -> None:
                 assert result.passed, f"{each}: {result.describe()}"
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-# One for each way of sharing out the work, forward and backward: by rows, by units, and not at all;
-# with the input's product in the step and ahead of it.
-@pytest.mark.parametrize(
-    ("batch", "timesteps", "inputs", "units"),
-    [(64, 5, 40, 96), (8, 9, 70, 130), (1, 20, 64, 256), (26, 4, 200, 65), (11, 7, 5, 40)],
-)
-def test_sizes_worth_several_threads_pass_the_gate(
-    batch: int, timesteps: int, inputs: int, units: int, dtype: str
-) -> None:
-    spec = LSTMSpec(inputs, units, num_layers=2, bidirectional=True, dtype=dtype)
-    for min_length in (None, 2):
-        workload = Workload(batch, timesteps, "training", min_length=min_length, dropout=0.4)
-        result = gate(build(spec), workload)
-        assert result.passed, result.describe()
+SHARED: dict[str, Sequence[Any]] = {
+    # One for each way of sharing out the work, forward and backward: by rows, by units, and not at
+    # all; with the input's product in the step and ahead of it. Batch, timesteps, inputs, units.
+    "sizes": [(64, 5, 40, 96), (8, 9, 70, 130), (1, 20, 64, 256), (26, 4, 200, 65), (11, 7, 5, 40)],
+    "dtype": DTYPES,
+    "min_length": [None, 2],
+}
+
+
+@pytest.mark.parametrize("row", pairwise(SHARED), ids=spelled)
+def test_sizes_worth_several_threads_pass_the_gate(row: Row) -> None:
+    batch, timesteps, inputs, units = row["sizes"]
+    spec = LSTMSpec(inputs, units, num_layers=2, bidirectional=True, dtype=row["dtype"])
+    workload = Workload(batch, timesteps, "training", min_length=row["min_length"], dropout=0.4)
+    result = gate(build(spec), workload)
+    assert result.passed, result.describe()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -10,13 +10,13 @@ from __future__ import annotations
 import functools
 import itertools
 import re
+from collections.abc import Iterable
 from typing import Any
 from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from allpairspy import AllPairs
 
 from lstm_impl import PRECISIONS, UnsupportedError, get_backend, list_backends
 
@@ -28,11 +28,13 @@ import keras  # noqa: E402
 import lstm_impl.keras  # noqa: E402
 from lstm_impl.keras.choice import Arguments, obstacle  # noqa: E402
 from tests.lstm_impl.cudnn_emulation import emulated_cudnn  # noqa: E402
+from tests.lstm_impl.pairs import Row, pairwise, slow_ones_run  # noqa: E402
 
-BATCH, TIMESTEPS, FEATURES, UNITS = 4, 6, 3, 5
+BATCH, TIMESTEPS, FEATURES, UNITS = 4, 5, 3, 6
 
-# More steps an iteration than 4 of 6 would show nothing more and take long to trace.
-ALL = dict.fromkeys(re.sub("@[0-9]+", "@4", name) for name in list_backends())
+# Two steps an iteration have all that ten have, an iteration, the next and what is left over, and
+# are traced in a fraction of the time.
+ALL = dict.fromkeys(re.sub("@[0-9]+", "@2", name) for name in list_backends())
 SERVED = [
     name
     for name in ALL
@@ -44,23 +46,19 @@ PLAIN = ["auto", *(name for name in SERVED if name not in COMPILED)]
 # equivalence matrix sees. All of them are for the slow tests.
 MAIN = [name for name in PLAIN if "+" not in name or name == "while_loop+hoisted"]
 
+# Sequences of a batch do not see each other: several masks are rows of one.
 MASKS: dict[str, Any] = {
     "no mask": None,
-    "right padded": [
-        [1, 1, 1, 1, 1, 1],
-        [1, 1, 1, 0, 0, 0],
-        [1, 0, 0, 0, 0, 0],
-        [1, 1, 1, 1, 1, 0],
-    ],
-    "left padded": [[1, 1, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 0, 1], [0, 1, 1, 1, 1, 1]],
-    "gaps": [[1, 0, 1, 0, 0, 1], [0, 1, 1, 0, 1, 0], [1, 1, 1, 1, 1, 1], [0, 0, 1, 0, 0, 0]],
-    "an empty row": [
-        [1, 1, 1, 1, 0, 0],
-        [0, 0, 0, 0, 0, 0],
-        [0, 1, 0, 0, 1, 0],
-        [1, 1, 1, 1, 1, 1],
-    ],
+    "right padded": ["11111", "11100", "10000", "11110"],
+    "left padded and gaps": ["00111", "00001", "10101", "01101"],
+    "an empty row": ["11110", "00000", "01001", "11111"],
 }
+
+
+def mask_of(name: str) -> npt.NDArray[np.bool_] | None:
+    rows = MASKS[name]
+    return None if rows is None else np.array([list(row) for row in rows]) == "1"
+
 
 AXES: dict[str, list[Any]] = {
     "mask": list(MASKS),
@@ -77,13 +75,12 @@ AXES: dict[str, list[Any]] = {
 Behaviour = tuple[tuple[str, Any], ...]
 
 
-def covering(**other: list[Any]) -> list[dict[str, Any]]:
+def covering(**other: list[Any]) -> list[Row]:
     """Rows in which every pair of values occurs, of these axes and of ``AXES``."""
-    axes = {**other, **AXES, **other}
-    return [dict(zip(axes, row, strict=True)) for row in AllPairs(list(axes.values()))]
+    return pairwise({**other, **AXES, **other})
 
 
-def name_of(row: dict[str, Any]) -> str:
+def name_of(row: Row) -> str:
     """Readable and short: what differs from the layer's defaults."""
     words = [str(row[key]) for key in ("backend", "mask", "called")]
     return "-".join(
@@ -92,13 +89,19 @@ def name_of(row: dict[str, Any]) -> str:
 
 
 ROWS = covering(backend=MAIN)
-ALL_ROWS = covering(backend=PLAIN)
 # What XLA makes of it takes seconds a row: two masks, and what else is pairwise in six rows or so.
 COMPILED_ROWS = covering(backend=["while_loop+hoisted+xla"], mask=["no mask", "an empty row"])
-ALL_COMPILED_ROWS = covering(backend=COMPILED)  # minutes of compiling
 
 
-def constructor(row: dict[str, Any]) -> dict[str, Any]:
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "any_row" in metafunc.fixturenames:
+        rows: Iterable[Row] = ()
+        if slow_ones_run(metafunc.config):  # minutes of tracing, and of compiling
+            rows = [*covering(backend=PLAIN), *covering(backend=COMPILED)]
+        metafunc.parametrize("any_row", rows, ids=name_of)
+
+
+def constructor(row: Row) -> dict[str, Any]:
     own = ("mask", "called", "initial_state", "backend")
     return {"units": UNITS, "seed": 3, **{k: v for k, v in row.items() if k not in own}}
 
@@ -107,15 +110,15 @@ def random(*shape: int, seed: int = 0) -> npt.NDArray[np.float64]:
     return np.random.default_rng(seed).standard_normal(shape)
 
 
-def results(layer: Any, row: dict[str, Any]) -> list[npt.NDArray[Any]]:
-    """Outputs, gradients and kept state of two calls, so that the second sees what is kept."""
+def results(layer: Any, row: Row) -> list[npt.NDArray[Any]]:
+    """Outputs, gradients and kept state; of two calls where the second sees what one has kept."""
     dtype = layer.compute_dtype
     x = tf.constant(random(BATCH, TIMESTEPS, FEATURES), dtype)
     state = []
     if row["initial_state"]:
         state = [tf.constant(random(BATCH, UNITS, seed=seed), dtype) for seed in (1, 2)]
-    mask = MASKS[row["mask"]]
-    masks = [] if mask is None else [tf.constant(np.array(mask, bool))]
+    mask = mask_of(row["mask"])
+    masks = [] if mask is None else [tf.constant(mask)]
 
     def step(x: Any, state: list[Any], masks: list[Any]) -> Any:
         with tf.GradientTape() as tape:
@@ -145,7 +148,8 @@ def results(layer: Any, row: dict[str, Any]) -> list[npt.NDArray[Any]]:
 
         signature = tf.nest.map_structure(any_shape, [x, state, masks])
         step = tf.function(step, input_signature=signature, autograph=False)
-    found = [step(x, state, masks), step(x, state, masks)]
+    calls = 2 if row["stateful"] or row["dropout"] else 1
+    found = [step(x, state, masks) for _ in range(calls)]
     kept = [variable.value for variable in layer.states or ()]
     return [np.asarray(tf.cast(array, tf.float64)) for array in tf.nest.flatten([found, kept])]
 
@@ -179,7 +183,7 @@ def build(backend: str, **arguments: Any) -> Any:
     return layer
 
 
-def check(row: dict[str, Any]) -> None:
+def check(row: Row) -> None:
     backend = row["backend"]
     row = {key: value for key, value in row.items() if key != "backend"}
     layer = build(backend, **constructor(row))
@@ -192,16 +196,8 @@ def check(row: dict[str, Any]) -> None:
         assert choice.backend == backend or backend == "auto"
 
 
-@pytest.mark.parametrize(
-    "row",
-    [
-        *ROWS,
-        *COMPILED_ROWS,
-        *(pytest.param(row, marks=pytest.mark.slow) for row in (*ALL_ROWS, *ALL_COMPILED_ROWS)),
-    ],
-    ids=name_of,
-)
-def test_it_computes_what_keras_computes(row: dict[str, Any]) -> None:
+def compare(row: Row) -> None:
+    """``check``, where the layer can be traced."""
     if row["backend"].startswith("static_unroll") and row["called"] == "in a graph of any shape":
         with pytest.raises(UnsupportedError, match="number of timesteps when it is traced"):
             check(row)
@@ -209,8 +205,18 @@ def test_it_computes_what_keras_computes(row: dict[str, Any]) -> None:
         check(row)
 
 
+@pytest.mark.parametrize("row", [*ROWS, *COMPILED_ROWS], ids=name_of)
+def test_it_computes_what_keras_computes(row: Row) -> None:
+    compare(row)
+
+
+@pytest.mark.slow
+def test_the_same_of_every_variant_compiled_ones_too(any_row: Row) -> None:
+    compare(any_row)
+
+
 @pytest.mark.parametrize("row", covering(backend=["cudnn", "cudnn+lengths"]), ids=name_of)
-def test_through_cudnn_it_computes_what_keras_computes_without(row: dict[str, Any]) -> None:
+def test_through_cudnn_it_computes_what_keras_computes_without(row: Row) -> None:
     with emulated_cudnn():
         check(row)
 
@@ -246,9 +252,9 @@ TYPED = [
 
 @pytest.mark.parametrize(("backend", "dtype"), TYPED)
 def test_every_precision_is_kept_and_computed_as_keras_does(backend: str, dtype: str) -> None:
-    row: dict[str, Any] = {
+    row: Row = {
         **dict.fromkeys(AXES, False),
-        "mask": "gaps",
+        "mask": "left padded and gaps",
         "return_sequences": True,
         "initial_state": True,
         "dropout": 0.0,
@@ -275,7 +281,7 @@ def test_every_precision_is_kept_and_computed_as_keras_does(backend: str, dtype:
 
 
 @pytest.mark.parametrize("backend", ["auto", "static_unroll+hoisted"])
-@pytest.mark.parametrize("mask", ["no mask", "gaps"])
+@pytest.mark.parametrize("mask", ["no mask", "left padded and gaps"])
 @pytest.mark.parametrize("training", [True, False])
 def test_an_unrolled_layer_computes_what_keras_computes(
     backend: str, mask: str, training: bool
@@ -285,7 +291,7 @@ def test_an_unrolled_layer_computes_what_keras_computes(
     theirs.set_weights(initial_weights())
     ours = build(backend, unroll=True, return_sequences=True)
     x = random(BATCH, TIMESTEPS, FEATURES)
-    masks = None if MASKS[mask] is None else np.array(MASKS[mask], bool)
+    masks = mask_of(mask)
     np.testing.assert_allclose(
         ours(x, mask=masks, training=training),
         theirs(x, mask=masks, training=training),

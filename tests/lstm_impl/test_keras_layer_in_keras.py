@@ -5,6 +5,7 @@ Every test does the same with ``keras.layers.LSTM`` and expects the same.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from allpairspy import AllPairs
+
+from tests.lstm_impl.pairs import Row, pairwise, spelled
 
 pytest.importorskip("keras", reason="the layer is Keras's: pip install '.[cpu]'")
 tf = pytest.importorskip("tensorflow", reason="the layer is TensorFlow's: pip install '.[cpu]'")
@@ -30,9 +32,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 _AVAILABLE = get_backend("fused_cpu").availability("cpu")
-FUSED = pytest.param(
-    "fused_cpu", marks=pytest.mark.skipif(not _AVAILABLE, reason=f"fused_cpu: {_AVAILABLE}")
-)
+FUSED = pytest.mark.skipif(not _AVAILABLE, reason=f"fused_cpu: {_AVAILABLE}")
 
 Array = npt.NDArray[Any]
 MakeLSTM = Callable[..., Any]
@@ -60,11 +60,6 @@ def by(backend: str) -> MakeLSTM:
 def _seeded() -> None:
     """Weights that nobody chose are the same in every run."""
     keras.utils.set_random_seed(0)
-
-
-def pairwise(*axes: list[Any]) -> list[tuple[Any, ...]]:
-    """Rows in which every pair of values occurs."""
-    return [tuple(row) for row in AllPairs(list(axes))]
 
 
 def same(mine: Any, wanted: Any, rtol: float = 2e-5) -> None:
@@ -127,21 +122,23 @@ def test_a_wrong_number_of_units_is_refused_as_by_keras() -> None:
 # -- what stands around it
 
 
-@pytest.mark.parametrize(
-    ("merge_mode", "return_sequences", "masked"),
-    pairwise(["concat", "sum", "mul", "ave", None], [True, False], [True, False]),
-)
-def test_bidirectional_is_what_it_is_with_keras(
-    merge_mode: str | None, return_sequences: bool, masked: bool
-) -> None:
+WRAPPED: dict[str, list[Any]] = {
+    "merge_mode": ["concat", "sum", "mul", "ave", None],
+    "return_sequences": [True, False],
+    "masked": [True, False],
+}
+
+
+@pytest.mark.parametrize("row", pairwise(WRAPPED), ids=spelled)
+def test_bidirectional_is_what_it_is_with_keras(row: Row) -> None:
     def make(lstm: MakeLSTM) -> Any:
-        wrapped = lstm(4, return_sequences=return_sequences, return_state=True)
-        layer = keras.layers.Bidirectional(wrapped, merge_mode=merge_mode)
+        wrapped = lstm(4, return_sequences=row["return_sequences"], return_state=True)
+        layer = keras.layers.Bidirectional(wrapped, merge_mode=row["merge_mode"])
         layer.build(X.shape)
         return layer
 
     layer, reference = both(make, by("while_loop+hoisted"))
-    mask = (RNG.random((8, 5)) < 0.6) if masked else None
+    mask = (RNG.random((8, 5)) < 0.6) if row["masked"] else None
     same(layer(X, mask=mask), reference(X, mask=mask))
     for part in (layer.forward_layer, layer.backward_layer):
         # a fused path of Keras's own would go round the backend without a word
@@ -206,14 +203,29 @@ def test_a_state_is_kept_from_batch_to_batch_and_reset() -> None:
 # -- training
 
 
-def fit(model: Any, **compile_arguments: Any) -> list[Array]:
+def fit(model: Any, batch_size: int = 3, **compile_arguments: Any) -> list[Array]:
+    """Losses, and weights after them; 8 series in batches of 3 are two of 3 and one of 2."""
     model.compile(keras.optimizers.SGD(0.5), "mse", **compile_arguments)
-    history = model.fit(X, TARGET, batch_size=3, epochs=2, shuffle=False, verbose=0)
+    history = model.fit(X, TARGET, batch_size=batch_size, epochs=2, shuffle=False, verbose=0)
     return [np.array(history.history["loss"]), *model.get_weights()]
 
 
 def sequential(lstm: MakeLSTM, **arguments: Any) -> Any:
     return keras.Sequential([keras.Input((5, 3)), lstm(**arguments)])
+
+
+@functools.cache
+def fitted_by_keras() -> tuple[list[Array], list[Array]]:
+    """The weights of ``sequential`` with Keras's layer, and what ``fit`` makes of it."""
+    reference = sequential(theirs)
+    return reference.get_weights(), fit(reference)
+
+
+def fits_as_keras(model: Any, **compile_arguments: Any) -> None:
+    """model: ``sequential``, with our layer."""
+    weights, wanted = fitted_by_keras()
+    model.set_weights(weights)
+    same(fit(model, **compile_arguments), wanted)
 
 
 FITTED = [("auto", "auto"), ("auto", True), ("while_loop+hoisted", False)]
@@ -228,8 +240,8 @@ FITTED = [("auto", "auto"), ("auto", True), ("while_loop+hoisted", False)]
     ],
 )
 def test_fit_does_what_it_does_with_keras(backend: str, jit_compile: bool | str) -> None:
-    model, reference = both(sequential, by(backend))
-    same(fit(model, jit_compile=jit_compile), fit(reference))
+    model = sequential(by(backend))
+    fits_as_keras(model, jit_compile=jit_compile)
     assert {call.training for call, _ in model.layers[0].explain().choices} == {True}
 
 
@@ -240,20 +252,23 @@ def without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lstm_impl.keras.LSTM, "_fused", lambda _: none)
 
 
-BRANCHED = [
-    {"return_sequences": True},
-    {"return_state": True, "go_backwards": True},
-    {"return_sequences": True, "go_backwards": True, "use_bias": False},
-]
+BRANCHED: dict[str, list[Any]] = {
+    "arguments": [
+        {"return_sequences": True},
+        {"return_state": True, "go_backwards": True},
+        {"return_sequences": True, "go_backwards": True, "use_bias": False},
+    ],
+    "masked": [False, True],
+    "limit": [2, 4],
+}
 
 
 @pytest.mark.usefixtures("without_a_compiler")
-@pytest.mark.parametrize(
-    ("arguments", "masked", "limit"), pairwise(BRANCHED, [False, True], [2, 4])
-)
+@pytest.mark.parametrize("row", pairwise(BRANCHED), ids=spelled)
 def test_one_graph_serves_batches_on_both_sides_of_the_limit(
-    arguments: dict[str, Any], masked: bool, limit: int, monkeypatch: pytest.MonkeyPatch
+    row: Row, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    arguments, masked, limit = row.values()
     # 3 features and 4 units are 112 multiplications for a sequence.
     monkeypatch.setattr(auto, "SMALL_STEP", 112 * limit)
     layer, reference = both(lambda lstm: lstm(**arguments), ours)
@@ -295,9 +310,8 @@ def test_fit_with_batches_on_both_sides_of_the_limit_is_keras_fit(
 ) -> None:
     monkeypatch.setattr(auto, "FUSED_UNITS", 0)
     monkeypatch.setattr(auto, "UNITS_PER_SEQUENCE", 4 // most)
-    # 8 series in batches of 3 are two of 3 and one of 2.
-    model, reference = both(sequential)
-    same(fit(model), fit(reference))
+    model = sequential(ours)
+    fits_as_keras(model)
     ((_, chosen),) = model.layers[0].explain().choices
     assert (chosen.backend, chosen.most_sequences) == ("while_loop+hoisted", most)
 
@@ -324,7 +338,8 @@ def test_fit_with_any_number_of_timesteps_compiles_by_xla_too() -> None:
         return keras.Sequential([keras.Input((None, 3)), lstm()])
 
     model, reference = both(make)
-    same(fit(model, jit_compile=True), fit(reference))
+    # Batches of one size: XLA compiles each anew.
+    same(fit(model, batch_size=4, jit_compile=True), fit(reference, batch_size=4))
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -346,10 +361,9 @@ def test_in_a_graph_compiled_by_xla_auto_picks_what_can_be_compiled(training: bo
 
 
 def test_fit_is_not_compiled_where_the_backend_cannot_be() -> None:
-    model, reference = both(sequential, by("block_lstm"))
+    model = sequential(by("block_lstm"))
     with pytest.warns(UserWarning, match="doesn't support `jit_compile=True`"):
-        mine = fit(model, jit_compile=True)
-    same(mine, fit(reference))
+        fits_as_keras(model, jit_compile=True)
     assert "cannot compile" in str(model.layers[0].explain())
 
 
@@ -388,8 +402,19 @@ def test_dropout_is_drawn_as_keras_draws_it() -> None:
     assert model.layers[0].explain().choices[0][1].backend != "keras"
 
 
-@pytest.mark.parametrize("backend", ["auto", "while_loop+hoisted+xla", "block_lstm", FUSED])
-@pytest.mark.parametrize("in_function", [True, False])
+@pytest.mark.parametrize(
+    ("backend", "in_function"),
+    [
+        ("auto", True),
+        ("auto", False),
+        ("block_lstm", True),
+        ("block_lstm", False),
+        pytest.param("fused_cpu", True, marks=FUSED),
+        pytest.param("fused_cpu", False, marks=FUSED),
+        ("while_loop+hoisted+xla", False),
+        pytest.param("while_loop+hoisted+xla", True, marks=pytest.mark.slow),
+    ],
+)
 def test_a_persistent_tape_outside_or_in_a_function_of_the_users(
     backend: str, in_function: bool
 ) -> None:
@@ -417,8 +442,8 @@ def test_a_persistent_tape_outside_or_in_a_function_of_the_users(
     [
         ("block_lstm", True),
         ("block_lstm", False),
-        pytest.param("fused_cpu", True, marks=FUSED.marks),
-        pytest.param("fused_cpu", False, marks=FUSED.marks),
+        pytest.param("fused_cpu", True, marks=FUSED),
+        pytest.param("fused_cpu", False, marks=FUSED),
         ("while_loop+hoisted+xla", True),
         ("while_loop+hoisted", False),
         pytest.param("while_loop+hoisted+xla", False, marks=pytest.mark.slow),

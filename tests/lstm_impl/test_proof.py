@@ -7,7 +7,7 @@ while it shows the right ones.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from lstm_impl.proof import check, gate, numpy_judge
 from lstm_impl.proof.comparison import CEILING, bounds, compare, error
 from lstm_impl.weights import LayerWeights
 from lstm_impl.workload import GRADIENTS, OPTIMIZERS
+from tests.lstm_impl.pairs import Row, pairwise, spelled
 
 PRECISIONS = ("float64", "float32", "tf32", "float16", "bfloat16")
 SPECS = (
@@ -222,14 +223,18 @@ def test_the_reference_itself_passes(spec: LSTMSpec, dtype: str) -> None:
         assert result.passed, result.describe()
 
 
-@pytest.mark.parametrize("dtype", PRECISIONS)
-@pytest.mark.parametrize("spec", SPECS, ids=str)
-@pytest.mark.parametrize("mutation", WEIGHT_MUTATIONS)
-def test_a_changed_cell_fails_in_every_precision(mutation: str, spec: LSTMSpec, dtype: str) -> None:
-    spec = replace(spec, dtype=dtype)
-    model = mutant(spec, WEIGHT_MUTATIONS[mutation])
+CHANGED: dict[str, Sequence[Any]] = {
+    "mutation": list(WEIGHT_MUTATIONS),
+    "dtype": PRECISIONS,
+    "spec": SPECS,
+}
+
+
+@pytest.mark.parametrize("row", pairwise(CHANGED), ids=spelled)
+def test_a_changed_cell_fails_in_every_precision(row: Row) -> None:
+    model = mutant(replace(row["spec"], dtype=row["dtype"]), WEIGHT_MUTATIONS[row["mutation"]])
     result = gate(model, Workload(5, 15, "inference"))
-    assert not result.passed, f"{mutation} was not noticed: {result.errors}"
+    assert not result.passed, f"{row} was not noticed: {result.errors}"
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)

@@ -2,17 +2,18 @@
 
 The matrix is generated from the registry: a new backend is tested without being listed here.
 Where the full product of options would be too long, a pairwise covering array is taken: every pair
-of values occurs, the backend being one of the axes.
+of values that a backend computes occurs, the backend being one of the axes.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
 import re
 from typing import Any
 
 import numpy as np
 import pytest
-from allpairspy import AllPairs
 
 from lstm_impl import (
     LSTMSpec,
@@ -24,9 +25,14 @@ from lstm_impl import (
     list_backends,
     reference,
 )
+from lstm_impl.backends import tensorflow_evidence
+from lstm_impl.backends.hlo import describe_hlo
 from lstm_impl.backends.tensorflow_backend import TensorFlowBackend
-from lstm_impl.proof import final_gradient, gate
+from lstm_impl.proof import check, final_gradient, gate
 from lstm_impl.proof.comparison import error, named
+from lstm_impl.stream import Stream
+from lstm_impl.workload import GRADIENTS
+from tests.lstm_impl.pairs import Row, pairwise, slow_ones_run, spelled
 
 pytest.importorskip("tensorflow", reason="these are TensorFlow's backends: pip install '.[cpu]'")
 
@@ -42,18 +48,20 @@ PLAIN = [name for name in HERE if name not in COMPILED]
 # other variants being the same code but for where the input product stands.
 MAIN = [name for name in PLAIN if name == get_backend(name).strategy or name.endswith("hoisted")]
 
-# The spec, and the workloads that one model of it must do; small, because each is traced.
 FEW = [pytest.param(name, marks=() if name in MAIN else pytest.mark.slow) for name in PLAIN]
 """What is traced anew for each takes seconds: of all but the main ones it is for the slow tests."""
 
+# The spec, and the workloads that one model of it must do; small, because each is traced. Where a
+# trace serves every number of timesteps, one timestep costs nothing beside another number.
 SHAPES = {
-    "tutorial": (LSTMSpec(1, 4), [Workload(5, 15, "training")]),
-    "input_not_hidden": (LSTMSpec(3, 7), [Workload(1, 6, "training")]),
-    "one_timestep": (LSTMSpec(2, 13), [Workload(2, 1, "training"), Workload(1, 1, "training")]),
+    "tutorial": (LSTMSpec(1, 4), [Workload(5, 15, "training"), Workload(5, 1, "training")]),
+    "one_sequence": (LSTMSpec(2, 13), [Workload(1, 5, "training"), Workload(1, 1, "training")]),
     "two_layers_both_directions": (
         LSTMSpec(5, 8, num_layers=2, bidirectional=True),
         [Workload(3, 4, "training")],
     ),
+    # XLA compiles each number of timesteps anew.
+    "input_not_hidden": (LSTMSpec(3, 7), [Workload(1, 5, "training")]),
 }
 
 
@@ -83,26 +91,28 @@ def test_no_product_is_made_for_an_input_whose_gradient_is_not_asked_for(
     name: str, products: int, more: int
 ) -> None:
     model = build(name, LSTMSpec(3, 4))
+    steps = model._steps
 
     def made(gradients: str) -> int:
-        found = model.evidence(Workload(2, 7, "training", gradients=gradients))
-        if "hlo" in found:
-            return int(found["hlo"]["matrix_products"])
-        return sum(count for op, count in found["ops"].items() if "MatMul" in op)
+        workload = Workload(2, 7, "training", gradients=gradients)
+        if model.backend.xla:
+            text = steps.optimized_hlo(Stream(model, workload).first())
+            return int(describe_hlo(text)["matrix_products"])
+        step = model.prepare(workload)
+        step.run()
+        ops = tensorflow_evidence.profile(step.run, step.synchronize)["ops"]
+        return sum(count for op, count in ops.items() if "MatMul" in op)
 
     assert made("weights") == products
     assert made("weights+input") == products + more
 
 
-@pytest.mark.parametrize("name", FEW)
-def test_a_step_of_fewer_gradients_is_the_same_step(name: str) -> None:
-    spec = LSTMSpec(3, 4, num_layers=2)
-    if get_backend(name).refusal(spec):
-        pytest.skip(f"{name} does not compute this")
-    model = build(name, spec)
+def test_the_gate_judges_all_gradients_of_a_backend_whose_step_leaves_some_out() -> None:
+    model = build("while_loop+hoisted", LSTMSpec(3, 4, num_layers=2))
     for gradients in ("weights", "weights+input"):
         result = gate(model, Workload(2, 3, "training", gradients=gradients))
         assert result.passed, result.describe()
+        assert {"dx", "dh", "dc"} <= result.errors.keys()
 
 
 @pytest.mark.parametrize("name", ELSEWHERE)
@@ -112,6 +122,13 @@ def test_a_backend_that_is_not_available_says_why(name: str) -> None:
     assert len(available.reason.split()) > 4
 
 
+def usual(name: str, shape: str) -> bool:
+    """Whether a backend meets a shape in the usual tests: all that differ do, and others one."""
+    if name in MAIN:
+        return shape != "input_not_hidden"
+    return shape == ("input_not_hidden" if name in COMPILED else "one_sequence")
+
+
 def matrix() -> list[Any]:
     """Every backend on every shape; what is costly to trace or compile only in the slow tests."""
     return [
@@ -119,7 +136,7 @@ def matrix() -> list[Any]:
             name,
             shape,
             id=f"{name}-{shape}",
-            marks=[] if name in MAIN or shape == "input_not_hidden" else [pytest.mark.slow],
+            marks=[] if usual(name, shape) else [pytest.mark.slow],
         )
         for name in HERE
         for shape in SHAPES
@@ -135,61 +152,130 @@ def test_equals_the_reference_forward_and_gradients(name: str, shape: str) -> No
         assert result.passed, result.describe()
 
 
+DTYPES = ["float32", "float64", "float16", "bfloat16", "mixed_float16", "mixed_bfloat16"]
+
 AXES: dict[str, list[Any]] = {
+    "dtype": DTYPES,
     "num_layers": [2, 1],
     "bidirectional": [True, False],
-    "min_length": [None, 1],
     "dropout": [0.0, 0.5],
+    "min_length": [None, 1],
     "batch_major": [False, True],
-    "dtype": ["float32", "float64", "float16", "bfloat16", "mixed_float16", "mixed_bfloat16"],
+    "gradients": list(GRADIENTS),
 }
-
 
 # Of each kind one: of half and of mixed precision both types are for the slow tests.
 FEW_DTYPES = ["float32", "float64", "float16", "mixed_bfloat16"]
 
 
-def covering(names: list[str], **other: list[Any]) -> list[tuple[Any, ...]]:
-    """Rows ``(backend, *axes)`` in which every pair of values occurs. other: some axes' values."""
-    return [tuple(row) for row in AllPairs([names, *(AXES | other).values()])]
+@functools.cache
+def refused(name: str, dtype: str, bidirectional: bool = False) -> bool:
+    return bool(get_backend(name).refusal(LSTMSpec(3, 5, 1, bidirectional, dtype)))
 
 
-def check_row(row: tuple[Any, ...]) -> None:
-    name, num_layers, bidirectional, min_length, dropout, batch_major, dtype = row
-    spec = LSTMSpec(3, 5, num_layers, bidirectional, dtype)
+# Those that do not know all of these.
+NARROW = [name for name in MAIN if any(refused(name, dtype) for dtype in FEW_DTYPES)]
+
+
+def computed(row: Row) -> bool:
+    """Whether a backend computes this, and dropout has a second layer to act on."""
+    if row.get("dropout") and row["num_layers"] == 1:
+        return False
+    dtype, bidirectional = row.get("dtype", "float32"), row.get("bidirectional", False)
+    return not refused(row["name"], dtype, bidirectional)
+
+
+def computed_and_not_seen(row: Row) -> bool:
+    """As ``computed``, without float32 of those that all the shapes above have shown in it.
+
+    The other types are as strict or stricter, and float32 meets what there is with the others.
+    """
+    of_shapes = row.get("dtype") == "float32" and row["name"] not in NARROW
+    return computed(row) and not of_shapes
+
+
+ROWS = pairwise({"name": MAIN, **AXES, "dtype": FEW_DTYPES}, computed_and_not_seen)
+
+
+def check_row(row: Row) -> None:
+    spec = LSTMSpec(3, 5, row["num_layers"], row["bidirectional"], row["dtype"])
     workload = Workload(
-        4, 5, "training", min_length=min_length, dropout=dropout, batch_major=batch_major
+        4,
+        5,
+        "training",
+        min_length=row["min_length"],
+        dropout=row["dropout"],
+        batch_major=row["batch_major"],
+        gradients=row["gradients"],
     )
-    backend = get_backend(name)
-    if backend.refusal(spec, workload):
-        with pytest.raises(UnsupportedError, match=name.partition("@")[0]):
-            build(name, spec, batch_major).prepare(workload)
-        return
-    result = gate(build(name, spec, batch_major), workload)
+    result = gate(build(row["name"], spec, row["batch_major"]), workload)
     assert result.passed, f"{row}: {result.describe()}"
 
 
-@pytest.mark.parametrize(
-    "row", covering(MAIN, dtype=FEW_DTYPES), ids=lambda row: "-".join(map(str, row))
-)
-def test_layers_directions_lengths_dropout_layout_and_precision(row: tuple[Any, ...]) -> None:
+@pytest.fixture
+def only_what_a_step_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gradients that a step leaves out are in other rows, and need no graph of their own."""
+    monkeypatch.setattr(check, "_everything", lambda model, workload: ({}, {}))
+
+
+@pytest.mark.usefixtures("only_what_a_step_computes")
+@pytest.mark.parametrize("row", ROWS, ids=spelled)
+def test_layers_directions_lengths_dropout_layout_gradients_and_precision(row: Row) -> None:
     check_row(row)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "any_row" in metafunc.fixturenames:
+        rows = (
+            pairwise({"name": LISTED, **AXES}, computed) if slow_ones_run(metafunc.config) else []
+        )
+        metafunc.parametrize("any_row", rows, ids=spelled)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", covering(LISTED), ids=lambda row: "-".join(map(str, row)))
-def test_the_same_of_every_variant_compiled_ones_too(row: tuple[Any, ...]) -> None:
-    check_row(row)
+@pytest.mark.usefixtures("only_what_a_step_computes")
+def test_the_same_of_every_variant_compiled_ones_too(any_row: Row) -> None:
+    check_row(any_row)
+
+
+def test_each_backend_meets_each_feature_and_any_two_features_meet() -> None:
+    axes = {"name": MAIN, **AXES, "dtype": FEW_DTYPES}
+    may_be = [
+        row
+        for values in itertools.product(*axes.values())
+        if computed_and_not_seen(row := dict(zip(axes, values, strict=True)))
+    ]
+    for one, other in itertools.combinations(axes, 2):
+        wanted = {(row[one], row[other]) for row in may_be}
+        assert {(row[one], row[other]) for row in ROWS} == wanted, (one, other)
+    # What no row has is refused, or is one of the shapes above.
+    met = {(row["name"], row["dtype"]) for row in ROWS}
+    for name, dtype in itertools.product(MAIN, FEW_DTYPES):
+        seen = (name, dtype) in met or dtype == "float32"
+        assert seen != refused(name, dtype), (name, dtype)
+    assert {row["dtype"] for row in ROWS} == set(FEW_DTYPES)
+
+
+def test_what_a_backend_does_not_compute_is_refused_when_it_is_built() -> None:
+    found = [
+        (name, LSTMSpec(3, 5, 1, bidirectional, dtype))
+        for name, dtype, bidirectional in itertools.product(HERE, DTYPES, [False, True])
+        if refused(name, dtype, bidirectional)
+    ]
+    assert {"block_lstm", "static_unroll+xla"} <= {name for name, _ in found}
+    for name, spec in found:
+        with pytest.raises(UnsupportedError, match=name.partition("@")[0].replace("+", r"\+")):
+            build(name, spec)
 
 
 @pytest.mark.parametrize("name", FEW)
 def test_two_windows_with_carried_state_equal_one_long_sequence(name: str) -> None:
     spec = LSTMSpec(3, 4, dtype="float32")
     model = build(name, spec)
-    inputs = Workload(2, 10).inputs(spec)
+    inputs = Workload(2, 4).inputs(spec)
     whole, last = model.forward(inputs.x, inputs.state)
-    first, state = model.forward(inputs.x[:5], inputs.state)
-    second, state = model.forward(inputs.x[5:], state)
+    first, state = model.forward(inputs.x[:2], inputs.state)
+    second, state = model.forward(inputs.x[2:], state)
     assert error(np.concatenate([first, second]), whole) < 1e-6
     assert error(state.h, last.h) < 1e-6
     assert error(state.c, last.c) < 1e-6
@@ -200,18 +286,18 @@ def test_the_gradient_stops_at_the_edge_of_a_window(name: str) -> None:
     spec = LSTMSpec(3, 4)
     model = build(name, spec)
     weights = model.get_weights()
-    inputs = Workload(2, 10).inputs(spec)
+    inputs = Workload(2, 6).inputs(spec)
     summed = None
     state = inputs.state
-    for part in (slice(0, 5), slice(5, 10)):
+    for part in (slice(0, 3), slice(3, 6)):
         found = model.gradients(inputs.x[part], inputs.dy[part], state)
         _, state = model.forward(inputs.x[part], state)
         arrays = found.weights.arrays()
         summed = arrays if summed is None else [a + b for a, b in zip(summed, arrays, strict=True)]
-    _, middle = reference.forward(spec, weights, inputs.x[:5], inputs.state)
+    _, middle = reference.forward(spec, weights, inputs.x[:3], inputs.state)
     expected = [
         reference.gradients(spec, weights, inputs.x[part], inputs.dy[part], at).weights.arrays()
-        for part, at in ((slice(0, 5), inputs.state), (slice(5, 10), middle))
+        for part, at in ((slice(0, 3), inputs.state), (slice(3, 6), middle))
     ]
     whole = reference.gradients(spec, weights, inputs.x, inputs.dy, inputs.state).weights.arrays()
     assert summed is not None
@@ -220,11 +306,19 @@ def test_the_gradient_stops_at_the_edge_of_a_window(name: str) -> None:
         assert error(ours, untruncated) > 1e-3
 
 
+# The layout is one matter, how a backend loops another.
 @pytest.mark.parametrize(
-    "name",
-    ["while_loop", "while_loop+hoisted", "partial_unroll@3", "scan", "block_lstm", "keras"],
+    ("name", "batch_major"),
+    [
+        ("while_loop", False),
+        ("while_loop", True),
+        ("while_loop+hoisted", True),
+        ("partial_unroll@3", False),
+        ("scan", True),
+        ("block_lstm", False),
+        ("keras", True),
+    ],
 )
-@pytest.mark.parametrize("batch_major", [False, True])
 def test_another_number_of_timesteps_is_not_traced_again_and_another_batch_is(
     name: str, batch_major: bool
 ) -> None:
@@ -298,8 +392,6 @@ TENSOR_FACE = [
         "static_unroll",
         "while_loop",
         "while_loop+hoisted",
-        "while_loop+xla",
-        "while_loop+hoisted+xla",
         "partial_unroll@3",
         "scan",
         "block_lstm",
@@ -309,16 +401,27 @@ TENSOR_FACE = [
     )
     if name in HERE or name == "partial_unroll@3"
 ]
+# Both ways of calling for each, but for what XLA compiles, forward and backward, at each.
+TAPED = [
+    *itertools.product(TENSOR_FACE, (True, False)),
+    ("while_loop+xla", False),
+    ("while_loop+hoisted+xla", True),
+]
 
 
-@pytest.mark.parametrize("traced", [True, False], ids=["in_a_graph", "eagerly"])
-@pytest.mark.parametrize("name", TENSOR_FACE)
+@pytest.mark.parametrize(
+    ("name", "traced"),
+    [
+        pytest.param(name, traced, id=f"{name}-{'in_a_graph' if traced else 'eagerly'}")
+        for name, traced in TAPED
+    ],
+)
 def test_is_differentiable_by_the_users_tape(name: str, traced: bool) -> None:
     import tensorflow as tf
 
     spec = LSTMSpec(3, 4)
     model = build(name, spec)
-    inputs = Workload(2, 6).inputs(spec)
+    inputs = Workload(2, 4).inputs(spec)  # three timesteps in one turn of a loop, and one left
     dstate = final_gradient(inputs.state)
 
     def gradients(x: Any, h: Any, c: Any) -> Any:
@@ -425,7 +528,7 @@ def test_weights_can_be_replaced_and_read_back(name: str) -> None:
     model.set_weights(new)
     for ours, theirs in zip(model.get_weights().arrays(), new.arrays(), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-6)
-    assert gate(model, Workload(2, 3, "training")).passed
+    assert gate(model, Workload(2, 3)).passed
 
 
 # -- evidence
@@ -469,7 +572,9 @@ def test_evidence_counts_what_a_step_starts_however_often_it_was_called(name: st
     model = build(name, LSTMSpec(3, 4))
 
     def started(workload: Workload) -> int:
-        return int(model.evidence(workload)["launches"])
+        found = model.evidence(workload)
+        assert found["launched_by"] == ("tensorflow" if name == "while_loop" else "xla")
+        return int(found["launches"])
 
     step = model.prepare(Workload(2, 6))
     for _ in range(50):  # after which TensorFlow has found most ops to be cheap
@@ -481,8 +586,6 @@ def test_evidence_counts_what_a_step_starts_however_often_it_was_called(name: st
     assert each >= (10 if name == "while_loop" else 2)
     # Two windows of six are twice one.
     assert started(Workload(2, 12, window=6)) == 2 * short
-    launched_by = model.evidence(Workload(2, 6))["launched_by"]
-    assert launched_by == ("tensorflow" if name == "while_loop" else "xla")
 
 
 def test_a_profile_has_each_operator_on_its_thread() -> None:

@@ -1,12 +1,13 @@
 """Backends that are wrong where random weights of ordinary size do not show it, and right ones.
 
 Each is the NumPy loop, or the same in rounded arithmetic (``rounded_model.py``), with one thing
-wrong. What the gate can find before the clock is here.
+wrong. What the gate can find before the clock is here; what is wrong or right, precisions, sizes
+and modes meet in pairs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from lstm_impl.backends.numpy_loop import NumPyModel
 from lstm_impl.call import Call, Outputs, RawGradients, Upstream
 from lstm_impl.proof import GateResult, gate
 from lstm_impl.spec import round_to_bfloat16
+from tests.lstm_impl.pairs import Row, pairwise, spelled
 from tests.lstm_impl.rounded_model import RoundedModel, to_single
 
 PRECISIONS = ("float64", "float32", "tf32", "float16", "bfloat16", "mixed_float16")
@@ -32,17 +34,21 @@ def judged(model: Model, batch: int, timesteps: int, mode: str = "inference") ->
 # -- right ones
 
 
-@pytest.mark.parametrize("mode", ["inference", "training"])
-@pytest.mark.parametrize("dtype", [*PRECISIONS[1:], "mixed_bfloat16"])
-@pytest.mark.parametrize("spec", SPECS, ids=str)
-def test_a_computation_that_rounds_as_its_type_does_passes(
-    spec: LSTMSpec, dtype: str, mode: str
-) -> None:
-    spec = replace(spec, dtype=dtype)
-    for batch, timesteps in LOADS:
-        model = RoundedModel(spec, LSTMWeights.random(spec, seed=3))
-        result = judged(model, batch, timesteps, mode)
-        assert result.passed, result.describe()
+ROUNDED: dict[str, Sequence[Any]] = {
+    "spec": SPECS,
+    "dtype": [*PRECISIONS[1:], "mixed_bfloat16"],
+    "load": LOADS,
+    "mode": ["inference", "training"],
+}
+
+
+@pytest.mark.parametrize("row", pairwise(ROUNDED), ids=spelled)
+def test_a_computation_that_rounds_as_its_type_does_passes(row: Row) -> None:
+    spec = replace(row["spec"], dtype=row["dtype"])
+    model = RoundedModel(spec, LSTMWeights.random(spec, seed=3))
+    batch, timesteps = row["load"]
+    result = judged(model, batch, timesteps, row["mode"])
+    assert result.passed, result.describe()
 
 
 # -- wrong ones that a saturated network shows
@@ -106,21 +112,27 @@ SATURATED = {
 }
 
 
-@pytest.mark.parametrize("dtype", [*PRECISIONS, "mixed_bfloat16"])
-@pytest.mark.parametrize("wrong", SATURATED)
-def test_what_is_wrong_for_large_numbers_only_is_stopped(wrong: str, dtype: str) -> None:
-    for size, (batch, timesteps) in ((4, (1, 1)), (8, (5, 15)), (8, (1, 80))):
-        spec = LSTMSpec(3, size, dtype=dtype)
-        weights = LSTMWeights.random(spec, seed=3)
-        model = SATURATED[wrong](get_backend("numpy"), spec, "cpu", False, weights)
-        result = judged(model, batch, timesteps)
-        assert not result.passed
-        assert all(
-            name.startswith("saturated")
-            for name, off in result.errors.items()
-            if not off <= result.bounds[name]
-        ), "ordinary numbers were to show nothing"
-        assert "with kernels and inputs 8 times as large" in result.describe()
+LARGE: dict[str, Sequence[Any]] = {
+    "wrong": list(SATURATED),
+    "dtype": [*PRECISIONS, "mixed_bfloat16"],
+    "size and load": [(4, 1, 1), (8, 5, 15), (8, 1, 80)],
+}
+
+
+@pytest.mark.parametrize("row", pairwise(LARGE), ids=spelled)
+def test_what_is_wrong_for_large_numbers_only_is_stopped(row: Row) -> None:
+    size, batch, timesteps = row["size and load"]
+    spec = LSTMSpec(3, size, dtype=row["dtype"])
+    weights = LSTMWeights.random(spec, seed=3)
+    model = SATURATED[row["wrong"]](get_backend("numpy"), spec, "cpu", False, weights)
+    result = judged(model, batch, timesteps)
+    assert not result.passed
+    assert all(
+        name.startswith("saturated")
+        for name, off in result.errors.items()
+        if not off <= result.bounds[name]
+    ), "ordinary numbers were to show nothing"
+    assert "with kernels and inputs 8 times as large" in result.describe()
 
 
 def test_a_sigmoid_that_overflows_is_stopped() -> None:
@@ -156,15 +168,21 @@ COARSER = {
 }
 
 
-@pytest.mark.parametrize("mode", ["inference", "training"])
-@pytest.mark.parametrize("dtype", ["mixed_float16", "float16", "tf32"])
-@pytest.mark.parametrize("what", COARSER)
-def test_bfloat16_does_not_pass_for_a_finer_type(what: str, dtype: str, mode: str) -> None:
-    for spec in (LSTMSpec(5, 8), LSTMSpec(6, 8, 2, True), LSTMSpec(40, 32)):
-        spec = replace(spec, dtype=dtype)
-        for batch, timesteps in ((5, 15), (2, 60)):
-            model = RoundedModel(spec, LSTMWeights.random(spec, seed=3), *COARSER[what])
-            assert not judged(model, batch, timesteps, mode).passed, (spec, batch, timesteps)
+FINER: dict[str, Sequence[Any]] = {
+    "what": list(COARSER),
+    "dtype": ["mixed_float16", "float16", "tf32"],
+    "spec": [LSTMSpec(5, 8), LSTMSpec(6, 8, 2, True), LSTMSpec(40, 32)],
+    "mode": ["inference", "training"],
+    "load": [(5, 15), (2, 60)],
+}
+
+
+@pytest.mark.parametrize("row", pairwise(FINER), ids=spelled)
+def test_bfloat16_does_not_pass_for_a_finer_type(row: Row) -> None:
+    spec = replace(row["spec"], dtype=row["dtype"])
+    model = RoundedModel(spec, LSTMWeights.random(spec, seed=3), *COARSER[row["what"]])
+    batch, timesteps = row["load"]
+    assert not judged(model, batch, timesteps, row["mode"]).passed
 
 
 def test_a_coarser_type_is_named() -> None:
@@ -199,19 +217,23 @@ class LargerGradients(RoundedModel):
         return replace(raw, dx=raw.dx * 1.05)
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "mixed_bfloat16", "float16", "mixed_float16"])
-@pytest.mark.parametrize("spec", [LSTMSpec(5, 8), LSTMSpec(40, 32)], ids=str)
-def test_a_gain_of_a_twentieth_or_a_unit_off_by_a_tenth_is_stopped(
-    spec: LSTMSpec, dtype: str
-) -> None:
-    spec = replace(spec, dtype=dtype)
+GAINS: dict[str, Sequence[Any]] = {
+    "dtype": ["bfloat16", "mixed_bfloat16", "float16", "mixed_float16"],
+    "spec": [LSTMSpec(5, 8), LSTMSpec(40, 32)],
+    "load": [(5, 15), (16, 20)],
+}
+
+
+@pytest.mark.parametrize("row", pairwise(GAINS), ids=spelled)
+def test_a_gain_of_a_twentieth_or_a_unit_off_by_a_tenth_is_stopped(row: Row) -> None:
+    spec = replace(row["spec"], dtype=row["dtype"])
     weights = LSTMWeights.random(spec, seed=3)
-    for batch, timesteps in ((5, 15), (16, 20)):
-        model = LargerFromTheSecondCall(spec, weights)
-        model.prepare(Workload(batch, timesteps)).run()  # what comes before the gate in every case
-        assert not judged(model, batch, timesteps).passed
-        assert not judged(OneUnitLarger(spec, weights), batch, timesteps).passed
-        assert not judged(LargerGradients(spec, weights), batch, timesteps, "training").passed
+    batch, timesteps = row["load"]
+    model = LargerFromTheSecondCall(spec, weights)
+    model.prepare(Workload(batch, timesteps)).run()  # what comes before the gate in every case
+    assert not judged(model, batch, timesteps).passed
+    assert not judged(OneUnitLarger(spec, weights), batch, timesteps).passed
+    assert not judged(LargerGradients(spec, weights), batch, timesteps, "training").passed
 
 
 def test_what_only_the_signs_of_errors_show_is_told_in_words() -> None:

@@ -348,7 +348,9 @@ NAMES = ("scan", "while_loop+hoisted+xla", "block_lstm")
 def test_under_masks_and_dropout_candidates_compute_what_keras_does(
     masked: bool, rate: float
 ) -> None:
-    field = entered(rate, 2 if masked else None, *NAMES)
+    # Each meets masks and none, dropout and none; XLA compiles two of the four.
+    names = NAMES if masked == bool(rate) else [name for name in NAMES if "xla" not in name]
+    field = entered(rate, 2 if masked else None, *names)
     assert field.problems == {}
     for each in field.steps.values():
         each.run()

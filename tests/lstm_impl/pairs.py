@@ -1,0 +1,79 @@
+"""Covering arrays: of some axes' values, rows in which every pair of values occurs.
+
+What is wrong for one value, or for two that meet, is found by such a table as by the full product,
+in a small part of its rows.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+from allpairspy import AllPairs
+
+Row = dict[str, Any]
+_Picked = dict[str, int]
+"""Which of an axis's values a row has."""
+
+
+def pairwise(
+    axes: Mapping[str, Sequence[Any]], allowed: Callable[[Row], bool] = lambda _: True
+) -> list[Row]:
+    """Rows, a value for each axis, in which every pair of values occurs that an allowed row has.
+
+    allowed: whether there may be such a row; asked of beginnings of rows, too, which have the first
+        axes only, and true of each beginning of what it is true of.
+    """
+
+    def values(picked: _Picked) -> Row:
+        return {axis: axes[axis][at] for axis, at in picked.items()}
+
+    def may_be(indexes: Sequence[int]) -> bool:
+        return allowed(values(dict(zip(axes, indexes, strict=False))))
+
+    def completed(wanted: _Picked, begun: _Picked) -> _Picked | None:
+        """A row that begins so and has what is wanted, and many pairs that no row has yet."""
+        if len(begun) == len(axes):
+            return begun
+        axis = list(axes)[len(begun)]
+        known = {**begun, **wanted}.items()
+
+        def old(at: int) -> int:
+            return sum(frozenset([one, (axis, at)]) in seen for one in known)
+
+        options = [wanted[axis]] if axis in wanted else sorted(range(len(axes[axis])), key=old)
+        for at in options:
+            row = {**begun, axis: at}
+            if allowed(values(row)) and (found := completed(wanted, row)) is not None:
+                return found
+        return None
+
+    table = AllPairs([list(range(len(each))) for each in axes.values()], filter_func=may_be)
+    rows = [dict(zip(axes, row, strict=True)) for row in table]
+    seen = {pair for row in rows for pair in _pairs(row)}
+    # The table may end early where not everything may meet: the rest one by one.
+    for one, other in itertools.combinations(axes, 2):
+        for picked in itertools.product(range(len(axes[one])), range(len(axes[other]))):
+            wanted = dict(zip((one, other), picked, strict=True))
+            if _pairs(wanted) <= seen:
+                continue
+            if (row := completed(wanted, {})) is not None:
+                rows.append(row)
+                seen |= _pairs(row)
+    return [values(row) for row in rows]
+
+
+def _pairs(picked: _Picked) -> set[frozenset[tuple[str, int]]]:
+    return {frozenset(pair) for pair in itertools.combinations(picked.items(), 2)}
+
+
+def spelled(row: Row) -> str:
+    """A row as the name of a test."""
+    return "-".join(map(str, row.values()))
+
+
+def slow_ones_run(config: pytest.Config) -> bool:
+    """Whether the tests that take minutes are run: their large tables take seconds to make."""
+    return bool(config.getoption("markexpr") != "not slow")

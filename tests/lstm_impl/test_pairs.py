@@ -1,0 +1,42 @@
+"""The tables by which the others are tested: every pair that there may be is in them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.lstm_impl.pairs import Row, pairwise
+
+AXES: dict[str, list[Any]] = {
+    "a": [1, 2, 3],
+    "b": ["x", "y", "z"],
+    "c": [False, True],
+    "d": [None, 0],
+    "e": [0.0, 0.5],
+}
+
+
+def no_y_under_2(row: Row) -> bool:
+    """As a backend refuses a type, and dropout needs a second layer."""
+    return not (row["a"] < 2 and row.get("b") == "y") and not (row.get("c") and row.get("e"))
+
+
+@pytest.mark.parametrize("allowed", [lambda _: True, no_y_under_2], ids=["all", "some"])
+def test_every_pair_that_may_be_is_in_a_row_and_no_row_is_that_may_not(
+    allowed: Callable[[Row], bool],
+) -> None:
+    rows = pairwise(AXES, allowed)
+    assert rows
+    assert all(allowed(row) for row in rows)
+    may_be = [
+        row
+        for values in itertools.product(*AXES.values())
+        if allowed(row := dict(zip(AXES, values, strict=True)))
+    ]
+    for one, other in itertools.combinations(AXES, 2):
+        wanted = {(row[one], row[other]) for row in may_be}
+        assert {(row[one], row[other]) for row in rows} == wanted, (one, other)
+    assert len(rows) < len(may_be) / 3
