@@ -108,92 +108,128 @@ def by_side(records: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {each["side"]: each for each in records}
 
 
-def test_two_processes_are_proven_and_timed_beside_one() -> None:
-    pytest.importorskip("tensorflow")
-    found = by_side(measured(Plan(QUESTION, LIMIT, processors=processors(2)), lambda _: None))
-    assert set(found) == {side.name for side in sides(QUESTION, cores=True)}
-    for name, record in found.items():
+def assert_proven_and_timed(found: dict[str, dict[str, Any]], question: Question) -> None:
+    assert set(found) == {side.name for side in sides(question, cores=True)}
+    for record in found.values():
         assert record["failed"] == ""
         assert len(record["samples"]) == ROUNDS
         assert min(record["samples"]) > 0
         assert record["errors"].keys() == record["bounds"].keys()
         assert all(record["errors"][key] <= record["bounds"][key] for key in record["errors"])
         assert "dlayer0.forward.kernel" in record["errors"]
+
+
+@pytest.mark.slow
+def test_two_processes_are_proven_and_timed_beside_one() -> None:
+    pytest.importorskip("tensorflow")
+    found = by_side(measured(Plan(QUESTION, LIMIT, processors=processors(2)), lambda _: None))
+    assert_proven_and_timed(found, QUESTION)
+    for name, record in found.items():
         shared = name in SCALINGS
         assert len(record["shares"]) == (2 if shared else 0)
         assert not shared or any(share > 0 for share in record["shares"]), "no collective was seen"
 
 
 WRONG = """
-import sys
 from bench.machine import crew
 from bench.measuring import scaling_worker
-from lstm_impl.backends import data_parallel
-
-import tensorflow as tf
 
 class Context:
-    def __init__(self, real):
-        self._real = real
+    def __init__(self, tf, real, mean):
+        self._tf, self._real, self._mean = tf, real, mean
 
     def all_reduce(self, how, value):
         if not isinstance(value, list):
             return self._real.all_reduce(how, value)
-        if {mean}:
-            return self._real.all_reduce(tf.distribute.ReduceOp.MEAN, value)
+        if self._mean:
+            return self._real.all_reduce(self._tf.distribute.ReduceOp.MEAN, value)
         return value
 
 class Worker(scaling_worker.Worker):
-    def _start(self, order):
+    def _build(self, order):
+        tf = self._tf
         real = tf.distribute.get_replica_context
-        tf.distribute.get_replica_context = lambda: Context(real())
-        return super()._start(order)
+        if order["backend"] != "keras":
+            mean = order["backend"] == "while_loop"
+            tf.distribute.get_replica_context = lambda: Context(tf, real(), mean)
+        try:
+            return super()._build(order)
+        finally:
+            tf.distribute.get_replica_context = real
 
 crew.serve(Worker())
 """
+"""Keras alone adds up as it should: of one gradients are a mean, of another each replica's own."""
 
 
-@pytest.mark.parametrize("mean", [True, False], ids=["a mean", "each its own"])
-def test_a_wrong_reduction_gets_no_time(mean: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+MIRRORED = Question(
+    *(4, 3, 2, 4),
+    ("while_loop", "keras", "numpy", "while_loop+hoisted"),
+    2,
+    "mirrored",
+    "cpu",
+    (WEAK,),
+    threads=1,
+    seconds=0.01,
+    seed=0,
+)
+
+
+@pytest.fixture(scope="module")
+def mirrored() -> list[dict[str, Any]]:
+    """The records of four backends on logical devices, of which two are wrong and one has no op."""
     pytest.importorskip("tensorflow")
-    monkeypatch.setattr(replicas, "WORKER", ("-c", WRONG.format(mean=mean)))
-    question = Question(
-        *(4, 3, 2, 4), (BACKEND,), 2, "mirrored", "cpu", (WEAK,), threads=1, seconds=0.01, seed=0
-    )
-    found = by_side(measured(Plan(question, LIMIT, processors=processors(2)), lambda _: None))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replicas, "WORKER", ("-c", WRONG))
+        return measured(Plan(MIRRORED, LIMIT, processors=processors(2)), lambda _: None)
+
+
+def of_backend(records: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    return [each for each in records if each["backend"] == name]
+
+
+@pytest.mark.parametrize(
+    "backend", ["while_loop", "while_loop+hoisted"], ids=["a mean", "each its own"]
+)
+def test_a_wrong_reduction_gets_no_time(backend: str, mirrored: list[dict[str, Any]]) -> None:
+    found = by_side(of_backend(mirrored, backend))
     assert "differs from the reference's on the whole batch" in found["weak"]["failed"]
     for name in ("one", "weak-apart", "weak-cores"):
         assert found[name]["failed"].startswith("not timed, since: ")
     assert not any(record["samples"] for record in found.values())
 
 
-def test_mirrored_replicas_are_those_of_logical_devices() -> None:
-    pytest.importorskip("tensorflow")
-    question = Question(
-        *(4, 3, 2, 4),
-        ("keras", "numpy"),
-        2,
-        "mirrored",
-        "cpu",
-        (WEAK,),
-        threads=1,
-        seconds=0.01,
-        seed=0,
-    )
-    records = measured(Plan(question, LIMIT, processors=processors(2)), lambda _: None)
-    found = by_side([each for each in records if each["backend"] == "keras"])
-    assert not any(record["failed"] for record in found.values())
-    assert len(found["weak"]["samples"]) == ROUNDS
-    refused = [each for each in records if each["backend"] == "numpy"]
+def test_mirrored_replicas_are_those_of_logical_devices(mirrored: list[dict[str, Any]]) -> None:
+    assert_proven_and_timed(by_side(of_backend(mirrored, "keras")), MIRRORED)
+    refused = of_backend(mirrored, "numpy")
     assert refused
     assert all("tf.distribute" in each["failed"] for each in refused)
 
 
-def test_a_worker_that_is_killed_ends_the_set_with_its_name(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    pytest.importorskip("tensorflow")
-    code = """
+# -- one that dies
+
+PLAYED = """
+import os
+from bench.machine import crew
+
+RIGHT = {"failure": "", "errors": {}, "bounds": {}}
+
+class Worker:
+    def __call__(self, order):
+        if order["do"] == "start":
+            self.second = (order["world"], order["index"]) == ("team", 1)
+            return {"replicas": 2, "alike": True}
+        if order["do"] == "build":
+            return {"refused": "", "proofs": dict.fromkeys(["one", "weak", "weak-apart"], RIGHT)}
+        if self.second and order["calls"] > 1:
+            os.kill(os.getpid(), 9)
+        return {"seconds": 1e-3 * order["calls"]}
+
+crew.serve(Worker())
+"""
+"""A worker that computes nothing, and is killed in the end."""
+
+KILLED = """
 import os
 from bench.machine import crew
 from bench.measuring import scaling_worker
@@ -206,9 +242,24 @@ class Worker(scaling_worker.Worker):
 
 crew.serve(Worker())
 """
+"""One of TensorFlow's, for which the other waits in a collective."""
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param(PLAYED, id="played"),
+        pytest.param(KILLED, id="TensorFlow", marks=pytest.mark.slow),
+    ],
+)
+def test_a_worker_that_is_killed_ends_the_set_with_its_name(
+    code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if code is KILLED:
+        pytest.importorskip("tensorflow")
     monkeypatch.setattr(replicas, "WORKER", ("-c", code))
     question = Question(
         *(4, 3, 2, 4), (BACKEND,), 2, "workers", "cpu", (WEAK,), threads=1, seconds=3.0, seed=0
     )
     with pytest.raises(CrewError, match=r"worker 1 was ended by SIGKILL .* while it was timed"):
-        measured(Plan(question, LIMIT, processors=processors(2)), lambda _: None)
+        measured(Plan(question, LIMIT), lambda _: None)
