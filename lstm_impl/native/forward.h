@@ -139,8 +139,13 @@ class ForwardPass {
     for (Index k = first_block; k < last_block; ++k) {
       const Index block = there_and_back(s, k, first_block, last_block);
       if (steps_ahead_ > 1 && s % steps_ahead_ == 0) look_ahead(s, block);
+      const bool more = k + 1 < last_block && last_row - first_row > kTallRows;
+      const Index next = more ? there_and_back(s, k + 1, first_block, last_block) : block;
+      Index tile = 0;  // the first ones ask for the next block's panels, others for what is there
       for_each_tile<kTallRows>(first_row, last_row, [&](auto rows, Index row) {
-        step<decltype(rows)::value>(s, row, block);
+        const bool asks = tile < Fetch::kLines;
+        step<decltype(rows)::value>(s, row, block, asks ? next : block, asks ? tile : 0);
+        ++tile;
       });
     }
   }
@@ -182,8 +187,11 @@ class ForwardPass {
     return ahead_->get() + ((block * steps_ahead_ + place) * layer_.batch + row) * kPanel;
   }
 
+  // next, part: the block of which a part of the panels is asked for meanwhile, and which part.
   template <int kTile>
-  void step(Index s, Index row, Index block) {
+  void step(Index s, Index row, Index block, Index next, Index part) {
+    const Fetch of_kernel = Fetch::part(kernel(next), layer_.inputs, part);
+    const Fetch of_recurrent = Fetch::part(recurrent(next), layer_.units, part);
     const Index t = time_of(layer_, s);
     const Rows<float> before = hidden(s - 1);
     alignas(64) float sums[kTile * kPanel];
@@ -195,10 +203,11 @@ class ForwardPass {
         z.fill(ahead(s, t, row, block) + offset, kPanel);
       } else {
         z.fill(bias_.get() + block * kPanel + offset, 0);
-        add_product<kGates>(z, x_.at(t, row), x_.batch, 1, layer_.inputs, kernel(block) + offset);
+        add_product<kGates>(z, x_.at(t, row), x_.batch, 1, layer_.inputs, kernel(block) + offset,
+                            of_kernel);
       }
       add_product<kGates>(z, before.at(0, row), before.batch, 1, layer_.units,
-                          recurrent(block) + offset);
+                          recurrent(block) + offset, of_recurrent);
       z.spill(sums + offset, kPanel);
     }
     // In two goes: a row's tanh(c) waits long for its gates, and a processor looks ahead by some

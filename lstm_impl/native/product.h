@@ -59,11 +59,35 @@ LSTM_IMPL_INLINE void add_outer(Tile<Rows, Width>& sums, const float* left, Inde
   }
 }
 
+// What is done beside each row of a panel: nothing.
+struct Nothing {
+  LSTM_IMPL_INLINE void operator()(Index) const {}
+};
+
+// Or a line of what will be read next is asked for, into the second cache. Weights that do not fit
+// there come from further away at every step, and a panel's first tile would wait for all of it.
+struct Fetch {
+  static constexpr Index kLine = 64 / sizeof(float);
+  static constexpr Index kLines = kPanel / kLine;  // of a panel's row
+
+  const float* from;
+
+  // Of a panel of `depth` rows, the part that a tile as deep asks for: kLines tiles ask for all.
+  static Fetch part(const float* panel, Index depth, Index number) {
+    return {panel + number * depth * kLine};
+  }
+
+  LSTM_IMPL_INLINE void operator()(Index row) const {
+    __builtin_prefetch(from + row * kLine, 0, 2);
+  }
+};
+
 // sums[r] += sum over k < depth of left[r * across + k * along] * panel row k, the panel being
 // PanelWidth registers wide, of which the first Width are read.
-template <int PanelWidth, int Rows, int Width>
+template <int PanelWidth, int Rows, int Width, class Beside = Nothing>
 LSTM_IMPL_INLINE void add_product(Tile<Rows, Width>& sums, const float* left, Index across,
-                                  Index along, Index depth, const float* panel) {
+                                  Index along, Index depth, const float* panel,
+                                  const Beside& beside = {}) {
   constexpr Index kRow = PanelWidth * kLanes;
   // A sum can be added to once in 4 cycles: with too few of them the additions would wait, so that
   // every other row, or three of four, go to sums of their own.
@@ -89,7 +113,10 @@ LSTM_IMPL_INLINE void add_product(Tile<Rows, Width>& sums, const float* left, In
       }
     }
   }
-  for (; k < depth; ++k) add_outer(sums, left + k * along, across, panel + k * kRow);
+  for (; k < depth; ++k) {
+    beside(k);
+    add_outer(sums, left + k * along, across, panel + k * kRow);
+  }
 }
 
 // Calls work(std::integral_constant<int, n>) for n from 1 to Most.
