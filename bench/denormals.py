@@ -25,6 +25,7 @@ from bench.telling import arguments, command_line, deliver, quantities, studies
 from bench.telling.command_line import UsageError
 from bench.telling.headings import name
 from bench.telling.in_turn import asked_in_turn
+from bench.telling.inert import clean
 from bench.telling.marks import RATIO_INTERVAL
 from bench.telling.sheet import Column, Sheet
 from lstm_impl.registry import get_backend
@@ -109,7 +110,7 @@ def _show(found: Study, options: argparse.Namespace) -> list[str]:
     if not table:
         raise UsageError(f"nothing was measured: {problems[0] if problems else 'no records'}")
     first, *rest = _notes(found)
-    rest += [f"Not measured: {each}." for each in problems]
+    rest += [f"Not measured: {clean(each)}." for each in problems]
     said = Told((), ((first, _sheet(table, found)),), tuple(rest))
     deliver.deliver(
         options.format, deliver.Target(options.output), said.terminal, {"markdown": said.markdown}

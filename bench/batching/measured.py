@@ -13,6 +13,7 @@ from bench.judging.intervals import CaseInterval, case_interval
 from bench.results.study import Study
 from bench.telling import quantities
 from bench.telling.headings import name
+from bench.telling.inert import clean
 from bench.telling.marks import TIME_INTERVAL
 from bench.telling.sheet import Cell, Column, Sheet
 
@@ -135,9 +136,7 @@ def _cells(line: Line) -> list[Cell | str]:
     ratio = line.beside.comparison if line.beside else None
     return [
         line.way,
-        POLICY_WORDS.get(line.policy.partition(":")[0], line.policy).format(
-            line.policy.partition(":")[2]
-        ),
+        _policy(line.policy),
         str(line.shapes),
         f"{line.padding:.0%}",
         _time(line.first),
@@ -155,6 +154,13 @@ POLICY_WORDS: Mapping[str, str] = {
     "equal": "{} equal",
 }
 """Of each policy, by its name before the colon."""
+
+
+def _policy(text: str) -> str:
+    """A policy in words; of a file it may be any text, and then is that."""
+    kind, _, number = text.partition(":")
+    words = POLICY_WORDS.get(kind)
+    return text if words is None else words.format(number)
 
 
 def _time(interval: CaseInterval) -> Cell:
@@ -176,10 +182,10 @@ def notes(found: Study, baseline: str, problems: Sequence[str]) -> list[str]:
         f"({name(question['source'].label())}); {quantities.count(len(found.answers), 'process')} "
         f"on {name(found.run.host)}, {found.run.started:%Y-%m-%d %H:%M} UTC",
         f"Below a time, or in brackets, its {TIME_INTERVAL}. Times as fast: a later pass against "
-        f"that of {baseline}, from alternating passes. A new "
+        f"that of {name(baseline)}, from alternating passes. A new "
         "shape: what the first pass took over a later one, for each of its shapes; it is the first "
         "of its function, in a process that has computed one small batch.",
         "Padded to the longest of all, the longest of the batch, or the edges of buckets of least "
         "padding (equal: of equal counts).",
-        *(f"Not measured: {each}." for each in problems),
+        *(f"Not measured: {clean(each)}." for each in problems),
     ]

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 from rich.console import Console
 from rich.table import Table as Grid
+from rich.text import Text
 
 from bench.batching.advice import SIMPLER, Advice, Advised, NoAdvice, Question
 from bench.batching.plans import Plan
 from bench.telling.headings import heading, name
-from bench.telling.inert import prose
+from bench.telling.inert import LONGEST_SENTENCE, clean, prose
 from bench.telling.quantities import count, listed, seconds
 from bench.telling.sheet import Column, Sheet
 from bench.windows.words import signed, signed_range
@@ -22,7 +23,10 @@ MOST_SHOWN = 8
 
 @dataclass(frozen=True)
 class Told:
-    """Lines before the tables, the tables with what stands above them, and lines after."""
+    """Lines before the tables, the tables with what stands above them, and lines after.
+
+    Any of it may hold text of a file: each form makes it harmless.
+    """
 
     first: tuple[str, ...]
     tables: tuple[tuple[str, Sheet], ...]
@@ -31,14 +35,14 @@ class Told:
     def terminal(self, console: Console) -> None:
         """As a terminal shows it."""
         for line in self.first:
-            console.print(line, markup=False, highlight=False)
+            console.print(_inert(line))
         for above, sheet in self.tables:
             console.print()
-            console.print(above, markup=False, highlight=False)
+            console.print(_inert(above))
             console.print(_fitting(sheet, console))
         console.print()
         for line in self.last:
-            console.print(line, markup=False, highlight=False)
+            console.print(_inert(line))
 
     def markdown(self) -> str:
         """In GitHub's dialect."""
@@ -60,6 +64,10 @@ def _fitting(sheet: Sheet, console: Console) -> Grid:
         columns = tuple(replace(column, least=None) for column in sheet.columns)
         sheet = replace(sheet, columns=columns)
     return sheet.grid(heading=10)
+
+
+def _inert(line: str) -> Text:
+    return Text(clean(line, LONGEST_SENTENCE))
 
 
 def told(found: Advice | NoAdvice, command: str) -> Told:

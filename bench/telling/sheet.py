@@ -1,7 +1,7 @@
 """A table, laid out once: as a terminal shows it, in Markdown, and rows of data as CSV.
 
 What a table says is made elsewhere; this room knows how each form is written, and makes what comes
-from files harmless in Markdown and CSV.
+from files harmless in each.
 """
 
 from __future__ import annotations
@@ -17,7 +17,15 @@ from rich import box
 from rich.table import Table as Grid
 from rich.text import Text
 
-from bench.telling.inert import LONGEST_NAME, clean, code, prose, spreadsheet
+from bench.disk.fields import printable
+from bench.telling.inert import (
+    LONGEST_NAME,
+    LONGEST_SENTENCE,
+    clean,
+    code,
+    prose,
+    spreadsheet,
+)
 
 
 @dataclass(frozen=True)
@@ -126,8 +134,14 @@ class Sheet:
 
 
 def _in_terminal(column: Column, cell: Cell) -> Text:
-    text = clean(cell.text, column.most) if column.names else cell.text
-    return Text.assemble((text, cell.style), (f"\n{cell.bounds}" if cell.bounds else "", "dim"))
+    text = clean(cell.text, column.most) if column.names else _shown(cell.text)
+    below = f"\n{_shown(cell.bounds)}" if cell.bounds else ""
+    return Text.assemble((text, cell.style), (below, "dim"))
+
+
+def _shown(text: str) -> str:
+    """As a terminal may show it; blanks at its beginning set it in."""
+    return printable(text, LONGEST_SENTENCE)
 
 
 def _in_markdown(column: Column, cell: Cell) -> str:

@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from bench.disk.fields import ResultError
+from bench.disk.fields import ResultError, printable
 from bench.disk.folder import default_folder
 from bench.disk.writing import ResultWriteError
 from bench.results import study
 from bench.results.study import Study
-from bench.telling.command_line import BAD_INPUT, UsageError
+from bench.telling.command_line import UsageError, bad_input
+from bench.telling.inert import clean
 from lstm_impl.spec import UnsupportedError
 
 Asked: TypeAlias = tuple[Mapping[str, object], Sequence[Sequence[Mapping[str, Any]]]]
@@ -51,11 +52,10 @@ def ended(
         path = study.save(
             study.document(kind, started, *asked), options.folder or Path(default_folder())
         )
-        print(f"written: {path}", file=sys.stderr)
+        print(f"written: {printable(str(path))}", file=sys.stderr)
         problems = show(study.read(path, kind))
         for problem in problems:
-            print(f"not measured: {problem}", file=sys.stderr)
+            print(f"not measured: {clean(problem, 1000)}", file=sys.stderr)
         return 1 if problems else 0
     except (ResultError, ResultWriteError, UsageError, UnsupportedError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
+        return bad_input(error)
