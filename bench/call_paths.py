@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = arguments.parser(
         "call_paths", "What a call costs: so much each, so much a timestep; from results.", EPILOG
     )
-    command_line.add_result_paths(parser, "the newest session")
+    command_line.add_result_paths(parser, "the newest run")
     baseline = "the backend that ratios refer to (default: model(x))"
     arguments.add_values(parser, ("baseline", "NAME", str, baseline))
     arguments.add_output(parser, FORMATS, by_name=True)

@@ -24,6 +24,7 @@ from bench.disk.folder import (
 from bench.judging.ranking import build
 from bench.judging.rows import KINDS, NothingToReportError
 from bench.results.maps import LearningMap
+from bench.results.naming import run_of
 from bench.results.schema import Measurement, Outcome, Results
 from bench.telling import arguments, command_line, deliver, filters
 from bench.telling.progress import read_results
@@ -98,7 +99,7 @@ def _truncation(options: argparse.Namespace) -> int:
 
 
 def _windows_of(paths: Sequence[Path]) -> Results:
-    """What these files hold; by default the newest session with windows, or the reference's."""
+    """What these files hold; by default the newest run with windows, or the reference's."""
     if paths:
         return read_results(paths)
     folder = Path(default_folder())
@@ -113,10 +114,9 @@ def _windows_of(paths: Sequence[Path]) -> Results:
         ]
         if ours:
             command_line.tell_errors(results.errors)
-            newest = max(ours, key=lambda file: file.run.started).run.session
-            return replace(
-                results, files=tuple(file for file in results.files if file.run.session == newest)
-            )
+            newest = run_of(max(ours, key=lambda file: file.run.started).run.session)
+            wanted = [file for file in results.files if run_of(file.run.session) == newest]
+            return replace(results, files=tuple(wanted))
     raise NothingToReportError(
         f"no stream cut into windows was measured in {printable(str(folder))}/; "
         f"measure one with `{MEASURE}`, or name result files or folders"
@@ -167,7 +167,7 @@ def _parser() -> argparse.ArgumentParser:
         "paths",
         nargs="*",
         metavar="PATH",
-        help="result files or folders, those of bench.learning too (default: the newest session "
+        help="result files or folders, those of bench.learning too (default: the newest run "
         f"with windows, and the newest map of what was learned, in ${RESULTS_VARIABLE} or "
         f"{DEFAULT_FOLDER}/)",
     )

@@ -18,6 +18,7 @@ from bench.fleet.hand import Asked
 from bench.fleet.loop import Fleet, Member
 from bench.fleet.remote import RemoteExecutor
 from bench.fleet.shown import KindLines, Lines
+from bench.results.naming import of_kind
 from bench.running.elsewhere import copy, folder_and_place
 from bench.running.manager import Manager, Stopped, WorkerError, cases_words
 from bench.running.measured import again, reader, short
@@ -82,7 +83,7 @@ class Plan:
             return session, suite.only(session.cases)
         session = replace(
             self._model,
-            id=f"{self.fleet}-{member.key}",
+            id=of_kind(self.fleet, member.key),
             fleet=self.fleet,
             kind=member.key,
             cases=suite.cases,

@@ -13,7 +13,6 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from bench.disk.writing import JOURNAL_SUFFIX, write
 from bench.results.cache import Reader
 from bench.results.digest import CHANGED, changed, with_digest
 from bench.results.elsewhere import as_named, brought
+from bench.results.naming import run_of
 from bench.results.schema import (
     SCHEMA,
     Measurement,
@@ -100,31 +100,29 @@ def collect(
 
 
 def files_of(given: Iterable[Path]) -> list[Path]:
-    """The files that were named, and of a folder those of its newest session."""
+    """The files that were named, and of a folder those of its newest run."""
     return [path for each in given for path in (latest(each) if each.is_dir() else [each])]
 
 
 def latest(folder: str | os.PathLike[str] = DEFAULT_FOLDER) -> list[Path]:
-    """The files of the newest session directly in a folder, by when its runs started.
+    """The files of the newest run directly in a folder, by when its processes started.
 
-    Files that cannot be read come with them, since one of them may have been the newest: the
-    reader's error should be seen. If the folder holds nothing, the same of its ``reference``
-    folder; empty if that holds nothing either.
+    Of a fleet that is all of its sessions (``naming``). Files that cannot be read come with them,
+    since one of them may have been the newest: the reader's error should be seen. If the folder
+    holds nothing, the same of its ``reference`` folder; empty if that holds nothing either.
     """
-    newest: dict[str, datetime] = {}
-    found: list[tuple[Path, str | None]] = []
+    found: list[tuple[Path, Run | None]] = []
     paths = in_folder(Path(folder))
     reader = Reader(paths, read)
     for path in paths:
         run = _run_or_none(path, reader)
         if run is None and (spare := _spare(path)):
             run = _run_or_none(spare, reader)
-        found.append((path, None if run is None else run.session))
-        if run is not None:
-            newest[run.session] = max(run.started, newest.get(run.session, run.started))
+        found.append((path, run))
     reader.save()
-    wanted = max(newest, key=newest.__getitem__) if newest else None
-    return [path for path, session in found if session in (None, wanted)]
+    runs = [run for _, run in found if run is not None]
+    newest = {run_of(max(runs, key=lambda run: run.started).session)} if runs else set()
+    return [path for path, run in found if run is None or run_of(run.session) in newest]
 
 
 def by_default(folder: str) -> list[Path] | list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from pathlib import Path
 from bench import results
 from bench.disk.fields import Field, ResultError, error_at, printable
 from bench.disk.reading import parse_json, regular_bytes
+from bench.results import naming
 from bench.results.schema import ResultFile
 from bench.running.work import Goal
 from bench.suites.cases import Case
@@ -73,7 +73,7 @@ class Session:
     @staticmethod
     def new_id(now: datetime | None = None) -> str:
         """A name that sorts by time and is nobody else's."""
-        return f"{now or datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+        return naming.new(now)
 
     def save(self, folder: Path) -> None:
         """Write it into a results folder. Raises ResultWriteError, naming the path."""

@@ -166,7 +166,7 @@ def add_result_files(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="PATH",
         type=Path,
-        help="result files; of a folder those of its newest session",
+        help="result files; of a folder those of its newest run",
     )
 
 
