@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.disk.fields import printable
 from bench.disk.writing import ResultWriteError, write_bytes
-from bench.judging import change_study, study_nodes, study_percentiles
+from bench.judging import change_study, study_bridges, study_nodes, study_percentiles
 from bench.judging.rules import RIVAL_TRIALS, TRIALS
 from bench.judging.study import tables
 from bench.judging.study_pictures import pictures
@@ -93,7 +93,7 @@ def _made(options: argparse.Namespace, trials: int, rival_trials: int) -> dict[s
         return study_nodes.tables(trials, min(study_nodes.REPORTS, trials))
     # Every call of both sides is drawn, so there are fewer comparisons.
     percentiles = study_percentiles.tables(max(1, trials // CALL_SHARE))
-    return tables(trials, rival_trials) | percentiles
+    return tables(trials, rival_trials) | study_bridges.tables(trials) | percentiles
 
 
 if __name__ == "__main__":

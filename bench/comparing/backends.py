@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from bench.comparing.comparison import OneSided, Report
+from bench.comparing.bridges import Bridges, Key
+from bench.comparing.comparison import OneSided, Report, Row
 from bench.comparing.sides import Pair, Side, entries, one_of, report_of, rows_of_pairs, why_missing
 from bench.disk.fields import printable
 from bench.judging.nodes import in_one_kind, machine_names
@@ -61,12 +62,7 @@ def compare_backends(results: Results, baseline: str | None = None) -> Report:
                 third = None if bridge is base or bridge is side else bridge
                 pairs.append(Pair(group + on_machine, base, side, group, third))
                 found.append((number, where))
-    judged = [
-        (number, replace(row, base_label=row.base_label + where, new_label=row.new_label + where))
-        for row, (number, where) in zip(rows_of_pairs(pairs), found, strict=True)
-    ]
-    judged.sort(key=lambda item: (item[0], item[1].comparison.log_ratio))
-    rows = [row for _, row in judged]
+    rows = _judged(groups, pairs, found)
     finding = ""
     if not rows:
         have = f"Only {baseline} has results" if len(counts) == 1 else "No group has two backends"
@@ -76,6 +72,32 @@ def compare_backends(results: Results, baseline: str | None = None) -> Report:
         )
     title = f"Backends against {baseline}" if baseline else "Backends"
     return report_of(title, rows, one_sided, (results,), finding=finding)
+
+
+def _judged(
+    groups: Mapping[Key, Mapping[str, Side]],
+    pairs: Sequence[Pair],
+    found: Sequence[tuple[int, str]],
+) -> list[Row]:
+    """A row for each pair, those of a group by their ratios.
+
+    found: of each pair the number of its group, and where that is.
+    """
+    bridges, keys = Bridges(groups), list(groups)
+    judged = [
+        (
+            number,
+            replace(
+                row,
+                base_label=row.base_label + where,
+                new_label=row.new_label + where,
+                comparison=bridges.allowing(row.comparison, pair, keys[number]),
+            ),
+        )
+        for row, pair, (number, where) in zip(rows_of_pairs(pairs), pairs, found, strict=True)
+    ]
+    judged.sort(key=lambda item: (item[0], item[1].comparison.log_ratio))
+    return [row for _, row in judged]
 
 
 def _places(items: Sequence[Measurement | Outcome]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from bench.comparing.comparison import Report
 from bench.comparing.words import case_fields
-from bench.judging.comparison import Comparison
+from bench.judging.comparison import Apart, Comparison
 from bench.judging.intervals import speed
 from bench.telling import sheet
 
@@ -41,6 +41,11 @@ CSV_COLUMNS = (
     "pairing",
     "allowance",
     "how",
+    "bridge",
+    "bridge_ratio",
+    "bridge_ratio_low",
+    "bridge_ratio_high",
+    "note",
     "reason",
 )
 
@@ -178,6 +183,19 @@ def _numbers(found: Comparison) -> dict[str, object]:
         "pairing": found.pairing.value,
         "allowance": found.allowance,
         "how": found.how,
+        **(_bridge(found.apart) if found.apart is not None else {}),
+    }
+
+
+def _bridge(apart: Apart) -> dict[str, object]:
+    """Over what it is, how far that is from itself, and what is to be said of that."""
+    ratio = apart.found.ratio
+    return {
+        "bridge": apart.bridge,
+        "bridge_ratio": _finite(ratio.mid),
+        "bridge_ratio_low": _finite(ratio.low),
+        "bridge_ratio_high": _finite(ratio.high),
+        "note": apart.note if apart.uneven else None,
     }
 
 

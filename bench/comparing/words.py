@@ -14,7 +14,7 @@ from bench.telling import quantities
 from bench.telling.inert import clean
 from bench.telling.quantities import count
 from bench.telling.unmeasured import Unmeasured, headline, one_line
-from bench.telling.verdict_words import compact_verdict, unclear
+from bench.telling.verdict_words import compact_verdict, unclear, uneven
 
 # A list of names longer than this says how many more there are; CSV and JSON have them all.
 LONGEST_LIST = 20
@@ -34,6 +34,7 @@ def summary_lines(report: Report) -> list[str]:
         told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
         lines.append(f"{count(len(report.rows), 'shared case')}: {told}.")
     lines.extend(_mean_line(mean) for mean in report.means)
+    lines.extend(f"{clean_name(told, 1000)}." for told in uneven(r.comparison for r in report.rows))
     invalid = sum(bool(row.reasons) for row in report.rows)
     if invalid:
         lines.append(

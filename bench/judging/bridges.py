@@ -1,15 +1,21 @@
 """Rows of a report that share no process, compared over a row that shares some with each.
 
 Backends that need different environments are measured in different processes; one of the group, in
-all of them (``running.lots``). This room knows rows; what a comparison over a bridge is, is
-``ratios``'s.
+all of them (``running.lots``). Whether that one is itself the same in all of them is asked of all
+its cases together. This room knows rows; what a comparison over a bridge is, is ``ratios``'s, and
+what an uneven bridge does to it ``apart``'s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from bench.judging.apart import allowing
+from bench.judging.basis import Pairing
+from bench.judging.comparison import Apart, Comparison
+from bench.judging.evenness import Evenness
 from bench.judging.over_processes import Sides
+from bench.judging.ratios import compare_all
 from bench.judging.rows import Row
 from bench.judging.trust import Doubt, of_ratio
 
@@ -27,8 +33,41 @@ def set_bridges(rows: Sequence[Row]) -> None:
         row.bridge = None if row is best else best
 
 
-def sides(new: Row, base: Row) -> Sides:
-    """What ``ratios.compare_all`` takes of two rows of a group."""
+def set_evenness(rows: Iterable[Row]) -> None:
+    """Give the measured rows of a section what says whether a bridge is the same in all processes.
+
+    Of each device by itself: what a library does to a step on processors says nothing of a GPU.
+    """
+    devices: dict[str, list[Row]] = {}
+    for row in rows:
+        devices.setdefault(row.case.device, []).append(row)
+    for found in devices.values():
+        if any(row.bridge is not None for row in found):
+            evenness = Evenness((row.case.backend, row.runs, bool(row.invalid)) for row in found)
+            for row in found:
+                row.evenness = evenness
+
+
+def compare_rows(pairs: Sequence[tuple[Row, Row]]) -> list[Comparison]:
+    """The ratios of pairs of rows, new and base, each pair of one group; over bridges where needed.
+
+    One over a bridge that is not the same in the processes of both allows for that.
+    """
+    found = compare_all([_sides(new, base) for new, base in pairs])
+    return [
+        allowing(ratio, [apart]) if (apart := _apart(ratio, *pair)) is not None else ratio
+        for ratio, pair in zip(found, pairs, strict=True)
+    ]
+
+
+def _apart(found: Comparison, new: Row, base: Row) -> Apart | None:
+    bridge = _bridge(new, base) if found.pairing is Pairing.BRIDGED else None
+    if bridge is None or new.evenness is None:
+        return None
+    return new.evenness.apart(bridge.case.backend, new.case.backend, base.case.backend)
+
+
+def _sides(new: Row, base: Row) -> Sides:
     if (bridge := _bridge(new, base)) is None:
         return new.runs, base.runs
     return new.runs, base.runs, bridge.runs

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench.judging import node_columns
+from bench.judging.bridge_columns import BRIDGE_COLUMNS
 from bench.judging.comparison import Comparison
 from bench.judging.intervals import Interval, speed
 from bench.judging.payback import break_even
@@ -383,3 +384,5 @@ for name, each in STREAM_COLUMNS.items():
     _add(name, each.unit, each.meaning, _of_stream(each.value), each.kind)
 for name, column in node_columns.NODE_COLUMNS.items():
     _add(name, column.unit, column.meaning, _of_row(column.value), column.kind)
+for name, bridge in BRIDGE_COLUMNS.items():
+    _add(name, "", bridge.meaning, _of_row(bridge.value), bridge.kind)

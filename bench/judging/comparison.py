@@ -11,9 +11,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from bench.disk.fields import printable
 from bench.judging.basis import Pairing
 from bench.judging.intervals import Interval
+from bench.judging.process_means import BRIDGE_APART
 from bench.judging.verdict import Verdict, p_slower
+
+_LONGEST = 60  # letters of a name in a sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,8 @@ class Comparison:
         Then ``spread`` is within a node, and between is how far the nodes' ratios spread beyond
         what that explains (standard deviation of logs), None where it cannot be told.
     by_node: what each node that has both sides says by itself.
+    apart: over a bridge, how far that is from itself between the two sides' processes, None where
+        that is not known; interval and verdict allow for it where it is uneven.
     """
 
     ratio: Interval
@@ -54,11 +60,17 @@ class Comparison:
     nodes: int = 0
     between: float | None = None
     by_node: Mapping[str, Comparison] = field(default_factory=dict, repr=False)
+    apart: Apart | None = None
 
     @property
     def paired(self) -> bool:
         """Whether both sides were measured in the same processes, or process by process in turn."""
         return self.pairing in (Pairing.ALTERNATING, Pairing.SEQUENTIAL, Pairing.ADJACENT)
+
+    @property
+    def uneven(self) -> bool:
+        """Whether it is over a bridge that is not the same in the processes of both sides."""
+        return self.apart is not None and self.apart.uneven
 
     @property
     def inverse(self) -> Comparison:
@@ -75,6 +87,7 @@ class Comparison:
             new_logs=self.base_logs,
             base_logs=self.new_logs,
             by_node={node: found.inverse for node, found in self.by_node.items()},
+            apart=self.apart and self.apart.inverse,
         )
 
     def p_slower(self, threshold: float = 0.0) -> float:
@@ -82,3 +95,57 @@ class Comparison:
         logs = np.array([self.log_ratio])
         errors = np.array([self.standard_error])
         return float(p_slower(logs, errors, np.array([self.degrees]), threshold)[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """A bridge beside itself.
+
+    bridge: the backend. new, base: a backend of each environment, in whose processes it was
+    measured. cases: over so many of its own. found: its time in the processes of new over that in
+    those of base.
+    """
+
+    bridge: str
+    new: str
+    base: str
+    cases: int
+    found: Comparison
+
+    @property
+    def uneven(self) -> bool:
+        """Whether all of its interval lies beyond what is allowed for in any case."""
+        ratio = self.found.ratio
+        return ratio.low > 1 + BRIDGE_APART or ratio.high < 1 / (1 + BRIDGE_APART)
+
+    @property
+    def inverse(self) -> Apart:
+        """The same with its sides exchanged."""
+        return Apart(self.bridge, self.base, self.new, self.cases, self.found.inverse)
+
+    @property
+    def by(self) -> str:
+        """By how much it differs, whichever way: ``12%``."""
+        return f"{100 * math.expm1(abs(self.found.log_ratio)):.2g}%"
+
+    @property
+    def bounds(self) -> str:
+        """``0.80–0.97, over 10 cases``: the ratio's, in new's processes over base's."""
+        ratio = self.found.ratio
+        cases = f"{self.cases} case{'s' if self.cases > 1 else ''}"
+        return f"{ratio.low:.2f}–{ratio.high:.2f}, over {cases}"
+
+    @property
+    def note(self) -> str:
+        """In a line by how much it differs, what that does to a ratio, and what to do."""
+        bridge, new, base = (
+            printable(each, _LONGEST) for each in (self.bridge, self.new, self.base)
+        )
+        return (
+            f"{bridge}, over which {new} and {base} are compared, took itself "
+            f"{self.found.ratio.mid:.2f} times as long in the processes of {new} as in those of "
+            f"{base} ({self.bounds}), and {BRIDGE_APART:.0%} is allowed for: the interval is wider "
+            f"by {self.by} each way. To change that: see in more processes (--processes) whether "
+            "it stays so, or take another bridge (of the backends that need no environment of "
+            "their own, the first that --backends names)"
+        )

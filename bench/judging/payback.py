@@ -10,9 +10,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.judging.bridges import sides
+from bench.judging.bridges import compare_rows
 from bench.judging.comparison import Comparison
-from bench.judging.ratios import compare_all
 from bench.judging.rows import Row
 from bench.judging.verdict import Verdict
 
@@ -69,7 +68,7 @@ def pairs(group: Sequence[Row]) -> list[Pair]:
         for other in rows
         if row.time < other.time and (row.first_result or 0.0) > (other.first_result or 0.0)
     ]
-    judged = compare_all([sides(row, other) for row, other in found])
+    judged = compare_rows(found)
     told = []
     for (row, other), ratio in zip(found, judged, strict=True):
         after = break_even(row, other, ratio)

@@ -10,11 +10,17 @@ from dataclasses import dataclass, replace
 from bench.disk.fields import printable
 from bench.judging import between, streams
 from bench.judging.bound import NOT_KNOWN, Bound, bound
-from bench.judging.bridges import all_doubts, doubts, set_bridges, sides
+from bench.judging.bridges import (
+    all_doubts,
+    compare_rows,
+    doubts,
+    set_bridges,
+    set_evenness,
+)
 from bench.judging.comparison import Comparison
 from bench.judging.intervals import CaseInterval
 from bench.judging.nodes import Place, places
-from bench.judging.ratios import all_slower, compare_all
+from bench.judging.ratios import all_slower
 from bench.judging.rows import (
     KINDS,
     MEASURED,
@@ -269,8 +275,9 @@ def _judge(places: Sequence[_Place]) -> None:
                     pairs.append((row, row_helper))
                 row.untried = untried(row, group)
             place.groups[number] = [*ranked, *(row for row in group if not row.measured)]
-    distinct = {(id(new), id(base)): sides(new, base) for new, base in pairs}
-    ratios = dict(zip(distinct, compare_all(list(distinct.values())), strict=True))
+        set_evenness(row for group in place.groups for row in group if row.measured)
+    distinct = {(id(new), id(base)): (new, base) for new, base in pairs}
+    ratios = dict(zip(distinct, compare_rows(list(distinct.values())), strict=True))
     firsts: list[Row] = []
     others: list[list[Comparison]] = []
     for place in places:

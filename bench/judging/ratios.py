@@ -19,6 +19,7 @@ from typing import cast
 
 import numpy as np
 
+from bench.judging.apart import allowing, most_apart
 from bench.judging.basis import SET_ASIDE, Pairing, allowance_words, at_least, pairing_words
 from bench.judging.comparison import Comparison
 from bench.judging.intervals import count_words
@@ -81,7 +82,7 @@ def geometric_mean(comparisons: Sequence[Comparison]) -> Comparison:
     measured in the same 6 processes or more, the unit is a process's own geometric mean, which
     carries that luck; where they were on the same nodes it is a node's. Else the standard error is
     the mean of the cases' errors: what it is if all of them err together, and no more than that
-    otherwise.
+    otherwise. What a bridge may differ by it may in all cases, so that no mean makes it less.
 
     Raises ValueError without a comparison.
     """
@@ -89,8 +90,9 @@ def geometric_mean(comparisons: Sequence[Comparison]) -> Comparison:
         raise ValueError("a geometric mean needs at least one ratio")
     first = comparisons[0]
     cases = f"{len(comparisons)} case{'s' if len(comparisons) > 1 else ''}"
+    aparts = [item.apart for item in comparisons]
     if first.by_node and all(item.by_node.keys() == first.by_node.keys() for item in comparisons):
-        return _mean_over_nodes(comparisons, cases)
+        return allowing(_mean_over_nodes(comparisons, cases), aparts)
     together = all(
         item.allowance is None
         and not item.nodes
@@ -99,8 +101,8 @@ def geometric_mean(comparisons: Sequence[Comparison]) -> Comparison:
         and item.base_logs.keys() == first.base_logs.keys()
         for item in comparisons
     )
-    if not together:
-        return _apart(comparisons, cases)
+    if not together:  # whose errors have it already
+        return replace(_apart(comparisons, cases), apart=most_apart(aparts))
     pairing, processes = first.pairing, min(item.processes for item in comparisons)
     new = {run: float(np.mean([c.new_logs[run] for c in comparisons])) for run in first.new_logs}
     base = {run: float(np.mean([c.base_logs[run] for c in comparisons])) for run in first.base_logs}
@@ -108,10 +110,12 @@ def geometric_mean(comparisons: Sequence[Comparison]) -> Comparison:
         parts = [_mean_of([new[run] - base[run] for run in new], pairing)]
     else:
         parts = [_mean_of(list(side.values()), pairing) for side in (new, base)]
+    if pairing is Pairing.BRIDGED:
+        parts = [each.over_bridge() for each in parts]
     means = f"the geometric means of {count_words(processes)}{SET_ASIDE}"
     how = f"{cases}: {pairing_words(pairing)} {means}"
     found = judged(*difference(*parts), [(processes, pairing, None, how)], parts=parts)[0]
-    return replace(found, new_logs=new, base_logs=base)
+    return allowing(replace(found, new_logs=new, base_logs=base), aparts)
 
 
 def all_slower(groups: Sequence[Sequence[Comparison]]) -> list[bool]:

@@ -18,6 +18,7 @@ from functools import cached_property
 from bench.disk.errors import InputError
 from bench.judging.bound import Bound
 from bench.judging.comparison import Comparison
+from bench.judging.evenness import Evenness
 from bench.judging.intervals import CaseInterval
 from bench.judging.percentiles import percentiles
 from bench.judging.streams import Stream
@@ -54,7 +55,8 @@ class Row:
     bound: what takes most of its step, as far as that is known.
     rank: 1 for the smallest time among the backends of the group.
     bridge: the row of its group over which it is compared with those of other processes; None if
-        all are of the same, or it is this one.
+        all are of the same, or it is this one. evenness: whether such rows are the same in all
+        processes.
     base: the baseline's row, None if that was not measured there or is this one.
     to_baseline: this row's time over the baseline's.
     ratio_doubts: why that ratio is not to be trusted, those of either side among them.
@@ -87,6 +89,7 @@ class Row:
     bound: Bound | None = None
     rank: int | None = None
     bridge: Row | None = field(default=None, repr=False)
+    evenness: Evenness | None = field(default=None, repr=False, compare=False)
     base: Row | None = None
     to_baseline: Comparison | None = None
     ratio_doubts: tuple[Doubt, ...] = ()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from bench.judging.rows import Row, Section
 from bench.judging.verdict import Verdict
-from bench.telling.headings import name, where
+from bench.telling.headings import name, uneven_bridges, where
 from bench.telling.inert import clean
 from bench.telling.marks import bounds_of_time
 from bench.telling.quantities import count, listed, seconds
@@ -45,6 +45,7 @@ def answer(section: Section) -> list[str]:
     if doubts:
         told = "; ".join(clean(each) for each in list(doubts)[:_MOST_DOUBTS])
         lines.append(f"Do not rely on it yet: {told}.")
+    lines += [f"{told}." for told in uneven_bridges(ranked)]
     lines.append(
         f"From {count(len(section.runs), 'process')} on {where(section)}, "
         f"{section.started:%Y-%m-%d %H:%M} UTC."

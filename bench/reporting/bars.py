@@ -114,6 +114,10 @@ def _below(plot: Plot, panels: Sequence[dict[str, Row]]) -> str:
         words.append(f"whiskers: {interval}{' of one process alone' if alone else ''}")
     if _stars(plot) and any(row.fastest for row in rows):
         words.append(f"{FASTEST} FASTER than each of the others")
+    if plot.what == "speedup" and any(row.to_baseline and row.to_baseline.uneven for row in rows):
+        words.append(
+            "some over an uneven bridge, whose difference is in the whiskers: bench.report"
+        )
     if plot.what == "throughput" and any(row.validity.of_time for row in rows):
         words.append(f"{DOUBTFUL} doubtful as a time")
     if plot.what != "setup":
@@ -219,7 +223,7 @@ def _bar(plot: Plot, row: Row) -> _Bar | None:
         words = f"{ratio(value)}×"
         if found.verdict is not Verdict.FASTER:
             words += f" {found.verdict}"
-            if found.verdict is Verdict.UNCLEAR and found.spread is not None:
+            if found.verdict is Verdict.UNCLEAR and found.spread is not None and not found.uneven:
                 words += f" ({percent(found.spread)})"
         return _Bar(value, 1 / found.ratio.high, high, words)
     peak = row.memory.get("peak_bytes")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bench.judging.rows import KINDS, Report, Row, Section, Table
 from bench.reporting.tables import parts
-from bench.telling.headings import caption, few, name
+from bench.telling.headings import caption, few, name, uneven_bridges
 from bench.telling.inert import code, prose
 from bench.telling.marks import RATIO_INTERVAL, TIME_INTERVAL, mark, notes
 from bench.telling.quantities import shape_words, times_as, times_bounds
@@ -38,7 +38,7 @@ def _section(section: Section) -> list[str]:
         for group in table.groups:
             lines.append(_first(first, group[0], table, trust))
             first = ""  # it stands only in the first line of its works
-    told = [*notes(rows), *few(rows)]
+    told = [*notes(rows), *few(rows), *uneven_bridges(rows)]
     right = (name in ("time", TIME_INTERVAL) for name in head)
     sheet = markdown_table(map(prose, head), right, lines)
     return [sheet, prose(" ".join([*(f"{each}." for each in told), caption(section)]))]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.judging.bridges import sides
-from bench.judging.ratios import compare_all, geometric_mean
+from bench.judging.bridges import compare_rows
+from bench.judging.ratios import geometric_mean
 from bench.judging.rows import KINDS, Row, Table
 from bench.telling.headings import name, title
 from bench.telling.inert import clean
@@ -40,6 +40,6 @@ def _beside(rows: Sequence[Row], baseline: str) -> str:
     pairs = [(row, row.base) for row in rows if row.base is not None]
     if len(pairs) < len(rows) or any(row.ratio_doubts for row in rows):
         return ""
-    compared = compare_all([sides(*pair) for pair in pairs])
+    compared = compare_rows(pairs)
     ratio = compared[0] if len(compared) == 1 else geometric_mean(compared)
     return f": {versus(ratio, baseline)}"

@@ -12,16 +12,16 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bench.judging.bridges import all_doubts, sides
+from bench.judging.bridges import all_doubts, compare_rows
 from bench.judging.comparison import Comparison
 from bench.judging.payback import BreakEven, break_even
-from bench.judging.ratios import all_slower, compare, compare_all, geometric_mean
+from bench.judging.ratios import all_slower, compare, geometric_mean
 from bench.judging.rows import KINDS, MEASURED, Row, Section, Table
 from bench.judging.trust import FEW_PROCESSES, OF_RATIO, WIDE_INTERVAL, Doubt
 from bench.judging.verdict import Verdict
 from bench.reporting import fallbacks, nodes, roofs, streams, whys
 from bench.reporting.devices import sentences
-from bench.telling.headings import name, speed_moved, title
+from bench.telling.headings import name, speed_moved, title, uneven_bridges
 from bench.telling.inert import clean
 from bench.telling.quantities import bounds, count, listed, of_them, seconds
 from bench.telling.unmeasured import LOUD, Unmeasured, gathered, one_line
@@ -73,6 +73,7 @@ def findings(section: Section) -> list[Finding]:
     if not section.complete:
         told = "A run did not come to its end: cases may be missing."
         found.append(Finding(told, loud=True))
+    found.extend(Finding(f"{told}.", loud=True) for told in uneven_bridges(section.rows))
     found.extend(_doubtful(section.rows))
     found.extend(_noted(section.rows))
     found.extend(_remarks(section.rows))
@@ -158,7 +159,7 @@ def _over_all(new: Sequence[Row], base: Sequence[Row]) -> Comparison:
     known = [each for each in found if each is not None]
     if len(known) == len(found):  # what leads everywhere was held against all others already
         return _together(known).inverse
-    return _together(compare_all([sides(*pair) for pair in zip(new, base, strict=True)]))
+    return _together(compare_rows(list(zip(new, base, strict=True))))
 
 
 def _together(found: Sequence[Comparison]) -> Comparison:

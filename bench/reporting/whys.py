@@ -14,7 +14,7 @@ from rich.text import Text
 from bench.judging.bound import NOT_KNOWN
 from bench.judging.rows import KINDS, Report, Row, Section, Table
 from bench.judging.why import sentence
-from bench.telling.headings import heading, name, title
+from bench.telling.headings import heading, name, title, uneven_bridges
 from bench.telling.inert import LONGEST_SENTENCE, clean, prose
 from bench.telling.quantities import count, listed, seconds
 from bench.telling.sheet import Column, Sheet
@@ -57,6 +57,9 @@ def draw(section: Section, console: Console, rows: int) -> None:
                 console.print(Text(f"  {clean(sentence(row), LONGEST_SENTENCE)}", style="dim"))
             if left:
                 console.print(Text(f"and {left:,} more; --format csv has all", style="dim"))
+    for told in uneven_bridges(section.rows):
+        console.print()
+        console.print(Text(f"{told}."))
 
 
 def as_markdown(report: Report) -> str:
@@ -66,6 +69,7 @@ def as_markdown(report: Report) -> str:
         for table in section.tables:
             if table.groups:
                 blocks += [f"**{prose(title(table))}**", _sheet(table)]
+        blocks += [prose(f"{told}.") for told in uneven_bridges(section.rows)]
     return "\n\n".join(blocks) + "\n"
 
 

@@ -121,7 +121,7 @@ def _speedup(row: Row) -> str:
     if row["speedup"] is None:
         return ""
     told = f"{row['speedup']:.3g} times as fast as {row['baseline']} ({row['verdict']})"
-    return markup(told)
+    return markup(f"{told}; over an uneven bridge" if row["ratio_note"] else told)
 
 
 def _link(place: str, text: str) -> str:

@@ -100,6 +100,7 @@ class Tables:
             "time_s",
             "speedup",
             "verdict",
+            "ratio_note",
         )
         return list(self._newest(columns, wanted))
 
@@ -113,7 +114,7 @@ class Tables:
 
         field = compute.field
         wanted = (field("rank") == 1) | (field("backend") == field("baseline"))
-        columns = (*_PLACE, *_SPEC, *_WORKLOAD.values(), "why", *data.READ)
+        columns = (*_PLACE, *_SPEC, *_WORKLOAD.values(), "why", "ratio_note", *data.READ)
         rows = islice(self._newest(columns, wanted & field("rank").is_valid()), MOST_CASES)
         sections: dict[str, int] = {}
         titles: list[tuple[str, str]] = []
@@ -196,5 +197,10 @@ def _said(row: Mapping[str, Any]) -> list[str]:
     return [
         f"{told}.",
         *(f"INVALID: {clean(each)}." for each in dict.fromkeys(filter(None, doubts))),
+        *(
+            [f"Uneven bridge: {clean(note, LONGEST_SENTENCE)}."]
+            if (note := row["ratio_note"])
+            else []
+        ),
         f"From {processes} on {name(row['host'] or 'an unnamed machine')}, {begun} UTC.",
     ]

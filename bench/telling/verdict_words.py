@@ -9,11 +9,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 
-from bench.judging.comparison import Comparison
+from bench.judging.comparison import Apart, Comparison
 from bench.judging.node_plans import MOST_NODES, Plan, plan
 from bench.judging.process_means import ENOUGH_PROCESSES
 from bench.judging.verdict import MOST_NEEDED, Verdict, processes_needed
-from bench.telling.inert import LONGEST_NAME, clean
+from bench.telling.inert import LONGEST_NAME, LONGEST_SENTENCE, clean
 from bench.telling.quantities import count, percent, times_as, times_bounds
 
 STYLES = {
@@ -37,9 +37,10 @@ def verdict_words(found: Comparison) -> str:
 def spread_words(found: Comparison, by: str = "") -> str:
     """Where a verdict is UNCLEAR how far processes spread, and nodes: ``6%``, ``6%, nodes 3%``.
 
-    Empty of another verdict, and where neither is known. by: stands before the nodes' number.
+    Empty of another verdict, where neither is known, and over an uneven bridge, which is why then.
+    by: stands before the nodes' number.
     """
-    if found.verdict is not Verdict.UNCLEAR or found.spread is None:
+    if found.verdict is not Verdict.UNCLEAR or found.spread is None or found.uneven:
         return ""
     nodes = "" if found.between is None else f", nodes{by} {percent(found.between)}"
     return f"{percent(found.spread)}{nodes}"
@@ -62,8 +63,11 @@ def compact_verdict(found: Comparison) -> str:
 
 
 def unclear(ratios: Iterable[Comparison | None]) -> list[str]:
-    """How far the processes of UNCLEAR ratios spread, and whether more of them would decide."""
-    judged = [ratio for ratio in ratios if ratio is not None]
+    """How far the processes of UNCLEAR ratios spread, and whether more of them would decide.
+
+    Without those over an uneven bridge (``uneven``), which more processes do not make even.
+    """
+    judged = [ratio for ratio in ratios if ratio is not None and not ratio.uneven]
     open_ones = [ratio for ratio in judged if ratio.verdict is Verdict.UNCLEAR]
     if not open_ones:
         return []
@@ -90,6 +94,22 @@ def unclear(ratios: Iterable[Comparison | None]) -> list[str]:
         f"{start}: their processes spread by {reach}, so that a difference of 5% takes {for_small} "
         f"processes to be seen, and one of 10% {for_large}"
     ]
+
+
+def uneven(ratios: Iterable[Comparison | None]) -> list[str]:
+    """Each bridge of these ratios that is not the same on both sides, in a line without its stop.
+
+    ``Uneven bridge: torch, over which keras_jax and keras are compared, took itself 0.88 times as
+    long in the processes of keras_jax as in those of keras (0.80–0.97, over 10 cases), and ...``
+    """
+    found: dict[tuple[str, frozenset[str], float], Apart] = {}
+    for ratio in ratios:
+        apart = None if ratio is None else ratio.apart
+        if apart is not None and apart.uneven:
+            # The same backends on another device are another difference.
+            sides = frozenset((apart.new, apart.base))
+            found.setdefault((apart.bridge, sides, round(abs(apart.found.log_ratio), 9)), apart)
+    return [f"Uneven bridge: {clean(each.note, LONGEST_SENTENCE)}" for each in found.values()]
 
 
 def _unclear_on_nodes(ratios: Sequence[Comparison], judged: int) -> list[str]:

@@ -9,6 +9,7 @@ import pytest
 from bench.judging import (
     change_study,
     study,
+    study_bridges,
     study_nodes,
     study_percentiles,
     study_pictures,
@@ -24,6 +25,7 @@ DOCUMENT = ROOT / "docs" / "verdicts.md"
 def test_the_tables_in_the_documentation_are_those_that_the_study_prints() -> None:
     document = DOCUMENT.read_text(encoding="utf-8")
     printed = study.tables(TRIALS, RIVAL_TRIALS)
+    printed |= study_bridges.tables(TRIALS)
     printed |= study_percentiles.tables(TRIALS // CALL_SHARE)
     for title, text in printed.items():
         heading = text.splitlines()[0]

@@ -1,0 +1,96 @@
+"""Results of two environments that were never measured, with a third backend in both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+
+from bench.results.schema import Measurement, Reason, Results, Run
+from bench.suites.cases import Case
+from lstm_impl import LSTMSpec, Workload
+from tests.bench.made_results import gather, measured
+
+LUCK = 0.02
+"""The spread of processes, which is common to all of a process's cases."""
+
+OWN = 0.002
+"""Beside that, of each case."""
+
+HOMES: Mapping[str, str] = {"east": "a", "west": "b"}
+"""Of each environment the backend that needs it."""
+
+
+def a_case(backend: str, number: int = 0, device: str = "cpu") -> Case:
+    """One of any number of amounts of work."""
+    return Case(backend, LSTMSpec(1, 4), Workload(2 + number, 5), device)
+
+
+def a_run(name: str, host: str = "host") -> Run:
+    now = datetime(2025, 1, 1, tzinfo=UTC)
+    seen = {"before": {"cpu": {"name": "Test CPU", "usable": 2}}, "after": {}}
+    return Run(name, "session", "mine", 0, now, now, True, host, f"id of {host}", {}, seen)
+
+
+Has = Callable[[str, int, int], bool]
+"""Whether an environment's process, by its number, has a case, by its."""
+
+
+def two_environments(
+    apart: float = 0.0,
+    ratio: float = 1.0,
+    *,
+    cases: int = 10,
+    processes: int = 6,
+    bridges: Mapping[int, str] | None = None,
+    even: Sequence[str] = (),
+    has: Has = lambda environment, process, case: True,
+    invalid: Sequence[int] = (),
+    device: str = "cpu",
+    hosts: Sequence[str] = ("host",),
+    names: Mapping[str, str] = HOMES,
+    bridge: str = "bridge",
+    seed: int = 1,
+) -> list[Measurement]:
+    """What the processes of east and west measured: a backend each, and the bridge.
+
+    apart: the log by which the bridge takes longer in the east, but for those that are ``even``.
+    ratio: time of a over that of b. bridges: another bridge at some cases. invalid: cases at which
+    the bridge was disturbed in every process.
+    """
+    rng = np.random.default_rng(seed)
+    found = []
+    for environment, backend in names.items():
+        for number in range(processes):
+            host = hosts[number % len(hosts)]
+            run = a_run(f"{device}-{environment}-{number}", host)
+            luck = LUCK * rng.standard_normal()
+            for case in range(cases):
+                if not has(environment, number, case):
+                    continue
+                third = (bridges or {}).get(case, bridge)
+                log = luck + OWN * rng.standard_normal()
+                slow = apart if environment == "east" and third not in even else 0.0
+                busy = [Reason("busy", "others kept processors busy", "close them")]
+                why = busy if case in invalid else []
+                own = ratio if environment == "east" else 1.0
+                seconds = 1e-3 * (1 + case)
+                found.append(
+                    measured(
+                        a_case(third, case, device),
+                        3 * seconds * float(np.exp(log + slow)),
+                        run,
+                        why,
+                    )
+                )
+                log = luck + OWN * rng.standard_normal()
+                found.append(
+                    measured(a_case(backend, case, device), own * seconds * float(np.exp(log)), run)
+                )
+    return found
+
+
+def results(apart: float = 0.0, ratio: float = 1.0, **more: object) -> Results:
+    """``two_environments`` as results."""
+    return gather(*two_environments(apart, ratio, **more))  # type: ignore[arg-type]
