@@ -9,10 +9,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import lstm_impl
+from bench.machine.crew import CrewError
 from bench.telling import arguments, command_line
 from bench.windows.learning import asked, words
 from bench.windows.learning.plan import (
@@ -133,7 +133,7 @@ def _add_shown(shown: argparse._ArgumentGroup) -> None:
 
 def main(given: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    unable = lstm_impl.UnsupportedError, BrokenProcessPool, OSError
+    unable = lstm_impl.UnsupportedError, CrewError, OSError
     try:
         return command_line.run(_parser(), _learning, given, *unable)
     except KeyboardInterrupt:

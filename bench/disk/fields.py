@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -51,6 +52,11 @@ def shown(value: object) -> str:
     if isinstance(value, str):
         return printable(json.dumps(value[:60], ensure_ascii=False) + "..." * (len(value) > 60))
     return printable(json.dumps(value), 60)
+
+
+def mapping(value: object) -> Mapping[str, object]:
+    """An object of free-form data, in which anything may stand; else one that holds nothing."""
+    return value if isinstance(value, Mapping) else {}
 
 
 class Missing:

@@ -1,8 +1,8 @@
 """Several processes at once that take orders and answer them, in JSON, and that end together.
 
-Workers that wait for one another wait for ever where one is gone, so every order has its time, and
-one that dies, or that is not done in time, ends them all: ``CrewError`` says in one line who it was
-and what it said last. This room knows processes, not what they are told to do.
+Workers that wait for one another wait for ever where one is gone, so every such order has its time,
+and one that dies, or that is not done in time, ends them all: ``CrewError`` says in one line who it
+was and what it said last. This room knows processes, not what they are told to do.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import psutil
 
@@ -43,6 +43,9 @@ _LOG_END = 20_000
 
 ERROR = "error"
 """The key of an answer that says why there is none."""
+
+_Answers: TypeAlias = queue.Queue[tuple[str, Any]]
+"""Of all processes, as they come, with who answered."""
 
 
 class CrewError(RuntimeError):
@@ -70,10 +73,12 @@ class Crew(Closing):
 
     def __init__(self, launches: Mapping[str, Launch]) -> None:
         self._hands: dict[str, _Hand] = {}
+        self._answers: _Answers = queue.Queue()
         self._folder = Path(tempfile.mkdtemp(prefix="lstm-crew-"))
         try:
             for name, launch in launches.items():
-                self._hands[name] = _Hand(name, launch, self._folder / f"{len(self._hands)}.log")
+                log = self._folder / f"{len(self._hands)}.log"
+                self._hands[name] = _Hand(name, launch, log, self._answers)
         except BaseException:
             self.close()
             raise
@@ -103,20 +108,40 @@ class Crew(Closing):
         answers: dict[str, Any] = {}
         while len(answers) < len(orders):
             self._look(what)
-            waiting = [name for name in orders if name not in answers]
             if time.monotonic() >= end:
-                raise CrewError(self._late(waiting, seconds, what))
+                late = [name for name in orders if name not in answers]
+                raise CrewError(self._late(late, seconds, what))
+            # One that has failed is heard at once, though another is waited for.
             with contextlib.suppress(queue.Empty):
-                answer = self._hands[waiting[0]].answers.get(timeout=LOOK_EVERY)
-                if answer is not None:
-                    answers[waiting[0]] = self._checked(waiting[0], answer, what)
-            for name in waiting[1:]:
-                # One that has failed is heard at once, though another is waited for.
-                with contextlib.suppress(queue.Empty):
-                    answer = self._hands[name].answers.get_nowait()
-                    if answer is not None:
-                        answers[name] = self._checked(name, answer, what)
-        return answers
+                name, answer = self._answers.get(timeout=LOOK_EVERY)
+                answers[name] = self._checked(name, answer, what)
+        return {name: answers[name] for name in orders}
+
+    def share(
+        self,
+        orders: Callable[[], Mapping[str, object] | None],
+        wanted: Callable[[], bool],
+        what: str,
+    ) -> Iterator[Any]:
+        """What they answer to orders that any of them may have, as it comes.
+
+        orders: the next one, for whoever is idle; None where none is to be begun. It ends when all
+        are idle, or as soon as it is not ``wanted`` any more. Raises CrewError as ``ask`` does, but
+        an order takes as long as it takes.
+        """
+        idle = list(self._hands)
+        while wanted():
+            while idle and (order := orders()) is not None:
+                self._hands[idle.pop()].order(order)
+            if len(idle) == len(self._hands):
+                return
+            self._look(what)
+            try:
+                name, answer = self._answers.get(timeout=LOOK_EVERY)
+            except queue.Empty:
+                continue
+            idle.append(name)
+            yield self._checked(name, answer, what)
 
     def _checked(self, name: str, answer: Any, what: str) -> Any:
         if not (isinstance(answer, dict) and ERROR in answer):
@@ -148,9 +173,8 @@ class Crew(Closing):
 class _Hand:
     """One process with its pipes and its log."""
 
-    def __init__(self, name: str, launch: Launch, log: Path) -> None:
-        self.answers: queue.Queue[Any] = queue.Queue()
-        self._log = log
+    def __init__(self, name: str, launch: Launch, log: Path, answers: _Answers) -> None:
+        self._name, self._log, self._answers = name, log, answers
         with log.open("wb") as file:
             self.process = subprocess.Popen(
                 [sys.executable, *launch.words],
@@ -171,7 +195,7 @@ class _Hand:
         with contextlib.suppress(OSError, ValueError):  # closed while it is read
             for line in answers:
                 with contextlib.suppress(ValueError):  # cut where it was killed
-                    self.answers.put(json.loads(line))
+                    self._answers.put((self._name, json.loads(line)))
 
     def order(self, order: Mapping[str, object]) -> None:
         assert self.process.stdin is not None

@@ -12,8 +12,10 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+
+from bench.disk.fields import mapping
 
 _MOST = 200
 """GPUs and libraries of a file beyond these are left out: no machine has as many."""
@@ -70,8 +72,8 @@ def kind_of(environment: object) -> Kind | None:
     environment: what ``Environment.to_dict`` gave: of a result file, what ``run.environment`` has
     under ``before``. It may be any plain data; what is not as expected counts as not told.
     """
-    known = _mapping(environment)
-    cpu = _mapping(known.get("cpu"))
+    known = mapping(environment)
+    cpu = mapping(known.get("cpu"))
     name = _text(cpu.get("name")) or _text(cpu.get("architecture"))
     if not name:
         return None
@@ -80,7 +82,7 @@ def kind_of(environment: object) -> Kind | None:
     )
     libraries = sorted(
         (str(library), _text(version))
-        for library, version in _mapping(known.get("libraries")).items()
+        for library, version in mapping(known.get("libraries")).items()
     )
     return Kind(
         cpu=name,
@@ -88,15 +90,11 @@ def kind_of(environment: object) -> Kind | None:
         quota=_quota(cpu.get("quota")),
         gpus=tuple(
             (_text(gpu.get("name")), _text(gpu.get("driver")))
-            for gpu in map(_mapping, _items(known.get("gpus"))[:_MOST])
+            for gpu in map(mapping, _items(known.get("gpus"))[:_MOST])
         ),
         python=_text(known.get("python")),
         libraries=tuple(libraries[:_MOST]),
     )
-
-
-def _mapping(value: object) -> Mapping[object, object]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _items(value: object) -> Sequence[object]:

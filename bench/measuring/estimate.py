@@ -16,6 +16,7 @@ from pathlib import Path
 from bench.machine import devices
 from bench.suites.cases import Case
 from lstm_impl.spec import LSTMSpec
+from lstm_impl.tuning.machine import usable
 from lstm_impl.workload import Workload, differentiated
 
 _BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
@@ -160,7 +161,7 @@ def free(device: str) -> Free:
     return Free(
         host_bytes=host if limit is None else min(host, limit),
         gpu_bytes=None if device == "cpu" else _gpu_bytes(device),
-        processors=processors(),
+        processors=usable(),
     )
 
 
@@ -177,14 +178,6 @@ def cgroup_bytes(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
         return max(0, limit - used + int(stat["inactive_file"]))
     except (OSError, ValueError, KeyError):
         return None
-
-
-def processors() -> int:
-    """How many processors this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        return os.cpu_count() or 1
 
 
 def _gpu_bytes(device: str, environ: Mapping[str, str] = os.environ) -> int | None:

@@ -26,6 +26,7 @@ from bench.measuring.roof_work import Library, Named, Sizes, Work
 from bench.measuring.roofs_seen import Key, RoofsSeen
 from bench.results.schema import Figures
 from bench.suites.cases import Case
+from lstm_impl.tuning.machine import usable
 
 IMPOSSIBLE = 3.0
 """Times the rate of products of every library at hand: no kernel is so much better than all that
@@ -148,7 +149,7 @@ class Roofs:
         operations = estimate.operations(case.spec, case.workload)
         size = estimate.least_bytes(case.spec, case.workload)
         counts = chain(case.spec, case.workload)
-        processors = threads or estimate.processors()
+        processors = threads or usable()
         libraries = self._libraries(case.device, frameworks, processors)
         whole = self._array_bytes(case.device)
         precise = precisions(case.spec, case.device)

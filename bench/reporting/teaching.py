@@ -6,10 +6,10 @@ the versions that were installed there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
-from bench.disk.fields import printable
+from bench.disk.fields import mapping, printable
 from bench.judging.rows import NothingToReportError, Report, Row, Section
 from bench.results.schema import Run
 from lstm_impl.tuning import Decision, Machine, Question, Raced, folder, save
@@ -79,13 +79,13 @@ def _raced(row: Row, first: Row) -> Raced:
 
 def _machine(run: Run, device: str) -> Machine | None:
     """Where a run measured; None where its file does not say enough."""
-    before = _mapping(run.environment.get("before"))
-    installed = _mapping(before.get("libraries"))
+    before = mapping(run.environment.get("before"))
+    installed = mapping(before.get("libraries"))
     versions = {
         name: str(installed[name]) for name in DISTRIBUTIONS if isinstance(installed.get(name), str)
     }
     if device == "cpu":
-        cpu = _mapping(before.get("cpu"))
+        cpu = mapping(before.get("cpu"))
         name, usable = cpu.get("name"), cpu.get("usable")
         if not isinstance(name, str) or not isinstance(usable, int):
             return None
@@ -93,9 +93,5 @@ def _machine(run: Run, device: str) -> Machine | None:
     gpus, index = before.get("gpus"), device.partition(":")[2]
     if not isinstance(gpus, list) or not index.isdigit() or int(index) >= len(gpus):
         return None
-    name = _mapping(gpus[int(index)]).get("name")
+    name = mapping(gpus[int(index)]).get("name")
     return Machine(name, versions) if isinstance(name, str) else None
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, Mapping) else {}

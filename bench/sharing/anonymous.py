@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.disk.fields import error_at
+from bench.disk.fields import error_at, mapping
 from bench.results import digest
 from bench.results.schema import ResultFile
 
@@ -74,7 +74,7 @@ def anonymous(document: Mapping[str, Any], file: ResultFile, secret: bytes) -> d
     machine = _hidden(run.machine_id, secret)
     host = f"{kind(file)}-{machine[:6]}"
     made: dict[str, Any] = _cleaned(document, names)
-    made["machine_info"] = {**_mapping(made.get("machine_info")), "node": host}
+    made["machine_info"] = {**mapping(made.get("machine_info")), "node": host}
     made["commit_info"] = {}  # of the project that it was run in, which may be any
     ours = made["lstm"]
     ours["run"] |= {"host": host, "machine_id": machine}
@@ -163,10 +163,6 @@ def _check(path: Path, document: Mapping[str, object], names: Iterable[str]) -> 
             raise error_at(path, f"still holds the name {name} where it is made anonymous")
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
 def _text(value: object, key: str) -> str:
-    found = _mapping(value).get(key)
+    found = mapping(value).get(key)
     return found if isinstance(found, str) else ""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
+from bench.disk.fields import mapping
 from bench.judging.basis import Pairing
 from bench.judging.comparison import Apart
 from bench.judging.intervals import CASE_CONFIDENCE, LEAST_SPREAD, MOST_SPREAD
@@ -55,9 +56,9 @@ def nodes(section: Section) -> str:
 
 def machine(section: Section) -> list[tuple[str, str]]:
     """What the machine is, as far as its files say: label and text."""
-    before = _mapping(section.run.environment.get("before"))
+    before = mapping(section.run.environment.get("before"))
     found: list[tuple[str, str]] = [("Nodes", nodes(section))]
-    cpu = _mapping(before.get("cpu"))
+    cpu = mapping(before.get("cpu"))
     words = [_text(cpu.get("name"))]
     for key, unit in (("cores", "core"), ("usable", "usable thread")):
         number = cpu.get(key)
@@ -66,12 +67,12 @@ def machine(section: Section) -> list[tuple[str, str]]:
     found.append(("CPU", ", ".join(word for word in words if word)))
     gpus = before.get("gpus")
     for index, gpu in enumerate(gpus[:16] if isinstance(gpus, list) else []):
-        facts = _mapping(gpu)
+        facts = mapping(gpu)
         driver = _text(facts.get("driver"))
         words = [_text(facts.get("name")), f"driver {driver}" if driver else ""]
         found.append((f"GPU {index}", ", ".join(word for word in words if word)))
     found.append(("System", _text(before.get("system"))))
-    libraries = _mapping(before.get("libraries"))
+    libraries = mapping(before.get("libraries"))
     versions = [f"{each} {_text(libraries[each])}" for each in _LIBRARIES if each in libraries]
     found.append(("Libraries", ", ".join([_text(before.get("python")), *versions]).strip(", ")))
     return [(label, text) for label, text in found if text]
@@ -244,10 +245,6 @@ def title(table: Table) -> str:
 
 def _allowances(found: Iterable[float | None]) -> str:
     return " and ".join(f"{100 * each:g}%" for each in sorted(each for each in found if each))
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _text(value: object) -> str:

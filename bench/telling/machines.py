@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from bench.disk.fields import mapping
 from bench.judging.rows import Section
 from bench.telling.inert import LONGEST_NAME, clean
 
@@ -20,25 +21,25 @@ _MOST = 24
 def details(section: Section) -> list[tuple[str, str]]:
     """Label and text of what its first run recorded, as far as it did."""
     environment = section.run.environment
-    before = _mapping(environment.get("before"))
+    before = mapping(environment.get("before"))
     # Frameworks are loaded while a run goes on: what they say of themselves is there at its end.
-    after = {**before, **_known(_mapping(environment.get("after")))}
+    after = {**before, **_known(mapping(environment.get("after")))}
     found = [
-        ("Processor", _processor(_mapping(before.get("cpu")))),
-        ("Memory", _memory(_mapping(before.get("memory")))),
+        ("Processor", _processor(mapping(before.get("cpu")))),
+        ("Memory", _memory(mapping(before.get("memory")))),
         ("Kernel", _listed(_text(before.get("kernel")), _inside(before.get("container")))),
     ]
     gpus = before.get("gpus")
     for index, gpu in enumerate(gpus[:_MOST] if isinstance(gpus, list) else []):
-        found.append((f"GPU {index}, in detail", _gpu(_mapping(gpu))))
+        found.append((f"GPU {index}, in detail", _gpu(mapping(gpu))))
     # TensorFlow says 0 where it chooses for itself.
     threads = {
         name: "of its own choice" if value == 0 else value
-        for name, value in _mapping(after.get("threads")).items()
+        for name, value in mapping(after.get("threads")).items()
     }
     found.append(("Threads", _pairs(threads, " ")))
-    found.append(("TensorFlow", _tensorflow(_mapping(after.get("tensorflow")))))
-    found.append(("Variables", _pairs(_mapping(before.get("variables")), "=")))
+    found.append(("TensorFlow", _tensorflow(mapping(after.get("tensorflow")))))
+    found.append(("Variables", _pairs(mapping(before.get("variables")), "=")))
     return [(label, text) for label, text in found if text]
 
 
@@ -82,7 +83,7 @@ def _gpu(gpu: Mapping[str, object]) -> str:
 
 
 def _tensorflow(tensorflow: Mapping[str, object]) -> str:
-    build = _mapping(tensorflow.get("build"))
+    build = mapping(tensorflow.get("build"))
     versions = [
         f"{label} {_text(build.get(key))}"
         for key, label in (("cuda_version", "built for CUDA"), ("cudnn_version", "for cuDNN"))
@@ -123,10 +124,6 @@ def _number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if 0 <= value < 1e30 and math.isfinite(value) else None
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _text(value: object) -> str:

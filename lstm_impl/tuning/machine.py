@@ -21,7 +21,7 @@ DISTRIBUTIONS = (
 def this(device: str, gpu: str = "") -> Machine:
     """This machine. gpu: the name of the GPU, where ``device`` is one."""
     if device == "cpu":
-        return Machine(cpu_words(model_name(_cpuinfo()), _usable()), versions())
+        return Machine(cpu_words(model_name(_cpuinfo()), usable()), versions())
     return Machine(gpu or device, versions())
 
 
@@ -55,7 +55,8 @@ def _cpuinfo() -> str:
         return ""
 
 
-def _usable() -> int:
+def usable() -> int:
+    """Processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -19,6 +19,7 @@ from bench.results.only import only_cells
 from bench.telling import command_line, deliver, drawing
 from bench.telling.command_line import UsageError
 from bench.windows.learning import data, map_picture, mapped, words
+from lstm_impl.tuning.machine import usable
 
 PICTURES = ("svg", "png")
 
@@ -47,7 +48,7 @@ def train(options: argparse.Namespace) -> int:
     """Train the map that is asked for, or go on with one; the exit code of ``bench.learning``."""
     given = vars(options)
     folder = given.get("results") or expanded(default_folder())
-    jobs = given.get("jobs", mapped.cores())
+    jobs = given.get("jobs", usable())
     if jobs < 1:
         raise UsageError(f"--jobs is {jobs}; expected a positive integer")
     begun = (mapped.resume if given.get("resume") else mapped.begin)(folder, _chosen(options))

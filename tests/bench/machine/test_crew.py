@@ -114,6 +114,29 @@ def test_one_that_hangs_is_ended_and_said_to_be_stopped_if_it_is(pair: Crew) -> 
     assert not left(pair)
 
 
+def test_orders_that_any_may_have_go_to_whoever_is_idle(pair: Crew) -> None:
+    words = [f"word {number}" for number in range(20)]
+    left = list(words)
+    found = pair.share(lambda: echo(left.pop()) if left else None, lambda: True, "in a test")
+    assert sorted(each["said"] for each in found) == sorted(words)
+
+
+def test_one_that_dies_at_a_shared_order_is_named(pair: Crew) -> None:
+    orders = iter([echo("a"), {"do": "die"}, {"do": "hang"}])
+    with pytest.raises(CrewError, match="(first|second) was ended by SIGKILL"):
+        list(pair.share(lambda: next(orders, None), lambda: True, "in a test"))
+
+
+def test_shared_orders_end_when_they_are_not_wanted_any_more(pair: Crew) -> None:
+    orders = iter([{"do": "hang"}, echo("a")])
+    found = []
+    for each in pair.share(lambda: next(orders, None), lambda: not found, "in a test"):
+        found.append(each["said"])
+    assert found == ["a"]
+    pair.close()
+    assert not left(pair)
+
+
 def test_they_end_when_whoever_told_them_is_killed(tmp_path: Path) -> None:
     code = f"""
 import os, sys

@@ -23,6 +23,7 @@ from bench.measuring.roofs import AccountingError, Roofs, fastest
 from bench.measuring.roofs_seen import RoofsSeen
 from bench.suites.cases import Case
 from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload, get_backend
+from lstm_impl.tuning.machine import usable
 
 SPEC = LSTMSpec(8, 16)
 WORK = Workload(2, 10)
@@ -693,7 +694,7 @@ def test_the_fastest_correct_backends_keep_their_times(
     spec = LSTMSpec(*sizes, dtype=dtype)
     if made.refusal(spec, work):
         pytest.skip(made.refusal(spec, work))
-    used = threads or estimate.processors()
+    used = threads or usable()
     made.use_threads(used)
     if backend == "torch":  # it takes the number from the environment when it is imported
         torch = pytest.importorskip("torch")

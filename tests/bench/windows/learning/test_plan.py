@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.machine.crew import CrewError
 from bench.results.maps import Cell, nothing_to_learn
 from bench.windows.learning import workers
 from bench.windows.learning.plan import (
@@ -326,6 +327,18 @@ def children_used() -> float:
     """Seconds of processor time of the processes that were started here and have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
+
+
+def test_a_worker_that_is_killed_is_an_error_that_says_so() -> None:
+    long = replace(SMALL, timesteps=2_000_000, windows=(3,))
+
+    def wanted() -> bool:
+        for each in psutil.Process().children():
+            each.kill()
+        return True
+
+    with pytest.raises(CrewError, match=r"^trainer \d was ended by SIGKILL"):
+        workers.train_all(long, list(long.items()), 2, lambda cell: None, wanted)
 
 
 def test_once_unwanted_what_is_in_flight_is_dropped() -> None:
