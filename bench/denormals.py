@@ -19,8 +19,8 @@ from bench.judging.beside import Beside, rows
 from bench.machine import fresh
 from bench.measuring import denormals
 from bench.measuring.denormals import DENORMAL, ORDINARY, Question
-from bench.measuring.layer_subjects import Shape
-from bench.results.study import Study
+from bench.results.study import Study, shape_of
+from bench.suites.sizes import Shape
 from bench.telling import arguments, command_line, deliver, quantities, studies
 from bench.telling.command_line import UsageError
 from bench.telling.headings import name
@@ -164,9 +164,8 @@ def _notes(found: Study) -> list[str]:
         for record in answer
         if record["numbers"].label() == DENORMAL and record["denormal"].given
     ]
-    sizes = Shape(*(question[key].integer(1) for key in ("batch", "timesteps", "inputs", "hidden")))
     lines = [
-        f"{sizes}, {name(question['mode'].label())}; "
+        f"{shape_of(question)}, {name(question['mode'].label())}; "
         f"{quantities.count(len(found.answers), 'process')} on "
         f"{name(found.run.host)}, {found.run.started:%Y-%m-%d %H:%M} UTC"
     ]

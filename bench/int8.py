@@ -17,7 +17,7 @@ from rich.console import Console
 
 from bench.machine import fresh
 from bench.measuring.int8 import RUNTIMES, SHAPES, Question, Row, answer, rows
-from bench.measuring.layer_subjects import Shape
+from bench.suites.sizes import Shape
 from bench.telling import arguments, command_line, deliver, quantities
 from bench.telling.in_turn import asked_in_turn
 from bench.telling.marks import RATIO_INTERVAL

@@ -22,7 +22,8 @@ from rich.console import Console
 
 from bench.machine import fresh
 from bench.measuring.layer import MODES, answer, rows
-from bench.measuring.layer_subjects import SHAPES, Question, Shape
+from bench.measuring.layer_subjects import SHAPES, Question
+from bench.suites.sizes import Shape
 from bench.telling import arguments, command_line, deliver, quantities
 from bench.telling.command_line import UsageError
 from bench.telling.in_turn import asked_in_turn

@@ -10,9 +10,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from bench.judging.predicting import Shape
 from bench.judging.ranking import build
 from bench.reporting.predicted import Predicted, Question, answers
+from bench.suites.sizes import Shape
 from bench.telling import arguments, command_line, deliver, filters
 from bench.telling.progress import asked_for, read_results
 from lstm_impl.spec import PRECISIONS

@@ -17,7 +17,7 @@ from bench.judging.trust import together
 from bench.results.schema import Measurement, Outcome, Results
 from bench.suites import published
 from bench.suites.cases import Case
-from bench.suites.published import PublishedStep, Shape, Source
+from bench.suites.published import PublishedShape, PublishedStep, Source
 from bench.telling.unmeasured import Unmeasured, gathered
 
 TITLE = "Our times beside published ones"
@@ -46,7 +46,7 @@ class Ours:
 class Shared:
     """One shape that was measured here and published elsewhere, each side the fastest first."""
 
-    shape: Shape
+    shape: PublishedShape
     ours: tuple[Ours, ...]
     theirs: tuple[PublishedStep, ...]
 
@@ -73,16 +73,16 @@ def beside_published(results: Results, theirs: Iterable[PublishedStep]) -> Repor
 
     Of ours only what is the work that others published: no windows, padding or dropout.
     """
-    published_by: dict[Shape, list[PublishedStep]] = {}
+    published_by: dict[PublishedShape, list[PublishedStep]] = {}
     for step in theirs:
         published_by.setdefault(step.first.shape, []).append(step)
     names = machine_names({item.run.machine_id: item.run for item in results.measurements})
-    found: dict[Shape, dict[tuple[str, str], list[Measurement]]] = {}
+    found: dict[PublishedShape, dict[tuple[str, str], list[Measurement]]] = {}
     without: dict[tuple[str, str], list[Outcome]] = {}
     for outcome in results.outcomes:
         without.setdefault((outcome.run.machine_id, outcome.case.id), []).append(outcome)
     for item in results.measurements:
-        if (shape := Shape.of(item.case)) in published_by:
+        if (shape := PublishedShape.of(item.case)) in published_by:
             assert shape is not None
             key = (item.run.machine_id, item.case.id)
             found.setdefault(shape, {}).setdefault(key, []).append(item)
@@ -99,7 +99,7 @@ def beside_published(results: Results, theirs: Iterable[PublishedStep]) -> Repor
         )
         for shape, cases in found.items()
     ]
-    missing = [item for item in results.outcomes if Shape.of(item.case) in published_by]
+    missing = [item for item in results.outcomes if PublishedShape.of(item.case) in published_by]
     return Report(
         "" if shared else _finding(results, published_by),
         tuple(sorted(shared, key=lambda each: (each.shape.mode, each.shape))),
@@ -129,7 +129,7 @@ def _middle(ours: Ours) -> float:
     return ours.time.mid
 
 
-def _finding(results: Results, published_by: Mapping[Shape, object]) -> str:
+def _finding(results: Results, published_by: Mapping[PublishedShape, object]) -> str:
     suites = [name for source in published.SOURCES.values() for name in source.suites]
     have = "No measured shape is" if results.measurements else "Nothing was measured that is"
     return (

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 from bench.comparing.beside_published import CAUTION, TITLE, Ours, Report
-from bench.suites.published import PublishedStep, Shape
+from bench.suites.published import PublishedShape, PublishedStep
 from bench.telling import sheet
 
 CSV_COLUMNS = (
@@ -69,7 +69,7 @@ def as_json(report: Report) -> str:
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
-def _sizes(shape: Shape) -> dict[str, object]:
+def _sizes(shape: PublishedShape) -> dict[str, object]:
     return {
         "mode": shape.mode,
         "batch": shape.batch,

@@ -11,7 +11,7 @@ from rich.text import Text
 from bench.comparing.beside_published import CAUTION, TITLE, Report, Shared
 from bench.comparing.published_data import as_json, comma_separated
 from bench.comparing.words import unmeasured_details
-from bench.suites.published import Shape, Source
+from bench.suites.published import PublishedShape, Source
 from bench.telling import deliver
 from bench.telling.inert import clean
 from bench.telling.inert import markdown as escaped
@@ -54,7 +54,7 @@ def show(report: Report, kind: str, output: deliver.Target) -> None:
 # What is said in words
 
 
-def shape_line(shape: Shape) -> str:
+def shape_line(shape: PublishedShape) -> str:
     """``training: batch 32 × 1000 steps, 123 in, 320 hidden, 4 layers, bidirectional``."""
     extra = [f"{shape.num_layers} layers"] * (shape.num_layers > 1)
     extra += ["bidirectional"] * shape.bidirectional

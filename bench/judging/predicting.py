@@ -23,6 +23,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from bench.suites.sizes import SIZES, Shape
+
 PARAMETERS = 4
 
 FEWEST_SHAPES = PARAMETERS + 2
@@ -31,24 +33,6 @@ FEWEST_SHAPES = PARAMETERS + 2
 
 class NoPredictionError(ValueError):
     """A shape that is not predicted; one line that says why."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Sizes of a layer and its batch: what is asked about, and what is left out as one."""
-
-    batch: int
-    timesteps: int
-    inputs: int
-    hidden: int
-
-    @property
-    def name(self) -> str:
-        """As case ids spell them."""
-        return f"b{self.batch}-t{self.timesteps}-i{self.inputs}-h{self.hidden}"
-
-
-SIZES = ("batch", "timesteps", "inputs", "hidden")
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import numpy as np
 
 from bench.judging import beside
 from bench.judging.comparison import Comparison
-from bench.measuring.layer_subjects import Shape
 from bench.measuring.timing import recorded
+from bench.suites.sizes import Shape
 from lstm_impl import reference
 from lstm_impl.int8 import int8_backends
 from lstm_impl.registry import get_backend

@@ -10,8 +10,9 @@ from typing import Any
 from bench.judging import beside
 from bench.judging.comparison import Comparison
 from bench.measuring.clock import Clock, first_use
-from bench.measuring.layer_subjects import Question, Shape, subject
+from bench.measuring.layer_subjects import Question, subject
 from bench.measuring.timing import recorded
+from bench.suites.sizes import Shape
 from lstm_impl.spec import UnsupportedError
 from lstm_impl.step import Step
 

@@ -3,44 +3,21 @@
 from __future__ import annotations
 
 import abc
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from bench.suites.sizes import SPELLING, Shape
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.step import Step
 
-SHAPES = ("b64-t25-i512-h512", "b1-t150-i256-h256", "b32-t100-i128-h128")
+SHAPES = (SPELLING, "b1-t150-i256-h256", "b32-t100-i128-h128")
 
 FIT_BATCHES = 10
 """Batches in one call of ``fit``: its own cost at the start and end of an epoch, about 10 ms, is
 then shared as it is in a short epoch."""
-
-_SHAPE = re.compile(r"b(?P<batch>\d+)-t(?P<timesteps>\d+)-i(?P<inputs>\d+)-h(?P<hidden>\d+)")
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The sizes of a case: input ``[batch, timesteps, inputs]`` and ``hidden`` units."""
-
-    batch: int
-    timesteps: int
-    inputs: int
-    hidden: int
-
-    @classmethod
-    def parse(cls, text: str) -> Shape:
-        """The shape spelled ``b64-t25-i512-h512``. Raises ValueError for anything else."""
-        match = _SHAPE.fullmatch(text)
-        if match is None or "0" in match.groups():
-            raise ValueError(f"{text!r} is no shape; expected one such as {SHAPES[0]}")
-        return cls(*map(int, match.groups()))
-
-    def __str__(self) -> str:
-        return f"b{self.batch}-t{self.timesteps}-i{self.inputs}-h{self.hidden}"
 
 
 @dataclass(frozen=True)

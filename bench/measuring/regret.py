@@ -11,6 +11,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from bench.suites.sizes import Shape
 from lstm_impl.at_rest import Rest
 from lstm_impl.tuning.decision import Decision, Raced, of_race
 from lstm_impl.tuning.race import race
@@ -24,13 +25,9 @@ WIDTHS = (1, 512)
 
 
 @dataclass(frozen=True)
-class RandomShape:
+class RandomCase(Shape):
     """Sizes of a layer and its batch, and the mode."""
 
-    batch: int
-    timesteps: int
-    inputs: int
-    hidden: int
     mode: str
 
     @property
@@ -40,25 +37,25 @@ class RandomShape:
 
     @property
     def name(self) -> str:
-        """The sizes, as case ids spell them."""
-        return f"b{self.batch}-t{self.timesteps}-i{self.inputs}-h{self.hidden}"
+        """The sizes alone."""
+        return super().__str__()
 
     def __str__(self) -> str:
         return f"{self.name} {self.mode}"
 
 
-def shapes(count: int, seed: int) -> list[RandomShape]:
+def shapes(count: int, seed: int) -> list[RandomCase]:
     """Random shapes, each size as likely to be small as large; by turns inference and training."""
     drawn = random.Random(seed)
 
     def size(low: int, high: int) -> int:
         return min(high, max(low, round(low * float((high / low) ** drawn.random()))))
 
-    found: list[RandomShape] = []
+    found: list[RandomCase] = []
     while len(found) < count:
         mode = ("inference", "training")[len(found) % 2]
         sizes = (size(*TIMESTEPS), size(*WIDTHS), size(*WIDTHS))
-        shape = RandomShape(drawn.choice(BATCHES), *sizes, mode)
+        shape = RandomCase(drawn.choice(BATCHES), *sizes, mode)
         if shape.work <= MOST_WORK:
             found.append(shape)
     return found
@@ -68,7 +65,7 @@ def shapes(count: int, seed: int) -> list[RandomShape]:
 class Regret:
     """A shape's outcome; a loss is the time over that of the best of the second race, less one."""
 
-    shape: RandomShape
+    shape: RandomCase
     best: str
     tuned: Raced
     rule: Raced
@@ -84,7 +81,7 @@ class Regret:
         return self.rule.ratio - 1.0
 
 
-def regret(shape: RandomShape, first: Decision, second: Decision) -> Regret:
+def regret(shape: RandomCase, first: Decision, second: Decision) -> Regret:
     """What the choice of a first race loses by a second one.
 
     Raises ValueError if the second race has no time of what was chosen.

@@ -13,15 +13,14 @@ from rich.console import Console
 from rich.text import Text
 
 from bench.judging.predicting import (
-    SIZES,
     NoPredictionError,
     Point,
     Prediction,
-    Shape,
     predict,
     rest_of_timestep,
 )
 from bench.judging.rows import NothingToReportError, Report, Row
+from bench.suites.sizes import SIZES, Shape
 from bench.telling.headings import name
 from bench.telling.inert import clean, code
 from bench.telling.inert import markdown as escaped
@@ -78,7 +77,7 @@ class Question:
     def words(self) -> str:
         """What is predicted, in a line."""
         asked = f", gradients of {self.gradients}" if self.mode == MODES[1] else ""
-        return f"{self.shape.name}, {self.mode}{asked}, {self.dtype}, {self.device}"
+        return f"{self.shape}, {self.mode}{asked}, {self.dtype}, {self.device}"
 
 
 def uses(mode: str, gradients: str) -> int:
@@ -126,11 +125,11 @@ def _told(backend: str, points: Sequence[Point], question: Question) -> Told:
 
 def _point(row: Row) -> Point | None:
     """A row as the model takes it; None without roofs."""
-    spec, work = row.case.spec, row.case.workload
+    work = row.case.workload
     chain, rate = row.roofs.get("chain_s", 0.0), row.roofs.get("matmul_per_s", 0.0)
     if chain <= 0 or rate <= 0:
         return None
-    shape = Shape(work.batch, work.timesteps, spec.input_size, spec.hidden_size)
+    shape = row.case.sizes
     rest = work.timesteps * rest_of_timestep(shape, uses(work.mode, work.gradients)) / rate
     return Point(shape, row.time, chain, row.roofs.get("launch_s", 0.0), rest)
 
@@ -156,7 +155,7 @@ def _line(backend: str, found: Prediction) -> list[str]:
         seconds(found.seconds),
         f"{found.typical:.0%}",
         f"{worst:+.0%}",
-        shape.name,
+        str(shape),
         str(found.shapes),
     ]
 
@@ -212,7 +211,7 @@ class Predicted:
                 "predicted_s": each.found and each.found.seconds,
                 "error_median": each.found and each.found.typical,
                 "error_worst": each.found and each.found.worst[1],
-                "error_worst_shape": each.found and each.found.worst[0].name,
+                "error_worst_shape": each.found and str(each.found.worst[0]),
                 "shapes": each.found and each.found.shapes,
                 "reason": each.reason or None,
             }

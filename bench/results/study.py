@@ -21,6 +21,7 @@ from bench.disk.writing import write
 from bench.machine import environment
 from bench.results.digest import CHANGED, changed, with_digest
 from bench.results.schema import Run, parse_run
+from bench.suites.sizes import SIZES, Shape
 
 SCHEMA = 1
 
@@ -102,6 +103,11 @@ def read(path: Path, kind: str) -> Study:
         return parsed(path, parse_json(path, regular_bytes(path)), kind)
     except RecursionError:
         raise error_at(path, "is nested too deeply to be a study") from None
+
+
+def shape_of(question: Field) -> Shape:
+    """The sizes that were asked about. Raises ResultError."""
+    return Shape(*(question[size].integer(1) for size in SIZES))
 
 
 def newest(paths: Sequence[str | os.PathLike[str]], kind: str) -> Study:

@@ -23,13 +23,13 @@ from bench.machine import cluster, devices
 from bench.machine.cluster import Cluster
 from bench.machine.crew import CrewError
 from bench.machine.lock import HeldError, LockError, MachineLock
-from bench.measuring.layer_subjects import Shape
 from bench.measuring.scaling import MIRRORED, SCALINGS, STRATEGIES, STRONG, WORKERS, Question
 from bench.results import study
 from bench.results.study import Study
 from bench.running import scaling_table
 from bench.running.replicas import Plan, measured
 from bench.running.summary import BAD_INPUT, FAILED, HELD, INTERRUPTED, MEASURED, UNWRITABLE
+from bench.suites.sizes import Shape
 from bench.telling import arguments, command_line, deliver
 from bench.telling.command_line import UsageError
 from bench.telling.inert import clean

@@ -17,7 +17,7 @@ from bench.judging.comparison import Comparison
 from bench.judging.intervals import Interval
 from bench.judging.scaling import Scaled, Sides, Timed, scaled
 from bench.measuring.scaling import SCALINGS, STRATEGIES, compute_side
-from bench.results.study import Study
+from bench.results.study import Study, shape_of
 from bench.telling.headings import name
 from bench.telling.inert import LONGEST_NAME, LONGEST_SENTENCE, clean
 from bench.telling.marks import RATIO_INTERVAL, TIME_INTERVAL
@@ -240,10 +240,6 @@ def signed(part: float) -> str:
 def _notes(found: Study, table: Sequence[Line]) -> list[str]:
     """What was measured where, what the columns mean, and what does not agree."""
     question = found.question
-    sizes = "-".join(
-        f"{letter}{question[key].integer(1)}"
-        for letter, key in (("b", "batch"), ("t", "timesteps"), ("i", "inputs"), ("h", "hidden"))
-    )
     strategy = question["strategy"].label()
     if strategy not in STRATEGIES:
         raise question["strategy"].error(f"one of {', '.join(STRATEGIES)}")
@@ -251,7 +247,7 @@ def _notes(found: Study, table: Sequence[Line]) -> list[str]:
     machines = question["machines"].integer(1, MOST_REPLICAS)
     where = "" if machines == 1 else f"{count(machines, 'worker')} of several machines, told by "
     out = [
-        f"{sizes}, training with SGD under {STRATEGIES[strategy]} on "
+        f"{shape_of(question)}, training with SGD under {STRATEGIES[strategy]} on "
         f"{name(question['device'].label())}; {count(sets, 'set')} of fresh processes, "
         f"{where}{name(found.run.host)}, {found.run.started:%Y-%m-%d %H:%M} UTC"
     ]

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
+from bench.suites.sizes import Shape
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 
@@ -30,15 +31,16 @@ class Case:
     device: str = "cpu"
 
     @property
+    def sizes(self) -> Shape:
+        """The sizes of its layers and its batch."""
+        spec, work = self.spec, self.workload
+        return Shape(work.batch, work.timesteps, spec.input_size, spec.hidden_size)
+
+    @property
     def shape(self) -> str:
         """Spec and workload in short: ``b32-t100-i128-h256``, then what is not the default."""
         spec, work = self.spec, self.workload
-        parts = [
-            f"b{work.batch}",
-            f"t{work.timesteps}",
-            f"i{spec.input_size}",
-            f"h{spec.hidden_size}",
-        ]
+        parts = [str(self.sizes)]
         if spec.num_layers > 1:
             parts.append(f"l{spec.num_layers}")
         if spec.bidirectional:

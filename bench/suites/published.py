@@ -88,7 +88,7 @@ SOURCES: Mapping[str, Source] = {
 
 
 @dataclass(frozen=True, order=True)
-class Shape:
+class PublishedShape:
     """What two times must share to stand side by side."""
 
     batch: int
@@ -100,7 +100,7 @@ class Shape:
     mode: str
 
     @classmethod
-    def of(cls, case: Case) -> Shape | None:
+    def of(cls, case: Case) -> PublishedShape | None:
         """That of a case, or None if nobody published anything like it.
 
         Nobody did for windows, padding or dropout, nor with the time of an optimizer in it.
@@ -130,7 +130,7 @@ class Figure:
     device: str
     implementation: str
     dtype: str
-    shape: Shape
+    shape: PublishedShape
     measured: str
     seconds: float
 
@@ -253,7 +253,7 @@ def _figure(row: _Row) -> Figure:
         device=row.text("device"),
         implementation=row.text("implementation"),
         dtype=row.text("dtype"),
-        shape=Shape(
+        shape=PublishedShape(
             row.size("batch"),
             row.size("timesteps"),
             row.size("input_size"),

@@ -29,7 +29,7 @@ SQUARE = "hidden_size"
 
 
 @dataclass(frozen=True)
-class _Shape:
+class _Entry:
     """One shape of the grid that an entry of ``shapes`` stands for; table: what the entry says."""
 
     where: str
@@ -40,7 +40,7 @@ class _Shape:
     hidden_size: int
 
 
-def grid(shape: Value) -> Iterator[_Shape]:
+def grid(shape: Value) -> Iterator[_Entry]:
     """The shapes that one entry stands for: each combination of the sizes that it lists.
 
     ``input_size = "hidden_size"`` makes the input as wide as the layer, whichever of a grid it is.
@@ -52,11 +52,11 @@ def grid(shape: Value) -> Iterator[_Shape]:
     if table["input_size"].value != SQUARE:
         inputs = table["input_size"].sizes(f'a positive integer, a list of them, or "{SQUARE}"')
     for batch, timesteps, size, hidden in itertools.product(batches, times, inputs, widths):
-        yield _Shape(shape.where, table, batch, timesteps, size or hidden, hidden)
+        yield _Entry(shape.where, table, batch, timesteps, size or hidden, hidden)
 
 
 def shape_of(
-    shape: _Shape,
+    shape: _Entry,
     window: Value | None,
     dtype: str,
     mode: str,

@@ -11,7 +11,8 @@ import pytest
 from bench.judging.verdict import Verdict
 from bench.keras_layer import _show, main
 from bench.measuring.layer import BASELINE, answer, rows
-from bench.measuring.layer_subjects import Called, Question, Shape, Traced
+from bench.measuring.layer_subjects import Called, Question, Traced
+from bench.suites.sizes import Shape
 
 
 @pytest.mark.parametrize(

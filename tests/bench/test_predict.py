@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from bench import predict
-from bench.judging.predicting import Shape, rest_of_timestep
+from bench.judging.predicting import rest_of_timestep
 from bench.judging.ranking import build
 from bench.judging.rows import NothingToReportError
 from bench.reporting.predicted import Question, answers
 from bench.results.schema import Measurement, Results, Run
 from bench.suites.cases import Case
+from bench.suites.sizes import Shape
 from bench.telling.command_line import BAD_INPUT
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.harmless import assert_markdown

@@ -12,10 +12,10 @@ from bench.judging.predicting import (
     FEWEST_SHAPES,
     NoPredictionError,
     Point,
-    Shape,
     predict,
     rest_of_timestep,
 )
+from bench.suites.sizes import Shape
 
 RATE, CALL = 1e11, 1e-6
 GRID = [

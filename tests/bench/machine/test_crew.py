@@ -116,14 +116,14 @@ def test_one_that_hangs_is_ended_and_said_to_be_stopped_if_it_is(pair: Crew) -> 
 
 def test_orders_that_any_may_have_go_to_whoever_is_idle(pair: Crew) -> None:
     words = [f"word {number}" for number in range(20)]
-    left = list(words)
-    found = pair.share(lambda: echo(left.pop()) if left else None, lambda: True, "in a test")
+    todo = list(words)
+    found = pair.share(lambda: echo(todo.pop()) if todo else None, lambda: True, "in a test")
     assert sorted(each["said"] for each in found) == sorted(words)
 
 
 def test_one_that_dies_at_a_shared_order_is_named(pair: Crew) -> None:
     orders = iter([echo("a"), {"do": "die"}, {"do": "hang"}])
-    with pytest.raises(CrewError, match="(first|second) was ended by SIGKILL"):
+    with pytest.raises(CrewError, match=r"(first|second) was ended by SIGKILL"):
         list(pair.share(lambda: next(orders, None), lambda: True, "in a test"))
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from bench.measuring.regret import MOST_WORK, RandomShape, regret, shapes
+from bench.measuring.regret import MOST_WORK, RandomCase, regret, shapes
 from bench.regret import main
 from lstm_impl import LSTMSpec, Workload
 from lstm_impl.tuning import Decision, Machine, Question
 from lstm_impl.tuning.decision import of_race
 from lstm_impl.tuning.race import Ran
 
-SHAPE = RandomShape(2, 3, 4, 5, "training")
+SHAPE = RandomCase(2, 3, 4, 5, "training")
 
 
 def decided(rule: str = "keras", **seconds: float) -> Decision:

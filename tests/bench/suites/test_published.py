@@ -11,7 +11,7 @@ from bench import suites
 from bench.suites import published
 from bench.suites.cases import Case
 from bench.suites.loading import Choice
-from bench.suites.published import PublishedError, Shape
+from bench.suites.published import PublishedError, PublishedShape
 from lstm_impl import LSTMSpec, Workload
 
 HEADER = (
@@ -38,7 +38,7 @@ def test_the_package_brings_all_775_figures() -> None:
         for figure in figures
         if figure.implementation == "TensorFlow cuDNNLSTM" and figure.shape.bidirectional
     ]
-    assert one.shape == Shape(32, 1000, 123, 320, 4, True, "training")
+    assert one.shape == PublishedShape(32, 1000, 123, 320, 4, True, "training")
     assert one.seconds == pytest.approx(0.528)
     assert one.device == "NVIDIA GTX 1080"
 
@@ -46,7 +46,7 @@ def test_the_package_brings_all_775_figures() -> None:
 def test_every_published_shape_is_in_a_suite_that_its_source_names() -> None:
     for source in published.SOURCES.values():
         shapes = {
-            Shape.of(case)
+            PublishedShape.of(case)
             for name in source.suites
             for case in suites.load(name, Choice(["while_loop"], ["cpu"])).cases
         }
@@ -98,15 +98,15 @@ def test_every_figure_is_part_of_one_step() -> None:
 
 def test_windows_padding_dropout_and_optimizers_were_published_by_nobody() -> None:
     spec = LSTMSpec(123, 320, num_layers=4, bidirectional=True)
-    whole = Shape.of(Case("keras", spec, Workload(32, 1000, "training")))
-    assert whole == Shape(32, 1000, 123, 320, 4, True, "training")
+    whole = PublishedShape.of(Case("keras", spec, Workload(32, 1000, "training")))
+    assert whole == PublishedShape(32, 1000, 123, 320, 4, True, "training")
     for other in (
         Workload(32, 1000, "training", min_length=500),
         Workload(32, 1000, "training", window=10),
         Workload(32, 1000, "training", dropout=0.5),
         Workload(32, 1000, "training", optimizer="sgd"),
     ):
-        assert Shape.of(Case("keras", spec, other)) is None
+        assert PublishedShape.of(Case("keras", spec, other)) is None
 
 
 @pytest.mark.parametrize(
