@@ -122,14 +122,14 @@ def test_orders_that_any_may_have_go_to_whoever_is_idle(pair: Crew) -> None:
 
 
 def test_one_that_dies_at_a_shared_order_is_named(pair: Crew) -> None:
-    orders = iter([echo("a"), {"do": "die"}, {"do": "hang"}])
+    orders: Iterator[dict[str, object]] = iter([echo("a"), {"do": "die"}, {"do": "hang"}])
     with pytest.raises(CrewError, match=r"(first|second) was ended by SIGKILL"):
         list(pair.share(lambda: next(orders, None), lambda: True, "in a test"))
 
 
 def test_shared_orders_end_when_they_are_not_wanted_any_more(pair: Crew) -> None:
-    orders = iter([{"do": "hang"}, echo("a")])
-    found = []
+    orders: Iterator[dict[str, object]] = iter([{"do": "hang"}, echo("a")])
+    found: list[object] = []
     for each in pair.share(lambda: next(orders, None), lambda: not found, "in a test"):
         found.append(each["said"])
     assert found == ["a"]
