@@ -7,6 +7,8 @@ so that no time measured here means anything.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
+import json
 import os
 import re
 import signal
@@ -15,6 +17,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +29,25 @@ from bench.running.summary import INTERRUPTED, MEASURED
 from tests.bench.made_suites import small_suite
 from tests.places import ROOT
 
-pytest.importorskip("ray", reason="the extra `ray` is not installed (it is in `test`)")
+# Ray itself takes seconds to import, and not every process that collects these tests runs them.
+pytestmark = pytest.mark.skipif(
+    find_spec("ray") is None, reason="the extra `ray` is not installed (it is in `test`)"
+)
 
 SUITE = small_suite()
+
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # A death is noticed at once, and not after a quarter of a minute. How long a node may take to
+    # answer stays as it is: a busy machine is no death.
+    "RAY_health_check_initial_delay_ms": "0",
+    "RAY_health_check_period_ms": "300",
+    "RAY_health_check_failure_threshold": "2",
+    # Nobody looks at what Ray measures of itself, and no task is waiting for a process.
+    "RAY_enable_metrics_collection": "0",
+    "RAY_enable_worker_prestart": "0",
+    "RAY_prestart_worker_first_driver": "0",
+}
 
 PATIENCE = 120.0
 """Seconds after which a command that does not end is ended; it takes some twenty."""
@@ -42,7 +61,6 @@ class Nodes:
         self.suite = folder / "mine.toml"
         self.suite.write_text(SUITE)
         self.by_id: dict[str, Any] = {}
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         from ray.cluster_utils import Cluster
 
         self.cluster = Cluster()
@@ -104,9 +122,12 @@ def told(process: subprocess.Popen[str]) -> Iterator[Iterator[str]]:
 
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
-    made = Nodes(tmp_path_factory.mktemp("cluster"))
-    yield made
-    made.cluster.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in SETTINGS.items():
+            patch.setenv(name, value)
+        made = Nodes(tmp_path_factory.mktemp("cluster"))
+        yield made
+        made.cluster.shutdown()
 
 
 def counts(folder: Path) -> dict[str, Counter[str]]:
@@ -120,32 +141,101 @@ def counts(folder: Path) -> dict[str, Counter[str]]:
     return found
 
 
-@pytest.mark.slow
-def test_kinds_are_measured_apart_and_a_node_that_dies_costs_what_it_had_in_work(
-    nodes: Nodes, tmp_path: Path
-) -> None:
-    first = [nodes.lend("A100"), nodes.lend("A100")]
-    nodes.lend("H100")
-    folder = tmp_path / "results"
+def beside_a_death(nodes: Nodes, mortal: list[str], folder: Path) -> str:
+    """Measure in two processes each; the first of these nodes that begins one is killed in it."""
     dead, lines = "", []
     process = nodes.start("--processes", "2", results=folder)
     with told(process) as said:
         for line in said:
             lines.append(line)
             begun = re.search(r"process \d+ on \S*#(\w{6})", line)
-            if begun and not dead and begun[1] in first:
+            if begun and not dead and begun[1] in mortal:
                 dead = begun[1]
                 nodes.kill(dead)
         assert process.wait() == MEASURED, "".join(lines)
     text = "".join(lines)
     assert re.search(rf"#{dead} is lost: ", text), text
     assert "raylet" not in text
-    found = counts(folder)
+    assert {path.suffix for path in folder.glob("mine-*")} == {".json"}
+    return dead
+
+
+@pytest.mark.slow
+def test_a_node_that_dies_costs_what_it_had_in_work(nodes: Nodes, tmp_path: Path) -> None:
+    both = [nodes.lend(), nodes.lend()]
+    dead = beside_a_death(nodes, both, tmp_path / "results")
+    (measured,) = counts(tmp_path / "results").values()
+    assert len(measured) == 2
+    assert set(measured.values()) == {2}
+    for each in both:
+        if each != dead:
+            nodes.kill(each)  # it would be one more kind to the others
+
+
+LISTENING = """
+import json, time
+import psutil
+from bench.fleet.cluster import HERE, Cluster
+from bench.fleet.hand import Asked
+from bench.suites.loading import Choice
+
+with Cluster(HERE, Asked("smoke", None, Choice()), print) as cluster:
+    while not cluster.arrived():
+        time.sleep(0.1)
+    own = psutil.Process()
+    started = own.children(recursive=True)
+    found = [
+        (each.name(), *at.laddr)
+        for each in (own, *started)
+        for at in each.net_connections("inet")
+        if at.status in (psutil.CONN_LISTEN, psutil.CONN_NONE)
+    ]
+left = psutil.wait_procs(started, 60)[1]
+print(json.dumps([found, len(started), [each.name() for each in left]]))
+"""
+"""Ray is started, its one node made ready, and ended. Who hears on which addresses; who is left."""
+
+
+def is_of_this_machine(text: str) -> bool:
+    """Whether only this machine reaches an address, also as IPv6 spells IPv4's."""
+    address = ipaddress.ip_address(text)
+    return bool((getattr(address, "ipv4_mapped", None) or address).is_loopback)
+
+
+def test_only_an_address_of_this_machine_is_one() -> None:
+    assert all(map(is_of_this_machine, ("127.0.0.1", "::1", "::ffff:127.0.0.1")))
+    assert not any(map(is_of_this_machine, ("0.0.0.0", "::", "::ffff:0.0.0.0", "10.0.0.1")))
+
+
+def test_ray_that_is_started_here_hears_this_machine_alone_and_ends() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LISTENING],
+        cwd=ROOT,
+        env=plain_environment() | SETTINGS,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    found, started, left = json.loads(done.stdout.splitlines()[-1])
+    assert started
+    assert found
+    assert [each for each in found if not is_of_this_machine(each[1])] == []
+    assert left == []
+
+
+@pytest.mark.slow
+def test_kinds_are_measured_apart_and_a_node_that_dies_costs_one_of_them_its_work(
+    nodes: Nodes, tmp_path: Path
+) -> None:
+    first = [nodes.lend("A100"), nodes.lend("A100")]
+    nodes.lend("H100")
+    beside_a_death(nodes, first, tmp_path / "results")
+    found = counts(tmp_path / "results")
     assert {kind.rpartition("-")[2] for kind in found} == {"a100", "h100"}
     for measured in found.values():
         assert len(measured) == 2
         assert set(measured.values()) == {2}
-    assert {path.suffix for path in folder.glob("mine-*")} == {".json"}
 
 
 @pytest.mark.slow
