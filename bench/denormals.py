@@ -11,23 +11,20 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from bench.batching.words import Told
 from bench.judging.beside import Beside, rows
-from bench.machine import fresh
 from bench.measuring import denormals
 from bench.measuring.denormals import DENORMAL, ORDINARY, Question
 from bench.results.study import Study, shape_of
 from bench.suites.sizes import Shape
-from bench.telling import arguments, command_line, deliver, quantities, studies
+from bench.telling import arguments, command_line, quantities, studies
 from bench.telling.command_line import UsageError
 from bench.telling.headings import name
-from bench.telling.in_turn import asked_in_turn
 from bench.telling.inert import clean
 from bench.telling.marks import RATIO_INTERVAL
 from bench.telling.sheet import Column, Sheet
+from bench.telling.told import Told
 from lstm_impl.registry import get_backend
 from lstm_impl.workload import SEQUENCE_MODES
 
@@ -44,23 +41,15 @@ exit codes: 0 all was measured, or shown; 1 something was not measured (told in 
 """
 
 
-# -- in the process that asks
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    options = _parser().parse_args(arguments)
-    command_line.write_any_letter()
-    if options.answer is not None:
-        fresh.answer(options.answer, _answered)
-        return 0
+    return studies.run(_parser(), Question, denormals.answer, _denormals, words)
+
+
+def _denormals(options: argparse.Namespace) -> int:
     return studies.ended(
         KIND, options, lambda: _asked(options), lambda found: _show(found, options)
     )
-
-
-def _answered(asked: dict[str, Any]) -> list[dict[str, Any]]:
-    return denormals.answer(Question(**{**asked, "backends": tuple(asked["backends"])}))
 
 
 def _asked(options: argparse.Namespace) -> studies.Asked | None:
@@ -76,7 +65,7 @@ def _ask(question: Question, processes: int) -> list[list[dict[str, Any]]] | Non
         {**asdict(question), "flush": flush, "seed": question.seed + number // 2}
         for number, flush in enumerate(kinds)
     ]
-    answers = asked_in_turn("bench.denormals", questions, quiet=True)
+    answers = studies.asked_in_turn("bench.denormals", questions, quiet=True)
     return answers and [
         [{**record, "way": FLUSHED if flush else AS_IT_IS} for record in found]
         for flush, found in zip(kinds, answers, strict=True)
@@ -111,10 +100,7 @@ def _show(found: Study, options: argparse.Namespace) -> list[str]:
         raise UsageError(f"nothing was measured: {problems[0] if problems else 'no records'}")
     first, *rest = _notes(found)
     rest += [f"Not measured: {clean(each)}." for each in problems]
-    said = Told((), ((first, _sheet(table, found)),), tuple(rest))
-    deliver.deliver(
-        options.format, deliver.Target(options.output), said.terminal, {"markdown": said.markdown}
-    )
+    Told((), ((first, _sheet(table, found)),), tuple(rest)).deliver(options)
     return problems
 
 
@@ -179,33 +165,16 @@ def _notes(found: Study) -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.Parser(
-        prog="python -m bench.denormals",
-        description="Time the same step on ordinary and on denormal numbers.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = arguments.parser(
+        "denormals", "Time the same step on ordinary and on denormal numbers.", EPILOG
     )
     parser.add_argument(
         "--shape", default="b8-t100-i64-h64", help="as case ids spell it (default: %(default)s)"
     )
     parser.add_argument("--backend", nargs="+", default=list(BACKENDS), help="%(default)s")
     parser.add_argument("--mode", choices=SEQUENCE_MODES, default="inference")
-    parser.add_argument(
-        "--processes",
-        type=arguments.whole(1),
-        default=6,
-        help="of each kind (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--seconds",
-        type=arguments.seconds,
-        default=0.5,
-        help="of timing a backend on either kind of numbers (default: %(default)s)",
-    )
-    parser.add_argument("--seed", type=int, default=0)
     studies.add_study(parser)
-    arguments.add_output(parser, ("terminal", "markdown"))
-    parser.add_argument("--answer", type=Path, help=argparse.SUPPRESS)
+    studies.add_processes(parser, 0.5, "timing a backend on either kind of numbers", "of each kind")
     return parser
 
 

@@ -7,21 +7,16 @@ several fresh processes; with the error of the outputs against float64.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
 
-from rich.console import Console
-
-from bench.machine import fresh
 from bench.measuring.int8 import RUNTIMES, SHAPES, Question, Row, answer, rows
 from bench.suites.sizes import Shape
-from bench.telling import arguments, command_line, deliver, quantities
-from bench.telling.in_turn import asked_in_turn
+from bench.telling import arguments, command_line, quantities, studies
+from bench.telling.inert import LONGEST_NAME
 from bench.telling.marks import RATIO_INTERVAL
 from bench.telling.sheet import Column, Sheet
+from bench.telling.told import Told
 
 EPILOG = """\
 A shape is spelled b<batch>-t<timesteps>-i<input features>-h<hidden units>. int8 is not the same
@@ -34,37 +29,26 @@ exit codes: 0 all was measured; 1 something was not (a line says why); 2 bad inp
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    options = _parser().parse_args(words)
-    command_line.write_any_letter()
-    if options.answer is not None:
-        fresh.answer(options.answer, _answered)
-        return 0
-    try:
-        for shape in options.shapes:
-            Shape.parse(shape)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return command_line.BAD_INPUT
+    return studies.run(_parser(), Question, answer, _int8, words)
+
+
+def _int8(options: argparse.Namespace) -> int:
+    for shape in options.shapes:
+        Shape.parse(shape)
     asked = tuple(options.shapes), tuple(options.runtime), options.seconds
     seeds = range(options.seed, options.seed + options.processes)
-    answers = asked_in_turn("bench.int8", [asdict(Question(*asked, seed)) for seed in seeds])
+    answers = studies.asked_in_turn(
+        "bench.int8", [asdict(Question(*asked, seed)) for seed in seeds]
+    )
     if answers is None:
         return 1
     table, problems = rows(answers)
     if table:
-        _show(table, options.format, options.output)
-    for problem in problems:
-        print(f"not measured: {problem}", file=sys.stderr)
-    return 1 if problems else 0
+        _told(table).deliver(options)
+    return studies.missing(problems)
 
 
-def _answered(asked: dict[str, Any]) -> list[dict[str, Any]]:
-    for field in ("shapes", "runtimes"):
-        asked[field] = tuple(asked[field])
-    return answer(Question(**asked))
-
-
-def _show(table: Sequence[Row], form: str, output: Path | None) -> None:
+def _told(table: Sequence[Row]) -> Told:
     sheet = Sheet.of(
         [
             Column("shape", names=True),
@@ -88,43 +72,18 @@ def _show(table: Sequence[Row], form: str, output: Path | None) -> None:
         ],
     )
     how = f"{table[0].comparison.how}; above 1, int8 is faster than float32 in the same runtime"
-
-    def terminal(console: Console) -> None:
-        console.print(sheet.grid())
-        console.print()
-        console.print(how)
-
-    deliver.deliver(
-        form,
-        deliver.Target(output),
-        terminal,
-        {"markdown": lambda: f"{sheet.markdown()}\n\n{how}\n"},
-    )
+    return Told((), (("", sheet),), (how,), heading=LONGEST_NAME)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.Parser(
-        prog="python -m bench.int8",
-        description="What int8 gains in inference over float32, and what accuracy it loses.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = arguments.parser(
+        "int8", "What int8 gains in inference over float32, and what accuracy it loses.", EPILOG
     )
     parser.add_argument(
         "shapes", nargs="*", default=list(SHAPES), metavar="SHAPE", help="%(default)s"
     )
     parser.add_argument("--runtime", nargs="+", choices=RUNTIMES, default=list(RUNTIMES))
-    parser.add_argument(
-        "--processes", type=arguments.whole(1), default=6, help="fresh ones (%(default)s)"
-    )
-    parser.add_argument(
-        "--seconds",
-        type=arguments.seconds,
-        default=3.0,
-        help="of timing a shape (%(default)s)",
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    arguments.add_output(parser, ("terminal", "markdown"))
-    parser.add_argument("--answer", type=Path, help=argparse.SUPPRESS)
+    studies.add_processes(parser, 3.0, "timing a shape")
     return parser
 
 

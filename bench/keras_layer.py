@@ -12,26 +12,21 @@ times with its interval and verdict.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from bench.machine import fresh
 from bench.measuring.layer import MODES, answer, rows
 from bench.measuring.layer_subjects import SHAPES, Question
 from bench.suites.sizes import Shape
-from bench.telling import arguments, command_line, deliver, quantities
-from bench.telling.command_line import UsageError
-from bench.telling.in_turn import asked_in_turn
+from bench.telling import arguments, command_line, quantities, studies
+from bench.telling.inert import LONGEST_NAME
 from bench.telling.marks import RATIO_INTERVAL
 from bench.telling.sheet import Column, Sheet
+from bench.telling.told import Told
 from lstm_impl.backends.keras_environment import DEFAULT, keras_backend
 from lstm_impl.registry import get_backend
-from lstm_impl.spec import PRECISIONS, UnsupportedError
+from lstm_impl.spec import PRECISIONS
 
 EPILOG = """\
 A shape is spelled b<batch>-t<timesteps>-i<input features>-h<hidden units>, as in the suite's case
@@ -42,38 +37,18 @@ exit codes: 0 all was measured; 1 something was not (a line says why); 2 bad inp
 """
 
 
-# -- in the process that asks
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    options = _parser().parse_args(arguments)
-    command_line.write_any_letter()
-    if options.answer is not None:
-        fresh.answer(options.answer, _answered)
-        return 0
-    try:
-        question = _question(options)
-    except (ValueError, UnsupportedError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return studies.run(_parser(), Question, answer, _keras_layer, words)
+
+
+def _keras_layer(options: argparse.Namespace) -> int:
+    question = _question(options)
     seeds = range(question.seed, question.seed + options.processes)
-    answers = asked_in_turn(
+    answers = studies.asked_in_turn(
         "bench.keras_layer", [{**asdict(question), "seed": seed} for seed in seeds]
     )
-    if answers is None:
-        return 1
-    try:
-        return _show(answers, options.format, options.output)
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-
-
-def _answered(asked: dict[str, Any]) -> list[dict[str, Any]]:
-    for field in ("shapes", "modes", "backends"):
-        asked[field] = tuple(asked[field])
-    return answer(Question(**asked))
+    return 1 if answers is None else _show(answers, options)
 
 
 def _question(options: argparse.Namespace) -> Question:
@@ -87,8 +62,6 @@ def _question(options: argparse.Namespace) -> Question:
             f"Keras runs on {theirs} here, and --through {options.through} is measured in "
             "TensorFlow's graphs; ask for --through batch"
         )
-    if options.processes < 1 or not options.seconds > 0:
-        raise ValueError("--processes and --seconds take positive numbers")
     return Question(
         tuple(options.shapes),
         tuple(options.mode),
@@ -101,7 +74,7 @@ def _question(options: argparse.Namespace) -> Question:
     )
 
 
-def _show(answers: Sequence[Sequence[Mapping[str, Any]]], form: str, output: Path | None) -> int:
+def _show(answers: Sequence[Sequence[Mapping[str, Any]]], options: argparse.Namespace) -> int:
     table, problems = rows(answers)
     if table:
         sheet = Sheet.of(
@@ -129,29 +102,15 @@ def _show(answers: Sequence[Sequence[Mapping[str, Any]]], form: str, output: Pat
             f"Keras on {keras_backend()}; {table[0].comparison.how}; times as fast: ours as "
             "Keras's, above 1 is faster"
         )
-
-        def terminal(console: Console) -> None:
-            console.print(sheet.grid())
-            console.print()
-            console.print(how)
-
-        deliver.deliver(
-            form,
-            deliver.Target(output),
-            terminal,
-            {"markdown": lambda: f"{sheet.markdown()}\n\n{how}\n"},
-        )
-    for problem in problems:
-        print(f"not measured: {problem}", file=sys.stderr)
-    return 1 if problems else 0
+        Told((), (("", sheet),), (how,), heading=LONGEST_NAME).deliver(options)
+    return studies.missing(problems)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.Parser(
-        prog="python -m bench.keras_layer",
-        description="Time lstm_impl.keras.LSTM against keras.layers.LSTM in alternating blocks.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = arguments.parser(
+        "keras_layer",
+        "Time lstm_impl.keras.LSTM against keras.layers.LSTM in alternating blocks.",
+        EPILOG,
     )
     parser.add_argument(
         "shapes", nargs="*", default=list(SHAPES), metavar="SHAPE", help="%(default)s"
@@ -169,13 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--dtype", choices=sorted(PRECISIONS.keys() - {"tf32"}), default="float32")
     parser.add_argument("--masked", action="store_true", help="sequences of half to full length")
-    parser.add_argument("--processes", type=int, default=6, help="fresh ones (%(default)s)")
-    parser.add_argument(
-        "--seconds", type=float, default=6.0, help="of timing a shape and mode (%(default)s)"
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    arguments.add_output(parser, ("terminal", "markdown"))
-    parser.add_argument("--answer", type=Path, help=argparse.SUPPRESS)
+    studies.add_processes(parser, 6.0, "timing a shape and mode")
     return parser
 
 

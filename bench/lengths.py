@@ -12,19 +12,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
 
 from bench.batching import measured, plans
 from bench.batching.lengths import SPELLING, Lengths, source
 from bench.batching.plans import Line, Plan
-from bench.batching.words import Told
-from bench.machine import fresh
 from bench.measuring.lengths import Question, Way, answer
 from bench.results.study import Study
-from bench.telling import arguments, command_line, deliver, studies
+from bench.telling import arguments, command_line, studies
 from bench.telling.command_line import UsageError
-from bench.telling.in_turn import asked_in_turn
+from bench.telling.told import Told
 from lstm_impl.workload import SEQUENCE_MODES
 
 KIND = "lengths"
@@ -47,13 +43,12 @@ exit codes: 0 all was measured, or shown; 1 something was not measured (told in 
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    options = _parser().parse_args(arguments)
-    command_line.write_any_letter()
-    if options.answer is not None:
-        fresh.answer(options.answer, lambda asked: answer(_as_asked(asked)))
-        return 0
+    return studies.run(_parser(), Question, answer, _lengths, words)
+
+
+def _lengths(options: argparse.Namespace) -> int:
     return studies.ended(
         KIND, options, lambda: _asked(options), lambda found: _show(found, options)
     )
@@ -63,15 +58,10 @@ def _asked(options: argparse.Namespace) -> studies.Asked | None:
     question = _question(options)
     seeds = range(question.seed, question.seed + options.processes)
     questions = [{**asdict(question), "seed": seed} for seed in seeds]
-    answers = asked_in_turn("bench.lengths", questions, quiet=True)
+    answers = studies.asked_in_turn("bench.lengths", questions, quiet=True)
     if answers is None:
         return None
     return {**asdict(question), "source": options.lengths}, answers
-
-
-def _as_asked(found: dict[str, Any]) -> Question:
-    tuples = {name: tuple(found[name]) for name in ("lengths", "ways")}
-    return Question(**{**found, **tuples})
 
 
 def _question(options: argparse.Namespace) -> Question:
@@ -121,19 +111,13 @@ def _show(found: Study, options: argparse.Namespace) -> list[str]:
     if not table:
         raise UsageError(f"nothing was measured: {problems[0] if problems else 'no records'}")
     first, *rest = measured.notes(found, baseline, problems)
-    said = Told((), ((first, measured.sheet(table)),), tuple(rest))
-    deliver.deliver(
-        options.format, deliver.Target(options.output), said.terminal, {"markdown": said.markdown}
-    )
+    Told((), ((first, measured.sheet(table)),), tuple(rest)).deliver(options)
     return problems
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = arguments.Parser(
-        prog="python -m bench.lengths",
-        description="Time batches of sequences whose lengths differ, new shapes counted in.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = arguments.parser(
+        "lengths", "Time batches of sequences whose lengths differ, new shapes counted in.", EPILOG
     )
     parser.add_argument(
         "lengths", nargs="?", default="lognormal:60,0.6,200", help=f"{SPELLING} (%(default)s)"
@@ -145,7 +129,6 @@ def _parser() -> argparse.ArgumentParser:
         ("--input", 32, "features of a timestep"),
         ("--hidden", 64, "units"),
         ("--batches", 16, "in a pass"),
-        ("--processes", 6, "fresh ones"),
     ):
         parser.add_argument(
             option,
@@ -155,18 +138,10 @@ def _parser() -> argparse.ArgumentParser:
         )
     parser.add_argument("--mode", choices=SEQUENCE_MODES, default="training")
     parser.add_argument(
-        "--seconds",
-        type=arguments.seconds,
-        default=0.4,
-        help="of later passes of each (%(default)s)",
-    )
-    parser.add_argument(
         "--limit", type=arguments.seconds, default=10.0, help="of a first pass (%(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0)
     studies.add_study(parser)
-    arguments.add_output(parser, ("terminal", "markdown"))
-    parser.add_argument("--answer", type=Path, help=argparse.SUPPRESS)
+    studies.add_processes(parser, 0.4, "later passes of each")
     return parser
 
 

@@ -1,45 +1,29 @@
 """``python -m bench.recommend``: this window, this backend, for a dependency, from results.
 
-Reads the results at hand, those of every session and the reference ones, asks ``windows.answer``,
-and tells the answer with its interval, or why there is none and the command that measures it. This
-room knows the command and its words. No framework, and nothing slow to import.
+The command: ``windows.asked`` answers which window and backend to take, ``batching.asked`` how to
+batch sequences of one's own lengths. No framework, and nothing slow to import.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.batching import advice, words
-from bench.batching.lengths import SPELLING, source
-from bench.disk.fields import printable
+from bench.batching import asked as batching
+from bench.batching.lengths import SPELLING
 from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE
 from bench.disk.writing import ResultWriteError
-from bench.judging.ranking import build
-from bench.judging.rows import NothingToReportError, Section
 from bench.machine import devices
-from bench.telling import arguments, command_line, deliver, filters
-from bench.telling.command_line import UsageError
-from bench.windows import suite_text
-from bench.windows.answer import NEAR, NoAnswer, Question, answer, places
-from bench.windows.answer_data import as_json
-from bench.windows.answer_words import told
-from bench.windows.at_hand import AtHand, at_hand
+from bench.telling import arguments, command_line, filters
+from bench.windows import asked as windows
+from bench.windows.answer import NEAR
 from lstm_impl.spec import PRECISIONS
 from lstm_impl.workload import SEQUENCE_MODES
 
 ANSWERED, NO_RESULTS = range(2)
 
 FORMATS = ("terminal", "markdown", "json")
-FILTERS = ("backend", "shape")
-"""Of the results; the other filters are the question itself."""
-
-DRAWN = 10_000
-"""Sequences that are drawn where a distribution is named: shares of them are known to a percent."""
 
 EPILOG = f"""\
 exit codes:
@@ -72,105 +56,15 @@ anywhere in its intervals.
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    return command_line.run(
-        _parser(),
-        lambda options: (_recommend if options.lengths is None else _batches)(options),
-        words,
-        ResultWriteError,
-    )
+    return command_line.run(_parser(), _recommend, words, ResultWriteError)
 
 
 def _recommend(options: argparse.Namespace) -> int:
-    question = _question(options)
-    there = at_hand(options.paths)
-    if options.paths and there.errors and not there.results.files and there.learned is None:
-        return command_line.BAD_INPUT
-    sections = _sections(there, options)
-    found = answer(question, places(sections, there.reference), there.learned)
-    suite = options.write_suite
-    if suite is not None:
-        suite_text.write(suite, question, found, options.backends or ())
-        print(f"written: {printable(str(suite))}", file=sys.stderr)
-    said = question, found, there.learned, suite_text.commands(question, options.paths, suite)
-    answered = told(*said)
-    texts = {"markdown": answered.markdown, "json": lambda: as_json(*said)}
-    deliver.as_asked(options, answered.terminal, texts)
-    return _code(there, isinstance(found, NoAnswer))
-
-
-def _sections(there: AtHand, options: argparse.Namespace) -> Sequence[Section]:
-    try:
-        return build(filters.chosen(there.results, options, FILTERS)).sections
-    except NothingToReportError:
-        return ()
-
-
-def _code(there: AtHand, nothing: bool) -> int:
+    recommend = windows.recommend if options.lengths is None else batching.recommend
+    there, answered = recommend(options)
     if there.errors:
         return command_line.BAD_INPUT
-    return NO_RESULTS if nothing else ANSWERED
-
-
-def _batches(options: argparse.Namespace) -> int:
-    """How to batch sequences of one's own lengths."""
-    given = source(options.lengths)
-    if options.dependency is not None or options.steps is not None or options.write_suite:
-        raise UsageError(
-            "--lengths is a question of its own: without --dependency, --steps, --write-suite"
-        )
-    every = given.all()
-    question = advice.Question(
-        given.draw(DRAWN, 0) if every is None else every,
-        options.batch,
-        options.hidden,
-        options.input,
-        options.device,
-        options.mode,
-        options.dtype,
-        options.layers,
-        options.passes,
-    )
-    there = at_hand(options.paths)
-    found = advice.advise(question, _sections(there, options))
-    size = question.input_size or question.hidden_size
-    measures = ["python", "-m", "bench.lengths", options.lengths, "--batch", str(question.batch)]
-    measures += ["--hidden", str(question.hidden_size), "--input", str(size)]
-    command = shlex.join([*measures, "--mode", question.mode])
-    said = words.told(found, command)
-    texts = {
-        "markdown": said.markdown,
-        "json": lambda: json.dumps(words.as_data(found, command), indent=2) + "\n",
-    }
-    deliver.as_asked(options, said.terminal, texts)
-    return _code(there, isinstance(found, advice.NoAdvice))
-
-
-def _question(options: argparse.Namespace) -> Question:
-    """What the options ask. Raises UsageError where they ask nothing."""
-    training, steps, dependency = options.mode == "training", options.steps, options.dependency
-    if training and dependency is None:
-        raise UsageError("--dependency N is missing: how many timesteps back what matters lies")
-    if not training and steps is None:
-        raise UsageError("--mode inference needs --steps N: how long the sequences are")
-    if training and steps is not None and dependency >= steps:
-        raise UsageError(
-            f"--dependency {dependency}: nothing lies so far back in sequences of {steps} "
-            f"timesteps; expected at most {steps - 1}"
-        )
-    return Question(
-        dependency=dependency or 0,
-        batch=options.batch,
-        hidden_size=options.hidden,
-        device=options.device,
-        input_size=options.input,
-        num_layers=options.layers,
-        dtype=options.dtype,
-        steps=steps,
-        mode=options.mode,
-    )
-
-
-# The options
+    return ANSWERED if answered else NO_RESULTS
 
 
 def _device(text: str) -> str:
@@ -220,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
         "--device", type=_device, default="cpu", help="cpu, gpu:0, ... (default: %(default)s)"
     )
     arguments.add_output(parser, FORMATS, by_name=True)
-    filters.add(parser, FILTERS)
+    filters.add(parser, windows.FILTERS)
     # The other question.
     add(
         parser,

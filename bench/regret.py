@@ -11,11 +11,11 @@ import statistics
 import sys
 from collections.abc import Sequence
 
-from rich.console import Console
-
 from bench.measuring.regret import Regret, measured
-from bench.telling import arguments, command_line, deliver, quantities
+from bench.telling import arguments, command_line, quantities
+from bench.telling.inert import LONGEST_NAME
 from bench.telling.sheet import Column, Sheet
+from bench.telling.told import Told
 
 WITHIN = 0.03
 """The loss that the summary counts."""
@@ -37,19 +37,7 @@ def _regret(options: argparse.Namespace) -> int:
     for each in measured(options.shapes, options.seconds, options.seed):
         found.append(each)
         print(f"{len(found)} of {options.shapes}: {each.shape}", file=sys.stderr)
-    sheet, told = _sheet(found), _summary(found)
-
-    def terminal(console: Console) -> None:
-        console.print(sheet.grid())
-        console.print()
-        for line in told:
-            console.print(line)
-
-    deliver.as_asked(
-        options,
-        terminal,
-        {"markdown": lambda: "\n\n".join([sheet.markdown().rstrip(), *told]) + "\n"},
-    )
+    Told((), (("", _sheet(found)),), _summary(found), heading=LONGEST_NAME).deliver(options)
     return 0
 
 
@@ -81,7 +69,7 @@ def _sheet(found: Sequence[Regret]) -> Sheet:
     )
 
 
-def _summary(found: Sequence[Regret]) -> list[str]:
+def _summary(found: Sequence[Regret]) -> tuple[str, ...]:
     """How near to the fastest each way of choosing comes, in a line."""
     lines = []
     for name, losses in (
@@ -93,7 +81,7 @@ def _summary(found: Sequence[Regret]) -> list[str]:
             f"{name}: within {WITHIN:.0%} of the fastest in {near} of {len(losses)} shapes; loses "
             f"{statistics.median(losses):.1%} in the median, {max(losses):.1%} at most"
         )
-    return lines
+    return tuple(lines)
 
 
 def _parser() -> argparse.ArgumentParser:

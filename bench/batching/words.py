@@ -3,71 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-
-from rich.console import Console
-from rich.table import Table as Grid
-from rich.text import Text
 
 from bench.batching.advice import SIMPLER, Advice, Advised, NoAdvice, Question
 from bench.batching.plans import Plan
 from bench.telling.headings import heading, name
-from bench.telling.inert import LONGEST_SENTENCE, clean, prose
 from bench.telling.quantities import count, listed, seconds
 from bench.telling.sheet import Column, Sheet
+from bench.telling.told import Told
 from bench.windows.words import signed, signed_range
 
 MOST_SHOWN = 8
 """Policies in the table: the cheapest, and both ways of padding whatever they cost."""
-
-
-@dataclass(frozen=True)
-class Told:
-    """Lines before the tables, the tables with what stands above them, and lines after.
-
-    Any of it may hold text of a file: each form makes it harmless.
-    """
-
-    first: tuple[str, ...]
-    tables: tuple[tuple[str, Sheet], ...]
-    last: tuple[str, ...]
-
-    def terminal(self, console: Console) -> None:
-        """As a terminal shows it."""
-        for line in self.first:
-            console.print(_inert(line))
-        for above, sheet in self.tables:
-            console.print()
-            console.print(_inert(above))
-            console.print(_fitting(sheet, console))
-        console.print()
-        for line in self.last:
-            console.print(_inert(line))
-
-    def markdown(self) -> str:
-        """In GitHub's dialect."""
-        parts = [prose(line) for line in self.first]
-        for above, sheet in self.tables:
-            parts += [f"{prose(above)}:", sheet.markdown()]
-        parts += [prose(line) for line in self.last]
-        return "\n\n".join(parts) + "\n"
-
-
-def _fitting(sheet: Sheet, console: Console) -> Grid:
-    """A table whose columns have what they ask for where a terminal is wide enough; where it is
-    not, the last of them would stand beyond its edge."""
-    words = (max(map(len, column.heading.split())) for column in sheet.columns)
-    asked = sum(
-        max(column.least or 0, word) + 3 for column, word in zip(sheet.columns, words, strict=True)
-    )
-    if asked > console.width:
-        columns = tuple(replace(column, least=None) for column in sheet.columns)
-        sheet = replace(sheet, columns=columns)
-    return sheet.grid(heading=10)
-
-
-def _inert(line: str) -> Text:
-    return Text(clean(line, LONGEST_SENTENCE))
 
 
 def told(found: Advice | NoAdvice, command: str) -> Told:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 
@@ -105,7 +104,7 @@ def as_json(report: Report) -> str:
             "failed": [row.case.id for row in gate.failed],
         },
     }
-    return json.dumps(document, indent=2, allow_nan=False) + "\n"
+    return sheet.json_text(document)
 
 
 def _records(report: Report) -> list[dict[str, object]]:

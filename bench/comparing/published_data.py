@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 from bench.comparing.beside_published import CAUTION, TITLE, Ours, Report
@@ -66,7 +65,7 @@ def as_json(report: Report) -> str:
         ],
         "notes": list(report.notes),
     }
-    return json.dumps(document, indent=2, allow_nan=False) + "\n"
+    return sheet.json_text(document)
 
 
 def _sizes(shape: PublishedShape) -> dict[str, object]:

@@ -15,7 +15,9 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
 
 _QUESTION, _ANSWER = "question.json", "answer.json"
 _LONGEST = 200
@@ -75,6 +77,13 @@ def answer(folder: str | os.PathLike[str], to: Callable[[Any], object]) -> None:
     part = place.with_suffix(".part")
     part.write_text(json.dumps(found), encoding="utf-8")
     part.replace(place)
+
+
+def question(kind: Callable[..., _T], found: Mapping[str, Any]) -> _T:
+    """A question by its fields, which has been JSON: there its tuples are lists."""
+    return kind(
+        **{name: tuple(each) if isinstance(each, list) else each for name, each in found.items()}
+    )
 
 
 def last_words(printed: str) -> str:

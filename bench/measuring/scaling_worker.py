@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.machine import crew
+from bench.machine import crew, fresh
 from bench.machine.raised import one_line
 from bench.measuring.scaling import (
     CORES,
@@ -44,13 +44,6 @@ from lstm_impl.weights import LSTMWeights
 
 TRACED = 5
 """Steps under the profiler: enough that one which was late does not stand for all."""
-
-
-def question_of(found: dict[str, Any]) -> Question:
-    """A question that has been JSON."""
-    return Question(
-        **{**found, "backends": tuple(found["backends"]), "scalings": tuple(found["scalings"])}
-    )
 
 
 @dataclass(frozen=True)
@@ -84,7 +77,7 @@ class Worker:
         if order["processors"]:
             # Before TensorFlow counts them, so that each replica has its own and no other's.
             os.sched_setaffinity(0, order["processors"])
-        self._question = question_of(order["question"])
+        self._question = fresh.question(Question, order["question"])
         self._world: str = order["world"]
         self._index, self._workers = order["index"], order["workers"]
         import tensorflow as tf

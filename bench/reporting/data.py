@@ -6,7 +6,6 @@ there are is ``judging.table``'s.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 
@@ -46,7 +45,7 @@ def as_json(report: Report) -> str:
         "cases": records(report),
         "notes": list(report.notes),
     }
-    return json.dumps(document, indent=2, allow_nan=False) + "\n"
+    return sheet.json_text(document)
 
 
 def break_evens(section: Section) -> list[dict[str, Value]]:

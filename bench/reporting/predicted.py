@@ -5,7 +5,6 @@ This room asks ``judging.predicting`` for each backend, and lays out what it say
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -25,7 +24,7 @@ from bench.telling.headings import name
 from bench.telling.inert import clean, code
 from bench.telling.inert import markdown as escaped
 from bench.telling.quantities import count, seconds
-from bench.telling.sheet import Column, Sheet, records
+from bench.telling.sheet import Column, Sheet, json_text, records
 from lstm_impl.workload import GRADIENTS, MODES
 
 COLUMNS = (
@@ -201,8 +200,9 @@ class Predicted:
         """The question and the same rows."""
         asked = {size: getattr(self.question.shape, size) for size in SIZES}
         alike = {key: getattr(self.question, key) for key in ALIKE}
-        data = {"predicted": True, "question": asked | alike, "backends": self._records()}
-        return json.dumps(data, indent=2) + "\n"
+        return json_text(
+            {"predicted": True, "question": asked | alike, "backends": self._records()}
+        )
 
     def _records(self) -> list[dict[str, object]]:
         return [

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.batching.words import Told
 from bench.disk.fields import Field
 from bench.judging import beside
 from bench.judging.comparison import Comparison
@@ -31,6 +30,7 @@ from bench.telling.quantities import (
     times_bounds,
 )
 from bench.telling.sheet import Cell, Column, Sheet
+from bench.telling.told import Told
 from bench.telling.verdict_words import compact_verdict
 
 BOUNDS = 10

@@ -1,4 +1,4 @@
-"""A table, laid out once: as a terminal shows it, in Markdown, and rows of data as CSV.
+"""A table, laid out once: as a terminal shows it, in Markdown, and data as CSV and JSON.
 
 What a table says is made elsewhere; this room knows how each form is written, and makes what comes
 from files harmless in each.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -187,6 +188,11 @@ def records(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> Ite
         return [row.get(name) for name in columns]
 
     return comma_separated(columns, map(values, rows))
+
+
+def json_text(document: Mapping[str, object]) -> str:
+    """Data for other programs, with nothing in it that is not every reader's JSON."""
+    return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
 def _value(value: object) -> object:

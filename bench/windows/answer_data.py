@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -10,6 +9,7 @@ from bench.judging.intervals import Interval
 from bench.judging.rows import Row
 from bench.results.maps import TASKS, LearningMap
 from bench.telling.headings import machine
+from bench.telling.sheet import json_text
 from bench.windows.answer import Answer, NoAnswer, Question
 from bench.windows.answer_words import in_one_line
 from bench.windows.cost import timestep_interval, window
@@ -32,7 +32,7 @@ def as_json(
         "learned_from": None if learned is None else words(learned, TASKS),
         "measure": list(commands),
     }
-    return json.dumps(document, indent=2, allow_nan=False) + "\n"
+    return json_text(document)
 
 
 def no_answer_data(found: NoAnswer) -> dict[str, object]:

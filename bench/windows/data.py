@@ -6,14 +6,13 @@ finished streams and their words; what a spreadsheet would run is made text.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 
 from bench.judging.intervals import Interval
 from bench.judging.rows import Row
 from bench.telling.headings import machine, title
-from bench.telling.sheet import comma_separated
+from bench.telling.sheet import comma_separated, json_text
 from bench.windows.cost import BackendCost, Stream, step_interval, steps, timestep_interval, window
 from bench.windows.words import method, sentence, without_time
 
@@ -155,4 +154,4 @@ def as_json(streams: Sequence[Stream]) -> str:
         "method": method(streams),
         "windows": records(streams),
     }
-    return json.dumps(document, indent=2, allow_nan=False) + "\n"
+    return json_text(document)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench import recommend
+from bench.batching import asked
 from bench.results.schema import Results
 from bench.suites.cases import Case
 from bench.telling.command_line import BAD_INPUT
@@ -42,7 +43,7 @@ def lengths(tmp_path: Path) -> str:
 
 
 def at_hand(monkeypatch: pytest.MonkeyPatch, found: Results) -> None:
-    monkeypatch.setattr(recommend, "at_hand", lambda paths: AtHand(found, [], None, []))
+    monkeypatch.setattr(asked, "at_hand", lambda paths: AtHand(found, [], None, []))
 
 
 def test_the_answer_names_backend_buckets_and_what_it_can_lose(

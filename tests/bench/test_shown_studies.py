@@ -19,12 +19,12 @@ from typing import Any
 import pytest
 
 from bench import denormals, lengths, recommend, scaling
-from bench.batching.words import Told
 from bench.measuring.denormals import DENORMAL, ORDINARY
 from bench.measuring.scaling import SCALINGS, Question, sides
 from bench.results import study
 from bench.telling.sheet import Cell, Column, Sheet, comma_separated
 from bench.telling.terminal import text_console
+from bench.telling.told import Told
 from tests.bench.harmless import assert_markdown, assert_plain, assert_sheet, assert_styled
 from tests.bench.made_texts import PAYLOADS
 
@@ -254,7 +254,7 @@ def test_the_advice_on_lengths_tells_names_of_result_files_as_text(
             for steps in (10, 50, 100)
         )
     )
-    monkeypatch.setattr(recommend, "at_hand", lambda paths: AtHand(found, [], None, []))
+    monkeypatch.setattr("bench.batching.asked.at_hand", lambda paths: AtHand(found, [], None, []))
     asked = ["--lengths", "uniform:5-90", "--batch", "8", "--hidden", "64", "--mode", "training"]
     for form in ("terminal", "markdown", "json"):
         assert recommend.main([*asked, "--format", form]) == recommend.ANSWERED

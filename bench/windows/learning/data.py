@@ -6,11 +6,10 @@ knows maps.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 from bench.results.maps import LearningMap
-from bench.telling.sheet import comma_separated
+from bench.telling.sheet import comma_separated, json_text
 
 Value = str | float | int | bool | None
 
@@ -61,4 +60,4 @@ def as_json(found: LearningMap) -> str:
         "cells": records(found),
         "notes": list(found.notes),
     }
-    return json.dumps(document, indent=2, allow_nan=False) + "\n"
+    return json_text(document)

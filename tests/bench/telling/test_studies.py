@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bench.machine import fresh
-from bench.telling.in_turn import asked_in_turn
+from bench.telling.studies import asked_in_turn
 
 
 def test_each_question_has_a_process_and_the_answers_their_order(
