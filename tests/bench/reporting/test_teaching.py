@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,9 +36,10 @@ def with_runs(found: Report, **changed: object) -> Report:
 
 def test_each_shape_of_a_session_is_a_decision_for_its_machine() -> None:
     found = list(teaching.decisions(build(collect(FUSED))))
+    processor = json.loads(FUSED[0].read_text())["machine_info"]["cpu"]["brand_raw"]
     assert len(found) == len({each.question.digest for each in found}) >= 8
     for each in found:
-        assert each.question.machine.device == "AMD EPYC, 2 usable"
+        assert each.question.machine.device == f"{processor}, 2 usable"
         assert each.question.machine.versions["tensorflow-cpu"]
         assert each.question.through == "model"
         assert each.raced[0].ratio == 1.0
