@@ -27,7 +27,7 @@ from tests.places import REFERENCE, ROOT
 Json = dict[str, Any]
 
 # Maps and studies are no result files.
-OTHERS = ("learning", "lengths", "denormals")
+OTHERS = ("learning", "lengths", "denormals", "scaling")
 HONEST = sorted(path for path in REFERENCE.glob("*.json") if not path.name.startswith(OTHERS))
 NOW = datetime(2100, 1, 1, tzinfo=UTC)
 
