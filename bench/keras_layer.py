@@ -20,6 +20,7 @@ from bench.measuring.layer import MODES, answer, rows
 from bench.measuring.layer_subjects import SHAPES, Question
 from bench.suites.sizes import Shape
 from bench.telling import arguments, command_line, quantities, studies
+from bench.telling.command_line import UsageError
 from bench.telling.inert import LONGEST_NAME
 from bench.telling.marks import RATIO_INTERVAL
 from bench.telling.sheet import Column, Sheet
@@ -58,7 +59,7 @@ def _question(options: argparse.Namespace) -> Question:
         if backend != "auto":
             get_backend(backend)
     if (theirs := keras_backend()) != DEFAULT and options.through != "batch":
-        raise ValueError(
+        raise UsageError(
             f"Keras runs on {theirs} here, and --through {options.through} is measured in "
             "TensorFlow's graphs; ask for --through batch"
         )

@@ -15,8 +15,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from bench.disk.fields import ResultError
-from bench.disk.folder import FolderError, default_folder, expanded
+from bench.disk.errors import InputError
+from bench.disk.folder import default_folder, expanded
 from bench.disk.writing import ResultWriteError
 from bench.judging.process_means import ENOUGH_PROCESSES
 from bench.machine import cluster, devices
@@ -71,7 +71,7 @@ def main(words: Sequence[str] | None = None) -> int:
             _show(study.newest(options.show, KIND), options)
             return MEASURED
         return _run(options)
-    except (ResultError, UsageError, UnsupportedError, FolderError, ValueError) as error:
+    except (InputError, UnsupportedError) as error:
         return _error(error, BAD_INPUT)
     except (ResultWriteError, LockError) as error:
         return _error(error, UNWRITABLE)
@@ -155,7 +155,7 @@ def planned(options: argparse.Namespace, given: Cluster | None, number: int = 0)
     number: of the repetition, which has inputs of its own.
 
     Raises UsageError for options that do not go together, or that ask for what is not here,
-    UnsupportedError for a backend that is none of TensorFlow's, ValueError for no shape.
+    UnsupportedError for a backend that is none of TensorFlow's, InputError for no shape.
     """
     shape = Shape.parse(options.shape)
     strategy = options.strategy

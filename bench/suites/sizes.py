@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from bench.disk.errors import InputError
+
 SIZES = ("batch", "timesteps", "inputs", "hidden")
 
 SPELLING = "b64-t25-i512-h512"
@@ -23,10 +25,10 @@ class Shape:
 
     @classmethod
     def parse(cls, text: str) -> Shape:
-        """The shape spelled ``b64-t25-i512-h512``. Raises ValueError for anything else."""
+        """The shape spelled ``b64-t25-i512-h512``. Raises InputError for anything else."""
         match = _SPELLED.fullmatch(text)
         if match is None or "0" in match.groups():
-            raise ValueError(f"{text!r} is no shape; expected one such as {SPELLING}")
+            raise InputError(f"{text!r} is no shape; expected one such as {SPELLING}")
         return cls(*map(int, match.groups()))
 
     def __str__(self) -> str:

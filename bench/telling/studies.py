@@ -77,7 +77,7 @@ def run(
         command_line.write_any_letter()
         fresh.answer(options.answer, lambda asked: answer(fresh.question(question, asked)))
         return 0
-    return command_line.run(parser, work, words, ResultWriteError, UnsupportedError, ValueError)
+    return command_line.run(parser, work, words, ResultWriteError, UnsupportedError)
 
 
 def asked_in_turn(
