@@ -97,8 +97,7 @@ class Hand(Closing):
                 return str(error), None
         except (SuiteError, LockError) as error:
             return str(error), None
-        wanted = dict.fromkeys(case.device for case in suite.cases)
-        absent = tuple(device for device in wanted if devices.explain_missing(device))
+        absent = tuple(devices.missing(case.device for case in suite.cases))
         here = environment.read().to_dict()
         return "", Facts(socket.gethostname(), here, suite, absent)
 

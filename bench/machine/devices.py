@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,6 +177,11 @@ def available(facts: GpuFacts | None = None) -> list[str]:
     """The devices that are here: ``cpu`` and every GPU that CUDA may use."""
     facts = gpu_facts() if facts is None else facts
     return ["cpu", *(f"gpu:{index}" for index in range(facts.visible))]
+
+
+def missing(names: Iterable[str]) -> list[str]:
+    """Of these devices, each once, those that cannot be used here."""
+    return [name for name in dict.fromkeys(names) if explain_missing(name)]
 
 
 def explain_missing(device: str, facts: GpuFacts | None = None) -> str:

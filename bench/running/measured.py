@@ -79,14 +79,13 @@ def manager_here(
     session: Session, suite: Suite, executor: Executor, view: View, folder: Path
 ) -> Manager:
     """The manager of a session on this machine, which writes it down in a folder."""
-    asked = {case.device for case in session.cases}
     return Manager(
         session,
         executor,
         view,
         lambda changed: changed.save(folder),
         seconds=suite.seconds,
-        absent=[device for device in asked if devices.explain_missing(device)],
+        absent=devices.missing(case.device for case in session.cases),
     )
 
 
