@@ -104,11 +104,18 @@ class FusedModel(TensorFlowModel):
                 weights = [self._tf.cast(each, self.variable_dtype) for each in weights]
         return RawGradients.of(outputs, differentiated(gradients, *inputs), weights)
 
+    def synchronize(self) -> None:
+        # An op on a CPU that is called by itself has returned when it is done, but where all ops
+        # are put into a queue; asking every device takes as long as a small op.
+        if self._tf.config.experimental.get_synchronous_execution():
+            return
+        super().synchronize()
+
     def _trace_ahead(self, request: Request) -> None:
         if request.optimizer is not None:
             super()._trace_ahead(request)
 
-    @property
+    @functools.cached_property
     def _mixed(self) -> bool:
         """Whether the weights are kept in another type than they are read in."""
         return bool(self.variable_dtype != self.compute_dtype)
@@ -157,35 +164,35 @@ class FusedLayer:
     """
 
     def __init__(self, row: int = 0, reverse: bool = False, batch_major: bool = False) -> None:
-        self._ops = ops()
-        self._row, self._reverse, self._batch_major = row, reverse, batch_major
+        module = ops()
+        self._inference = module.lstm_impl_fused_lstm
+        self._training = module.lstm_impl_fused_lstm_training
+        self._gradient = module.lstm_impl_fused_lstm_grad
+        self._input_gradient = module.lstm_impl_fused_lstm_input_grad
+        self._layout = {"batch_major": True} if batch_major else {}
+        # Each attribute that an op is told, its default too, takes half a microsecond.
+        given = {"row": row, "reverse": reverse}
+        self._attributes = {name: each for name, each in given.items() if each} | self._layout
 
-    def forward(
-        self,
-        x: Tensor,
-        h: Tensor,
-        c: Tensor,
-        parameters: Tensors,
-        padding: Tensor | None,
-        keep: bool,
-    ) -> tuple[Outputs, Kept]:
-        """Outputs ``[T, B, H]``, final states ``[1, B, H]``; and, to ``keep``, what backward needs.
+    def infer(
+        self, x: Tensor, h: Tensor, c: Tensor, parameters: Tensors, padding: Tensor | None
+    ) -> Outputs:
+        """Outputs ``[T, B, H]`` and final states ``[1, B, H]``, and nothing kept.
 
-        Raises UnsupportedError in a graph that XLA compiles.
+        Raises UnsupportedError in a graph that XLA compiles, as ``train`` does.
         """
         check_not_compiled()
-        y, h_last, c_last, gates, cells, hidden = self._ops.lstm_impl_fused_lstm(
-            x,
-            h,
-            c,
-            *parameters,
-            as_padding(padding),
-            row=self._row,
-            reverse=self._reverse,
-            batch_major=self._batch_major,
-            keep=keep,
-        )
-        return Outputs(y, h_last, c_last), Kept(x, y, gates, cells, hidden)
+        read = (x, h, c, *parameters, as_padding(padding))
+        return Outputs(*self._inference(*read, **self._attributes))
+
+    def train(
+        self, x: Tensor, h: Tensor, c: Tensor, parameters: Tensors, padding: Tensor | None
+    ) -> tuple[Outputs, Kept]:
+        """The same, and what ``backward`` needs."""
+        check_not_compiled()
+        read = (x, h, c, *parameters, as_padding(padding))
+        y, h_last, c_last, *kept = self._training(*read, **self._attributes)
+        return Outputs(y, h_last, c_last), Kept(x, y, *kept)
 
     def backward(
         self,
@@ -203,7 +210,7 @@ class FusedLayer:
         rows as h and c do. last: what was kept is not needed again, and may be written over.
         """
         kernel, recurrent_kernel, _ = parameters
-        dz, dh, dc, *weights = self._ops.lstm_impl_fused_lstm_grad(
+        dz, dh, dc, *weights = self._gradient(
             kept.x,
             h,
             c,
@@ -211,17 +218,13 @@ class FusedLayer:
             as_padding(padding),
             *kept[1:],
             *upstream,
-            row=self._row,
-            reverse=self._reverse,
-            batch_major=self._batch_major,
             state=of_state,
             overwrite=last,
+            **self._attributes,
         )
         dx = None
         if of_input:
-            dx = self._ops.lstm_impl_fused_lstm_input_grad(
-                kept.x, kernel, dz, batch_major=self._batch_major
-            )
+            dx = self._input_gradient(kept.x, kernel, dz, **self._layout)
         return InputGradients(dx, *((dh, dc) if of_state else (None, None))), weights
 
 
@@ -238,27 +241,35 @@ class Network:
         ]
 
     def forward(self, call: Call, parameters: Tensors, keep: bool) -> tuple[Outputs, list[Kept]]:
-        """Outputs and final states, and what ``backward`` needs of each layer and direction."""
-        x, states, kept = call.x, [], []
+        """Outputs and final states; and, to ``keep``, what ``backward`` needs of each layer and
+        direction.
+        """
+        x, h, c, padding, _ = call
+        if len(self._layers) == 1 and not keep:
+            return self._layers[0].infer(x, h, c, parameters, padding), []
+        states: list[tuple[Tensor, Tensor]] = []
+        kept: list[Kept] = []
         for number in range(self._num_layers):
             if number and call.masks is not None:
                 x = x * self._mask(call.masks, number)
-            outputs = []
+            of_layer = []
             for row in self._rows(number):
-                made, needed = self._layers[row].forward(
-                    x, call.h, call.c, parameters[3 * row : 3 * row + 3], call.lengths, keep
-                )
-                outputs.append(made.y)
+                read = (x, h, c, parameters[3 * row : 3 * row + 3], padding)
+                if keep:
+                    made, needed = self._layers[row].train(*read)
+                    kept.append(needed)
+                else:
+                    made = self._layers[row].infer(*read)
+                of_layer.append(made.y)
                 states.append((made.h, made.c))
-                kept.append(needed)
-            x = _joined(outputs, 2)
+            x = _joined(of_layer, 2)
         return Outputs(x, *(_joined(each, 0) for each in zip(*states, strict=True))), kept
 
     def backward(
         self,
         call: Call,
         parameters: Tensors,
-        kept: list[Kept],
+        kept: Sequence[Kept],
         upstream: Upstream,
         of_input: bool = True,
         of_state: bool = True,
@@ -389,6 +400,6 @@ def ops() -> Any:
         raise UnsupportedError(NO_SECOND_GRADIENT)
 
     # What is differentiable is made so by hand above, where it is known what was kept.
-    for name in ("LstmImplFusedLstm", "LstmImplFusedLstmGrad", "LstmImplFusedLstmInputGrad"):
-        tf.RegisterGradient(name)(refuse)
+    for kind in ("", "Training", "Grad", "InputGrad"):
+        tf.RegisterGradient(f"LstmImplFusedLstm{kind}")(refuse)
     return module

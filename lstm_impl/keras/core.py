@@ -232,24 +232,31 @@ def by_fused_op(inputs: LayerInputs, mask: Tensor | None, reverse: bool, trainin
     layer = FusedLayer(reverse=reverse)
     padding = None if mask is None else mask[:, :, 0]
 
-    def run(inputs: LayerInputs, keep: bool) -> tuple[Outputs, Any]:
+    def read(inputs: LayerInputs) -> tuple[Any, ...]:
         x, h, c, *parameters = inputs
-        (y, h, c), kept = layer.forward(x, h[None], c[None], parameters, padding, keep)
-        return Outputs(y, h[0], c[0]), kept
+        return x, h[None], c[None], parameters, padding
+
+    def of_layer(outputs: Outputs) -> Outputs:
+        y, h, c = outputs
+        return Outputs(y, h[0], c[0])
+
+    def forward(inputs: LayerInputs) -> tuple[Outputs, Any]:
+        if not training:
+            return of_layer(layer.infer(*read(inputs))), None
+        outputs, kept = layer.train(*read(inputs))
+        return of_layer(outputs), kept
 
     def backward(kept: Any, inputs: LayerInputs, upstream: Upstream) -> Tensors:
+        _, h, c, parameters, _ = read(inputs)
         if not training:
-            _, kept = run(inputs, keep=True)
-        _, h, c, *parameters = inputs
+            _, kept = layer.train(*read(inputs))
         dy, dh, dc = upstream
         of_inputs, of_weights = layer.backward(
-            kept, h[None], c[None], parameters, padding, Upstream(dy, dh[None], dc[None])
+            kept, h, c, parameters, padding, Upstream(dy, dh[None], dc[None])
         )
         return [of_inputs.dx, of_inputs.dh[0], of_inputs.dc[0], *of_weights]
 
-    return twice_differentiable(
-        lambda inputs: run(inputs, keep=training), backward, inputs, mask, reverse
-    )
+    return twice_differentiable(forward, backward, inputs, mask, reverse)
 
 
 def twice_differentiable(

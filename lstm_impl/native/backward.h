@@ -40,20 +40,16 @@ class BackwardPass {
     pack_state(call_.c0, batch, units, initial_cells_.get());
     pack_state(call_.dh_last, batch, units, dh_.get());
     pack_state(call_.dc_last, batch, units, dc_.get());
-    const int workers = plan_.workers, groups = static_cast<int>(groups_);
+    const int groups = static_cast<int>(groups_);
     phases.push_back({1, groups, [this](Index, int group) { pack(group); }});
     // One step more is for the state before the first.
     const Index steps = layer_.timesteps + (call_.dh0 != nullptr ? 1 : 0);
-    if (plan_.by_rows || workers == 1) {
-      phases.push_back({1, workers, [this, workers, steps](Index, int part) {
-                          const Index first = share(layer_.batch, part, workers);
-                          const Index last = share(layer_.batch, part + 1, workers);
-                          for (Index s = 0; s < steps; ++s) {
-                            for (Index k = 0; k < groups_; ++k) {
-                              advance(s, first, last, there_and_back(s, k, 0, groups_));
-                            }
-                          }
-                        }});
+    if (plan_.by_rows) {
+      phases.push_back(plan_.chains(layer_, steps, [this](Index s, Index first, Index last) {
+        for (Index k = 0; k < groups_; ++k) {
+          advance(s, first, last, there_and_back(s, k, 0, groups_));
+        }
+      }));
     } else {
       phases.push_back(
           {steps, groups, [this](Index s, int group) { advance(s, 0, layer_.batch, group); }});

@@ -24,6 +24,7 @@ struct Phase {
   std::int64_t steps;
   int segments;
   std::function<void(std::int64_t step, int segment)> work;
+  bool chained = false;  // a step of a segment needs that segment's step before, and no other's
 };
 
 class Crew {
@@ -43,8 +44,10 @@ class Crew {
       : phases_(std::move(phases)), workers_(workers), here_(new Flag[workers]) {
     int most = 0;
     for (const Phase& phase : phases_) {
-      ends_.push_back((ends_.empty() ? 0 : ends_.back()) + phase.steps);
+      ends_.push_back((ends_.empty() ? 0 : ends_.back()) +
+                      (phase.chained ? std::min<std::int64_t>(1, phase.steps) : phase.steps));
       most = std::max(most, phase.segments);
+      chains_.emplace_back(phase.chained ? new Chain[phase.segments] : nullptr);
     }
     claims_.reset(new Claim[most]);
     here_[0].value.store(true, std::memory_order_relaxed);
@@ -58,6 +61,10 @@ class Crew {
   struct alignas(64) Flag {
     std::atomic<bool> value{false};
   };
+  struct alignas(64) Chain {
+    std::atomic<std::int64_t> steps{0};  // that are done
+    std::atomic<bool> taken{false};
+  };
 
   // A pause is tens of cycles: tens of microseconds, many times what a segment differs by.
   static constexpr int kPatience = 1000;
@@ -69,6 +76,10 @@ class Crew {
       const std::int64_t now = now_.load(std::memory_order_acquire);
       while (phase < ends_.size() && now >= ends_[phase]) ++phase;
       if (phase == ends_.size()) return;
+      if (phases_[phase].chained) {
+        follow(worker, phase, now);
+        continue;
+      }
       const int segments = phases_[phase].segments;
       for (int s = first_of(worker, segments); s < first_of(worker + 1, segments); ++s) {
         if (claim(s, now)) {
@@ -98,11 +109,55 @@ class Crew {
           spins = 0;
         }
       }
-      if (++spins < kYieldAfter) {
-        pause();
-      } else {
-        std::this_thread::yield();
+      rest(++spins);
+    }
+  }
+
+  // Until every chain is at its end; meanwhile goes on with the one that is furthest behind.
+  void follow(int worker, std::size_t phase, std::int64_t now) {
+    const Phase& one = phases_[phase];
+    int spins = 0;
+    while (now_.load(std::memory_order_acquire) == now) {
+      const int found = furthest_behind(worker, phase);
+      if (found < 0) {
+        rest(++spins);
+        continue;
       }
+      Chain& chain = chains_[phase][found];
+      if (chain.taken.exchange(true, std::memory_order_acquire)) continue;
+      const std::int64_t step = chain.steps.load(std::memory_order_relaxed);
+      if (step < one.steps) {
+        one.work(step, found);
+        chain.steps.store(step + 1, std::memory_order_relaxed);
+        spins = 0;
+      }
+      chain.taken.store(false, std::memory_order_release);
+      if (step + 1 == one.steps) count_segment(one, now);
+    }
+  }
+
+  // Of the chains that nobody has taken and that are not at their end, or -1. Of those that are
+  // equally far, the worker's own come first.
+  int furthest_behind(int worker, std::size_t phase) const {
+    const Phase& one = phases_[phase];
+    std::int64_t least = one.steps;
+    int found = -1, at = first_of(worker, one.segments);
+    for (int n = 0; n < one.segments; ++n, at = at + 1 < one.segments ? at + 1 : 0) {
+      const Chain& chain = chains_[phase][at];
+      const std::int64_t steps = chain.steps.load(std::memory_order_relaxed);
+      if (steps < least && !chain.taken.load(std::memory_order_relaxed)) {
+        least = steps;
+        found = at;
+      }
+    }
+    return found;
+  }
+
+  static void rest(int spins) {
+    if (spins < kYieldAfter) {
+      pause();
+    } else {
+      std::this_thread::yield();
     }
   }
 
@@ -116,6 +171,10 @@ class Crew {
   void do_segment(std::size_t phase, std::int64_t now, int segment) {
     const Phase& one = phases_[phase];
     one.work(now - (ends_[phase] - one.steps), segment);
+    count_segment(one, now);
+  }
+
+  void count_segment(const Phase& one, std::int64_t now) {
     if (done_.fetch_add(1, std::memory_order_acq_rel) + 1 == one.segments) {
       done_.store(0, std::memory_order_relaxed);  // nobody counts before the next step is there
       now_.store(now + 1, std::memory_order_release);
@@ -137,6 +196,7 @@ class Crew {
   const std::vector<Phase> phases_;
   const int workers_;
   std::vector<std::int64_t> ends_;  // of each phase, the number of the step after its last
+  std::vector<std::unique_ptr<Chain[]>> chains_;  // of each phase that is chained
   std::unique_ptr<Claim[]> claims_;
   std::unique_ptr<Flag[]> here_;
   alignas(64) std::atomic<std::int64_t> now_{0};  // the step that is being done

@@ -58,14 +58,10 @@ class ForwardPass {
                         pack(share(blocks_, part, parts), share(blocks_, part + 1, parts));
                         if constexpr (kRounds<Value>) widen(part, parts);
                       }});
-    if (plan_.by_rows || workers == 1) {
-      phases.push_back({1, workers, [this, workers](Index, int part) {
-                          const Index first = share(layer_.batch, part, workers);
-                          const Index last = share(layer_.batch, part + 1, workers);
-                          for (Index s = 0; s < layer_.timesteps; ++s) {
-                            advance(s, first, last, 0, blocks_);
-                          }
-                        }});
+    if (plan_.by_rows) {
+      phases.push_back(plan_.chains(
+          layer_, layer_.timesteps,
+          [this](Index s, Index first, Index last) { advance(s, first, last, 0, blocks_); }));
     } else {
       phases.push_back({layer_.timesteps, parts, [this, parts](Index s, int part) {
                           advance(s, 0, layer_.batch, share(blocks_, part, parts),
@@ -276,7 +272,7 @@ class ForwardPass {
   const Plan plan_;
   const Index blocks_;
   const Index steps_ahead_;
-  const Rows<const Value> given_;           // the input as given
+  const Rows<const Value> given_;  // the input as given
   const Rows<Value> y_;
   const Floats kernel_, recurrent_, bias_;  // in panels
   const Floats cells_;                      // [block][batch][lane]: c0, or c not kept as floats

@@ -53,7 +53,9 @@ absl::Status forward_shapes(InferenceContext* c) {
   const ShapeHandle state = c->MakeShape({c->MakeDim(1), batch, units});
   c->set_output(1, state);
   c->set_output(2, state);
-  for (int kept = 3; kept < 6; ++kept) c->set_output(kept, c->Vector(c->UnknownDim()));
+  for (int kept = 3; kept < c->num_outputs(); ++kept) {
+    c->set_output(kept, c->Vector(c->UnknownDim()));
+  }
   return absl::OkStatus();
 }
 
@@ -83,30 +85,30 @@ absl::Status input_gradient_shapes(InferenceContext* c) {
   return absl::OkStatus();
 }
 
-REGISTER_OP("LstmImplFusedLstm")
-    .Input("x: T")
-    .Input("h: T")
-    .Input("c: T")
-    .Input("kernel: W")
-    .Input("recurrent_kernel: W")
-    .Input("bias: W")
-    .Input("padding: P")
-    .Output("y: T")
-    .Output("h_last: T")
-    .Output("c_last: T")
-    .Output("gates: T")
-    .Output("cells: T")
-    .Output("hidden: T")
-    .Attr("P: {int32, bool} = DT_INT32")
-    .Attr("T: {float, bfloat16} = DT_FLOAT")
-    .Attr("W: {float, bfloat16, resource} = DT_FLOAT")
-    .Attr("row: int = 0")
-    .Attr("reverse: bool = false")
-    .Attr("batch_major: bool = false")
-    .Attr("keep: bool = false")
-    .SetShapeFn(forward_shapes)
-    .Doc(R"doc(
-One direction of one LSTM layer over a whole sequence, on a CPU.
+// Two ops, for each output of an op that is called by itself takes about a microsecond, asked for
+// or not.
+#define LSTM_IMPL_FORWARD_OP(name)                       \
+  REGISTER_OP(name)                                      \
+      .Input("x: T")                                     \
+      .Input("h: T")                                     \
+      .Input("c: T")                                     \
+      .Input("kernel: W")                                \
+      .Input("recurrent_kernel: W")                      \
+      .Input("bias: W")                                  \
+      .Input("padding: P")                               \
+      .Output("y: T")                                    \
+      .Output("h_last: T")                               \
+      .Output("c_last: T")                               \
+      .Attr("P: {int32, bool} = DT_INT32")               \
+      .Attr("T: {float, bfloat16} = DT_FLOAT")           \
+      .Attr("W: {float, bfloat16, resource} = DT_FLOAT") \
+      .Attr("row: int = 0")                              \
+      .Attr("reverse: bool = false")                     \
+      .Attr("batch_major: bool = false")                 \
+      .SetShapeFn(forward_shapes)
+
+LSTM_IMPL_FORWARD_OP("LstmImplFusedLstm").Doc(R"doc(
+One direction of one LSTM layer over a whole sequence, on a CPU, for inference: nothing is kept.
 
 x: [time, batch, inputs], or [batch, time, inputs] if batch_major.
 h, c: initial states [rows, batch, units], of which `row` is this layer's.
@@ -117,8 +119,19 @@ padding: int32 lengths [batch], bool [time, batch] that is false where a step is
   an empty vector.
 y: [time, batch, units], or batch-major as x.
 h_last, c_last: [1, batch, units].
-gates, cells, hidden: what LstmImplFusedLstmGrad needs; empty unless `keep`.
 )doc");
+
+LSTM_IMPL_FORWARD_OP("LstmImplFusedLstmTraining")
+    .Output("gates: T")
+    .Output("cells: T")
+    .Output("hidden: T")
+    .Doc(R"doc(
+The same, for training.
+
+gates, cells, hidden: what LstmImplFusedLstmGrad needs.
+)doc");
+
+#undef LSTM_IMPL_FORWARD_OP
 
 REGISTER_OP("LstmImplFusedLstmGrad")
     .Input("x: T")
@@ -149,7 +162,7 @@ REGISTER_OP("LstmImplFusedLstmGrad")
     .Attr("overwrite: bool = false")
     .SetShapeFn(backward_shapes)
     .Doc(R"doc(
-Gradients of LstmImplFusedLstm, but for the input's, which LstmImplFusedLstmInputGrad makes.
+Gradients of LstmImplFusedLstmTraining, but for the input's, which LstmImplFusedLstmInputGrad makes.
 
 x, h, c, recurrent_kernel, padding: as there.
 y, gates, cells, hidden: what it returned.
@@ -316,7 +329,6 @@ class FusedLSTM : public OpKernel {
     OP_REQUIRES_OK(context, context->GetAttr("row", &row_));
     OP_REQUIRES_OK(context, context->GetAttr("reverse", &reverse_));
     OP_REQUIRES_OK(context, context->GetAttr("batch_major", &batch_major_));
-    OP_REQUIRES_OK(context, context->GetAttr("keep", &keep_));
   }
 
   void Compute(OpKernelContext* context) override {
@@ -342,17 +354,18 @@ class FusedLSTM : public OpKernel {
 
     const TensorShape state({1, layer.batch, units});
     const std::int64_t rows = layer.timesteps * layer.batch;
-    const bool own_hidden = keep_ && mask.data() != nullptr;
-    Tensor *y, *h_last, *c_last, *kept_gates, *kept_cells, *kept_hidden;
+    Tensor *y, *h_last, *c_last;
     OP_REQUIRES_OK(context, context->allocate_output(0, sequence_shape(layer, units), &y));
     OP_REQUIRES_OK(context, context->allocate_output(1, state, &h_last));
     OP_REQUIRES_OK(context, context->allocate_output(2, state, &c_last));
-    OP_REQUIRES_OK(context, context->allocate_output(
-                                3, TensorShape({keep_ ? layer.gates_size() : 0}), &kept_gates));
-    OP_REQUIRES_OK(context, context->allocate_output(
-                                4, TensorShape({keep_ ? layer.cells_size() : 0}), &kept_cells));
-    OP_REQUIRES_OK(context, context->allocate_output(
-                                5, TensorShape({own_hidden ? rows * units : 0}), &kept_hidden));
+    Value *gates_kept = nullptr, *cells_kept = nullptr, *hidden_kept = nullptr;
+    if (num_outputs() > 3) {
+      OP_REQUIRES_OK(context, keep(context, 3, layer.gates_size(), &gates_kept));
+      OP_REQUIRES_OK(context, keep(context, 4, layer.cells_size(), &cells_kept));
+      const bool own_hidden = mask.data() != nullptr;
+      OP_REQUIRES_OK(context, keep(context, 5, own_hidden ? rows * units : 0, &hidden_kept));
+      if (!own_hidden) hidden_kept = nullptr;
+    }
     Forward<Value> call{layer,
                         {data_of<Value>(kernel), data_of<Value>(recurrent), data_of<Value>(bias)},
                         data_of<Value>(x),
@@ -362,15 +375,22 @@ class FusedLSTM : public OpKernel {
                         data_of<Value>(y),
                         data_of<Value>(h_last),
                         data_of<Value>(c_last),
-                        keep_ ? data_of<Value>(kept_gates) : nullptr,
-                        keep_ ? data_of<Value>(kept_cells) : nullptr,
-                        own_hidden ? data_of<Value>(kept_hidden) : nullptr};
+                        gates_kept,
+                        cells_kept,
+                        hidden_kept};
     OP_REQUIRES_OK(context, guarded([&] { forward(call, pool_of(context)); }));
   }
 
  private:
+  static absl::Status keep(OpKernelContext* context, int output, std::int64_t size, Value** kept) {
+    Tensor* tensor;
+    TF_RETURN_IF_ERROR(context->allocate_output(output, TensorShape({size}), &tensor));
+    *kept = data_of<Value>(tensor);
+    return absl::OkStatus();
+  }
+
   int row_;
-  bool reverse_, batch_major_, keep_;
+  bool reverse_, batch_major_;
 };
 
 template <class Value>
@@ -410,7 +430,7 @@ class FusedLSTMGradient : public OpKernel {
         gates.NumElements() == layer.gates_size() && cells.NumElements() == layer.cells_size(),
         errors::InvalidArgument("gates and cells have shapes ", gates.shape().DebugString(),
                                 " and ", cells.shape().DebugString(),
-                                ", and are not what this layer kept: keep=True does"));
+                                ", and are not what this layer kept in LstmImplFusedLstmTraining"));
     Mask mask;
     OP_REQUIRES_OK(context, mask.read(context->input(4), layer));
     if (mask.data() != nullptr) {
@@ -496,6 +516,9 @@ class FusedLSTMInputGradient : public OpKernel {
 #define LSTM_IMPL_REGISTER(Value, type)                                                            \
   REGISTER_KERNEL_BUILDER(                                                                         \
       Name("LstmImplFusedLstm").Device(tensorflow::DEVICE_CPU).TypeConstraint<type>("T"),          \
+      FusedLSTM<Value>);                                                                           \
+  REGISTER_KERNEL_BUILDER(                                                                         \
+      Name("LstmImplFusedLstmTraining").Device(tensorflow::DEVICE_CPU).TypeConstraint<type>("T"),  \
       FusedLSTM<Value>);                                                                           \
   REGISTER_KERNEL_BUILDER(                                                                         \
       Name("LstmImplFusedLstmGrad").Device(tensorflow::DEVICE_CPU).TypeConstraint<type>("T"),      \

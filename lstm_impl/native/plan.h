@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "crew.h"
 #include "kernels.h"
 #include "vector.h"
 
@@ -32,6 +33,11 @@ inline Index time_of(const Layer& layer, Index s) {
 
 inline Index unit_blocks(const Layer& layer) { return blocks_of(layer.units, kLanes); }
 
+// The first of `count` things that segment `segment` of `segments` has.
+inline Index share(Index count, int segment, int segments) {
+  return static_cast<Index>(segment) * count / segments;
+}
+
 // Sequences a thread must have for the batch to be shared out, each thread going through all steps
 // by itself: with fewer, the weights are read too often for what is done with them. Less is shared
 // out by units, where the threads meet after every step.
@@ -43,13 +49,50 @@ constexpr double kStepWork = 2e5;
 // Multiplications of a call that are worth waking a thread for, some tens of microseconds' worth.
 constexpr double kCallWork = 1e6;
 
+// Where the batch is shared out, it is in more groups of sequences than there are threads, so that
+// one on a slower processor does less. Weights that do not fit a core's second cache, or leave no
+// room there, are to be read for more of them at once.
+constexpr Index kRowsOfGroup = 8, kRowsOfWideGroup = 20;
+constexpr double kWideWeights = 1 << 18;  // floats
+
+// Multiplications of a group that are done before another one is looked for, some tens of
+// microseconds' worth.
+constexpr double kTaskWork = 5e6;
+
 struct Plan {
   int workers;
   bool by_rows;
+  int groups = 1;   // of sequences, where it is by rows
+  Index steps = 1;  // of a group at once
+
+  // `steps_in_all` of `advance(step, first row, last row)` for every group.
+  template <class Advance>
+  Phase chains(const Layer& layer, Index steps_in_all, Advance advance) const {
+    const auto task = [plan = *this, batch = layer.batch, steps_in_all, advance](Index number,
+                                                                                 int group) {
+      const Index first = share(batch, group, plan.groups);
+      const Index last = share(batch, group + 1, plan.groups);
+      const Index end = std::min(steps_in_all, (number + 1) * plan.steps);
+      for (Index s = number * plan.steps; s < end; ++s) advance(s, first, last);
+    };
+    return {blocks_of(steps_in_all, steps), groups, task, true};
+  }
 };
 
 inline int workers_for(double multiplications, const Pool& pool) {
   return multiplications < kCallWork ? 1 : std::max(1, pool.threads);
+}
+
+inline Plan alone(const Layer& layer) { return {1, true, 1, layer.timesteps + 1}; }
+
+// step: multiplications of one for the whole batch.
+inline Plan plan_by_rows(const Layer& layer, double step, int workers) {
+  if (workers == 1) return alone(layer);
+  const bool wide = step / static_cast<double>(layer.batch) > kWideWeights;
+  const Index most = layer.batch / (wide ? kRowsOfWideGroup : kRowsOfGroup);
+  const auto groups = static_cast<int>(std::clamp<Index>(most, workers, 2 * workers));
+  const double work = step / groups;
+  return {workers, true, groups, std::max<Index>(1, static_cast<Index>(kTaskWork / work))};
 }
 
 // Of the part that goes step by step. `features` are those of the products in a step.
@@ -60,22 +103,16 @@ inline Plan recurrence_plan(const Layer& layer, Index features, const Pool& pool
   if (layer.batch >= kRowsPerThread * 2) {
     const auto most = static_cast<int>(std::min<Index>(workers, layer.batch / kRowsPerThread));
     // Where units would keep more threads busy, they are what is shared out.
-    if (most == workers || step < kStepWork * workers) return {most, true};
+    if (most == workers || step < kStepWork * workers) return plan_by_rows(layer, step, most);
   }
-  if (step < kStepWork) return {1, false};
-  const Index most = std::min<Index>(workers, unit_blocks(layer));
-  return {static_cast<int>(most), false};
+  const Index most = step < kStepWork ? 1 : std::min<Index>(workers, unit_blocks(layer));
+  return most == 1 ? alone(layer) : Plan{static_cast<int>(most), false};
 }
 
 // The k-th of [first, last), every other step from the end: what the step before read last, and the
 // cache still holds, is then read first.
 inline Index there_and_back(Index step, Index k, Index first, Index last) {
   return step % 2 == 0 ? k : first + last - 1 - k;
-}
-
-// The first of `count` things that segment `segment` of `segments` has.
-inline Index share(Index count, int segment, int segments) {
-  return static_cast<Index>(segment) * count / segments;
 }
 
 }  // namespace lstm_impl

@@ -188,7 +188,7 @@ def counts(model: Any, workload: Workload) -> dict[str, int]:
 def test_the_inputs_gradient_is_left_out_where_nobody_asks_for_it(optimizer: str | None) -> None:
     model = build(LSTMSpec(3, 4, num_layers=2))
     workload = Workload(2, 5, "training", optimizer=optimizer)
-    forward = {"LstmImplFusedLstm": 2, "LstmImplFusedLstmGrad": 2}
+    forward = {"LstmImplFusedLstmTraining": 2, "LstmImplFusedLstmGrad": 2}
     for gradients, of_inputs in (("weights", 1), ("weights+input", 2), ("all", 2)):
         found = counts(model, replace(workload, gradients=gradients))
         assert found == forward | {"LstmImplFusedLstmInputGrad": of_inputs}
@@ -200,10 +200,13 @@ def test_inference_is_one_op_a_layer_and_direction_and_keeps_nothing() -> None:
     ops = get_ops()
     x, h, c = tensors(LSTMSpec(3, 4), 2, 5)
     weights = [variable.value() for variable in model.variables[:3]]
-    for keep in (False, True):
-        *_, gates, cells, hidden = ops.lstm_impl_fused_lstm(x, h, c, *weights, [], keep=keep)
-        assert (gates.shape[0] > 0) == (cells.shape[0] > 0) == keep
-        assert hidden.shape[0] == 0
+    inferred = ops.lstm_impl_fused_lstm(x, h, c, *weights, [])
+    *trained, gates, cells, hidden = ops.lstm_impl_fused_lstm_training(x, h, c, *weights, [])
+    for one, other in zip(inferred, trained, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert gates.shape[0] > 0
+    assert cells.shape[0] > 0
+    assert hidden.shape[0] == 0  # y is that
 
 
 def get_ops() -> Any:
@@ -252,7 +255,7 @@ def test_what_is_kept_in_bfloat16_is_half_as_large() -> None:
     for dtype in (tf.float32, tf.bfloat16):
         x, h, c = (tf.cast(each, dtype) for each in tensors(spec, 4, 6))
         weights = [tf.cast(variable, dtype) for variable in build(spec).variables]
-        made[dtype] = ops.lstm_impl_fused_lstm(x, h, c, *weights, [], keep=True)
+        made[dtype] = ops.lstm_impl_fused_lstm_training(x, h, c, *weights, [])
         assert all(each.dtype == dtype for each in made[dtype])
     sizes = {dtype: sum(each.numpy().nbytes for each in found) for dtype, found in made.items()}
     assert sizes[tf.float32] == 2 * sizes[tf.bfloat16]
@@ -364,11 +367,35 @@ def test_arrays_that_do_not_fit_are_refused_by_the_op() -> None:
         ops.lstm_impl_fused_lstm(
             **(good | {"x": tf.zeros([2**31, 0, 3]), "h": h[:, :0], "c": c[:, :0]})
         )
-    *_, gates, cells, hidden = made = ops.lstm_impl_fused_lstm(**good)  # nothing is kept
+    y, *_ = ops.lstm_impl_fused_lstm(**good)
+    nothing = tf.zeros([0])
     with pytest.raises(tf.errors.InvalidArgumentError, match="not what this layer kept"):
-        ops.lstm_impl_fused_lstm_grad(
-            x, h, c, recurrent, [], made[0], gates, cells, hidden, made[0], h, c
-        )
+        ops.lstm_impl_fused_lstm_grad(x, h, c, recurrent, [], y, nothing, nothing, nothing, y, h, c)
+
+
+def test_a_model_waits_for_its_ops_where_they_are_put_into_a_queue() -> None:
+    """By default an op that is called by itself has returned when it is done."""
+    model = build(LSTMSpec(64, 256))
+    step = model.prepare(Workload(8, 40))
+    step.run()
+    asked: list[str] = []
+    real = tf.test.experimental.sync_devices
+
+    def counted() -> None:
+        asked.append("all")
+        real()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tf.test.experimental, "sync_devices", counted)
+        step.synchronize()
+        assert not asked
+        tf.config.experimental.set_synchronous_execution(False)
+        try:
+            step.run()
+            step.synchronize()
+        finally:
+            tf.config.experimental.set_synchronous_execution(True)
+        assert asked == ["all"]
 
 
 # -- files
