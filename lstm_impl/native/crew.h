@@ -61,7 +61,8 @@ class Crew {
   struct alignas(64) Flag {
     std::atomic<bool> value{false};
   };
-  struct alignas(64) Chain {
+  // Side by side, since who looks for one reads them all, and they change rarely.
+  struct Chain {
     std::atomic<std::int64_t> steps{0};  // that are done
     std::atomic<bool> taken{false};
   };
