@@ -62,6 +62,8 @@ def _decision(section: Section, group: tuple[Row, ...]) -> Decision | None:
     raced += [_raced(row, first) for row in group[1:] if row.case.backend in first.behind]
     if len(raced) < 2:
         return None
+    # Whose median is shortest is not always who was the fastest in pairs, where the two are level.
+    raced.sort(key=lambda each: each.ratio)
     asked = Question(first.case.spec, first.case.workload, "model", machine)
     made = section.started.isoformat(timespec="seconds")
     return Decision(asked, tuple(raced), "", made, BY)

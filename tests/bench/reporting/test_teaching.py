@@ -42,8 +42,9 @@ def test_each_shape_of_a_session_is_a_decision_for_its_machine() -> None:
         assert each.question.machine.device == f"{processor}, 2 usable"
         assert each.question.machine.versions["tensorflow-cpu"]
         assert each.question.through == "model"
-        assert each.raced[0].ratio == 1.0
-        assert [raced.ratio for raced in each.raced] == sorted(raced.ratio for raced in each.raced)
+        ratios = [raced.ratio for raced in each.raced]
+        assert 1.0 in ratios  # the others are held against the shortest median
+        assert ratios == sorted(ratios)
         assert all(raced.low <= raced.ratio <= raced.high for raced in each.raced)
     training = [each for each in found if each.question.workload.training]
     assert {each.best(lambda name: name in ("keras", "fused_cpu")) for each in training} == {
