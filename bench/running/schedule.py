@@ -7,6 +7,7 @@ what time it is.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections import Counter
@@ -74,6 +75,8 @@ class Schedule:
         self.startup = 0.0
         self._fixed: dict[Environment, float] = {}
         self._seed = seed
+        # Asked once of each: for a name that is not ours all installed packages are looked through.
+        needs = functools.cache(needs)
         self._seconds = seconds or {}
         self._memory = memory
         self._absent = frozenset(absent)
