@@ -36,6 +36,7 @@ from bench.running.summary import (
     MEASURED,
     UNWRITABLE,
 )
+from tests import little_roofs
 from tests.bench import other_package
 from tests.bench.made_suites import small_suite
 from tests.outside import outside
@@ -78,12 +79,12 @@ class Absent(NumPyLoop):
 
 
 # Python runs it as it starts. However slow the machine is, nothing but what hangs is over its
-# limit; the hour has passed once whoever watches has looked a few times.
+# limit; the hour has passed once whoever watches has looked a few times, asking six times in each.
 CLOCK = """\
 import itertools, os, sys, time
 true, hung, calls = time.monotonic, os.environ.get("HUNG", ""), itertools.count()
 if "bench.run" in sys.orig_argv:
-    time.monotonic = lambda: true() + 3600.0 * (os.path.exists(hung) and next(calls) > 50)
+    time.monotonic = lambda: true() + 3600.0 * (os.path.exists(hung) and next(calls) > 20)
 """
 
 
@@ -107,7 +108,7 @@ class Place:
         backends = {name: name.capitalize() for name in ("hanging", "segfault", "absent")}
         other_package.install(packages, "mischief", MISCHIEF, backends)
         (packages / "sitecustomize.py").write_text(CLOCK)
-        self.environ = outside(packages, TMPDIR=str(temporary))
+        self.environ = outside(packages, TMPDIR=str(temporary), **little_roofs.USED)
         self.lock = temporary / f"lstm-bench-{os.getuid()}.lock"
 
     def backends(self, *names: str) -> None:
@@ -410,7 +411,12 @@ def session_of(place: Place) -> str:
     return path.name.removesuffix(".session.json")
 
 
-def test_a_session_that_is_still_measured_is_left_to_whoever_measures_it(place: Place) -> None:
+def test_a_session_that_is_still_measured_is_left_to_whoever_measures_it(
+    place: Place,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    signals: None,
+) -> None:
     place.backends("hanging", "numpy")
     place.suite.write_text(place.suite.read_text().replace("[2, 3, 4]", "2"))
     # Another machine or container, or a run that was forced: its lock is another one.
@@ -421,7 +427,9 @@ def test_a_session_that_is_still_measured_is_left_to_whoever_measures_it(place: 
         (journal,) = place.results.glob("*.journal.jsonl")
         before = journal.read_bytes()
         place.environ["TMPDIR"] = str(elsewhere)
-        done = place.run("--resume", suite=False)
+        monkeypatch.setenv("LSTM_LOCK", str(elsewhere / "lock"))
+        monkeypatch.syspath_prepend(place.folder / "packages")  # which has the session's backend
+        done = called(capsys, "--results", str(place.results), "--resume")
         assert done.code == 4
         assert re.fullmatch(
             rf"error: process \d+ on .* still measures session {session_of(place)} "

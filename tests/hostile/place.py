@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench import results
 from bench.results.schema import Results
-from tests import hostile
+from tests import hostile, little_roofs
 from tests.outside import outside
 from tests.places import ROOT
 
@@ -37,7 +37,8 @@ class Place:
         hostile.install(folder / "packages")
         temporary = folder / "tmp"
         temporary.mkdir()
-        self.environ = outside(folder / "packages", TMPDIR=str(temporary))
+        own = {"TMPDIR": str(temporary), **little_roofs.USED}
+        self.environ = outside(folder / "packages", **own)
 
     def measures(self, *backends: str) -> None:
         """What the suite names."""
@@ -54,10 +55,22 @@ class Place:
         given = ("--results", str(self.results), "--processes", "1", *arguments)
         return self.start(["bench.run", str(self.suite), *given])
 
+    def run_that_waits(self, seconds: float) -> subprocess.CompletedProcess[str]:
+        """``run``, which gives no worker longer than this to end when it has finished."""
+        program = (
+            "import sys; from bench.running import manager; "
+            f"manager.END_LIMIT = {seconds!r}; from bench import run; sys.exit(run.main())"
+        )
+        given = (str(self.suite), "--results", str(self.results), "--processes", "1")
+        return self._python("-c", program, *given)
+
     def start(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
         """A module with its arguments, run to its end."""
+        return self._python("-m", *command)
+
+    def _python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", *command],
+            [sys.executable, *arguments],
             cwd=ROOT,
             env=self.environ,
             stdin=subprocess.DEVNULL,

@@ -91,7 +91,7 @@ def test_a_worker_ends_whole_and_soon_whatever_a_backend_leaves_behind(place: Pl
     leaves = ("leaves_a_child", "leaves_a_daemon", "leaves_a_pool", "threads", "forks", "signals")
     backends = [f"{deed}_in_{where}" for deed in leaves for where in ("build", "timing")]
     place.measures(*backends, "numpy")
-    done = place.run()
+    done = place.run_that_waits(0.5)
     assert done.returncode == 0, done.stdout + done.stderr
     assert set(place.remarks) == {*backends, "numpy"}
     assert len(place.found.measurements) == len(backends) + 1  # no fork has written a second
