@@ -42,6 +42,12 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture
+def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a test is of something else: drawing one takes longer than training for it."""
+    monkeypatch.setattr(drawing, "available", lambda: False)
+
+
 # -- what it does
 
 
@@ -221,6 +227,7 @@ def test_a_training_that_diverges_ends_with_code_1(capsys: pytest.CaptureFixture
 # -- checkpoints
 
 
+@pytest.mark.usefixtures("no_picture")
 def test_a_training_in_two_parts_has_the_curve_of_one_in_one_part() -> None:
     assert run("--epochs", "4", "--checkpoint", "whole.npz") == 0
     assert run("--epochs", "2", "--checkpoint", "parts.npz") == 0
@@ -253,7 +260,6 @@ def test_ctrl_c_saves_checkpoint_and_picture_and_resume_goes_on_bit_for_bit(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = signal.getsignal(signal.SIGINT)
-    assert run("--epochs", "3", "--checkpoint", "whole.npz") == 0
     with monkeypatch.context() as patch:
         interrupted(patch, 33)
         assert run("--epochs", "3", "--output", "my echo.png") == 130
@@ -263,6 +269,8 @@ def test_ctrl_c_saves_checkpoint_and_picture_and_resume_goes_on_bit_for_bit(
     assert Path("my echo.png").exists()
     assert len(losses(Path("my echo.npz"))) == 33
     assert signal.getsignal(signal.SIGINT) is before
+    monkeypatch.setattr(drawing, "available", lambda: False)
+    assert run("--epochs", "3", "--checkpoint", "whole.npz") == 0
     assert echo.main(["--resume", "--checkpoint", "my echo.npz"]) == 0
     assert "going on from my echo.npz, after window 33" in capsys.readouterr().out
     assert losses(Path("my echo.npz")) == losses(Path("whole.npz"))
@@ -316,6 +324,7 @@ def test_a_signal_from_outside_ends_a_real_process_with_a_checkpoint(tmp_path: P
     assert len(losses(tmp_path / "results/echo.npz")) >= 100
 
 
+@pytest.mark.usefixtures("no_picture")
 def test_resume_refuses_options_that_would_change_the_curve(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -338,6 +347,7 @@ def test_a_damaged_checkpoint_gives_one_clear_line(capsys: pytest.CaptureFixture
 # -- what is shown
 
 
+@pytest.mark.usefixtures("no_picture")
 def test_on_a_terminal_the_line_moves(monkeypatch: pytest.MonkeyPatch) -> None:
     import io
 
@@ -353,7 +363,7 @@ def test_live_without_a_display_writes_an_animation(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(echo_animation, "has_display", lambda: False)
-    assert run("--bits", "300", "--epochs", "1", "--live", "--output", "echo.png") == 0
+    assert run("--bits", "150", "--epochs", "1", "--live", "--output", "echo.png") == 0
     assert "moving picture: echo.gif" in capsys.readouterr().out
     assert Path("echo.gif").read_bytes().startswith(b"GIF89a")
 
@@ -390,6 +400,7 @@ def test_logdir_without_a_writer_is_refused_with_what_to_install(
     assert "pip install tensorboard" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("no_picture")
 def test_logs_hold_a_point_for_each_window(monkeypatch: pytest.MonkeyPatch) -> None:
     points: list[tuple[str, float, int]] = []
 
@@ -413,6 +424,7 @@ def test_logs_hold_a_point_for_each_window(monkeypatch: pytest.MonkeyPatch) -> N
     assert {name for name, _, _ in points} == {"loss", "accuracy", "best possible loss"}
 
 
+@pytest.mark.usefixtures("no_picture")
 def test_check_curve_says_how_far_from_float64_the_curve_is(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -422,6 +434,7 @@ def test_check_curve_says_how_far_from_float64_the_curve_is(
     )
 
 
+@pytest.mark.usefixtures("no_picture")
 def test_check_curve_fails_on_a_wrong_curve_with_code_1(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -436,6 +449,7 @@ def test_check_curve_fails_on_a_wrong_curve_with_code_1(
     assert "OUTSIDE the bound" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("no_picture")
 def test_check_curve_says_where_chaos_begins(capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--dtype", "bfloat16", "--learning-rate", "3", "--epochs", "3"]
     assert run(*options, "--check-curve") == 0

@@ -208,7 +208,15 @@ def test_with_no_time_at_all_there_is_an_empty_map_and_no_table(
 
 
 @pytest.mark.parametrize(
-    ("jobs", "number"), [("1", signal.SIGINT), ("2", signal.SIGINT), ("2", signal.SIGTERM)]
+    ("jobs", "number"),
+    [
+        ("1", signal.SIGTERM),
+        ("2", signal.SIGINT),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in (("1", signal.SIGINT), ("2", signal.SIGTERM))
+        ),
+    ],
 )
 def test_a_signal_to_the_group_ends_it_within_a_moment_and_keeps_the_finished_cells(
     jobs: str, number: int

@@ -26,35 +26,61 @@ def test_the_rooms_are_those_that_are_named_here() -> None:
     assert folders == set(FLOOR)
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_a_module_imports_from_its_own_room_and_those_below(module: str) -> None:
-    for other in imported(MODULES[module], MODULES):
-        if room(other) != room(module):
-            assert floor(room(other)) < floor(room(module)), f"{module} imports {other}"
+@pytest.fixture(scope="module")
+def imports() -> dict[str, set[str]]:
+    """What each module imports."""
+    return {module: set(imported(path, MODULES)) for module, path in MODULES.items()}
 
 
-def test_no_module_is_imported_in_a_circle() -> None:
-    graph = {
-        module: {other for other in imported(path, MODULES) if other in MODULES} - {module}
-        for module, path in MODULES.items()
-    }
+def test_a_module_imports_from_its_own_room_and_those_below(imports: dict[str, set[str]]) -> None:
+    wrong = [
+        f"{module} imports {other}"
+        for module, others in imports.items()
+        for other in sorted(others)
+        if room(other) != room(module) and floor(room(other)) >= floor(room(module))
+    ]
+    assert wrong == []
+
+
+def test_no_module_is_imported_in_a_circle(imports: dict[str, set[str]]) -> None:
+    graph = {module: (others & set(MODULES)) - {module} for module, others in imports.items()}
     TopologicalSorter(graph).prepare()
 
 
-def test_no_command_is_imported() -> None:
+def test_no_command_is_imported(imports: dict[str, set[str]]) -> None:
     commands = {module for module in MODULES if room(module) == COMMANDS} - {"bench"}
-    for module, path in MODULES.items():
-        assert not commands & set(imported(path, MODULES)), f"{module} imports a command"
+    wrong = {module: sorted(others & commands) for module, others in imports.items()}
+    assert {module: others for module, others in wrong.items() if others} == {}
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_a_module_says_what_it_is_for_and_is_not_long(module: str) -> None:
-    text = MODULES[module].read_text(encoding="utf-8")
+def faults_of(text: str) -> list[str]:
+    """What is wrong with a module's text as such."""
     told = ast.get_docstring(ast.parse(text)) or ""
-    assert told, f"{module} has no docstring"
-    assert text.count("\n") <= LONGEST or "in one piece" in told, f"{module} is long"
-    assert not long_functions(text), f"{module} has long functions"
-    assert not re.findall(r"object\.__setattr__\((?!self\b)", text)
+    found = {
+        "has no docstring": not told,
+        "is long": text.count("\n") > LONGEST and "in one piece" not in told,
+        "has long functions": bool(long_functions(text)),
+        "sets a field of another": bool(re.search(r"object\.__setattr__\((?!self\b)", text)),
+    }
+    return [fault for fault, is_so in found.items() if is_so]
+
+
+def test_a_module_says_what_it_is_for_and_is_not_long() -> None:
+    wrong = {name: faults_of(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+    assert {name: faults for name, faults in wrong.items() if faults} == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("x = 1\n", "has no docstring"),
+        ('"""A module."""\n' + "\n" * LONGEST, "is long"),
+        ('"""A module."""\ndef f():\n' + "    x = 1\n" * 99, "has long functions"),
+        ('"""A module."""\nobject.__setattr__(other, "x", 1)\n', "sets a field of another"),
+    ],
+)
+def test_what_is_wrong_with_a_module_is_named(text: str, fault: str) -> None:
+    assert faults_of(text) == [fault]
 
 
 @pytest.mark.parametrize("room_name", sorted(FLOOR))

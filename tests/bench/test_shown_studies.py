@@ -154,16 +154,26 @@ def before_each(payloads: Mapping[str, str]) -> Say:
     return lambda text: f"{payloads[text]}{text}"
 
 
+FEW = 4
+"""Of so many turns one is usual: each text has had ten payloads, and each payload was in a text."""
+
+
+@pytest.mark.parametrize("every", [FEW, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", STUDIES)
-def test_every_payload_in_every_text_of_a_study_is_text_where_it_is_shown(
-    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_every_payload_in_a_text_of_a_study_is_text_where_it_is_shown(
+    kind: str,
+    every: int,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    names = texts_of(kind)
-    for turn in range(len(PAYLOADS)):
+    names, had = texts_of(kind), set()
+    for number, turn in enumerate(range(0, len(PAYLOADS), every)):
         # Another payload in each text, so that over all turns each text has had all of them.
         of = {name: PAYLOADS[(turn + at) % len(PAYLOADS)] for at, name in enumerate(names)}
+        had |= set(of.values())
         path = written(tmp_path, kind, before_each(of))
-        width = WIDTHS[turn % len(WIDTHS)]
+        width = WIDTHS[number % len(WIDTHS)]
         monkeypatch.setenv("COLUMNS", str(width))
         code, out, err = shown(kind, path, capsys)
         assert code == 0, err
@@ -175,6 +185,7 @@ def test_every_payload_in_every_text_of_a_study_is_text_where_it_is_shown(
         assert code == 0, err
         assert_markdown(out)
         assert_plain(err)
+    assert had == set(PAYLOADS)
 
 
 @pytest.mark.parametrize("kind", STUDIES)

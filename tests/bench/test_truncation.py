@@ -1,10 +1,11 @@
 """What windows cost, from result files to tables and pictures, and what the command promises."""
 
 import csv
+import functools
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from bench import truncation
 from bench.judging.intervals import Interval
 from bench.judging.ranking import build
+from bench.judging.rows import Section
 from bench.results.files import collect
 from bench.telling import drawing
 from bench.telling.deliver import WIDTH, plain_text
@@ -36,8 +38,12 @@ class Map:
         return self.distances.get(window)
 
 
+def sections(paths: Sequence[Path]) -> tuple[Section, ...]:
+    return build(collect(paths), kind="truncation").sections
+
+
 def read(paths: Sequence[Path], learned: Learned | None = None) -> tuple[Stream, ...]:
-    return streams(build(collect(paths), kind="truncation").sections, learned)
+    return streams(sections(paths), learned)
 
 
 def as_text(found: Sequence[Stream], width: int = WIDTH) -> str:
@@ -48,10 +54,38 @@ def headings(sheet: Sheet) -> tuple[str, ...]:
     return tuple(column.heading for column in sheet.columns)
 
 
-@pytest.fixture
-def stream(tmp_path: Path) -> Stream:
-    (found,) = read(made.write_windows(tmp_path))
-    return found
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The usual windows, written once; nobody changes anything there."""
+    path = tmp_path_factory.mktemp("usual")
+    made.write_windows(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def learning(folder: Path) -> Callable[..., Stream]:
+    """The usual stream with what was learned of it."""
+    found = sections([folder])
+
+    @functools.cache
+    def learn(*distances: tuple[int, int]) -> Stream:
+        (stream,) = streams(found, Map(dict(distances)) if distances else None)
+        return stream
+
+    return learn
+
+
+@pytest.fixture(scope="module")
+def stream(learning: Callable[..., Stream]) -> Stream:
+    return learning()
+
+
+@pytest.fixture(scope="module")
+def one_process(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The usual windows of one process."""
+    path = tmp_path_factory.mktemp("one")
+    made.write_windows(path, processes=1)
+    return path
 
 
 def run(*arguments: str | Path) -> int:
@@ -91,16 +125,16 @@ def test_a_step_is_one_window_of_the_stream(tmp_path: Path) -> None:
 
 
 def test_streams_of_other_shapes_stand_apart(tmp_path: Path) -> None:
-    made.write_windows(tmp_path, session="a", batch=64)
-    made.write_windows(tmp_path, session="b", batch=32)
+    made.write_windows(tmp_path, session="a", batch=64, processes=1)
+    made.write_windows(tmp_path, session="b", batch=32, processes=1)
     assert len(read([tmp_path])) == 2
 
 
 def test_streams_that_differentiate_something_else_stand_apart(tmp_path: Path) -> None:
     """In one session: what only computes the weights' gradients is no window of the other."""
     for gradients in ("all", "weights"):
-        made.write_windows(tmp_path, session=gradients, gradients=gradients)
-    for process in range(6):
+        made.write_windows(tmp_path, session=gradients, gradients=gradients, processes=2)
+    for process in range(2):
         path = tmp_path / f"all-{process}.json"
         document = json.loads(path.read_text())
         other = json.loads((tmp_path / f"weights-{process}.json").read_text())
@@ -356,8 +390,8 @@ def test_the_terminal_has_the_summary_and_a_table_for_each_backend(stream: Strea
     assert "learns" not in text
 
 
-def test_what_was_learned_stands_beside_the_costs(tmp_path: Path) -> None:
-    (found,) = read(made.write_windows(tmp_path), Map({30: 20, 60: 50}))
+def test_what_was_learned_stands_beside_the_costs(learning: Callable[..., Stream]) -> None:
+    found = learning((30, 20), (60, 50))
     text = as_text([found])
     assert "d ≤ 20" in text
     assert "every seed" in text
@@ -365,14 +399,15 @@ def test_what_was_learned_stands_beside_the_costs(tmp_path: Path) -> None:
     assert (by_window[15], by_window[30], by_window[60]) == (None, 20, 50)
 
 
-def test_a_window_that_learned_less_than_a_shorter_one_ran_out_of_updates(tmp_path: Path) -> None:
-    folder = made.write_windows(tmp_path)
-    (found,) = read(folder, Map({15: 8, 30: 20, 60: 8, 120: 1}))
+def test_a_window_that_learned_less_than_a_shorter_one_ran_out_of_updates(
+    learning: Callable[..., Stream],
+) -> None:
+    found = learning((15, 8), (30, 20), (60, 8), (120, 1))
     assert [k for k in found.windows if found.short_of_updates(k)] == [60, 120]
     text = as_text([found])
     assert set(re.findall(r"d ≤ \S+", text)) == {"d ≤ 8", "d ≤ 20", "d ≤ 8*", "d ≤ 1*"}
     assert "* A shorter window learned a longer distance" in text
-    (rising,) = read(folder, Map({30: 20, 60: 20}))
+    rising = learning((30, 20), (60, 20))
     assert "A shorter window learned" not in as_text([rising])
 
 
@@ -402,12 +437,11 @@ def test_in_brief_markdown_has_a_line_a_backend_and_no_headings_of_its_own(strea
 
 
 def test_brief_is_refused_where_nothing_is_brief(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    one_process: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    paths = made.write_windows(tmp_path)
-    assert run(*paths, "--brief") == 2
+    assert run(one_process, "--brief") == 2
     assert "add --format markdown" in capsys.readouterr().err
-    assert run(*paths, "--brief", "--format", "markdown") == 0
+    assert run(one_process, "--brief", "--format", "markdown") == 0
     assert capsys.readouterr().out.startswith("**")
 
 
@@ -426,12 +460,18 @@ def test_csv_and_json_have_every_window_unscaled(stream: Stream) -> None:
 # -- pictures
 
 
-def test_the_picture_shows_every_backend_both_panels_and_what_is_learned(tmp_path: Path) -> None:
+STAR = "*: a shorter window learned more, with more updates"
+
+
+def test_the_picture_shows_every_backend_both_panels_and_what_is_learned(
+    learning: Callable[..., Stream],
+) -> None:
     pytest.importorskip("matplotlib")
     from bench.windows.picture import picture
 
-    (found,) = read(made.write_windows(tmp_path), Map({30: 20, 60: 50}))
+    found = learning((30, 20), (60, 50))
     svg = picture(found, "svg").decode()
+    assert STAR not in svg
     for text in (*made.COSTS, "peak memory (MiB)", "time per timestep", "learns d =", ">50<"):
         assert text in svg
     assert "the longest window that was reached" in svg
@@ -439,15 +479,16 @@ def test_the_picture_shows_every_backend_both_panels_and_what_is_learned(tmp_pat
     assert picture(found, "png").startswith(b"\x89PNG")
 
 
-def test_the_picture_says_what_its_star_means_where_it_has_one(tmp_path: Path) -> None:
+def test_the_picture_marks_what_was_learned_where_updates_ran_out_and_says_how(
+    learning: Callable[..., Stream],
+) -> None:
     pytest.importorskip("matplotlib")
     from bench.windows.picture import picture
 
-    folder = made.write_windows(tmp_path)
-    legend = "*: a shorter window learned more, with more updates"
-    for learned, starred in (({30: 20, 60: 8}, True), ({30: 20, 60: 20}, False)):
-        (found,) = read(folder, Map(learned))
-        assert (legend in picture(found, "svg").decode()) == starred
+    svg = picture(learning((30, 20), (60, 8)), "svg").decode()
+    assert ">20<" in svg
+    assert ">8*<" in svg
+    assert STAR in svg
 
 
 def test_the_picture_says_who_has_no_time_and_what_cannot_be_trusted(tmp_path: Path) -> None:
@@ -462,16 +503,6 @@ def test_the_picture_says_who_has_no_time_and_what_cannot_be_trusted(tmp_path: P
     trusted = picture(found, "svg").decode()
     assert "hollow" not in trusted
     assert "without a time" not in trusted
-
-
-def test_the_picture_marks_what_was_learned_where_updates_ran_out(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    from bench.windows.picture import picture
-
-    (found,) = read(made.write_windows(tmp_path), Map({30: 20, 60: 8}))
-    svg = picture(found, "svg").decode()
-    assert ">20<" in svg
-    assert ">8*<" in svg
 
 
 def test_without_memory_or_learning_the_picture_has_neither(tmp_path: Path) -> None:
@@ -521,19 +552,19 @@ def test_one_window_and_one_backend_are_a_picture_too(tmp_path: Path) -> None:
 
 
 def test_the_command_prints_tables_and_ends_with_0(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made.write_windows(tmp_path)
-    assert run(tmp_path) == 0
+    assert run(folder) == 0
     assert "a timestep is within 5% of its least in windows of " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.json", "a.md", "a.svg", "a.png", "a.txt"])
-def test_a_file_is_written_in_the_format_of_its_name(name: str, tmp_path: Path) -> None:
+def test_a_file_is_written_in_the_format_of_its_name(
+    name: str, one_process: Path, tmp_path: Path
+) -> None:
     if name.endswith((".svg", ".png")):
         pytest.importorskip("matplotlib")
-    made.write_windows(tmp_path / "in", processes=1)
-    assert run(tmp_path / "in", "--output", tmp_path / name) == 0
+    assert run(one_process, "--output", tmp_path / name) == 0
     data = (tmp_path / name).read_bytes()
     start = {
         "csv": b"session,",
@@ -548,9 +579,9 @@ def test_a_file_is_written_in_the_format_of_its_name(name: str, tmp_path: Path) 
 
 def test_pictures_of_several_streams_are_a_file_each(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    made.write_windows(tmp_path / "in", session="a", processes=1)
-    made.write_windows(tmp_path / "in", session="b", processes=1, batch=32)
-    made.write_windows(tmp_path / "in", session="c", processes=1, batch=32)
+    costs = {"while_loop": made.Cost(1e-3, 1e-4)}
+    for session, batch in (("a", 64), ("b", 32), ("c", 32)):
+        made.write_windows(tmp_path / "in", costs, session=session, processes=1, batch=batch)
     assert run(tmp_path / "in", "--output", tmp_path / "a.svg") == 0
     assert sorted(path.name for path in tmp_path.glob("*.svg")) == [
         "a-b32-i128-h256-training-cpu-2.svg",
@@ -560,8 +591,8 @@ def test_pictures_of_several_streams_are_a_file_each(tmp_path: Path) -> None:
 
 
 def test_backend_and_device_choose(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    made.write_windows(tmp_path, session="a")
-    made.write_windows(tmp_path, session="b", device="gpu:0")
+    made.write_windows(tmp_path, session="a", processes=1)
+    made.write_windows(tmp_path, session="b", device="gpu:0", processes=1)
     assert run(tmp_path, "--backend", "while_loop", "--device", "gpu:0", "--format", "csv") == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert {(row["backend"], row["device"]) for row in rows} == {("while_loop", "gpu:0")}
@@ -576,10 +607,9 @@ def test_backend_and_device_choose(tmp_path: Path, capsys: pytest.CaptureFixture
     ],
 )
 def test_a_bad_option_is_one_line_and_exit_code_2(
-    arguments: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], told: str, one_process: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made.write_windows(tmp_path)
-    assert run(tmp_path, *arguments) == 2
+    assert run(one_process, *arguments) == 2
     error = capsys.readouterr().err
     assert told in error
     assert len(error.splitlines()) == 1
@@ -616,7 +646,7 @@ def test_a_file_that_is_not_there_is_one_line(
 def test_a_bad_file_is_told_and_the_good_ones_are_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made.write_windows(tmp_path)
+    made.write_windows(tmp_path, processes=1)
     (tmp_path / "bad.json").write_text("{")
     assert run(tmp_path) == 2
     out = capsys.readouterr()
@@ -627,9 +657,9 @@ def test_a_bad_file_is_told_and_the_good_ones_are_shown(
 def test_by_default_the_newest_session_with_windows_is_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made.write_windows(tmp_path, session="old", day=1)
-    made.write_windows(tmp_path, session="new", day=2)
-    made.write_windows(tmp_path, session="plain", day=3, windows=(None,))
+    made.write_windows(tmp_path, session="old", day=1, processes=1)
+    made.write_windows(tmp_path, session="new", day=2, processes=1)
+    made.write_windows(tmp_path, session="plain", day=3, windows=(None,), processes=1)
     monkeypatch.setenv("LSTM_RESULTS", str(tmp_path))
     assert run("--format", "csv") == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
@@ -657,19 +687,21 @@ def test_one_process_has_an_allowance_and_the_table_says_so(tmp_path: Path) -> N
 
 
 def test_a_map_of_what_was_learned_is_found_beside_the_results_or_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    one_process: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    made.write_windows(tmp_path / "in", processes=1)
     path = made.write_learning(tmp_path / "maps", {10: 8, 30: 20})
-    assert run(tmp_path / "in") == 0
+    assert run(one_process) == 0
     assert "learns" not in capsys.readouterr().out
-    assert run(tmp_path / "in", path) == 0
+    assert run(one_process, path) == 0
     out = capsys.readouterr().out
     assert "d ≤ 20" in out
     assert "learning-made-up.json: the echo with while_loop, 2 seeds" in " ".join(out.split())
-    monkeypatch.setenv("LSTM_RESULTS", str(tmp_path / "in"))
+    monkeypatch.setenv("LSTM_RESULTS", str(one_process))
     assert run(path) == 0
     assert "d ≤ 20" in capsys.readouterr().out
     path.write_text("{")
-    assert run(tmp_path / "in", path) == 2
+    assert run(one_process, path) == 2
     assert "learning-made-up.json" in capsys.readouterr().err

@@ -83,7 +83,7 @@ def test_the_note_stands_in_every_output_with_such_a_ratio(
 def test_no_note_stands_where_the_bridge_is_even(
     how: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = in_words(shown(how, results(0.0, 1 / 1.5), tmp_path / "results", capsys))
+    text = in_words(shown(how, results(0.0, 1 / 1.5, cases=3), tmp_path / "results", capsys))
     assert NOTE not in text
     assert "Uneven" not in text
     assert "FASTER" in text or "picture" in how
@@ -186,10 +186,10 @@ def test_names_in_the_note_are_text(
     how: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = {place: f"{HOSTILE}{name}" for place, name in HOMES.items()}
-    found = results(FAR, 1.1, names=names, bridge=f"={HOSTILE}")
+    found = results(FAR, 1.1, names=names, bridge=f"={HOSTILE}", cases=3)
     text = shown(how, found, tmp_path / "results", capsys, names["west"])
     if "page" in how:
-        plain = shown(how, results(FAR, 1.1), tmp_path / "plain", capsys)
+        plain = shown(how, results(FAR, 1.1, cases=3), tmp_path / "plain", capsys)
         assert_page(text, plain)
     elif "JSON" in how:
         assert_plain(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -108,8 +109,10 @@ def by_side(records: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {each["side"]: each for each in records}
 
 
-def assert_proven_and_timed(found: dict[str, dict[str, Any]], question: Question) -> None:
-    assert set(found) == {side.name for side in sides(question, cores=True)}
+def assert_proven_and_timed(
+    found: dict[str, dict[str, Any]], question: Question, *, cores: bool
+) -> None:
+    assert set(found) == {side.name for side in sides(question, cores=cores)}
     for record in found.values():
         assert record["failed"] == ""
         assert len(record["samples"]) == ROUNDS
@@ -123,7 +126,7 @@ def assert_proven_and_timed(found: dict[str, dict[str, Any]], question: Question
 def test_two_processes_are_proven_and_timed_beside_one() -> None:
     pytest.importorskip("tensorflow")
     found = by_side(measured(Plan(QUESTION, LIMIT, processors=processors(2)), lambda _: None))
-    assert_proven_and_timed(found, QUESTION)
+    assert_proven_and_timed(found, QUESTION, cores=True)
     for name, record in found.items():
         shared = name in SCALINGS
         assert len(record["shares"]) == (2 if shared else 0)
@@ -149,7 +152,7 @@ class Worker(scaling_worker.Worker):
     def _build(self, order):
         tf = self._tf
         real = tf.distribute.get_replica_context
-        if order["backend"] != "keras":
+        if order["backend"] != "static_unroll":
             mean = order["backend"] == "while_loop"
             tf.distribute.get_replica_context = lambda: Context(tf, real(), mean)
         try:
@@ -159,12 +162,12 @@ class Worker(scaling_worker.Worker):
 
 crew.serve(Worker())
 """
-"""Keras alone adds up as it should: of one gradients are a mean, of another each replica's own."""
+"""One alone adds up as it should: of another gradients are a mean, of a third each its own."""
 
 
 MIRRORED = Question(
     *(4, 3, 2, 4),
-    ("while_loop", "keras", "numpy", "while_loop+hoisted"),
+    ("while_loop", "static_unroll", "numpy", "while_loop+hoisted"),
     2,
     "mirrored",
     "cpu",
@@ -177,11 +180,14 @@ MIRRORED = Question(
 
 @pytest.fixture(scope="module")
 def mirrored() -> list[dict[str, Any]]:
-    """The records of four backends on logical devices, of which two are wrong and one has no op."""
+    """The records of four backends on logical devices, of which two are wrong and one has no op.
+
+    Without a process that has all processors: each takes as long as importing TensorFlow.
+    """
     pytest.importorskip("tensorflow")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(replicas, "WORKER", ("-c", WRONG))
-        return measured(Plan(MIRRORED, LIMIT, processors=processors(2)), lambda _: None)
+        return measured(Plan(MIRRORED, LIMIT), lambda _: None)
 
 
 def of_backend(records: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
@@ -194,19 +200,54 @@ def of_backend(records: list[dict[str, Any]], name: str) -> list[dict[str, Any]]
 def test_a_wrong_reduction_gets_no_time(backend: str, mirrored: list[dict[str, Any]]) -> None:
     found = by_side(of_backend(mirrored, backend))
     assert "differs from the reference's on the whole batch" in found["weak"]["failed"]
-    for name in ("one", "weak-apart", "weak-cores"):
+    for name in ("one", "weak-apart"):
         assert found[name]["failed"].startswith("not timed, since: ")
     assert not any(record["samples"] for record in found.values())
 
 
 def test_mirrored_replicas_are_those_of_logical_devices(mirrored: list[dict[str, Any]]) -> None:
-    assert_proven_and_timed(by_side(of_backend(mirrored, "keras")), MIRRORED)
+    found = by_side(of_backend(mirrored, "static_unroll"))
+    assert_proven_and_timed(found, MIRRORED, cores=False)
     refused = of_backend(mirrored, "numpy")
     assert refused
     assert all("tf.distribute" in each["failed"] for each in refused)
 
 
-# -- one that dies
+# -- workers that are played
+
+WRONG_ON_ALL = """
+from bench.machine import crew
+
+class Worker:
+    def __call__(self, order):
+        if order["do"] == "start":
+            self.world = order["world"]
+            return {"replicas": 2, "alike": True}
+        assert order["do"] == "build", "it is timed all the same"
+        found = {"errors": {}, "bounds": {}}
+        names = {"one": ["one"], "team": ["weak", "weak-apart"], "cores": ["weak-cores"]}
+        return {"refused": "", "proofs": {
+            name: {**found, "failure": f"{name} is wrong" if self.world == "cores" else ""}
+            for name in names[self.world]
+        }}
+
+crew.serve(Worker())
+"""
+"""They compute nothing; the one that has all processors says of itself that it is wrong."""
+
+
+def test_no_side_is_timed_beside_one_that_is_wrong_on_all_processors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(replicas, "WORKER", ("-c", WRONG_ON_ALL))
+    plan = Plan(replace(MIRRORED, backends=(BACKEND,)), LIMIT, processors=(0, 1))
+    found = by_side(measured(plan, lambda _: None))
+    assert {name: each["failed"] for name, each in found.items()} == {
+        **dict.fromkeys(["one", "weak", "weak-apart"], "not timed, since: weak-cores is wrong"),
+        "weak-cores": "weak-cores is wrong",
+    }
+    assert not any(each["samples"] for each in found.values())
+
 
 PLAYED = """
 import os

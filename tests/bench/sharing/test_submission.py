@@ -65,12 +65,13 @@ def handed_in(tmp_path: Path) -> list[Path]:
 def test_a_session_is_put_into_the_folder_of_its_machine(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(*SESSION) == 0
+    session = SESSION[:2]
+    assert main(*session) == 0
     folder = Path("results/community") / MACHINE
     out = capsys.readouterr().out
-    assert out.splitlines()[:-1] == [str(folder / path.name) for path in SESSION]
-    files = [read(folder / path.name) for path in SESSION]
-    assert [file.run.id for file in files] == [read(path).run.id for path in SESSION]
+    assert out.splitlines()[:-1] == [str(folder / path.name) for path in session]
+    files = [read(folder / path.name) for path in session]
+    assert [file.run.id for file in files] == [read(path).run.id for path in session]
     assert len({file.run.machine_id for file in files}) == 1
     assert {file.run.host for file in files} == {f"{MACHINE}-{files[0].run.machine_id[:6]}"}
     assert not [note for file in files for note in file.notes]

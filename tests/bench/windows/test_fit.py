@@ -85,7 +85,7 @@ def test_intervals_are_in_the_same_unit_as_their_middle(seed: int, scale: float)
 @pytest.mark.parametrize("processes", [6, 10])
 def test_intervals_hold_the_truth_as_often_as_they_say(processes: int) -> None:
     rng = np.random.default_rng(processes)
-    repetitions, fixed, slope = 200, 3e-4, 2e-5
+    repetitions, fixed, slope = 100, 3e-4, 2e-5
     hits = np.zeros(2)
     for _ in range(repetitions):
         found = fitted(noisy(rng, fixed, slope, processes, 0.03, 0.05))
@@ -98,24 +98,24 @@ def test_intervals_hold_the_truth_as_often_as_they_say(processes: int) -> None:
             assert interval is not None
             assert interval.allowance is None
             hits[index] += interval.low <= truth <= interval.high
-    # 95% of 200 with a standard deviation of 1.5%; three of them either way. What is taken for a
-    # bend by chance, in some 5%, only widens.
-    assert np.all(hits / repetitions > 0.9)
-    assert np.all(hits / repetitions < 0.995)
+    # 95% of 100 with a standard deviation of 2.2%; three of them down, and not always. What is
+    # taken for a bend by chance, in some 5%, only widens.
+    assert np.all(hits / repetitions > 0.88)
+    assert np.all(hits / repetitions < 1.0)
 
 
 @pytest.mark.parametrize("processes", [1, 2, 5])
 def test_with_few_processes_an_allowance_widens_the_intervals_and_is_named(processes: int) -> None:
     rng = np.random.default_rng(1)
     hits = 0
-    for _ in range(100):
+    for _ in range(50):
         found = fitted(noisy(rng, 3e-4, 2e-5, processes, 0.05, 0.2))
         assert found.fixed is not None
         assert found.fixed.allowance == UNPAIRED_ALLOWANCE
         assert f"{processes} process" in found.fixed.how
         assert "allowance of 29%" in found.fixed.how
         hits += found.fixed.low <= 3e-4 <= found.fixed.high
-    assert hits >= 90
+    assert hits >= 43  # 95% of 50, less three standard deviations
     exactly = fitted(exact(3e-4, 2e-5, processes)).per_timestep
     assert exactly is not None
     assert exactly.half_width >= 1.9 * UNPAIRED_ALLOWANCE / np.sqrt(processes)
@@ -159,7 +159,7 @@ def of_curve(
 
 
 @functools.cache
-def fits_of(curve: str, repetitions: int = 100) -> list[Fit]:
+def fits_of(curve: str, repetitions: int = 60) -> list[Fit]:
     """What is found of so many sessions of ten processes."""
     rng = np.random.default_rng(1)
     return [fitted(of_curve(rng, BENT[curve], 10, 0.02)) for _ in range(repetitions)]
@@ -178,21 +178,21 @@ def test_the_bounds_of_what_is_no_line_hold_what_its_parts_say(curve: str, some:
         assert "fewer windows" in found.fixed.how
         hits[0] += found.fixed.low <= truth.fixed <= found.fixed.high
         hits[1] += found.per_timestep.low <= truth.per_timestep <= found.per_timestep.high
-    # 95%, less three standard deviations of a share of 100; over processes alone it is 0 to 20%.
-    assert np.all(hits / len(fits) >= 0.88)
+    # 95%, less three standard deviations of a share of 60; over processes alone it is 0 to 20%.
+    assert np.all(hits / len(fits) >= 0.865)
 
 
 def test_a_true_line_keeps_narrow_bounds() -> None:
     rng = np.random.default_rng(2)
     widths, bent = [], 0
-    for _ in range(200):
+    for _ in range(100):
         found = fitted(of_curve(rng, 8e-4 + 1.5e-4 * K, 10, 0.02))
         assert found.fixed is not None
         widths.append(found.fixed.half_width)
         bent += bool(found.parts)
     # Of processes that differ by 5%: 5% / sqrt(10) * 2.26 = 3.6%.
     assert np.median(widths) < 0.045
-    assert bent / 200 < 0.12
+    assert bent / 100 < 0.12
 
 
 def test_which_parts_have_another_line_is_told_the_shortest_first() -> None:

@@ -62,7 +62,7 @@ def windows_of(learned: Learned | None) -> list[int]:
     return [need(d, learned).window for d in range(1, 501)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(cells)
 @example({})
 @example({**ECHO, **COPY})
@@ -74,7 +74,7 @@ def test_a_longer_dependency_never_gets_a_shorter_window(found: Cells) -> None:
     assert windows == sorted(windows)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(cells, st.integers(1, 500))
 def test_what_is_told_to_be_learned_was_and_what_is_assumed_is_more_than_just_past(
     found: Cells, dependency: int
@@ -91,7 +91,7 @@ def test_what_is_told_to_be_learned_was_and_what_is_assumed_is_more_than_just_pa
         assert "assumed is" in answer.why
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(cells, st.integers(1, 500), st.integers(1, 500))
 def test_no_window_is_longer_than_the_sequence(found: Cells, dependency: int, steps: int) -> None:
     free, cut = need(dependency, Map(found)), need(dependency, Map(found), steps)

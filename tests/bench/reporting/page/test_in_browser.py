@@ -10,7 +10,7 @@ import itertools
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -72,21 +72,24 @@ SPEEDS = {"keras": 2.0, "static_unroll": 1.0, "while_loop": 3.0}
 BATCHES, UNITS, MODES, WINDOWS = (8, 32, 128), (64, 256), ("inference", "training"), (5, 20)
 
 
-def store() -> Report:
-    """Two devices, two modes, six shapes in six processes, windows, an invalid and a refused one.
+def store(
+    batches: Sequence[int] = BATCHES, sizes: Sequence[int] = UNITS, processes: int = 6
+) -> Report:
+    """Two devices, two modes, several shapes, windows, an invalid and a refused one.
 
     A step takes a millisecond a sequence for the fastest; training takes twice as long.
     """
     items: list[Measurement | Outcome] = []
-    for number in range(1, 7):
+    for number in range(1, 1 + processes):
         run = a_run(number)
         for backend, slower in SPEEDS.items():
-            for batch in BATCHES:
-                for units in UNITS:
+            for batch in batches:
+                for units in sizes:
                     for mode in MODES:
                         work = Workload(batch, 100, mode)
                         seconds = 1e-3 * slower * batch * (1 + (mode == "training"))
-                        doubt = (BUSY,) if (backend, batch) == ("while_loop", 128) else ()
+                        busy = (backend, batch) == ("while_loop", batches[-1])
+                        doubt = (BUSY,) if busy else ()
                         case = Case(backend, LSTMSpec(units, units), work)
                         items.append(measured(case, seconds * (1 + 1e-3 * number), run, doubt))
                         if backend == "keras":
@@ -720,8 +723,8 @@ def words_of(browser: Browser) -> Iterator[Any]:
     page.close()
 
 
-TIES = [eighths / 8 for eighths in range(1, 4000, 3)] + [
-    halves / 2 for halves in range(1, 25_000, 7)
+TIES = [eighths / 8 for eighths in range(1, 4000, 7)] + [
+    halves / 2 for halves in range(1, 25_000, 17)
 ]
 EDGES = [*(999.5, 999.49, 0.9995, 0.99949, 9.995, 9995.0, 9994.0, 1220.5, 1221.5, 2.125, 0.0095)]
 
@@ -789,33 +792,42 @@ def test_every_control_has_a_name_and_can_be_reached_with_a_keyboard(opened: Ope
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
 
 
-@pytest.fixture(scope="module", params=[1200, 390])
-def every_part(request: pytest.FixtureRequest, browser: Browser, written: Path) -> Iterator[Opened]:
-    """The page in this width with every plot drawn and every table open."""
-    context = browser.new_context(
-        viewport={"width": request.param, "height": 900},
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page with all that there is on the store's, and less of each: the checker looks at all."""
+    path = tmp_path_factory.mktemp("few") / "report.html"
+    path.write_text(explorable(store((8, 32), (64,), processes=2)), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (1200, "light"),
+        (390, "dark"),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in ((1200, "dark"), (390, "light"))),
+    ],
+)
+def test_an_accessibility_checker_finds_nothing_wrong(
+    new: Any, few: Path, width: int, scheme: Any
+) -> None:
+    """By axe's rules: names, roles, contrast, headings, tables; every plot drawn, all unfolded."""
+    found = new(
+        few,
+        viewport={"width": width, "height": 900},
+        color_scheme=scheme,
         bypass_csp=True,  # the checker is a script, which the page's own policy would not let run
     )
-    found = Opened(context, written)
     found.draw(*PLOTS)
     # Nothing streams on this page, and what would be said of it is hidden.
     for summary in found.page.locator("summary:not(#latency summary)").all():
         summary.scroll_into_view_if_needed()
         summary.click()
-    yield found
-    context.close()
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_an_accessibility_checker_finds_nothing_wrong(every_part: Opened, scheme: Any) -> None:
-    """By axe's rules: names, roles, contrast, headings, tables."""
-    page = every_part.page
-    page.emulate_media(color_scheme=scheme)
     # As it opens; then with no answer but what else there is, which changes one section.
     for batch, where in (("8", None), ("9", "#asking"), ("5000", "#asking")):
-        told = every_part.ask(Batch=batch)
+        told = found.ask(Batch=batch)
         assert ("Not measured" in told) == (batch != "8")
-        wrong = Axe().run(page, context=where).response["violations"]
+        wrong = Axe().run(found.page, context=where).response["violations"]
         assert [(each["id"], each["nodes"][0]["html"][:200]) for each in wrong] == []
 
 
@@ -999,12 +1011,14 @@ def test_the_policy_stops_a_script_that_slipped_through(opened: Opened) -> None:
 # Size
 
 
-def test_ten_thousand_cases_open_in_pages_and_the_answer_does_not_wait_for_plots(
-    new: Any, tmp_path: Path
+@pytest.mark.parametrize("shapes", [200, pytest.param(1000, marks=pytest.mark.slow)])
+def test_thousands_of_cases_open_in_pages_and_the_answer_does_not_wait_for_plots(
+    new: Any, tmp_path: Path, shapes: int
 ) -> None:
+    cases = 10 * shapes
     path = tmp_path / "report.html"
-    path.write_text(explorable(large()), encoding="utf-8")
-    assert path.stat().st_size < 12_000_000
+    path.write_text(explorable(large(shapes)), encoding="utf-8")
+    assert path.stat().st_size < 5_000_000 + 700 * cases
     found = new(path, viewport={"width": 1200, "height": 800})
     usable = found.page.evaluate("performance.getEntriesByName('page usable')[0].startTime")
     print(f"usable after {usable:.0f} ms")
@@ -1012,13 +1026,13 @@ def test_ten_thousand_cases_open_in_pages_and_the_answer_does_not_wait_for_plots
     assert len(found.dots) == 10
     # Their script is not even read before a reader comes near to one of them.
     assert found.page.evaluate("typeof window.Plotly") == "undefined"
-    assert "of 10,000 cases" in found.shown
+    assert f"of {cases:,} cases" in found.shown
     found.page.locator("#case-fold > summary").click()
-    assert found.page.locator("#page-of").inner_text() == "Page 1 of 200"
+    assert found.page.locator("#page-of").inner_text() == f"Page 1 of {cases // 50}"
     first = found.table()
     assert len(first) == 50
     found.page.get_by_role("button", name="Next page").click()
-    assert found.page.locator("#page-of").inner_text() == "Page 2 of 200"
+    assert found.page.locator("#page-of").inner_text() == f"Page 2 of {cases // 50}"
     assert found.table() != first
     found.draw("across")
     marks = sum(len(trace["x"]) for trace in found.plot("across"))
@@ -1026,14 +1040,14 @@ def test_ten_thousand_cases_open_in_pages_and_the_answer_does_not_wait_for_plots
     assert found.wrong == []
 
 
-def large() -> Report:
-    """Ten backends on a thousand shapes: pooled once, then the same numbers under other shapes."""
+def large(count: int) -> Report:
+    """Ten backends on so many shapes: pooled once, then the same numbers under other shapes."""
     shapes = [
         (batch, steps, units)
         for batch in range(1, 11)
         for steps in range(10, 110, 10)
         for units in range(32, 352, 32)
-    ]
+    ][:count]
     run = a_run()
     items = [
         measured(Case(f"backend_{n}", LSTMSpec(32, 32), Workload(1, 10)), 1e-3 * (1 + n), run)
@@ -1054,15 +1068,20 @@ def large() -> Report:
 # Streams
 
 
+@pytest.fixture(scope="module")
+def streaming(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("streaming") / "report.html"
+    path.write_text(explorable(build(streams({"keras": 5.0, "numpy": 3.0}))), encoding="utf-8")
+    return path
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_a_stream_s_latencies_are_drawn_with_their_percentiles(
-    new: Any, tmp_path: Path, width: int, scheme: str
+    new: Any, streaming: Path, width: int, scheme: str
 ) -> None:
-    path = tmp_path / "report.html"
-    path.write_text(explorable(build(streams({"keras": 5.0, "numpy": 3.0}))), encoding="utf-8")
-    # bypass_csp: as in ``every_part``.
+    # bypass_csp: for the checker, as above.
     size = {"width": width, "height": 844}
-    opened = new(path, viewport=size, color_scheme=scheme, bypass_csp=True)
+    opened = new(streaming, viewport=size, color_scheme=scheme, bypass_csp=True)
     *lines, first, second = opened.plot("latency")
     assert len(lines) == 2
     for line in lines:

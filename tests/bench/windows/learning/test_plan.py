@@ -1,5 +1,6 @@
 """What a map of truncation windows is made of: a plan, its cells, and the training of one."""
 
+import functools
 import json
 import math
 import os
@@ -193,36 +194,43 @@ def test_with_the_state_reset_the_loss_comes_down_to_the_share_that_cannot_be_kn
     assert found.accuracy == pytest.approx(1 - 0.5 / 4, abs=0.03)
 
 
+COPY = Plan(tasks=("copy",), distances=(3,), windows=(6,), seeds=1, timesteps=1500)
+COPIED = Item("copy", 3, 6, True, 0)
+
+
+@functools.cache
+def trained_to_copy(plan: Plan) -> Cell:
+    return train(plan, COPIED)
+
+
 def test_copy_memory_is_learned_and_only_what_is_asked_for_counts_as_right() -> None:
-    plan = Plan(tasks=("copy",), distances=(3,), windows=(6,), seeds=1, timesteps=1500)
-    found = train(plan, Item("copy", 3, 6, True, 0))
+    found = trained_to_copy(COPY)
     assert found.learned
     assert found.memoryless == pytest.approx(math.log(4) / 4)
     assert found.accuracy is not None
     assert found.accuracy > 0.95
     # One who learns nothing guesses a symbol of four, and is asked for none in three steps of four.
-    blind = train(replace(plan, learning_rate=1e-12), Item("copy", 3, 6, True, 0))
+    blind = trained_to_copy(replace(COPY, learning_rate=1e-12, timesteps=600))
     assert blind.accuracy is not None
     assert 0.15 < blind.accuracy < 0.35
     assert blind.closed == pytest.approx(0.0, abs=0.1)
 
 
 def test_with_blanks_each_step_asks_and_the_bounds_stay_what_they_are() -> None:
-    plan = Plan(tasks=("copy",), distances=(3,), windows=(6,), seeds=1, timesteps=1500, blanks=True)
-    item = Item("copy", 3, 6, True, 0)
-    assert plan.settings(item).classes == 5
-    asked, not_asked = train(plan, item), train(replace(plan, blanks=False), item)
+    plan = replace(COPY, blanks=True)
+    assert plan.settings(COPIED).classes == 5
+    # What it has learned of 3000 timesteps; the first of them are those of 1500.
+    asked, not_asked = trained_to_copy(replace(plan, timesteps=3000)), trained_to_copy(COPY)
     # To whoever knows the place a blank costs nothing.
     assert (asked.best, asked.memoryless) == (not_asked.best, not_asked.memoryless)
     assert asked.curve[0] > not_asked.curve[0]
     # One who learns nothing guesses one of five at every step; where nothing is asked, of four.
-    blind = train(replace(plan, learning_rate=1e-12), item)
+    blind = trained_to_copy(replace(plan, learning_rate=1e-12, timesteps=600))
     assert blind.curve[-1] == pytest.approx(math.log(5), rel=0.15)
     assert blind.closed is not None
     assert blind.closed < -2
-    always = train(replace(plan, timesteps=3000), item)
-    assert always.accuracy is not None
-    assert always.accuracy > 0.7  # a blank is the answer in three of four steps
+    assert asked.accuracy is not None
+    assert asked.accuracy > 0.7  # a blank is the answer in three of four steps
     echo = replace(plan, tasks=("echo",))
     assert not echo.settings(Item("echo", 3, 6, True, 0)).blanks
 
