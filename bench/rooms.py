@@ -21,7 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("results",),
     ("judging",),
     ("telling",),
-    ("measuring", "windows", "comparing"),
+    ("measuring", "windows", "comparing", "studying"),
     ("reporting", "batching"),
     ("running", "sharing"),
     ("fleet",),

@@ -1,6 +1,6 @@
 """``python -m bench.verdict_pairs``: how far the ratios of real pairs spread between processes.
 
-The command; ``judging.pairs`` finds it out, from result files. No framework.
+The command; ``studying.pairs`` finds it out, from result files. No framework.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.judging.pairs import coverage, pairs_of, shape, spreads
 from bench.judging.process_means import ENOUGH_PROCESSES
+from bench.studying.pairs import coverage, pairs_of, shape, spreads
 from bench.telling import arguments, command_line
 from bench.telling.progress import Progress, read_results
 
@@ -31,7 +31,8 @@ def main(words: Sequence[str] | None = None) -> int:
         command_line.tell_errors([told])
     if results.errors or not pairs:
         return command_line.BAD_INPUT
-    print("\n\n".join((shape(pairs), spreads(pairs), coverage(pairs))))
+    tables = (sheet.markdown(aligned=True) for sheet in (spreads(pairs), coverage(pairs)))
+    print("\n\n".join((shape(pairs), *tables)))
     return 0
 
 

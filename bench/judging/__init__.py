@@ -2,6 +2,6 @@
 
 Others take: ``intervals`` (of a median), ``ratios`` (of two, paired), ``verdict`` (faster, slower,
 or not to be told), ``trust`` (whether a case's numbers are good), ``ranking`` (files to ``rows``)
-and ``table`` (rows as one flat table); ``scaling`` (what several replicas gain). ``study`` and
-``pairs`` show how often the verdicts are right.
+and ``table`` (rows as one flat table); ``scaling`` (what several replicas gain). How often the
+verdicts are right is what ``studying`` shows.
 """

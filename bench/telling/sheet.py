@@ -48,15 +48,17 @@ class Column:
     """What is alike in the cells of a column; its heading is our own and stands as it is.
 
     right: numbers, which stand to the right. names: of backends or cases, which are code in
-    Markdown and there and in a terminal have at most ``most`` letters. whole: a terminal cuts a
-    cell short rather than break it into lines. least, widest: cells in a terminal, as far as that
-    has them. greedy: takes what room the others leave.
+    Markdown and there and in a terminal have at most ``most`` letters. ours: its cells are our own
+    too, and Markdown already. whole: a terminal cuts a cell short rather than break it into lines.
+    least, widest: cells in a terminal, as far as that has them. greedy: takes what room the others
+    leave.
     """
 
     heading: str
     right: bool = False
     names: bool = False
     most: int = LONGEST_NAME
+    ours: bool = False
     whole: bool = False
     least: int | None = None
     widest: int | None = None
@@ -125,12 +127,13 @@ class Sheet:
             grid.add_row(*map(_in_terminal, self.columns, line))
         return grid
 
-    def markdown(self) -> str:
-        """In GitHub's dialect."""
+    def markdown(self, aligned: bool = False) -> str:
+        """In GitHub's dialect. aligned: to be read as it stands, too."""
         return markdown_table(
             [column.heading for column in self.columns],
             [column.right for column in self.columns],
             (map(_in_markdown, self.columns, line) for line in self.lines),
+            aligned,
         )
 
 
@@ -146,18 +149,34 @@ def _shown(text: str) -> str:
 
 
 def _in_markdown(column: Column, cell: Cell) -> str:
-    told = code(cell.text, column.most) if column.names else prose(cell.text)
+    if column.names:
+        told = code(cell.text, column.most)
+    else:
+        told = cell.text if column.ours else prose(cell.text)
     if cell.bounds:
         told = f"{told} ({prose(cell.bounds)})"
     return f"**{told}**" if cell.strong else told
 
 
 def markdown_table(
-    headings: Iterable[str], right: Iterable[bool], lines: Iterable[Iterable[str]]
+    headings: Iterable[str],
+    right: Iterable[bool],
+    lines: Iterable[Iterable[str]],
+    aligned: bool = False,
 ) -> str:
-    """A table of texts that are Markdown already; right: the columns of numbers."""
-    rules = ("---:" if each else "---" for each in right)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (headings, rules, *lines))
+    """A table of texts that are Markdown already; right: the columns of numbers.
+
+    aligned: with blanks, so that its columns stand below one another.
+    """
+    right, rows = list(right), [list(headings), *map(list, lines)]
+    widths = [max(map(len, column)) if aligned else 0 for column in zip(*rows, strict=True)]
+    under = zip(widths, right, strict=True)
+    rows.insert(1, ["-" * (width - end if aligned else 3) + ":" * end for width, end in under])
+    return "\n".join(f"| {' | '.join(map(_padded, row, widths, right))} |" for row in rows)
+
+
+def _padded(text: str, width: int, right: bool) -> str:
+    return text.rjust(width) if right else text.ljust(width)
 
 
 def comma_separated(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> Iterator[str]:

@@ -11,9 +11,7 @@ import pytest
 from scipy import special
 
 from bench.comparing.backends import compare_backends
-from bench.judging import rules
 from bench.judging.basis import Pairing
-from bench.judging.noises import NOISES
 from bench.judging.process_means import BRIDGE_APART, VERDICT_CONFIDENCE
 from bench.judging.ranking import build
 from bench.judging.ratios import compare, geometric_mean
@@ -21,6 +19,8 @@ from bench.judging.rows import Row
 from bench.judging.verdict import Verdict
 from bench.judging.within import RunSamples
 from bench.results.schema import Reason, Results, Run
+from bench.studying import rules
+from bench.studying.noises import NOISES
 from bench.suites.cases import Case
 from bench.telling.headings import over_bridges
 from lstm_impl import LSTMSpec, Workload

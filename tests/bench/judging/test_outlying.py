@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bench.judging.outlying import FEWEST_NODES, LEVEL, apart, outliers, p_apart
 from bench.judging.ranking import build
 from bench.judging.rows import Row
-from bench.judging.study_nodes import WORLDS, World, report
+from bench.studying.nodes import WORLDS, World, report
 from tests.bench.made_nodes import a_case, fleet, results
 
 TIMES = {a_case(name, batch): 1.0 for name in ("keras", "loop", "scan") for batch in (1, 2, 4)}

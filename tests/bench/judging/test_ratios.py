@@ -12,14 +12,15 @@ from _pytest.mark import ParameterSet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.judging import intervals, ratios, rules
+from bench.judging import intervals, ratios
 from bench.judging.basis import Pairing
 from bench.judging.comparison import Comparison
-from bench.judging.noises import NOISES, Noise, as_measured, bad_processes
 from bench.judging.process_means import ALONE, TOO_WIDE, process_means
-from bench.judging.rules import Verdicts, rate
 from bench.judging.verdict import GATE_LEVEL, Verdict, holm, p_slower, verdicts
 from bench.judging.within import RunSamples, paired_logs
+from bench.studying import rules
+from bench.studying.noises import NOISES, Noise, as_measured, bad_processes
+from bench.studying.rules import Verdicts, rate
 
 # These tests must pass on a machine that is busy with something else.
 unhurried = settings(deadline=None)

@@ -53,6 +53,17 @@ def test_markdown_has_names_as_code_bounds_in_brackets_and_strong_cells() -> Non
     ]
 
 
+def test_aligned_markdown_has_its_columns_below_one_another_and_our_own_cells_as_they_are() -> None:
+    columns = [Column("of all", ours=True), Column("%", right=True, ours=True), Column("a name")]
+    sheet = Sheet.of(columns, [["**mean**", "5*", "a*b"], ["*one*", "100*", "c"]])
+    assert sheet.markdown(aligned=True).splitlines() == [
+        "| of all   |    % | a name |",
+        "| -------- | ---: | ------ |",
+        "| **mean** |   5* | a\\*b   |",
+        "| *one*    | 100* | c      |",
+    ]
+
+
 @pytest.mark.parametrize("width", [20, 40, 80])
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     long = Sheet.of(

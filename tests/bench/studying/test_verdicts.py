@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,8 +11,9 @@ import numpy as np
 import pytest
 
 from bench import verdict_pairs, verdict_study
-from bench.judging import pairs, rules, study, study_pictures
-from bench.judging.noises import (
+from bench.judging.verdict import Verdict
+from bench.studying import bridges, pairs, percentiles, pictures, rules, verdicts
+from bench.studying.noises import (
     BEYOND,
     LOG_SPREAD,
     NOISES,
@@ -26,8 +29,9 @@ from bench.judging.noises import (
     paired_samples,
     unpaired_samples,
 )
-from bench.judging.rules import rate
-from bench.judging.verdict import Verdict
+from bench.studying.rules import rate
+from bench.telling import drawing
+from bench.telling.sheet import Sheet
 from tests.places import REFERENCE
 
 
@@ -311,18 +315,18 @@ def test_results_without_a_pair_are_one_line_and_code_2(
 # Two environments in turn
 
 
-@pytest.mark.parametrize("state", study.STATES)
+@pytest.mark.parametrize("state", verdicts.STATES)
 @pytest.mark.parametrize("spread", [0.03, 0.10])
 def test_equal_environments_are_called_different_in_about_one_percent(
     state: str, spread: float
 ) -> None:
-    machine = study.STATES[state]
+    machine = verdicts.STATES[state]
     (paired,), _ = rules.in_turn_verdicts([0.0], spread, machine, 10, trials=4000)
     assert rate(paired, Verdict.FASTER, Verdict.SLOWER) <= 0.015
 
 
 def test_turns_find_what_the_machine_s_wandering_hides_from_separate_processes() -> None:
-    machine = study.STATES["wandering by 10%"]
+    machine = verdicts.STATES["wandering by 10%"]
     (paired,), (apart,) = rules.in_turn_verdicts([0.05], 0.02, machine, 20, trials=1000)
     told = [rate(each, Verdict.SLOWER) for each in (paired, apart)]
     assert told[0] > told[1] + 0.2
@@ -330,7 +334,7 @@ def test_turns_find_what_the_machine_s_wandering_hides_from_separate_processes()
 
 def test_a_machine_that_slows_down_steadily_slows_neither_side_more() -> None:
     """The second of a turn is the first of the next: what is left is of two processes in twenty."""
-    machine = study.STATES["slower by 20% from first to last"]
+    machine = verdicts.STATES["slower by 20% from first to last"]
     (paired,), _ = rules.in_turn_verdicts([0.0], 0.0001, machine, 10, trials=10)
     assert rate(paired, Verdict.FASTER, Verdict.SLOWER) == 0
 
@@ -342,20 +346,20 @@ def test_the_command_prints_its_tables_and_draws_its_pictures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "new" / "pictures"
-    made: dict[str, str] = {}
+    made: dict[str, Sheet] = {}
 
-    def tables(trials: int, rival_trials: int) -> dict[str, str]:
-        made.update(study.tables(trials, rival_trials))
-        return made
+    def kept(tables: Callable[[int], dict[str, Sheet]], trials: int) -> dict[str, Sheet]:
+        made.update(found := tables(trials))
+        return found
 
-    monkeypatch.setattr(verdict_study, "tables", tables)
+    for room in (verdicts, bridges, percentiles):
+        monkeypatch.setattr(room, "tables", functools.partial(kept, room.tables))
     assert verdict_study.main(["--trials", "5", "--output", str(folder)]) == 0
     out = capsys.readouterr().out
-    assert len(made) > 10
-    for title, table in made.items():
-        assert f"{title}\n\n{table}\n" in out
+    assert len(made) > 15
+    assert out == "".join(f"{each}\n\n{made[each].markdown(aligned=True)}\n\n" for each in made)
     drawn = sorted(path.name for path in folder.iterdir())
-    assert drawn == sorted(study_pictures.pictures(5, 5))
+    assert drawn == sorted(pictures.pictures(5))
     for path in folder.iterdir():
         assert path.read_bytes().startswith(b"\x89PNG")
 
@@ -364,11 +368,20 @@ def test_a_folder_that_cannot_be_made_is_one_line_and_code_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(verdict_study, "tables", lambda *trials: {"A table": "| of nothing |"})
+    for room in (verdicts, bridges, percentiles):
+        monkeypatch.setattr(room, "tables", lambda trials: {})
     assert verdict_study.main(["--trials", "5", "--output", str(tmp_path / "file" / "sub")]) == 2
     err = capsys.readouterr().err
     assert "cannot be written" in err
     assert err.count("\n") == 1
+
+
+def test_without_matplotlib_the_pictures_are_refused_before_anything_is_simulated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drawing, "available", lambda: False)
+    assert verdict_study.main(["--output", str(tmp_path)]) == 2
+    assert "a picture needs matplotlib" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("trials", ["0", "-1", "many"])

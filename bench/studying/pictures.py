@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.judging.noises import as_measured, bad_processes, paired_samples, unpaired_samples
-from bench.judging.rules import (
+from bench.judging.verdict import SAME_WITHIN, Verdict
+from bench.studying.noises import (
+    PAIRED_SPREADS,
+    UNPAIRED_SPREADS,
+    as_measured,
+    bad_processes,
+    paired_samples,
+    unpaired_samples,
+)
+from bench.studying.rules import (
+    RIVAL_TRIALS,
     RULES,
     paired_verdicts,
     processes_needed,
@@ -17,8 +26,6 @@ from bench.judging.rules import (
     unpaired_verdicts,
     verdict_rule,
 )
-from bench.judging.study import PAIRED_SPREADS, UNPAIRED_SPREADS
-from bench.judging.verdict import SAME_WITHIN, Verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -194,12 +201,12 @@ def _figure(panels: int, title: str) -> tuple[Figure, list[Axes]]:
     return figure, axes
 
 
-def pictures(trials: int, rival_trials: int) -> dict[str, Callable[[], Figure]]:
+def pictures(trials: int) -> dict[str, Callable[[], Figure]]:
     """The pictures of ``docs/verdicts.md``, by file name."""
     return {
         "verdicts-power.png": lambda: draw_power(trials),
         "verdicts-power-unpaired.png": lambda: draw_unpaired_power(trials),
         "verdicts-needed.png": draw_needed,
         "verdicts-shares.png": lambda: draw_verdicts(trials),
-        "verdicts-other-rules.png": lambda: draw_rivals(rival_trials),
+        "verdicts-other-rules.png": lambda: draw_rivals(min(RIVAL_TRIALS, trials)),
     }

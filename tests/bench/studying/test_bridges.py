@@ -7,15 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from bench.judging import study_bridges
 from bench.judging.basis import Pairing
 from bench.judging.evenness import Evenness
-from bench.judging.noises import bad_processes
 from bench.judging.over_processes import difference
 from bench.judging.process_means import process_means
-from bench.judging.rules import rate
-from bench.judging.study_bridges import accused, judge
 from bench.judging.verdict import Verdict
+from bench.studying import bridges
+from bench.studying.bridges import accused, judge
+from bench.studying.noises import bad_processes
+from bench.studying.rules import rate
 from tests.bench.judging.test_bridges import runs
 
 TRIALS = 4000
@@ -88,7 +88,7 @@ def test_the_study_calls_a_bridge_uneven_where_a_report_does() -> None:
     logs = luck * rng.standard_normal((2, trials, processes))
     logs[0] += math.log(1.25) * (np.arange(trials) % 2)[:, None]
     sides = [process_means(side, Pairing.UNPAIRED.allowance) for side in logs]
-    said = study_bridges.uneven(*difference(*sides)).tolist()
+    said = bridges.uneven(*difference(*sides)).tolist()
     found = []
     for new, base in zip(*logs, strict=True):
         both = [*runs("east", new), *runs("west", base)]
@@ -102,6 +102,6 @@ def test_the_study_calls_a_bridge_uneven_where_a_report_does() -> None:
 
 
 def test_every_table_of_the_study_has_its_rows() -> None:
-    for title, text in study_bridges.tables(5).items():
-        assert text.count("\n") > 5, title
-        assert text.count("%") > 20
+    for title, sheet in bridges.tables(5).items():
+        assert len(sheet.lines) > 4, title
+        assert sheet.markdown().count("%") > 20

@@ -3,7 +3,7 @@
 Every two backends that the files hold of the same work, measured in turn in the same processes:
 how far their ratio spreads from process to process, by kind of case; how often one process alone
 would have called two sides different that others of the pair do not; and for how many of the pairs
-the promises of ``docs/verdicts.md`` hold. From these files the noise of ``judging.noises`` has its
+the promises of ``docs/verdicts.md`` hold. From these files the noise of ``noises`` has its
 numbers.
 """
 
@@ -17,15 +17,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.judging.basis import Pairing
-from bench.judging.noises import normal
 from bench.judging.process_means import ENOUGH_PROCESSES, FloatArray, process_means
 from bench.judging.ratios import compare_all
-from bench.judging.rules import RIVAL_TRIALS, bounds, paired_means
-from bench.judging.study import percent, table
 from bench.judging.verdict import Verdict, log_intervals, verdicts
 from bench.judging.within import RunSamples
 from bench.results.schema import Measurement, Results
+from bench.studying.noises import normal
+from bench.studying.rates import percent, table
+from bench.studying.rules import RIVAL_TRIALS, bounds, paired_means
 from bench.suites.cases import Case
+from bench.telling.sheet import Sheet
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def _batch(pair: Pair) -> int:
     return pair.case.workload.batch
 
 
-def spreads(pairs: Sequence[Pair]) -> str:
+def spreads(pairs: Sequence[Pair]) -> Sheet:
     """The table of the spreads, by kind of case."""
     rows = []
     for name, belongs in KINDS.items():
@@ -136,7 +137,7 @@ def shape(pairs: Sequence[Pair]) -> str:
     )
 
 
-def coverage(pairs: Sequence[Pair]) -> str:
+def coverage(pairs: Sequence[Pair]) -> Sheet:
     """Up to which spread effects are found how often, and how many pairs spread no further."""
     found = np.array([pair.spread for pair in pairs])
     rows = []

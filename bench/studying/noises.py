@@ -30,6 +30,11 @@ LOG_SPREAD = 0.49
 REFERENCE_SPREAD = 0.063
 REFERENCE_LOG_SPREAD = 0.36
 
+# Of the processes' ratios from alternating blocks, the quarter, the half and three quarters of the
+# reference's pairs; of the medians of separate processes, what was seen.
+PAIRED_SPREADS = (0.025, 0.042, 0.06)
+UNPAIRED_SPREADS = (0.03, 0.10, 0.29)
+
 # One process: so many rounds, each sample with so much noise of its own around the process's time.
 ROUNDS = 30
 SAMPLE_NOISE = 0.03

@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import pytest
 
-from bench.judging import (
-    change_study,
-    study,
-    study_bridges,
-    study_nodes,
-    study_percentiles,
-    study_pictures,
-)
-from bench.judging.rules import RIVAL_TRIALS, TRIALS
-from bench.verdict_study import CALL_SHARE
+from bench.studying import bridges, changes, nodes, percentiles, pictures, verdicts
+from bench.studying.rules import TRIALS
+from bench.telling.sheet import Sheet
 from tests.places import ROOT
 
 DOCUMENT = ROOT / "docs" / "verdicts.md"
 
 
+def _printed(tables: dict[str, Sheet]) -> Iterator[tuple[str, str]]:
+    return ((title, sheet.markdown(aligned=True)) for title, sheet in tables.items())
+
+
 @pytest.mark.slow
 def test_the_tables_in_the_documentation_are_those_that_the_study_prints() -> None:
     document = DOCUMENT.read_text(encoding="utf-8")
-    printed = study.tables(TRIALS, RIVAL_TRIALS)
-    printed |= study_bridges.tables(TRIALS)
-    printed |= study_percentiles.tables(TRIALS // CALL_SHARE)
-    for title, text in printed.items():
+    made = verdicts.tables(TRIALS) | bridges.tables(TRIALS) | percentiles.tables(TRIALS)
+    for title, text in _printed(made):
         heading = text.splitlines()[0]
         assert heading in document, f"the table {title!r} is not in {DOCUMENT.name}"
         start = document.index(text.splitlines()[0])
@@ -40,14 +36,14 @@ def test_the_tables_in_the_documentation_are_those_that_the_study_prints() -> No
 @pytest.mark.slow
 def test_the_tables_of_changes_are_those_that_the_study_prints() -> None:
     document = DOCUMENT.read_text(encoding="utf-8")
-    for title, text in change_study.tables(change_study.TRIALS).items():
+    for title, text in _printed(changes.tables(changes.TRIALS)):
         assert text in document, title
 
 
 @pytest.mark.slow
 def test_the_tables_of_nodes_are_those_that_the_study_prints() -> None:
     document = DOCUMENT.read_text(encoding="utf-8")
-    for title, text in study_nodes.tables(study_nodes.TRIALS, study_nodes.REPORTS).items():
+    for title, text in _printed(nodes.tables(nodes.TRIALS)):
         assert text in document, title
 
 
@@ -57,6 +53,6 @@ def _numbers(text: str) -> list[float]:
 
 def test_the_pictures_that_the_documentation_shows_are_those_that_the_study_draws() -> None:
     shown = set(re.findall(r"\(pictures/(verdicts-[\w-]+\.png)\)", DOCUMENT.read_text("utf-8")))
-    assert shown == set(study_pictures.pictures(1, 1))
+    assert shown == set(pictures.pictures(1))
     for name in shown:
         assert (DOCUMENT.parent / "pictures" / name).is_file()

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from bench import verdict_study
-from bench.judging import change_study
-from bench.judging.change_study import (
+from bench.judging.movements import Scope, movements
+from bench.studying import changes
+from bench.studying.changes import (
     BEFORE,
     CASES,
     EFFECTS,
@@ -20,7 +21,8 @@ from bench.judging.change_study import (
     missing,
     wandering,
 )
-from bench.judging.movements import Scope, movements
+from bench.studying.rates import table
+from bench.telling.sheet import Sheet
 
 
 def rng(seed: int = 1) -> np.random.Generator:
@@ -82,17 +84,17 @@ def test_another_machine_is_not_taken_for_changes_of_backends() -> None:
 @pytest.mark.parametrize("name", EFFECTS)
 def test_a_true_change_is_found_and_called_what_it_is(name: str) -> None:
     effect = EFFECTS[name]
-    assert change_study._found(effect, 0.20, 7, trials=5) >= 0.8
+    assert changes._found(effect, 0.20, 7, trials=5) >= 0.8
     assert BEFORE == 30
 
 
 def test_the_tables_have_a_row_for_every_world_and_effect(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(change_study, "LENGTHS", (12,))
-    monkeypatch.setattr(change_study, "NIGHTS", (12,))
-    monkeypatch.setattr(change_study, "AFTER", (3,))
-    made = change_study.tables(1)
-    assert len(made["False changes"].splitlines()) == 2 + len(WORLDS) + len(OUTSIDE)
-    assert len(made["Found changes"].splitlines()) == 2 + 3 * len(EFFECTS)
+    monkeypatch.setattr(changes, "LENGTHS", (12,))
+    monkeypatch.setattr(changes, "NIGHTS", (12,))
+    monkeypatch.setattr(changes, "AFTER", (3,))
+    made = changes.tables(1)
+    assert len(made["False changes"].lines) == len(WORLDS) + len(OUTSIDE)
+    assert len(made["Found changes"].lines) == 3 * len(EFFECTS)
 
 
 def test_the_command_prints_them_and_takes_no_folder_for_pictures(
@@ -100,14 +102,14 @@ def test_the_command_prints_them_and_takes_no_folder_for_pictures(
 ) -> None:
     asked: list[int] = []
 
-    def tables(trials: int) -> dict[str, str]:
+    def tables(trials: int) -> dict[str, Sheet]:
         asked.append(trials)
-        return {"False changes": "| a |"}
+        return {"False changes": table(["a"], [])}
 
-    monkeypatch.setattr(change_study, "tables", tables)
+    monkeypatch.setattr(changes, "tables", tables)
     assert verdict_study.main(["--changes"]) == 0
     assert verdict_study.main(["--changes", "--trials", "7"]) == 0
-    assert asked == [change_study.TRIALS, 7]
-    assert capsys.readouterr().out == 2 * "False changes\n\n| a |\n\n"
-    with pytest.raises(SystemExit):
-        verdict_study.main(["--changes", "--output", "x"])
+    assert asked == [changes.TRIALS, 7]
+    assert capsys.readouterr().out == 2 * "False changes\n\n| a |\n| - |\n\n"
+    assert verdict_study.main(["--changes", "--output", "x"]) == 2
+    assert "has no pictures" in capsys.readouterr().err

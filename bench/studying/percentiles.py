@@ -15,14 +15,18 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.judging.basis import Pairing
-from bench.judging.noises import SEED
 from bench.judging.process_means import FloatArray, process_means
-from bench.judging.rules import rate, verdicts
-from bench.judging.study import percent, table
 from bench.judging.verdict import Verdict
+from bench.studying.noises import SEED
+from bench.studying.rates import percent, table
+from bench.studying.rules import rate, verdicts
+from bench.telling.sheet import Sheet
 
 BLOCK = 20
 """Calls of one stream before it is the other's turn."""
+
+CALL_SHARE = 20
+"""Of so many comparisons one is simulated: every call of both sides is drawn."""
 
 MANY = 10
 """Times that there are as many calls where the 99.9th percentile is looked at."""
@@ -133,12 +137,10 @@ def _headings() -> list[str]:
     return [f"p{part:g} of {CALLS * times:,}" for part, times in _LOOKED_AT]
 
 
-def tables(trials: int) -> dict[str, str]:
-    """The tables of ``docs/verdicts.md`` on percentiles, by what they show.
-
-    trials: comparisons for each number; every call of each is drawn.
-    """
-    drawn = {name: _draw(stream, trials) for name, stream in STREAMS.items()}
+def tables(trials: int) -> dict[str, Sheet]:
+    """The tables of ``docs/verdicts.md`` on percentiles, by what they show."""
+    count = max(1, trials // CALL_SHARE)
+    drawn = {name: _draw(stream, count) for name, stream in STREAMS.items()}
     false = [
         [
             name,

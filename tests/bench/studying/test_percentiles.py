@@ -6,15 +6,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from bench.judging import study_percentiles
-from bench.judging.study_percentiles import BLOCK, Stream, logs
 from bench.judging.verdict import Verdict
+from bench.studying import percentiles
+from bench.studying.percentiles import BLOCK, Stream, logs
 
 
 def slow_calls(stream: Stream, processes: int = 40, calls: int = 2000) -> npt.NDArray[np.bool_]:
     rng = np.random.default_rng(1)
     # Quick calls vary by a tenth, and a slow one takes twice as long or more.
-    times = study_percentiles._latencies(rng, stream, processes, calls)
+    times = percentiles._latencies(rng, stream, processes, calls)
     return np.asarray(times > 1.6, dtype=np.bool_)
 
 
@@ -51,12 +51,11 @@ def test_equal_streams_have_ratios_around_one_of_either_sign() -> None:
 
 def test_a_clear_effect_is_found_and_equals_are_not_told_apart() -> None:
     (found,) = logs(Stream(0.001), [90.0], 700, 600)
-    assert study_percentiles._cells(found, 6, 0.0, Verdict.FASTER, Verdict.SLOWER) <= 0.02
-    assert study_percentiles._cells(found, 6, 0.5, Verdict.SLOWER) > 0.95
+    assert percentiles._cells(found, 6, 0.0, Verdict.FASTER, Verdict.SLOWER) <= 0.02
+    assert percentiles._cells(found, 6, 0.5, Verdict.SLOWER) > 0.95
 
 
 def test_the_tables_have_a_row_for_each_stream() -> None:
-    made = study_percentiles.tables(1)
-    false, found = (text.splitlines() for text in made.values())
-    assert len(false) == 2 + len(study_percentiles.STREAMS)
-    assert len(found) == 2 + 2 * len(study_percentiles.STREAMS)
+    false, found = percentiles.tables(1).values()
+    assert len(false.lines) == len(percentiles.STREAMS)
+    assert len(found.lines) == 2 * len(percentiles.STREAMS)

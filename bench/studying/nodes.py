@@ -15,12 +15,13 @@ import numpy as np
 
 from bench.judging.basis import Pairing
 from bench.judging.between import RATIO_ALLOWANCE, means_over_nodes, time_bounds
-from bench.judging.noises import SEED
 from bench.judging.outlying import Table, apart
 from bench.judging.process_means import FloatArray, Means, process_means
-from bench.judging.rules import rate, verdicts
-from bench.judging.study import percent, table
 from bench.judging.verdict import Verdict
+from bench.studying.noises import SEED
+from bench.studying.rates import percent, table
+from bench.studying.rules import rate, verdicts
+from bench.telling.sheet import Sheet
 
 NODES = (2, 3, 5, 10)
 PROCESSES = 6
@@ -126,7 +127,7 @@ def covered(logs: Sequence[FloatArray]) -> float:
 # Tables
 
 
-def coverages(trials: int) -> str:
+def coverages(trials: int) -> Sheet:
     """How often the 95% interval of a time covers what the nodes have in common."""
     rows = [
         [name, *(percent(covered(draw(world, nodes, trials))) for nodes in NODES)]
@@ -135,7 +136,7 @@ def coverages(trials: int) -> str:
     return table(["the time's 95% interval covers, nodes:", *map(str, NODES)], rows)
 
 
-def false_rates(trials: int) -> str:
+def false_rates(trials: int) -> Sheet:
     """Equals that are called FASTER or SLOWER; in brackets if nodes were not told apart."""
     rows = []
     for name, world in WORLDS.items():
@@ -151,7 +152,7 @@ def false_rates(trials: int) -> str:
     return table(["equals called different over nodes (processes pooled):", *map(str, NODES)], rows)
 
 
-def powers(trials: int) -> str:
+def powers(trials: int) -> Sheet:
     """How often a true effect is found."""
     rows = []
     for name, world in WORLDS.items():
@@ -197,7 +198,7 @@ def report(
 EQUAL = {name: replace(WORLDS[name], bad=0.0) for name in WORLDS if "one in ten bad" not in name}
 
 
-def named(trials: int) -> str:
+def named(trials: int) -> Sheet:
     """In how many reports of equal nodes one is named."""
     counts = (3, 5, 10)
     rows = []
@@ -211,7 +212,7 @@ def named(trials: int) -> str:
     return table(["reports of equal nodes that name one, nodes:", *map(str, counts)], rows)
 
 
-def found(trials: int) -> str:
+def found(trials: int) -> Sheet:
     """How often a node that is slower is named, as what it is; and in brackets any other."""
     counts = (3, 5, 10)
     rows = []
@@ -236,8 +237,9 @@ def found(trials: int) -> str:
     return table(["slow node named (another), nodes:", *map(str, counts)], rows)
 
 
-def tables(trials: int, reports: int) -> dict[str, str]:
+def tables(trials: int) -> dict[str, Sheet]:
     """The tables of ``docs/verdicts.md`` on nodes, by what they show."""
+    reports = min(REPORTS, trials)
     return {
         "Coverage over nodes": coverages(trials),
         "False verdicts over nodes": false_rates(trials),

@@ -17,7 +17,6 @@ import numpy.typing as npt
 from bench.judging import ratios, verdict
 from bench.judging.basis import Pairing
 from bench.judging.comparison import Comparison
-from bench.judging.noises import SEED, Noise, Samples, normal
 from bench.judging.process_means import (
     ENOUGH_PROCESSES,
     TOO_WIDE,
@@ -29,6 +28,7 @@ from bench.judging.process_means import (
 )
 from bench.judging.verdict import Verdict, log_intervals, welch
 from bench.judging.within import RunSamples
+from bench.studying.noises import SEED, Noise, Samples, normal
 
 Verdicts = npt.NDArray[np.str_]
 Flags = npt.NDArray[np.bool_]

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from bench.judging import verdict
 from bench.judging.basis import Pairing
-from bench.judging.noises import (
+from bench.judging.process_means import ENOUGH_PROCESSES, process_means
+from bench.judging.verdict import Verdict
+from bench.studying.noises import (
     BEYOND,
     NOISES,
+    PAIRED_SPREADS,
     RESTLESS,
     SEED,
+    UNPAIRED_SPREADS,
     Noise,
     bad_processes,
     normal,
@@ -22,8 +25,9 @@ from bench.judging.noises import (
     unpaired_samples,
     wander,
 )
-from bench.judging.process_means import ENOUGH_PROCESSES, process_means
-from bench.judging.rules import (
+from bench.studying.rates import percent, table
+from bench.studying.rules import (
+    RIVAL_TRIALS,
     RULES,
     Flags,
     bounds,
@@ -38,38 +42,10 @@ from bench.judging.rules import (
     unpaired_verdicts,
     verdicts,
 )
-from bench.judging.verdict import Verdict
-
-# Of the processes' ratios from alternating blocks, the quarter, the half and three quarters of the
-# reference's pairs; of the medians of separate processes, what was seen.
-PAIRED_SPREADS = (0.025, 0.042, 0.06)
-UNPAIRED_SPREADS = (0.03, 0.10, 0.29)
+from bench.telling.sheet import Sheet
 
 
-# Tables
-
-
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table, its numbers to the right."""
-    lines = [list(headings), *map(list, rows)]
-    widths = [max(len(line[index]) for line in lines) for index in range(len(headings))]
-    out = []
-    for number, line in enumerate(lines):
-        cells = [line[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
-        out.append(f"| {' | '.join(cells)} |")
-        if number == 0:
-            rules = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-            out.append(f"| {' | '.join(rules)} |")
-    return "\n".join(out)
-
-
-def percent(value: float) -> str:
-    """A rate in per cent, with one digit after the point."""
-    return f"{100 * value:.1f}%"
-
-
-def false_rates(trials: int) -> str:
+def false_rates(trials: int) -> Sheet:
     """Paired equals that are called FASTER or SLOWER, by noise and number of processes."""
     counts = (1, 2, 3, 4, 5, 6, 8, 10, 20, 50)
 
@@ -85,7 +61,7 @@ def false_rates(trials: int) -> str:
     return table(["equals called different, processes:", *map(str, counts)], cells)
 
 
-def unpaired_false_rates(trials: int) -> str:
+def unpaired_false_rates(trials: int) -> Sheet:
     """The same for separate processes; the last two with a noisy and a quiet side."""
     counts = (1, 2, 3, 5, 6, 10, 20, 50)
     worlds: dict[str, tuple[float | Noise, float | Noise]] = {
@@ -101,10 +77,10 @@ def unpaired_false_rates(trials: int) -> str:
     return table(["unpaired equals called different, a side:", *map(str, counts)], rows)
 
 
-def bridged_false_rates(trials: int) -> str:
+def bridged_false_rates(trials: int) -> Sheet:
     """Equals in processes of two environments, compared over a case that is measured in both.
 
-    That case is the same in both; where it is not, ``study_bridges`` has the rates.
+    That case is the same in both; where it is not, ``bridges`` has the rates.
     """
     counts = (1, 2, 3, 5, 6, 10, 20, 50)
 
@@ -118,7 +94,7 @@ def bridged_false_rates(trials: int) -> str:
     return table(["bridged equals called different, a side:", *map(str, counts)], rows)
 
 
-def bridged_powers(trials: int) -> str:
+def bridged_powers(trials: int) -> Sheet:
     """How often a true effect is found over a bridge, and from the same processes without it.
 
     A process's luck, by which its medians spread, is common to its cases; their ratio spreads less.
@@ -154,7 +130,7 @@ STATES: dict[str, Noise] = {
 """What the machine does while processes of two environments take turns."""
 
 
-def in_turn_false_rates(trials: int) -> str:
+def in_turn_false_rates(trials: int) -> Sheet:
     """Equal environments that are called different: by pairs in turn, and by the same unpaired."""
     counts = (2, 3, 5, 6, 10, 20)
     rows = []
@@ -174,7 +150,7 @@ def in_turn_false_rates(trials: int) -> str:
     return table(["equals called different, in turn (unpaired):", *headings], rows)
 
 
-def in_turn_powers(trials: int) -> str:
+def in_turn_powers(trials: int) -> Sheet:
     """How often a true effect between two environments is found, and without the turns."""
     counts = (6, 10, 20)
     effects = (0.05, 0.10, 0.20)
@@ -193,7 +169,7 @@ def in_turn_powers(trials: int) -> str:
     return table(["SLOWER said in turn (unpaired):", *headings], rows)
 
 
-def powers_by_noise(trials: int) -> str:
+def powers_by_noise(trials: int) -> Sheet:
     """How often a true effect is found in each noise, and how often by a plain t-interval."""
     cells = ((1, 0.50), (3, 0.20), (6, 0.10), (20, 0.05), (50, 0.03))
     both = (6, 20)
@@ -211,7 +187,7 @@ def powers_by_noise(trials: int) -> str:
     return table(["SLOWER said of a true:", *headings], rows)
 
 
-def powers(trials: int) -> str:
+def powers(trials: int) -> Sheet:
     """How often a true effect gets the right verdict where spreads are normal and all alike."""
     counts = (1, 3, 6, 10, 20, 50)
     # One draw serves all effects.
@@ -235,7 +211,7 @@ def powers(trials: int) -> str:
     return table(["SLOWER said, processes:", *map(str, counts)], rows)
 
 
-def gate_rates(trials: int) -> str:
+def gate_rates(trials: int) -> Sheet:
     """Runs of twenty equal cases, each with noise of its own, that ``--fail-on slower`` fails."""
     counts = (1, 2, 3, 5, 6, 10, 20)
     cases = 20
@@ -253,7 +229,7 @@ def gate_rates(trials: int) -> str:
     return table(["runs of 20 equals that fail, processes:", *map(str, counts)], rows)
 
 
-def same_rates(trials: int) -> str:
+def same_rates(trials: int) -> Sheet:
     """How often SAME is said, of equals and of what is not the same."""
     counts = (6, 10, 20, 30, 50, 100)
     effects = (0.0, 0.01, 0.02, 0.03)
@@ -268,7 +244,7 @@ def same_rates(trials: int) -> str:
     return table(["SAME said, processes:", *map(str, counts)], rows)
 
 
-def needed() -> str:
+def needed() -> Sheet:
     """The processes that an effect needs to be found in 90% of comparisons."""
     effects = (0.03, 0.05, 0.10, 0.20, 0.50, 1.0)
     rows = []
@@ -286,7 +262,7 @@ def _count(processes: int) -> str:
     return f"{processes}{'*' if processes < ENOUGH_PROCESSES else ''}"
 
 
-def stopping(trials: int, most: int = 50) -> str:
+def stopping(trials: int, most: int = 50) -> Sheet:
     """The false rate by when one stops adding processes, from 6 to 50 of them."""
     counts = np.arange(ENOUGH_PROCESSES, most + 1)
     rows: dict[str, list[str]] = {
@@ -325,7 +301,7 @@ def _first(flags: Flags) -> npt.NDArray[np.int64]:
     return np.asarray(first, dtype=np.int64)
 
 
-def rivals(trials: int) -> str:
+def rivals(trials: int) -> Sheet:
     """What each rule says of the same data: of equals, and of a true 5% and 10%."""
     effects = (0.0, 0.05, 0.10)
     blocks: list[list[list[float]]] = []
@@ -348,8 +324,8 @@ def rivals(trials: int) -> str:
     return table(["says different, % at 0 / 5 / 10%", *headings], rows)
 
 
-def tables(trials: int, rival_trials: int) -> dict[str, str]:
-    """Every table of ``docs/verdicts.md`` that is simulated, by what it shows."""
+def tables(trials: int) -> dict[str, Sheet]:
+    """Every table of ``docs/verdicts.md`` on one machine's medians, by what it shows."""
     return {
         "False verdicts": false_rates(trials),
         "False verdicts, unpaired": unpaired_false_rates(trials),
@@ -365,5 +341,5 @@ def tables(trials: int, rival_trials: int) -> dict[str, str]:
         "Processes needed": needed(),
         # Every number of processes from 6 to 50 in each trial, so there are fewer trials.
         "When to stop": stopping(max(1, trials // 4)),
-        "Other rules": rivals(rival_trials),
+        "Other rules": rivals(min(RIVAL_TRIALS, trials)),
     }

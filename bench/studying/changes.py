@@ -17,9 +17,10 @@ import numpy as np
 
 from bench.judging.changes import LEAST, FloatArray
 from bench.judging.movements import NEAR, Movement, Scope, movements
-from bench.judging.noises import BEYOND, NOISES, QUIET, RESTLESS, SEED, Noise, as_measured
-from bench.judging.study import percent, table
 from bench.judging.verdict import Verdict
+from bench.studying.noises import BEYOND, NOISES, QUIET, RESTLESS, SEED, Noise, as_measured
+from bench.studying.rates import percent, table
+from bench.telling.sheet import Sheet
 
 BACKENDS, CASES = ("a", "b", "c"), 4
 NAMES = [name for name in BACKENDS for _ in range(CASES)]
@@ -122,7 +123,7 @@ OUTSIDE: dict[str, World] = {
 # Tables
 
 
-def false_changes(trials: int) -> str:
+def false_changes(trials: int) -> Sheet:
     """Histories without a change in which one is found, by their length."""
     rows = []
     for prefix, worlds in (("", WORLDS), ("*beyond:* ", OUTSIDE)):
@@ -143,7 +144,7 @@ def _machine(found: Movement) -> bool:
     return found.scope is Scope.ALL
 
 
-def nightly_alarms(trials: int) -> str:
+def nightly_alarms(trials: int) -> Sheet:
     """Guards that ever said SLOWER in so many nights in which nothing changed."""
     rows = []
     for name in ("as measured", "as in the reference", "restless machine, 10%"):
@@ -181,7 +182,7 @@ EFFECTS = {
 }
 
 
-def found_changes(trials: int) -> str:
+def found_changes(trials: int) -> Sheet:
     """How often a true change is found so many sessions after it, and called what it is."""
     rows = []
     for name, effect in EFFECTS.items():
@@ -211,7 +212,7 @@ def _is(found: Movement, effect: Effect) -> bool:
     )
 
 
-def tables(trials: int) -> dict[str, str]:
+def tables(trials: int) -> dict[str, Sheet]:
     """Every table of change points of ``docs/verdicts.md``, by what it shows."""
     return {
         "False changes": false_changes(trials),

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from bench import verdict_study
-from bench.judging import study_nodes
-from bench.judging.rules import rate, verdicts
-from bench.judging.study_nodes import NODES, WORLDS, covered, draw, means, pooled
 from bench.judging.verdict import Verdict
+from bench.studying import nodes as study
+from bench.studying.nodes import NODES, WORLDS, covered, draw, means, pooled
+from bench.studying.rates import table
+from bench.studying.rules import rate, verdicts
+from bench.telling.sheet import Sheet
 
 TRIALS = 2_000
 DIFFERENT = (Verdict.FASTER, Verdict.SLOWER)
@@ -56,28 +58,28 @@ def test_true_effects_are_found() -> None:
 
 
 def test_the_tables_have_a_row_for_every_world(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study_nodes, "NODES", (2, 3))
-    made = study_nodes.tables(20, 4)
-    assert len(made["Coverage over nodes"].splitlines()) == 2 + len(WORLDS)
-    assert len(made["False verdicts over nodes"].splitlines()) == 2 + len(WORLDS)
-    assert len(made["Found effects over nodes"].splitlines()) == 2 + 3 * len(WORLDS)
-    assert len(made["Nodes named though equal"].splitlines()) == 2 + len(study_nodes.EQUAL)
+    monkeypatch.setattr(study, "NODES", (2, 3))
+    made = study.tables(20)
+    assert len(made["Coverage over nodes"].lines) == len(WORLDS)
+    assert len(made["False verdicts over nodes"].lines) == len(WORLDS)
+    assert len(made["Found effects over nodes"].lines) == 3 * len(WORLDS)
+    assert len(made["Nodes named though equal"].lines) == len(study.EQUAL)
 
 
 def test_the_command_prints_them_and_takes_neither_pictures_nor_another_study(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked: list[tuple[int, int]] = []
+    asked: list[int] = []
 
-    def tables(trials: int, reports: int) -> dict[str, str]:
-        asked.append((trials, reports))
-        return {"Nodes": "| a |"}
+    def tables(trials: int) -> dict[str, Sheet]:
+        asked.append(trials)
+        return {"Nodes": table(["a"], [])}
 
-    monkeypatch.setattr(study_nodes, "tables", tables)
+    monkeypatch.setattr(study, "tables", tables)
     assert verdict_study.main(["--nodes"]) == 0
     assert verdict_study.main(["--nodes", "--trials", "7"]) == 0
-    assert asked == [(study_nodes.TRIALS, study_nodes.REPORTS), (7, 7)]
-    assert capsys.readouterr().out == 2 * "Nodes\n\n| a |\n\n"
-    for words in (["--nodes", "--output", "x"], ["--nodes", "--changes"]):
-        with pytest.raises(SystemExit):
-            verdict_study.main(words)
+    assert asked == [study.TRIALS, 7]
+    assert capsys.readouterr().out == 2 * "Nodes\n\n| a |\n| - |\n\n"
+    assert verdict_study.main(["--nodes", "--output", "x"]) == 2
+    assert verdict_study.main(["--nodes", "--changes"]) == 2
+    assert capsys.readouterr().err.count("\n") == 2

@@ -15,12 +15,21 @@ import numpy as np
 
 from bench.judging.apart import with_difference
 from bench.judging.basis import Pairing
-from bench.judging.noises import NOISES, SEED, Noise, bad_processes, normal
 from bench.judging.over_processes import difference
 from bench.judging.process_means import BRIDGE_APART, FloatArray, Means, process_means
-from bench.judging.rules import Flags, Verdicts, rate
-from bench.judging.study import PAIRED_SPREADS, UNPAIRED_SPREADS, percent, table
 from bench.judging.verdict import Verdict, log_intervals, verdicts
+from bench.studying.noises import (
+    NOISES,
+    PAIRED_SPREADS,
+    SEED,
+    UNPAIRED_SPREADS,
+    Noise,
+    bad_processes,
+    normal,
+)
+from bench.studying.rates import percent, table
+from bench.studying.rules import Flags, Verdicts, rate
+from bench.telling.sheet import Sheet
 
 CASES = 10
 """Of a bridge, as the suite ``keras-backends`` has them."""
@@ -121,7 +130,7 @@ def judge(
 # Tables
 
 
-def accused_rates(trials: int) -> str:
+def accused_rates(trials: int) -> Sheet:
     """How often a bridge is called uneven: the same in both, within the allowance, and beyond."""
     lucks: dict[str, float | Noise] = {
         **{f"times {each:.0%}": each for each in UNPAIRED_SPREADS},
@@ -141,7 +150,7 @@ def accused_rates(trials: int) -> str:
     return table(["bridges called uneven, a side:", *map(str, COUNTS)], rows)
 
 
-def false_rates(trials: int) -> str:
+def false_rates(trials: int) -> Sheet:
     """Equals called different over a bridge that is apart, and in brackets without the check."""
     rows = []
     for luck in UNPAIRED_SPREADS[:2]:
@@ -153,7 +162,7 @@ def false_rates(trials: int) -> str:
     return table(["equals called different over it (unchecked), a side:", *headings], rows)
 
 
-def powers(trials: int) -> str:
+def powers(trials: int) -> Sheet:
     """How often a true effect is found over a bridge that hides some of it, and without the check.
 
     The bridge is slower beside the new side, too, which therefore looks faster than it is.
@@ -175,7 +184,7 @@ def _both(found: Judged, wanted: Sequence[Verdict]) -> str:
     return f"{percent(rate(found.checked, *wanted))} ({percent(rate(found.unchecked, *wanted))})"
 
 
-def tables(trials: int) -> dict[str, str]:
+def tables(trials: int) -> dict[str, Sheet]:
     """Those of ``docs/verdicts.md`` on uneven bridges, by what they show."""
     return {
         "Uneven bridges, called so": accused_rates(trials),
