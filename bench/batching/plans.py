@@ -22,7 +22,6 @@ MOST_EDGES = 1_000
 """Lengths that are tried as edges. Of more different ones every so-many-th is: each edge is then
 too high by a thousandth of the sequences at most, and finding them takes a tenth of a second."""
 
-Float = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
 
 
@@ -238,8 +237,3 @@ def optimal(lengths: Lengths, batch: int, line: Line, most: int) -> list[Plan]:
         for edges in optimal_edges(lengths, batch, line, most).values()
         if len(edges) > 1
     ]
-
-
-def plans(lengths: Lengths, batch: int, line: Line, most: int) -> list[Plan]:
-    """All that are to be compared."""
-    return [*fixed(lengths, batch, most), *optimal(lengths, batch, line, most)]

@@ -208,7 +208,7 @@ def of_ratio(new: Side, base: Side) -> tuple[Doubt, ...]:
     Where both were measured in the same processes: too many of these in which their ratio was not
     the same in the earlier and the later rounds (``halves_agree`` on the rounds' ratios; a drift
     that both followed is none), and with fewer than 6 processes one of few rounds. Where they were
-    not, what is doubtful in the time of a side. ``doubts_of_ratio`` has those of the sides, too.
+    not, what is doubtful in the time of a side.
     """
     (judged, runs), (judged_base, base_runs) = new, base
     unsteady = judged.unsteady | judged_base.unsteady
@@ -218,9 +218,8 @@ def of_ratio(new: Side, base: Side) -> tuple[Doubt, ...]:
     bases = {run.run: run for run in base_runs}
     shared = [(run, bases[run.run]) for run in runs if run.run in bases]
     if not shared:
-        return _without_twins(
-            doubt for side in (judged, judged_base) for doubt in side.unpaired[len(side.invalid) :]
-        )
+        sides = (side.unpaired[len(side.invalid) :] for side in (judged, judged_base))
+        return tuple({doubt.code: doubt for side in sides for doubt in side}.values())
     found: list[Doubt] = []
     more_time = worded(MORE_TIME, judged.managed)
     drifted = sum(_drifted(*pair) for pair in shared if pair[0].run in unsteady)
@@ -232,17 +231,6 @@ def of_ratio(new: Side, base: Side) -> tuple[Doubt, ...]:
         told = f"fewer than {FEWEST_SAMPLES} rounds: a median of so few has no 95% interval"
         found.append(Doubt(FEW_ROUNDS, told, more_time, short, len(shared)))
     return tuple(found)
-
-
-def doubts_of_ratio(new: Side, base: Side) -> tuple[Doubt, ...]:
-    """Why the ratio of two cases is not to be trusted: those of either side, and ``of_ratio``."""
-    if not (new[0].invalid or base[0].invalid):
-        return of_ratio(new, base)
-    return _without_twins((*new[0].invalid, *base[0].invalid, *of_ratio(new, base)))
-
-
-def _without_twins(doubts: Iterable[Doubt]) -> tuple[Doubt, ...]:
-    return tuple({doubt.code: doubt for doubt in doubts}.values())
 
 
 def _drifted(new: RunSamples, base: RunSamples) -> bool:

@@ -19,23 +19,6 @@ from bench.measuring.outcomes import Measured, Unmeasured, counted_reasons
 from bench.measuring.recorder import Recorder, Settings
 from bench.suites.loading import Suite
 
-FIXTURE = "lstm_case"
-"""The fixture that an item's case comes by."""
-
-MARKER = "lstm_cases"
-
-_WITHOUT_EFFECT = (
-    *("--benchmark-min-time", "--benchmark-max-time", "--benchmark-min-rounds"),
-    *("--benchmark-timer", "--benchmark-calibration-precision", "--benchmark-warmup"),
-    *("--benchmark-warmup-iterations", "--benchmark-disable-gc"),
-)
-"""Of pytest-benchmark's options those that say how it takes time, which this suite does itself."""
-
-
-class Measuring:
-    """What pytest calls while a suite is measured."""
-
-
 _MOST_REMARKS = 8
 _LONGEST_LINE = 10_000  # letters: all of a long reason, and not a gigabyte
 

@@ -14,7 +14,7 @@ from bench.judging.ratios import compare_all, geometric_mean
 from bench.judging.rows import KINDS, Row, Section
 from bench.judging.verdict import Verdict
 from bench.reporting.streams import unpaired
-from bench.telling.inert import LONGEST_NAME, clean
+from bench.telling.headings import name
 from bench.telling.quantities import count, listed, of_them, times_as, times_bounds
 from bench.telling.verdict_words import verdict_words
 
@@ -36,7 +36,7 @@ def sentences(section: Section) -> list[str]:
             best = min(timed, key=lambda row: (bool(row.validity.unpaired), row.time))
             fastest[best.case.on("any").group] = best
     found = [
-        _sentence(f"{_name(new)} or {_name(base)}, {_what(kind, mode)}", base, new, kind, pairs)
+        _sentence(f"{name(new)} or {name(base)}, {_what(kind, mode)}", base, new, kind, pairs)
         for (kind, mode), devices in kinds.items()
         for base, new, pairs in _pairs(devices)
     ]
@@ -78,7 +78,7 @@ def _sentence(start: str, base: str, new: str, kind: str, pairs: _Pairs) -> str:
     if len(verdicts) > 1:
         parts = [f"{verdicts[each]} {each}" for each in Verdict if verdicts[each]]
         told += (
-            f" By {noun}, {_name(new)} is: {listed(parts)}; python -m bench.compare devices says "
+            f" By {noun}, {name(new)} is: {listed(parts)}; python -m bench.compare devices says "
             "where."
         )
     return told
@@ -86,20 +86,16 @@ def _sentence(start: str, base: str, new: str, kind: str, pairs: _Pairs) -> str:
 
 def _lead(found: Comparison, base: str, new: str) -> str:
     ratio = found.ratio
-    told = f"{_name(new)} is {times_as(ratio.mid)} as {_name(base)}"
+    told = f"{name(new)} is {times_as(ratio.mid)} as {name(base)}"
     return f"{told} ({times_bounds(ratio.low, ratio.high)}, {verdict_words(found)})"
 
 
 def _backends(rows: Sequence[Row]) -> str:
     names = Counter(row.case.backend for row in rows)
-    told = [_name(backend) for backend, _ in names.most_common()]
+    told = [name(backend) for backend, _ in names.most_common()]
     more = " or others" if len(told) > 3 else ""
-    return f"{' or '.join(told[:3])}{more} on {_name(rows[0].case.device)}"
+    return f"{' or '.join(told[:3])}{more} on {name(rows[0].case.device)}"
 
 
 def _what(kind: str, mode: str) -> str:
     return f"{mode} in windows" if kind == KINDS[1] else mode
-
-
-def _name(text: str) -> str:
-    return clean(text, LONGEST_NAME)

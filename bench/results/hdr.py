@@ -27,7 +27,6 @@ _HIGHEST = 3_600 * 10**9
 
 _DIGITS, _HALF_BITS = 3, 10
 """Three digits need 2 x 10**3 values told apart in each power of two's double: 2 x 2**10."""
-_HALF = 1 << _HALF_BITS
 _PLAIN, _COMPRESSED = 0x1C849313, 0x1C849314
 _HEAD = struct.Struct(">iiiiqqd")
 _OUTER = struct.Struct(">ii")

@@ -213,24 +213,13 @@ class Loaded:
     errors: tuple[ResultError, ...]
 
 
-def load(paths: Iterable[str | os.PathLike[str]]) -> tuple[LearningMap, ...]:
-    """The maps in these files and folders, the newest first.
+def collect(paths: Iterable[str | os.PathLike[str]]) -> Loaded:
+    """The maps in these files and folders, the newest first, and what cannot be read.
 
     A folder stands for the ``learning-*.json`` files directly in it, or in its ``reference`` folder
     if there are none, and for journals whose file is not there; it may hold none. A map is never
     mixed with another: each has its own settings.
-
-    Raises ResultError, in one line that names the file and the field, for a file that cannot be
-    read (``collect`` returns it instead).
     """
-    loaded = collect(paths)
-    if loaded.errors:
-        raise loaded.errors[0]
-    return loaded.maps
-
-
-def collect(paths: Iterable[str | os.PathLike[str]]) -> Loaded:
-    """As ``load``, with the files that cannot be read beside the maps of those that can."""
     maps: dict[str, LearningMap] = {}
     errors: list[ResultError] = []
     for path in dict.fromkeys(each for given in paths for each in _expand(Path(given))):

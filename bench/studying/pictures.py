@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.judging.intervals import count_words
 from bench.judging.verdict import SAME_WITHIN, Verdict
 from bench.studying.noises import (
     PAIRED_SPREADS,
@@ -53,7 +54,7 @@ def draw_power(trials: int) -> Figure:
         for count, colour in zip(COUNTS, COLOURS, strict=False):
             found = paired_verdicts(effects, noise, count, trials)
             rates = [100 * rate(each, Verdict.SLOWER) for each in found]
-            axis.plot(100 * effects, rates, color=colour, lw=2, label=_processes(count))
+            axis.plot(100 * effects, rates, color=colour, lw=2, label=count_words(count))
         for count, (effect, *promised) in PROMISES.items():
             axis.plot(
                 100 * effect,
@@ -82,7 +83,7 @@ def draw_unpaired_power(trials: int) -> Figure:
         for count, colour in zip(COUNTS, COLOURS, strict=False):
             found = unpaired_verdicts(factors - 1, (spread, spread), (count, count), trials)
             rates = [100 * rate(each, Verdict.SLOWER) for each in found]
-            axis.plot(factors, rates, color=colour, lw=2, label=f"{_processes(count)} a side")
+            axis.plot(factors, rates, color=colour, lw=2, label=f"{count_words(count)} a side")
         axis.set(title=f"processes spread by {spread:.0%}", xlabel="true time, times as long")
         axis.set_xscale("log")
         _plain_ticks(axis.xaxis, [1, 1.5, 2, 3, 4, 5])
@@ -140,7 +141,7 @@ def draw_verdicts(trials: int) -> Figure:
         for verdict, (colour, style) in styles.items():
             rates = [100 * rate(each, verdict) for each in found]
             axis.plot(100 * effects, rates, color=colour, ls=style, lw=2, label=str(verdict))
-        axis.set(title=_processes(count), xlabel="true change of time, %", xlim=(-8, 8))
+        axis.set(title=count_words(count), xlabel="true change of time, %", xlim=(-8, 8))
         axis.set_xticks([-8, -4, -2, 0, 2, 4, 8])
     axes[0].set_ylabel("comparisons, %")
     _legend_below(figure, axes[0], 4)
@@ -166,10 +167,6 @@ def draw_rivals(trials: int) -> Figure:
     axes[0].set_ylabel("comparisons called different, %")
     _legend_below(figure, axes[0], 2)
     return figure
-
-
-def _processes(count: int) -> str:
-    return "1 process" if count == 1 else f"{count} processes"
 
 
 def _plain_ticks(axis: Axis, values: Sequence[float]) -> None:

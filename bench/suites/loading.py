@@ -13,7 +13,6 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 from bench.disk.fields import ResultError, printable
 from bench.disk.folder import FolderError, expanded
@@ -41,8 +40,6 @@ LARGEST_SUITE = 2**24
 
 MOST_CASES = 1_000_000
 """At a second each, a process of them takes twelve days."""
-
-_T = TypeVar("_T")
 
 UNTIMED = {
     "learning": "what a truncation window learns; it times nothing: python -m bench.learning",

@@ -239,7 +239,7 @@ def test_a_signal_to_the_group_ends_it_within_a_moment_and_keeps_the_finished_ce
     assert child.returncode == 130, err
     assert err == ""
     assert "go on with: python -m bench.learning --resume" in out
-    (found,) = maps.load(["results"])
+    (found,) = maps.collect(["results"]).maps
     assert not found.run.complete
     assert len(found.cells) >= 1
     assert f"stopped after {len(found.cells)} of 2000 cells" in out

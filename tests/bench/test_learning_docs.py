@@ -17,7 +17,7 @@ PAGE = (ROOT / "docs/learning.md").read_text(encoding="utf-8")
 @pytest.fixture(scope="module")
 def reference() -> LearningMap:
     """The one map that comes with the project."""
-    (found,) = maps.load([ROOT / "results/reference"])
+    (found,) = maps.collect([ROOT / "results/reference"]).maps
     return found
 
 

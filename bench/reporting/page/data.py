@@ -85,11 +85,6 @@ class Item:
     roofs: Mapping[str, float] = field(default_factory=dict)
 
 
-def block(report: Report) -> str:
-    """``data`` of a report as JSON that may stand in an HTML element."""
-    return as_block(data(report))
-
-
 def as_block(found: Mapping[str, object]) -> str:
     """Data of the page as JSON that may stand in an HTML element: no letter of it can end that."""
     text = json.dumps(found, separators=(",", ":"), allow_nan=False)

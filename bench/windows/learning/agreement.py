@@ -56,8 +56,7 @@ class Curve:
     """One backend's loss curve beside the reference's; windows are counted from 1.
 
     largest: deviation in nats, and largest_at its window. tightest: the largest share of the bound
-    that was used up. first_outside: the first window past its bound, or None. chaos_from: the
-    window from which there is no bound, or None.
+    that was used up. first_outside: the first window past its bound, or None.
     """
 
     backend: str
@@ -65,7 +64,6 @@ class Curve:
     largest_at: int
     tightest: float
     first_outside: int | None
-    chaos_from: int | None
     agreement: Agreement
 
 
@@ -80,12 +78,11 @@ def judge(backend: str, losses: Float64, reference: Float64, bound: Float64) -> 
     finite = np.isfinite(bound[:done])
     outside = np.flatnonzero(finite & (deviation > bound[:done]))
     first = None if not len(outside) else int(outside[0]) + 1
-    chaos = None if np.all(np.isfinite(bound)) else int(np.argmax(~np.isfinite(bound))) + 1
     if first is not None:
         agreement = Agreement.DIFFERENT
     elif done < len(reference):
         agreement = Agreement.DIVERGED
-    elif chaos is not None:
+    elif not np.all(np.isfinite(bound)):
         agreement = Agreement.CHAOS
     else:
         agreement = Agreement.SAME
@@ -96,7 +93,6 @@ def judge(backend: str, losses: Float64, reference: Float64, bound: Float64) -> 
         largest_at=int(np.argmax(deviation)) + 1 if done else 0,
         tightest=float(shares.max(initial=0.0)),
         first_outside=first,
-        chaos_from=chaos,
         agreement=agreement,
     )
 

@@ -21,6 +21,7 @@ from bench.judging.rows import MEASURED, Row, Section
 from bench.judging.within import RunSamples
 from bench.suites.cases import Case
 from lstm_impl import LSTMSpec, Workload
+from tests.bench.batching.test_plans import every
 from tests.bench.made_results import a_run
 
 LENGTHS = np.array([5, 9, 12, 30, 33, 40, 80, 95, 100] * 20)
@@ -162,12 +163,12 @@ def test_no_line_within_the_bounds_loses_more_than_the_bound(
     low, high = (Line(*(pair[side] for pair in pairs)) for side in (0, 1))
     middle = Line(*(sum(pair) / 2 for pair in pairs))
     question = Question(lengths, 3, 64, most=4)
-    chosen = min(plans.plans(lengths, 3, middle, 4), key=lambda plan: plan.cost(middle))
+    chosen = min(every(lengths, 3, middle, 4), key=lambda plan: plan.cost(middle))
     bound = regret(chosen, question, low, high, plans.fixed(lengths, 3, 4))
     true = Line(
         *(pair[0] + part * (pair[1] - pair[0]) for pair, part in zip(pairs, where, strict=True))
     )
-    best = min(plan.cost(true) for plan in plans.plans(lengths, 3, true, 4))
+    best = min(plan.cost(true) for plan in every(lengths, 3, true, 4))
     assert chosen.cost(true) <= best * (1 + bound) * (1 + 1e-9)
 
 

@@ -56,6 +56,10 @@ def test_more_buckets_that_are_kept_cost_less_and_none_cost_more_than_equal_coun
         assert min(costs) <= equal + 1e-9
 
 
+def every(lengths: Lengths, batch: int, line: Line, most: int) -> list[Plan]:
+    return [*plans.fixed(lengths, batch, most), *plans.optimal(lengths, batch, line, most)]
+
+
 @given(LENGTHS, BATCHES, LINES)
 def test_no_policy_costs_less_than_no_padding_nor_more_than_all_of_it(
     lengths: Lengths, batch: int, line: Line
@@ -63,7 +67,7 @@ def test_no_policy_costs_less_than_no_padding_nor_more_than_all_of_it(
     whole = longest(lengths, batch)
     # As if sequences could be cut and joined to full rows.
     least = line.fixed * whole.count + line.per_timestep * lengths.sum() / batch
-    for plan in plans.plans(lengths, batch, line, 5):
+    for plan in every(lengths, batch, line, 5):
         assert plan.steady(line) >= least - 1e-9
         assert plan.valid == lengths.sum()
         assert plan.computed >= plan.valid
@@ -75,7 +79,7 @@ def test_no_policy_costs_less_than_no_padding_nor_more_than_all_of_it(
 
 @given(LENGTHS, BATCHES)
 def test_every_sequence_has_a_row_that_is_long_enough(lengths: Lengths, batch: int) -> None:
-    for plan in plans.plans(lengths, batch, Line(1, 1), 4):
+    for plan in every(lengths, batch, Line(1, 1), 4):
         for least in np.unique(lengths):
             rows = batch * sum(n for steps, n in plan.batches.items() if steps >= least)
             assert rows >= np.sum(lengths >= least)
@@ -135,7 +139,7 @@ def test_many_different_lengths_are_near_the_optimum_and_hold_all() -> None:
 def test_the_batches_that_are_arranged_are_those_that_are_counted(
     lengths: Lengths, batch: int
 ) -> None:
-    for plan in plans.plans(lengths, batch, Line(1, 1), 4):
+    for plan in every(lengths, batch, Line(1, 1), 4):
         found = plans.arranged(lengths, plan)
         counted: dict[int, int] = {}
         for each in found:

@@ -15,9 +15,9 @@ from bench.judging.rows import Report
 from bench.judging.steady import halves_agree, relative_half_width
 from bench.judging.trust import (
     FEW_PROCESSES,
+    Doubt,
     Side,
     Validity,
-    doubts_of_ratio,
     each_together,
     of_ratio,
     pooled,
@@ -39,6 +39,11 @@ WIDE = Reason("wide_interval", "the median's interval is ±8.0%, over ±5%", "gi
 
 def a_run(number: int) -> Run:
     return Run(f"r{number}", "s", "x", 0, STARTED, STARTED, True, "host", "m", {}, {})
+
+
+def all_doubts(new: Side, base: Side) -> Sequence[Doubt]:
+    """Those of a ratio, and of either side."""
+    return (*new[0].invalid, *base[0].invalid, *of_ratio(new, base))
 
 
 def processes(
@@ -253,7 +258,7 @@ def test_what_disturbed_a_third_of_the_processes_is_told_of_times_and_ratios(
     assert [doubt.code for doubt in one[0].invalid] == [reason.code]
     assert [doubt.code for doubt in one[0].time] == [reason.code]
     for pair in ((one, two), (two, one)):
-        assert [doubt.code for doubt in doubts_of_ratio(*pair)] == [reason.code]
+        assert {doubt.code for doubt in all_doubts(*pair)} == {reason.code}
 
 
 @pytest.mark.parametrize("reason", [BUSY, SWAP, HOT])
@@ -284,7 +289,7 @@ def test_of_undisturbed_processes_hardly_any_ratio_is_called_invalid(spread: flo
                 logs = level + shared + wander + own
                 found.append(timed(name, np.exp(logs), number))
         one, two = (side(found) for found in items.values())
-        invalid += bool(doubts_of_ratio(one, two))
+        invalid += bool(all_doubts(one, two))
         doubtful += bool(one[0].time)
     assert invalid <= 0.02 * trials
     if spread >= 0.29:

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.disk.fields import ResultError
 from bench.disk.writing import write
 from bench.results import maps
 from bench.results.maps import Cell, LearningMap, LearningRun, file_data, nothing_to_learn
@@ -236,30 +235,29 @@ def test_the_newest_comes_first_and_bad_files_are_told_beside_it(tmp_path: Path)
     (tmp_path / "smoke-1.json").write_text("{")  # another command's: not looked at
     found = maps.collect([tmp_path])
     assert [each.run.id for each in found.maps] == ["day-3", "day-2", "day-1"]
-    assert len(found.errors) == 1
-    with pytest.raises(ResultError, match=r"learning-bad\.json"):
-        maps.load([tmp_path])
+    (error,) = found.errors
+    assert "learning-bad.json" in str(error)
 
 
 def test_reference_maps_are_read_where_a_folder_has_none_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "reference").mkdir()
     write(tmp_path / "reference/learning-a.json", file_data(RUN, [cell()]))
-    assert [each.run.id for each in maps.load([tmp_path])] == ["made"]
+    assert [each.run.id for each in maps.collect([tmp_path]).maps] == ["made"]
     write(tmp_path / "learning-b.json", file_data({**RUN, "id": "own"}, [cell()]))
-    assert [each.run.id for each in maps.load([tmp_path])] == ["own"]
-    assert maps.load([tmp_path / "none-here.json"][:0]) == ()
+    assert [each.run.id for each in maps.collect([tmp_path]).maps] == ["own"]
+    assert maps.collect([]) == maps.Loaded((), ())
 
 
 def test_a_journal_counts_where_its_file_is_not_there(tmp_path: Path) -> None:
     journal = tmp_path / "learning-a.journal.jsonl"
     journal.write_bytes(CUT.read_bytes())
-    (found,) = maps.load([tmp_path])
+    (found,) = maps.collect([tmp_path]).maps
     assert len(found.cells) == 3
     (tmp_path / "learning-a.json").write_bytes(WHOLE.read_bytes())
-    (found,) = maps.load([tmp_path])
+    (found,) = maps.collect([tmp_path]).maps
     assert (found.path.name, len(found.cells)) == ("learning-a.json", 14)
     # Named one by one they are the same run: the fuller of the two is taken.
-    (found,) = maps.load([journal, tmp_path / "learning-a.json"])
+    (found,) = maps.collect([journal, tmp_path / "learning-a.json"]).maps
     assert len(found.cells) == 14
 
 
@@ -321,7 +319,7 @@ def test_the_smallest_window_and_the_longest_distance_are_those_of_the_definitio
 
 def test_a_made_up_map_answers_as_it_was_made(tmp_path: Path) -> None:
     made.write_learning(tmp_path, {3: 1, 10: 8, 30: 20})
-    (found,) = maps.load([tmp_path])
+    (found,) = maps.collect([tmp_path]).maps
     assert [found.smallest_window(d) for d in (1, 2, 8, 9, 20, 50, 51)] == [
         *(3, 10, 10, 30, 30, None, None)
     ]

@@ -100,7 +100,7 @@ def test_no_window_is_longer_than_the_sequence(found: Cells, dependency: int, st
 
 
 def test_the_reference_map_gives_no_window_just_past_the_dependency() -> None:
-    (found,) = maps.load([REFERENCE])
+    (found,) = maps.collect([REFERENCE]).maps
     windows = windows_of(found)
     assert windows == sorted(windows)
     assert [windows[d - 1] for d in (1, 3, 4, 8, 9, 20)] == [3, 5, 15, 15, 30, 30]

@@ -21,7 +21,6 @@ from bench.judging.ranking import build
 from bench.judging.rows import Report
 from bench.judging.table import records
 from bench.reporting.page import data, explorer, static
-from bench.reporting.page.data import block
 from bench.results.schema import Measurement, Outcome, Reason, Run
 from bench.suites.cases import Case
 from bench.telling import drawing
@@ -73,7 +72,7 @@ def report_of(*items: Measurement | Outcome) -> Report:
 
 def read(found: Report) -> dict[str, Any]:
     """The data as the page's script gets it."""
-    text: dict[str, Any] = json.loads(block(found))
+    text: dict[str, Any] = json.loads(data.as_block(data.data(found)))
     assert not set(text["cases"]) & set(text["same"])
     for column, value in text["same"].items():
         text["cases"][column] = [value] * text["count"]
@@ -198,7 +197,7 @@ def test_no_text_can_end_the_data_or_grow_it(text: str) -> None:
     outcome = Outcome(Case(text + "2", SPEC, WORK), run, "failed", text, text, Path("a.json"))
     reason = Reason("busy", text, text)
     made = report_of(measured(text, 0.01, run, reasons=[reason]), outcome)
-    written = block(made)
+    written = data.as_block(data.data(made))
     assert not re.search("[<>&\u2028\u2029\ud800]", written)
     assert len(written) < 20_000
     assert in_words(read(made), "backend")[0] == clean(text, 60)

@@ -37,7 +37,7 @@ def test_a_curve_within_its_bound_is_the_same_training() -> None:
     assert curve.largest == pytest.approx(1e-3)
     assert curve.largest_at == 5
     assert curve.tightest == pytest.approx(0.5)
-    assert (curve.first_outside, curve.chaos_from) == (None, None)
+    assert curve.first_outside is None
 
 
 def test_a_curve_that_leaves_its_bound_is_different_from_there() -> None:
@@ -53,7 +53,7 @@ def test_where_there_is_no_bound_a_deviation_says_nothing() -> None:
     late = np.array([0.0, 0.0, 0.0, 0.3, 0.3])
     curve = judge("scan", REFERENCE + late, REFERENCE, bound)
     assert curve.agreement is Agreement.CHAOS
-    assert (curve.chaos_from, curve.first_outside) == (4, None)
+    assert curve.first_outside is None
     early = np.array([0.0, 1e-3, 0.0, 0.3, 0.3])
     curve = judge("scan", REFERENCE + early, REFERENCE, bound)
     assert curve.agreement is Agreement.DIFFERENT
