@@ -107,17 +107,15 @@ def _parser() -> argparse.ArgumentParser:
         ("hidden", "N", size, "units of the layer"),
         ("input", "N", size, "features of a timestep (default: as many as units)"),
     )
-    add(parser, ("layers", "N", size, "stacked (default: %(default)s)"), default=1)
+    arguments.add_usual(parser, ("layers", "N", size, 1, "stacked"))
     arguments.add_flags(parser, bidirectional="both directions")
     model = "a .keras file or a SavedModel: ask about each of its LSTM layers"
     add(parser, ("model", "FILE", Path, model))
-    parser.add_argument(
-        "--mode", choices=SEQUENCE_MODES, default="training", help="(default: %(default)s)"
-    )
-    parser.add_argument("--optimizer", choices=OPTIMIZERS, help="update the weights with it, too")
+    arguments.add_choice(parser, "mode", SEQUENCE_MODES, usual="training")
+    arguments.add_choice(parser, "optimizer", OPTIMIZERS, "update the weights with it, too")
     add(parser, ("window", "K", size, "cut the steps into windows, the state carried"))
-    parser.add_argument("--dtype", choices=PRECISIONS, default="float32", help="(%(default)s)")
-    add(parser, ("device", "NAME", str, "cpu, gpu:0, ... (default: %(default)s)"), default="cpu")
+    arguments.add_choice(parser, "dtype", PRECISIONS, usual="float32")
+    arguments.add_usual(parser, ("device", "NAME", str, "cpu", "cpu, gpu:0, ..."))
     add(
         parser,
         ("backends", "NAMES", arguments.names, "which to measure (default: the usual ones)"),

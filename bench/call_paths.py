@@ -19,7 +19,7 @@ from bench.reporting.call_cost import Calls
 from bench.telling import arguments, command_line, deliver, filters
 from bench.telling.headings import heading, name
 from bench.telling.inert import prose
-from bench.telling.progress import asked_for, read_results
+from bench.telling.progress import asked_for
 from bench.telling.quantities import shape_words
 from bench.telling.sheet import records
 
@@ -44,10 +44,8 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _call_paths(options: argparse.Namespace) -> int:
-    results = read_results(asked_for(options.paths, MEASURE))
-    if not results.files:
-        return command_line.BAD_INPUT
-    sections = build(filters.chosen(results, options)).sections
+    (results,) = filters.read(options, asked_for(options.paths, MEASURE))
+    sections = build(results).sections
     found = call_cost.calls(sections, options.baseline)
     if not found:
         raise NothingToReportError(

@@ -1,40 +1,20 @@
 """``python -m bench.compare``: which cases became faster or slower, between what.
 
-The command: options, what to compare, exit code. Two sets of results are joined, judged and
-shown in ``comparing``; two environments are first measured, by ``running.in_turn``.
+The command; ``comparing.asked`` joins, judges and shows two sets of results. Two environments are
+first measured, by ``running.in_turn``.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import shlex
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
-from bench.comparing import two_environments
-from bench.comparing.backends import compare_backends
-from bench.comparing.comparison import Report
-from bench.comparing.devices import compare_devices
-from bench.comparing.percentiles import at_percentile
-from bench.comparing.rules import judge, parse_rule
-from bench.comparing.runs import compare_runs
-from bench.comparing.sides import path_words
-from bench.disk.fields import ResultError
-from bench.disk.folder import FolderError
-from bench.disk.writing import ResultWriteError
+from bench.comparing import asked, two_environments
 from bench.judging.latency import PARTS
 from bench.judging.rows import USUAL_BASELINES
-from bench.machine.lock import HeldError, LockError
-from bench.results.schema import Results
-from bench.suites.values import SuiteError
-from bench.telling import arguments, command_line, deliver, filters, unmeasured
-from bench.telling.command_line import UsageError
-from bench.telling.inert import clean
-from bench.telling.progress import Progress, asked_for, read_results
-from bench.telling.terminal import text_console
+from bench.telling import arguments, command_line, filters, unmeasured
 
 FORMATS = ("terminal", "markdown", "csv", "json")
 PICTURES = ("svg", "png")  # of the maps of two devices
@@ -82,126 +62,16 @@ Published times are other people's, on other machines: no ratio and no verdict i
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
     try:
-        return command_line.run(_parser(), _shown, words)
+        return command_line.run(_parser(), lambda options: asked.compare(options, _measured), words)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return INTERRUPTED
 
 
-def _shown(options: argparse.Namespace) -> int:
-    target = deliver.Target(options.output, os.environ)
-    deliver.check(options.format, target)
-    if options.what == "published":
-        return _published(options, target)
-    rule = None if options.fail_on is None else parse_rule(options.fail_on)
-    report, whole = _compare(options)
-    if report is None:
-        return command_line.BAD_INPUT
-    report = replace(report, list_unmeasured=options.unmeasured)
-    if options.percentile is not None:
-        of = f"{report.title}: p{options.percentile:g} of the latency of streams' calls"
-        report = replace(report, title=of)
-    if rule is not None:
-        report = replace(report, gate=judge(rule, report.rows))
-    from bench.comparing import output
-
-    output.show(report, options.format, target)
-    if rule is not None and not report.rows:
-        raise UsageError(f"--fail-on {rule.text}: there is no shared case to judge")
-    if not whole:
-        return command_line.BAD_INPUT
-    return 1 if report.gate is not None and report.gate.failed else 0
-
-
-def _published(options: argparse.Namespace, target: deliver.Target) -> int:
-    from bench.comparing import beside_published, published_words
-    from bench.suites import published
-
-    made_by = "pytest --benchmark-only --lstm-suite braun"
-    results = _collect(asked_for(options.paths, made_by), options)
-    if not results.files:
-        return command_line.BAD_INPUT
-    theirs = published.steps(published.read())
-    report = beside_published.beside_published(results, theirs)
-    report = replace(report, list_unmeasured=options.unmeasured)
-    published_words.show(report, options.format, target)
-    return command_line.BAD_INPUT if results.errors else 0
-
-
-def _compare(options: argparse.Namespace) -> tuple[Report | None, bool]:
-    """The report, or None if no file could be read; and whether all files could."""
-    if options.what == "runs":
-        base, new = _collect([options.base], options), _collect([options.new], options)
-        if not (base.files and new.files):
-            return None, False
-        with Progress("comparing"):
-            report = compare_runs(base, new)
-        title = f"NEW ({path_words(options.new)}) against BASE ({path_words(options.base)})"
-        return replace(report, title=title), not (base.errors or new.errors)
-    if options.what == "environments":
-        return _environments(options)
-    results = _collect(asked_for(options.paths), options)
-    if not results.files:
-        return None, False
-    make = {"devices": compare_devices, "backends": compare_backends}[options.what]
-    with Progress("comparing"):
-        return make(results, options.baseline), not results.errors
-
-
-def _environments(options: argparse.Namespace) -> tuple[Report | None, bool]:
-    """Two environments, measured now; or what such a measurement has left in a folder."""
-    if len(options.paths) > 2:
-        raise UsageError("two environments are compared: BASE and NEW")
-    measured = options.resume or len(options.paths) == 2
-    folder = _measured(options) if measured else Path(options.paths[0])
-    try:
-        sides = two_environments.load(folder)
-    except ResultError as wrong:
-        raise UsageError(str(wrong)) from None
-    # What was just measured is what was asked for.
-    found = [
-        _collect([folder / name], options, choose=not measured) for name in two_environments.SIDES
-    ]
-    if not all(each.files for each in found):
-        return None, False
-    whole = not any(each.errors for each in found)
-    with Progress("comparing"):
-        return two_environments.compare_environments(found[0], found[1], sides), whole
-
-
 def _measured(options: argparse.Namespace) -> Path:
-    """The folder with the results of two environments, measured now."""
-    from bench.running import in_turn
-    from bench.running.manager import WorkerError
-    from bench.running.session import SessionError
+    from bench.running import in_turn  # what measures is not loaded to compare
 
-    only = {name: getattr(options, name) for name in ("shape", "dtype")}
-    try:
-        # What is told on the way must not stand in data on standard output.
-        folder = in_turn.measure(options, only, text_console(file=sys.stderr, soft_wrap=True))
-    except (
-        *(SuiteError, SessionError, FolderError, WorkerError),
-        *(LockError, ResultWriteError),
-    ) as error:
-        raise UsageError(clean(str(error), 1000)) from None
-    except HeldError as error:
-        raise UsageError(f"{error}; --wait waits for it, --force goes on all the same") from None
-    again = command_line.told(
-        f"{command_line.python()} -m bench.compare environments {shlex.quote(str(folder))}"
-    )
-    print(f"to see this again: {clean(again)}", file=sys.stderr)
-    return folder
-
-
-def _collect(
-    paths: Iterable[str | os.PathLike[str]], options: argparse.Namespace, *, choose: bool = True
-) -> Results:
-    results = read_results(paths)
-    if not results.files:
-        return results
-    chosen = filters.chosen(results, options) if choose else results
-    part = getattr(options, "percentile", None)
-    return chosen if part is None else at_percentile(chosen, part)
+    return in_turn.measured(options)
 
 
 def _parents() -> tuple[arguments.Parser, arguments.Parser, arguments.Parser]:

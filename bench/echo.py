@@ -1,34 +1,20 @@
 """``python -m bench.echo``: train an LSTM to repeat bits, with any backend, and draw how it went.
 
-The command: options, what to go on with, exit code. The training and what is shown of it are in
-``windows.learning``. No framework is imported unless the backend asked for, or --logdir, needs one.
+The command; ``windows.learning.echo_run`` trains and shows how it went. No framework is imported
+unless the backend asked for, or --logdir, needs one.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import shlex
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import lstm_impl
 from bench.telling import arguments, command_line
-from bench.telling.terminal import text_console
-from bench.windows.learning.echo_run import (
-    EPOCHS,
-    FALLBACK_BACKEND,
-    PICTURE,
-    USUAL_BACKEND,
-    Plan,
-    Run,
-    choose_backend,
-    plan,
-)
+from bench.windows.learning.echo_run import EPOCHS, FALLBACK_BACKEND, USUAL_BACKEND, train
 from bench.windows.learning.settings import STRIDE, EchoSettings
-from bench.windows.learning.training import DivergedError, Training
 
 DESCRIPTION = """\
 Train an LSTM to repeat each bit of a random stream some steps later, one window at a
@@ -118,81 +104,10 @@ def _add_shown(shown: argparse._ArgumentGroup) -> None:
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
     try:
-        return command_line.run(_parser(), _echo, words, lstm_impl.UnsupportedError, OSError)
+        return command_line.run(_parser(), train, words, lstm_impl.UnsupportedError, OSError)
     except KeyboardInterrupt:
         print("stopped at once; nothing more was saved", file=sys.stderr)
         return 130
-
-
-def _going_on(planned: Plan) -> list[str]:
-    """The command that goes on: the checkpoint has what is trained, the rest was asked for."""
-    again = ["python", "-m", "bench.echo", "--resume", "--checkpoint", str(planned.checkpoint)]
-    if planned.picture not in (None, PICTURE):
-        again += ["--output", str(planned.picture)]
-    if planned.device != "cpu":
-        again += ["--device", planned.device]
-    if planned.live:
-        again.append("--live")
-    if planned.logdir is not None:
-        again += ["--logdir", str(planned.logdir)]
-    if planned.check_curve:
-        again.append("--check-curve")
-    return again
-
-
-def _echo(options: argparse.Namespace) -> int:
-    planned = plan(options)
-    backend, note = choose_backend(planned.backend, planned.device, planned.settings)
-    if note:
-        print(note, flush=True)
-
-    def build(settings: EchoSettings) -> lstm_impl.Model:
-        return backend.build(
-            settings.spec, lstm_impl.LSTMWeights.random(settings.spec), planned.device
-        )
-
-    if planned.resume is None:
-        training = Training(planned.settings, build(planned.settings))
-    else:
-        training = Training.load(planned.resume, build)
-        print(f"going on from {planned.checkpoint}, after window {training.windows_done}")
-    run = Run(planned, training, backend.name, text_console())
-    started = time.perf_counter()
-    try:
-        finished = run.train()
-    except DivergedError as error:
-        command_line.tell_errors([error])
-        return 1
-    finally:
-        if run.logs is not None:
-            run.logs.close()
-    seconds = time.perf_counter() - started
-    if training.last is None:
-        print("stopped before the first window; nothing to save", file=sys.stderr)
-        return 130
-    print(run.summary(seconds), flush=True)
-    # The checkpoint first: a picture can be drawn again, a training cannot.
-    if planned.keep_checkpoint or not finished:
-        run.save_checkpoint()
-        print(f"checkpoint: {planned.checkpoint}")
-    run.save_pictures()
-    if not finished:
-        print(
-            f"stopped after window {training.windows_done} of {planned.windows}; "
-            f"go on with: {shlex.join(_going_on(planned))}"
-        )
-        return 130
-    within = True
-    if planned.check_curve:
-        print("training five times more in float64 NumPy, to check the curve ...", flush=True)
-        text, within = run.check_curve()
-        print(text)
-    if run.screen is not None:
-        run.screen.show(run.scene())
-        # Ctrl-C is as good a way as any to close it: all is saved.
-        with contextlib.suppress(KeyboardInterrupt):
-            run.screen.wait()
-    return 0 if within else 1
 
 
 if __name__ == "__main__":

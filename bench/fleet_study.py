@@ -37,7 +37,7 @@ def main(words: Sequence[str] | None = None) -> int:
         default=MACHINES,
         help=f"of each fleet (default: {MACHINES:,})",
     )
-    parser.add_argument("--format", choices=("markdown",), default="markdown")
+    arguments.add_choice(parser, "format", ("markdown",), usual="markdown")
     options = parser.parse_args(words)
     with Progress("playing fleets, for some minutes"):
         sheet, broken = study(options.machines)

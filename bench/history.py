@@ -17,7 +17,7 @@ from bench.comparing.history_changes import judge, with_moves
 from bench.comparing.rules import parse_rule
 from bench.disk.folder import default_folder
 from bench.telling import arguments, command_line, deliver, filters
-from bench.telling.progress import Progress, asked_for, read_results
+from bench.telling.progress import Progress, asked_for
 
 TEXTS = ("terminal", "markdown", "csv")
 PICTURES = ("svg", "png")
@@ -47,10 +47,7 @@ def _show(options: argparse.Namespace) -> int:
     deliver.check(options.format, target)
     rule = None if options.fail_on is None else parse_rule(options.fail_on)
     asked_for(options.paths)  # some are there
-    results = read_results(options.paths or [default_folder()])
-    if not results.files:
-        return command_line.BAD_INPUT
-    results = filters.chosen(results, options)
+    (results,) = filters.read(options, options.paths or [default_folder()])
     if options.since is not None:
         results = since(results, options.since)
     with Progress("comparing sessions"):

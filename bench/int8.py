@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from bench.measuring.int8 import RUNTIMES, SHAPES, Question, Row, answer, rows
 from bench.suites.sizes import Shape
@@ -35,11 +34,9 @@ def main(words: Sequence[str] | None = None) -> int:
 def _int8(options: argparse.Namespace) -> int:
     for shape in options.shapes:
         Shape.parse(shape)
-    asked = tuple(options.shapes), tuple(options.runtime), options.seconds
-    seeds = range(options.seed, options.seed + options.processes)
-    answers = studies.asked_in_turn(
-        "bench.int8", [asdict(Question(*asked, seed)) for seed in seeds]
-    )
+    shapes, runtimes = tuple(options.shapes), tuple(options.runtime)
+    question = Question(shapes, runtimes, options.seconds, options.seed)
+    answers = studies.asked_anew("bench.int8", question, options)
     if answers is None:
         return 1
     table, problems = rows(answers)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from bench.measuring.layer import MODES, answer, rows
@@ -44,11 +43,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _keras_layer(options: argparse.Namespace) -> int:
-    question = _question(options)
-    seeds = range(question.seed, question.seed + options.processes)
-    answers = studies.asked_in_turn(
-        "bench.keras_layer", [{**asdict(question), "seed": seed} for seed in seeds]
-    )
+    answers = studies.asked_anew("bench.keras_layer", _question(options), options)
     return 1 if answers is None else _show(answers, options)
 
 
@@ -120,14 +115,13 @@ def _parser() -> argparse.ArgumentParser:
         "--backend", nargs="+", default=["auto"], help="of our layer; several are timed together"
     )
     parser.add_argument("--mode", nargs="+", choices=MODES, default=list(MODES))
-    parser.add_argument(
-        "--through",
-        choices=("step", "fit", "batch"),
-        default="step",
-        help="a traced step; fit and predict themselves; or train_on_batch and predict_on_batch, "
-        "on whichever backend Keras runs (%(default)s)",
+    through = (
+        "a traced step; fit and predict themselves; or train_on_batch and predict_on_batch, on "
+        "whichever backend Keras runs"
     )
-    parser.add_argument("--dtype", choices=sorted(PRECISIONS.keys() - {"tf32"}), default="float32")
+    add = arguments.add_choice
+    add(parser, "through", ("step", "fit", "batch"), through, "step")
+    add(parser, "dtype", sorted(PRECISIONS.keys() - {"tf32"}), usual="float32")
     parser.add_argument("--masked", action="store_true", help="sequences of half to full length")
     studies.add_processes(parser, 6.0, "timing a shape and mode")
     return parser

@@ -17,9 +17,9 @@ from bench.disk.writing import ResultWriteError, write_bytes
 from bench.judging.ranking import build
 from bench.judging.rows import KINDS
 from bench.reporting.plot import KIND_OF, NARROWEST, WIDEST, Plot, choose
-from bench.telling import arguments, command_line, drawing, filters
+from bench.telling import arguments, command_line, deliver, drawing, filters
 from bench.telling.command_line import UsageError
-from bench.telling.progress import asked_for, read_results
+from bench.telling.progress import asked_for
 from bench.telling.quantities import count
 
 EPILOG = """\
@@ -47,12 +47,8 @@ def _plot(options: argparse.Namespace) -> int:
         raise UsageError(
             f"--width {options.width:g}: expected inches from {NARROWEST:g} to {WIDEST:g}"
         )
-    if not drawing.available():
-        raise UsageError(f"a picture needs matplotlib: {drawing.INSTALL}")
-    results = read_results(asked_for(options.paths))
-    if not results.files:
-        return command_line.BAD_INPUT
-    results = filters.chosen(results, options)
+    deliver.check(kind, deliver.Target(options.output))
+    (results,) = filters.read(options, asked_for(options.paths))
     report = build(results, baseline=options.baseline, kind=options.kind)
     section = report.sections[0]
     rows = choose(section, options.what, pattern=options.case)
@@ -69,12 +65,7 @@ def _plot(options: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = arguments.parser("plot", "A picture of results for a slide or a paper.", EPILOG)
     command_line.add_result_paths(parser)
-    parser.add_argument(
-        "--what",
-        choices=tuple(KIND_OF),
-        default="throughput",
-        help="of what the picture is (default: %(default)s)",
-    )
+    arguments.add_choice(parser, "what", KIND_OF, "of what the picture is", "throughput")
     parser.add_argument(
         "--output",
         metavar="FILE",
@@ -90,12 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--case", metavar="GLOB", default="*", help="only cases whose id fits, as '*/b32-*'"
     )
-    parser.add_argument(
-        "--kind",
-        choices=KINDS,
-        default=KINDS[0],
-        help="the plain shapes, those cut into windows, or streams (default: %(default)s)",
-    )
+    kind = "the plain shapes, those cut into windows, or streams"
+    arguments.add_choice(parser, "kind", KINDS, kind, KINDS[0])
     parser.add_argument(
         "--width",
         metavar="INCHES",

@@ -14,7 +14,7 @@ from bench.judging.ranking import build
 from bench.reporting.predicted import Predicted, Question, answers
 from bench.suites.sizes import Shape
 from bench.telling import arguments, command_line, deliver, filters
-from bench.telling.progress import asked_for, read_results
+from bench.telling.progress import asked_for
 from lstm_impl.spec import PRECISIONS
 from lstm_impl.workload import GRADIENTS, MODES
 
@@ -41,8 +41,8 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    results = read_results(asked_for(options.paths))
-    report = build(filters.chosen(results, options, ("backend",)))
+    (results,) = filters.read(options, asked_for(options.paths), names=("backend",))
+    report = build(results)
     question = Question(
         Shape(options.batch, options.steps, options.input or options.hidden, options.hidden),
         options.mode,
@@ -76,15 +76,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     features = "features of a timestep (default: as many as units)"
     arguments.add_values(parser, ("input", "N", size, features))
-    parser.add_argument("--mode", choices=MODES, default=MODES[0], help="(default: %(default)s)")
-    parser.add_argument(
-        "--gradients",
-        choices=GRADIENTS,
-        default=GRADIENTS[0],
-        help="what training differentiates (default: %(default)s)",
-    )
-    parser.add_argument("--dtype", choices=tuple(PRECISIONS), default="float32")
-    parser.add_argument("--device", default="cpu", help="cpu, gpu:0, ... (default: %(default)s)")
+    add = arguments.add_choice
+    add(parser, "mode", MODES, usual=MODES[0])
+    add(parser, "gradients", GRADIENTS, "what training differentiates", GRADIENTS[0])
+    add(parser, "dtype", PRECISIONS, usual="float32")
+    arguments.add_usual(parser, ("device", "NAME", str, "cpu", "cpu, gpu:0, ..."))
     arguments.add_output(parser, FORMATS, by_name=True)
     filters.add(parser, ("backend",))
     return parser

@@ -1,6 +1,7 @@
 """``python -m bench.profile``: where the time of one case goes, apart from timing it.
 
 Prints what the case is bound by and its operators by time, and writes one file that Perfetto opens.
+The command; ``measuring.profiling`` looks, ``measuring.profile_told`` tells.
 """
 
 from __future__ import annotations
@@ -10,30 +11,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.text import Text
-
-from bench.judging.operators import kind
-from bench.judging.why import explained
+from bench.measuring import profile_told
 from bench.measuring.outcomes import Unmeasured
-from bench.measuring.profiling import Profiled, profiled
+from bench.measuring.profile_told import OPEN_WITH
+from bench.measuring.profiling import profiled
 from bench.suites.cases import Case
 from bench.suites.ids import SPELLING, case_of
-from bench.telling import arguments, command_line, deliver
-from bench.telling.inert import LONGEST_SENTENCE, clean, prose
-from bench.telling.quantities import seconds
-from bench.telling.sheet import Column, Sheet, records
-from bench.telling.timeline import trace
-from lstm_impl.profile import by_name
+from bench.telling import arguments, command_line
+from bench.telling.inert import clean
 
 PROFILED, NOT_PROFILED = range(2)
 
 FORMATS = ("terminal", "markdown", "csv")
-
-MOST = 20
-"""Operators in a table; csv has all."""
-
-OPEN_WITH = "https://ui.perfetto.dev"
 
 EPILOG = f"""\
 exit codes:
@@ -60,76 +49,8 @@ def _profile(options: argparse.Namespace) -> int:
         told = f"{found.reason}{f'; {found.advice}' if found.advice else ''}"
         print(f"{options.case.id}: {clean(told)}", file=sys.stderr)
         return NOT_PROFILED
-    said = {"case": found.case.id, "step_s": found.seconds, "source": found.profile.source}
-    deliver.write_file(options.output, trace(found.profile, said, kind))
-    _deliver(found, options)
+    profile_told.write(found, options.output, options.format)
     return PROFILED
-
-
-COLUMNS = ("operator", "kind", "count", "seconds", "share")
-
-
-def rows(found: Profiled) -> list[dict[str, object]]:
-    """By operator, the most time first: of one step under the profiler, own time alone."""
-    spent = by_name(found.profile.events)
-    whole = sum(each.seconds for each in spent.values())
-    return [
-        {
-            "operator": name,
-            "kind": kind(name),
-            "count": each.count,
-            "seconds": each.seconds,
-            "share": each.seconds / whole if whole else 0.0,
-        }
-        for name, each in spent.items()
-    ]
-
-
-def _sheet(found: Profiled) -> Sheet:
-    return Sheet.of(
-        [
-            Column("operator", names=True),
-            Column("kind"),
-            Column("times", right=True),
-            Column("own time", right=True),
-            Column("of all operators", right=True),
-        ],
-        [
-            [
-                str(each["operator"]),
-                str(each["kind"]),
-                f"{each['count']:,}",
-                seconds(float(str(each["seconds"]))),
-                f"{each['share']:.1%}",
-            ]
-            for each in rows(found)[:MOST]
-        ],
-    )
-
-
-def _deliver(found: Profiled, options: argparse.Namespace) -> None:
-    why = clean(explained(found.bound, found.figures), LONGEST_SENTENCE)
-    title = f"{found.case.id}: {seconds(found.seconds)} a step without {found.profile.source}"
-    sheet, left = _sheet(found), len(rows(found)) - MOST
-    more = f"and {left} more; --format csv has all" if left > 0 else ""
-
-    def terminal(console: Console) -> None:
-        console.print(Text(clean(title, LONGEST_SENTENCE), style="bold"))
-        console.print(Text(why))
-        console.print(sheet.grid())
-        for line in filter(None, (more, f"Timeline: open {options.output} in {OPEN_WITH}")):
-            console.print(Text(line, style="dim"))
-
-    def text() -> str:
-        blocks = [prose(title), prose(why)]
-        return "\n\n".join([*blocks, sheet.markdown(), *filter(None, [more])]) + "\n"
-
-    deliver.deliver(
-        options.format,
-        deliver.Target(None),
-        terminal,
-        {"markdown": text, "csv": lambda: records(COLUMNS, rows(found))},
-    )
 
 
 def _case(text: str) -> Case:
@@ -151,9 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         help="the timeline, in JSON (Chrome's trace events)",
     )
-    parser.add_argument(
-        "--format", choices=FORMATS, default=FORMATS[0], help="of the table (default: %(default)s)"
-    )
+    arguments.add_choice(parser, "format", FORMATS, "of the table", FORMATS[0])
     return parser
 
 

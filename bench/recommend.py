@@ -100,18 +100,13 @@ def _parser() -> argparse.ArgumentParser:
         ("input", "N", size, "features of a timestep (default: whatever was measured)"),
         ("steps", "N", size, "timesteps of a whole sequence (default: a stream without end)"),
     )
-    parser.add_argument(
-        "--mode",
-        choices=SEQUENCE_MODES,
-        default="training",
-        help="inference has no window, and needs --steps (default: %(default)s)",
-    )
-    add(parser, ("layers", "N", size, "stacked (default: %(default)s)"), default=1)
-    parser.add_argument(
-        "--dtype", choices=tuple(PRECISIONS), default="float32", help="(default: %(default)s)"
-    )
-    parser.add_argument(
-        "--device", type=_device, default="cpu", help="cpu, gpu:0, ... (default: %(default)s)"
+    mode = "inference has no window, and needs --steps"
+    arguments.add_choice(parser, "mode", SEQUENCE_MODES, mode, "training")
+    arguments.add_choice(parser, "dtype", PRECISIONS, usual="float32")
+    arguments.add_usual(
+        parser,
+        ("device", "NAME", _device, "cpu", "cpu, gpu:0, ..."),
+        ("layers", "N", size, 1, "stacked"),
     )
     arguments.add_output(parser, FORMATS, by_name=True)
     filters.add(parser, windows.FILTERS)
@@ -120,8 +115,8 @@ def _parser() -> argparse.ArgumentParser:
         parser,
         ("lengths", "LENGTHS", str, f"how to batch sequences of these lengths instead: {SPELLING}"),
     )
-    passes = "with --lengths: over all sequences, new shapes traced once (default: %(default)s)"
-    add(parser, ("passes", "N", size, passes), default=1)
+    passes = "with --lengths: over all sequences, new shapes traced once"
+    arguments.add_usual(parser, ("passes", "N", size, 1, passes))
     add(
         parser,
         (

@@ -88,16 +88,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = arguments.parser(
         "regret", "What backend='auto' loses against the best backend, on random shapes.", EPILOG
     )
-    parser.add_argument(
-        "--shapes", type=arguments.whole(1), default=40, help="(default: %(default)s)"
+    arguments.add_usual(
+        parser,
+        ("shapes", "N", arguments.whole(1), 40, ""),
+        ("seconds", "TIME", arguments.seconds, 10.0, "of each of the two races of a shape"),
+        ("seed", "N", int, 0, ""),
     )
-    parser.add_argument(
-        "--seconds",
-        type=arguments.seconds,
-        default=10.0,
-        help="of each of the two races of a shape (default: %(default)s)",
-    )
-    parser.add_argument("--seed", type=int, default=0)
     arguments.add_output(parser, ("terminal", "markdown"))
     return parser
 

@@ -102,7 +102,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = arguments.parser(
         "rooms", "The rooms of the suite: a diagram and a table, in Markdown."
     )
-    parser.add_argument("--format", choices=("markdown",), default="markdown")
+    arguments.add_choice(parser, "format", ("markdown",), usual="markdown")
     parser.parse_args(words)
     command_line.write_any_letter()
     print(as_markdown())

@@ -27,7 +27,6 @@ from bench.suites import loading
 from bench.suites.values import SuiteError
 from bench.telling import arguments, command_line
 from bench.telling.command_line import UsageError
-from bench.telling.inert import clean
 from bench.telling.quantities import count
 from bench.telling.terminal import text_console
 
@@ -69,24 +68,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run = measured.run if options.ray is None else fleet.run
         return run(options, console)
     except (UsageError, SuiteError, SessionError, FolderError) as error:
-        return _error(error, BAD_INPUT)
+        return command_line.failed(error, BAD_INPUT)
     except HeldError as error:
-        return _error(f"{error}; --wait waits for it, --force goes on all the same", HELD)
+        return command_line.failed(
+            f"{error}; --wait waits for it, --force goes on all the same", HELD
+        )
     except (ResultWriteError, LockError) as error:
-        return _error(error, UNWRITABLE)
+        return command_line.failed(error, UNWRITABLE)
     except WorkerError as error:
-        return _error(error, FAILED)
+        return command_line.failed(error, FAILED)
     except KeyboardInterrupt:
-        return _error("stopped; nothing was being measured", INTERRUPTED)
+        return command_line.failed("stopped; nothing was being measured", INTERRUPTED)
 
 
 def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
-
-
-def _error(told: object, code: int) -> int:
-    print(f"error: {clean(str(told), 1000)}", file=sys.stderr)
-    return code
 
 
 def _list() -> int:

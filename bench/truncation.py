@@ -1,42 +1,19 @@
 """``python -m bench.truncation``: what a truncation window costs, for each backend, from results.
 
-Reads results, takes the streams that were cut into windows, and writes for each a table a backend,
-one of all backends with the window from which on a timestep is cheap, and a picture. This room
-knows which room does what, and what the command promises: the good files are shown beside bad ones,
-which give one line each and exit code 2. No framework, and nothing slow to import.
+Of each stream that was cut into windows a table a backend, one of all backends with the window from
+which on a timestep is cheap, and a picture. The command; ``windows.cost_asked`` reads and shows. It
+promises: the good files are shown beside bad ones, which give one line each and exit code 2. No
+framework, and nothing slow to import.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 
-from bench.disk.fields import printable
-from bench.disk.folder import (
-    DEFAULT_FOLDER,
-    REFERENCE,
-    RESULTS_VARIABLE,
-    default_folder,
-    is_url,
-)
-from bench.judging.ranking import build
-from bench.judging.rows import KINDS, NothingToReportError
-from bench.results.maps import LearningMap
-from bench.results.naming import run_of
-from bench.results.schema import Measurement, Outcome, Results
-from bench.telling import arguments, command_line, deliver, filters
-from bench.telling.progress import read_results
-from bench.windows.cost import Stream, streams
-from bench.windows.learned import newest, parted, words
-from bench.windows.words import without_time
-
-FORMATS = ("terminal", "markdown", "csv", "json", "svg", "png")
-PICTURES = FORMATS[-2:]
-BRIEF = "brief"
-
-MEASURE = "python -m bench.run truncation"
+from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE
+from bench.telling import arguments, command_line, filters
+from bench.windows.cost_asked import FORMATS, MEASURE, show
 
 EPILOG = f"""\
 exit codes:
@@ -57,104 +34,7 @@ A picture of several streams is a file each, with the stream's shape in its name
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    return command_line.run(_parser(), _truncation, words)
-
-
-def _truncation(options: argparse.Namespace) -> int:
-    kind = options.format or deliver.kind_of(options.output)
-    if options.brief:
-        if kind != "markdown":
-            raise NothingToReportError("--brief is a table for Markdown: add --format markdown")
-        kind = BRIEF
-    target = deliver.Target(options.output)
-    deliver.check(kind, target)
-    times, maps = parted(options.paths or [default_folder()])
-    named = options.paths or is_url(default_folder())
-    results = _windows_of(times if named else [])
-    learned, bad = newest(maps)
-    command_line.tell_errors(bad)
-    if not results.files:
-        return command_line.BAD_INPUT
-    found = _chosen(results, options, learned)
-    if kind in PICTURES:
-        from bench.windows.picture import picture
-
-        drawn = [stream for stream in found if stream.windows]
-        for path, stream in _named(options.output, drawn):
-            deliver.write_file(path, picture(stream, kind))
-    else:
-        from bench.windows import data, sheets
-
-        texts = {
-            "markdown": lambda: sheets.as_markdown(found),
-            BRIEF: lambda: sheets.as_brief(found),
-            "csv": lambda: data.as_csv(found),
-            "json": lambda: data.as_json(found),
-        }
-        letters = {**deliver.ASCII, "·": "*"}  # a product
-        deliver.deliver(
-            kind, target, lambda console: sheets.as_terminal(found, console), texts, letters=letters
-        )
-    return command_line.BAD_INPUT if results.errors or bad else 0
-
-
-def _windows_of(paths: Sequence[Path]) -> Results:
-    """What these files hold; by default the newest run with windows, or the reference's."""
-    if paths:
-        return read_results(paths)
-    folder = Path(default_folder())
-    for place in (folder, folder / REFERENCE):
-        if not place.is_dir() or not any(place.iterdir()):
-            continue
-        results = read_results([place], tell=False)
-        ours = [
-            file
-            for file in results.files
-            if any(item.case.kind == KINDS[1] for item in file.measurements)
-        ]
-        if ours:
-            command_line.tell_errors(results.errors)
-            newest = run_of(max(ours, key=lambda file: file.run.started).run.session)
-            wanted = [file for file in results.files if run_of(file.run.session) == newest]
-            return replace(results, files=tuple(wanted))
-    raise NothingToReportError(
-        f"no stream cut into windows was measured in {printable(str(folder))}/; "
-        f"measure one with `{MEASURE}`, or name result files or folders"
-    )
-
-
-def _chosen(
-    results: Results, options: argparse.Namespace, learned: LearningMap | None
-) -> tuple[Stream, ...]:
-    items: list[Measurement | Outcome] = [*results.measurements, *results.outcomes]
-    if not any(item.case.kind == KINDS[1] for item in items):
-        raise NothingToReportError(
-            f"these files hold no stream cut into windows; measure one with `{MEASURE}`"
-        )
-    sections = build(filters.chosen(results, options), kind=KINDS[1]).sections
-    found = streams(sections, learned, "" if learned is None else words(learned))
-    if not any(stream.windows for stream in found):
-        told = [each for stream in found for each in without_time(stream.backends)]
-        raise NothingToReportError(f"no window has a time: {'; '.join(dict.fromkeys(told))}")
-    return found
-
-
-def _named(output: Path, found: Sequence[Stream]) -> list[tuple[Path, Stream]]:
-    """A file for each stream: the one asked for, or several, with the shapes in their names."""
-    if len(found) == 1:
-        return [(output, found[0])]
-    named: dict[str, Stream] = {}
-    for stream in found:
-        case = stream.table.rows[0].case
-        shape = f"b{case.workload.batch}-i{case.spec.input_size}-h{case.spec.hidden_size}"
-        device = "".join(letter for letter in case.device[:20] if letter.isalnum())
-        name = f"{output.stem}-{shape}-{case.workload.mode}-{device}"
-        number = 2
-        while name in named:
-            name = f"{name.removesuffix(f'-{number - 1}')}-{number}"
-            number += 1
-        named[name] = stream
-    return [(output.with_name(f"{name}{output.suffix}"), each) for name, each in named.items()]
+    return command_line.run(_parser(), show, words)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,21 +1,76 @@
-"""What a stream of batches cost by each way and policy, from the records of fresh processes."""
+"""What a stream of batches costs by each way and policy: asked of fresh processes, and told."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from bench.batching import plans
+from bench.batching.lengths import Lengths, source
+from bench.batching.plans import Plan
 from bench.disk.fields import Field
 from bench.judging.beside import Beside, rows, runs
 from bench.judging.intervals import CaseInterval, case_interval
+from bench.measuring.lengths import Question, Way
 from bench.results.study import Study
-from bench.telling import quantities
+from bench.telling import quantities, studies
+from bench.telling.command_line import UsageError
 from bench.telling.headings import name
-from bench.telling.inert import clean
 from bench.telling.marks import TIME_INTERVAL
 from bench.telling.sheet import Cell, Column, Sheet
+from bench.telling.told import Told
+
+
+def asked(options: argparse.Namespace) -> studies.Asked | None:
+    """What ``bench.lengths`` asks, and what fresh processes answer; None if one died."""
+    question = _question(options)
+    answers = studies.asked_anew("bench.lengths", question, options, quiet=True)
+    asked = {**asdict(question), "source": options.lengths}
+    return None if answers is None else (asked, answers)
+
+
+def _question(options: argparse.Namespace) -> Question:
+    ways = tuple(str(Way.parse(each)) for each in options.ways)
+    lengths = source(options.lengths).draw(options.batch * options.batches, options.seed)
+    chosen = {each: planned(each, lengths, options.batch) for each in options.policies}
+    return Question(
+        options.batch,
+        options.input,
+        options.hidden,
+        options.mode,
+        tuple(lengths.tolist()),
+        {
+            policy: [(batch.timesteps, batch.sequences) for batch in plans.arranged(lengths, plan)]
+            for policy, plan in chosen.items()
+        },
+        ways,
+        options.seconds,
+        options.limit,
+        options.seed,
+    )
+
+
+def planned(policy: str, lengths: Lengths, batch: int) -> Plan:
+    """The batches of a policy as the command spells it. Raises UsageError for none."""
+    kind, _, number = policy.partition(":")
+    if policy == "longest":
+        return plans.longest(lengths, batch)
+    if policy == "batch":
+        return plans.per_batch(lengths, batch)
+    if kind in ("buckets", "equal") and number.isdecimal() and 1 <= int(number[:9]) <= 1_000:
+        if kind == "equal":
+            edges = plans.equal_edges(lengths, int(number))
+        else:
+            # The least padding: as if a batch cost nothing but its timesteps.
+            found = plans.optimal_edges(lengths, batch, plans.Line(0.0, 1.0), int(number))
+            edges = found[max(found)]
+        return plans.bucketed(lengths, batch, edges, kind)
+    raise UsageError(
+        f"--policies {policy}: expected longest, batch, buckets:K or equal:K, K from 1 to 1000"
+    )
 
 
 @dataclass(frozen=True)
@@ -169,8 +224,16 @@ def _time(interval: CaseInterval) -> Cell:
     return Cell(quantities.seconds(interval.mid), bounds if interval.high > interval.low else "")
 
 
-def notes(found: Study, baseline: str, problems: Sequence[str]) -> list[str]:
-    """What was measured, where, what the columns mean, and what is missing."""
+def told(found: Study) -> tuple[Told, list[str]]:
+    """The table, with what stands above and below it, and what is not in it and why."""
+    table, problems, baseline = lines(found)
+    studies.check(table, problems)
+    first, *rest = _notes(found, baseline)
+    return Told((), ((first, sheet(table)),), tuple(rest)), problems
+
+
+def _notes(found: Study, baseline: str) -> list[str]:
+    """What was measured, where, and what the columns mean."""
     question = found.question
     sizes = (
         f"batch {question['batch'].integer(1)}, {question['inputs'].integer(1)} in, "
@@ -187,5 +250,4 @@ def notes(found: Study, baseline: str, problems: Sequence[str]) -> list[str]:
         "of its function, in a process that has computed one small batch.",
         "Padded to the longest of all, the longest of the batch, or the edges of buckets of least "
         "padding (equal: of equal counts).",
-        *(f"Not measured: {clean(each)}." for each in problems),
     ]

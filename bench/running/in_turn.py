@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import shlex
 import signal
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -30,21 +31,23 @@ from bench.comparing.two_environments import (
 )
 from bench.disk.fields import ResultError
 from bench.disk.folder import default_folder, expanded
+from bench.disk.writing import ResultWriteError
 from bench.machine import packages
-from bench.machine.lock import MachineLock
+from bench.machine.lock import HeldError, LockError, MachineLock
 from bench.machine.packages import NoPythonError, Python
 from bench.results.only import fits
 from bench.running import live
-from bench.running.manager import Manager, Progress, View, cases_words
+from bench.running.manager import Manager, Progress, View, WorkerError, cases_words
 from bench.running.measured import hold, manager_here, shared_folder
 from bench.running.opening import check_limit, gone_on_with, open_session, suite_of
-from bench.running.session import Session, newest
+from bench.running.session import Session, SessionError, newest
 from bench.running.workers import LocalExecutor
 from bench.suites.loading import Suite
 from bench.telling import command_line
 from bench.telling.command_line import UsageError
 from bench.telling.inert import clean
 from bench.telling.quantities import listed
+from bench.telling.terminal import text_console
 
 FOLDER = "environments"
 """In the results folder: beside a person's other results, which they must not be taken for."""
@@ -92,6 +95,26 @@ def measure(
             again = f"-m bench.compare environments {shlex.quote(str(folder))} --resume"
             view.tell(f"go on: {command_line.told(f'{command_line.python()} {again}')}")
             raise
+    return folder
+
+
+def measured(options: argparse.Namespace) -> Path:
+    """``measure``, and say on standard error how to see it again.
+
+    Raises InputError, and KeyboardInterrupt when interrupted.
+    """
+    only = {name: getattr(options, name) for name in ("shape", "dtype")}
+    try:
+        # What is told on the way must not stand in data on standard output.
+        folder = measure(options, only, text_console(file=sys.stderr, soft_wrap=True))
+    except (SessionError, WorkerError, LockError, ResultWriteError) as error:
+        raise UsageError(clean(str(error), 1000)) from None
+    except HeldError as error:
+        raise UsageError(f"{error}; --wait waits for it, --force goes on all the same") from None
+    again = command_line.told(
+        f"{command_line.python()} -m bench.compare environments {shlex.quote(str(folder))}"
+    )
+    print(f"to see this again: {clean(again)}", file=sys.stderr)
     return folder
 
 

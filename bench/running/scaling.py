@@ -25,14 +25,12 @@ from bench.machine.crew import CrewError
 from bench.machine.lock import HeldError, LockError, MachineLock
 from bench.measuring.scaling import MIRRORED, SCALINGS, STRATEGIES, STRONG, WORKERS, Question
 from bench.results import study
-from bench.results.study import Study
 from bench.running import scaling_table
 from bench.running.replicas import Plan, measured
 from bench.running.summary import BAD_INPUT, FAILED, HELD, INTERRUPTED, MEASURED, UNWRITABLE
 from bench.suites.sizes import Shape
-from bench.telling import arguments, command_line, deliver
+from bench.telling import arguments, command_line, studies
 from bench.telling.command_line import UsageError
-from bench.telling.inert import clean
 from lstm_impl.backends import data_parallel
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import UnsupportedError
@@ -68,24 +66,19 @@ def main(words: Sequence[str] | None = None) -> int:
     command_line.write_any_letter()
     try:
         if options.show is not None:
-            _show(study.newest(options.show, KIND), options)
+            studies.shown(scaling_table.told(study.newest(options.show, KIND)), options)
             return MEASURED
         return _run(options)
     except (InputError, UnsupportedError) as error:
-        return _error(error, BAD_INPUT)
+        return command_line.failed(error, BAD_INPUT)
     except (ResultWriteError, LockError) as error:
-        return _error(error, UNWRITABLE)
+        return command_line.failed(error, UNWRITABLE)
     except HeldError as error:
-        return _error(f"{error}; --force goes on all the same", HELD)
+        return command_line.failed(f"{error}; --force goes on all the same", HELD)
     except CrewError as error:
-        return _error(error, FAILED)
+        return command_line.failed(error, FAILED)
     except KeyboardInterrupt:
-        return _error("stopped; nothing was written", INTERRUPTED)
-
-
-def _error(told: object, code: int) -> int:
-    print(f"error: {clean(str(told), 1000)}", file=sys.stderr)
-    return code
+        return command_line.failed("stopped; nothing was written", INTERRUPTED)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -114,10 +107,7 @@ def _run(options: argparse.Namespace) -> int:
     found = study.document(KIND, started, _document(options, plans, given), answers)
     path = study.save(found, folder)
     print(f"written: {path}", file=sys.stderr)
-    problems = _show(study.read(path, KIND), options)
-    for problem in problems:
-        print(f"not measured: {clean(problem, 1000)}", file=sys.stderr)
-    return FAILED if problems else MEASURED
+    return studies.missing(studies.shown(scaling_table.told(study.read(path, KIND)), options))
 
 
 def _document(
@@ -132,18 +122,6 @@ def _document(
         "threads": [plan.question.threads for plan in plans],
         "machines": 1 if given is None else len(given.workers),
     }
-
-
-def _show(found: Study, options: argparse.Namespace) -> list[str]:
-    """Deliver the tables and return what is not in them and why; notes below them say so, too."""
-    table, problems = scaling_table.lines(found)
-    if not table:
-        raise UsageError(f"nothing was measured: {problems[0] if problems else 'no records'}")
-    said = scaling_table.told(found, table, problems)
-    deliver.deliver(
-        options.format, deliver.Target(options.output), said.terminal, {"markdown": said.markdown}
-    )
-    return problems
 
 
 # -- what is measured
@@ -249,42 +227,29 @@ def _parser() -> argparse.ArgumentParser:
         help="how many share the work; one alone is always measured beside them (default: 2 on a "
         "CPU, or every GPU)",
     )
-    parser.add_argument("--weak", action="store_true", help="each replica has a whole batch")
-    parser.add_argument(
-        "--strong", action="store_true", help="they share one (default: weak and strong)"
+    arguments.add_flags(
+        parser,
+        weak="each replica has a whole batch",
+        strong="they share one (default: weak and strong)",
     )
-    parser.add_argument(
-        "--shape", default=SHAPE, help="of one replica alone, as case ids spell it (%(default)s)"
+    shape = "of one replica alone, as case ids spell it"
+    arguments.add_usual(parser, ("shape", "SHAPE", str, SHAPE, shape))
+    strategy = (
+        "workers: a process for each replica; mirrored: one process, several devices (default: "
+        "workers on a CPU and with TF_CONFIG, mirrored on GPUs)"
     )
-    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="(%(default)s)")
-    parser.add_argument(
-        "--strategy",
-        choices=tuple(STRATEGIES),
-        help="workers: a process for each replica; mirrored: one process, several devices "
-        "(default: workers on a CPU and with TF_CONFIG, mirrored on GPUs)",
+    arguments.add_choice(parser, "device", ("cpu", "gpu"), usual="cpu")
+    arguments.add_choice(parser, "strategy", STRATEGIES, strategy)
+    limit = "that whatever a worker is told may take, before all are ended"
+    arguments.add_usual(
+        parser,
+        ("processes", "N", arguments.whole(1, 10_000), ENOUGH_PROCESSES, "sets of fresh ones"),
+        ("seconds", "TIME", arguments.seconds, 0.5, "of timing each side in each set"),
+        ("limit", "TIME", arguments.seconds, LIMIT, limit),
+        ("seed", "N", arguments.whole(0, 2**53), 0, ""),
     )
-    parser.add_argument(
-        "--processes",
-        type=arguments.whole(1, 10_000),
-        default=ENOUGH_PROCESSES,
-        help="sets of fresh ones (default: %(default)s)",
-    )
-    for option, default, text in (
-        ("--seconds", 0.5, "of timing each side in each set"),
-        ("--limit", LIMIT, "that whatever a worker is told may take, before all are ended"),
-    ):
-        parser.add_argument(
-            option,
-            type=arguments.seconds,
-            metavar="TIME",
-            default=default,
-            help=f"{text} (%(default)s s)",
-        )
-    parser.add_argument("--seed", type=arguments.whole(0, 2**53), default=0)
     parser.add_argument("--results", metavar="DIR", help="where the file is written (results/)")
-    parser.add_argument(
-        "--force", action="store_true", help="measure beside another run all the same"
-    )
+    arguments.add_flags(parser, force="measure beside another run all the same")
     parser.add_argument(
         "--show", nargs="*", metavar="PATH", help="measure nothing: show a file, or the newest"
     )

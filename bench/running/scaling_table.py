@@ -17,6 +17,7 @@ from bench.judging.intervals import Interval
 from bench.judging.scaling import Scaled, Sides, Timed, scaled
 from bench.measuring.scaling import SCALINGS, STRATEGIES, compute_side
 from bench.results.study import Study, shape_of
+from bench.telling import studies
 from bench.telling.headings import name
 from bench.telling.inert import LONGEST_NAME, LONGEST_SENTENCE, clean
 from bench.telling.marks import RATIO_INTERVAL, TIME_INTERVAL
@@ -124,14 +125,16 @@ def _timed(record: Field) -> Timed:
 # -- told
 
 
-def told(found: Study, table: Sequence[Line], problems: Sequence[str]) -> Told:
-    """The tables, with what stands above and below them."""
+def told(found: Study) -> tuple[Told, list[str]]:
+    """The tables, with what stands above and below them, and what is not in them and why."""
+    table, problems = lines(found)
+    studies.check(table, problems)
     first, *rest = _notes(found, table)
     tables = [(f"{first}. Beside one replica", gains(table))]
     if any(line.found.cores is not None for line in table):
         tables.append(("Beside one process on all of their processors", beside_all(table)))
     tables.append(("Where the time of a step of all replicas goes", parts(table)))
-    return Told((), tuple(tables), (*rest, *(f"Not measured: {each}." for each in problems)))
+    return Told((), tuple(tables), tuple(rest)), problems
 
 
 _LINE = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -51,6 +51,29 @@ def add_values(
     """
     for name, metavar, kind, told in rows:
         to.add_argument(f"--{name}", metavar=metavar, type=kind, help=told, **more)
+
+
+def add_usual(
+    to: argparse._ActionsContainer, *rows: tuple[str, str, Callable[[str], Any], Any, str]
+) -> None:
+    """As ``add_values``, of options that have a usual value, before what they mean."""
+    for name, metavar, kind, usual, told in rows:
+        shown = f"{told} (default: %(default)s)".lstrip()
+        add_values(to, (name, metavar, kind, shown), default=usual)
+
+
+def add_choice(
+    to: argparse._ActionsContainer,
+    name: str,
+    choices: Iterable[str],
+    told: str = "",
+    usual: str | None = None,
+) -> None:
+    """An option that takes one of some words. usual: what it is where it is not given."""
+    default = "" if usual is None else "(default: %(default)s)"
+    to.add_argument(
+        f"--{name}", choices=tuple(choices), default=usual, help=f"{told} {default}".strip()
+    )
 
 
 def add_flags(to: argparse._ActionsContainer, **flags: str) -> None:

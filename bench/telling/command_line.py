@@ -76,23 +76,25 @@ def run(
     """What a command does with its words, and its exit code.
 
     work: is given the options. An ``InputError`` of its, or one of ``more``, is told in a line and
-    makes ``BAD_INPUT`` of the code.
+    makes ``BAD_INPUT`` of the code; a ``ToldError`` makes it so and was told.
     """
     options = parser.parse_args(words)
     write_any_letter()
     mended: tuple[type[Exception], ...] = (InputError, *more)
     try:
         return work(options)
+    except ToldError:
+        return BAD_INPUT
     except mended as error:
         if isinstance(error, BrokenPipeError):
             raise  # whoever read the output has seen enough
-        return bad_input(error)
+        return failed(error)
 
 
-def bad_input(error: object) -> int:
+def failed(error: object, code: int = BAD_INPUT) -> int:
     """Tell it and return the exit code for it."""
     tell_errors([error])
-    return BAD_INPUT
+    return code
 
 
 def tell_errors(errors: Iterable[object]) -> None:
@@ -172,3 +174,7 @@ def add_result_files(parser: argparse.ArgumentParser) -> None:
 
 class UsageError(InputError):
     """What was asked cannot be done; one line that says why and what to do."""
+
+
+class ToldError(InputError):
+    """There is nothing to go on with, and why was told."""

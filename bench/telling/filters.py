@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 
 from bench.results.only import FILTERS, only
 from bench.results.schema import Results
 from bench.telling import arguments
+from bench.telling.command_line import ToldError
+from bench.telling.progress import read_results
 
 
 def add(parser: argparse.ArgumentParser, names: Iterable[str] = FILTERS) -> None:
@@ -27,3 +30,18 @@ def chosen(
     Raises NothingThereError.
     """
     return only(results, {name: getattr(options, name) for name in names})
+
+
+def read(
+    options: argparse.Namespace,
+    *places: Sequence[str | os.PathLike[str]],
+    names: Iterable[str] = FILTERS,
+) -> list[Results]:
+    """What the files of each place hold, of it what is ``chosen``; each that is bad was told.
+
+    Raises ToldError if of one of them no file could be read, NothingThereError.
+    """
+    found = [read_results(paths) for paths in places]
+    if not all(results.files for results in found):
+        raise ToldError
+    return [chosen(results, options, names) for results in found]

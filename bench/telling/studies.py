@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -20,7 +21,9 @@ from bench.machine import fresh
 from bench.results import study
 from bench.results.study import Study
 from bench.telling import arguments, command_line
+from bench.telling.command_line import UsageError
 from bench.telling.inert import clean
+from bench.telling.told import Told
 from lstm_impl.spec import UnsupportedError
 
 _T = TypeVar("_T")
@@ -36,19 +39,12 @@ def add_processes(
 
     seconds: usually, of what ``of`` says. processes: what they are.
     """
-    parser.add_argument(
-        "--processes",
-        type=arguments.whole(1),
-        default=6,
-        help=f"{processes} (default: %(default)s)",
+    arguments.add_usual(
+        parser,
+        ("processes", "N", arguments.whole(1), 6, processes),
+        ("seconds", "TIME", arguments.seconds, seconds, f"of {of}"),
+        ("seed", "N", int, 0, ""),
     )
-    parser.add_argument(
-        "--seconds",
-        type=arguments.seconds,
-        default=seconds,
-        help=f"of {of} (default: %(default)s)",
-    )
-    parser.add_argument("--seed", type=int, default=0)
     arguments.add_output(parser, ("terminal", "markdown"))
     parser.add_argument("--answer", type=Path, help=argparse.SUPPRESS)
 
@@ -100,29 +96,53 @@ def asked_in_turn(
     return answers
 
 
+def asked_anew(
+    module: str, question: Any, options: argparse.Namespace, *, quiet: bool = False
+) -> list[Any] | None:
+    """``asked_in_turn`` as many processes as the options say, each with a seed of its own."""
+    seeds = range(options.seed, options.seed + options.processes)
+    return asked_in_turn(
+        module, [{**asdict(question), "seed": seed} for seed in seeds], quiet=quiet
+    )
+
+
 def ended(
     kind: str,
+    ask: Callable[[argparse.Namespace], Asked | None],
+    told: Callable[[Study], tuple[Told, Sequence[str]]],
     options: argparse.Namespace,
-    ask: Callable[[], Asked | None],
-    show: Callable[[Study], Iterable[str]],
 ) -> int:
     """Ask, write the answers and show them, or show what was written before; the exit code.
 
-    ask: gives None if a process died, which it has told. show: delivers a study and returns what is
-    not in it and why.
+    ask: gives None if a process died, which it has told. told: of a study what is shown, and what
+    is not in it and why.
     """
     if options.show is not None:
-        show(study.newest(options.show, kind))
+        shown(told(study.newest(options.show, kind)), options)
         return 0
     started = datetime.now(UTC)
-    asked = ask()
+    asked = ask(options)
     if asked is None:
         return 1
     path = study.save(
         study.document(kind, started, *asked), options.folder or Path(default_folder())
     )
     print(f"written: {printable(str(path))}", file=sys.stderr)
-    return missing(show(study.read(path, kind)))
+    return missing(shown(told(study.read(path, kind)), options))
+
+
+def check(table: Sequence[object], problems: Sequence[str]) -> None:
+    """Raise UsageError where a study holds no line of a table, and why it does not."""
+    if not table:
+        raise UsageError(f"nothing was measured: {problems[0] if problems else 'no records'}")
+
+
+def shown(said: tuple[Told, Sequence[str]], options: argparse.Namespace) -> Sequence[str]:
+    """Deliver what a study says, with a note on each that is not in it; these."""
+    told, problems = said
+    notes = (f"Not measured: {clean(each)}." for each in problems)
+    replace(told, last=(*told.last, *notes)).deliver(options)
+    return problems
 
 
 def missing(problems: Iterable[str]) -> int:

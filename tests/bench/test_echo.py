@@ -277,12 +277,12 @@ def test_ctrl_c_saves_checkpoint_and_picture_and_resume_goes_on_bit_for_bit(
 
 
 def test_the_command_that_goes_on_asks_for_what_was_asked_for_beside_the_training() -> None:
-    asked = ["--output", "a.png", "--device", "gpu:1", "--live", "--logdir", "my logs"]
+    asked = ["--output", "a.png", "--device", "gpu:1", "--logdir", "my logs", "--live"]
     planned = echo_run.plan(echo._parser().parse_args([*asked, "--check-curve", "--layers", "2"]))
     start = ["python", "-m", "bench.echo", "--resume", "--checkpoint", "a.npz"]
-    assert echo._going_on(planned) == [*start, *asked, "--check-curve"]
+    assert echo_run._going_on(planned) == [*start, *asked, "--check-curve"]
     usual = echo_run.plan(echo._parser().parse_args([]))
-    assert echo._going_on(usual) == [*start[:-1], "results/echo.npz"]
+    assert echo_run._going_on(usual) == [*start[:-1], "results/echo.npz"]
 
 
 def test_a_second_ctrl_c_stops_at_once(
@@ -353,7 +353,7 @@ def test_on_a_terminal_the_line_moves(monkeypatch: pytest.MonkeyPatch) -> None:
 
     shown = io.StringIO()
     console = Console(file=shown, force_terminal=True, width=100, color_system=None)
-    monkeypatch.setattr(echo, "text_console", lambda: console)
+    monkeypatch.setattr(echo_run, "text_console", lambda: console)
     assert run("--epochs", "1") == 0
     assert "epoch 1/1  window 20/20" in shown.getvalue()
     assert "loss 0.6" in shown.getvalue()
@@ -444,7 +444,7 @@ def test_check_curve_fails_on_a_wrong_curve_with_code_1(
             self.losses[-1] += 1e-3
             return window
 
-    monkeypatch.setattr(echo, "Training", Off)
+    monkeypatch.setattr(echo_run, "Training", Off)
     assert run("--epochs", "1", "--check-curve") == 1
     assert "OUTSIDE the bound" in capsys.readouterr().out
 

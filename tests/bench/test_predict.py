@@ -21,6 +21,7 @@ from bench.reporting.predicted import Question, answers
 from bench.results.schema import Measurement, Results, Run
 from bench.suites.cases import Case
 from bench.suites.sizes import Shape
+from bench.telling import filters
 from bench.telling.command_line import BAD_INPUT
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.harmless import assert_markdown
@@ -58,7 +59,7 @@ def results(*backends: Sequence[Measurement]) -> Results:
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     def ask(there: Results, *words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(predict, "read_results", lambda paths: there)
+        monkeypatch.setattr(filters, "read_results", lambda paths: there)
         code = predict.main([*ASKED, *words, "somewhere"])
         return (code, *capsys.readouterr())
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import shlex
+import sys
+import time
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,7 +18,8 @@ from rich.console import Console
 import lstm_impl
 from bench.machine import devices
 from bench.telling import drawing
-from bench.telling.command_line import UsageError
+from bench.telling.command_line import UsageError, tell_errors
+from bench.telling.terminal import text_console
 from bench.windows.learning import echo_animation, echo_picture
 from bench.windows.learning.checkpoint import Checkpoint
 from bench.windows.learning.interruption import Interruption
@@ -23,7 +28,7 @@ from bench.windows.learning.progress import RECENT, progress_of
 from bench.windows.learning.rounding import curve_bound, reference_curve
 from bench.windows.learning.settings import EchoSettings, SettingsError
 from bench.windows.learning.task import Float64, best_possible_loss
-from bench.windows.learning.training import Training
+from bench.windows.learning.training import DivergedError, Training
 
 USUAL_BACKEND = "while_loop"  # what the tutorial's dynamic_rnn did
 FALLBACK_BACKEND = "numpy"  # what needs no framework
@@ -291,3 +296,78 @@ class Run:
                 f"bound is claimed (off by at most {deviation[first:].max():.1e} there)"
             )
         return "\n".join(lines), within
+
+
+# -- from the options to the exit code
+
+
+def train(options: argparse.Namespace) -> int:
+    """Train as the options ask, show how it went and keep it; the exit code of ``bench.echo``.
+
+    Raises UsageError, CheckpointError, UnsupportedError.
+    """
+    planned = plan(options)
+    backend, note = choose_backend(planned.backend, planned.device, planned.settings)
+    if note:
+        print(note, flush=True)
+
+    def build(settings: EchoSettings) -> lstm_impl.Model:
+        return backend.build(
+            settings.spec, lstm_impl.LSTMWeights.random(settings.spec), planned.device
+        )
+
+    if planned.resume is None:
+        training = Training(planned.settings, build(planned.settings))
+    else:
+        training = Training.load(planned.resume, build)
+        print(f"going on from {planned.checkpoint}, after window {training.windows_done}")
+    run = Run(planned, training, backend.name, text_console())
+    started = time.perf_counter()
+    try:
+        finished = run.train()
+    except DivergedError as error:
+        tell_errors([error])
+        return 1
+    finally:
+        if run.logs is not None:
+            run.logs.close()
+    seconds = time.perf_counter() - started
+    if training.last is None:
+        print("stopped before the first window; nothing to save", file=sys.stderr)
+        return 130
+    print(run.summary(seconds), flush=True)
+    # The checkpoint first: a picture can be drawn again, a training cannot.
+    if planned.keep_checkpoint or not finished:
+        run.save_checkpoint()
+        print(f"checkpoint: {planned.checkpoint}")
+    run.save_pictures()
+    if not finished:
+        print(
+            f"stopped after window {training.windows_done} of {planned.windows}; "
+            f"go on with: {shlex.join(_going_on(planned))}"
+        )
+        return 130
+    within = True
+    if planned.check_curve:
+        print("training five times more in float64 NumPy, to check the curve ...", flush=True)
+        text, within = run.check_curve()
+        print(text)
+    if run.screen is not None:
+        run.screen.show(run.scene())
+        # Ctrl-C is as good a way as any to close it: all is saved.
+        with contextlib.suppress(KeyboardInterrupt):
+            run.screen.wait()
+    return 0 if within else 1
+
+
+def _going_on(planned: Plan) -> list[str]:
+    """The command that goes on: the checkpoint has what is trained, the rest was asked for."""
+    again = ["python", "-m", "bench.echo", "--resume", "--checkpoint", str(planned.checkpoint)]
+    for option, value, usual in (
+        ("--output", planned.picture, PICTURE),
+        ("--device", planned.device, "cpu"),
+        ("--logdir", planned.logdir, None),
+    ):
+        if value not in (None, usual):
+            again += [option, str(value)]
+    return [*again, *["--live"] * planned.live, *["--check-curve"] * planned.check_curve]

@@ -12,6 +12,7 @@ from bench.comparing.backends import compare_backends
 from bench.comparing.percentiles import at_percentile
 from bench.comparing.runs import compare_runs
 from bench.judging.verdict import Verdict
+from bench.telling import filters
 from tests.bench.made_streams import streams
 
 
@@ -62,7 +63,7 @@ def test_the_command_compares_a_percentile(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = streams({"keras": 5.0, "torch": 8.0})
-    monkeypatch.setattr(compare, "read_results", lambda paths: made)
+    monkeypatch.setattr(filters, "read_results", lambda paths: made)
     words = ["backends", str(Path("somewhere")), "--percentile", "99", "--format", "json"]
     assert compare.main([*words, "--fail-on", "slower"]) == 1
     document = json.loads(capsys.readouterr().out)

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from bench.batching import measured
-from bench.lengths import main, planned
+from bench.batching.measured import planned
+from bench.lengths import main
 from bench.measuring import lengths
 from bench.measuring.clock import Clock
 from bench.measuring.lengths import (

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from bench import call_paths
 from bench.call_paths import main
 from bench.judging.ranking import build
 from bench.judging.verdict import Verdict
 from bench.reporting import call_cost
 from bench.reporting.call_cost import Calls, calls, words
 from bench.suites.cases import Case
+from bench.telling import filters
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_results import a_run, gather, measured
 from tests.bench.made_texts import write_store
@@ -131,7 +131,7 @@ def test_names_from_files_are_text_in_every_form(
         measured(Case(HOSTILE, LSTMSpec(4, 8), Workload(2, t), HOSTILE), CALL(t), run(0, HOSTILE))
         for t in (5, 50, 150)
     ]
-    monkeypatch.setattr(call_paths, "read_results", lambda paths: gather(*items))
+    monkeypatch.setattr(filters, "read_results", lambda paths: gather(*items))
     for form in ("terminal", "markdown", "csv"):
         assert main(["somewhere", "--format", form]) == 0
         out = capsys.readouterr().out
