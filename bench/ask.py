@@ -19,7 +19,6 @@ from bench.reporting import terminal_brief
 from bench.reporting.answer import answer
 from bench.running import asking
 from bench.running.asking import Question
-from bench.running.summary import INTERRUPTED
 from bench.telling import arguments, command_line, deliver
 from lstm_impl.spec import PRECISIONS
 from lstm_impl.workload import OPTIMIZERS, SEQUENCE_MODES
@@ -50,11 +49,9 @@ found.
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    try:
-        # What an LSTM cannot be is a plain ValueError of the library's.
-        return command_line.run(_parser(), _answered, words, ResultWriteError, ValueError)
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    # What an LSTM cannot be is a plain ValueError of the library's.
+    bad = ResultWriteError, ValueError
+    return command_line.run(_parser(), _answered, words, *bad, interrupted="")
 
 
 def _answered(options: argparse.Namespace) -> int:

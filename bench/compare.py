@@ -7,7 +7,7 @@ first measured, by ``running.in_turn``.
 from __future__ import annotations
 
 import argparse
-import sys
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,7 +35,6 @@ docs/verdicts.md has the reasons and the rates.
 """
 
 SUITE = "quick"
-INTERRUPTED = 130
 
 _ENVIRONMENTS = "measure two Python environments here, in turn, and compare them"
 ENVIRONMENTS_EPILOG = """\
@@ -61,11 +60,8 @@ Published times are other people's, on other machines: no ratio and no verdict i
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    try:
-        return command_line.run(_parser(), lambda options: asked.compare(options, _measured), words)
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return INTERRUPTED
+    work = functools.partial(asked.compare, measure=_measured)
+    return command_line.run(_parser(), work, words, interrupted="stopped")
 
 
 def _measured(options: argparse.Namespace) -> Path:

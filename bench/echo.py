@@ -7,7 +7,6 @@ unless the backend asked for, or --logdir, needs one.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -103,11 +102,9 @@ def _add_shown(shown: argparse._ArgumentGroup) -> None:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
-    try:
-        return command_line.run(_parser(), train, words, lstm_impl.UnsupportedError, OSError)
-    except KeyboardInterrupt:
-        print("stopped at once; nothing more was saved", file=sys.stderr)
-        return 130
+    told = "stopped at once; nothing more was saved"
+    unable = lstm_impl.UnsupportedError, OSError
+    return command_line.run(_parser(), train, words, *unable, interrupted=told)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ what plans their work is what ``bench.run --ray`` uses.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 
@@ -24,12 +23,11 @@ exit codes:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Print the table; 1 if a rule of scheduling did not hold."""
-    parser = arguments.Parser(
-        prog="python -m bench.fleet_study",
-        description="Play fleets of machines that fail, come late and are slow, and check that "
-        "every case is measured as often as it was asked for.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = arguments.parser(
+        "fleet_study",
+        "Play fleets of machines that fail, come late and are slow, and check that every case is\n"
+        "measured as often as it was asked for.",
+        EPILOG,
     )
     parser.add_argument(
         "--machines",

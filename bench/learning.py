@@ -7,7 +7,6 @@ are in ``windows.learning``, the files in ``results.maps``.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -134,11 +133,8 @@ def _add_shown(shown: argparse._ArgumentGroup) -> None:
 def main(given: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
     unable = lstm_impl.UnsupportedError, CrewError, OSError
-    try:
-        return command_line.run(_parser(), _learning, given, *unable)
-    except KeyboardInterrupt:
-        print("stopped at once; finished cells are in the journal", file=sys.stderr)
-        return 130
+    told = "stopped at once; finished cells are in the journal"
+    return command_line.run(_parser(), _learning, given, *unable, interrupted=told)
 
 
 def _learning(options: argparse.Namespace) -> int:

@@ -21,7 +21,7 @@ from bench.running import measured, scaling
 from bench.running.manager import WorkerError
 from bench.running.opening import BUDGET, CASE_LIMIT, SUITE
 from bench.running.session import SessionError
-from bench.running.summary import BAD_INPUT, FAILED, HELD, INTERRUPTED, MEASURED, UNWRITABLE
+from bench.running.summary import BAD_INPUT, FAILED, HELD, MEASURED, UNWRITABLE
 from bench.running.work import PRECISION
 from bench.suites import loading
 from bench.suites.values import SuiteError
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except WorkerError as error:
         return command_line.failed(error, FAILED)
     except KeyboardInterrupt:
-        return command_line.failed("stopped; nothing was being measured", INTERRUPTED)
+        return command_line.failed("stopped; nothing was being measured", command_line.INTERRUPTED)
 
 
 def _interrupt(number: int, frame: object) -> None:

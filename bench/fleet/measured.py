@@ -32,9 +32,10 @@ from bench.running.opening import (
     suite_of,
 )
 from bench.running.session import Session, of_fleet
-from bench.running.summary import FAILED, INCOMPLETE, INTERRUPTED, MEASURED, UNWRITABLE, summarize
+from bench.running.summary import FAILED, INCOMPLETE, MEASURED, UNWRITABLE, summarize
 from bench.suites import loading
 from bench.suites.loading import Suite
+from bench.telling.command_line import INTERRUPTED
 from bench.telling.inert import clean
 from bench.telling.quantities import count
 

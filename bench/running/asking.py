@@ -26,9 +26,8 @@ from bench.machine import devices, environment
 from bench.results.schema import Measurement, Outcome, Results
 from bench.running import keras_file, saved_model
 from bench.running.keras_file import Layer
-from bench.running.summary import INTERRUPTED
 from bench.suites.cases import Case
-from bench.telling.command_line import UsageError
+from bench.telling.command_line import INTERRUPTED, UsageError
 from bench.telling.progress import read_results
 from bench.telling.quantities import shape_words
 from bench.windows.suite_text import BACKENDS, PEERS

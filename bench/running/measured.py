@@ -29,10 +29,11 @@ from bench.running.elsewhere import copy, folder_and_place, usual_folder
 from bench.running.manager import Manager, Stopped, View, cases_words
 from bench.running.opening import BUDGET, open_session
 from bench.running.session import Session
-from bench.running.summary import INTERRUPTED, UNWRITABLE, summarize
+from bench.running.summary import UNWRITABLE, summarize
 from bench.running.workers import Executor, LocalExecutor, being_written
 from bench.suites.loading import Suite
 from bench.telling import command_line
+from bench.telling.command_line import INTERRUPTED
 from bench.telling.inert import clean
 from bench.telling.quantities import count
 

@@ -17,12 +17,12 @@ from bench.running import matrix
 from bench.running.budget import Budget
 from bench.running.diagnosis import Diagnosis
 from bench.running.matrix import Checked
+from bench.telling.command_line import INTERRUPTED
 from bench.telling.inert import clean
 from bench.telling.quantities import listed
 
 TESTS_FAILED = 1  # pytest's exit code
 PROVEN, FAILED, BAD_INPUT, NO_DEVICE, NO_BACKEND, INCOMPLETE = range(6)
-INTERRUPTED = 130
 
 
 @dataclass

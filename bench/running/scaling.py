@@ -27,7 +27,7 @@ from bench.measuring.scaling import MIRRORED, SCALINGS, STRATEGIES, STRONG, WORK
 from bench.results import study
 from bench.running import scaling_table
 from bench.running.replicas import Plan, measured
-from bench.running.summary import BAD_INPUT, FAILED, HELD, INTERRUPTED, MEASURED, UNWRITABLE
+from bench.running.summary import BAD_INPUT, FAILED, HELD, MEASURED, UNWRITABLE
 from bench.suites.sizes import Shape
 from bench.telling import arguments, command_line, studies
 from bench.telling.command_line import UsageError
@@ -78,7 +78,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except CrewError as error:
         return command_line.failed(error, FAILED)
     except KeyboardInterrupt:
-        return command_line.failed("stopped; nothing was written", INTERRUPTED)
+        return command_line.failed("stopped; nothing was written", command_line.INTERRUPTED)
 
 
 def _run(options: argparse.Namespace) -> int:

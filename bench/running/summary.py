@@ -19,7 +19,6 @@ from bench.telling.inert import clean
 from bench.telling.quantities import count
 
 MEASURED, FAILED, BAD_INPUT, UNWRITABLE, HELD, INCOMPLETE = range(6)
-INTERRUPTED = 130
 
 _UNTRIED = ("not_measured", "refused")
 _MOST_REASONS = 6  # each case that is too large for the machine has its own estimate

@@ -24,6 +24,9 @@ from bench.machine import greeting
 BAD_INPUT = 2
 """The exit code of every command for what cannot be read or written."""
 
+INTERRUPTED = 130
+"""That of a command that Ctrl-C, or who asked it to end, has stopped."""
+
 READER_LEFT = 128 + 13
 """What a shell says of a tool that SIGPIPE ended: whoever read the output has seen enough."""
 
@@ -72,11 +75,13 @@ def run(
     work: Callable[[argparse.Namespace], int],
     words: Sequence[str] | None,
     *more: type[Exception],
+    interrupted: str | None = None,
 ) -> int:
     """What a command does with its words, and its exit code.
 
     work: is given the options. An ``InputError`` of its, or one of ``more``, is told in a line and
-    makes ``BAD_INPUT`` of the code; a ``ToldError`` makes it so and was told.
+    makes ``BAD_INPUT`` of the code; a ``ToldError`` makes it so and was told. interrupted: what is
+    told of an interruption, which then makes ``INTERRUPTED`` of it.
     """
     options = parser.parse_args(words)
     write_any_letter()
@@ -89,6 +94,12 @@ def run(
         if isinstance(error, BrokenPipeError):
             raise  # whoever read the output has seen enough
         return failed(error)
+    except KeyboardInterrupt:
+        if interrupted is None:
+            raise
+        if interrupted:
+            print(interrupted, file=sys.stderr)
+        return INTERRUPTED
 
 
 def failed(error: object, code: int = BAD_INPUT) -> int:

@@ -32,10 +32,10 @@ from bench.running.summary import (
     FAILED,
     HELD,
     INCOMPLETE,
-    INTERRUPTED,
     MEASURED,
     UNWRITABLE,
 )
+from bench.telling.command_line import INTERRUPTED
 from tests import little_roofs
 from tests.bench import other_package
 from tests.bench.made_suites import small_suite

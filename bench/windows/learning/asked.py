@@ -65,7 +65,7 @@ def train(options: argparse.Namespace) -> int:
             f"stopped after {found.cells} of {found.of} cells; they are in {begun.journal}\n"
             f"go on with: {_again(folder)}"
         )
-        return 130
+        return command_line.INTERRUPTED
     print(f"{found.cells} of {found.of} cells, {time.monotonic() - start:.0f} s in this go\n")
     _show(read(found.path), options)
     print(f"\nmap: {found.path}")

@@ -18,7 +18,7 @@ from rich.console import Console
 import lstm_impl
 from bench.machine import devices
 from bench.telling import drawing
-from bench.telling.command_line import UsageError, tell_errors
+from bench.telling.command_line import INTERRUPTED, UsageError, tell_errors
 from bench.telling.terminal import text_console
 from bench.windows.learning import echo_animation, echo_picture
 from bench.windows.learning.checkpoint import Checkpoint
@@ -334,7 +334,7 @@ def train(options: argparse.Namespace) -> int:
     seconds = time.perf_counter() - started
     if training.last is None:
         print("stopped before the first window; nothing to save", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     print(run.summary(seconds), flush=True)
     # The checkpoint first: a picture can be drawn again, a training cannot.
     if planned.keep_checkpoint or not finished:
@@ -346,7 +346,7 @@ def train(options: argparse.Namespace) -> int:
             f"stopped after window {training.windows_done} of {planned.windows}; "
             f"go on with: {shlex.join(_going_on(planned))}"
         )
-        return 130
+        return INTERRUPTED
     within = True
     if planned.check_curve:
         print("training five times more in float64 NumPy, to check the curve ...", flush=True)

@@ -25,7 +25,8 @@ import pytest
 
 from bench import results
 from bench.running.session import of_fleet
-from bench.running.summary import INTERRUPTED, MEASURED
+from bench.running.summary import MEASURED
+from bench.telling.command_line import INTERRUPTED
 from tests.bench.made_suites import small_suite
 from tests.places import ROOT
 

@@ -96,3 +96,24 @@ def test_options_are_rows_of_a_table() -> None:
         made.parse_args([])
     with pytest.raises(SystemExit):
         made.parse_args(["--batch", "0"])
+
+
+def test_an_option_that_has_a_usual_value_says_it() -> None:
+    made = arguments.parser("x", "y")
+    arguments.add_usual(
+        made, ("batch", "N", arguments.SIZE, 16, "so many"), ("seed", "N", int, 0, "")
+    )
+    arguments.add_choice(made, "mode", ("training", "inference"), "of a step", "training")
+    arguments.add_choice(made, "dtype", {"float32": 1, "float64": 2})
+    assert vars(made.parse_args([])) == {
+        "batch": 16,
+        "seed": 0,
+        "mode": "training",
+        "dtype": None,
+    }
+    told = " ".join(made.format_help().split())
+    assert "--batch N so many (default: 16) --seed N (default: 0)" in told
+    assert "of a step (default: training)" in told
+    for words in (["--mode", "both"], ["--dtype", "int8"], ["--batch", "none"]):
+        with pytest.raises(SystemExit):
+            made.parse_args(words)

@@ -183,6 +183,20 @@ def test_what_a_user_can_mend_is_one_line_and_the_code_of_bad_input(
     assert capsys.readouterr() == ("", "error: no\n")
 
 
+def test_what_was_told_already_is_not_told_again(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line.run(parser(), raising(command_line.ToldError()), []) == 2
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("told", "line"), [("stopped", "stopped\n"), ("", "")])
+def test_an_interruption_has_a_code_and_a_line_where_a_command_says_so(
+    told: str, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work = raising(KeyboardInterrupt())
+    assert command_line.run(parser(), work, [], interrupted=told) == command_line.INTERRUPTED
+    assert capsys.readouterr() == ("", line)
+
+
 def test_any_other_error_is_no_answer() -> None:
     for error in (OSError("disk"), ZeroDivisionError(), KeyboardInterrupt()):
         with pytest.raises(type(error)):
