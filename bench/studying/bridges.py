@@ -19,11 +19,11 @@ from bench.judging.over_processes import difference
 from bench.judging.process_means import BRIDGE_APART, FloatArray, Means, process_means
 from bench.judging.verdict import Verdict, log_intervals, verdicts
 from bench.studying.noises import (
-    NOISES,
     PAIRED_SPREADS,
     SEED,
     UNPAIRED_SPREADS,
     Noise,
+    as_measured,
     bad_processes,
     normal,
 )
@@ -54,17 +54,13 @@ class Judged:
 
 
 def bridge_means(
-    luck: float | Noise,
-    processes: int,
-    cases: int = CASES,
-    trials: int = 1000,
-    seed: int = SEED,
+    luck: float | Noise, processes: int, cases: int, trials: int
 ) -> tuple[Means, Means]:
     """What is found of the times of one and the same bridge in two environments.
 
     luck: by which the times of a process, all of them, spread. processes: of each environment.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(SEED)
     draw = luck if callable(luck) else normal(luck)
     own = OWN / math.sqrt(cases)
     one, other = (
@@ -93,35 +89,26 @@ def accused(
 
 
 def judge(
-    effects: Iterable[float],
-    apart: float,
-    luck: float,
-    processes: int,
-    ratios: Noise = NOISES["as measured"],
-    trials: int = 1000,
-    seed: int = SEED,
+    effects: Iterable[float], apart: float, luck: float, processes: int, trials: int = 1000
 ) -> list[Judged]:
     """Of each true effect what is said over a bridge that is so far apart.
 
     A ratio over it is the true one times ``1 + apart``, and the bridge's to itself is the inverse.
-    ratios: of either side to the bridge, in one process.
     """
-    middles, errors, degrees = difference(*bridge_means(luck, processes, trials=trials, seed=seed))
+    middles, errors, degrees = difference(*bridge_means(luck, processes, CASES, trials))
     middles = middles - math.log1p(apart)
     called = uneven(middles, errors, degrees)
-    rng = np.random.default_rng(seed + 1)
-    sides = [
-        process_means(ratios(rng, (trials, processes)), Pairing.BRIDGED.allowance).over_bridge()
-        for _ in range(2)
-    ]
+    rng = np.random.default_rng(SEED + 1)
+    logs = (as_measured(rng, (trials, processes)) for _ in range(2))
+    sides = [process_means(each, Pairing.BRIDGED.allowance).over_bridge() for each in logs]
     found, own, free = difference(*sides)
     wide = with_difference(own, free, np.abs(middles), errors, degrees)
     allowed = np.where(called, wide[0], own), np.where(called, wide[1], free)
     judged = []
     for effect in effects:
-        logs = found + math.log1p(apart) + math.log1p(effect)
+        middle = found + math.log1p(apart) + math.log1p(effect)
         with_it, without = (
-            verdicts(*log_intervals(logs, *each)) for each in (allowed, (own, free))
+            verdicts(*log_intervals(middle, *each)) for each in (allowed, (own, free))
         )
         judged.append(Judged(called, with_it, without))
     return judged

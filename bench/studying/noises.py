@@ -185,10 +185,10 @@ class Samples:
 
 
 def paired_samples(
-    spread: float, processes: int, trials: int, common_spread: float = QUIET, seed: int = SEED
+    spread: float, processes: int, trials: int, common_spread: float = QUIET
 ) -> Samples:
     """Equal sides whose processes' log ratios of medians spread by ``spread``."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(SEED)
     common = common_spread * rng.standard_normal((trials, processes, 1))
     # The median of the rounds brings part of the spread; the processes bring the rest.
     of_medians = math.sqrt(math.pi / 2 / ROUNDS) * SAMPLE_NOISE
@@ -197,9 +197,9 @@ def paired_samples(
     return Samples(sides[0], sides[1], paired=True)
 
 
-def unpaired_samples(spread: float, processes: int, trials: int, seed: int = SEED) -> Samples:
+def unpaired_samples(spread: float, processes: int, trials: int) -> Samples:
     """Equal sides whose separate processes' log medians spread by ``spread``."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(SEED)
     of_medians = math.sqrt(math.pi / 2 / ROUNDS) * SAMPLE_NOISE
     own = math.sqrt(spread**2 - of_medians**2)
     sides = [_side(rng, np.zeros(1), own, (trials, processes)) for _ in range(2)]

@@ -70,14 +70,12 @@ STREAMS = {
 }
 
 
-def logs(
-    stream: Stream, parts: Sequence[float], calls: int, processes: int, seed: int = SEED
-) -> FloatArray:
+def logs(stream: Stream, parts: Sequence[float], calls: int, processes: int) -> FloatArray:
     """Of each percentile the log ratios of two equal streams, ``[parts, processes]``.
 
     calls: of each stream in each process.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(SEED)
     ranks = [math.ceil(round(part / 100 * calls, 6)) - 1 for part in parts]
     found = np.empty((len(parts), processes))
     for start in range(0, processes, _AT_ONCE):

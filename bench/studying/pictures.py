@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,12 +26,7 @@ from bench.studying.rules import (
     unpaired_verdicts,
     verdict_rule,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
-    from matplotlib.figure import Figure
-
+from bench.telling.drawing import Axes, Figure, figure
 
 # What the method promises: with so many processes an effect is found at least so often where the
 # noise is as measured, and where a process in ten is bad too.
@@ -47,7 +41,7 @@ COUNTS = (1, 3, 6, 10, 20, 50)
 
 def draw_power(trials: int) -> Figure:
     """How often an effect is found, against its size, a line a number of processes."""
-    figure, axes = _figure(2, "How surely an effect is found: paired processes")
+    drawn, axes = _figure(2, "How surely an effect is found: paired processes")
     effects = np.linspace(0, 0.15, 61)
     worlds = (("noise as measured", as_measured), ("a bad process in ten", bad_processes))
     for panel, (axis, (name, noise)) in enumerate(zip(axes, worlds, strict=True)):
@@ -69,15 +63,13 @@ def draw_power(trials: int) -> Figure:
             )
         axis.set(title=name, xlabel="true slowdown, %")
     axes[0].set_ylabel("comparisons that say SLOWER, %")
-    _legend_below(figure, axes[0], 4)
-    return figure
+    _legend_below(drawn, axes[0], 4)
+    return drawn
 
 
 def draw_unpaired_power(trials: int) -> Figure:
     """The same for processes that are not paired."""
-    figure, axes = _figure(
-        3, "How surely an effect is found: other runs, other machines (unpaired)"
-    )
+    drawn, axes = _figure(3, "How surely an effect is found: other runs, other machines (unpaired)")
     factors = np.geomspace(1, 5, 81)
     for axis, spread in zip(axes, UNPAIRED_SPREADS, strict=True):
         for count, colour in zip(COUNTS, COLOURS, strict=False):
@@ -88,13 +80,13 @@ def draw_unpaired_power(trials: int) -> Figure:
         axis.set_xscale("log")
         _plain_ticks(axis.xaxis, [1, 1.5, 2, 3, 4, 5])
     axes[0].set_ylabel("comparisons that say SLOWER, %")
-    _legend_below(figure, axes[0], 3)
-    return figure
+    _legend_below(drawn, axes[0], 3)
+    return drawn
 
 
 def draw_needed() -> Figure:
     """The processes that an effect needs, against its size."""
-    figure, axes = _figure(1, "Processes needed to find an effect in 90% of comparisons")
+    drawn, axes = _figure(1, "Processes needed to find an effect in 90% of comparisons")
     axis = axes[0]
     effects = np.geomspace(0.02, 1.0, 100)
     lines = (
@@ -121,12 +113,12 @@ def draw_needed() -> Figure:
     _plain_ticks(axis.yaxis, [1, 2, 3, 6, 10, 20, 50, 100, 200, 500, 1000])
     axis.set(xlabel="true slowdown, %", ylabel="processes (unpaired: on each side)")
     axis.legend(frameon=False, fontsize=9, loc="upper right")
-    return figure
+    return drawn
 
 
 def draw_verdicts(trials: int) -> Figure:
     """How often each verdict is said, against the true effect."""
-    figure, axes = _figure(3, "Which verdict is said: paired processes, spread 2.5%")
+    drawn, axes = _figure(3, "Which verdict is said: paired processes, spread 2.5%")
     effects = np.linspace(-0.08, 0.08, 97)
     styles = {
         Verdict.FASTER: ("#009e73", "-"),
@@ -144,13 +136,13 @@ def draw_verdicts(trials: int) -> Figure:
         axis.set(title=count_words(count), xlabel="true change of time, %", xlim=(-8, 8))
         axis.set_xticks([-8, -4, -2, 0, 2, 4, 8])
     axes[0].set_ylabel("comparisons, %")
-    _legend_below(figure, axes[0], 4)
-    return figure
+    _legend_below(drawn, axes[0], 4)
+    return drawn
 
 
 def draw_rivals(trials: int) -> Figure:
     """What each rule says of the same data, against the true effect."""
-    figure, axes = _figure(2, "What other rules say of the same data")
+    drawn, axes = _figure(2, "What other rules say of the same data")
     effects = np.linspace(0, 0.12, 25)
     worlds = (
         ("20 paired processes, ratios spread by 3.5%", paired_samples(0.035, 20, trials)),
@@ -165,17 +157,17 @@ def draw_rivals(trials: int) -> Figure:
             axis.plot(100 * effects, rates, ls=style, color=colour, lw=width, label=name)
         axis.set(title=title, xlabel="true slowdown, %  (what is said at 0 is false)")
     axes[0].set_ylabel("comparisons called different, %")
-    _legend_below(figure, axes[0], 2)
-    return figure
+    _legend_below(drawn, axes[0], 2)
+    return drawn
 
 
-def _plain_ticks(axis: Axis, values: Sequence[float]) -> None:
+def _plain_ticks(axis: Axes, values: Sequence[float]) -> None:
     axis.set_ticks(values, [f"{value:g}" for value in values])
     axis.set_ticks([], minor=True)
 
 
-def _legend_below(figure: Figure, axis: Axes, columns: int) -> None:
-    figure.legend(
+def _legend_below(drawn: Figure, axis: Axes, columns: int) -> None:
+    drawn.legend(
         *axis.get_legend_handles_labels(),
         loc="outside lower center",
         ncols=columns,
@@ -185,17 +177,13 @@ def _legend_below(figure: Figure, axis: Axes, columns: int) -> None:
 
 
 def _figure(panels: int, title: str) -> tuple[Figure, list[Axes]]:
-    # Without pyplot: no display is asked for, and nothing global is changed.
-    from matplotlib.figure import Figure
-
-    width = {1: 7.5, 2: 10.0, 3: 11.0}[panels]
-    figure = Figure(figsize=(width, 4.6), dpi=120, layout="constrained")
-    axes = list(figure.subplots(1, panels, sharey=True, squeeze=False)[0])
-    figure.suptitle(title, fontsize=13)
+    made = figure({1: 7.5, 2: 10.0, 3: 11.0}[panels], 4.6, dpi=120)
+    axes = list(made.subplots(1, panels, sharey=True, squeeze=False)[0])
+    made.suptitle(title, fontsize=13)
     for axis in axes:
         axis.grid(color="#000000", alpha=0.12, lw=0.6)
         axis.spines[["top", "right"]].set_visible(False)
-    return figure, axes
+    return made, axes
 
 
 def pictures(trials: int) -> dict[str, Callable[[], Figure]]:

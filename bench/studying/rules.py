@@ -43,6 +43,9 @@ RIVAL_TRIALS = 4_000
 _MOST_SIMULATED = 40
 _MOST_NEEDED = 2000
 
+POWER = 0.9
+"""In how many comparisons an effect is found by as many processes as it is said to need."""
+
 
 # What the rule of ``ratios.compare`` says
 
@@ -109,13 +112,12 @@ def bridged_verdicts(
     noises: tuple[float | Noise, float | Noise],
     processes: int,
     trials: int = TRIALS,
-    seed: int = SEED,
 ) -> list[Verdicts]:
     """The same where each side is a ratio to a third case: noises are of these ratios.
 
     processes: of each side. What a process's luck does to both of its cases is no part of them.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(SEED)
     sides = []
     for noise in noises:
         draw = noise if callable(noise) else normal(noise)
@@ -130,14 +132,13 @@ def in_turn_verdicts(
     machine: Noise,
     processes: int,
     trials: int = TRIALS,
-    seed: int = SEED,
 ) -> tuple[list[Verdicts], list[Verdicts]]:
     """Verdicts ``[trials]`` of two environments whose processes take turns: paired, and unpaired.
 
     noise: of each process's own log median. machine: what its state adds to the processes one after
     the other, ``[trials, 2 × processes]``.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(SEED)
     draw = noise if callable(noise) else normal(noise)
     new, base = (draw(rng, (trials, processes)) for _ in range(2))
     state = machine(rng, (trials, 2 * processes)).reshape(trials, processes, 2)
@@ -160,16 +161,16 @@ def rate(found: Verdicts, *wanted: Verdict) -> float:
     return float(np.mean(np.isin(found, [verdict.value for verdict in wanted])))
 
 
-def processes_needed(effect: float, spread: float, paired: bool, power: float = 0.9) -> int | None:
-    """The fewest processes (a side) that find a true effect with this power; None: over 2,000."""
-    found = _findable(spread, paired, power)
+def processes_needed(effect: float, spread: float, paired: bool) -> int | None:
+    """The fewest processes (a side) that find a true effect with ``POWER``; None: over 2,000."""
+    found = _findable(spread, paired)
     enough = found <= math.log1p(effect)
     return int(np.argmax(enough)) + 1 if np.any(enough) else None
 
 
 @functools.cache
-def _findable(spread: float, paired: bool, power: float) -> FloatArray:
-    """The log of the least effect that is found with this power, by the number of processes."""
+def _findable(spread: float, paired: bool) -> FloatArray:
+    """The log of the least effect that is found with ``POWER``, by the number of processes."""
     from scipy import special
 
     sides = 1 if paired else 2
@@ -183,11 +184,11 @@ def _findable(spread: float, paired: bool, power: float) -> FloatArray:
             parts = [process_means(logs, Pairing.UNPAIRED.allowance) for logs in draws]
             low, _ = bounds(parts[0], parts[1])
         # SLOWER is said where the effect lifts the lower bound above 0.
-        simulated.append(float(np.quantile(-low, power)))
+        simulated.append(float(np.quantile(-low, POWER)))
     counts = np.arange(_MOST_SIMULATED + 1, _MOST_NEEDED + 1, dtype=np.float64)
     quantile = special.stdtrit(sides * (counts - 1), (1 + VERDICT_CONFIDENCE) / 2)
     quantile *= 1 - TOO_WIDE * np.minimum(1, TOO_WIDE_UNTIL / counts)
-    beyond = (quantile + special.ndtri(power)) * spread * np.sqrt(sides / counts)
+    beyond = (quantile + special.ndtri(POWER)) * spread * np.sqrt(sides / counts)
     # Each number of processes was drawn anew, and more of them never find less.
     return np.minimum.accumulate(np.concatenate([simulated, beyond]))
 

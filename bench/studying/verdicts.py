@@ -262,8 +262,9 @@ def _count(processes: int) -> str:
     return f"{processes}{'*' if processes < ENOUGH_PROCESSES else ''}"
 
 
-def stopping(trials: int, most: int = 50) -> Sheet:
+def stopping(trials: int) -> Sheet:
     """The false rate by when one stops adding processes, from 6 to 50 of them."""
+    most = 50
     counts = np.arange(ENOUGH_PROCESSES, most + 1)
     rows: dict[str, list[str]] = {
         "at 20 processes": [],
