@@ -40,6 +40,9 @@ _MOST_ROWS = 1000
 _FEWEST_ROWS = 20  # of each table, however many tables there are
 _LONGEST_HEAD = 20  # of a backend above a column, before it is broken anywhere
 _SHORTEST_BAR, _LONGEST_BAR = 6, 24
+_PICTURE = (
+    112  # cells of a picture's width: bars of a brief report have room beside all its columns
+)
 _LESS_THAN_A_BAR = 3  # what is needed as little as this makes room for bars
 
 STYLES = {
@@ -76,7 +79,7 @@ def as_text(report: Report, width: int = WIDTH, draw: Draw | None = None) -> str
     return plain_text(lambda console: show(report, console, draw), width)
 
 
-def as_picture(report: Report, width: int = WIDTH, draw: Draw | None = None) -> str:
+def as_picture(report: Report, width: int = _PICTURE, draw: Draw | None = None) -> str:
     """The report as it looks in a terminal, in SVG: the same report gives the same picture."""
     console = text_console(file=io.StringIO(), width=width, record=True, force_terminal=True)
     show(report, console, draw)
@@ -94,6 +97,7 @@ def draw_whole(section: Section, console: Console, rows: int, unmeasured: bool =
     console.print()
     for decided in decisions(section):
         console.print(finding_line(decided))
+    drawn = False
     for table in section.tables:
         if table.groups:
             console.print()
@@ -102,6 +106,7 @@ def draw_whole(section: Section, console: Console, rows: int, unmeasured: bool =
             grid = _side_by_side(shown, console.width)
             for item in [grid] if grid is not None else _ranked(shown, console.width):
                 console.print(item)
+                drawn = drawn or _has_bars(item)
             if left:
                 more = count(left, "more window" if table.kind == KINDS[1] else "more shape")
                 console.print(Text(f"and {more}; --format csv has every case", style="dim"))
@@ -114,9 +119,7 @@ def draw_whole(section: Section, console: Console, rows: int, unmeasured: bool =
         console.print(Text(headline(group), style="bold"))
         for case in group.cases:
             console.print(Text(f"  {name(case.id)}"))
-    key = notes(section.rows)
-    if any(compared(group) for table in section.tables for group in table.groups):
-        key.append(BARS)
+    key = [*notes(section.rows), *[BARS] * drawn]
     lines = [*(f"{each}." for each in key), *method(section)]
     if lines:
         console.print()
@@ -251,6 +254,12 @@ def bar(row: Row | None, group: Sequence[Row], width: int) -> Bar | Text:
     whole = 8 * width
     colour = "green" if mark(row) == FASTEST else "cyan"
     return Bar(whole, 0, max(1, round(whole * fastest / row.time)), width=width, color=colour)
+
+
+def _has_bars(item: Grid | Text) -> bool:
+    columns = item.columns if isinstance(item, Grid) else []
+    cells = (cell for column in columns for cell in column.cells)
+    return any(isinstance(getattr(cell, "renderable", cell), Bar) for cell in cells)
 
 
 def compared(group: Sequence[Row]) -> bool:

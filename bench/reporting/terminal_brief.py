@@ -8,6 +8,7 @@ report.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
@@ -37,15 +38,17 @@ def draw(section: Section, console: Console, rows: int) -> None:
     for label, text in machine(section):
         if label != "System":
             console.print(Text(f"{label}: {text}", style="dim"))
+    layouts = []
     for table in section.tables:
         if table.groups:
+            layouts.append(layout := _layout(table, console.width))
             shown, left = table.begin(rows)
             console.print()
             console.print(Text(title(table), style="bold"))
             for group in map(_worth_a_line, shown.groups):
                 if group:
                     console.print(Text(", ".join(_work(group[0], table))))
-                    console.print(_group(group, table, console.width))
+                    console.print(_group(group, layout))
             if left:
                 more = count(left, "more window" if table.kind == KINDS[1] else "more shape")
                 console.print(Text(f"and {more}", style="dim"))
@@ -54,7 +57,7 @@ def draw(section: Section, console: Console, rows: int) -> None:
         if finding.loud:
             console.print(finding_line(finding))
     if any(row.measured for row in section.rows):
-        for line in _reading(section):
+        for line in _reading(section, layouts):
             console.print(Text(line, style="dim"))
 
 
@@ -68,8 +71,20 @@ def _work(row: Row, table: Table) -> list[str]:
     return words if table.kind == KINDS[1] else words[:-1]  # without the shape's id
 
 
-def _group(group: Sequence[Row], table: Table, width: int) -> Grid:
-    """A line for each backend; all groups of a table have the same columns."""
+@dataclass(frozen=True)
+class _Layout:
+    """What stands in the lines of a table. columns: what each says of a row, and how wide it is.
+
+    bars: their length, 0 where there is no room or nothing to compare. intervals: whether those of
+    times are among the columns.
+    """
+
+    columns: Sequence[tuple[Callable[[Row], Text], int]]
+    bars: int
+    intervals: bool
+
+
+def _layout(table: Table, width: int) -> _Layout:
     time, interval = parts(table)[:2]
 
     def backend(row: Row) -> Text:
@@ -85,34 +100,34 @@ def _group(group: Sequence[Row], table: Table, width: int) -> Grid:
     def versus(row: Row) -> Text:
         return _versus(row, table)
 
-    columns = [_sign, backend, median, around, versus]
     rows = [row for each in table.groups for row in _worth_a_line(each)]
+    columns = {
+        cell: max((cell_len(cell(row).plain) for row in rows), default=0)
+        for cell in (_sign, backend, median, around, versus)
+    }
 
     def left() -> int:
         """Cells for a bar, or less than none."""
-        return width - sum(
-            max(cell_len(cell(row).plain) for row in rows) + _GAP for cell in columns
-        )
+        return width - sum(columns.values()) - _GAP * len(columns)
 
     if left() < 0:
-        columns.remove(around)
-    bars = min(left(), _LONGEST_BAR) if left() >= _SHORTEST_BAR else 0
+        del columns[around]
+    # Names give way where there is no room: of all that stands here they are the longest.
+    columns[backend] = max(min(columns[backend], _SHORTEST_NAME), columns[backend] + min(0, left()))
+    bars = min(left(), _LONGEST_BAR) if any(map(compared, table.groups)) else 0
+    return _Layout([*columns.items()], bars if bars >= _SHORTEST_BAR else 0, around in columns)
+
+
+def _group(group: Sequence[Row], layout: _Layout) -> Grid:
+    """A line for each backend; all groups of a table have the same columns."""
+    bars = layout.bars if compared(group) else 0
     grid = Grid(box=None, show_header=False, pad_edge=False, padding=(0, _GAP, 0, 0))
-    for cell in columns:
-        size = _size(cell, rows)
-        # Names give way where there is no room: of all that stands here they are the longest.
-        short = left() if cell is backend and left() < 0 else 0
-        grid.add_column(no_wrap=True, width=max(_SHORTEST_NAME, size + short) if short else size)
-    if bars and compared(group):
-        grid.add_column(width=bars)
+    for size in [*(size for _, size in layout.columns), *[bars] * bool(bars)]:
+        grid.add_column(no_wrap=True, width=size)
     for row in group:
-        cells: list[RenderableType] = [cell(row) for cell in columns]
-        grid.add_row(*cells, *([bar(row, group, bars)] if bars and compared(group) else []))
+        cells: list[RenderableType] = [cell(row) for cell, _ in layout.columns]
+        grid.add_row(*cells, *([bar(row, group, bars)] if bars else []))
     return grid
-
-
-def _size(cell: Callable[[Row], Text], rows: Sequence[Row]) -> int:
-    return max(cell_len(cell(row).plain) for row in rows)
 
 
 def _sign(row: Row) -> Text:
@@ -143,12 +158,15 @@ def _versus(row: Row, table: Table) -> Text:
     return told
 
 
-def _reading(section: Section) -> list[str]:
-    """How to read it."""
+def _reading(section: Section, layouts: Sequence[_Layout]) -> list[str]:
+    """How to read what is shown, and no more."""
     lines = [f"{each}." for each in notes(section.rows)]
-    if any(compared(group) for table in section.tables for group in table.groups):
+    if any(layout.bars for layout in layouts):
         lines.append(f"{BARS}.")
-    told = f"Times are medians, with {100 * CASE_CONFIDENCE:g}% intervals where there is room."
+    told = "Times are medians"
+    if any(layout.intervals for layout in layouts):
+        told += f", with {100 * CASE_CONFIDENCE:g}% intervals"
+    told += "."
     if any(row.to_baseline for row in section.rows):
         told += (
             f" Speeds are against {name(section.baseline)}, with {100 * VERDICT_CONFIDENCE:g}% "

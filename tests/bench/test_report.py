@@ -661,11 +661,13 @@ def test_bars_are_as_long_as_the_speeds_against_the_fastest_of_the_shape(
 
 
 def test_one_backend_alone_has_no_bar(few: Report) -> None:
+    assert "Bars show" not in as_text(build(results_of(measured("keras", 0.01))))
     assert "█" not in as_text(few).split("cpu, training in windows")[-1]
 
 
 def test_bars_give_way_to_numbers_where_there_is_no_room(few: Report) -> None:
     assert "█" not in as_text(few, 36)
+    assert "Bars show" not in as_text(few, 36)
     assert "0.52× SLOWER" in as_text(few, 36)
 
 

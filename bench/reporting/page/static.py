@@ -165,13 +165,14 @@ def _decisions(section: Section, number: int) -> str:
 
 def _numbers(section: Section, number: int, rows: int) -> str:
     tables = [table for table in section.tables if table.groups]
-    key = "".join(f"<p>{_escaped(each)}.</p>" for each in [*notes(section.rows), BARS])
     facts = "".join(
         f"<dt>{_escaped(label)}</dt><dd>{_escaped(text)}</dd>"
         for label, text in (*machine(section), *details(section))
     )
     found = findings(section)
     measured = sum(row.measured for row in section.rows)
+    told = [*notes(section.rows), *[BARS] * bool(measured)]
+    key = "".join(f"<p>{_escaped(each)}.</p>" for each in told)
     return "\n".join(
         [
             f'<section aria-labelledby="s{number}numbers">',

@@ -76,6 +76,14 @@ def test_bars_and_intervals_give_way_to_numbers(few: Report) -> None:
     assert re.search(r"21\.2 ms +FASTER +1\.95 times as fast", narrow)
 
 
+@pytest.mark.parametrize("width", [60, 66, 90, 100, 160])
+def test_only_what_is_shown_is_explained(few: Report, width: int) -> None:
+    text = as_text(few, width, draw)
+    assert ("█" in text) == ("Bars show speed" in text)
+    intervals = re.search(r" [\d.]+–[\d.]+ ", text) is not None  # of times, not in brackets
+    assert intervals == ("with 95% intervals" in " ".join(text.split()))
+
+
 @settings(deadline=None)
 @given(st.text())
 @example("\x1b[2J\x1b[31m")
@@ -97,6 +105,7 @@ def test_the_command_ends_with_how_to_see_more(capsys: pytest.CaptureFixture[str
 
 def test_it_is_a_picture_too(few: Report, tmp_path: Path) -> None:
     assert "★" in as_picture(few, draw=draw)
+    assert "Bars&#160;show&#160;speed" in as_picture(few, draw=draw)
     path = tmp_path / "a.svg"
     assert report.main([*map(str, REPLICATES), "--brief", "--format=svg", f"--output={path}"]) == 0
     assert "while_loop+xla" in path.read_text(encoding="utf-8")

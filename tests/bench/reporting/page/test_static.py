@@ -269,6 +269,8 @@ def test_bars_are_as_long_as_the_speeds_and_it_is_said_once_a_session() -> None:
     page = static.page(report_of(measured("keras", 0.02), measured("torch", 0.005)))
     assert re.findall(r"width:([\d.]+)%", page) == ["100.0", "25.0"]
     assert page.count("Bars show speed: the longer the faster.") == 1
+    refused = Outcome(Case("keras", SPEC, WORK), a_run(), "refused", "why", "", Path("a.json"))
+    assert "Bars show" not in static.page(report_of(refused))
 
 
 def test_at_most_three_lines_a_session_stand_open() -> None:
