@@ -221,7 +221,8 @@ class Manager:
     def _process(self, executor: Executor, work: Work, place: str) -> Generator[None, None, None]:
         started = self._now()
         self.schedule.flights.begin(work, place)
-        watch = Watch(work.cases, self.session.case_limit, started)
+        timed = {case.id: work.share * self.schedule.costs.measuring([case]) for case in work.cases}
+        watch = Watch(work.cases, self.session.case_limit, started, timed)
         try:
             worker = executor.start(work)
             try:
@@ -239,10 +240,9 @@ class Manager:
             self._conclude(worker, watch, ending, work)
         finally:
             self.schedule.flights.end(work)
-        measuring = work.share * self.schedule.measuring(work.cases)
-        outside = max(0.0, self._now() - started - measuring - watch.once)
+        outside = max(0.0, self._now() - started - watch.timed - watch.once)
         if watch.startup is not None:
-            self.schedule.learn_costs(watch.startup, watch.costs, work, outside)
+            self.schedule.costs.learn(work, watch.startup, watch.costs, outside)
         self._take_stock()
         self.session = replace(self.session, spent=self.spent)
         self._save(self.session)

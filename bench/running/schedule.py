@@ -18,20 +18,13 @@ from random import Random
 from bench.judging.intervals import case_interval, median_interval
 from bench.judging.process_means import ENOUGH_PROCESSES
 from bench.results.schema import Outcome, ResultFile
+from bench.running.costs import MEMORY_CASE, Costs
 from bench.running.faults import FINAL, Faults
 from bench.running.flights import Flights
 from bench.running.lots import Environment, Lot, Needs, lots, needs_of
-from bench.running.work import BUDGET_USED, LEAST_SHARE, Goal, Work, share_of_time
+from bench.running.planning import Coming, Needed, plan
+from bench.running.work import LEAST_SHARE, Goal, Work
 from bench.suites.cases import Case
-
-MEMORY_CASE = 2.0
-"""Seconds that the memory of a case takes to measure, by a guess that is planned with before it has
-been: TensorFlow builds, traces and runs a small case once more, in a process of its own."""
-
-OUTSIDE_CASE, OUTSIDE_PROCESS = 0.8, 12.0
-"""Seconds that preparing a case and starting a process take, by a guess that only the first process
-is planned with: building, tracing and checking small cases of TensorFlow on two cores, and its
-start."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +44,8 @@ class Schedule:
     seconds: of measuring that each case of a group gets in a process, by ``Case.group``. memory:
     whether that of each case is measured, by the first process that reaches it. absent: devices
     that are not here, whose cases take no time. needs: what each backend needs of its process.
-    put_off: groups that there is no time for, as of the last look at what is next.
+    put_off: groups that there is no time for, as of the last look at what is next; promised: lots
+    that there is time for.
     """
 
     def __init__(
@@ -72,15 +66,13 @@ class Schedule:
         self.flights = Flights()
         self.faults = Faults()
         self.put_off: tuple[str, ...] = ()
-        self.startup = 0.0
-        self._fixed: dict[Environment, float] = {}
+        self.costs = Costs(seconds or {})
+        self.promised: set[tuple[str, Environment]] = set()
         self._seed = seed
         # Asked once of each: for a name that is not ours all installed packages are looked through.
         needs = functools.cache(needs)
-        self._seconds = seconds or {}
         self._memory = memory
         self._absent = frozenset(absent)
-        self._costs: dict[tuple[str, Environment], float] = {}
         self._weighed: set[str] = set()
         self._groups: dict[str, list[Case]] = {}
         for case in self.cases.values():
@@ -133,30 +125,6 @@ class Schedule:
         bound = [name for name in known if name in self._bound]
         return next((self._homes[name] for name in (*bound, *known)), ())
 
-    def learn_costs(
-        self, startup: float, costs: Mapping[str, float], work: Work, outside: float
-    ) -> None:
-        """How many seconds a worker took to start, for each group of its work, and outside
-        measuring in all.
-
-        A process imports a framework within its first group, which is another each time: the least
-        that a group took is its own, and what is left over is every process's.
-        """
-        self.startup = max(self.startup, startup)
-        for group, seconds in costs.items():
-            cases = [case for case in work.cases if case.group == group]
-            beside = max(0.0, seconds - work.share * self.measuring(cases))
-            key = group, work.environment
-            self._costs[key] = min(beside, self._costs.get(key, math.inf))
-        groups = {case.group for case in work.cases}
-        if groups <= set(costs):
-            known = sum(self._costs[group, work.environment] for group in groups)
-            self._fixed[work.environment] = max(self.startup, outside - known)
-
-    def measuring(self, cases: Iterable[Case]) -> float:
-        """Seconds that a process measures these for, each for its whole time."""
-        return sum(self._seconds.get(case.group, 0.0) for case in cases)
-
     # -- what follows
 
     def given_up(self, case: str) -> bool:
@@ -201,91 +169,99 @@ class Schedule:
         The groups with the fewest processes come first, so that no group gets a second process
         before each had its first. A group is left out as a whole, and only when all of its cases
         are precise: its backends are compared within a process. Groups that would not come to
-        enough processes in the time that is left are put off (see ``_affordable``).
+        enough processes in the time that is left are put off (see ``planning.plan``): they get what
+        the others leave over, which is not to be done again (``--resume``).
         """
         number = max(len(self.runs), self.flights.number) + 1
         order = Random(f"{self._seed}/{number}")
-        open_ = self._open()
-        waiting = self._affordable(open_, hands * seconds)
-        late = dict.fromkeys(lot.group for lot in open_ if lot not in waiting)
-        self.put_off = tuple(late)
-        share = self._share(hands * seconds, waiting)
-        order.shuffle(waiting)
-        waiting.sort(key=lambda lot: self.flights.given(place, lot.key))
-        most = self._part(waiting, hands)
-        for level in sorted({self._count(lot) for lot in waiting}):
-            there = [lot for lot in waiting if self._count(lot) == level]
-            for environment in self._in_turn(there):
-                here = [lot for lot in there if lot.environment == environment]
-                if chosen := self._that_fit(here[:most], seconds, share):
-                    seed = order.getrandbits(32)
-                    memory = bool(self._unweighed(chosen))
-                    return Work(number, tuple(chosen), seed, share, memory, environment)
+        found = plan([*map(self._coming, self._open())], hands * seconds, self.costs.process)
+        self.promised = {each.lot.key for each, wanted in found.first if wanted == each.left}
+        told = found.first or any(map(self._has_enough, self._lots))
+        self.put_off = tuple(dict.fromkeys(each.lot.group for each, _ in found.late if told))
+        for waiting in (found.first, found.late):
+            most = self._part(waiting, hands)
+            lots = [each for each, _ in waiting]
+            order.shuffle(lots)
+            lots.sort(key=lambda each: self.flights.given(place, each.lot.key))
+            if chosen := self._chosen(lots, seconds, most):
+                share = min(self._share(waiting, hands * seconds), self._share(chosen, seconds))
+                cases = tuple(case for each, _ in chosen for case in self._behind(each.lot))
+                seed = order.getrandbits(32)
+                memory = bool(self._unweighed(cases))
+                environment = chosen[0][0].lot.environment
+                return Work(number, cases, seed, share, memory, environment)
         return None
 
-    def _in_turn(self, waiting: Sequence[Lot]) -> list[Environment]:
+    def _coming(self, lot: Lot) -> Coming:
+        environment, present = lot.environment, self._present(lot)
+        begun = self._count(lot)
+        seen = min((self._seen[environment, case.id] for case in present), default=begun)
+        return Coming(
+            lot,
+            begun=begun,
+            missing=max(0, self._enough - begun),
+            left=max(1, self._enough - seen),
+            promised=lot.key in self.promised,
+            outside=self.costs.outside(present, environment),
+            measuring=self.costs.measuring(present),
+            once=self._once(present),
+            looks=self.costs.looks(present, environment),
+        )
+
+    def _share(self, parts: Iterable[tuple[Coming, int]], seconds: float) -> float:
+        """What part of its measuring time each case gets where so much is to come."""
+        needed = Needed(self.costs.process)
+        for each, number in parts:
+            needed.add(each, number)
+        return needed.share(seconds)
+
+    def _chosen(
+        self, waiting: Sequence[Coming], seconds: float, most: int
+    ) -> list[tuple[Coming, int]]:
+        """One process each of those that one process measures in that time, the furthest behind."""
+        for level in sorted({each.begun for each in waiting}):
+            there = [each for each in waiting if each.begun == level]
+            for environment in self._in_turn(each.lot for each in there):
+                here = [each for each in there if each.lot.environment == environment]
+                if chosen := self._that_fit(here, seconds, most):
+                    return [(each, 1) for each in chosen]
+        return []
+
+    def _in_turn(self, waiting: Iterable[Lot]) -> list[Environment]:
         """The environments, that with the fewest processes first: so they alternate in time."""
         found = dict.fromkeys(lot.environment for lot in waiting)
         return sorted(found, key=lambda each: self._processes[each] + self.flights.processes(each))
 
-    def _part(self, waiting: Sequence[Lot], hands: int) -> int:
+    def _part(self, waiting: Sequence[tuple[Coming, int]], hands: int) -> int:
         """How many groups one of so many hands takes: its part of all that is still to come.
 
         Large parts first, since each process starts a framework; small ones at the end, so that all
         hands end at about the same time. One hand takes all.
         """
-        left = sum(max(1, self._enough - self._count(lot)) for lot in waiting)
+        left = sum(max(1, each.missing) for each, _ in waiting)
         return max(1, math.ceil(left / hands))
 
-    def _that_fit(self, waiting: Sequence[Lot], seconds: float, share: float) -> list[Case]:
-        """Of lots of one environment, the cases that one process measures in that time."""
-        chosen: list[Case] = []
-        left = seconds - self._each_process(waiting[0].environment)
-        for lot in waiting:
-            cost = self._costs.get(lot.key)
+    def _that_fit(self, waiting: Sequence[Coming], seconds: float, most: int) -> list[Coming]:
+        """Of lots of one environment, those that one process measures in that time."""
+        chosen: list[Coming] = []
+        environment = waiting[0].lot.environment
+        left = seconds - self.costs.process(environment, self.costs.startup)
+        for each in waiting:
+            cases = self._behind(each.lot)
             # What no process has had yet is tried: how long it takes is not known.
-            more = share * self.measuring(self._with_bridge(lot)) + self._once(lot.cases)
-            cost = 0.0 if cost is None else cost + more
-            if cost <= left and left > 0:
+            cost = 0.0
+            if self.costs.looks(cases, environment):
+                cost = self.costs.outside(cases, environment) + self._once(cases)
+                cost += LEAST_SHARE * self.costs.measuring(cases)
+            if cost <= left and left > 0 and len(chosen) < most:
                 left -= cost
-                chosen += self._behind(lot)
+                chosen.append(each)
         return chosen
 
     @property
     def _enough(self) -> int:
         """Processes that a case is to have at the least."""
         return self.goal.processes or ENOUGH_PROCESSES
-
-    def _each_process(self, environment: Environment) -> float:
-        """Seconds that any process takes beside its groups; 0 if none is known yet."""
-        return self._fixed.get(environment, self.startup)
-
-    def _affordable(self, waiting: list[Lot], seconds: float) -> list[Lot]:
-        """Those of the open groups that come to enough processes in the time that is left.
-
-        On a slow machine a budget holds fewer groups: some with intervals and verdicts that hold
-        say more than all with none. Those that have come furthest are kept, and of equals those
-        that the suite names first. If no group comes so far, all go on: what they get now is not to
-        be done again (``--resume``). Until every group's costs are known, all are tried.
-        """
-        if seconds == math.inf or any(lot.key not in self._costs for lot in waiting):
-            return waiting
-        kept: list[Lot] = []
-        spent, processes = 0.0, Counter[Environment]()
-        for lot in sorted(waiting, key=lambda lot: -self._count(lot)):
-            missing = max(0, self._enough - self._count(lot))
-            each = self._costs[lot.key] + LEAST_SHARE * self.measuring(self._with_bridge(lot))
-            more = missing * each + self._once(lot.cases)
-            after = processes | Counter({lot.environment: missing})
-            starting = sum(
-                number * self._each_process(environment) for environment, number in after.items()
-            )
-            if spent + more + starting <= BUDGET_USED * seconds:
-                kept.append(lot)
-                spent, processes = spent + more, after
-        if kept or any(map(self._has_enough, self._lots)):
-            return kept
-        return waiting
 
     def _unweighed(self, cases: Iterable[Case]) -> list[Case]:
         """Those whose memory is still to be measured: unlike the time, once is enough."""
@@ -301,20 +277,6 @@ class Schedule:
     def _has_enough(self, lot: Lot) -> bool:
         living = [case for case in lot.cases if not self.given_up(case.id)]
         return bool(living) and self._count(replace(lot, cases=tuple(living))) >= self._enough
-
-    def _share(self, seconds: float, waiting: Sequence[Lot]) -> float:
-        """What part of its measuring time each case gets (see ``share_of_time``)."""
-        present = [(lot, case) for lot in waiting for case in self._present(lot)]
-        if seconds == math.inf or not present:
-            return 1.0
-        outside = 0.0
-        for environment in {lot.environment for lot in waiting}:
-            outside += self._fixed.get(environment, OUTSIDE_PROCESS)
-        for lot in waiting:
-            outside += self._costs.get(lot.key, OUTSIDE_CASE * len(self._present(lot)))
-        left = self._enough - min(self._seen[lot.environment, case.id] for lot, case in present)
-        here = [case for _, case in present]
-        return share_of_time(seconds - self._once(here), left, outside, self.measuring(here))
 
     def _present(self, lot: Lot) -> list[Case]:
         """What a process measures of a lot, without devices that are not here."""

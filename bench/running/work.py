@@ -51,14 +51,13 @@ class Work:
     environment: Environment = ()
 
 
-def share_of_time(left: float, processes: int, outside: float, measuring: float) -> float:
+def share_of_time(left: float, outside: float, measuring: float) -> float:
     """The part of its measuring time that each case gets, so that the budget holds the processes.
 
-    left: seconds of the budget; processes: still to come; outside: what one takes beside measuring;
-    measuring: what one would measure for in all. More processes with fewer samples each say more
-    than the other way round: the processes differ by more than the samples of one.
+    left: seconds of the budget; outside: what all processes to come take beside measuring;
+    measuring: what they would measure for at the whole length. More processes with fewer samples
+    each say more than the other way round: the processes differ by more than the samples of one.
     """
     if measuring <= 0:
         return 1.0
-    each = BUDGET_USED * left / max(1, processes)
-    return min(1.0, max(LEAST_SHARE, (each - outside) / measuring))
+    return min(1.0, max(LEAST_SHARE, (BUDGET_USED * left - outside) / measuring))
