@@ -61,7 +61,7 @@ Ray: TypeAlias = Any
 
 
 class Cluster(Closing):
-    """The nodes of a cluster, as a ``loop.Crew``.
+    """The nodes of a cluster, as a ``loop.Machines``.
 
     address: as Ray takes it, or ``HERE``. asked: what each node is to be ready for. tell: is told
     of nodes that are left out, and why.

@@ -3,7 +3,7 @@
 Each kind has a session and a manager of its own; each machine that is of the kind takes work from
 it, one process at a time, and is one seat here. Nothing waits: a turn looks once at every machine.
 A machine that is lost leaves its seat, and what it had in flight is open again; one that comes is
-given a seat at the next turn. Where machines come from is hidden behind ``Crew``: a Ray cluster, or
+given a seat at the next turn. Where they come from is hidden behind ``Machines``: a Ray cluster, or
 in tests and in ``simulated`` one that does as it is told.
 """
 
@@ -52,7 +52,7 @@ class Member:
         return f"{self.kind}{called}"
 
 
-class Crew(Protocol):
+class Machines(Protocol):
     """Where machines come from."""
 
     @property
@@ -103,7 +103,7 @@ class Fleet:
 
     def __init__(
         self,
-        crew: Crew,
+        machines: Machines,
         open_manager: Callable[[Member], Manager],
         post: Callable[[Member, Manager], Posting],
         view: FleetView,
@@ -114,7 +114,7 @@ class Fleet:
         self.errors: dict[str, WorkerError] = {}
         self.members: Counter[str] = Counter()
         self.kinds: dict[str, str] = {}
-        self._crew, self._open, self._post, self._view = crew, open_manager, post, view
+        self._machines, self._open, self._post, self._view = machines, open_manager, post, view
         self._now, self._sleep = now, sleep
         self._seats: list[_Seat] = []
         self._nothing_new: set[str] = set()
@@ -134,7 +134,7 @@ class Fleet:
 
     def _turn(self) -> bool:
         """Look at all once; False where nothing is left to wait for."""
-        for member in self._crew.arrived():
+        for member in self._machines.arrived():
             self._seat(member)
         hands = Counter(seat.key for seat in self._seats)
         for seat in list(self._seats):
@@ -145,7 +145,7 @@ class Fleet:
         at_work = any(
             seat.process is not None or seat.key not in self._nothing_new for seat in self._seats
         )
-        return at_work or self._crew.waiting or self._hoping()
+        return at_work or self._machines.waiting or self._hoping()
 
     def _hoping(self) -> bool:
         """Whether a kind has work and may get a machine soon, having lost its last."""
@@ -196,7 +196,7 @@ class Fleet:
     def _leave(self, seat: _Seat, why: str, *, for_good: bool) -> None:
         self._view.tell(f"{seat.member.name} {why}")
         self._seats.remove(seat)
-        self._crew.retire(seat.member, for_good=for_good)
+        self._machines.retire(seat.member, for_good=for_good)
 
     def _close(self) -> None:
         """End what is in work, keeping what it has finished."""

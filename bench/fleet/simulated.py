@@ -198,7 +198,7 @@ class _Post:
 
 
 class Game:
-    """A world in play, as the ``Crew`` and the view of a ``Fleet``."""
+    """A world in play, as the ``Machines`` and the view of a ``Fleet``."""
 
     def __init__(self, world: World) -> None:
         self.world, self.random = world, Random(world.seed)
@@ -230,7 +230,7 @@ class Game:
         gone = comes + min(fails, leaves)
         return _Machine(member, pace, comes, gone, leaves <= fails)
 
-    # -- the crew
+    # -- the machines
 
     @property
     def waiting(self) -> bool:
