@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from bench.comparing.comparison import Report
 from bench.comparing.words import case_fields
-from bench.judging.comparison import Apart, Comparison
+from bench.judging.bridge_columns import BRIDGE_COLUMNS
+from bench.judging.comparison import Comparison
 from bench.judging.intervals import speed
 from bench.telling import sheet
+
+_BRIDGE = {name.removeprefix("ratio_"): each.of_bridge for name, each in BRIDGE_COLUMNS.items()}
+"""The report's columns on bridges; here every row is of a ratio."""
 
 CSV_COLUMNS = (
     "kind",
@@ -40,11 +43,7 @@ CSV_COLUMNS = (
     "pairing",
     "allowance",
     "how",
-    "bridge",
-    "bridge_ratio",
-    "bridge_ratio_low",
-    "bridge_ratio_high",
-    "note",
+    *_BRIDGE,
     "reason",
 )
 
@@ -167,12 +166,12 @@ def _map_records(report: Report) -> list[dict[str, object]]:
 def _numbers(found: Comparison) -> dict[str, object]:
     ratio = found.ratio
     return {
-        "ratio": _finite(ratio.mid),
-        "ratio_low": _finite(ratio.low),
-        "ratio_high": _finite(ratio.high),
-        "speedup": _finite(speed(ratio.mid)),
-        "speedup_low": _finite(speed(ratio.high)),
-        "speedup_high": _finite(speed(ratio.low)),
+        "ratio": sheet.finite(ratio.mid),
+        "ratio_low": sheet.finite(ratio.low),
+        "ratio_high": sheet.finite(ratio.high),
+        "speedup": sheet.finite(speed(ratio.mid)),
+        "speedup_low": sheet.finite(speed(ratio.high)),
+        "speedup_high": sheet.finite(speed(ratio.low)),
         "confidence": ratio.confidence,
         "verdict": found.verdict.value,
         "spread": found.spread,
@@ -182,21 +181,5 @@ def _numbers(found: Comparison) -> dict[str, object]:
         "pairing": found.pairing.value,
         "allowance": found.allowance,
         "how": found.how,
-        **(_bridge(found.apart) if found.apart is not None else {}),
+        **{name: sheet.finite(get(found.apart)) for name, get in _BRIDGE.items() if found.apart},
     }
-
-
-def _bridge(apart: Apart) -> dict[str, object]:
-    """Over what it is, how far that is from itself, and what is to be said of that."""
-    ratio = apart.found.ratio
-    return {
-        "bridge": apart.bridge,
-        "bridge_ratio": _finite(ratio.mid),
-        "bridge_ratio_low": _finite(ratio.low),
-        "bridge_ratio_high": _finite(ratio.high),
-        "note": apart.note if apart.uneven else None,
-    }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

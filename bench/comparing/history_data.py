@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 
 from bench.comparing.sessions import History, Line, Machine, Moved, Point
@@ -78,10 +77,10 @@ def _record(machine: Machine, line: Line, point: Point) -> dict[str, object]:
         record |= {
             "ratio": found.ratio.mid,
             "ratio_low": found.ratio.low,
-            "ratio_high": found.ratio.high if math.isfinite(found.ratio.high) else "",
+            "ratio_high": sheet.finite(found.ratio.high),
             "speedup": speed(found.ratio.mid),
             "speedup_low": speed(found.ratio.high),
-            "speedup_high": speed(found.ratio.low) if found.ratio.low > 0 else "",
+            "speedup_high": sheet.finite(speed(found.ratio.low)),
             "ratio_confidence": found.ratio.confidence,
             "verdict": found.verdict.value,
             "ratio_valid": not point.of_ratio,
@@ -113,7 +112,7 @@ def _moved(moved: Moved | None) -> dict[str, object]:
         "moved_verdict": moved.movement.verdict.value,
         "moved_ratio": ratio.mid,
         "moved_ratio_low": ratio.low,
-        "moved_ratio_high": ratio.high if math.isfinite(ratio.high) else "",
+        "moved_ratio_high": sheet.finite(ratio.high),
     }
 
 

@@ -6,7 +6,6 @@ there are is ``judging.table``'s.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from bench.judging.columns import COLUMNS, Value
@@ -64,7 +63,7 @@ def break_evens(section: Section) -> list[dict[str, Value]]:
             "later_s": pair.after.later,
             "steps": pair.after.steps,
             "steps_low": pair.after.low,
-            "steps_high": pair.after.high if math.isfinite(pair.after.high) else None,
+            "steps_high": sheet.finite(pair.after.high),
         }
         for group in groups.values()
         for pair in pairs(group)

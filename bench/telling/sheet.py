@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -207,6 +208,11 @@ def records(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> Ite
         return [row.get(name) for name in columns]
 
     return comma_separated(columns, map(values, rows))
+
+
+def finite(value: Any) -> Any:
+    """The value; None in place of a number that JSON does not have."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def json_text(document: Mapping[str, object]) -> str:

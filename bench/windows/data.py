@@ -6,13 +6,12 @@ finished streams and their words; what a spreadsheet would run is made text.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 
 from bench.judging.intervals import Interval
 from bench.judging.rows import Row
 from bench.telling.headings import machine, title
-from bench.telling.sheet import comma_separated, json_text
+from bench.telling.sheet import comma_separated, finite, json_text
 from bench.windows.cost import BackendCost, Stream, step_interval, steps, timestep_interval, window
 from bench.windows.words import method, sentence, without_time
 
@@ -27,7 +26,7 @@ def records(streams: Sequence[Stream]) -> list[dict[str, Value]]:
     """
     return [
         {
-            name: _finite(value)
+            name: finite(value)
             for name, value in {
                 **_of_row(stream, row),
                 **_of_cheapest(cost, row),
@@ -124,10 +123,6 @@ def _bounds(name: str, unit: str, interval: Interval | None) -> dict[str, Value]
         ("_high", lambda each: each.high),
     )
     return {f"{name}{part}{unit}": get(interval) if interval else None for part, get in parts}
-
-
-def _finite(value: Value) -> Value:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def as_csv(streams: Sequence[Stream]) -> Iterator[str]:
