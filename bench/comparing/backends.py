@@ -35,11 +35,7 @@ def compare_backends(results: Results, baseline: str | None = None) -> Report:
         name = item.case.backend
         sides.setdefault(name, Side(name)).add(item.case.group, item)
     counts = Counter(item.case.backend for item in results.measurements)
-    if baseline is None:
-        usual = [name for name in USUAL_BASELINES if name in counts]
-        baseline = usual[0] if usual else max(counts, key=counts.__getitem__, default="")
-    elif baseline not in counts:
-        raise UsageError(f"--baseline {printable(baseline)}: {one_of('backend', counts)}")
+    baseline = _chosen(baseline, counts)
     pairs: list[Pair] = []
     found: list[tuple[int, str]] = []  # of each pair: the number of its group, and where that is
     several = len({place for place, _ in groups}) > 1
@@ -72,6 +68,15 @@ def compare_backends(results: Results, baseline: str | None = None) -> Report:
         )
     title = f"Backends against {baseline}" if baseline else "Backends"
     return report_of(title, rows, one_sided, (results,), finding=finding)
+
+
+def _chosen(baseline: str | None, counts: Mapping[str, int]) -> str:
+    if baseline is None:
+        usual = [name for name in USUAL_BASELINES if name in counts]
+        return usual[0] if usual else max(counts, key=counts.__getitem__, default="")
+    if baseline not in counts:
+        raise UsageError(f"--baseline {printable(baseline)}: {one_of('backend', counts)}")
+    return baseline
 
 
 def _judged(

@@ -15,6 +15,7 @@ from bench.results.schema import ResultFile, Results
 from bench.running import live
 from bench.running.manager import Manager, Stopped
 from bench.running.overhead import Overhead, overhead
+from bench.running.work import Goal
 from bench.telling.inert import clean
 from bench.telling.quantities import count
 
@@ -60,6 +61,11 @@ class Summary:
 
     def lines(self, stopped: Stopped, manager: Manager) -> list[str]:
         """In words."""
+        goal = manager.session.goal
+        return [*self._of_cases(), *self._of_goal(goal), *self._of_time(stopped, manager)]
+
+    def _of_cases(self) -> list[str]:
+        """What came of them, and what is to be said against it."""
         words = {
             "not_measured": "not measured (not possible here)",
             "refused": "refused by their backend",
@@ -85,35 +91,33 @@ class Summary:
             f"  memory {why} ({count(n, 'case')})"
             for why, n in self.unweighed.most_common(_MOST_REASONS)
         ]
-        goal = manager.session.goal
+        return lines
+
+    def _of_goal(self, goal: Goal) -> list[str]:
+        """How far it was reached."""
         if goal.processes is None:
             told = f"{self.precise} of {self.measured} measured within ±{100 * goal.precision:g}%"
             if self.few:
                 told += f"; {self.few} have fewer than the {ENOUGH_PROCESSES} processes it takes"
-            lines.append(told)
-        elif self.few:
-            lines.append(
-                f"{count(self.few, 'case')} in fewer than the {goal.processes} processes that were "
-                "asked for: the budget held no more"
-            )
+            return [told]
+        fewer = f"{count(self.few, 'case')} in fewer than the {goal.processes} processes that were "
+        return [f"{fewer}asked for: the budget held no more"] if self.few else []
+
+    def _of_time(self, stopped: Stopped, manager: Manager) -> list[str]:
+        """Why it ended, and where the time went."""
         spent, outside = self.overhead.spent, self.overhead.outside
         share = outside / spent if spent else 0.0
         why = "done" if stopped is Stopped.DONE else "the budget is spent"
+        told = f"{count(self.processes, 'process')}, {live.duration(spent)}"
         if manager.session.fleet:
             # Machines side by side: what they measured is more than went by, and says nothing.
             if stopped is not Stopped.DONE:
                 why = "the budget is spent, or no machine is left"
-            lines.append(f"{why}: {count(self.processes, 'process')}, {live.duration(spent)}")
-            return lines
-        lines.append(
-            f"{why}: {count(self.processes, 'process')}, {live.duration(spent)}, of which "
-            f"{live.duration(outside)} ({share:.0%}) outside measured blocks"
-        )
+            return [f"{why}: {told}"]
+        told += f", of which {live.duration(outside)} ({share:.0%}) outside measured blocks"
         largest = [(name, seconds) for name, seconds in self.overhead.parts() if seconds >= 0.5]
-        if largest:
-            told = ", ".join(f"{name} {live.duration(seconds)}" for name, seconds in largest)
-            lines.append(f"  of these: {told}")
-        return lines
+        parts = ", ".join(f"{name} {live.duration(seconds)}" for name, seconds in largest)
+        return [f"{why}: {told}", *([f"  of these: {parts}"] if parts else [])]
 
 
 def summarize(manager: Manager, files: Sequence[ResultFile]) -> Summary:
