@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.judging.intervals import (
+    CAP_CONFIDENCE,
     CASE_CONFIDENCE,
     LEAST_SPREAD,
     MOST_SPREAD,
@@ -51,8 +52,6 @@ of 10%."""
 TIME_ALLOWANCE = 0.10
 """The same of *times*, where two backends share no node. GPUs of one model in one data centre were
 seen to differ by 8% on average (Sinha et al., *Not All GPUs Are Created Equal*, SC '22)."""
-
-_CAP_CONFIDENCE = 0.99  # as in ``intervals``: two limits may fail where one does
 
 
 def means_over_nodes(
@@ -181,7 +180,7 @@ def time_bounds(
         spread, centre = np.std(ordered, axis=1, ddof=1), np.mean(ordered, axis=1)
         quantile = special.stdtrit(count - 1, (1 + confidence) / 2)
         # No wider than the largest spread that is allowed for asks for: of nodes, and of processes.
-        most = special.ndtri((1 + max(confidence, _CAP_CONFIDENCE)) / 2)
+        most = special.ndtri((1 + max(confidence, CAP_CONFIDENCE)) / 2)
         half = np.minimum(
             quantile * np.maximum(spread, LEAST_SPREAD),
             most * np.maximum(spread, np.sqrt(TIME_ALLOWANCE**2 + own)),

@@ -23,7 +23,7 @@ UNPAIRED_ALLOWANCE = 0.29
 # both together cover in 94.5% at that largest spread, and in 95% below it.
 LEAST_SPREAD = 0.03
 MOST_SPREAD = UNPAIRED_ALLOWANCE
-_CAP_CONFIDENCE = 0.99
+CAP_CONFIDENCE = 0.99
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,7 @@ def _half_of_few(logs: FloatArray, offsets: IntArray, confidence: float) -> Floa
 
     counts, spreads = np.diff(offsets), deviations(logs, offsets)
     quantile = special.stdtrit(np.maximum(counts - 1, 1), (1 + confidence) / 2)
-    most = special.ndtri((1 + max(confidence, _CAP_CONFIDENCE)) / 2)
+    most = special.ndtri((1 + max(confidence, CAP_CONFIDENCE)) / 2)
     halves = np.minimum(
         quantile * np.maximum(spreads, LEAST_SPREAD), most * np.maximum(spreads, MOST_SPREAD)
     )

@@ -85,15 +85,18 @@ def _of_pace(series: Series, period: float | None) -> Iterable[Reason]:
         )
 
 
+def kept_busy(disturbance: Disturbance) -> str:
+    """What others kept busy, and who they were; empty if it was little."""
+    others, processors = disturbance.others, disturbance.processors
+    if others is None or others <= BUSY * processors:
+        return ""
+    who = f" ({', '.join(disturbance.culprits)})" if disturbance.culprits else ""
+    return f"{others:.1f} of {processors} processors busy{who}"
+
+
 def _of_machine(disturbance: Disturbance) -> Iterable[Reason]:
-    processors = disturbance.processors
-    if disturbance.others is not None and disturbance.others > BUSY * processors:
-        who = f" ({', '.join(disturbance.culprits)})" if disturbance.culprits else ""
-        yield Reason(
-            "busy",
-            f"others kept {disturbance.others:.1f} of {processors} processors busy{who}",
-            _QUIET,
-        )
+    if busy := kept_busy(disturbance):
+        yield Reason("busy", f"others kept {busy}", _QUIET)
     if disturbance.swapped:
         yield Reason(
             "swap",

@@ -66,10 +66,6 @@ def doubts(figures: Figures) -> list[Reason]:
     return found
 
 
-def _label(library: Named) -> str:
+def label(library: Named) -> str:
+    """A library as roofs are remembered by it."""
     return f"{library.name} {library.version}"
-
-
-def roof_seconds(roof: Roof) -> float:
-    """What a step needs at least by this roof."""
-    return roof.seconds

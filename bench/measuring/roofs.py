@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 
 from bench.machine import devices, environment
 from bench.measuring import estimate, roof_launches, roof_libraries, roof_memory, roof_work
-from bench.measuring.roof import WELL_ABOVE, WORDS, Roof, _label, roof_seconds
+from bench.measuring.roof import WELL_ABOVE, WORDS, Roof, label
 from bench.measuring.roof_counts import chain, precisions
 from bench.measuring.roof_launches import Launcher, Launches
 from bench.measuring.roof_work import Library, Named, Sizes, Work
@@ -338,7 +338,7 @@ class Roofs:
         return [each for each in due if not self._settled(key, each)]
 
     def _settled(self, key: Key, library: Named) -> bool:
-        return self._seen.settled(self._machine(key), key, _label(library))
+        return self._seen.settled(self._machine(key), key, label(library))
 
     def _frameworks(self, keys: Sequence[Key], libraries: Sequence[Library]) -> set[str]:
         """Those whose products are in one of these roofs."""
@@ -363,7 +363,7 @@ class Roofs:
         if here < self._found.get(key, Roof(math.inf, "")).seconds:
             self._found[key] = Roof(here, by, here=here)
         self._served.setdefault(key, set()).add(library.name)
-        self._seen.add(self._machine(key), key, _label(library), here, by)
+        self._seen.add(self._machine(key), key, label(library), here, by)
         return seconds
 
     def _known(self, key: Key) -> Roof:
@@ -377,7 +377,7 @@ class Roofs:
 
     def _best(self, keys: Sequence[Key]) -> Roof:
         known = [self._known(key) for key in keys]
-        best = min(known, key=roof_seconds)
+        best = min(known, key=lambda each: each.seconds)
         return replace(best, here=min(each.here for each in known))
 
     def _machine(self, key: Key) -> str:

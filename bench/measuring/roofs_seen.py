@@ -24,12 +24,10 @@ from platformdirs import user_cache_path
 from bench.disk.fields import ResultError
 from bench.disk.reading import parse_json, regular_bytes
 from bench.disk.writing import write
+from bench.results.cache import SWITCH
 
 VARIABLE = "LSTM_ROOFS"
 """The environment variable that names the file, or switches it off where it is ``off``."""
-
-EVERY_CACHE = "LSTM_CACHE"
-"""The one that switches off every cache of this suite where it is ``off``."""
 
 NAME = "roofs.json"
 
@@ -156,7 +154,7 @@ class RoofsSeen:
 def default_path(environ: Mapping[str, str] = os.environ) -> Path | None:
     """The file of this user, or None where there is none: switched off, or no home."""
     named = environ.get(VARIABLE, "")
-    if "off" in (named, environ.get(EVERY_CACHE)):
+    if "off" in (named, environ.get(SWITCH)):
         return None
     try:
         path = Path(named) if named else user_cache_path("lstm-benchmark-suite") / NAME

@@ -14,7 +14,7 @@ from bench.machine.devices import GpuFacts
 from bench.machine.disturbance import Disturbance
 from bench.machine.facts import Environment, Gpu
 from bench.measuring import roof_work
-from bench.measuring.disturbances import BUSY
+from bench.measuring.disturbances import kept_busy
 from bench.results.schema import Reason
 
 LITTLE_MEMORY = 2 * 2**30
@@ -38,14 +38,9 @@ def findings(here: Environment, disturbance: Disturbance, facts: GpuFacts) -> li
 
 
 def _busy(disturbance: Disturbance) -> Iterator[Reason]:
-    processors = disturbance.processors
-    if disturbance.others is not None and disturbance.others > BUSY * processors:
-        who = f" ({', '.join(disturbance.culprits)})" if disturbance.culprits else ""
-        yield Reason(
-            "busy",
-            f"other processes keep {disturbance.others:.1f} of {processors} processors busy{who}",
-            "end them, or wait until they are done",
-        )
+    if busy := kept_busy(disturbance):
+        told = f"other processes keep {busy}"
+        yield Reason("busy", told, "end them, or wait until they are done")
     if disturbance.swapped:
         yield Reason(
             "swap",

@@ -22,6 +22,7 @@ from bench.machine.processes import Ended
 from bench.running import diagnosis, matrix
 from bench.running.budget import Budget
 from bench.running.proven import TESTS_FAILED, Proof, conclusion, pack, unavailable, write_summary
+from bench.running.workers import BENCH
 from bench.suites.loading import Choice
 from bench.telling import deliver
 from bench.telling.inert import clean
@@ -41,7 +42,6 @@ COMPARED = ("keras", "torch", "jax_cudnn", "jax_scan")
 compile for minutes are not: the whole must end in time."""
 
 MOST_PROCESSES = 8
-BENCH = Path(__file__).resolve().parents[1]
 TESTS = BENCH.parent / "tests"
 
 GPU_TEST = "test_on_a_gpu_"

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from bench.disk.errors import InputError
+from bench.results.maps import TASKS
 from lstm_impl import PRECISIONS, LSTMSpec
 
 OPTIMIZERS = ("adagrad", "adam")
-TASKS = ("echo", "copy")
 
 ALPHABET = 4
 """Symbols of copy memory: numbered 1 to 4 in inputs and targets; 0 is a blank, or nothing asked."""
