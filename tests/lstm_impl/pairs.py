@@ -65,6 +65,29 @@ def pairwise(
     return [values(row) for row in rows]
 
 
+def each_value(
+    axes: Mapping[str, Sequence[Any]], allowed: Callable[[Row], bool] = lambda _: True
+) -> list[Row]:
+    """The first rows of such a table that are enough for every value to occur.
+
+    For one more that goes the same way as others which have the whole table.
+    """
+    rows = pairwise(axes, allowed)
+    missing = [
+        (axis, value)
+        for axis, values in axes.items()
+        for value in values
+        if any(row[axis] == value for row in rows)
+    ]
+    found = []
+    for row in rows:
+        left = [(axis, value) for axis, value in missing if row[axis] != value]
+        if len(left) < len(missing):
+            found.append(row)
+        missing = left
+    return found
+
+
 def _pairs(picked: _Picked) -> set[frozenset[tuple[str, int]]]:
     return {frozenset(pair) for pair in itertools.combinations(picked.items(), 2)}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.lstm_impl.pairs import Row, pairwise
+from tests.lstm_impl.pairs import Row, each_value, pairwise
 
 AXES: dict[str, list[Any]] = {
     "a": [1, 2, 3],
@@ -40,3 +40,19 @@ def test_every_pair_that_may_be_is_in_a_row_and_no_row_is_that_may_not(
         wanted = {(row[one], row[other]) for row in may_be}
         assert {(row[one], row[other]) for row in rows} == wanted, (one, other)
     assert len(rows) < len(may_be) / 3
+
+
+@pytest.mark.parametrize("allowed", [lambda _: True, no_y_under_2], ids=["all", "some"])
+def test_every_value_that_may_be_is_in_one_of_the_first_rows_of_a_table(
+    allowed: Callable[[Row], bool],
+) -> None:
+    table, rows = pairwise(AXES, allowed), each_value(AXES, allowed)
+    for axis in AXES:
+        assert {row[axis] for row in rows} == {row[axis] for row in table}
+    assert [row for row in table if row in rows] == rows
+    assert len(rows) < len(table) / 2
+
+
+def test_a_value_that_no_row_may_have_is_not_waited_for() -> None:
+    rows = each_value({"a": [1, 2], "b": ["x", "y"]}, lambda row: row.get("b") != "y")
+    assert rows == [{"a": 1, "b": "x"}, {"a": 2, "b": "x"}]
