@@ -25,13 +25,22 @@ needs_aarch64 = pytest.mark.skipif(
 
 
 def compiled(tmp_path: Path, gxx: str | None, *flags: str, march: str = library.NATIVE) -> Path:
-    program = tmp_path / "native_kernels"
-    sources = [HERE / "native_kernels.cc", library.SOURCES / "kernels.cc"]
+    """The program: the kernels as they are made for use, and what checks them with less care."""
     command = [str(gxx), *library.kernel_flags(march), "-I", str(library.SOURCES), "-pthread"]
     command += [*flags, "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Werror"]
-    done = subprocess.run(
-        [*command, *map(str, sources), "-o", str(program)], capture_output=True, text=True
-    )
+    kernels, checks = tmp_path / "kernels.o", tmp_path / "checks.o"
+    made = [
+        subprocess.Popen([*command, *map(str, arguments)], stderr=subprocess.PIPE, text=True)
+        for arguments in (
+            ("-c", library.SOURCES / "kernels.cc", "-o", kernels),
+            ("-O1", "-c", HERE / "native_kernels.cc", "-o", checks),
+        )
+    ]
+    said = [process.communicate()[1] for process in made]
+    assert [process.returncode for process in made] == [0, 0], said
+    program = tmp_path / "native_kernels"
+    linked = [*command, str(checks), str(kernels), "-o", str(program)]
+    done = subprocess.run(linked, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return program
 

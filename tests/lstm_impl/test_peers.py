@@ -37,8 +37,8 @@ CASES = {
     "mixed_bfloat16": (LSTMSpec(4, 6, dtype="mixed_bfloat16"), Workload(3, 5)),
 }
 
-# An option changes how a layer is computed, not how layers are put together.
-OF_A_LAYER = ("one sequence, one timestep", "lengths", "windows", "mixed_bfloat16")
+# An option changes how a layer is computed, not how layers are put together, nor sequences.
+OF_A_LAYER = ("one sequence, one timestep", "lengths", "mixed_bfloat16")
 
 # Compiling takes it minutes; its own tests judge the loop before it is compiled.
 SLOW = ("torch_compile",)
@@ -46,11 +46,16 @@ SLOW = ("torch_compile",)
 # XLA takes seconds for each case of these. The tests without TensorFlow (`tox -e peers`) have them
 # all; beside it, where they would be made a second time, a few are enough to see that both work.
 TWICE = ("jax", "flax") if importlib.util.find_spec("tensorflow") is not None else ()
+FEW = (*OF_A_LAYER, "windows")
+
+# Of TensorFlow's converter, which takes seconds too, sizes alone make no other graph.
+SIZES = ("the tutorial's 5x15x1->4", "odd sizes")
 
 
 def slow(name: str, case: str = "") -> list[pytest.MarkDecorator]:
-    twice = get_backend(name).framework in TWICE and case and case not in OF_A_LAYER
-    return [pytest.mark.slow] if twice or name.startswith(SLOW) else []
+    twice = get_backend(name).framework in TWICE and case and case not in FEW
+    again = name == "litert" and case in SIZES
+    return [pytest.mark.slow] if twice or again or name.startswith(SLOW) else []
 
 
 MATRIX = [

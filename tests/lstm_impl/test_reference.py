@@ -121,7 +121,7 @@ def problems(draw_: st.DrawFn, directions: tuple[bool, ...] = (False, True)) -> 
         bidirectional=draw_(st.sampled_from(directions)),
         dtype="float64",
     )
-    batch, timesteps = draw_(st.integers(1, 4)), draw_(st.integers(1, 6))
+    batch, timesteps = draw_(st.integers(1, 3)), draw_(st.integers(1, 4))
     lengths = draw_(st.none() | st.lists(st.integers(1, timesteps), min_size=batch, max_size=batch))
     dropout = draw_(st.sampled_from([0.0, 0.4])) if spec.num_layers > 1 else 0.0
     seed = draw_(st.integers(0, 2**32 - 1))

@@ -133,9 +133,12 @@ def _busy(rng: random.Random, level: float) -> Iterator[float]:
 
 
 @pytest.mark.parametrize("level", [0.3, 1.0])
-def test_on_a_busy_machine_the_choice_is_seldom_over_three_percent_slower(level: float) -> None:
+@pytest.mark.parametrize("races", [60, pytest.param(400, marks=pytest.mark.slow)])
+def test_on_a_busy_machine_the_choice_is_seldom_over_three_percent_slower(
+    level: float, races: int
+) -> None:
     lost = 0
-    for seed in range(200):
+    for seed in range(races):
         rng = random.Random(seed)
         world, noise = World(), _busy(rng, level)
         true = {name: 0.004 * rng.uniform(1.0, 1.3) for name in "abcde"}
@@ -146,7 +149,7 @@ def test_on_a_busy_machine_the_choice_is_seldom_over_three_percent_slower(level:
         ran = race(steps, 10.0, seed, world.now)
         chosen = fastest({name: each.blocks for name, each in ran.items()})
         lost += true[chosen] > 1.03 * min(true.values())
-    assert lost <= 10  # of 200: five in a hundred
+    assert lost <= races // 20  # five in a hundred
 
 
 @given(st.lists(st.floats(0.5, 2.0), min_size=1, max_size=300), st.floats(1e-6, 1e3))
