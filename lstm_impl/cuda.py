@@ -15,6 +15,8 @@ from pathlib import Path
 
 from lstm_impl.availability import AVAILABLE, Availability
 
+OWN_MASKS = "cuDNN draws its own dropout masks, which no other backend can be given"
+
 
 @dataclass(frozen=True)
 class CudaFacts:

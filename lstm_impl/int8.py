@@ -24,24 +24,25 @@ from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
 
 
-def _refusal(spec: LSTMSpec, workload: Workload | None) -> str:
-    if spec.dtype != "float32":
-        return f"float32 weights are rounded to int8, not {spec.dtype}"
-    if workload is not None and (workload.training or workload.dropout):
-        return "a quantised LSTM only infers, without dropout"
-    return ""
+class _Int8(Backend):
+    """What quantised backends have in common."""
 
-
-class TorchInt8(Torch):
-    """``torch.nn.LSTM`` after ``torch.ao.quantization.quantize_dynamic``."""
-
-    strategy = "torch_int8"
     devices = ("cpu",)
-    summary = "torch.nn.LSTM, dynamically quantised to int8"
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         """Why it cannot compute ``spec`` (on ``workload``), or an empty string."""
-        return _refusal(spec, workload)
+        if spec.dtype != "float32":
+            return f"float32 weights are rounded to int8, not {spec.dtype}"
+        if workload is not None and (workload.training or workload.dropout):
+            return "a quantised LSTM only infers, without dropout"
+        return ""
+
+
+class TorchInt8(_Int8, Torch):
+    """``torch.nn.LSTM`` after ``torch.ao.quantization.quantize_dynamic``."""
+
+    strategy = "torch_int8"
+    summary = "torch.nn.LSTM, dynamically quantised to int8"
 
     def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
         return TorchInt8Model(self, spec, device, batch_major, weights)
@@ -51,12 +52,7 @@ class TorchInt8Model(TorchLSTMModel):
     """The module quantised, with the weights that it was built with."""
 
     def __init__(
-        self,
-        backend: Backend,
-        spec: LSTMSpec,
-        device: str,
-        batch_major: bool,
-        weights: LSTMWeights,
+        self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights
     ) -> None:
         super().__init__(backend, spec, device, batch_major, weights)
         self.module = self._quantised()
@@ -86,16 +82,11 @@ class TorchInt8Model(TorchLSTMModel):
         return made[0]
 
 
-class OnnxRuntimeInt8(OnnxRuntime):
+class OnnxRuntimeInt8(_Int8, OnnxRuntime):
     """ONNX Runtime's ``DynamicQuantizeLSTM``, made by its own ``quantize_dynamic``."""
 
     strategy = "onnxruntime_int8"
-    devices = ("cpu",)
     summary = "ONNX's LSTM in ONNX Runtime, dynamically quantised to int8"
-
-    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
-        """Why it cannot compute ``spec`` (on ``workload``), or an empty string."""
-        return _refusal(spec, workload)
 
     def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
         return OnnxRuntimeInt8Model(self, spec, device, batch_major, weights)

@@ -58,26 +58,6 @@ def forward(
     return y, final
 
 
-def gradients(
-    spec: LSTMSpec,
-    weights: LSTMWeights,
-    x: npt.ArrayLike,
-    dy: npt.ArrayLike,
-    state: LSTMState | None = None,
-    dstate: LSTMState | None = None,
-    lengths: Lengths = None,
-    masks: FloatArray | None = None,
-    *,
-    of: str = "all",
-) -> LSTMGradients:
-    """Gradients of ``sum(y*dy) + sum(h_T*dstate.h) + sum(c_T*dstate.c)``, in float64.
-
-    dy ``[T, B, D*H]``; dstate, zeros if None; of: what is differentiated, one of ``GRADIENTS``;
-    the rest as in ``forward``.
-    """
-    return forward_and_gradients(spec, weights, x, dy, state, dstate, lengths, masks, of=of)[2]
-
-
 def forward_and_gradients(
     spec: LSTMSpec,
     weights: LSTMWeights,
@@ -90,7 +70,12 @@ def forward_and_gradients(
     *,
     of: str = "all",
 ) -> tuple[Float64, LSTMState, LSTMGradients]:
-    """What ``forward`` and ``gradients`` return, from one forward pass."""
+    """What ``forward`` returns, and the gradients of ``sum(y*dy) + sum(h_T*dstate.h) +
+    sum(c_T*dstate.c)``, in float64.
+
+    dy ``[T, B, D*H]``; dstate, zeros if None; of: what is differentiated, one of ``GRADIENTS``;
+    the rest as in ``forward``.
+    """
     y, final, traces = _forward(spec, weights, x, state, lengths, masks)
     return y, final, _backward(spec, traces, dy, dstate, lengths, masks, of)
 

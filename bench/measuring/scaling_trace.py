@@ -11,7 +11,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lstm_impl.backends.tensorflow_evidence import Recorded, timeline
+from lstm_impl.backends.hlo import Recorded
+from lstm_impl.backends.tensorflow_evidence import timeline
 from lstm_impl.profile import Event, covered
 
 MARK = "lstm_shared_steps"

@@ -24,6 +24,7 @@ from typing import Any
 from lstm_impl.backends.tensorflow_backend import Arrays, TensorFlowBackend, Tensors
 from lstm_impl.backends.tensorflow_model import TensorFlowModel
 from lstm_impl.call import Call, Outputs, Tensor
+from lstm_impl.cuda import OWN_MASKS
 from lstm_impl.evidence import Evidence
 from lstm_impl.layouts import cudnn_pack, cudnn_sizes, cudnn_unpack
 from lstm_impl.model import Model
@@ -40,8 +41,6 @@ ALGORITHMS = {0: "standard", 1: "persistent static", 2: "persistent dynamic"}
 
 NOT_TUNED = -1
 """What TensorFlow notes where it tried none: cuDNN then takes the standard algorithm."""
-
-OWN_MASKS = "cuDNN draws its own dropout masks, which no other backend can be given"
 
 
 class Cudnn(TensorFlowBackend):

@@ -148,12 +148,7 @@ class FlashRNNModel(TorchModel):
     autocast = False  # the weights are cast once, before the loop
 
     def __init__(
-        self,
-        backend: Backend,
-        spec: LSTMSpec,
-        device: str,
-        batch_major: bool,
-        weights: LSTMWeights,
+        self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights
     ) -> None:
         super().__init__(backend, spec, device, batch_major)
         self.parameters = [

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from lstm_impl.evidence import most
 
@@ -28,6 +28,24 @@ _FREE = frozenset(
     }
 )
 """Instructions that start nothing of their own."""
+
+OF_XLA = "hlo_op"
+"""What a profiler says of an event that is an instruction of a module that XLA compiled."""
+
+
+class Recorded(NamedTuple):
+    """An event of TensorFlow's profiler or JAX's.
+
+    Its plane, its line in that, its name, and its time in seconds. instruction: of a module that
+    XLA compiled, empty for what is none.
+    """
+
+    plane: str
+    line: str
+    name: str
+    start: float
+    seconds: float
+    instruction: str = ""
 
 
 def describe_hlo(text: str) -> dict[str, Any]:

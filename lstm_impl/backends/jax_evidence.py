@@ -6,28 +6,10 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
-from lstm_impl.backends.hlo import kind_of
+from lstm_impl.backends.hlo import OF_XLA, Recorded, kind_of
 from lstm_impl.call import Tensor
 from lstm_impl.profile import Event
-
-OF_XLA = "hlo_op"
-"""What the profiler says of an event that is an instruction of a compiled module."""
-
-
-class Recorded(NamedTuple):
-    """An event of the profiler: its plane, its line in that, its name, and its time in seconds.
-
-    instruction: of the compiled module, empty for what is none.
-    """
-
-    plane: str
-    line: str
-    name: str
-    start: float
-    seconds: float
-    instruction: str
 
 
 def record(run: Callable[[], Tensor], synchronize: Callable[[], None]) -> list[Recorded]:

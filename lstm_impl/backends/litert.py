@@ -110,12 +110,7 @@ class LiteRTModel(InferenceModel):
     runtime = "LiteRT"
 
     def __init__(
-        self,
-        backend: Backend,
-        spec: LSTMSpec,
-        device: str,
-        batch_major: bool,
-        weights: LSTMWeights,
+        self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights
     ) -> None:
         super().__init__(backend, spec, device, batch_major, weights)
         self._loop = WhileLoop([each for each in backend.options if each in WhileLoop.flags])

@@ -42,12 +42,7 @@ class NumPyModel(Model):
     """The reference, holding its weights."""
 
     def __init__(
-        self,
-        backend: Backend,
-        spec: LSTMSpec,
-        device: str,
-        batch_major: bool,
-        weights: LSTMWeights,
+        self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights
     ) -> None:
         super().__init__(backend, spec, device, batch_major)
         self._weights = weights

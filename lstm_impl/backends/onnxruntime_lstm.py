@@ -111,12 +111,7 @@ class OnnxRuntimeModel(InferenceModel):
     _fed: tuple[Any, list[str]] | None
 
     def __init__(
-        self,
-        backend: Backend,
-        spec: LSTMSpec,
-        device: str,
-        batch_major: bool,
-        weights: LSTMWeights,
+        self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights
     ) -> None:
         import onnxruntime
 

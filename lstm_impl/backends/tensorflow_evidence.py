@@ -11,9 +11,9 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from lstm_impl.backends.hlo import kind_of
+from lstm_impl.backends.hlo import OF_XLA, Recorded, kind_of
 from lstm_impl.call import Tensor
 from lstm_impl.evidence import Evidence
 from lstm_impl.profile import Event
@@ -30,23 +30,6 @@ tenth at each run, and is below the 8,000 that count as cheap after 90."""
 
 WAIT = "SyncDevice"
 """The op by which a step is waited for, which is none of its own."""
-
-OF_XLA = "hlo_op"
-"""What the profiler says of an event that is an instruction of a module that XLA compiled."""
-
-
-class Recorded(NamedTuple):
-    """An event of the profiler: its plane, its line in that, its name, and its time in seconds.
-
-    instruction: of a module that XLA compiled, empty for what is none.
-    """
-
-    plane: str
-    line: str
-    name: str
-    start: float
-    seconds: float
-    instruction: str = ""
 
 
 def record(run: Callable[[], Tensor], synchronize: Callable[[], None]) -> list[Recorded]:

@@ -100,12 +100,7 @@ class TorchCompileModel(TorchModel):
     autocast = False  # the weights are cast once, before the loop
 
     def __init__(
-        self,
-        backend: Backend,
-        spec: LSTMSpec,
-        device: str,
-        batch_major: bool,
-        weights: LSTMWeights,
+        self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights
     ) -> None:
         super().__init__(backend, spec, device, batch_major)
         with quiet_compiler():

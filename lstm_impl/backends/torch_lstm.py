@@ -40,12 +40,7 @@ class TorchLSTMModel(TorchModel):
     """An ``nn.LSTM`` of all layers, ``model.module``; it is what holds the weights."""
 
     def __init__(
-        self,
-        backend: Backend,
-        spec: LSTMSpec,
-        device: str,
-        batch_major: bool,
-        weights: LSTMWeights,
+        self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights
     ) -> None:
         super().__init__(backend, spec, device, batch_major)
         self.module = self._lstm(spec.input_size, spec.num_layers)

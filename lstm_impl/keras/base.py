@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import keras
 
 from lstm_impl.call import Tensor
-from lstm_impl.keras.choice import AUTO, Arguments, Choice, LayerCall
+from lstm_impl.keras.choice import AUTO, Arguments, Choice, Explanation, LayerCall
+from lstm_impl.spec import UnsupportedError
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +21,8 @@ class BackendLSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no type
     """Keras's layer with one more argument, ``backend``, which a subclass gives its meaning.
 
     _tanh, _sigmoid: the functions that are these, by whatever name a user knows them. A subclass
-    keeps what is chosen in ``_memory.choices``.
+    keeps what is chosen in ``_memory.choices``, chooses by ``_choose``, and says of what call where
+    none was made (``_call_to_come``) and what else decides the speed (``_note``).
     """
 
     _tanh: ClassVar[tuple[Any, ...]] = TANH
@@ -40,6 +42,21 @@ class BackendLSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no type
             "implementation": self.cell.implementation,
             "backend": self.backend,
         }
+
+    def explain(self) -> Explanation:
+        """What computes this layer, and why: ``print(layer.explain())``.
+
+        Of the calls that were made (one inside a ``tf.function`` counts when it is traced), or if
+        there were none, of what calls would do.
+        """
+        made = list(self._memory.choices.values())
+        for training in () if made else (True, False):
+            call = self._call_to_come(training)
+            try:
+                made.append((call, self._choose(call)))
+            except UnsupportedError as error:
+                made.append((call, Choice("nothing", str(error))))
+        return Explanation(self.backend, tuple(made), bool(self._memory.choices), (self._note(),))
 
     def _arguments(self) -> Arguments:
         """What the layer was built with, as far as it decides who can compute it."""

@@ -19,7 +19,6 @@ from lstm_impl.keras.choice import (
     KERAS,
     Arguments,
     Choice,
-    Explanation,
     LayerCall,
     needs_keras,
 )
@@ -33,8 +32,6 @@ _THEIRS = keras.config.backend()
 """Keras's backend in this process: ``jax`` or ``torch``."""
 
 _computing: Any = importlib.import_module(f"lstm_impl.keras.on_{_THEIRS}")
-
-_NOTE = f"Keras runs on {_THEIRS} in this process"
 
 
 class _Memory:
@@ -79,22 +76,13 @@ class LSTM(BackendLSTM):
         self._backend = name
         self._memory = _Memory()
 
-    def explain(self) -> Explanation:
-        """What computes this layer, and why: ``print(layer.explain())``.
-
-        Of the calls that were made, or if there were none, of what calls would do.
-        """
-        made = list(self._memory.choices.values())
-        if not made:
-            for training in (True, False):
-                call = self._call_of(None, training, masked=False)
-                try:
-                    made.append((call, self._choose(call)))
-                except UnsupportedError as error:
-                    made.append((call, Choice("nothing", str(error))))
-        return Explanation(self.backend, tuple(made), bool(self._memory.choices), (_NOTE,))
+    def _note(self) -> str:
+        return f"Keras runs on {_THEIRS} in this process"
 
     # -- the choice
+
+    def _call_to_come(self, training: bool) -> LayerCall:
+        return self._call_of(None, training, masked=False)
 
     def _call_of(self, sequences: Tensor | None, training: bool, masked: bool) -> LayerCall:
         program = sequences is not None and _computing.becomes_program(sequences)

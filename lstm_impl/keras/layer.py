@@ -25,7 +25,6 @@ from lstm_impl.keras.choice import (
     KERAS,
     Arguments,
     Choice,
-    Explanation,
     LayerCall,
     can_be_compiled,
     in_layer,
@@ -112,31 +111,16 @@ class LSTM(BackendLSTM):
         """
         self._memory = _Memory(self._memory.backend, sizes)
 
-    def explain(self) -> Explanation:
-        """What computes this layer, and why: ``print(layer.explain())``.
-
-        Of the calls that were made (one inside a ``tf.function`` counts when it is traced), or if
-        there were none, of what calls would do.
-        """
-        made = list(self._memory.choices.values())
-        if not made:
-            sizes = self._memory.sizes
-            masked = sizes is not None and sizes.min_length is not None
-            unknown = None, None, self._features()
-            for training in (True, False):
-                call = LayerCall(self._device(), training, True, False, *unknown, masked)
-                try:
-                    made.append((call, self._choose(call)))
-                except UnsupportedError as error:
-                    made.append((call, Choice("nothing", str(error))))
-        return Explanation(
-            self.backend,
-            tuple(made),
-            bool(self._memory.choices),
-            (jit_notes(self.supports_jit),),
-        )
+    def _note(self) -> str:
+        return jit_notes(self.supports_jit)
 
     # -- the choice
+
+    def _call_to_come(self, training: bool) -> LayerCall:
+        sizes = self._memory.sizes
+        masked = sizes is not None and sizes.min_length is not None
+        unknown = None, None, self._features()
+        return LayerCall(self._device(), training, True, False, *unknown, masked)
 
     def _choose(self, call: LayerCall) -> Choice:
         """Raises UnsupportedError or UnavailableError where nothing may compute the call."""
