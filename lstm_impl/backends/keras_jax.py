@@ -93,16 +93,7 @@ class KerasJaxModel(JaxModel):
         lengths: Tensor | None = None,
         masks: Tensor | None = None,
     ) -> Outputs:
-        jnp = self._jax.numpy
-        swap = not self.batch_major
-        if masks is not None:
-            masks = jnp.swapaxes(masks, 1, 2)
-        x = jnp.swapaxes(x, 0, 1) if swap else x
-        valid = None
-        if lengths is not None:
-            valid = jnp.arange(x.shape[1], dtype=lengths.dtype)[None, :] < lengths[:, None]
-
-        def run(row: int, x: Tensor, h: Tensor, c: Tensor) -> Any:
+        def run(row: int, x: Tensor, h: Tensor, c: Tensor, valid: Tensor | None) -> Any:
             variables = parameters[3 * row : 3 * row + 3]
             outputs, _ = self._layers[row].stateless_call(
                 variables, self._constants[row], x, initial_state=[h, c], mask=valid
@@ -112,8 +103,7 @@ class KerasJaxModel(JaxModel):
         # Keras's products take no precision of their own.
         with self._jax.default_matmul_precision(self._precision):
             call = Call(x, h, c, lengths, masks)
-            y, h, c = through_keras(self.spec, call, run, self._arrays, valid)
-        return Outputs(jnp.swapaxes(y, 0, 1) if swap else y, h, c)
+            return through_keras(self.spec, call, run, self._arrays, self.batch_major)
 
     def evidence(self, workload: Workload) -> Evidence:
         found = super().evidence(workload)

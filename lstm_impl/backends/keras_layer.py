@@ -118,27 +118,22 @@ class KerasModel(TensorFlowModel):
         return replace(found, details={**found.details, **told})
 
     def network(self, call: Call, training: bool) -> Outputs:
-        tf, spec = self._tf, self.spec
+        tf = self._tf
         with tf.device(self.tf_device):
-            x, _, _, lengths, masks = call
-            if not self.batch_major:
-                x = tf.transpose(x, [1, 0, 2])
-            if masks is not None:
-                between = range(spec.num_layers - 1)
-                masks = [tf.transpose(masks[number], [1, 0, 2]) for number in between]
-            valid = None
-            if lengths is not None:
-                steps = tf.range(tf.shape(x)[1], dtype=lengths.dtype)
-                valid = steps[None, :] < lengths[:, None]
 
-            def run(row: int, x: Tensor, h: Tensor, c: Tensor) -> Any:
+            def run(row: int, x: Tensor, h: Tensor, c: Tensor, valid: Tensor | None) -> Any:
                 return self._layers[row](x, initial_state=[h, c], mask=valid, training=training)
 
+            def upto(lengths: Tensor, x: Tensor) -> Tensor:
+                steps = tf.range(tf.shape(x)[1], dtype=lengths.dtype)
+                return steps[None, :] < lengths[:, None]
+
             arrays = Arrays(
+                swap=lambda each: tf.transpose(each, [1, 0, 2]),
+                upto=upto,
                 reverse=lambda y: tf.reverse(y, [1]),
                 zero=lambda y, valid: tf.where(valid[:, :, None], y, tf.zeros_like(y)),
                 join=functools.partial(tf.concat, axis=-1),
                 stack=tf.stack,
             )
-            y, h, c = through_keras(spec, call._replace(x=x, masks=masks), run, arrays, valid)
-            return Outputs(y if self.batch_major else tf.transpose(y, [1, 0, 2]), h, c)
+            return through_keras(self.spec, call, run, arrays, self.batch_major)

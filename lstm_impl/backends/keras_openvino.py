@@ -38,25 +38,13 @@ class KerasOpenVINOModel(OpenVINOModel):
         import keras
         from keras.src.backend.openvino.core import OpenVINOKerasTensor
 
-        ops, swap = keras.ops, not self.batch_major
-        x, h, c, lengths, masks = (
-            None if each is None else OpenVINOKerasTensor(each) for each in call
-        )
-        if swap:
-            x = ops.transpose(x, [1, 0, 2])
-        if masks is not None:
-            masks = ops.transpose(masks, [0, 2, 1, 3])
-        valid = None
-        if lengths is not None:
-            steps = ops.arange(ops.shape(x)[1], dtype="int32")
-            valid = ops.expand_dims(steps, 0) < ops.expand_dims(lengths, 1)
+        inside = Call(*(None if each is None else OpenVINOKerasTensor(each) for each in call))
 
-        def run(row: int, x: Tensor, h: Tensor, c: Tensor) -> Any:
+        def run(row: int, x: Tensor, h: Tensor, c: Tensor, valid: Tensor | None) -> Any:
             return self._layers[row](x, initial_state=[h, c], mask=valid)
 
-        inputs = Call(x, h, c, lengths, masks)
-        y, h, c = through_keras(self.spec, inputs, run, Arrays.of_keras(ops), valid)
-        y = ops.transpose(y, [1, 0, 2]) if swap else y
+        arrays = Arrays.of_keras(keras.ops)
+        y, h, c = through_keras(self.spec, inside, run, arrays, self.batch_major)
         return Outputs(y.output, h.output, c.output)
 
     def _set_weights(self, weights: LSTMWeights) -> None:

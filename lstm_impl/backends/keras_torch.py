@@ -86,24 +86,14 @@ class KerasTorchModel(TorchModel):
         return self._keras.device(str(self.torch_device))  # type: ignore[no-any-return]
 
     def network(self, call: Call) -> Outputs:
-        torch = self._torch
-        x, h, c, lengths, masks = call
-        swap = not self.batch_major
-        if masks is not None:
-            masks = masks.transpose(1, 2)
-        x = x.transpose(0, 1) if swap else x
-        valid = None
-        if lengths is not None:
-            steps = torch.arange(x.shape[1], device=x.device)
-            valid = steps[None, :] < lengths.to(x.device)[:, None]
+        if call.lengths is not None:
+            call = call._replace(lengths=call.lengths.to(call.x.device))
 
-        def run(row: int, x: Tensor, h: Tensor, c: Tensor) -> Any:
+        def run(row: int, x: Tensor, h: Tensor, c: Tensor, valid: Tensor | None) -> Any:
             return self._layers[row](x, initial_state=[h, c], mask=valid)
 
         with self._on_device():
-            batch_major = Call(x, h, c, lengths, masks)
-            y, h, c = through_keras(self.spec, batch_major, run, self._arrays, valid)
-        return Outputs(y.transpose(0, 1) if swap else y, h, c)
+            return through_keras(self.spec, call, run, self._arrays, self.batch_major)
 
     def implementation(self, ops: Mapping[str, int]) -> str:
         if any("cudnn_rnn" in op for op in ops):
