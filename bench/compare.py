@@ -106,12 +106,8 @@ def _add_environments(parser: argparse.ArgumentParser) -> None:
     )
     group = parser.add_argument_group("measuring", "as of bench.run")
     group.add_argument("--suite", help=f"what to measure (default: {SUITE})")
-    group.add_argument(
-        "--processes",
-        metavar="N",
-        type=arguments.whole(1, 10_000),
-        help=f"processes in each environment (default: {two_environments.PROCESSES})",
-    )
+    processes = f"processes in each environment (default: {two_environments.PROCESSES})"
+    arguments.add_values(group, ("processes", "N", arguments.whole(1, 10_000), processes))
     for name, kind, told in (
         ("seconds", arguments.seconds, "of measuring for each case in each process"),
         ("case-limit", arguments.seconds, "end a process whose case takes longer"),
@@ -168,11 +164,8 @@ def _parser() -> argparse.ArgumentParser:
     runs.add_argument("new", metavar="NEW", help="result file or folder of the newer runs")
     backends = command("backends", "compare the backends of each shape, mode and device")
     command_line.add_result_paths(backends)
-    backends.add_argument(
-        "--baseline",
-        metavar="NAME",
-        help=f"the backend to compare with (default: {', or '.join(USUAL_BASELINES)} if measured)",
-    )
+    usual = f"the backend to compare with (default: {', or '.join(USUAL_BASELINES)} if measured)"
+    arguments.add_values(backends, ("baseline", "NAME", str, usual))
     _add_environments(command("environments", _ENVIRONMENTS, (shown, rule), ENVIRONMENTS_EPILOG))
     theirs = command(
         "published",

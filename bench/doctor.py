@@ -63,17 +63,11 @@ def _parser() -> argparse.ArgumentParser:
         "to change before measuring.",
         EPILOG,
     )
-    parser.add_argument(
-        "--device",
-        metavar="DEVICES",
-        type=arguments.names,
-        help="cpu, gpu:0, ..., separated by commas (default: all that are here)",
-    )
-    parser.add_argument(
-        "--backends",
-        metavar="NAMES",
-        type=arguments.names,
-        help="only these, separated by commas (default: all)",
+    which = "cpu, gpu:0, ..., separated by commas (default: all that are here)"
+    arguments.add_values(
+        parser,
+        ("device", "DEVICES", arguments.names, which),
+        ("backends", "NAMES", arguments.names, "only these, separated by commas (default: all)"),
     )
     arguments.add_output(parser, FORMATS)
     return parser

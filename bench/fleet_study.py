@@ -29,11 +29,9 @@ def main(words: Sequence[str] | None = None) -> int:
         "measured as often as it was asked for.",
         EPILOG,
     )
-    parser.add_argument(
-        "--machines",
-        type=arguments.whole(1, 100_000),
-        default=MACHINES,
-        help=f"of each fleet (default: {MACHINES:,})",
+    number = ("machines", "MACHINES", arguments.whole(1, 100_000))
+    arguments.add_values(
+        parser, (*number, f"of each fleet (default: {MACHINES:,})"), default=MACHINES
     )
     arguments.add_choice(parser, "format", ("markdown",), usual="markdown")
     options = parser.parse_args(words)

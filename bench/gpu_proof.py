@@ -10,6 +10,7 @@ does is other rooms' work.
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -95,25 +96,13 @@ def _parser() -> argparse.ArgumentParser:
         "and leave one archive of it all.",
         EPILOG,
     )
-    parser.add_argument(
-        "--seconds",
-        type=_seconds,
-        default=SECONDS,
-        help="for everything together (default: %(default).0f)",
-    )
-    parser.add_argument(
-        "--output",
-        metavar="DIR",
-        type=Path,
-        default=Path("results"),
-        help="where the archive and the result file go (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--backends", metavar="NAMES", type=arguments.names, help="only these, separated by commas"
-    )
-    parser.add_argument(
-        "--suite", metavar="NAME|FILE", default="quick", help="what to measure (default: quick)"
-    )
+    add = functools.partial(arguments.add_values, parser)
+    whole = "for everything together (default: %(default).0f)"
+    add(("seconds", "SECONDS", _seconds, whole), default=SECONDS)
+    place = "where the archive and the result file go (default: %(default)s)"
+    add(("output", "DIR", Path, place), default=Path("results"))
+    add(("backends", "NAMES", arguments.names, "only these, separated by commas"))
+    add(("suite", "NAME|FILE", str, "what to measure (default: quick)"), default="quick")
     # Not for users: lets the tests run all of it where there is no GPU.
     parser.add_argument("--device", default="gpu:0", help=argparse.SUPPRESS)
     return parser

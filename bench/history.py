@@ -74,12 +74,8 @@ def _parser() -> argparse.ArgumentParser:
         EPILOG,
     )
     command_line.add_result_paths(parser, "all")
-    parser.add_argument(
-        "--case",
-        metavar="GLOB",
-        default="*",
-        help="only cases whose id fits, as 'keras/*' or '*/b32-*/training/cpu'",
-    )
+    fits = "only cases whose id fits, as 'keras/*' or '*/b32-*/training/cpu'"
+    arguments.add_values(parser, ("case", "GLOB", str, fits), default="*")
     arguments.add_values(
         parser,
         (

@@ -53,19 +53,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "folder", type=Path, help="where they are written; the folder is made if it is not there"
     )
-    parser.add_argument(
-        "--cpu",
-        metavar="NAMES",
-        type=arguments.names,
-        help=f"kinds of CPU, separated by commas, of {', '.join(KINDS)} (default: all of this "
-        "machine's)",
-    )
-    parser.add_argument(
-        "--tensorflow",
-        metavar="FOLDER",
-        type=Path,
-        help="where a wheel of TensorFlow is unpacked, to compile for that one; of another kind of "
-        "machine with a compiler for that kind, as aarch64-linux-gnu-g++",
+    arguments.add_values(
+        parser,
+        (
+            *("cpu", "NAMES", arguments.names),
+            f"kinds of CPU, separated by commas, of {', '.join(KINDS)} (default: all of this "
+            "machine's)",
+        ),
+        (
+            *("tensorflow", "FOLDER", Path),
+            "where a wheel of TensorFlow is unpacked, to compile for that one; of another kind of "
+            "machine with a compiler for that kind, as aarch64-linux-gnu-g++",
+        ),
     )
     return parser
 

@@ -8,6 +8,7 @@ one session. The command: ``reporting.plot`` chooses what is shown, ``reporting.
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,31 +67,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = arguments.parser("plot", "A picture of results for a slide or a paper.", EPILOG)
     command_line.add_result_paths(parser)
     arguments.add_choice(parser, "what", KIND_OF, "of what the picture is", "throughput")
-    parser.add_argument(
-        "--output",
-        metavar="FILE",
-        type=Path,
-        required=True,
-        help="where it goes; its name's end says how: .png, .svg or .pdf",
-    )
-    parser.add_argument(
-        "--baseline",
-        metavar="BACKEND",
-        help="of a speed-up (default: keras or else while_loop, if measured)",
-    )
-    parser.add_argument(
-        "--case", metavar="GLOB", default="*", help="only cases whose id fits, as '*/b32-*'"
-    )
+    add = functools.partial(arguments.add_values, parser)
+    place = "where it goes; its name's end says how: .png, .svg or .pdf"
+    add(("output", "FILE", Path, place), required=True)
+    usual = "of a speed-up (default: keras or else while_loop, if measured)"
+    add(("baseline", "BACKEND", str, usual))
+    add(("case", "GLOB", str, "only cases whose id fits, as '*/b32-*'"), default="*")
     kind = "the plain shapes, those cut into windows, or streams"
     arguments.add_choice(parser, "kind", KINDS, kind, KINDS[0])
-    parser.add_argument(
-        "--width",
-        metavar="INCHES",
-        type=float,
-        default=7.0,
-        help="of the picture; letters stay 7 to 9 points high (default: %(default)g, both columns "
-        "of a page; one is 3.5)",
-    )
+    width = "of the picture; letters stay 7 to 9 points high (default: %(default)g, both columns "
+    add(("width", "INCHES", float, f"{width}of a page; one is 3.5)"), default=7.0)
     filters.add(parser)
     return parser
 

@@ -65,13 +65,8 @@ def _parser() -> argparse.ArgumentParser:
         "profile", "Where does the time of a case go? By operator, and as a timeline.", EPILOG
     )
     parser.add_argument("case", metavar="CASE_ID", type=_case, help=f"such as {SPELLING}")
-    parser.add_argument(
-        "--output",
-        metavar="FILE",
-        type=Path,
-        required=True,
-        help="the timeline, in JSON (Chrome's trace events)",
-    )
+    timeline = "the timeline, in JSON (Chrome's trace events)"
+    arguments.add_values(parser, ("output", "FILE", Path, timeline), required=True)
     arguments.add_choice(parser, "format", FORMATS, "of the table", FORMATS[0])
     return parser
 

@@ -61,13 +61,8 @@ def _parser() -> argparse.ArgumentParser:
         "submit", "Check result files, make them anonymous, put them where they are shared.", EPILOG
     )
     command_line.add_result_files(parser)
-    parser.add_argument(
-        "--to",
-        metavar="FOLDER",
-        type=Path,
-        default=Path(FOLDER),
-        help="in it, the folder of the machine's kind (default: %(default)s)",
-    )
+    kind = "in it, the folder of the machine's kind (default: %(default)s)"
+    arguments.add_values(parser, ("to", "FOLDER", Path, kind), default=Path(FOLDER))
     return parser
 
 

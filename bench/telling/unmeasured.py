@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.suites.cases import Case
+from bench.telling import arguments
 from bench.telling.inert import LONGEST_NAME, clean
 from bench.telling.quantities import count, listed
 
@@ -43,11 +44,8 @@ class Unmeasured:
 
 def add_option(parser: argparse.ArgumentParser) -> None:
     """``--unmeasured``, for a terminal and Markdown."""
-    parser.add_argument(
-        "--unmeasured",
-        action="store_true",
-        help="list what has no time and why, not only how much of it there is",
-    )
+    told = "list what has no time and why, not only how much of it there is"
+    arguments.add_flags(parser, unmeasured=told)
 
 
 def gathered(items: Iterable[tuple[Case, str, str, str]]) -> tuple[Unmeasured, ...]:
