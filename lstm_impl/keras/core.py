@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from lstm_impl.backends.block_lstm import BlockLSTM
-from lstm_impl.backends.fused_cpu import FusedCpu, FusedLayer
+from lstm_impl.backends.fused_cpu import FusedCpu
+from lstm_impl.backends.fused_cpu_layer import FusedLayer
 from lstm_impl.backends.loop import LayerInputs, LoopBackend
 from lstm_impl.backends.tensorflow_backend import Padding, TensorFlowBackend, Tensors
 from lstm_impl.backends.while_loop import WhileLoop
