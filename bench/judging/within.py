@@ -40,10 +40,9 @@ class RunSamples:
     node: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "samples", checked_times("samples", self.samples))
+        checked_times("samples", self.samples)
         if self.rounds is not None:
-            rounds = _rounds("rounds", self.rounds, self.samples)
-            object.__setattr__(self, "rounds", rounds)
+            _check_rounds(self.rounds, self.samples.shape)
 
     @property
     def out_of_turn(self) -> RunSamples:
@@ -134,12 +133,8 @@ def own_errors(low: FloatArray, high: FloatArray, coverage: FloatArray) -> Float
     return np.where(alone, UNPAIRED_ALLOWANCE, (high - low) / 2 / quantile)
 
 
-def _rounds(name: str, rounds: npt.ArrayLike, samples: FloatArray) -> IntArray:
-    values = np.asarray(rounds)
-    if values.shape != samples.shape:
-        raise ValueError(
-            f"{name} have the shape {values.shape}; expected {samples.shape}, one a sample"
-        )
-    if values.dtype.kind not in "iu":
-        raise ValueError(f"{name} are of type {values.dtype}; expected whole numbers")
-    return np.asarray(values, dtype=np.int64)
+def _check_rounds(rounds: IntArray, shape: tuple[int, ...]) -> None:
+    if rounds.shape != shape:
+        raise ValueError(f"rounds have the shape {rounds.shape}; expected {shape}, one a sample")
+    if rounds.dtype.kind not in "iu":
+        raise ValueError(f"rounds are of type {rounds.dtype}; expected whole numbers")
