@@ -1,7 +1,7 @@
 """``python -m bench.denormals``: what numbers too small to be normal cost each backend.
 
 The same step is timed on ordinary numbers and on denormal ones, in alternating blocks. The command;
-``measuring.denormals`` knows the case, ``measuring.denormals_asked`` the processes and the table.
+``measuring.denormals`` knows the case, the processes and the table.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import argparse
 import functools
 from collections.abc import Sequence
 
-from bench.measuring.denormals import Question, answer
-from bench.measuring.denormals_asked import asked, told
+from bench.measuring.denormals import Question, answer, asked, told
 from bench.telling import arguments, command_line, studies
 from lstm_impl.workload import SEQUENCE_MODES
 

@@ -7,9 +7,10 @@ several fresh processes; with the error of the outputs against float64.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from bench.measuring.int8 import RUNTIMES, SHAPES, Question, Row, answer, rows
+from bench.judging.beside import Beside
+from bench.measuring.int8 import RUNTIMES, SHAPES, Question, answer, losses, rows
 from bench.suites.sizes import Shape
 from bench.telling import arguments, command_line, quantities, studies
 from bench.telling.inert import LONGEST_NAME
@@ -41,11 +42,11 @@ def _int8(options: argparse.Namespace) -> int:
         return 1
     table, problems = rows(answers)
     if table:
-        _told(table).deliver(options)
+        _told(table, losses(answers)).deliver(options)
     return studies.missing(problems)
 
 
-def _told(table: Sequence[Row]) -> Told:
+def _told(table: Sequence[Beside], errors: Mapping[tuple[str, ...], float]) -> Told:
     sheet = Sheet.of(
         [
             Column("shape", names=True),
@@ -56,14 +57,13 @@ def _told(table: Sequence[Row]) -> Told:
         ],
         [
             [
-                row.shape,
-                row.runtime,
-                quantities.seconds(row.float32_seconds),
+                *row.key,
+                quantities.seconds(row.base_seconds),
                 quantities.times_as_fast(row.comparison.ratio.mid),
                 quantities.times_bounds(row.comparison.ratio.low, row.comparison.ratio.high),
                 str(row.comparison.verdict),
-                f"{row.float32_loss:.1e}",
-                f"{row.int8_loss:.1%}",
+                f"{errors[*row.key, 'float32']:.1e}",
+                f"{errors[*row.key, 'int8']:.1%}",
             ]
             for row in table
         ],

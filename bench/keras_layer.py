@@ -15,8 +15,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.measuring.layer import MODES, answer, rows
-from bench.measuring.layer_subjects import SHAPES, Question
+from bench.measuring.layer import MODES, SHAPES, Question, answer, picked, rows
 from bench.suites.sizes import Shape
 from bench.telling import arguments, command_line, quantities, studies
 from bench.telling.command_line import UsageError
@@ -72,6 +71,7 @@ def _question(options: argparse.Namespace) -> Question:
 
 def _show(answers: Sequence[Sequence[Mapping[str, Any]]], options: argparse.Namespace) -> int:
     table, problems = rows(answers)
+    computed_by = picked(answers)
     if table:
         sheet = Sheet.of(
             [
@@ -82,11 +82,10 @@ def _show(answers: Sequence[Sequence[Mapping[str, Any]]], options: argparse.Name
             ],
             [
                 [
-                    row.shape,
-                    row.mode,
-                    row.layer,
-                    row.picked,
-                    quantities.seconds(row.keras_seconds),
+                    *row.key,
+                    row.side,
+                    computed_by[*row.key, row.side],
+                    quantities.seconds(row.base_seconds),
                     quantities.times_as_fast(row.comparison.ratio.mid),
                     quantities.times_bounds(row.comparison.ratio.low, row.comparison.ratio.high),
                     str(row.comparison.verdict),

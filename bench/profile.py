@@ -1,7 +1,7 @@
 """``python -m bench.profile``: where the time of one case goes, apart from timing it.
 
 Prints what the case is bound by and its operators by time, and writes one file that Perfetto opens.
-The command; ``measuring.profiling`` looks, ``measuring.profile_told`` tells.
+The command; ``measuring.profiling`` looks and tells.
 """
 
 from __future__ import annotations
@@ -11,10 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.measuring import profile_told
 from bench.measuring.outcomes import Unmeasured
-from bench.measuring.profile_told import OPEN_WITH
-from bench.measuring.profiling import profiled
+from bench.measuring.profiling import OPEN_WITH, profiled, write
 from bench.suites.cases import Case
 from bench.suites.ids import SPELLING, case_of
 from bench.telling import arguments, command_line
@@ -49,7 +47,7 @@ def _profile(options: argparse.Namespace) -> int:
         told = f"{found.reason}{f'; {found.advice}' if found.advice else ''}"
         print(f"{options.case.id}: {clean(told)}", file=sys.stderr)
         return NOT_PROFILED
-    profile_told.write(found, options.output, options.format)
+    write(found, options.output, options.format)
     return PROFILED
 
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.disk.fetching import named
+from bench.disk.copying import named
 from bench.disk.fields import ResultError, printable
 from bench.disk.writing import ResultWriteError
 from bench.results.elsewhere import brought

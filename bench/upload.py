@@ -9,10 +9,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from bench.disk.copying import upload
 from bench.disk.fields import printable
 from bench.disk.folder import is_url
 from bench.disk.remote import PlaceError
-from bench.disk.uploading import upload
 from bench.results.files import files_of, read
 from bench.telling import arguments, command_line
 

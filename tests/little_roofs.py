@@ -13,8 +13,8 @@ USED = {"PYTEST_PLUGINS": "tests.little_roofs"}
 
 def pytest_collection() -> None:
     """Not before: the threads of what is imported here are set when pytest is configured."""
-    from bench.measuring import roof_memory, roofs
+    from bench.measuring import roof_work, roofs
 
     roofs.SECONDS = dict.fromkeys(roofs.SECONDS, 1e-3)
     roofs.SQUARES = dict.fromkeys(roofs.SQUARES, (64,))
-    roof_memory.SMALLEST_ARRAY = roof_memory.LARGEST_ARRAY = 2**20
+    roof_work.SMALLEST_ARRAY = roof_work.LARGEST_ARRAY = 2**20

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from bench.comparing.comparison import Difference, Mean, OneSided, Report, Row
 from bench.comparing.environments import environment_differences
-from bench.disk.fetching import named
+from bench.disk.copying import named
 from bench.disk.fields import printable
 from bench.disk.folder import is_url
 from bench.disk.remote import shown

@@ -2,6 +2,6 @@
 
 Others take: ``errors`` (what a user can mend), ``reading`` (bytes and JSON, or one line that says
 why not), ``fields`` (values checked where they are used), ``writing`` (files and lines that a crash
-cannot cut), ``writers`` (whether a file's writer lives) and ``folder`` (where results are). It
-knows nothing of what the files hold.
+cannot cut), ``writers`` (whether a file's writer lives), ``copying`` (from and to elsewhere) and
+``folder`` (where results are). It knows nothing of what the files hold.
 """

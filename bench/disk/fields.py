@@ -105,9 +105,7 @@ class Field:
 
     def __getitem__(self, key: str) -> Field:
         """The field under a key, which may be missing: what is asked of it will say so."""
-        if not isinstance(self.value, dict):
-            raise self.error("an object")
-        return Field(self.path, key, self.value.get(key, Missing), self)
+        return Field(self.path, key, self.mapping().get(key, Missing), self)
 
     @property
     def given(self) -> bool:

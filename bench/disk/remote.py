@@ -3,8 +3,7 @@
 ``s3://``, ``gs://``, ``https://``, ``sftp://``, ``memory://`` and the like. Whatever such a place
 does (it denies, is slow, cuts a file off, loses one between two questions), an answer comes within
 a limit or one line says what is wrong with which file. fsspec is an extra and is imported when the
-first URL is met. What is read comes by ``disk.fetching``, what is written goes by
-``disk.uploading``.
+first URL is met. Files come and go by ``disk.copying``.
 """
 
 from __future__ import annotations

@@ -135,14 +135,18 @@ def living(path: Path) -> str:
     return f"{writer or 'a process'}, it seems" if age < FRESH else ""
 
 
-def lock(file: int, *, wait: bool) -> bool | None:
-    """Lock an open file until it is closed. False if another process has it, None without locks."""
+def lock(file: int, *, wait: bool, shared: bool = False) -> bool | None:
+    """Lock an open file until it is closed. False if another process has it, None without locks.
+
+    shared: with all who lock it so.
+    """
     try:
         import fcntl
     except ImportError:  # Windows
         return None
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(file, kind | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     except OSError:
@@ -153,23 +157,15 @@ def lock(file: int, *, wait: bool) -> bool | None:
 def _locked(path: Path) -> bool | None:
     """Whether a process has locked a file; None where that cannot be told."""
     try:
-        import fcntl
-    except ImportError:
-        return None
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except OSError:
         return None
     try:
         # Shared, so that two who ask at once do not take each other for a writer.
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return None
+        free = lock(file, wait=False, shared=True)
     finally:
         os.close(file)
-    return False
+    return None if free is None else not free
 
 
 @functools.cache

@@ -173,6 +173,19 @@ def visible_gpus(setting: str | None, installed: int, uuids: list[str]) -> list[
     return found
 
 
+def visible_here(nvml: Nvml, environ: Mapping[str, str]) -> list[int | None]:
+    """``visible_gpus`` of this machine, with what the driver has."""
+    count = int(nvml.nvmlDeviceGetCount())
+    uuids = [gpu_uuid(nvml, index) for index in range(count)]
+    return visible_gpus(environ.get("CUDA_VISIBLE_DEVICES"), count, uuids)
+
+
+def gpu_handle(nvml: Nvml, environ: Mapping[str, str], device: str) -> object:
+    """What NVML knows ``gpu:N`` by; None for a part of a GPU."""
+    number = visible_here(nvml, environ)[gpu_index(device)]
+    return None if number is None else nvml.nvmlDeviceGetHandleByIndex(number)
+
+
 def available(facts: GpuFacts | None = None) -> list[str]:
     """The devices that are here: ``cpu`` and every GPU that CUDA may use."""
     facts = gpu_facts() if facts is None else facts

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from bench.machine import devices
-from bench.machine.asking import Asker, Machine, per_cpu
 from bench.machine.environment import cpu_clock
-from bench.machine.gpus import visible
+from bench.machine.facts import Asker, Machine, per_cpu
 
 # -- what disturbed a measurement
 
@@ -139,7 +138,7 @@ def _cpu_throttled(machine: Machine) -> int:
 def _gpu_throttled(machine: Machine) -> dict[int, float]:
     found = {}
     with devices.opened_nvml(machine.load_nvml) as nvml:
-        for index, number in enumerate(visible(machine, nvml)):
+        for index, number in enumerate(devices.visible_here(nvml, machine.environ)):
             if number is not None:
                 handle = nvml.nvmlDeviceGetHandleByIndex(number)
                 status = nvml.nvmlDeviceGetViolationStatus(handle, nvml.NVML_PERF_POLICY_THERMAL)

@@ -1,12 +1,22 @@
-"""What is known of a machine: processor, memory, GPUs, libraries and settings, as plain values."""
+"""What is known of a machine, as plain values, and how it is asked: no answer is an answer, too."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeAlias, TypeVar
+
+import psutil
+
+from bench.machine import devices
+from bench.machine.devices import Nvml
 
 Psutil: TypeAlias = Any
 """The module ``psutil``, or what a test puts in its place."""
@@ -132,3 +142,61 @@ def variables(environ: Mapping[str, str]) -> dict[str, str]:
         for name, value in sorted(environ.items())
         if _VARIABLES.fullmatch(name) and not _PLACES.fullmatch(name)
     }
+
+
+# -- how it is asked
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a machine is read from; by default, this one."""
+
+    root: Path = Path("/")
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    load_nvml: Callable[[], Nvml] = devices.import_nvml
+    psutil: Psutil = psutil
+    modules: Mapping[str, ModuleType] = field(default_factory=lambda: sys.modules)
+    version: Callable[[str], str] = metadata.version
+
+    def text(self, place: str) -> str:
+        """The content of a file, stripped."""
+        return (self.root / place).read_text(errors="replace").strip()
+
+
+class Asker:
+    """Asks one question; if it cannot be answered, the answer is None and the reason is kept."""
+
+    def __init__(self, unread: dict[str, str], prefix: str = "") -> None:
+        self._unread = unread
+        self._prefix = prefix
+
+    def __call__(self, name: str, question: Callable[[], Answer]) -> Answer | None:
+        """The answer, or None with the reason noted under this name."""
+        try:
+            return question()
+        except Exception as error:
+            # A record of the machine must not end a measurement, whatever a driver does.
+            self._unread[self._prefix + name] = why(error)
+            return None
+
+    def within(self, name: str) -> Asker:
+        """For questions whose names begin with ``name.``."""
+        return Asker(self._unread, f"{self._prefix}{name}.")
+
+
+def why(error: Exception) -> str:
+    """What an error says, in one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return str(error) or type(error).__name__
+
+
+def per_cpu(machine: Machine, place: str) -> list[str]:
+    """What a file says of each processor."""
+    folder = machine.root / "sys/devices/system/cpu"
+    files = sorted(folder.glob(f"cpu[0-9]*/{place}"))
+    if not files:
+        raise LookupError(f"there is no {folder}/cpu*/{place}")
+    return [path.read_text().strip() for path in files]

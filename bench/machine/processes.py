@@ -1,7 +1,8 @@
-"""Long work cut into stages: a time budget that they share, and processes that end when it is up.
+"""Processes with an end: when their time is up, when their parent has gone, or with a block.
 
-What runs in a stage may hang where Python cannot reach it (a compiler, a driver), so it is a
-process of its own and is ended from outside. This room knows time and processes, not what they do.
+What runs in a stage of long work may hang where Python cannot reach it (a compiler, a driver), so
+it is a process of its own and is ended from outside. Others do nothing but keep processors busy
+beside what is measured. This room knows time and processes, not what they do.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import inspect
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,3 +121,33 @@ def _end(process: subprocess.Popen[bytes], grace: float) -> None:
 def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
+
+
+_COUNTING = """
+import os, sys
+while os.getppid() == int(sys.argv[1]):
+    number = 1
+    for _ in range(200_000):
+        number = number * 5 % 1_000_003
+"""
+"""A product at a time keeps a processor as busy as any program does, and no cache or memory. Every
+10 ms or so it looks whether who started it still lives: nobody else would end it."""
+
+
+@contextlib.contextmanager
+def busy(processes: int) -> Iterator[None]:
+    """While it lasts, so many processes keep a processor busy each; 0 are none.
+
+    They have ended when it is left, and what they used is then this process's children's.
+    """
+    with contextlib.ExitStack() as stack:
+        for _ in range(processes):
+            started = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _COUNTING, str(os.getpid())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            stack.callback(started.wait)
+            stack.callback(started.kill)
+        yield

@@ -228,17 +228,12 @@ def _death(code: int, said: str) -> str:
     return f"{fresh.ending(code)}{last}; reinstall it"
 
 
-def _answer(data: Mapping[str, object]) -> Answer:
-    available = data["available"]
-    assert isinstance(available, dict)
-    return Answer(
-        version=None if data["version"] is None else str(data["version"]),
-        error=str(data["error"]),
-        available={
-            backend: {device: Availability(**each) for device, each in on.items()}
-            for backend, on in available.items()
-        },
-    )
+def _answer(data: Mapping[str, Any]) -> Answer:
+    available = {
+        backend: {device: Availability(**each) for device, each in on.items()}
+        for backend, on in data["available"].items()
+    }
+    return Answer(data["version"], data["error"], available)
 
 
 def answer_here(request: Request) -> Answer:
@@ -261,15 +256,5 @@ def answer_here(request: Request) -> Answer:
     )
 
 
-def _asked(question: Mapping[str, Any]) -> dict[str, Any]:
-    request = Request(
-        question["framework"],
-        question["module"],
-        tuple(question["backends"]),
-        tuple(question["devices"]),
-    )
-    return asdict(answer_here(request))
-
-
 if __name__ == "__main__":
-    fresh.answer(sys.argv[1], _asked)
+    fresh.answer(sys.argv[1], lambda asked: asdict(answer_here(fresh.question(Request, asked))))

@@ -2,6 +2,6 @@
 
 Others take: ``group`` (measure one) with its ``outcomes``, ``recorder`` (a suite's groups, each
 finished case on disk), ``equivalence`` (the gate), ``timing`` (blocks and stopping), ``memory``,
-``energy`` and ``roofs``; ``warnings`` say what about the machine would make times doubtful.
-``profile_told`` and ``denormals_asked`` are what ``bench.profile`` and ``bench.denormals`` show.
+``energy`` and ``roofs``; ``disturbances`` say what about the machine makes times doubtful.
+``profiling`` and ``denormals`` are what ``bench.profile`` and ``bench.denormals`` show.
 """

@@ -1,23 +1,33 @@
-"""The same step on ordinary numbers and on denormal ones, in this process.
+"""The same step on ordinary numbers and on denormal ones: asked, computed, and told as a table.
 
 A state that decays, as that of any LSTM does whose input has gone silent, becomes denormal before
 it is zero: under 2**-126 in float32, where many processors compute a hundred times slower. The case
 here is made so that nothing else differs: silent input, forget gates open, and a state so small
 that the network is linear in it; once from 1e-3 on, once from 1e-39. Both take the same steps with
-the same weights. This room knows models and NumPy's count of denormals.
+the same weights. Half of the processes that ``bench.denormals`` asks leave the processor as it is,
+and half flush denormals to zero from their start.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from bench.judging.beside import Beside, rows
 from bench.measuring.clock import Clock, first_use
 from bench.measuring.timing import recorded
+from bench.results.study import Study, shape_of
+from bench.suites.sizes import Shape
+from bench.telling import quantities, studies
+from bench.telling.headings import name as told_name
+from bench.telling.marks import RATIO_INTERVAL
+from bench.telling.sheet import Column, Sheet
+from bench.telling.told import Told
 from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, UnsupportedError, get_backend, reference
 from lstm_impl.given import given_step
 from lstm_impl.proof.comparison import error
@@ -131,6 +141,9 @@ def flush_here() -> str:
     return "" if done else "this processor cannot flush denormals"
 
 
+# -- in a fresh process
+
+
 def answer(question: Question) -> list[dict[str, Any]]:
     """A plain record for each backend and scale."""
     # Before anything is flushed: making small numbers, and reading them, is arithmetic too.
@@ -194,3 +207,105 @@ def _judge(record: dict[str, Any], step: Step, theirs: FloatArray) -> None:
         record["did"], record["failed"] = verdict_on(ours, theirs)
     elif (off := error(widened(ours), theirs)) > LOOSE:
         record["failed"] = f"its outputs are off by {off:.2g} of the largest"
+
+
+# -- in the process that asks
+
+WAYS = ("as it is", "flushing")
+"""Of a process to treat denormals; by turns."""
+
+
+def asked(options: argparse.Namespace) -> studies.Asked | None:
+    """The question and the answers; None if a process died, which is told."""
+    for backend in options.backend:
+        get_backend(backend)
+    question = Question(
+        **asdict(Shape.parse(options.shape)),
+        mode=options.mode,
+        backends=tuple(options.backend),
+        flush=False,
+        seconds=options.seconds,
+        seed=options.seed,
+    )
+    questions = [
+        {**asdict(question), "flush": way == WAYS[1], "seed": seed}
+        for seed in range(question.seed, question.seed + options.processes)
+        for way in WAYS
+    ]
+    answers = studies.asked_in_turn("bench.denormals", questions, quiet=True)
+    if answers is None:
+        return None
+    ways = WAYS * options.processes
+    return asdict(question), [
+        [{**record, "way": way} for record in found]
+        for way, found in zip(ways, answers, strict=True)
+    ]
+
+
+def told(found: Study) -> tuple[Told, list[str]]:
+    """The table, with what stands above and below it, and what is not in it and why."""
+    table, missing = rows(found.answers, ("way", "backend"), "numbers", ORDINARY)
+    problems = list(map(str, missing))
+    studies.check(table, problems)
+    first, *rest = _notes(found)
+    return Told((), ((first, _sheet(table, found)),), tuple(rest)), problems
+
+
+def _sheet(table: Sequence[Beside], found: Study) -> Sheet:
+    did = _did(found)
+    return Sheet.of(
+        [
+            Column("backend", names=True),
+            *map(Column, ("process", "denormals are")),
+            *(
+                Column(heading, right=True)
+                for heading in ("ordinary numbers", "times as long with denormals")
+            ),
+            *map(Column, (RATIO_INTERVAL, "verdict")),
+        ],
+        [
+            [
+                each.key[1],
+                each.key[0],
+                did.get(each.key, ""),
+                quantities.seconds(each.base_seconds),
+                f"{each.comparison.ratio.mid:.3g}",
+                f"{each.comparison.ratio.low:.3g}–{each.comparison.ratio.high:.3g}",
+                str(each.comparison.verdict),
+            ]
+            for each in sorted(table, key=lambda each: (each.key[1], each.key[0]))
+        ],
+    )
+
+
+def _did(found: Study) -> dict[tuple[str, ...], str]:
+    """What each backend made of denormals, by process and backend: of several things, all."""
+    seen: dict[tuple[str, ...], dict[str, None]] = {}
+    for record in (record for answer in found.answers for record in answer):
+        if record["did"].given and record["did"].text():
+            key = record["way"].label(), record["backend"].label()
+            seen.setdefault(key, {})[record["did"].text()] = None
+    return {key: " or ".join(sorted(each)) for key, each in seen.items()}
+
+
+def _notes(found: Study) -> list[str]:
+    """What was measured where, and that there were denormals."""
+    question = found.question
+    parts = [
+        record["denormal"].number(0.0, 1.0)
+        for answer in found.answers
+        for record in answer
+        if record["numbers"].label() == DENORMAL and record["denormal"].given
+    ]
+    lines = [
+        f"{shape_of(question)}, {told_name(question['mode'].label())}; "
+        f"{quantities.count(len(found.answers), 'process')} on "
+        f"{told_name(found.run.host)}, {found.run.started:%Y-%m-%d %H:%M} UTC"
+    ]
+    if parts:
+        much = "All" if min(parts) >= 1.0 else f"At least {min(parts):.0%}"
+        lines.append(
+            f"{much} of the outputs of the float64 reference are denormal in float32; flushed: the "
+            "backend's are zero there, kept: they are the reference's."
+        )
+    return lines

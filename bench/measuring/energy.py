@@ -76,7 +76,10 @@ class EnergyMeter:
             return None
         try:
             with devices.opened_nvml(self.load) as nvml:
-                gpu = self._handle(nvml, device)
+                gpu = devices.gpu_handle(nvml, self.environ, device)
+                if gpu is None:
+                    told = "it is a part of a GPU, and the counter is the whole GPU's"
+                    raise NoEnergyError(told)
                 if device not in self._idle:
                     self._idle[device] = self._idle_watts(nvml, gpu)
                 joules = self._joules(step, seconds, lambda: _millijoules(nvml, gpu))
@@ -84,15 +87,6 @@ class EnergyMeter:
             # The driver may fail in ways of its own, and so may the step: the case has its time.
             return unknown(one_line(error))
         return {"joules": joules, "idle_watts": self._idle[device], "how": HOW}
-
-    def _handle(self, nvml: Nvml, device: str) -> object:
-        count = int(nvml.nvmlDeviceGetCount())
-        uuids = [devices.gpu_uuid(nvml, index) for index in range(count)]
-        visible = devices.visible_gpus(self.environ.get("CUDA_VISIBLE_DEVICES"), count, uuids)
-        number = visible[devices.gpu_index(device)]
-        if number is None:
-            raise NoEnergyError("it is a part of a GPU, and the counter is the whole GPU's")
-        return nvml.nvmlDeviceGetHandleByIndex(number)
 
     def _idle_watts(self, nvml: Nvml, gpu: object) -> float | None:
         self.sleep(IDLE)

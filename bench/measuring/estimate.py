@@ -140,13 +140,9 @@ def least_bytes(spec: LSTMSpec, workload: Workload) -> int:
     outside = _outside(spec, workload)
     if workload.dropout and training:
         outside += (spec.num_layers - 1) * spec.output_size
-    states = (
-        2
-        * 2
-        * (2 if "h" in _differentiated(workload) else 1)
-        * spec.state_layers
-        * spec.hidden_size
-    )
+    # h and c, before and after; and of either the gradients, where they are asked for.
+    arrays = 4 * (2 if "h" in _differentiated(workload) else 1)
+    states = arrays * spec.state_layers * spec.hidden_size
     return kept * passes * spec.parameter_count + computed * (
         outside * workload.valid_timesteps() + states * workload.batch
     )
@@ -183,12 +179,8 @@ def cgroup_bytes(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
 def _gpu_bytes(device: str, environ: Mapping[str, str] = os.environ) -> int | None:
     # Whatever the driver cannot say, the estimate does without.
     with contextlib.suppress(Exception), devices.opened_nvml() as nvml:
-        count = int(nvml.nvmlDeviceGetCount())
-        uuids = [devices.gpu_uuid(nvml, index) for index in range(count)]
-        visible = devices.visible_gpus(environ.get("CUDA_VISIBLE_DEVICES"), count, uuids)
-        number = visible[devices.gpu_index(device)]
-        if number is not None:  # else a part of a GPU, whose size is not the GPU's
-            handle = nvml.nvmlDeviceGetHandleByIndex(number)
+        handle = devices.gpu_handle(nvml, environ, device)
+        if handle is not None:  # else a part of a GPU, whose size is not the GPU's
             return int(nvml.nvmlDeviceGetMemoryInfo(handle).total)
     return None
 

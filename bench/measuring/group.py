@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from bench.machine.disturbance import between
 from bench.machine.guard import EscapedError
-from bench.machine.load import busy
+from bench.machine.processes import busy
 from bench.measuring import energy, memory, roof, roof_launches, roofs, streaming, timing
 from bench.measuring.busy import processors_busy
 from bench.measuring.disturbances import validity

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from bench.judging import beside
-from bench.judging.comparison import Comparison
+from bench.judging.beside import Beside
 from bench.measuring.timing import recorded
 from bench.suites.sizes import Shape
 from lstm_impl import reference
@@ -97,39 +97,23 @@ def relative_error(found: FloatArray, wanted: FloatArray) -> float:
 # -- in the process that asks
 
 
-@dataclass(frozen=True)
-class Row:
-    """One runtime at one shape. losses: relative errors against float64, the largest seen."""
-
-    shape: str
-    runtime: str
-    float32_seconds: float
-    comparison: Comparison
-    float32_loss: float
-    int8_loss: float
-
-
-def rows(answers: Sequence[Sequence[Mapping[str, Any]]]) -> tuple[list[Row], list[str]]:
-    """The table, and why what is not in it could not be measured."""
+def rows(answers: Sequence[Sequence[Mapping[str, Any]]]) -> tuple[list[Beside], list[str]]:
+    """int8 against float32 in the same runtime, and why what is missing was not measured."""
     table, missing = beside.rows(
         beside.fields(answers), ("shape", "runtime"), "precision", "float32"
     )
-    losses: dict[tuple[str, str, str], float] = {}
-    for record in (record for records in answers for record in records):
-        key = record["shape"], record["runtime"], record["precision"]
-        losses[key] = max(losses.get(key, 0.0), record.get("loss", 0.0))
-    made = [
-        Row(
-            *(shape, runtime, each.base_seconds, each.comparison),
-            losses[shape, runtime, "float32"],
-            losses[shape, runtime, "int8"],
-        )
-        for each in sorted(table, key=lambda each: each.key)
-        for shape, runtime in (each.key,)
-    ]
     problems: dict[tuple[str, ...], str] = {}
     for gap in sorted(missing, key=lambda gap: gap.key):
         # Where float32 failed, int8 has nothing beside it: one reason is enough.
         shape, runtime = gap.key
         problems.setdefault(gap.key, f"{runtime} {gap.side}, {shape}: {gap.why}")
-    return made, list(problems.values())
+    return sorted(table, key=lambda each: each.key), list(problems.values())
+
+
+def losses(answers: Sequence[Sequence[Mapping[str, Any]]]) -> dict[tuple[str, ...], float]:
+    """The largest error against float64 that was seen, by shape, runtime and precision."""
+    found: dict[tuple[str, ...], float] = {}
+    for record in (record for records in answers for record in records):
+        key = record["shape"], record["runtime"], record["precision"]
+        found[key] = max(found.get(key, 0.0), record.get("loss", 0.0))
+    return found

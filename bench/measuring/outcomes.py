@@ -9,14 +9,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
+
+from bench.judging.latency import PARTS, percentile
 from bench.machine.guard import EscapedError
 from bench.machine.raised import one_line
 from bench.measuring.clock import FirstUse
-from bench.measuring.latencies import kept
-from bench.measuring.series import Beside, Series
+from bench.measuring.series import Beside, Series, Streamed
+from bench.results import hdr
 from bench.results.schema import SCHEMA, Figures, Reason
+from bench.results.streaming import Bounds, StreamCalls, Taken
 from bench.suites.cases import Case
 from lstm_impl.proof import GateResult
+from lstm_impl.spec import FloatArray
 
 NOT_MEASURED, REFUSED, FAILED = "not_measured", "refused", "failed"
 
@@ -150,3 +155,34 @@ def counted_reasons(results: Iterable[Measured]) -> Counter[Reason]:
         for reason in result.reasons:
             counts[first.setdefault(reason.code, reason)] += 1
     return counts
+
+
+def kept(streamed: Streamed, beside: Beside, period: float | None) -> StreamCalls:
+    """What a result file holds of these calls.
+
+    A deadline is the period where none is given: what is later is late for the next call, too.
+    """
+    deadline = period if beside.deadline is None else beside.deadline
+    missed = 0 if deadline is None else int(np.count_nonzero(streamed.latency > deadline))
+    return StreamCalls(
+        calls=streamed.latency.size,
+        latency=_taken(streamed.latency),
+        service=_taken(streamed.service),
+        load=beside.load,
+        deadline=deadline,
+        missed=missed,
+    )
+
+
+def _taken(seconds: FloatArray) -> Taken:
+    ordered = np.sort(seconds).astype(np.float64)
+    told = {part: percentile(ordered, part) for part in PARTS}
+    return Taken(
+        {
+            part: Bounds(each.low, each.mid, each.high, each.confidence)
+            for part, each in told.items()
+            if each is not None
+        },
+        float(ordered[-1]),
+        hdr.encode(ordered),
+    )

@@ -1,26 +1,43 @@
 """One case under its framework's profiler, apart from all timing: where its step's time goes.
 
 The case is prepared and judged as for a measurement, called without the profiler to know what a
-step takes, held against the roofs, and then called once more with it. This room knows one case.
+step takes, held against the roofs, and then called once more with it. What was seen is told: what
+the case is bound by, its operators by time, and a timeline.
 """
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from bench.judging.bound import Bound, bound
-from bench.judging.operators import shares
+from bench.judging.operators import kind, shares
+from bench.judging.why import explained
 from bench.machine.raised import one_line
 from bench.measuring.group import of_step
 from bench.measuring.outcomes import NOT_MEASURED, REFUSED, Unmeasured, failed
 from bench.measuring.preparing import Bench, Prepared, ignored_deprecations, prepare
 from bench.suites.cases import Case
+from bench.telling import deliver
+from bench.telling.inert import LONGEST_NAME
+from bench.telling.quantities import seconds
+from bench.telling.sheet import Column, Sheet, comma_separated
+from bench.telling.timeline import trace
+from bench.telling.told import Told
 from lstm_impl import Profile, UnavailableError, UnsupportedError
+from lstm_impl.profile import by_name
 
 FEWEST_CALLS, SECONDS = 5, 0.5
 """Calls without the profiler: so many, and more while this has not passed."""
+
+MOST = 20
+"""Operators in a table; csv has all."""
+
+OPEN_WITH = "https://ui.perfetto.dev"
+
+COLUMNS = ("operator", "kind", "count", "seconds", "share")
 
 
 @dataclass(frozen=True)
@@ -58,11 +75,11 @@ def _profiled(case: Case, prepared: Prepared, bench: Bench) -> Profiled:
     profile = prepared.model.profile(case.workload)
     if not profile.events:
         raise UnsupportedError(f"{profile.source} saw no operator of {case.backend}")
-    seconds = _seconds(prepared, bench)
+    taken = _seconds(prepared, bench)
     figures: dict[str, float | str | None] = {}
     if bench.roofs is not None:
-        figures |= bench.roofs.figures(case, seconds, bench.threads, bench.frameworks(case.device))
-    figures |= of_step(case, prepared, seconds, bench)
+        figures |= bench.roofs.figures(case, taken, bench.threads, bench.frameworks(case.device))
+    figures |= of_step(case, prepared, taken, bench)
     numbers = {key: each for key, each in figures.items() if isinstance(each, int | float)}
     owners = {
         f"of_{key.removesuffix('_by')}": str(each)
@@ -71,8 +88,8 @@ def _profiled(case: Case, prepared: Prepared, bench: Bench) -> Profiled:
     }
     work = case.workload
     valid = work.valid_timesteps() / (work.batch * work.timesteps)
-    found = bound(numbers, owners, valid, shares(profile, seconds))
-    return Profiled(case, profile, seconds, found, numbers)
+    found = bound(numbers, owners, valid, shares(profile, taken))
+    return Profiled(case, profile, taken, found, numbers)
 
 
 def _seconds(prepared: Prepared, bench: Bench) -> float:
@@ -86,3 +103,45 @@ def _seconds(prepared: Prepared, bench: Bench) -> float:
         step.synchronize()
         taken.append(now() - start)
     return statistics.median(taken)
+
+
+# -- what was seen, told
+
+
+def write(found: Profiled, timeline: Path, form: str) -> None:
+    """Write the timeline's file, and tell the rest in this form. Raises UsageError."""
+    said = {"case": found.case.id, "step_s": found.seconds, "source": found.profile.source}
+    deliver.write_file(timeline, trace(found.profile, said, kind))
+    # By operator, the most time first: of one step under the profiler, own time alone.
+    spent = by_name(found.profile.events)
+    whole = sum(each.seconds for each in spent.values()) or 1.0
+    every = [
+        (name, kind(name), each.count, each.seconds, each.seconds / whole)
+        for name, each in spent.items()
+    ]
+    sheet = Sheet.of(
+        [
+            Column("operator", names=True),
+            Column("kind"),
+            *(Column(heading, right=True) for heading in ("times", "own time", "of all operators")),
+        ],
+        [
+            [name, of, f"{count:,}", seconds(own), f"{share:.1%}"]
+            for name, of, count, own, share in every[:MOST]
+        ],
+    )
+    title = f"{found.case.id}: {seconds(found.seconds)} a step without {found.profile.source}"
+    left = len(every) - MOST
+    told = Told(
+        (title, explained(found.bound, found.figures)),
+        (("", sheet),),
+        (f"and {left} more; --format csv has all",) if left > 0 else (),
+        LONGEST_NAME,
+    )
+    here = replace(told, last=(*told.last, f"Timeline: open {timeline} in {OPEN_WITH}"))
+    deliver.deliver(
+        form,
+        deliver.Target(None),
+        here.terminal,
+        {"markdown": told.markdown, "csv": lambda: comma_separated(COLUMNS, every)},
+    )

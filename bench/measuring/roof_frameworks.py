@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from bench.machine import devices
-from bench.measuring.roof_work import Sizes, Work, called, factors, mebibytes, unrolls
+from bench.measuring.roof_work import Library, Sizes, Work, called, factors, mebibytes, unrolls
 from lstm_impl.backends import onnx_graph
 from lstm_impl.backends.jax_model import wide
 from lstm_impl.spec import FloatArray
@@ -341,3 +341,12 @@ class OnnxRuntimeLibrary:
     def traffic(self, size: int, threads: int) -> Sequence[Work]:
         """None of its own: memory is as fast whoever asks."""
         return ()
+
+
+MAKERS: tuple[tuple[tuple[str, ...], Callable[[str, int], Library]], ...] = (
+    (TensorFlowLibrary.frameworks, lambda device, threads: TensorFlowLibrary(device)),
+    (TorchLibrary.frameworks, lambda device, threads: TorchLibrary(device)),
+    (JaxLibrary.frameworks, lambda device, threads: JaxLibrary(device)),
+    (OnnxRuntimeLibrary.frameworks, OnnxRuntimeLibrary),
+)
+"""Which library computes for a backend, by its ``framework``; of others no products can be had."""

@@ -16,28 +16,23 @@ from functools import partial
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from bench.measuring.roof_frameworks import (
-    JaxLibrary,
-    OnnxRuntimeLibrary,
-    TensorFlowLibrary,
-    TorchLibrary,
-)
-from bench.measuring.roof_work import (
-    FEWEST_BYTES,
-    FEWEST_COLUMNS,
-    LARGE,
-    MOST_STACKED,
-    SHORTEST,
-    SHORTEST_OF_THREADS,
-    SMALL_STACK,
-    Library,
-    Sizes,
-    Work,
-    called,
-    factors,
-    mebibytes,
-)
+from bench.measuring import roof_work
+from bench.measuring.roof_frameworks import MAKERS
+from bench.measuring.roof_work import Library, Sizes, Work, called, factors, mebibytes
 from lstm_impl.spec import FloatArray
+
+SMALL_STACK = 32 * 1024
+"""Bytes of the results of the products that NumPy makes in one call: they stay in the first cache,
+as the result of a timestep does."""
+
+MOST_STACKED = 64
+"""Products in one call: the call itself, half a microsecond, is then a hundredth of each."""
+
+FEWEST_COLUMNS = 8
+"""Of a thread's share of a product: fewer keep a processor's vectors half empty."""
+
+FEWEST_BYTES = 64 * 1024
+"""Of a thread's share of a copy: less is copied sooner than several threads have begun."""
 
 
 class NumPyLibrary:
@@ -64,7 +59,7 @@ class NumPyLibrary:
         works = [self._shared(left, right)]
         parts = min(self._threads, sizes[2] // FEWEST_COLUMNS)
         if self._blas.lib_controllers and self._threads > 1:
-            if np.prod(sizes) <= LARGE:
+            if np.prod(sizes) <= roof_work.LARGE:
                 works.append(self._apart(left, right, 1))
             if parts > 1:
                 works.append(self._apart(left, right, parts))
@@ -97,7 +92,7 @@ class NumPyLibrary:
                 each(count)
 
         where = "one thread" if parts == 1 else f"{parts} threads, each with its own columns"
-        shortest = SHORTEST if parts == 1 else SHORTEST_OF_THREADS
+        shortest = roof_work.SHORTEST if parts == 1 else roof_work.SHORTEST_OF_THREADS
         return Work(run, _height(stacked), f"{called(self.name)} on {where}", shortest)
 
     def traffic(self, size: int, threads: int) -> Sequence[Work]:
@@ -120,7 +115,7 @@ class NumPyLibrary:
         for parts in dict.fromkeys((1, max(1, min(threads, size // FEWEST_BYTES)))):
             slices = [slice(count * n // parts, count * (n + 1) // parts) for n in range(parts)]
             where = f"of {mebibytes(4 * count)} by NumPy on {parts} thread{'s'[: parts > 1]}"
-            shortest = SHORTEST if parts == 1 else SHORTEST_OF_THREADS
+            shortest = roof_work.SHORTEST if parts == 1 else roof_work.SHORTEST_OF_THREADS
             for work, amount, what in ((copy, 8, "copy"), (read, 4, "reading")):
                 run = _on_threads([partial(work, part) for part in slices])
                 works.append(Work(run, amount * count, f"{what} {where}", shortest))
@@ -150,22 +145,13 @@ def _on_threads(tasks: Sequence[Callable[[int], None]]) -> Callable[[int], None]
     return run
 
 
-_MAKERS: tuple[tuple[tuple[str, ...], Callable[[str, int], Library]], ...] = (
-    (TensorFlowLibrary.frameworks, lambda device, threads: TensorFlowLibrary(device)),
-    (TorchLibrary.frameworks, lambda device, threads: TorchLibrary(device)),
-    (JaxLibrary.frameworks, lambda device, threads: JaxLibrary(device)),
-    (OnnxRuntimeLibrary.frameworks, OnnxRuntimeLibrary),
-)
-"""Which library computes for a backend, by its ``framework``; of others no products can be had."""
-
-
 def libraries(device: str, frameworks: Collection[str], threads: int = 1) -> list[Library]:
     """Those that serve ``device`` in a process that computes with these frameworks there.
 
     threads: that products and copies on a CPU may use.
     """
     found: list[Library] = [NumPyLibrary(threads)] if device == "cpu" else []
-    for served, make in _MAKERS:
+    for served, make in MAKERS:
         if not set(served).isdisjoint(frameworks):
             # Whatever it raises, a library that cannot use the device gives no roof for it.
             with contextlib.suppress(Exception):

@@ -1,34 +1,24 @@
-"""What roofs are measured with: products one after another and moving memory, as pieces of work."""
+"""What roofs are measured with: products one after another, and moving arrays past every cache."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, TypeAlias
 
 import numpy as np
 
+from bench.measuring import estimate
 from lstm_impl.spec import FloatArray
 
 Sizes: TypeAlias = tuple[int, int, int]
 """Of a product: m, k and n of ``[m, k] x [k, n]``."""
 
-SMALL_STACK = 32 * 1024
-"""Bytes of the results of the products that NumPy makes in one call: they stay in the first cache,
-as the result of a timestep does."""
-
-MOST_STACKED = 64
-"""Products in one call: the call itself, half a microsecond, is then a hundredth of each."""
-
 UNROLLED = 8
 """Products in one pass of a compiled loop, so that the loop's own work does not count."""
-
-FEWEST_COLUMNS = 8
-"""Of a thread's share of a product: fewer keep a processor's vectors half empty."""
-
-FEWEST_BYTES = 64 * 1024
-"""Of a thread's share of a copy: less is copied sooner than several threads have begun."""
 
 LARGE = 2**24
 """Multiplications of a product that is long enough (0.1 ms and more) to stand alone in a loop."""
@@ -64,25 +54,16 @@ class Work:
     shortest: float = SHORTEST
 
 
-class Named(Protocol):
-    """A library, by a name unlike any other's."""
-
-    @property
-    def name(self) -> str:
-        """Its own name."""
-
-    @property
-    def version(self) -> str:
-        """Of what is installed."""
-
-
-class Library(Named, Protocol):
+class Library(Protocol):
     """What computes on a device. frameworks: the backends' whose products are this library's.
 
-    precision: ``float64``, ``float32``, ``tf32``, ``float16`` or ``bfloat16``. Any method may raise
-    whatever its library raises for what it cannot do; an empty sequence says the same.
+    name: unlike any other's. version: of what is installed. precision: ``float64``, ``float32``,
+    ``tf32``, ``float16`` or ``bfloat16``. Any method may raise whatever its library raises for what
+    it cannot do; an empty sequence says the same.
     """
 
+    name: str
+    version: str
     frameworks: tuple[str, ...]
 
     def products(self, sizes: Sizes, precision: str, *, compiled: bool) -> Sequence[Work]:
@@ -121,3 +102,36 @@ def called(name: str) -> str:
 def mebibytes(size: int) -> str:
     """A size in bytes, in words."""
     return f"{size / 2**20:.0f} MiB" if size >= 2**20 else f"{size / 2**10:.0f} KiB"
+
+
+SMALLEST_ARRAY, LARGEST_ARRAY = 32 * 2**20, 128 * 2**20
+"""Bytes of each of the arrays that bandwidth is measured with: four times the last caches, within
+these. A server's caches can be larger than the largest, and then raise the roof; an array that is
+past them would take seconds and gigabytes."""
+
+MEMORY_SHARE = 1 / 16
+"""Part of the free memory that one of them may take."""
+
+_SHIFTS = {"K": 10, "M": 20, "G": 30}
+
+
+def array_bytes(device: str) -> int:
+    """Of arrays well past the last cache, as far as there is memory for them."""
+    if device != "cpu":
+        return LARGEST_ARRAY  # the caches of GPUs are smaller, and their memory is fast
+    size = min(LARGEST_ARRAY, max(SMALLEST_ARRAY, 4 * last_caches()))
+    free = estimate.free(device).host_bytes
+    return size if free is None else min(size, int(free * MEMORY_SHARE))
+
+
+def last_caches(root: Path = Path("/sys/devices/system/cpu")) -> int:
+    """Bytes of the last level of this machine's caches, all of them together; 0 if not known."""
+    found: dict[tuple[int, str], int] = {}
+    for cache in root.glob("cpu[0-9]*/cache/index[0-9]*"):
+        with contextlib.suppress(OSError, ValueError):
+            level = int((cache / "level").read_text())
+            shared = (cache / "shared_cpu_list").read_text().strip()
+            size = (cache / "size").read_text().strip()  # "32768K"
+            found[level, shared] = int(size.rstrip("KMG")) << _SHIFTS.get(size[-1:], 0)
+    last = max((level for level, _ in found), default=0)
+    return sum(size for (level, _), size in found.items() if level == last)

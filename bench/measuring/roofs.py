@@ -16,13 +16,13 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 from bench.machine import devices, environment
-from bench.measuring import estimate, roof_launches, roof_libraries, roof_memory, roof_work
-from bench.measuring.roof import WELL_ABOVE, WORDS, Roof, label
-from bench.measuring.roof_counts import chain, precisions
+from bench.measuring import estimate, roof_launches, roof_libraries, roof_work
+from bench.measuring.roof import WELL_ABOVE, WORDS, Roof, chain, precisions
 from bench.measuring.roof_launches import Launcher, Launches
-from bench.measuring.roof_work import Library, Named, Sizes, Work
+from bench.measuring.roof_work import Library, Sizes, Work
 from bench.measuring.roofs_seen import Key, RoofsSeen
 from bench.results.schema import Figures
 from bench.suites.cases import Case
@@ -110,7 +110,7 @@ class Roofs:
     ) -> None:
         self._libraries = libraries
         self._now = now
-        self._array_bytes = array_bytes or roof_memory.array_bytes
+        self._array_bytes = array_bytes or roof_work.array_bytes
         self._seen = seen or RoofsSeen(None)
         self._launcher = launcher
         self._machines: dict[str, str] = {}
@@ -148,35 +148,26 @@ class Roofs:
         """
         operations = estimate.operations(case.spec, case.workload)
         size = estimate.least_bytes(case.spec, case.workload)
-        counts = chain(case.spec, case.workload)
         processors = threads or usable()
         libraries = self._libraries(case.device, frameworks, processors)
         whole = self._array_bytes(case.device)
         precise = precisions(case.spec, case.device)
         products: list[Key] = [("matmul", case.device, each, processors) for each in precise]
-
-        def of_matmul(enough: float | None) -> tuple[float, Roof]:
-            limit = None if enough is None else enough / operations
-            roof = self._matmul(products, libraries, limit)
-            return operations * roof.seconds, roof
-
-        def of_bandwidth(enough: float | None) -> tuple[float, Roof]:
-            limit = None if enough is None else enough / size
-            roof = self._bandwidth(case.device, libraries, processors, size, whole, limit)
-            return size * roof.seconds, roof
-
-        def of_chain(enough: float | None) -> tuple[float, Roof]:
-            keys = {
-                sizes: [("chain", case.device, each, sizes, processors) for each in precise]
-                for sizes in counts
-            }
-            return self._chain(counts, keys, libraries, again=enough is not None)
-
+        counts = chain(case.spec, case.workload)
+        chained: dict[Sizes, list[Key]] = {
+            sizes: [("chain", case.device, each, sizes, processors) for each in precise]
+            for sizes in counts
+        }
+        measures: dict[str, Callable[[float | None], tuple[float, Roof]]] = {
+            "matmul": partial(self._matmul, products, libraries, operations),
+            "bandwidth": partial(self._bandwidth, case.device, libraries, processors, size, whole),
+            "chain": partial(self._chain, counts, chained, libraries),
+        }
         found: dict[str, float | str | None] = {"operations": operations, "bytes": float(size)}
         found["array_bytes"] = float(whole)
         if limits := roof_work.limited():
             found["limits"] = ", ".join(f"{name}={value}" for name, value in limits.items())
-        for name, measure in zip(WORDS, (of_matmul, of_bandwidth, of_chain), strict=True):
+        for name, measure in measures.items():
             found |= self._of_roof(name, measure, seconds, products)
         self._seen.save()
         if missing := sorted(set(frameworks) - self._frameworks(products, libraries)):
@@ -241,19 +232,23 @@ class Roofs:
         counts: Mapping[Sizes, float],
         keys: Mapping[Sizes, Sequence[Key]],
         libraries: Sequence[Library],
-        *,
-        again: bool,
+        enough: float | None,
     ) -> tuple[float, Roof]:
         """The least time of so many products of each size, one after the other."""
+        again = enough is not None
         roofs = {sizes: self._product(keys[sizes], libraries, again=again) for sizes in counts}
         least = sum(count * roofs[sizes].seconds for sizes, count in counts.items())
         here = sum(count * roofs[sizes].here for sizes, count in counts.items())
         return least, replace(next(iter(roofs.values())), here=here)
 
     def _matmul(
-        self, keys: Sequence[Key], libraries: Sequence[Library], enough: float | None
-    ) -> Roof:
-        """Of one operation, in the fastest of the precisions that the case may be computed in.
+        self,
+        keys: Sequence[Key],
+        libraries: Sequence[Library],
+        operations: float,
+        enough: float | None,
+    ) -> tuple[float, Roof]:
+        """The least time of so many operations, in the fastest of these precisions.
 
         enough: measure it again, until it is so many seconds or fewer.
         """
@@ -265,9 +260,9 @@ class Roofs:
                     # A library that cannot compute in this precision gives no roof for it.
                     with contextlib.suppress(Exception):
                         self._squares(key, library, again)
-                    if enough is not None and self._known(key).seconds <= enough:
-                        return self._best(keys)
-        return self._best(keys)
+                    if enough is not None and self._known(key).seconds <= enough / operations:
+                        return self._least(keys, operations)
+        return self._least(keys, operations)
 
     def _squares(self, key: Key, library: Library, again: bool) -> None:
         kind, precision = devices.kind(str(key[1])), str(key[2])
@@ -286,8 +281,8 @@ class Roofs:
         size: int,
         whole: int,
         enough: float | None,
-    ) -> Roof:
-        """Of one byte; if asked again for a case that fits into caches, as they may move it."""
+    ) -> tuple[float, Roof]:
+        """Of a case's bytes; if asked again for one that fits into caches, as they may move it."""
         again = enough is not None
         keys: list[Key] = [("bandwidth", device, threads, whole)]
         if size < whole and (again or self._known(("bandwidth", device, threads, size)).by):
@@ -300,7 +295,7 @@ class Roofs:
                 with contextlib.suppress(Exception):
                     for work in library.traffic(length, threads):
                         self._keep(key, library, work, 1.0, "", again)
-        return self._best(keys)
+        return self._least(keys, size)
 
     def _product(self, keys: Sequence[Key], libraries: Sequence[Library], *, again: bool) -> Roof:
         """Of one product of the chain.
@@ -337,8 +332,8 @@ class Roofs:
         self._asked |= {(*key, each.name) for each in due}
         return [each for each in due if not self._settled(key, each)]
 
-    def _settled(self, key: Key, library: Named) -> bool:
-        return self._seen.settled(self._machine(key), key, label(library))
+    def _settled(self, key: Key, library: Library | Launcher) -> bool:
+        return self._seen.settled(self._machine(key), key, _label(library))
 
     def _frameworks(self, keys: Sequence[Key], libraries: Sequence[Library]) -> set[str]:
         """Those whose products are in one of these roofs."""
@@ -351,7 +346,13 @@ class Roofs:
         }
 
     def _keep(
-        self, key: Key, library: Named, work: Work, units: float, words: str, again: bool
+        self,
+        key: Key,
+        library: Library | Launcher,
+        work: Work,
+        units: float,
+        words: str,
+        again: bool,
     ) -> float:
         """Time ``work``, keep it if it is the fastest yet, and return its seconds.
 
@@ -363,7 +364,7 @@ class Roofs:
         if here < self._found.get(key, Roof(math.inf, "")).seconds:
             self._found[key] = Roof(here, by, here=here)
         self._served.setdefault(key, set()).add(library.name)
-        self._seen.add(self._machine(key), key, label(library), here, by)
+        self._seen.add(self._machine(key), key, _label(library), here, by)
         return seconds
 
     def _known(self, key: Key) -> Roof:
@@ -375,6 +376,11 @@ class Roofs:
         day = datetime.fromtimestamp(seen.when, UTC).date().isoformat()
         return Roof(seen.seconds, seen.by, f"this machine, {day}", here.seconds)
 
+    def _least(self, keys: Sequence[Key], units: float) -> tuple[float, Roof]:
+        """The least time of so many units under the best of these roofs, and that."""
+        roof = self._best(keys)
+        return units * roof.seconds, roof
+
     def _best(self, keys: Sequence[Key]) -> Roof:
         known = [self._known(key) for key in keys]
         best = min(known, key=lambda each: each.seconds)
@@ -385,6 +391,11 @@ class Roofs:
         if device not in self._machines:
             self._machines[device] = environment.device_name(device)
         return self._machines[device]
+
+
+def _label(library: Library | Launcher) -> str:
+    """A library as roofs are remembered by it."""
+    return f"{library.name} {library.version}"
 
 
 def _check_accounting(found: Figures, seconds: float) -> None:

@@ -12,9 +12,10 @@ from __future__ import annotations
 import gc
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,28 +23,25 @@ import numpy.typing as npt
 
 from bench.machine import crew, fresh
 from bench.machine.raised import one_line
-from bench.measuring.scaling import (
-    CORES,
-    MIRRORED,
-    ONE,
-    TEAM,
-    Question,
-    Side,
-    digest,
-    expected,
-    fingerprint,
-    prove,
-    sides,
-)
-from bench.measuring.scaling_trace import MARK, collectives
+from bench.measuring import scaling
+from bench.measuring.scaling import ONE, TEAM, Question, Side
 from lstm_impl import UnavailableError, UnsupportedError, get_backend
 from lstm_impl.backends import tensorflow_evidence
 from lstm_impl.backends.data_parallel import DataParallel, share
+from lstm_impl.backends.hlo import Recorded
+from lstm_impl.backends.tensorflow_evidence import timeline
+from lstm_impl.profile import Event, covered
 from lstm_impl.proof import final_gradient, gate, numpy_judge
 from lstm_impl.weights import LSTMWeights
 
 TRACED = 5
 """Steps under the profiler: enough that one which was late does not stand for all."""
+
+MARK = "lstm_shared_steps"
+"""The name under which the steps stand in the record; what is outside is no part of them."""
+
+COLLECTIVE = re.compile(r"Collective|nccl", re.IGNORECASE)
+"""Ops of TensorFlow's collectives, such as CollectiveReduceV2, and the kernels of NCCL."""
 
 
 @dataclass(frozen=True)
@@ -92,14 +90,16 @@ class Worker:
         self._strategy = self._made_strategy()
         replicas = self._strategy.num_replicas_in_sync
         self._sum = tf.function(self._summed, autograph=False)
-        asked = self._gathered([digest(json.dumps(order["question"], sort_keys=True).encode())])
+        asked = self._gathered(
+            [scaling.digest(json.dumps(order["question"], sort_keys=True).encode())]
+        )
         return {"replicas": replicas, "alike": len(set(asked.ravel().tolist())) == 1}
 
     def _made_strategy(self) -> Any:
         tf, question = self._tf, self._question
         if self._world != TEAM:
             return tf.distribute.get_strategy()
-        if question.strategy == MIRRORED:
+        if question.strategy == scaling.MIRRORED:
             return tf.distribute.MirroredStrategy(self._local_devices())
         return tf.distribute.MultiWorkerMirroredStrategy()
 
@@ -162,8 +162,8 @@ class Worker:
         except (UnsupportedError, UnavailableError) as error:
             return {"refused": one_line(error)}  # the same on all of them: it is about the name
         weights = model.weights()[0]  # as the backend keeps them
-        cores = self._world == CORES
-        own = [side for side in sides(question, cores=cores) if side.world == self._world]
+        cores = self._world == scaling.CORES
+        own = [side for side in scaling.sides(question, cores=cores) if side.world == self._world]
         proofs = {side.name: self._proven(model, side, weights) for side in own}
         if self._world == ONE:
             found_alone = gate(model.model, question.workload(question.batch), question.seed)
@@ -185,8 +185,10 @@ class Worker:
         self._prepared[side.name] = _Prepared(step, placed)
         judge = numpy_judge(spec)
         if side.reduced:
-            theirs = expected(judge, weights, inputs, workload.timesteps)
-            found = prove(spec, workload, theirs, weights, list(zip(gradients, after, strict=True)))
+            theirs = scaling.expected(judge, weights, inputs, workload.timesteps)
+            found = scaling.prove(
+                spec, workload, theirs, weights, list(zip(gradients, after, strict=True))
+            )
             errors, allowed = dict(found.errors), dict(found.bounds)
             failure = found.failure
         else:
@@ -196,11 +198,11 @@ class Worker:
             for number, (gradient, moved) in enumerate(zip(gradients, after, strict=True)):
                 part = share(inputs, self._index * local + number, model.replicas)
                 own = question.workload(side.batch // model.replicas)
-                theirs = expected(judge, weights, part, own.timesteps)
-                found = prove(spec, own, theirs, weights, [(gradient, moved)])
+                theirs = scaling.expected(judge, weights, part, own.timesteps)
+                found = scaling.prove(spec, own, theirs, weights, [(gradient, moved)])
                 failure = failure or found.failure
                 errors, allowed = dict(found.errors), dict(found.bounds)
-        told = self._gathered([float(bool(failure)), *map(fingerprint, after)])
+        told = self._gathered([float(bool(failure)), *map(scaling.fingerprint, after)])
         if not failure and told[:, 0].any():
             failure = f"worker {int(np.flatnonzero(told[:, 0])[0])} computes something else"
         if not failure and side.reduced and len(set(told[:, 1:].ravel().tolist())) > 1:
@@ -249,6 +251,34 @@ class Worker:
         whole, within = collectives(tensorflow_evidence.record(run, lambda: None))
         shares = self._gathered([within / whole if whole else 0.0])[:, 0]
         return {"shares": [float(each) for each in shares]}
+
+
+# -- how much of a shared step its collectives take
+
+
+def collectives(recorded: Sequence[Recorded]) -> tuple[float, float]:
+    """Seconds of the marked steps, and those in which at least one collective was under way.
+
+    A collective waits for the slowest replica as well as for its data: both are in its time. A
+    profiler slows what it watches, so that only the share is of use. Both 0 where the record has no
+    mark.
+    """
+    marks = [each for each in recorded if each.name.partition("#")[0] == MARK]
+    if not marks:
+        return 0.0, 0.0
+    start = min(mark.start for mark in marks)
+    end = max(mark.start + mark.seconds for mark in marks)
+    found = [
+        clipped
+        for event in timeline(recorded)
+        if COLLECTIVE.search(event.name) and (clipped := _clipped(event, start, end)).seconds > 0
+    ]
+    return end - start, covered(found)
+
+
+def _clipped(event: Event, start: float, end: float) -> Event:
+    first, last = max(event.start, start), min(event.end, end)
+    return replace(event, start=first, seconds=max(0.0, last - first))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Results elsewhere: paths with URLs among them, as files and folders of this machine.
 
-What a URL leads to is copied first (``disk.fetching``) and then read as any other file; what is
+What a URL leads to is copied first (``disk.copying``) and then read as any other file; what is
 said of a copy is told with the URL of what it is a copy of.
 """
 
@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import replace
 
-from bench.disk.fetching import Fetched, Wanted, fetched, named
+from bench.disk.copying import Fetched, Wanted, fetched, named
 from bench.disk.fields import ResultError
 from bench.disk.folder import REFERENCE, is_url
 from bench.disk.remote import PlaceError

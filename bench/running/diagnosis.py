@@ -14,7 +14,7 @@ from bench.machine import devices, disturbance, environment
 from bench.machine.disturbance import activity
 from bench.machine.facts import Environment
 from bench.machine.survey import Ask, Survey, survey
-from bench.measuring import warnings
+from bench.measuring.disturbances import findings
 from bench.results.schema import Reason
 from bench.telling.inert import clean
 from bench.telling.sheet import Cell, Column, Sheet
@@ -84,7 +84,7 @@ def diagnose(
     return Diagnosis(
         survey(tuple(dict.fromkeys(names)), backends, ask),
         here,
-        tuple(warnings.findings(here, meanwhile, facts)),
+        tuple(findings(here, meanwhile, facts)),
         _ray(),
     )
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bench.disk.copying import check, upload
 from bench.disk.fields import ResultError
 from bench.disk.folder import DEFAULT_FOLDER, default_folder, expanded, is_url
 from bench.disk.remote import PlaceError, shown
-from bench.disk.uploading import check, upload
 from bench.telling import command_line
 from bench.telling.command_line import UsageError
 from bench.telling.inert import clean

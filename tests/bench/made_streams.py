@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from bench.measuring.latencies import kept
+from bench.measuring.outcomes import kept
 from bench.measuring.series import Beside, Streamed
 from bench.results.schema import Measurement, Results, Run
 from bench.suites.cases import Case

@@ -11,7 +11,7 @@ import pytest
 from bench import int8
 from bench.judging.verdict import Verdict
 from bench.machine import fresh
-from bench.measuring.int8 import Question, answer, relative_error, rows
+from bench.measuring.int8 import Question, answer, losses, relative_error, rows
 
 
 def record(precision: str, seconds: float, loss: float, **more: Any) -> dict[str, Any]:
@@ -36,12 +36,15 @@ def process(number: int, **more: Any) -> list[dict[str, Any]]:
 
 
 def test_a_row_has_the_ratio_in_one_runtime_and_the_largest_loss() -> None:
-    ((row,), problems) = rows([process(number) for number in range(6)])
+    answers = [process(number) for number in range(6)]
+    ((row,), problems) = rows(answers)
     assert not problems
     assert row.comparison.ratio.mid == pytest.approx(0.5, rel=0.01)
     assert row.comparison.verdict is Verdict.FASTER
-    assert row.int8_loss == pytest.approx(0.015)
-    assert row.float32_loss == pytest.approx(1e-7)
+    assert losses(answers) == {
+        (*row.key, "int8"): pytest.approx(0.015),
+        (*row.key, "float32"): pytest.approx(1e-7),
+    }
 
 
 def test_the_command_asks_fresh_processes_and_tells_what_is_missing(

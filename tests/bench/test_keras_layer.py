@@ -11,8 +11,7 @@ import pytest
 
 from bench.judging.verdict import Verdict
 from bench.keras_layer import _show, main
-from bench.measuring.layer import BASELINE, answer, rows
-from bench.measuring.layer_subjects import Called, Question, Traced
+from bench.measuring.layer import BASELINE, Called, Question, Traced, answer, rows
 from bench.suites.sizes import Shape
 
 
@@ -65,7 +64,7 @@ def test_the_ratio_is_ours_over_keras() -> None:
     assert row.comparison.ratio.mid == pytest.approx(0.5, rel=0.01)
     assert row.comparison.verdict is Verdict.FASTER
     assert row.comparison.processes == 6
-    assert row.keras_seconds == pytest.approx(2.0, rel=0.01)
+    assert row.base_seconds == pytest.approx(2.0, rel=0.01)
 
 
 def test_the_answer_is_a_table_in_a_terminal_in_markdown_and_in_a_file(

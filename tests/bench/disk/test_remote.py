@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from bench.disk import fetching, folder, remote, uploading
-from bench.disk.fetching import fetched
+from bench.disk import copying, folder, remote
+from bench.disk.copying import fetched
 from bench.disk.folder import FolderError, expanded, is_url
 from bench.disk.reading import LARGEST_FILE
 from bench.disk.remote import LIMIT_VARIABLE, Place, PlaceError, asked, opened, reason, shown
@@ -53,7 +53,7 @@ class Files:
 @pytest.fixture
 def place(monkeypatch: pytest.MonkeyPatch) -> Callable[[Files], str]:
     def put(files: Files) -> str:
-        monkeypatch.setattr(fetching, "opened", lambda url: Place(url, files, "root"))
+        monkeypatch.setattr(copying, "opened", lambda url: Place(url, files, "root"))
         return "fake://there"
 
     return put
@@ -194,7 +194,7 @@ def test_a_name_from_a_place_leads_nowhere_else(
     found = fetched(place(Hostile({})), results)
     made = {path for path in tmp_path.rglob("*") if path.is_file()}
     assert all(path.parent == found.path for path in made)
-    assert {path.name for path in made} <= {fetching.INDEX, "a.json"}
+    assert {path.name for path in made} <= {copying.INDEX, "a.json"}
 
 
 @pytest.mark.parametrize("index", [b"", b"[]", b'{"a.json": 5}', b"\xff", b'"x"'])
@@ -204,7 +204,7 @@ def test_a_damaged_index_costs_a_copy_and_nothing_else(
     files = Files({"a.json": b"{}"}, a_json={"ETag": "1"})
     url = place(files)
     copied = fetched(url, all_of).path
-    (copied / fetching.INDEX).write_bytes(index)
+    (copied / copying.INDEX).write_bytes(index)
     (copied / "stranger.json").write_text("{}")
     found = fetched(url, all_of)
     assert found.errors == ()
@@ -217,6 +217,6 @@ def test_a_folder_here_is_a_place_by_its_url_too(tmp_path: Path) -> None:
     mine = tmp_path / "a.json"
     mine.write_text("{}")
     url = f"file://{tmp_path}/deep/er"
-    assert uploading.upload([mine], url) == ([f"{url}/a.json"], [])
+    assert copying.upload([mine], url) == ([f"{url}/a.json"], [])
     assert (tmp_path / "deep" / "er" / "a.json").read_text() == "{}"
     assert (fetched(url, all_of).path / "a.json").read_text() == "{}"

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from bench.machine import asking, disturbance, environment, facts
-from bench.machine.asking import Machine
+from bench.machine import disturbance, environment, facts
 from bench.machine.devices import Nvml, NvmlError
 from bench.machine.disturbance import Activity
+from bench.machine.facts import Machine
 
 CPUINFO = """\
 processor\t: 0
@@ -241,7 +241,7 @@ def test_a_device_has_a_name_that_tells_machines_apart(tmp_path: Path) -> None:
     assert environment.device_name("gpu:1", asked) == "Imaginary B"
     assert environment.device_name("gpu:7", asked) == "gpu:7"
     # Where nothing can be read there is a name all the same.
-    nowhere = asking.Machine(tmp_path / "none", psutil=SimpleNamespace())
+    nowhere = facts.Machine(tmp_path / "none", psutil=SimpleNamespace())
     assert environment.device_name("cpu", nowhere)
 
 

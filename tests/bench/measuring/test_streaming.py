@@ -13,7 +13,7 @@ from bench import suites
 from bench.judging.latency import fewest_calls
 from bench.measuring import streaming
 from bench.measuring.clock import Clock
-from bench.measuring.latencies import kept
+from bench.measuring.outcomes import kept
 from bench.measuring.series import Beside, Broken, Plan, Series, Stopped, Streamed
 from bench.measuring.streaming import Pace, back_to_back, paced
 from bench.results.hdr import decode

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bench import compare, history, plot, report, results, site, truncation, upload
-from bench.disk import uploading
+from bench.disk import copying
 from bench.disk.remote import LIMIT_VARIABLE
 from bench.results.schema import Results
 from tests.bench.object_store import Faults, object_store
@@ -232,7 +232,7 @@ def test_a_list_that_is_late_hides_nothing_that_this_machine_has_written(
     document["lstm"]["run"]["id"] = "just-written"
     mine.write_text(json.dumps(document))
     faults.unlisted.add("cut.json")
-    there, errors = uploading.upload([mine], TEAM)
+    there, errors = copying.upload([mine], TEAM)
     assert (there, errors) == ([f"{TEAM}/cut.json"], [])
     found = results.collect([TEAM])
     assert len(found.files) == 3
@@ -280,14 +280,14 @@ def test_a_copy_that_fails_is_told_by_name(
     # It is asked several times before it is given up.
     monkeypatch.setenv(LIMIT_VARIABLE, "1" if fault == "slow" else "20")
     getattr(faults, fault).add(NAMES[0])
-    there, errors = uploading.upload([here(tmp_path) / name for name in NAMES], f"{TEAM}/new")
+    there, errors = copying.upload([here(tmp_path) / name for name in NAMES], f"{TEAM}/new")
     assert there == [f"{TEAM}/new/{NAMES[1]}"]
     (error,) = errors
     assert str(error).startswith(f"{TEAM}/new/{NAMES[0]} cannot be written: {told}")
 
 
 def test_a_bucket_that_is_not_there_is_not_made(files: Any, faults: Faults, tmp_path: Path) -> None:
-    _, errors = uploading.upload([here(tmp_path) / NAMES[0]], "s3://taem/lstm")
+    _, errors = copying.upload([here(tmp_path) / NAMES[0]], "s3://taem/lstm")
     told = "cannot be written: there is no such folder or bucket"
     assert str(errors[0]) == f"s3://taem/lstm/{NAMES[0]} {told}"
     assert not files.exists("taem")

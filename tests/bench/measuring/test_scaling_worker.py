@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.measuring.scaling_trace import MARK, collectives
+from bench.measuring.scaling_worker import MARK, collectives
 from lstm_impl.backends.hlo import Recorded
 
 HOST, GPU = "/host:CPU", "/device:GPU:0"

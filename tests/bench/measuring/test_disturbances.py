@@ -8,7 +8,7 @@ import pytest
 from bench.machine.devices import GpuFacts
 from bench.machine.disturbance import Disturbance
 from bench.machine.facts import Cpu, Environment, Gpu, GpuProcess, Memory
-from bench.measuring import warnings
+from bench.measuring.disturbances import findings
 
 CALM = Disturbance(1.0, 4, 0.1, (), 0, 0, {}, 1.0)
 
@@ -70,7 +70,7 @@ def codes(
     here: Environment = HERE, disturbance: Disturbance = CALM, facts: GpuFacts | None = None
 ) -> list[str]:
     facts = facts or GpuFacts(installed=len(here.gpus), visible=len(here.gpus))
-    return [each.code for each in warnings.findings(here, disturbance, facts)]
+    return [each.code for each in findings(here, disturbance, facts)]
 
 
 def with_cpu(**changes: Any) -> Environment:
@@ -88,7 +88,7 @@ def test_a_machine_at_rest_has_nothing_to_change() -> None:
 
 def test_busy_processors_are_told_of_with_who_keeps_them_busy() -> None:
     busy = replace(CALM, others=1.5, culprits=("chrome (pid 7) 150%",))
-    found = warnings.findings(HERE, busy, GpuFacts())
+    found = findings(HERE, busy, GpuFacts())
     assert [each.code for each in found] == ["busy"]
     assert "1.5 of 4 processors busy (chrome (pid 7) 150%)" in found[0].text
 
@@ -132,26 +132,26 @@ def test_what_is_not_known_or_in_order_is_no_finding(here: Environment) -> None:
 
 
 def test_a_quota_below_one_processor_still_asks_for_a_thread() -> None:
-    (found,) = warnings.findings(with_cpu(quota=0.5), CALM, GpuFacts())
+    (found,) = findings(with_cpu(quota=0.5), CALM, GpuFacts())
     assert "--lstm-threads 1," in found.advice
 
 
 def test_processes_on_a_gpu_are_named_with_what_they_hold() -> None:
     here = with_gpu(processes=(GpuProcess(7, "trainer", 2**30), GpuProcess(8, None, None)))
-    (found,) = warnings.findings(here, CALM, GpuFacts(installed=1, visible=1))
+    (found,) = findings(here, CALM, GpuFacts(installed=1, visible=1))
     assert "gpu:0: other processes use it" in found.text
     assert "trainer (pid 7, 1.0 GiB), a process (pid 8)" in found.text
 
 
 def test_a_gpu_without_a_driver_is_found_with_what_to_install() -> None:
-    (found,) = warnings.findings(HERE, CALM, GpuFacts(hardware=True))
+    (found,) = findings(HERE, CALM, GpuFacts(hardware=True))
     assert found.code == "gpu"
     assert "install NVIDIA's driver" in found.advice
 
 
 def test_a_gpu_whose_state_cannot_be_read_says_what_to_install() -> None:
     here = replace(HERE, unread={"gpus": "nvidia-ml-py is not installed: pip install nvidia-ml-py"})
-    (found,) = warnings.findings(here, CALM, GpuFacts(installed=1, visible=1, driver=True))
+    (found,) = findings(here, CALM, GpuFacts(installed=1, visible=1, driver=True))
     assert found.code == "nvml"
     assert found.advice == "nvidia-ml-py is not installed: pip install nvidia-ml-py"
 
@@ -161,6 +161,6 @@ def test_every_finding_says_what_to_do() -> None:
         with_gpu(persistence=False, mig=True, utilization_percent=50.0),
         cpu=replace(CPU, governor="powersave", turbo=True, virtual=True, quota=1.0),
     )
-    found = warnings.findings(here, replace(CALM, others=3.0, swapped=5), GpuFacts(1, 1))
+    found = findings(here, replace(CALM, others=3.0, swapped=5), GpuFacts(1, 1))
     assert len(found) == 9
     assert all(each.text and each.advice and "\n" not in each.text for each in found)
