@@ -480,7 +480,7 @@ def test_only_what_the_process_computes_with_makes_roofs(monkeypatch: pytest.Mon
         (("torch",), maker("torch")),
         (("jax", "flax"), maker("jax")),
     )
-    monkeypatch.setattr(roof_libraries, "_MAKERS", makers)
+    monkeypatch.setattr(roof_libraries, "MAKERS", makers)
     assert [each.name for each in roof_libraries.libraries("cpu", ())] == ["NumPy"]
     found = roof_libraries.libraries("gpu:0", ("jax", "flax", "torch", "litert"))
     assert [each.name for each in found] == ["jax"]
