@@ -14,7 +14,7 @@ from dataclasses import replace
 from bench.machine.disturbance import between
 from bench.machine.guard import EscapedError
 from bench.machine.processes import busy
-from bench.measuring import energy, memory, roof, roof_launches, roofs, streaming, timing
+from bench.measuring import energy, memory, roof, roof_launches, streaming, timing
 from bench.measuring.busy import processors_busy
 from bench.measuring.disturbances import validity
 from bench.measuring.outcomes import FAILED, Measured, Result, Unmeasured, failed
@@ -164,7 +164,7 @@ def under_roofs(case: Case, prepared: Prepared, measured: Measured, bench: Bench
                 case, seconds, bench.threads, bench.frameworks(case.device)
             )
             figures = {**figures, **of_step(case, prepared, seconds, bench)}
-    except roofs.AccountingError as error:
+    except roof.AccountingError as error:
         return Unmeasured(
             FAILED,
             str(error),

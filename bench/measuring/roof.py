@@ -14,6 +14,10 @@ WELL_ABOVE = 1.5
 """Times a roof from which on a case is doubted. On one CPU the best products of two libraries
 differ by more, but here each library's own are in the roof; a clock changes by a tenth or two."""
 
+IMPOSSIBLE = 3.0
+"""Times the rate of products of every library at hand: no kernel is so much better than all that
+its own library, and the others, do best; half a step's work, or none, would be."""
+
 WORDS = {
     "matmul": "the matrix-product rate",
     "bandwidth": "the memory bandwidth",
@@ -22,6 +26,10 @@ WORDS = {
 
 THIS_PROCESS = "this process"
 """Where a roof comes from that no other process on this machine has exceeded."""
+
+
+class AccountingError(RuntimeError):
+    """A case seems to be faster than its device can possibly be; the message says by how much."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,17 @@ def doubts(figures: Figures) -> list[Reason]:
                 )
             )
     return found
+
+
+def check_accounting(found: Figures, seconds: float) -> None:
+    """Raise AccountingError for a case that is past all that is possible."""
+    part = found.get("of_matmul")
+    if isinstance(part, float) and part > IMPOSSIBLE:
+        raise AccountingError(
+            f"accounting error: {seconds:.3g} s a step would be {part:.0%} of "
+            f"{WORDS['matmul']}, over {IMPOSSIBLE:.0%} of what every library here reaches "
+            f"at best ({found['matmul_by']})"
+        )
 
 
 def chain(spec: LSTMSpec, workload: Workload) -> dict[Sizes, float]:

@@ -20,17 +20,13 @@ from functools import partial
 
 from bench.machine import devices, environment
 from bench.measuring import estimate, roof_launches, roof_libraries, roof_work
-from bench.measuring.roof import WELL_ABOVE, WORDS, Roof, chain, precisions
+from bench.measuring.roof import WELL_ABOVE, Roof, chain, check_accounting, precisions
 from bench.measuring.roof_launches import Launcher, Launches
 from bench.measuring.roof_work import Library, Sizes, Work
 from bench.measuring.roofs_seen import Key, RoofsSeen
 from bench.results.schema import Figures
 from bench.suites.cases import Case
 from lstm_impl.tuning.machine import usable
-
-IMPOSSIBLE = 3.0
-"""Times the rate of products of every library at hand: no kernel is so much better than all that
-its own library, and the others, do best; half a step's work, or none, would be."""
 
 SECONDS = {"matmul": 0.04, "bandwidth": 0.04, "chain": 0.01, "launch": 0.02}
 """Of measuring, for each library and size."""
@@ -59,13 +55,6 @@ SMALLEST_COPY = 16 * 1024
 """Bytes. Calling the copy takes longer than copying less."""
 
 _UNITS = {"matmul": "matmul_per_s", "bandwidth": "bandwidth_per_s", "chain": "chain_s"}
-
-
-class AccountingError(RuntimeError):
-    """A case seems to be faster than its device can possibly be; the message says by how much."""
-
-
-# What is measured
 
 
 def fastest(work: Work, seconds: float, now: Callable[[], float]) -> float:
@@ -173,7 +162,7 @@ class Roofs:
         if missing := sorted(set(frameworks) - self._frameworks(products, libraries)):
             found["matmul_without"] = ", ".join(missing)
         if not missing:
-            _check_accounting(found, seconds)
+            check_accounting(found, seconds)
         return found
 
     def _of_roof(
@@ -396,13 +385,3 @@ class Roofs:
 def _label(library: Library | Launcher) -> str:
     """A library as roofs are remembered by it."""
     return f"{library.name} {library.version}"
-
-
-def _check_accounting(found: Figures, seconds: float) -> None:
-    part = found.get("of_matmul")
-    if isinstance(part, float) and part > IMPOSSIBLE:
-        raise AccountingError(
-            f"accounting error: {seconds:.3g} s a step would be {part:.0%} of "
-            f"{WORDS['matmul']}, over {IMPOSSIBLE:.0%} of what every library here reaches "
-            f"at best ({found['matmul_by']})"
-        )

@@ -22,7 +22,8 @@ from bench.measuring.busy import Processors
 from bench.measuring.clock import Clock, FirstUse
 from bench.measuring.outcomes import Measured, Unmeasured
 from bench.measuring.preparing import Bench
-from bench.measuring.roofs import AccountingError, Roofs
+from bench.measuring.roof import AccountingError
+from bench.measuring.roofs import Roofs
 from bench.measuring.series import Plan, Series, Stopped
 from bench.results.schema import Figures, Measurement, Reason, parse_benchmark, parse_run
 from bench.suites.cases import Case

@@ -14,10 +14,10 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from bench.measuring import estimate, roof_frameworks, roof_libraries, roof_work
-from bench.measuring.roof import chain, doubts, precisions
+from bench.measuring.roof import AccountingError, chain, doubts, precisions
 from bench.measuring.roof_libraries import NumPyLibrary
 from bench.measuring.roof_work import Library, Sizes, Work, last_caches
-from bench.measuring.roofs import AccountingError, Roofs, fastest
+from bench.measuring.roofs import Roofs, fastest
 from bench.measuring.roofs_seen import RoofsSeen
 from bench.suites.cases import Case
 from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload, get_backend
