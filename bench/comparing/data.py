@@ -6,49 +6,21 @@ from collections.abc import Iterator
 
 from bench.comparing.comparison import Report
 from bench.comparing.words import case_fields
-from bench.judging.bridge_columns import BRIDGE_COLUMNS
+from bench.judging.columns import OF_BRIDGE
 from bench.judging.comparison import Comparison
 from bench.judging.intervals import speed
 from bench.telling import sheet
 
-_BRIDGE = {name.removeprefix("ratio_"): each.of_bridge for name, each in BRIDGE_COLUMNS.items()}
+_BRIDGE = {name.removeprefix("ratio_"): get for name, get in OF_BRIDGE.items()}
 """The report's columns on bridges; here every row is of a ratio."""
 
 CSV_COLUMNS = (
-    "kind",
-    "base",
-    "new",
-    "base_backend",
-    "backend",
-    "shape",
-    "dtype",
-    "mode",
-    "base_device",
-    "device",
-    "base_s",
-    "new_s",
-    "ratio",
-    "ratio_low",
-    "ratio_high",
-    "speedup",
-    "speedup_low",
-    "speedup_high",
-    "confidence",
-    "verdict",
-    "spread",
-    "nodes",
-    "spread_between_nodes",
-    "valid",
-    "processes",
-    "pairing",
-    "allowance",
-    "how",
-    *_BRIDGE,
-    "reason",
+    *("kind", "base", "new", "base_backend", "backend", "shape", "dtype", "mode"),
+    *("base_device", "device", "base_s", "new_s"),
+    *("ratio", "ratio_low", "ratio_high", "speedup", "speedup_low", "speedup_high"),
+    *("confidence", "verdict", "spread", "nodes", "spread_between_nodes", "valid"),
+    *("processes", "pairing", "allowance", "how", *_BRIDGE, "reason"),
 )
-
-
-# Data
 
 
 def comma_separated(report: Report) -> Iterator[str]:

@@ -13,24 +13,11 @@ CSV_COLUMNS = (
     *("host", "machine_id", "case_id", "session", "number", "started", "suite", "outcome"),
     *("processes", "time_s", "time_low_s", "time_high_s", "valid", "invalid_reasons"),
     *("time_valid", "time_reasons"),
-    *(
-        "ratio",
-        "ratio_low",
-        "ratio_high",
-        "speedup",
-        "speedup_low",
-        "speedup_high",
-        "ratio_confidence",
-        "verdict",
-        "ratio_valid",
-        "ratio_reasons",
-    ),
+    *("ratio", "ratio_low", "ratio_high", "speedup", "speedup_low", "speedup_high"),
+    *("ratio_confidence", "verdict", "ratio_valid", "ratio_reasons"),
     *("versions_changed", "also_changed"),
     *("moved", "moved_verdict", "moved_ratio", "moved_ratio_low", "moved_ratio_high"),
 )
-
-
-# Data
 
 
 def comma_separated(history: History) -> Iterator[str]:

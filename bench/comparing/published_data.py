@@ -16,9 +16,6 @@ CSV_COLUMNS = (
 )
 
 
-# Data
-
-
 def comma_separated(report: Report) -> Iterator[str]:
     """One row a time, in seconds; ``kind`` says whose."""
     return sheet.records(

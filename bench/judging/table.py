@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from math import isfinite
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from bench.judging.columns import COLUMNS, Value
+from bench.judging.columns import COLUMNS, Column, Value
 from bench.judging.ranking import build
 from bench.judging.rows import Report
 from bench.results.files import collect
@@ -38,27 +38,11 @@ def load_frame(
     return framed(COLUMNS, cells(build(results, baseline=baseline)))
 
 
-class Described(Protocol):
-    """What a column of any tidy table says of itself."""
-
-    @property
-    def unit(self) -> str:
-        """Empty for what has none."""
-
-    @property
-    def meaning(self) -> str:
-        """In words."""
-
-    @property
-    def kind(self) -> type[str | int | float]:
-        """Of its values, all of which may be None."""
-
-
 _DTYPES = {str: "string", int: "Int64", float: "float64", bool: "boolean"}
 """Of pandas: each knows what is not there, so that ``frame[frame.valid]`` works."""
 
 
-def framed(columns: Mapping[str, Described], rows: Iterable[list[Value]]) -> pd.DataFrame:
+def framed(columns: Mapping[str, Column[...]], rows: Iterable[list[Value]]) -> pd.DataFrame:
     """Rows as a pandas frame with a nullable type for each column, its unit and meaning beside."""
     import pandas as pd
 

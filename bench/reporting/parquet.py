@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 
-from bench.judging.columns import COLUMNS, Value
+from bench.judging.columns import COLUMNS, Column, Value
 from bench.judging.rows import NothingToReportError, Report
-from bench.judging.table import Described, cells
+from bench.judging.table import cells
 
 EXTRA = "lstm-benchmark-suite[parquet]"
 """What brings pyarrow."""
@@ -42,7 +42,7 @@ def parquet(report: Report) -> bytes:
     return written(COLUMNS, cells(report))
 
 
-def written(columns: Mapping[str, Described], rows: Iterable[list[Value]]) -> bytes:
+def written(columns: Mapping[str, Column[...]], rows: Iterable[list[Value]]) -> bytes:
     """Rows as a Parquet file, each column with its type, unit and meaning.
 
     Raises NoParquetError where pyarrow is missing.

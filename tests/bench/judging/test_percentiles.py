@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.judging.columns import COLUMNS
-from bench.judging.percentiles import PERCENTILES, percentiles
+from bench.judging.percentiles import FEWEST_BEYOND, PERCENTILES, percentiles
 from bench.judging.ranking import build
 from bench.judging.table import records
 from bench.results.schema import Measurement, Reason, Run
@@ -56,4 +56,6 @@ def test_a_disturbed_process_is_left_out_and_one_that_spreads_by_itself_is_not()
         assert row[f"p{part}_s"] == pytest.approx(np.percentile(both, part))
     (alone,) = records(build(gather(items[2])))
     assert [alone[f"p{part}_s"] for part in PERCENTILES] == [None] * 4
-    assert "fewer than 100 samples" in COLUMNS["p95_s"].meaning
+    for part in PERCENTILES:
+        needed = round(100 * FEWEST_BEYOND / min(part, 100 - part))
+        assert COLUMNS[f"p{part}_s"].meaning.endswith(f"fewer than {needed} samples")
