@@ -242,7 +242,7 @@ class InterruptedAt:
     def __init__(self, windows: int, times: int = 1) -> None:
         self.windows, self.times = windows, times
 
-    def update(self, training: Training) -> None:
+    def __call__(self, training: Training) -> None:
         if training.windows_done == self.windows:
             for _ in range(self.times):
                 signal.raise_signal(signal.SIGINT)
@@ -407,8 +407,8 @@ def test_logs_hold_a_point_for_each_window(monkeypatch: pytest.MonkeyPatch) -> N
     class Logs:
         closed = False
 
-        def scalar(self, name: str, value: float, step: int) -> None:
-            points.append((name, value, step))
+        def add_scalar(self, tag: str, data: float, step: int) -> None:
+            points.append((tag, data, step))
 
         def close(self) -> None:
             self.closed = True

@@ -23,8 +23,7 @@ from bench.telling.terminal import text_console
 from bench.windows.learning import echo_animation, echo_picture
 from bench.windows.learning.checkpoint import Checkpoint
 from bench.windows.learning.interruption import Interruption
-from bench.windows.learning.logs import open_logs
-from bench.windows.learning.progress import RECENT, progress_of
+from bench.windows.learning.progress import RECENT, open_logs, progress_of
 from bench.windows.learning.rounding import curve_bound, reference_curve
 from bench.windows.learning.settings import EchoSettings, SettingsError
 from bench.windows.learning.task import Float64, best_possible_loss
@@ -214,13 +213,13 @@ class Run:
         per_epoch = self.plan.settings.windows_per_epoch
         with (
             Interruption() as interruption,
-            progress_of(self.console, self.plan.windows, self.first) as progress,
+            progress_of(self.console, self.plan.windows, self.first) as show,
         ):
             while self.training.windows_done < self.plan.windows:
                 if interruption.asked:
                     return False
                 self.training.step()
-                progress.update(self.training)
+                show(self.training)
                 self._after_window()
                 if self.plan.keep_checkpoint and self.training.windows_done % per_epoch == 0:
                     self.save_checkpoint()
@@ -229,9 +228,9 @@ class Run:
     def _after_window(self) -> None:
         done = self.training.windows_done
         if self.logs is not None:
-            self.logs.scalar("loss", self.training.losses[-1], done)
-            self.logs.scalar("accuracy", self.training.accuracies[-1], done)
-            self.logs.scalar("best possible loss", float(self.best[done - 1]), done)
+            self.logs.add_scalar("loss", self.training.losses[-1], done)
+            self.logs.add_scalar("accuracy", self.training.accuracies[-1], done)
+            self.logs.add_scalar("best possible loss", float(self.best[done - 1]), done)
         if self.screen is not None and self.screen.wants():
             self.screen.show(self.scene())
         if self.animation is not None and self.animation.wants(done):

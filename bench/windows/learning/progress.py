@@ -1,61 +1,55 @@
-"""How a training shows how far it is."""
+"""How a training shows how far it is: on a terminal, in a file, and in TensorBoard's logs."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import importlib.util
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from bench.telling.command_line import UsageError
 from bench.windows.learning.training import Training
 
 RECENT = 50  # windows that the reached loss is the mean of
 LINES_EVERY = 100  # windows from one plain line of progress to the next, as in the tutorial
 
 
-# -- progress
+@contextlib.contextmanager
+def progress_of(console: Console, windows: int, done: int) -> Iterator[Callable[[Training], None]]:
+    """What is to be called after each window: it moves a bar, or where none can move prints lines.
+
+    A line comes each hundred windows and at each epoch's end, for files and pipes.
+    """
+    if not console.is_terminal:
+        yield lambda training: _print_line(training, windows)
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[reached]}", markup=False),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=windows, completed=done, reached="")
+
+        def move(training: Training) -> None:
+            where, reached = _position(training, windows), _reached(training)
+            done = training.windows_done
+            progress.update(task, completed=done, description=where, reached=reached)
+
+        yield move
 
 
-class Progressing(Protocol):
-    """Something that shows how far the training is."""
-
-    def update(self, training: Training) -> None:
-        """Called after each window."""
-
-
-class Lines:
-    """A line each hundred windows and at each epoch's end, for files and pipes."""
-
-    def __init__(self, windows: int) -> None:
-        self._windows = windows
-
-    def update(self, training: Training) -> None:
-        """Print a line where one is due."""
-        per_epoch = training.settings.windows_per_epoch
-        number = (training.windows_done - 1) % per_epoch + 1
-        if number % LINES_EVERY == 0 or number == per_epoch:
-            print(f"{_position(training, self._windows)}  {_reached(training)}", flush=True)
-
-
-class Bar:
-    """A line that moves, on a terminal."""
-
-    def __init__(self, progress: Progress, windows: int, done: int) -> None:
-        self._progress = progress
-        self._windows = windows
-        self._task: TaskID = progress.add_task("", total=windows, completed=done, reached="")
-
-    def update(self, training: Training) -> None:
-        """Move the line."""
-        self._progress.update(
-            self._task,
-            completed=training.windows_done,
-            description=_position(training, self._windows),
-            reached=_reached(training),
-        )
+def _print_line(training: Training, windows: int) -> None:
+    per_epoch = training.settings.windows_per_epoch
+    number = (training.windows_done - 1) % per_epoch + 1
+    if number % LINES_EVERY == 0 or number == per_epoch:
+        print(f"{_position(training, windows)}  {_reached(training)}", flush=True)
 
 
 def _position(training: Training, windows: int) -> str:
@@ -74,17 +68,53 @@ def _reached(training: Training) -> str:
     )
 
 
-@contextlib.contextmanager
-def progress_of(console: Console, windows: int, done: int) -> Iterator[Progressing]:
-    """A bar on a terminal, plain lines elsewhere."""
-    if not console.is_terminal:
-        yield Lines(windows)
-        return
-    with Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.fields[reached]}", markup=False),
-        TimeRemainingColumn(),
-        console=console,
-    ) as progress:
-        yield Bar(progress, windows, done)
+class Logs(Protocol):
+    """A TensorBoard log: what is used of ``tensorboard.summary.Writer``."""
+
+    def add_scalar(self, tag: str, data: float, step: int) -> None:
+        """Add one point of a curve."""
+
+    def close(self) -> None:
+        """Write what is still held back."""
+
+
+class TensorFlowLogs:
+    """A log through TensorFlow, which can write one without the tensorboard package."""
+
+    def __init__(self, folder: Path) -> None:
+        import tensorflow as tf
+
+        self._tf = tf
+        self._writer = tf.summary.create_file_writer(str(folder))
+        self._metadata = tf.compat.v1.SummaryMetadata(
+            plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"),
+            data_class=1,  # DATA_CLASS_SCALAR of TensorBoard's summary.proto
+        )
+
+    def add_scalar(self, tag: str, data: float, step: int) -> None:
+        """Add one point of a curve."""
+        with self._writer.as_default():
+            value = self._tf.constant(data, self._tf.float32)
+            self._tf.summary.write(tag, value, step, metadata=self._metadata)
+
+    def close(self) -> None:
+        """Write what is still held back."""
+        self._writer.close()
+
+
+def open_logs(folder: Path) -> Logs:
+    """A log in ``folder``. Raises UsageError if nothing here can write one."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--logdir {folder}: {error.strerror}") from error
+    # tensorboard first: it is quick to load where TensorFlow is not there or not needed.
+    if importlib.util.find_spec("tensorboard") is not None:
+        # By name, since the types are checked where it is not installed.
+        logs: Logs = importlib.import_module("tensorboard.summary").Writer(str(folder))
+        return logs
+    if importlib.util.find_spec("tensorflow") is not None:
+        return TensorFlowLogs(folder)
+    raise UsageError(
+        "--logdir needs the package tensorboard or tensorflow: pip install tensorboard"
+    )

@@ -12,8 +12,8 @@ from _pytest.mark import ParameterSet
 
 import lstm_impl
 from bench.windows.learning.checkpoint import Checkpoint
-from bench.windows.learning.logs import _TensorFlowLogs
 from bench.windows.learning.parameters import adagrad
+from bench.windows.learning.progress import TensorFlowLogs
 from bench.windows.learning.rounding import curve_bound, reference_curve
 from bench.windows.learning.settings import EchoSettings
 from bench.windows.learning.task import Float64
@@ -134,9 +134,9 @@ def test_adagrad_is_the_step_of_tensorflows_own_op() -> None:
 
 def test_logs_can_be_read_back(tmp_path: Path) -> None:
     tf = pytest.importorskip("tensorflow", reason="reads TensorFlow's event files")
-    logs = _TensorFlowLogs(tmp_path)
+    logs = TensorFlowLogs(tmp_path)
     for step in (1, 2):
-        logs.scalar("loss", 0.5 / step, step)
+        logs.add_scalar("loss", 0.5 / step, step)
     logs.close()
     (file,) = tmp_path.iterdir()
     found = [
