@@ -9,6 +9,7 @@ for no other reason. This room knows the echo task and the library's face.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,8 +28,8 @@ from bench.windows.learning.parameters import Parameters
 from bench.windows.learning.rounding import curve_bound, reference_curve
 from bench.windows.learning.settings import EchoSettings
 from bench.windows.learning.task import Float64
-from bench.windows.learning.training import DivergedError, Trainable, Training
-from lstm_impl import LSTMWeights, Workload, get_backend, list_backends
+from bench.windows.learning.training import DivergedError, Trainable, Training, model_of
+from lstm_impl import get_backend, list_backends
 
 SETTINGS = EchoSettings()
 """The tutorial's task."""
@@ -100,11 +101,8 @@ def judge(backend: str, losses: Float64, reference: Float64, bound: Float64) -> 
 def losses_of(settings: EchoSettings, model: Trainable, windows: int) -> Float64:
     """The losses of a training, fewer than ``windows`` if it diverged."""
     training = Training(settings, model)
-    try:
-        while training.windows_done < windows:
-            training.step()
-    except DivergedError:
-        pass
+    with contextlib.suppress(DivergedError):
+        training.until(windows)
     return np.array(training.losses)
 
 
@@ -116,7 +114,7 @@ def growth(settings: EchoSettings, windows: int, reference: Float64) -> Float64:
     what the training makes of a disturbance.
     """
     exact = replace(settings, dtype="float64")
-    model = get_backend("numpy").build(exact.spec, LSTMWeights.random(exact.spec))
+    model = model_of(exact)
     training = Training(exact, model)
     rng = np.random.default_rng(0)
     unit = settings.spec.precision.roundoff
@@ -126,19 +124,18 @@ def growth(settings: EchoSettings, windows: int, reference: Float64) -> Float64:
     ]
     training.parameters = Parameters.from_arrays(exact.spec, moved, exact.classes)
     model.set_weights(training.parameters.lstm)
-    while training.windows_done < windows:
-        training.step()
-    return np.abs(np.array(training.losses) - reference)
+    return np.abs(training.until(windows) - reference)
 
 
 def candidates(settings: EchoSettings, device: str = "cpu") -> tuple[list[str], dict[str, str]]:
     """The backends that can train this here, and why the others cannot."""
     able, unable = [], {}
-    workload = Workload(settings.batch, settings.window, "training")
     for name in list_backends():
         backend = get_backend(name)
         available = backend.availability(device)
-        reason = str(available) if not available else backend.refusal(settings.spec, workload)
+        reason = (
+            str(available) if not available else backend.refusal(settings.spec, settings.workload)
+        )
         if reason:
             unable[name] = reason
         else:
@@ -174,9 +171,9 @@ def command(
         bound = curve_bound(settings, windows, reference=reference)
     curves = []
     for name in able:
-        model = get_backend(name).build(settings.spec, LSTMWeights.random(settings.spec))
         with Progress(f"training with {name}"):
-            curve = judge(name, losses_of(settings, model, windows), reference, bound)
+            losses = losses_of(settings, model_of(settings, name), windows)
+        curve = judge(name, losses, reference, bound)
         curves.append(curve)
         print(f"  {name}: {curve.agreement}", flush=True)
 

@@ -52,7 +52,7 @@ def train(options: argparse.Namespace) -> int:
     if jobs < 1:
         raise UsageError(f"--jobs is {jobs}; expected a positive integer")
     begun = (mapped.resume if given.get("resume") else mapped.begin)(folder, _chosen(options))
-    mapped.check_backend(begun.plan)
+    mapped.check(begun.plan)
     start = time.monotonic()
     found = mapped.train(
         begun,

@@ -25,9 +25,9 @@ from bench.windows.learning.checkpoint import Checkpoint
 from bench.windows.learning.interruption import Interruption
 from bench.windows.learning.progress import RECENT, open_logs, progress_of
 from bench.windows.learning.rounding import curve_bound, reference_curve
-from bench.windows.learning.settings import EchoSettings, SettingsError
+from bench.windows.learning.settings import EchoSettings, SettingsError, check_backend
 from bench.windows.learning.task import Float64, best_possible_loss
-from bench.windows.learning.training import DivergedError, Training
+from bench.windows.learning.training import DivergedError, Training, model_of
 
 USUAL_BACKEND = "while_loop"  # what the tutorial's dynamic_rnn did
 FALLBACK_BACKEND = "numpy"  # what needs no framework
@@ -153,16 +153,9 @@ def choose_backend(
                 f"training with {FALLBACK_BACKEND}"
             )
             backend = lstm_impl.get_backend(FALLBACK_BACKEND)
-            available = backend.availability(device)
     except lstm_impl.UnsupportedError as error:
         raise UsageError(f"--backend: {error}") from error
-    if not available:
-        raise UsageError(f"--backend {backend.name} on {device}: {available}")
-    workload = lstm_impl.Workload(
-        settings.batch, settings.window, "training", dropout=settings.dropout
-    )
-    if reason := backend.refusal(settings.spec, workload):
-        raise UsageError(f"--backend {backend.name} cannot train this: {reason}")
+    check_backend(backend, device, settings)
     return backend, note
 
 
@@ -309,16 +302,11 @@ def train(options: argparse.Namespace) -> int:
     backend, note = choose_backend(planned.backend, planned.device, planned.settings)
     if note:
         print(note, flush=True)
-
-    def build(settings: EchoSettings) -> lstm_impl.Model:
-        return backend.build(
-            settings.spec, lstm_impl.LSTMWeights.random(settings.spec), planned.device
-        )
-
+    model = model_of(planned.settings, backend.name, planned.device)
     if planned.resume is None:
-        training = Training(planned.settings, build(planned.settings))
+        training = Training(planned.settings, model)
     else:
-        training = Training.load(planned.resume, build)
+        training = Training.load(planned.resume, model)
         print(f"going on from {planned.checkpoint}, after window {training.windows_done}")
     run = Run(planned, training, backend.name, text_console())
     started = time.perf_counter()

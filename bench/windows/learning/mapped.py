@@ -24,7 +24,7 @@ from bench.results.maps import SCHEMA, Cell, LearningMap, file_data, read
 from bench.telling.command_line import UsageError
 from bench.windows.learning.interruption import Interruption
 from bench.windows.learning.plan import Plan, missing
-from bench.windows.learning.settings import SettingsError
+from bench.windows.learning.settings import SettingsError, check_backend
 from bench.windows.learning.workers import train_all
 
 
@@ -107,19 +107,10 @@ def _unfinished(folder: Path) -> tuple[Path, LearningMap]:
     return path, newest
 
 
-def check_backend(plan: Plan) -> None:
+def check(plan: Plan) -> None:
     """Raises UsageError if the plan's backend cannot train its tasks here."""
-    backend = lstm_impl.get_backend(plan.backend)
-    available = backend.availability(plan.device)
-    if not available:
-        raise UsageError(f"--backend {backend.name} on {plan.device}: {available}")
     for task in plan.tasks:
-        item = next((each for each in plan.items() if each.task == task), None)
-        if item is not None:
-            settings = plan.settings(item)
-            workload = lstm_impl.Workload(settings.batch, settings.window, "training")
-            if reason := backend.refusal(settings.spec, workload):
-                raise UsageError(f"--backend {backend.name} cannot train this: {reason}")
+        check_backend(lstm_impl.get_backend(plan.backend), plan.device, plan.first_of(task))
 
 
 def train(

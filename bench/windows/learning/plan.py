@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from bench.results.maps import TASKS, Cell, LearningMap, nothing_to_learn
-from bench.windows.learning.settings import EchoSettings, SettingsError
+from bench.windows.learning.settings import EchoSettings, SettingsError, check_names
 from bench.windows.learning.task import Float64, best_possible_loss, memoryless_loss
-from bench.windows.learning.training import DivergedError, Trainable, Training
-from lstm_impl import LSTMWeights, get_backend
+from bench.windows.learning.training import DivergedError, Trainable, Training, model_of
 
 DISTANCES = (1, 3, 8, 20, 50)
 WINDOWS = (3, 5, 10, 15, 30, 60, 120)
@@ -133,6 +132,10 @@ class Plan:
             blanks=self.blanks and item.task == "copy",
         )
 
+    def first_of(self, task: str) -> EchoSettings:
+        """A training of a task, with what is the same in all of them."""
+        return self.settings(Item(task, self.distances[0], self.windows[0], True, 0))
+
     def to_dict(self) -> dict[str, object]:
         """As it stands in a file, with what each task was given."""
         plan = {
@@ -142,7 +145,7 @@ class Plan:
         return {**plan, "by_task": {task: self._given(task) for task in self.tasks}}
 
     def _given(self, task: str) -> dict[str, object]:
-        some = self.settings(Item(task, self.distances[0], self.windows[0], True, 0))
+        some = self.first_of(task)
         return {
             "batch": some.batch,
             "hidden": some.units,
@@ -159,10 +162,7 @@ class Plan:
         data = dict(data)
         given = data.pop("by_task", None)
         data = {"blanks": False, **data}  # maps from before there were any
-        known = {field.name for field in fields(cls)}
-        for name in (*data, *known):
-            if (name in data) != (name in known):
-                raise SettingsError(name, "is missing" if name in known else "is unknown")
+        check_names(data, [field.name for field in fields(cls)])
         values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
         }
@@ -203,9 +203,7 @@ def train(plan: Plan, item: Item, stopped: Callable[[], bool] = lambda: False) -
     stopped: asked after each window; raises StoppedError once it says yes. Raises UnsupportedError
     if the backend cannot do it.
     """
-    settings = plan.settings(item)
-    backend = get_backend(plan.backend)
-    model = backend.build(settings.spec, LSTMWeights.random(settings.spec), plan.device)
+    model = model_of(plan.settings(item), plan.backend, plan.device)
     return train_with(plan, item, model, stopped)
 
 

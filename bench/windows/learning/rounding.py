@@ -9,11 +9,9 @@ import numpy.typing as npt
 
 from bench.windows.learning.settings import EchoSettings
 from bench.windows.learning.task import Float64
-from bench.windows.learning.training import Training
-from lstm_impl import LSTMGradients, LSTMState, LSTMWeights, Model, get_backend
+from bench.windows.learning.training import Training, model_of
+from lstm_impl import LSTMGradients, LSTMState, LSTMWeights, Model
 from lstm_impl.spec import FloatArray
-
-# -- how far rounding may move the curve
 
 LINEAR_LIMIT = 0.1
 """Nats past which a deviation is too large for first-order reasoning to say anything about it."""
@@ -79,12 +77,9 @@ def curve_bound(
 
 
 def _curve(settings: EchoSettings, windows: int, noise: np.random.Generator | None) -> Float64:
-    spec = settings.spec
-    model = get_backend("numpy").build(spec, LSTMWeights.random(spec))
+    model = model_of(settings)
     training = Training(settings, model if noise is None else _Perturbed(model, noise))
-    for _ in range(windows):
-        training.step()
-    return np.asarray(training.losses)
+    return training.until(windows)
 
 
 class _Perturbed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -10,7 +10,8 @@ import numpy as np
 
 from bench.disk.errors import InputError
 from bench.results.maps import TASKS
-from lstm_impl import PRECISIONS, LSTMSpec
+from bench.telling.command_line import UsageError
+from lstm_impl import PRECISIONS, Backend, LSTMSpec, Workload
 
 OPTIMIZERS = ("adagrad", "adam")
 
@@ -84,72 +85,47 @@ class EchoSettings:
     blanks: bool = False
 
     def __post_init__(self) -> None:
-        for field in ("bits", "batch", "window", "units", "layers"):
+        for field in ("bits", "batch", "window", "units", "layers", "symbols"):
             _require_integer(field, getattr(self, field), 1)
-        _require_integer("echo", self.echo, 0)
-        _require_integer("seed", self.seed, 0)
-        if self.echo >= self.bits:
-            raise SettingsError(
-                "echo", f"is {self.echo}; expected less than the {self.bits} bits of an epoch"
-            )
-        if self.batch > self.bits:
-            raise SettingsError(
-                "batch", f"is {self.batch}; expected at most the {self.bits} bits of an epoch"
-            )
-        if self.window > self.timesteps:
-            raise SettingsError(
-                "window",
-                f"is {self.window}; expected at most {self.timesteps}, the timesteps of each "
-                f"series ({self.bits} bits in {self.batch} series)",
-            )
+        for field in ("echo", "seed", "memory"):
+            _require_integer(field, getattr(self, field), 0)
         if self.stride is not None:
             _require_integer("stride", self.stride, 1)
-            if self.stride > self.window:
-                raise SettingsError(
-                    "stride",
-                    f"is {self.stride}; expected at most the window, {self.window}: "
-                    "a longer one would skip bits",
-                )
-        self._check_network()
-        self._check_task()
-
-    def _check_network(self) -> None:
-        if not _is_number(self.dropout) or not 0.0 <= self.dropout < 1.0:
-            raise SettingsError(
-                "dropout", f"is {self.dropout!r}; expected at least 0 and less than 1"
-            )
+        for field, fits, expected in self._rules():
+            if not fits:
+                raise SettingsError(field, f"is {getattr(self, field)!r}; expected {expected}")
         if self.dropout and self.layers == 1:
             raise SettingsError(
                 "dropout", "acts between layers and there is one; ask for at least 2 layers"
             )
-        if not _is_number(self.learning_rate) or not 0.0 < self.learning_rate < np.inf:
-            raise SettingsError(
-                "learning_rate", f"is {self.learning_rate!r}; expected a positive number"
-            )
-        if self.dtype not in PRECISIONS:
-            raise SettingsError(
-                "dtype", f"is {self.dtype!r}; expected one of {', '.join(PRECISIONS)}"
-            )
-
-    def _check_task(self) -> None:
-        for field in ("reset_state", "blanks"):
-            if not isinstance(getattr(self, field), bool):
-                raise SettingsError(field, f"is {getattr(self, field)!r}; expected True or False")
-        for field, known in (("optimizer", OPTIMIZERS), ("task", TASKS)):
-            if getattr(self, field) not in known:
-                raise SettingsError(
-                    field, f"is {getattr(self, field)!r}; expected {' or '.join(known)}"
-                )
-        _require_integer("symbols", self.symbols, 1)
-        _require_integer("memory", self.memory, 0)
         if self.task == "echo" and self.symbols != 1:
             raise SettingsError("symbols", f"is {self.symbols}; only copy memory has more than 1")
         if self.task == "echo" and self.blanks:
             raise SettingsError("blanks", "are asked for in copy memory only")
-        if self.task == "copy" and self.symbols > self.echo:
-            raise SettingsError(
-                "symbols", f"is {self.symbols}; expected at most the distance, {self.echo}"
-            )
+
+    def _rules(self) -> Iterator[tuple[str, bool, str]]:
+        """Of each field whether it is what it should be, and what that is."""
+        yield "echo", self.echo < self.bits, f"less than the {self.bits} bits of an epoch"
+        yield "batch", self.batch <= self.bits, f"at most the {self.bits} bits of an epoch"
+        series = f"the timesteps of each series ({self.bits} bits in {self.batch} series)"
+        yield "window", self.window <= self.timesteps, f"at most {self.timesteps}, {series}"
+        skips = self.stride is not None and self.stride > self.window
+        yield (
+            "stride",
+            not skips,
+            f"at most the window, {self.window}: a longer one would skip bits",
+        )
+        part = _is_number(self.dropout) and 0.0 <= self.dropout < 1.0
+        yield "dropout", part, "at least 0 and less than 1"
+        positive = _is_number(self.learning_rate) and 0.0 < self.learning_rate < np.inf
+        yield "learning_rate", positive, "a positive number"
+        yield "dtype", self.dtype in PRECISIONS, f"one of {', '.join(PRECISIONS)}"
+        yield "reset_state", isinstance(self.reset_state, bool), "True or False"
+        yield "blanks", isinstance(self.blanks, bool), "True or False"
+        yield "optimizer", self.optimizer in OPTIMIZERS, " or ".join(OPTIMIZERS)
+        yield "task", self.task in TASKS, " or ".join(TASKS)
+        if self.task == "copy":
+            yield "symbols", self.symbols <= self.echo, f"at most the distance, {self.echo}"
 
     @property
     def spec(self) -> LSTMSpec:
@@ -160,6 +136,11 @@ class EchoSettings:
             num_layers=self.layers,
             dtype=self.dtype,
         )
+
+    @property
+    def workload(self) -> Workload:
+        """What a backend has to do in a training step."""
+        return Workload(self.batch, self.window, "training", dropout=self.dropout)
 
     @property
     def classes(self) -> int:
@@ -198,14 +179,27 @@ class EchoSettings:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> EchoSettings:
         """The settings that ``dataclasses.asdict`` gave. Raises SettingsError."""
-        known = {field.name for field in fields(cls)}
         # What came later: a checkpoint from before then is of the one that there was.
-        data = {"optimizer": "adagrad", "task": "echo", "symbols": 1, "memory": 0, **data}
-        data = {"blanks": False, **data}
-        for name in (*data, *known):
-            if (name in data) != (name in known):
-                raise SettingsError(name, "is missing" if name in known else "is unknown")
+        later = {"optimizer": "adagrad", "task": "echo", "symbols": 1, "memory": 0, "blanks": False}
+        data = {**later, **data}
+        check_names(data, [field.name for field in fields(cls)])
         return cls(**data)
+
+
+def check_names(data: Mapping[str, object], known: Collection[str]) -> None:
+    """Raise SettingsError for a field that is missing, and for one that is not known."""
+    for name in (*data, *known):
+        if (name in data) != (name in known):
+            raise SettingsError(name, "is missing" if name in known else "is unknown")
+
+
+def check_backend(backend: Backend, device: str, settings: EchoSettings) -> None:
+    """Raise UsageError, with the reason, if a backend cannot train this on the device."""
+    available = backend.availability(device)
+    if not available:
+        raise UsageError(f"--backend {backend.name} on {device}: {available}")
+    if reason := backend.refusal(settings.spec, settings.workload):
+        raise UsageError(f"--backend {backend.name} cannot train this: {reason}")
 
 
 def _require_integer(field: str, value: object, least: int) -> None:

@@ -12,6 +12,8 @@ from lstm_impl.spec import FloatArray
 
 Float64 = npt.NDArray[np.float64]
 Bits = npt.NDArray[np.uint8]
+Whole = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 
 COIN_TOSS = float(np.log(2.0))
 """Loss, in nats, of one who knows nothing of the bits: the natural logarithm of 2."""
@@ -100,37 +102,33 @@ def best_possible_loss(settings: EchoSettings) -> Float64:
 
     A bound in expectation over the bits: chance can do better on a single window.
     """
-    if settings.task == "copy":
-        return _best_copy_loss(settings)
     windows, length = settings.windows_per_epoch, settings.window
-    starts = np.arange(windows) * settings.step
-    time = starts[:, None] + np.arange(length)[None, :]  # [window, position], within the epoch
+    position = np.arange(length)
+    time = np.arange(windows)[:, None] * settings.step + position  # within the epoch
+    seen = np.broadcast_to(position, time.shape) if settings.reset_state else time
+    unknown = seen < settings.echo
+    counted = np.ones(time.shape, bool)
+    counted[1:, : length - settings.step] = False
+    if settings.task == "copy":
+        cost = unknown * memoryless_loss(settings)
+    else:
+        cost = _echo_cost(settings, time, unknown, counted)
+    return np.asarray((cost * counted).sum(axis=1) / counted.sum(axis=1), np.float64)
+
+
+def _echo_cost(settings: EchoSettings, time: Whole, unknown: Mask, counted: Mask) -> Float64:
+    """Nats that the best guess of each echo costs; all arrays are ``[window, position]``."""
     # Where series b at this time has its echo from before the stream's first bit, its target is 0
     # for certain; elsewhere a bit that was not seen is 0 half the time.
     begun = np.ceil((settings.echo - time) / settings.timesteps).clip(0, settings.batch)
     zeros = 0.5 + 0.5 * begun / settings.batch
-    counted = np.ones((windows, length), bool)
-    counted[1:, : length - settings.step] = False
-    seen = np.broadcast_to(np.arange(length), time.shape) if settings.reset_state else time
-    unknown = seen < settings.echo
     guess = zeros
     if settings.reset_state:
-        guess = np.broadcast_to(
-            (zeros * counted).sum(axis=0) / counted.sum(axis=0).clip(1), zeros.shape
-        )
+        alike = (zeros * counted).sum(axis=0) / counted.sum(axis=0).clip(1)
+        guess = np.broadcast_to(alike, zeros.shape)
     cost = np.zeros(time.shape)
     cost[unknown] = _cross_entropy(zeros[unknown], guess[unknown])
-    return np.asarray((cost * counted).sum(axis=1) / counted.sum(axis=1), np.float64)
-
-
-def _best_copy_loss(settings: EchoSettings) -> Float64:
-    windows, length = settings.windows_per_epoch, settings.window
-    time = np.arange(windows)[:, None] * settings.step + np.arange(length)[None, :]
-    seen = np.broadcast_to(np.arange(length), time.shape) if settings.reset_state else time
-    unknown = (seen < settings.echo) * memoryless_loss(settings)
-    counted = np.ones((windows, length), bool)
-    counted[1:, : length - settings.step] = False
-    return np.asarray((unknown * counted).sum(axis=1) / counted.sum(axis=1), np.float64)
+    return cost
 
 
 def _cross_entropy(truth: Float64, guess: Float64) -> Float64:

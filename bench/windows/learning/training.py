@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,7 +34,15 @@ from bench.windows.learning.parameters import (
 )
 from bench.windows.learning.settings import EchoSettings
 from bench.windows.learning.task import Bits, Float64, Window, draw, encode
-from lstm_impl import LSTMGradients, LSTMSpec, LSTMState, LSTMWeights, dropout_masks
+from lstm_impl import (
+    LSTMGradients,
+    LSTMSpec,
+    LSTMState,
+    LSTMWeights,
+    Model,
+    dropout_masks,
+    get_backend,
+)
 from lstm_impl.spec import FloatArray
 
 
@@ -68,6 +76,11 @@ class Trainable(Protocol):
         masks: npt.ArrayLike | None = None,
     ) -> LSTMGradients:
         """As ``Model.gradients``."""
+
+
+def model_of(settings: EchoSettings, backend: str = "numpy", device: str = "cpu") -> Model:
+    """The LSTM of the settings by a backend; a ``Training`` gives it the weights to begin with."""
+    return get_backend(backend).build(settings.spec, LSTMWeights.random(settings.spec), device)
 
 
 class Training:
@@ -165,6 +178,12 @@ class Training:
         self.losses.append(window.loss)
         return window
 
+    def until(self, windows: int) -> Float64:
+        """Train until so many windows are done; the losses of all. Raises as ``step``."""
+        while self.windows_done < windows:
+            self.step()
+        return np.array(self.losses)
+
     def _moved(self, gradients: list[Float64]) -> tuple[list[Float64], list[Float64]]:
         """The parameters after an update, and the optimizer's sums. Raises DivergedError."""
         before, rate = self.parameters.arrays(), self.settings.learning_rate
@@ -244,9 +263,9 @@ class Training:
         write_bytes(path, file.getvalue())
 
     @classmethod
-    def load(cls, checkpoint: Checkpoint, build: Callable[[EchoSettings], Trainable]) -> Training:
-        """The training that was saved, with a model that ``build`` makes for its settings."""
-        training = cls(checkpoint.settings, build(checkpoint.settings))
+    def load(cls, checkpoint: Checkpoint, model: Trainable) -> Training:
+        """The training that was saved, with a model of its settings."""
+        training = cls(checkpoint.settings, model)
         training._restore(checkpoint)
         return training
 
@@ -259,8 +278,7 @@ class Training:
         self.accuracies = checkpoint.accuracies.tolist()
         self._epoch_rng = checkpoint.rng["epoch_rng"]
         self._masks_rng.bit_generator.state = checkpoint.rng["masks_rng"]
-        position = self.windows_done % settings.windows_per_epoch
-        if position:
+        if self.windows_done % settings.windows_per_epoch:
             self._bits_rng.bit_generator.state = self._epoch_rng
             self._series = draw(settings, self._bits_rng)
         self._bits_rng.bit_generator.state = checkpoint.rng["bits_rng"]

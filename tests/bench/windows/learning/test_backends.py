@@ -17,7 +17,7 @@ from bench.windows.learning.progress import TensorFlowLogs
 from bench.windows.learning.rounding import curve_bound, reference_curve
 from bench.windows.learning.settings import EchoSettings
 from bench.windows.learning.task import Float64
-from bench.windows.learning.training import Training
+from bench.windows.learning.training import Training, model_of
 
 # A whole training in little time: the plateau, the fall, where a curve is most sensitive, what is
 # learned, and an epoch's end, where the state is reset.
@@ -52,18 +52,14 @@ def model(name: str, settings: EchoSettings) -> lstm_impl.Model:
     available = backend.availability("cpu")
     if not available:
         pytest.skip(f"{name}: {available}")
-    workload = lstm_impl.Workload(
-        settings.batch, settings.window, "training", dropout=settings.dropout
-    )
-    if reason := backend.refusal(settings.spec, workload):
+    if reason := backend.refusal(settings.spec, settings.workload):
         pytest.skip(f"{name}: {reason}")
-    return backend.build(settings.spec, lstm_impl.LSTMWeights.random(settings.spec))
+    return model_of(settings, name)
 
 
 def train(name: str, settings: EchoSettings, windows: int) -> Training:
     training = Training(settings, model(name, settings))
-    for _ in range(windows):
-        training.step()
+    training.until(windows)
     return training
 
 
@@ -103,13 +99,10 @@ def test_in_double_precision_the_curves_agree_to_a_billionth_of_that() -> None:
 def test_a_tensorflow_training_resumes_bit_for_bit(tmp_path: Path) -> None:
     whole = train("while_loop", LAYERED, 13)
     whole.save(tmp_path / "echo.npz")
-    for _ in range(17):
-        whole.step()
-    second = Training.load(
-        Checkpoint.read(tmp_path / "echo.npz"), lambda settings: model("while_loop", settings)
-    )
-    for _ in range(17):
-        second.step()
+    whole.until(30)
+    checkpoint = Checkpoint.read(tmp_path / "echo.npz")
+    second = Training.load(checkpoint, model("while_loop", LAYERED))
+    second.until(30)
     assert second.losses == whole.losses
 
 

@@ -20,22 +20,16 @@ from bench.windows.learning.parameters import INITIAL_ACCUMULATOR, Parameters, a
 from bench.windows.learning.rounding import LINEAR_LIMIT, curve_bound, reference_curve
 from bench.windows.learning.settings import EchoSettings, SettingsError
 from bench.windows.learning.task import COIN_TOSS, Bits, Float64, best_possible_loss, draw_series
-from bench.windows.learning.training import DivergedError, Training
+from bench.windows.learning.training import DivergedError, Training, model_of
 from lstm_impl import LSTMState, LSTMWeights
 
 slow = pytest.mark.slow
 SMALL = EchoSettings(bits=1500, window=15)  # 20 windows an epoch
 
 
-def numpy_model(settings: EchoSettings) -> lstm_impl.Model:
-    backend = lstm_impl.get_backend("numpy")
-    return backend.build(settings.spec, LSTMWeights.random(settings.spec))
-
-
 def train(settings: EchoSettings, windows: int) -> Training:
-    training = Training(settings, numpy_model(settings))
-    for _ in range(windows):
-        training.step()
+    training = Training(settings, model_of(settings))
+    training.until(windows)
     return training
 
 
@@ -161,7 +155,7 @@ def test_a_step_is_adagrad_on_the_gradient_of_the_windows_loss() -> None:
     before, state = training.parameters, training.state
     window = training.step()
 
-    model = numpy_model(settings)
+    model = model_of(settings)
 
     def loss(parameters: Parameters) -> float:
         model.set_weights(parameters.lstm)
@@ -235,10 +229,9 @@ class Spy:
 
 
 def spied(settings: EchoSettings, windows: int) -> tuple[Spy, Training]:
-    spy = Spy(numpy_model(settings))
+    spy = Spy(model_of(settings))
     training = Training(settings, spy)
-    for _ in range(windows):
-        training.step()
+    training.until(windows)
     return spy, training
 
 
@@ -319,7 +312,7 @@ def test_a_training_that_diverges_says_so() -> None:
 
 def test_a_model_of_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match=r"hidden_size=4.*hidden_size=8"):
-        Training(replace(SMALL, units=8), numpy_model(SMALL))
+        Training(replace(SMALL, units=8), model_of(SMALL))
 
 
 def test_the_echo_is_learned_with_the_default_settings() -> None:
@@ -442,11 +435,10 @@ def test_a_resumed_training_goes_on_bit_for_bit(
     first.save(tmp_path / "deep" / "echo.npz", {"epochs": 3})
     checkpoint = Checkpoint.read(tmp_path / "deep" / "echo.npz")
     assert checkpoint.extra == {"epochs": 3}
-    second = Training.load(checkpoint, numpy_model)
+    second = Training.load(checkpoint, model_of(settings))
     assert second.windows_done == at
     assert (second.last is None) == (at == 0)
-    for _ in range(45 - at):
-        second.step()
+    second.until(45)
     assert second.losses == whole.losses
     assert second.accuracies == whole.accuracies
     for one, other in zip(
@@ -460,7 +452,7 @@ def test_a_resumed_training_goes_on_bit_for_bit(
 def test_the_last_window_is_kept_in_a_checkpoint(tmp_path: Path) -> None:
     training = train(SMALL, 3)
     training.save(tmp_path / "echo.npz")
-    last = Training.load(Checkpoint.read(tmp_path / "echo.npz"), numpy_model).last
+    last = Training.load(Checkpoint.read(tmp_path / "echo.npz"), model_of(SMALL)).last
     assert last is not None
     assert training.last is not None
     assert (last.loss, last.accuracy) == (training.last.loss, training.last.accuracy)
@@ -620,8 +612,6 @@ def test_rounding_to_single_precision_stays_within_the_bound(
 def test_the_bound_is_tight_enough_to_catch_a_wrong_model(
     mistake: str, judged: tuple[Float64, Float64]
 ) -> None:
-    training = Training(SMALL, Wrong(numpy_model(SMALL), mistake))
-    for _ in range(30):
-        training.step()
+    training = Training(SMALL, Wrong(model_of(SMALL), mistake))
     reference, bound = judged
-    assert np.any(np.abs(np.array(training.losses) - reference) > bound)
+    assert np.any(np.abs(training.until(30) - reference) > bound)
