@@ -13,8 +13,7 @@ from pathlib import Path
 
 from bench.measuring.outcomes import Unmeasured
 from bench.measuring.profiling import OPEN_WITH, profiled, write
-from bench.suites.cases import Case
-from bench.suites.ids import SPELLING, case_of
+from bench.suites.cases import ID_SPELLING, Case
 from bench.telling import arguments, command_line
 from bench.telling.inert import clean
 
@@ -29,7 +28,7 @@ exit codes:
      profiler that is known here
   2  bad input
 
-A case's id is spelled as in reports: {SPELLING}. The case is
+A case's id is spelled as in reports: {ID_SPELLING}. The case is
 judged like one that is measured. The file opens in {OPEN_WITH} (nothing is sent: it is
 read in the browser) and in chrome://tracing. A profiler slows what it watches: the times are its
 own, and the time of a step that is told beside them was taken without it.
@@ -53,7 +52,7 @@ def _profile(options: argparse.Namespace) -> int:
 
 def _case(text: str) -> Case:
     try:
-        return case_of(text)
+        return Case.from_id(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -62,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = arguments.parser(
         "profile", "Where does the time of a case go? By operator, and as a timeline.", EPILOG
     )
-    parser.add_argument("case", metavar="CASE_ID", type=_case, help=f"such as {SPELLING}")
+    parser.add_argument("case", metavar="CASE_ID", type=_case, help=f"such as {ID_SPELLING}")
     timeline = "the timeline, in JSON (Chrome's trace events)"
     arguments.add_values(parser, ("output", "FILE", Path, timeline), required=True)
     arguments.add_choice(parser, "format", FORMATS, "of the table", FORMATS[0])

@@ -6,6 +6,7 @@ part of the format: change it and old results no longer match.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
@@ -13,12 +14,21 @@ from typing import Any, TypeVar
 
 from bench.suites.sizes import Shape
 from lstm_impl.spec import LSTMSpec
-from lstm_impl.workload import Workload
+from lstm_impl.workload import OPTIMIZERS, Workload
+
+ID_SPELLING = "backend/b32-t100-i128-h256/float32/inference/cpu"
 
 _T = TypeVar("_T", LSTMSpec, Workload)
 
 _GRADIENTS = {"weights": "dw", "weights+input": "dwx"}
 """What a training step differentiates, short, in an id: the weights W, and the input x."""
+
+_SHAPE = re.compile(
+    r"b(?P<batch>\d+)-t(?P<timesteps>\d+)-i(?P<input_size>\d+)-h(?P<hidden_size>\d+)"
+    r"(-l(?P<num_layers>\d+))?(-(?P<bidirectional>bi))?(-w(?P<window>\d+))?"
+    r"(-len(?P<min_length>\d+))?(-drop(?P<dropout>[0-9.e+-]+?))?(-(?P<batch_major>bm))?"
+    rf"(-(?P<optimizer>{'|'.join(OPTIMIZERS)}))?(-(?P<gradients>dwx?))?"
+)
 
 
 @dataclass(frozen=True)
@@ -110,6 +120,43 @@ class Case:
             _from_mapping(Workload, "case.workload", data.get("workload")),
             data["device"],
         )
+
+    @classmethod
+    def from_id(cls, text: str) -> Case:
+        """The case whose id this is.
+
+        Raises ValueError, in words, for what is none.
+        """
+        parts = text.split("/")
+        match = _SHAPE.fullmatch(parts[1]) if len(parts) == 5 else None
+        if match is None:
+            raise ValueError(f"{text[:200]!r} is no case's id; one is spelled {ID_SPELLING}")
+        backend, _, dtype, mode, device = parts
+        sizes: dict[str, Any] = {
+            key: int(value)
+            for key, value in match.groupdict().items()
+            if value is not None and value.isdecimal() and key != "dropout"
+        }
+        spec = {key: sizes.pop(key) for key in ("input_size", "hidden_size")}
+        spec["num_layers"] = sizes.pop("num_layers", 1)
+        long = {short: gradients for gradients, short in _GRADIENTS.items()}
+        work = Workload(
+            **sizes,
+            mode=mode,
+            dropout=float(match["dropout"] or 0.0),
+            batch_major=match["batch_major"] is not None,
+            optimizer=match["optimizer"],
+            gradients=long.get(match["gradients"], "all"),
+        )
+        bidirectional = match["bidirectional"] is not None
+        case = cls(
+            backend, LSTMSpec(**spec, bidirectional=bidirectional, dtype=dtype), work, device
+        )
+        if case.id != text:
+            raise ValueError(
+                f"{text[:200]!r} is no case's id; the same sizes are spelled {case.id}"
+            )
+        return case
 
 
 def _from_mapping(cls: type[_T], where: str, data: object) -> _T:

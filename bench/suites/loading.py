@@ -10,9 +10,10 @@ from __future__ import annotations
 import itertools
 import math
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from bench.disk.fields import ResultError, printable
 from bench.disk.folder import FolderError, expanded
@@ -26,6 +27,8 @@ from lstm_impl.availability import UnavailableError
 from lstm_impl.registry import get_backend, list_backends
 from lstm_impl.spec import PRECISIONS, UnsupportedError
 from lstm_impl.workload import GRADIENTS, MODES, SEQUENCE_MODES
+
+_T = TypeVar("_T")
 
 SCHEMA = 1
 FOLDER = Path(__file__).parent
@@ -185,35 +188,11 @@ class _Axes:
     periods: tuple[float | None, ...] = (None,)
     seconds: float = DEFAULT_SECONDS
 
-    def changed(self, table: Mapping[str, Value], choice: Choice) -> _Axes:
-        """With what ``table`` says, save where the user chose otherwise."""
-        found = self
-        if "modes" in table:
-            found = replace(found, modes=_each(table["modes"], lambda item: item.one_of(MODES)))
-        if "gradients" in table:
-            value = table["gradients"]
-            several = isinstance(value.value, list)
-            named = _each(value, _gradients) if several else (_gradients(value),)
-            found = replace(found, gradients=named)
-        if "dtypes" in table:
-            known = tuple(PRECISIONS)
-            found = replace(found, dtypes=_each(table["dtypes"], lambda item: item.one_of(known)))
-        if "periods" in table:
-            read = tuple(dict.fromkeys(map(_period, table["periods"].items("a list of periods"))))
-            found = found if choice.periods is not None else replace(found, periods=read)
-        if "seconds" in table:
-            seconds = table["seconds"].number(
-                "a number of seconds above 0", lambda value: 0 < value < math.inf
-            )
-            found = replace(found, seconds=seconds)
-        # Read even where the choice replaces them: a mistake in a file should not hide.
-        if "backends" in table:
-            named = _names(table["backends"], _backends)
-            found = found if choice.backends is not None else replace(found, backends=named)
-        if "devices" in table:
-            named = _names(table["devices"], _devices)
-            found = found if choice.devices is not None else replace(found, devices=named)
-        return found
+    def changed(self, table: Mapping[str, Value], chosen: Collection[str]) -> _Axes:
+        """With what ``table`` says, save of what the user chose."""
+        # Read even where the choice replaces it: a mistake in a file should not hide.
+        said = {key: read(table[key]) for key, read in _READ.items() if key in table}
+        return replace(self, **{key: each for key, each in said.items() if key not in chosen})
 
 
 def _suite(root: Value, choice: Choice) -> Suite:
@@ -223,24 +202,24 @@ def _suite(root: Value, choice: Choice) -> Suite:
     name = table["name"].text()
     if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
         raise table["name"].error("letters, digits, - and _ (result files are named after it)")
-    chosen = _Axes()
+    chosen: dict[str, Any] = {}
     if choice.backends is not None:
-        chosen = replace(chosen, backends=_chosen(choice.backends, _backends))
+        chosen["backends"] = _resolved((("", name) for name in choice.backends), _backends)
     if choice.devices is not None:
-        chosen = replace(chosen, devices=_chosen(choice.devices, _devices))
+        chosen["devices"] = _resolved((("", name) for name in choice.devices), _devices)
     if choice.periods is not None:
-        chosen = replace(chosen, periods=tuple(dict.fromkeys(choice.periods)))
+        chosen["periods"] = _once(choice.periods)
     for mode in choice.modes or ():
         if mode not in MODES:
             hint, known = did_you_mean(mode, MODES), ", ".join(MODES)
             raise SuiteError(f"there is no mode {shown(mode)}{hint}; expected one of {known}")
-    axes = chosen.changed(table, choice)
+    axes = _Axes(**chosen).changed(table, chosen)
     seconds: dict[str, float] = {}
     cases: dict[str, dict[Case, None]] = {}
     count = 0
     for group in table["groups"].items("a list of groups ([[groups]])"):
         entries = group.table(_GROUP_KEYS, ("shapes",))
-        own = axes.changed(entries, choice)
+        own = axes.changed(entries, chosen)
         for key in ("backends", "devices"):
             if not getattr(own, key):
                 raise SuiteError(f"{root.path}: {key} is missing, and {group.where} names none")
@@ -272,17 +251,15 @@ def _cases(entries: Mapping[str, Value], axes: _Axes, choice: Choice) -> Iterato
     places = {name: _places(name, axes.devices) for name in axes.backends}
     shapes = entries["shapes"].items("a list of shapes, each with its batch, timesteps, ...")
     for shape in itertools.chain.from_iterable(map(grid, shapes)):
-        for window in windows:
-            for dtype in axes.dtypes:
-                for mode, gradients, period in _modes(axes):
-                    # Made before any is left out: a mistake in a file should not hide.
-                    spec, workload = shape_of(shape, window, dtype, mode, gradients, period)
-                    if choice.modes is not None and mode not in choice.modes:
-                        continue
-                    for device in axes.devices:
-                        for backend in axes.backends:
-                            if device in places[backend]:
-                                yield Case(backend, spec, workload, device)
+        for window, dtype, how in itertools.product(windows, axes.dtypes, _modes(axes)):
+            mode, gradients, period = how
+            # Made before any is left out: a mistake in a file should not hide.
+            spec, workload = shape_of(shape, window, dtype, mode, gradients, period)
+            if choice.modes is not None and mode not in choice.modes:
+                continue
+            for device, backend in itertools.product(axes.devices, axes.backends):
+                if device in places[backend]:
+                    yield Case(backend, spec, workload, device)
 
 
 def _modes(axes: _Axes) -> Iterator[tuple[str, str, float | None]]:
@@ -291,17 +268,6 @@ def _modes(axes: _Axes) -> Iterator[tuple[str, str, float | None]]:
         for gradients in axes.gradients if mode == "training" else ("all",):
             for period in axes.periods if mode == "streaming" else (None,):
                 yield mode, gradients, period
-
-
-def _period(value: Value) -> float | None:
-    try:
-        return periods.parse(value.text(periods.EXPECTED))
-    except ValueError:
-        raise value.error(periods.EXPECTED) from None
-
-
-def _gradients(value: Value) -> str:
-    return value.one_of(GRADIENTS)
 
 
 def _places(backend: str, wanted: Sequence[str]) -> Sequence[str]:
@@ -317,30 +283,41 @@ def _places(backend: str, wanted: Sequence[str]) -> Sequence[str]:
     return [device for device in wanted if devices.kind(device) in kinds] or wanted
 
 
-def _each(value: Value, read: Callable[[Value], str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(read(item) for item in value.items("a list with at least one name")))
+def _once(items: Iterable[_T]) -> tuple[_T, ...]:
+    return tuple(dict.fromkeys(items))
+
+
+def _words(value: Value, known: Sequence[str]) -> tuple[str, ...]:
+    return _once(item.one_of(known) for item in value.items("a list with at least one name"))
+
+
+def _period(value: Value) -> float | None:
+    try:
+        return periods.parse(value.text(periods.EXPECTED))
+    except ValueError:
+        raise value.error(periods.EXPECTED) from None
 
 
 def _names(value: Value, resolve: Callable[[str], Sequence[str]]) -> tuple[str, ...]:
     """The names that a file lists, or all of them."""
     if value.value == ALL:
         return tuple(resolve(ALL))
-    found: dict[str, None] = {}
-    for item in value.items('a list with at least one name, or "all"'):
-        try:
-            found |= dict.fromkeys(resolve(item.text("a name")))
-        except (UnsupportedError, devices.DeviceError) as error:
-            raise SuiteError(f"{value.path}: {item.where}: {error}") from error
-    return tuple(found)
+    items = value.items('a list with at least one name, or "all"')
+    return _resolved(
+        ((f"{item.path}: {item.where}: ", item.text("a name")) for item in items), resolve
+    )
 
 
-def _chosen(names: Sequence[str], resolve: Callable[[str], Sequence[str]]) -> tuple[str, ...]:
+def _resolved(
+    names: Iterable[tuple[str, str]], resolve: Callable[[str], Sequence[str]]
+) -> tuple[str, ...]:
+    """What names stand for, each once. names: where each is written, for an error, and itself."""
     found: dict[str, None] = {}
-    for name in names:
+    for where, name in names:
         try:
             found |= dict.fromkeys(resolve(name))
         except (UnsupportedError, devices.DeviceError) as error:
-            raise SuiteError(str(error)) from error
+            raise SuiteError(f"{where}{error}") from error
     return tuple(found)
 
 
@@ -354,6 +331,22 @@ def _devices(name: str) -> Sequence[str]:
     here = devices.available()
     # Where there is no GPU its cases stay in the list, to be recorded as not measured.
     return here if len(here) > 1 else [*here, "gpu:0"]
+
+
+_READ: Mapping[str, Callable[[Value], Any]] = {
+    "modes": lambda value: _words(value, MODES),
+    "gradients": lambda value: (
+        _words(value, GRADIENTS) if isinstance(value.value, list) else (value.one_of(GRADIENTS),)
+    ),
+    "dtypes": lambda value: _words(value, tuple(PRECISIONS)),
+    "periods": lambda value: _once(map(_period, value.items("a list of periods"))),
+    "seconds": lambda value: value.number(
+        "a number of seconds above 0", lambda seconds: 0 < seconds < math.inf
+    ),
+    "backends": lambda value: _names(value, _backends),
+    "devices": lambda value: _names(value, _devices),
+}
+"""How what stands for each of the ``_Axes`` is read; the first mistake in this order is told."""
 
 
 def _chosen_words(choice: Choice) -> str:
