@@ -15,7 +15,7 @@ from bench.suites.sizes import Shape
 from bench.telling import arguments, command_line, quantities, studies
 from bench.telling.inert import LONGEST_NAME
 from bench.telling.marks import RATIO_INTERVAL
-from bench.telling.sheet import Column, Sheet
+from bench.telling.sheet import Column, Sheet, numbers
 from bench.telling.told import Told
 
 EPILOG = """\
@@ -51,9 +51,9 @@ def _told(table: Sequence[Beside], errors: Mapping[tuple[str, ...], float]) -> T
         [
             Column("shape", names=True),
             Column("runtime"),
-            *(Column(heading, right=True) for heading in ("float32", "int8 is times as fast")),
+            *numbers("float32", "int8 is times as fast"),
             *map(Column, (RATIO_INTERVAL, "verdict")),
-            *(Column(heading, right=True) for heading in ("float32's error", "int8's error")),
+            *numbers("float32's error", "int8's error"),
         ],
         [
             [

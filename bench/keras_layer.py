@@ -21,7 +21,7 @@ from bench.telling import arguments, command_line, quantities, studies
 from bench.telling.command_line import UsageError
 from bench.telling.inert import LONGEST_NAME
 from bench.telling.marks import RATIO_INTERVAL
-from bench.telling.sheet import Column, Sheet
+from bench.telling.sheet import Column, Sheet, numbers
 from bench.telling.told import Told
 from lstm_impl.backends.keras_environment import DEFAULT, keras_backend
 from lstm_impl.registry import get_backend
@@ -77,7 +77,7 @@ def _show(answers: Sequence[Sequence[Mapping[str, Any]]], options: argparse.Name
             [
                 Column("shape", names=True),
                 *map(Column, ("mode", "backend", "computed by")),
-                *(Column(heading, right=True) for heading in ("Keras", "times as fast")),
+                *numbers("Keras", "times as fast"),
                 *map(Column, (RATIO_INTERVAL, "verdict")),
             ],
             [

@@ -18,7 +18,8 @@ from bench.batching import plans
 from bench.batching.lengths import Lengths
 from bench.batching.plans import Line, Plan
 from bench.judging.rows import Row, Section
-from bench.windows.answer import NEAR
+from bench.windows import answer
+from bench.windows.answer import NEAR, Difference
 from bench.windows.by_timesteps import by_backend, line, questions
 from bench.windows.fit import Fit
 from lstm_impl.registry import get_backend
@@ -159,11 +160,14 @@ def distance(question: Question, row: Row) -> float | None:
         question.num_layers,
         False,
     )
-    pairs = [(work.batch, question.batch), (spec.hidden_size, question.hidden_size)]
-    if question.input_size is not None:
-        pairs.append((spec.input_size, question.input_size))
-    factors = [abs(math.log(one / other)) for one, other in pairs]
-    return sum(factors) if same and max(factors) <= math.log(NEAR) + 1e-12 else None
+    other = differences(question, row)
+    return answer.distance(other) if same and answer.are_near(other) else None
+
+
+def differences(question: Question, row: Row) -> list[Difference]:
+    """What of a measured shape is not what was asked for."""
+    asked = question.batch, question.hidden_size, question.input_size
+    return answer.differences(row.case, *asked)
 
 
 def recorded(rows: Sequence[Row]) -> list[Recorded]:
@@ -205,19 +209,13 @@ def each_length_anew(backend: str) -> bool:
 
 
 def _advised(question: Question, known: Recorded, static: Sequence[Plan]) -> Advised:
-    lengths, batch, most, passes = (
-        question.lengths,
-        question.batch,
-        question.most,
-        question.passes,
-    )
-    found = [*static, *plans.optimal(lengths, batch, known.line, most)]
-    found.sort(key=lambda plan: (plan.cost(known.line, passes), plan.shapes))
-    enough = (1 + SIMPLER) * found[0].cost(known.line, passes)
-    simple = min(
-        (plan for plan in found if plan.cost(known.line, passes) <= enough),
-        key=lambda plan: plan.shapes,
-    )
+    def cost(plan: Plan) -> float:
+        return plan.cost(known.line, question.passes)
+
+    bucketed = plans.optimal(question.lengths, question.batch, known.line, question.most)
+    found = sorted([*static, *bucketed], key=lambda plan: (cost(plan), plan.shapes))
+    enough = (1 + SIMPLER) * cost(found[0])
+    simple = min((plan for plan in found if cost(plan) <= enough), key=lambda plan: plan.shapes)
     found.remove(simple)
     found.insert(0, simple)
     bound = None
@@ -240,10 +238,8 @@ def regret(
         (low.fixed, high.fixed), (low.per_timestep, high.per_timestep)
     ):
         base = Line(fixed, per_timestep)
-        others = [
-            *static,
-            *plans.optimal(question.lengths, question.batch, base, question.most),
-        ]
+        bucketed = plans.optimal(question.lengths, question.batch, base, question.most)
+        others = [*static, *bucketed]
         for shape in (low.shape, high.shape):
             corner = Line(fixed, per_timestep, shape)
             ours = chosen.cost(corner, question.passes)

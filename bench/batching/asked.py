@@ -9,8 +9,7 @@ from bench.batching import advice, words
 from bench.batching.lengths import source
 from bench.telling.command_line import UsageError
 from bench.telling.sheet import json_text
-from bench.windows.asked import sections
-from bench.windows.at_hand import AtHand, at_hand
+from bench.windows.asked import AtHand, at_hand, sections
 
 DRAWN = 10_000
 """Sequences that are drawn where a distribution is named: shares of them are known to a percent."""
@@ -23,9 +22,8 @@ def recommend(options: argparse.Namespace) -> tuple[AtHand, bool]:
         raise UsageError(
             "--lengths is a question of its own: without --dependency, --steps, --write-suite"
         )
-    every = given.all()
     question = advice.Question(
-        given.draw(DRAWN, 0) if every is None else every,
+        given.draw(DRAWN, 0) if given.known is None else given.known,
         options.batch,
         options.hidden,
         options.input,

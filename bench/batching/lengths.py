@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,26 +39,17 @@ class LengthsError(InputError):
 
 @dataclass(frozen=True)
 class Source:
-    """Where lengths come from. text: as the user wrote it."""
+    """Where lengths come from. known: every length of a file; None of what is drawn.
 
-    text: str
-    known: Lengths | None = None
+    drawn: so many of them, by a generator.
+    """
+
+    known: Lengths | None
+    drawn: Callable[[np.random.Generator, int], Lengths]
 
     def draw(self, count: int, seed: int) -> Lengths:
         """``count`` lengths: drawn, or the first ones of the file, which begins anew at its end."""
-        if self.known is not None:
-            return np.resize(self.known, count)
-        rng = np.random.default_rng(seed)
-        if match := _UNIFORM.fullmatch(self.text):
-            low, high = map(int, match.groups())
-            return rng.integers(low, high + 1, count)
-        median, sigma, most = _log_normal(self.text)
-        drawn = np.exp(rng.normal(math.log(median), sigma, count))
-        return np.clip(np.rint(drawn), 1, most).astype(np.int64)
-
-    def all(self) -> Lengths | None:
-        """Every length of a file; None of what is drawn."""
-        return self.known
+        return self.drawn(np.random.default_rng(seed), count)
 
 
 def source(text: str) -> Source:
@@ -66,24 +58,27 @@ def source(text: str) -> Source:
         low, high = map(int, match.groups())
         if not 1 <= low <= high <= LONGEST:
             raise LengthsError(f"{text}: expected lengths from 1 to {LONGEST:,}, the lower first")
-        return Source(text)
-    if _LOG_NORMAL.fullmatch(text):
-        median, sigma, most = _log_normal(text)
-        if not (1 <= median <= most <= LONGEST and 0 < sigma <= 10):
-            raise LengthsError(f"{text}: expected a median of at least 1 and a sigma up to 10")
-        return Source(text)
+        return Source(None, lambda rng, count: rng.integers(low, high + 1, count))
+    if match := _LOG_NORMAL.fullmatch(text):
+        return _log_normal(text, int(match[1]), float(match[2]), match[3])
     if text.startswith(("uniform:", "lognormal:")):
         raise LengthsError(f"{printable(text, 60)} is no distribution of lengths: {SPELLING}")
-    return Source(text, _read(Path(text)))
+    known = _read(Path(text))
+    return Source(known, lambda _, count: np.resize(known, count))
 
 
-def _log_normal(text: str) -> tuple[int, float, int]:
-    match = _LOG_NORMAL.fullmatch(text)
-    assert match is not None, "checked before"
-    median, sigma, most = match.groups()
+def _log_normal(text: str, median: int, sigma: float, longest: str | None) -> Source:
     # Three sigmas leave out one sequence in seven hundred.
-    reach = min(float(LONGEST), int(median) * math.exp(min(3 * float(sigma), 30.0)))
-    return int(median), float(sigma), int(most) if most else round(reach)
+    reach = min(float(LONGEST), median * math.exp(min(3 * sigma, 30.0)))
+    most = int(longest) if longest else round(reach)
+    if not (1 <= median <= most <= LONGEST and 0 < sigma <= 10):
+        raise LengthsError(f"{text}: expected a median of at least 1 and a sigma up to 10")
+
+    def drawn(rng: np.random.Generator, count: int) -> Lengths:
+        found = np.exp(rng.normal(math.log(median), sigma, count))
+        return np.clip(np.rint(found), 1, most).astype(np.int64)
+
+    return Source(None, drawn)
 
 
 def _read(path: Path) -> Lengths:

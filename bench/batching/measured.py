@@ -20,7 +20,7 @@ from bench.telling import quantities, studies
 from bench.telling.command_line import UsageError
 from bench.telling.headings import name
 from bench.telling.marks import TIME_INTERVAL
-from bench.telling.sheet import Cell, Column, Sheet
+from bench.telling.sheet import Cell, Column, Sheet, numbers
 from bench.telling.told import Told
 
 
@@ -175,13 +175,8 @@ def sheet(found: Sequence[Line]) -> Sheet:
         [
             Column("way", names=True, least=22),
             Column("padded to"),
-            Column("shapes", right=True),
-            Column("padding", right=True),
-            Column(first, right=True),
-            Column("a later pass", right=True),
-            Column("times as fast", right=True),
-            Column("traces", right=True),
-            Column("a new shape", right=True),
+            *numbers("shapes", "padding", first, "a later pass", "times as fast", "traces"),
+            *numbers("a new shape"),
         ],
         [_cells(line) for line in found],
     ).without_empty()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.batching.advice import SIMPLER, Advice, Advised, NoAdvice, Question
+from bench.batching.advice import SIMPLER, Advice, Advised, NoAdvice, Question, differences
 from bench.batching.plans import Plan
 from bench.telling.headings import heading, name
 from bench.telling.quantities import count, listed, seconds
-from bench.telling.sheet import Column, Sheet
+from bench.telling.sheet import Column, Sheet, numbers
 from bench.telling.told import Told
-from bench.windows.words import signed, signed_range
+from bench.windows.words import with_range
 
 MOST_SHOWN = 8
 """Policies in the table: the cheapest, and both ways of padding whatever they cost."""
@@ -69,12 +69,8 @@ def _policies(first: Advised, question: Question) -> Sheet:
     return Sheet.of(
         [
             Column("policy"),
-            Column("batches", right=True),
-            Column("shapes", right=True),
-            Column("padding", right=True),
-            Column(count(question.passes, "pass"), right=True),
-            Column("of it new shapes", right=True),
-            Column("a batch later", right=True),
+            *numbers("batches", "shapes", "padding", count(question.passes, "pass")),
+            *numbers("of it new shapes", "a batch later"),
         ],
         [
             [
@@ -96,11 +92,9 @@ def _backends(found: Advice) -> Sheet:
         [
             Column("backend", names=True),
             Column("its policy"),
-            Column(count(found.question.passes, "pass"), right=True),
-            Column("at most more", right=True),
-            Column("a batch"),
-            Column("a timestep"),
-            Column("a new shape", right=True),
+            *numbers(count(found.question.passes, "pass"), "at most more"),
+            *map(Column, ("a batch", "a timestep")),
+            *numbers("a new shape"),
         ],
         [_backend(each, found.question) for each in found.backends],
     )
@@ -114,9 +108,8 @@ def _backend(each: Advised, question: Question) -> Sequence[str]:
         each.best.name,
         seconds(each.best.cost(line, question.passes)),
         "" if each.regret is None else f"{100 * each.regret:.2g}%",
-        signed(fit.line.fixed) + (f" ({signed_range(fit.fixed)})" if fit.fixed else ""),
-        signed(fit.line.per_timestep)
-        + (f" ({signed_range(fit.per_timestep)})" if fit.per_timestep else ""),
+        with_range(fit.line.fixed, fit.fixed),
+        with_range(fit.line.per_timestep, fit.per_timestep),
         seconds(line.shape) if known.anew else "none",
     ]
 
@@ -132,14 +125,9 @@ def _grounds(found: Advice) -> list[str]:
         "batch is taken to cost a fixed time and one of each timestep, whole sequences without a "
         "mask, and each new number of timesteps the tracing and compiling that were recorded."
     ]
-    asked = [
-        ("batch", work.batch, question.batch),
-        ("hidden", spec.hidden_size, question.hidden_size),
-    ]
-    if question.input_size is not None:
-        asked.append(("input", spec.input_size, question.input_size))
     other = [
-        f"{what} {want} was asked, {have} measured" for what, have, want in asked if have != want
+        f"{what} {want} was asked, {have} measured"
+        for what, have, want in differences(question, row)
     ]
     if other:
         lines.append(f"A near shape: {'; '.join(other)}.")

@@ -23,7 +23,7 @@ from bench.suites.cases import Case
 from bench.telling import deliver
 from bench.telling.inert import LONGEST_NAME
 from bench.telling.quantities import seconds
-from bench.telling.sheet import Column, Sheet, comma_separated
+from bench.telling.sheet import Column, Sheet, comma_separated, numbers
 from bench.telling.timeline import trace
 from bench.telling.told import Told
 from lstm_impl import Profile, UnavailableError, UnsupportedError
@@ -123,7 +123,7 @@ def write(found: Profiled, timeline: Path, form: str) -> None:
         [
             Column("operator", names=True),
             Column("kind"),
-            *(Column(heading, right=True) for heading in ("times", "own time", "of all operators")),
+            *numbers("times", "own time", "of all operators"),
         ],
         [
             [name, of, f"{count:,}", seconds(own), f"{share:.1%}"]

@@ -112,9 +112,15 @@ def load(name: str, choice: Choice | None = None, folder: Path | None = None) ->
     """
     path = _find(name, folder or Path())
     try:
-        data = tomllib.loads(regular_bytes(path, LARGEST_SUITE).decode())
+        return parsed(path, regular_bytes(path, LARGEST_SUITE), choice)
     except ResultError as error:
         raise SuiteError(str(error)) from error
+
+
+def parsed(path: Path, text: bytes, choice: Choice | None = None) -> Suite:
+    """As ``load``, of what the file with this path holds, or is to hold."""
+    try:
+        data = tomllib.loads(text.decode())
     except UnicodeDecodeError as error:
         raise SuiteError(f"{path}: is no UTF-8 text (byte {error.start})") from error
     except ValueError as error:  # TOMLDecodeError is one, a number of 5,000 digits another

@@ -66,6 +66,11 @@ class Column:
     greedy: bool = False
 
 
+def numbers(*headings: str) -> list[Column]:
+    """Columns of numbers."""
+    return [Column(each, right=True) for each in headings]
+
+
 @dataclass(frozen=True)
 class Sheet:
     """A table: columns, and lines of as many cells. The first column names the line."""

@@ -11,15 +11,18 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeAlias
 
 from bench.judging.comparison import Comparison
 from bench.judging.intervals import Interval
 from bench.judging.ratios import compare
 from bench.judging.rows import KINDS, Row, Section
 from bench.judging.verdict import Verdict
-from bench.telling.quantities import listed
+from bench.results.maps import LearningMap
+from bench.suites.cases import Case
+from bench.telling.quantities import count, listed
 from bench.windows.cost import step_interval, timestep_interval, window
-from bench.windows.needed import Learned, Need, need
+from bench.windows.needed import Need, need
 from lstm_impl.workload import GRADIENTS
 
 NEAR = 1.5
@@ -31,6 +34,30 @@ LITTLE = 0.05
 
 CLOSE = 0.02
 """Of the longer windows the shortest is told that takes at most this more than the cheapest."""
+
+
+Difference: TypeAlias = tuple[str, int, int]
+"""A size by its name, as it was measured and as it was asked for."""
+
+
+def differences(
+    case: Case, batch: int, hidden_size: int, input_size: int | None
+) -> list[Difference]:
+    """What of a shape is not what was asked for; input_size: None if any will do."""
+    sizes = [("batch", case.workload.batch, batch), ("hidden", case.spec.hidden_size, hidden_size)]
+    if input_size is not None:
+        sizes.append(("input", case.spec.input_size, input_size))
+    return [each for each in sizes if each[1] != each[2]]
+
+
+def are_near(found: Iterable[Difference]) -> bool:
+    """Whether each of them is within a factor of ``NEAR``."""
+    return all(_factor(measured, asked) <= NEAR for _, measured, asked in found)
+
+
+def distance(found: Iterable[Difference]) -> float:
+    """How far what was measured is from what was asked for: the logarithms of all factors."""
+    return sum(abs(math.log(measured / asked)) for _, measured, asked in found)
 
 
 @dataclass(frozen=True)
@@ -72,9 +99,9 @@ class Place:
     groups: tuple[tuple[Row, ...], ...]
 
     @property
-    def first(self) -> Row:
-        """Any row: all have its shape."""
-        return self.groups[0][0]
+    def case(self) -> Case:
+        """Any case: all have its shape."""
+        return self.groups[0][0].case
 
     @cached_property
     def by_window(self) -> dict[int, tuple[Row, ...]]:
@@ -89,18 +116,12 @@ class Place:
     @property
     def gradients(self) -> str:
         """What a training step differentiates."""
-        return self.first.case.workload.gradients
+        return self.case.workload.gradients
 
-    def differences(self, question: Question) -> list[tuple[str, int, int]]:
-        """What of the shape is not what was asked for: its name, measured, asked."""
-        spec, work = self.first.case.spec, self.first.case.workload
-        sizes = [
-            ("batch", work.batch, question.batch),
-            ("hidden", spec.hidden_size, question.hidden_size),
-        ]
-        if question.input_size is not None:
-            sizes.append(("input", spec.input_size, question.input_size))
-        return [each for each in sizes if each[1] != each[2]]
+    def differences(self, question: Question) -> list[Difference]:
+        """What of the shape is not what was asked for."""
+        asked = question.batch, question.hidden_size, question.input_size
+        return differences(self.case, *asked)
 
 
 @dataclass(frozen=True)
@@ -113,9 +134,13 @@ class Rival:
 
 @dataclass(frozen=True)
 class Longer:
-    """A longer window that costs less per timestep: its fastest row, and the part that it saves."""
+    """A longer window that costs less per timestep: its fastest row, and the part that it saves.
+
+    timestep: seconds of one of the whole batch.
+    """
 
     row: Row
+    timestep: Interval
     saves: float
 
 
@@ -135,7 +160,7 @@ class Answer:
     best: Row
     ahead: Rival | None
     rivals: tuple[Rival, ...]
-    differences: tuple[tuple[str, int, int], ...]
+    differences: tuple[Difference, ...]
     longer: Longer | None
     others: int
 
@@ -172,7 +197,7 @@ class NoAnswer:
     nearest: Answer | None = None
 
 
-def needed(question: Question, learned: Learned | None) -> Need:
+def needed(question: Question, learned: LearningMap | None) -> Need:
     """The window that a question's dependency needs, or the steps of inference."""
     if question.training:
         return need(question.dependency, learned, question.steps)
@@ -202,7 +227,7 @@ def places(sections: Iterable[Section], reference: Iterable[str] = ()) -> list[P
 
 
 def answer(
-    question: Question, found: Sequence[Place], learned: Learned | None = None
+    question: Question, found: Sequence[Place], learned: LearningMap | None = None
 ) -> Answer | NoAnswer:
     """The answer from the best of these places, or why there is none.
 
@@ -212,20 +237,19 @@ def answer(
     """
     asked = needed(question, learned)
     alike = [place for place in found if _alike(question, place)]
-    fitting = [place for place in alike if _near(question, place)]
+    fitting = [place for place in alike if are_near(place.differences(question))]
     reaching = [place for place in fitting if _lengths(question, asked, place)]
     if not reaching:
         why = _what_is_there(question, asked, found, fitting)
         return NoAnswer(asked, tuple(why), _nearest(question, asked, alike))
-    reaching.sort(key=lambda place: place.section.started, reverse=True)
     place = min(
-        reaching,
+        _newest_first(reaching),
         key=lambda place: (
             not place.own,
             bool(_differences(question, asked, place)),
             GRADIENTS.index(place.gradients),
             KINDS.index(place.kind) == 0,
-            _distance(_differences(question, asked, place)),
+            distance(_differences(question, asked, place)),
         ),
     )
     return _answer_at(question, asked, place, len(reaching) - 1)
@@ -248,7 +272,7 @@ def _answer_at(question: Question, asked: Need, place: Place, others: int) -> An
     )
 
 
-def _differences(question: Question, asked: Need, place: Place) -> list[tuple[str, int, int]]:
+def _differences(question: Question, asked: Need, place: Place) -> list[Difference]:
     """What is not what was asked for, the length of the sequences included."""
     found = place.differences(question)
     length = _lengths(question, asked, place)[0]
@@ -272,16 +296,19 @@ def _nearest(question: Question, asked: Need, alike: Sequence[Place]) -> Answer 
     some = [place for place in alike if _lengths(question, asked, place)]
     if not some:
         return None
-    some.sort(key=lambda place: place.section.started, reverse=True)
     place = min(
-        some,
+        _newest_first(some),
         key=lambda place: (
-            _distance(_differences(question, asked, place)),
+            distance(_differences(question, asked, place)),
             GRADIENTS.index(place.gradients),
             not place.own,
         ),
     )
     return _answer_at(question, asked, place, 0)
+
+
+def _newest_first(found: Iterable[Place]) -> list[Place]:
+    return sorted(found, key=lambda place: place.section.started, reverse=True)
 
 
 def _factor(one: float, other: float) -> float:
@@ -290,7 +317,7 @@ def _factor(one: float, other: float) -> float:
 
 def _alike(question: Question, place: Place) -> bool:
     """Whether it does the same kind of work, at whatever size."""
-    case = place.first.case
+    case = place.case
     return (
         case.device == question.device
         and case.workload.mode == question.mode
@@ -301,14 +328,6 @@ def _alike(question: Question, place: Place) -> bool:
     )
 
 
-def _near(question: Question, place: Place) -> bool:
-    return all(_factor(one, other) <= NEAR for _, one, other in place.differences(question))
-
-
-def _distance(differences: Iterable[tuple[str, int, int]]) -> float:
-    return sum(abs(math.log(one / other)) for _, one, other in differences)
-
-
 def _ranked(rows: Sequence[Row]) -> list[Row]:
     """The fastest first; those whose numbers are not to be trusted after all others."""
     return sorted(rows, key=lambda row: (bool(row.invalid), row.time, row.case.backend))
@@ -316,23 +335,22 @@ def _ranked(rows: Sequence[Row]) -> list[Row]:
 
 def _longer(place: Place, length: int, best: Row, steps: int | None) -> Longer | None:
     """The shortest longer window that is ``CLOSE`` to the cheapest per timestep."""
-    costs = {
-        each: (_known(timestep_interval(first)).mid, first)
+    found = [
+        (_known(timestep_interval(first)), first)
         for each, rows in place.by_window.items()
         if length < each <= (steps or math.inf)
         for first in _ranked(rows)[:1]
-    }
-    if not costs:
+    ]
+    if not found:
         return None
-    now = _known(timestep_interval(best)).mid
-    least = min(time for time, _ in costs.values())
-    time, row = next(found for found in costs.values() if found[0] <= least * (1 + CLOSE))
+    least = min(timestep.mid for timestep, _ in found)
+    timestep, row = next(each for each in found if each[0].mid <= least * (1 + CLOSE))
     # By the medians of two windows, which were not measured in turn: by the whole interval.
     unpaired = [[run.out_of_turn for run in each.runs] for each in (row, best)]
     timesteps = row.case.workload.timesteps / best.case.workload.timesteps
     ratio = compare(*unpaired).ratio.high / timesteps
-    saves = 1 - time / now
-    return Longer(row, saves) if ratio < 1 and saves > LITTLE else None
+    saves = 1 - timestep.mid / _known(timestep_interval(best)).mid
+    return Longer(row, timestep, saves) if ratio < 1 and saves > LITTLE else None
 
 
 def _what_is_there(
@@ -353,23 +371,20 @@ def _what_is_there(
                 f"{listed([str(each) for each in there], most=12)}"
             )
         return
-    modes = [place for place in found if place.first.case.workload.mode == question.mode]
-    here = [place for place in modes if place.first.case.device == question.device]
+    modes = [place for place in found if place.case.workload.mode == question.mode]
+    here = [place for place in modes if place.case.device == question.device]
     if not modes:
         yield f"there are no results of {question.mode}"
         return
     if not here:
-        there_on = sorted({place.first.case.device for place in modes})
-        yield (
-            f"nothing was measured on {question.device}; there are results on {', '.join(there_on)}"
-        )
+        there_on = ", ".join(sorted({place.case.device for place in modes}))
+        yield f"nothing was measured on {question.device}; there are results on {there_on}"
         return
+    here.sort(key=lambda place: distance(place.differences(question)))
     shapes = dict.fromkeys(
-        f"batch {place.first.case.workload.batch}, {place.first.case.spec.hidden_size} hidden, "
-        f"{place.first.case.spec.input_size} in, {place.first.case.spec.num_layers} "
-        f"layer{'s' if place.first.case.spec.num_layers > 1 else ''}, "
-        f"{place.first.case.spec.dtype}"
-        for place in sorted(here, key=lambda place: _distance(place.differences(question)))
+        f"batch {case.workload.batch}, {case.spec.hidden_size} hidden, {case.spec.input_size} in, "
+        f"{count(case.spec.num_layers, 'layer')}, {case.spec.dtype}"
+        for case in (place.case for place in here)
     )
     yield (
         f"no shape within a factor of {NEAR:g} was measured in {question.mode} on "

@@ -6,16 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from bench.judging.intervals import Interval
-from bench.judging.rows import Row
 from bench.results.maps import TASKS, LearningMap
 from bench.telling.headings import machine
 from bench.telling.sheet import json_text
-from bench.windows.answer import Answer, NoAnswer, Question
+from bench.windows.answer import Answer, Longer, NoAnswer, Question, Rival
 from bench.windows.answer_words import in_one_line
-from bench.windows.cost import timestep_interval, window
+from bench.windows.cost import window
 from bench.windows.learned import words
-
-# As data
 
 
 def as_json(
@@ -62,21 +59,8 @@ def answer_data(found: Answer) -> dict[str, object]:
         "window": found.window,
         "backend": case.backend,
         "sure": found.sure,
-        "rivals": [
-            {
-                "backend": each.row.case.backend,
-                "verdict": each.ratio.verdict.value,
-                "ratio": _data(each.ratio.ratio),
-            }
-            for each in found.rivals
-        ],
-        "next": None
-        if found.ahead is None
-        else {
-            "backend": found.ahead.row.case.backend,
-            "verdict": found.ahead.ratio.verdict.value,
-            "ratio": _data(found.ahead.ratio.ratio),
-        },
+        "rivals": [_rival_data(each) for each in found.rivals],
+        "next": None if found.ahead is None else _rival_data(found.ahead),
         "time_per_step_s": _data(found.step),
         "time_per_timestep_s": _data(found.timestep),
         "peak_memory_bytes": found.best.memory.get("peak_bytes"),
@@ -102,23 +86,29 @@ def answer_data(found: Answer) -> dict[str, object]:
         "invalid_reasons": [str(doubt) for doubt in found.best.invalid],
         "time_valid": not found.best.validity.time,
         "time_reasons": [str(doubt) for doubt in found.best.validity.time],
-        "longer": None if found.longer is None else _longer_data(found.longer.row, found),
+        "longer": None if found.longer is None else _longer_data(found.longer),
     }
 
 
-def _longer_data(row: Row, found: Answer) -> dict[str, object]:
+def _rival_data(found: Rival) -> dict[str, object]:
     return {
-        "window": window(row),
-        "backend": row.case.backend,
-        "time_per_timestep_s": _data(timestep_interval(row)),
-        "saves": found.longer.saves if found.longer else None,
-        "peak_memory_bytes": row.memory.get("peak_bytes"),
+        "backend": found.row.case.backend,
+        "verdict": found.ratio.verdict.value,
+        "ratio": _data(found.ratio.ratio),
     }
 
 
-def _data(interval: Interval | None) -> dict[str, float | None] | None:
-    if interval is None:
-        return None
+def _longer_data(found: Longer) -> dict[str, object]:
+    return {
+        "window": window(found.row),
+        "backend": found.row.case.backend,
+        "time_per_timestep_s": _data(found.timestep),
+        "saves": found.saves,
+        "peak_memory_bytes": found.row.memory.get("peak_bytes"),
+    }
+
+
+def _data(interval: Interval) -> dict[str, float | None]:
     parts = {"mid": interval.mid, "low": interval.low, "high": interval.high}
     finite = {name: value if abs(value) < float("inf") else None for name, value in parts.items()}
     return {**finite, "confidence": interval.confidence}

@@ -27,7 +27,7 @@ from bench.telling.quantities import (
     size,
 )
 from bench.windows.answer import Answer, NoAnswer, Question
-from bench.windows.cost import timestep_interval, window
+from bench.windows.cost import window
 from bench.windows.learned import words
 
 _NARROWEST = 50
@@ -185,7 +185,7 @@ def full_answer(question: Question, found: Answer) -> list[tuple[str, str]]:
         row = found.longer.row
         told = (
             f"windows of {window(row)} take {percent(found.longer.saves)} less time per timestep "
-            f"({seconds(_mid(timestep_interval(row)))}, {clean(row.case.backend, LONGEST_NAME)})"
+            f"({seconds(found.longer.timestep.mid)}, {clean(row.case.backend, LONGEST_NAME)})"
         )
         more = row.memory.get("peak_bytes")
         if more is not None and peak is not None and more > peak:
@@ -262,8 +262,3 @@ def _cautions(found: Answer) -> list[str]:
 def _with_interval(interval: Interval) -> str:
     low_high = seconds_range(interval.low, interval.high, interval.mid)
     return f"{seconds(interval.mid)} ({low_high})"
-
-
-def _mid(interval: Interval | None) -> float:
-    assert interval is not None, "of a row that was measured"
-    return interval.mid

@@ -1,7 +1,7 @@
 """What ``bench.recommend`` is asked of windows: options to a question, and its answer told.
 
-Reads the results at hand, those of every session and the reference ones, asks ``answer``, and tells
-what it says with its interval, or why there is nothing to say and the command that measures it.
+Reads what is at hand, one's own results, the reference's and the newest map, asks ``answer``, and
+tells what it says with its interval, or why there is nothing to say and what measures it.
 """
 
 from __future__ import annotations
@@ -9,20 +9,29 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from bench.disk.fields import printable
+from bench.disk.fields import ResultError, printable
+from bench.disk.folder import DEFAULT_FOLDER, REFERENCE, default_folder, holds_no_cases, is_url
 from bench.judging.ranking import build
 from bench.judging.rows import NothingToReportError, Section
+from bench.results.maps import TASKS, LearningMap
+from bench.results.schema import Results
 from bench.telling import deliver, filters
-from bench.telling.command_line import UsageError
+from bench.telling.command_line import UsageError, tell_errors
+from bench.telling.progress import read_results
 from bench.windows import suite_text
 from bench.windows.answer import NoAnswer, Question, answer, places
 from bench.windows.answer_data import as_json
 from bench.windows.answer_words import told
-from bench.windows.at_hand import AtHand, at_hand
+from bench.windows.learned import newest, parted
 
 FILTERS = ("backend", "shape")
 """Of the results; the other filters are the question itself."""
+
+CLONE = Path(__file__).resolve().parents[2]
+"""Where the reference results are, if this is a clone and not an installed copy."""
 
 
 def recommend(options: argparse.Namespace) -> tuple[AtHand, bool]:
@@ -73,4 +82,53 @@ def _question(options: argparse.Namespace) -> Question:
         dtype=options.dtype,
         steps=steps,
         mode=options.mode,
+    )
+
+
+@dataclass(frozen=True)
+class AtHand:
+    """reference: the ids of the reference's runs. learned: the newest map. errors: of files."""
+
+    results: Results
+    reference: Sequence[str]
+    learned: LearningMap | None
+    errors: Sequence[ResultError]
+
+
+def at_hand(paths: Sequence[str]) -> AtHand:
+    """All results: of these files and folders, or of every session here and the reference.
+
+    What cannot be read is told on standard error, too.
+    """
+    paths = paths or ([default_folder()] if is_url(default_folder()) else [])
+    if paths:
+        times, maps = parted(paths)
+        results = read_results(times)
+        learned, bad = newest(maps, TASKS)
+        tell_errors(bad)
+        return AtHand(results, [], learned, [*results.errors, *bad])
+    own = Path(default_folder())
+    references = list(dict.fromkeys((own / REFERENCE, CLONE / DEFAULT_FOLDER / REFERENCE)))
+    # A folder without files of its own stands for its reference folder, and one without any is an
+    # error of who named it: here nobody has.
+    there = [each for each in (own, *references) if _holds_results(each)]
+    results = read_results(there)
+    reference = [
+        file.run.id for file in results.files if file.path.resolve().parent.name == REFERENCE
+    ]
+    learned, bad = None, ()
+    for place in filter(Path.is_dir, (own, *references)):
+        learned, bad = newest([place], TASKS)
+        if learned is not None or bad:
+            break
+    tell_errors(bad)
+    return AtHand(results, reference, learned, [*results.errors, *bad])
+
+
+def _holds_results(folder: Path) -> bool:
+    return any(
+        each.name.endswith((".json", ".jsonl"))
+        and not each.name.startswith(".")
+        and not holds_no_cases(each)
+        for each in (folder.iterdir() if folder.is_dir() else ())
     )

@@ -10,22 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 
 from bench.judging.intervals import Interval
 from bench.judging.rows import KINDS, Row, Section, Table
+from bench.results.maps import LearningMap
 from bench.windows.cheapest import Cheapest, cheapest
 from bench.windows.fit import Fit, fit
 from bench.windows.memory_slope import bytes_per_timestep
-
-
-class Learned(Protocol):
-    """What was learned at which window: ``results.maps.LearningMap``."""
-
-    def learnable_distance(self, window: int, carried: bool = True) -> int | None:
-        """The largest measured distance that every seed learned at this window."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +56,7 @@ class Stream:
 
     section: Section
     table: Table
-    learned: Learned | None = field(default=None, compare=False)
+    learned: LearningMap | None = field(default=None, compare=False)
     learned_from: str = ""
 
     @cached_property
@@ -102,7 +95,7 @@ class Stream:
 
 
 def streams(
-    sections: Iterable[Section], learned: Learned | None = None, learned_from: str = ""
+    sections: Iterable[Section], learned: LearningMap | None = None, learned_from: str = ""
 ) -> tuple[Stream, ...]:
     """Every stream in these sections, those that have no time at any window too."""
     return tuple(

@@ -6,7 +6,7 @@ finished streams and their words; what a spreadsheet would run is made text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from bench.judging.intervals import Interval
 from bench.judging.rows import Row
@@ -24,20 +24,14 @@ def records(streams: Sequence[Stream]) -> list[dict[str, Value]]:
     The line's numbers, which are those of a backend, stand in each of its windows' rows. None
     where there is no value.
     """
-    return [
-        {
-            name: finite(value)
-            for name, value in {
-                **_of_row(stream, row),
-                **_of_cheapest(cost, row),
-                **of_fit,
-            }.items()
-        }
+    found = (
+        _of_row(stream, row) | _of_cheapest(cost, row) | of_fit
         for stream in streams
         for cost in stream.backends
         for of_fit in [_of_fit(cost)]
         for row in cost.rows
-    ]
+    )
+    return [{name: finite(value) for name, value in record.items()} for record in found]
 
 
 def _of_row(stream: Stream, row: Row) -> dict[str, Value]:
@@ -73,18 +67,14 @@ def _of_row(stream: Stream, row: Row) -> dict[str, Value]:
         "time_reasons": "; ".join(map(str, row.validity.time)),
         "processes": row.interval.processes if row.interval else None,
     }
-    for name, interval in (
-        ("time_per_step", step_interval(row)),
-        ("time_per_timestep", timestep_interval(row)),
-    ):
-        found |= _bounds(name, "_s", interval)
-    found |= {
+    found |= _bounds("time_per_step", "_s", step_interval(row))
+    found |= _bounds("time_per_timestep", "_s", timestep_interval(row))
+    return found | {
         "timesteps_per_s": row.timesteps_per_s,
         "peak_memory_bytes": row.memory.get("peak_bytes"),
         **{key: setup.get(key) for key in ("build_s", "trace_s", "compile_s", "first_call_s")},
         "learnable_distance": stream.learnable(window(row)),
     }
-    return found
 
 
 def _of_cheapest(cost: BackendCost, row: Row) -> dict[str, Value]:
@@ -117,12 +107,11 @@ def _of_fit(cost: BackendCost) -> dict[str, Value]:
 
 
 def _bounds(name: str, unit: str, interval: Interval | None) -> dict[str, Value]:
-    parts: tuple[tuple[str, Callable[[Interval], float]], ...] = (
-        ("", lambda each: each.mid),
-        ("_low", lambda each: each.low),
-        ("_high", lambda each: each.high),
-    )
-    return {f"{name}{part}{unit}": get(interval) if interval else None for part, get in parts}
+    parts = {"": "mid", "_low": "low", "_high": "high"}
+    return {
+        f"{name}{part}{unit}": getattr(interval, field) if interval else None
+        for part, field in parts.items()
+    }
 
 
 def as_csv(streams: Sequence[Stream]) -> Iterator[str]:

@@ -11,33 +11,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Protocol
 
-from bench.results.maps import TASKS_IN_WORDS
+from bench.results.maps import TASKS_IN_WORDS, LearningMap
 from bench.telling.quantities import listed
 
 LEAST_RATIO = Fraction(2)
 """Of window and dependency, where no map says that it takes more: with one timestep beside it more
 than half of a window's positions then reach back to their input. A window just past the dependency
 has hardly any that do, and learned nothing in the maps that were made."""
-
-
-class Learned(Protocol):
-    """What was learned at which window: ``results.maps.LearningMap``."""
-
-    def tasks(self) -> tuple[str, ...]:
-        """The tasks that were measured."""
-
-    def distances(self, task: str = "echo", carried: bool | None = None) -> tuple[int, ...]:
-        """The measured distances of a task, rising."""
-
-    def windows(self, task: str = "echo", carried: bool | None = None) -> tuple[int, ...]:
-        """The measured windows of a task, rising."""
-
-    def learned(
-        self, distance: int, window: int, carried: bool = True, task: str = "echo"
-    ) -> bool | None:
-        """Whether every seed learned it; None where that is not known."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +42,7 @@ class _Step:
     shortest: bool
 
 
-def need(dependency: int, learned: Learned | None, steps: int | None = None) -> Need:
+def need(dependency: int, learned: LearningMap | None, steps: int | None = None) -> Need:
     """The shortest window for a dependency of so many timesteps.
 
     steps: of a whole sequence, which no window is longer than; None if it is not known.
@@ -84,7 +65,7 @@ def need(dependency: int, learned: Learned | None, steps: int | None = None) -> 
     )
 
 
-def _need(dependency: int, learned: Learned | None) -> Need:
+def _need(dependency: int, learned: LearningMap | None) -> Need:
     tasks = {} if learned is None else {task: _steps(learned, task) for task in learned.tasks()}
     reached = {
         task: next(step for step in steps if step.distance >= dependency)
@@ -123,7 +104,9 @@ def _need(dependency: int, learned: Learned | None) -> Need:
     return Need(window, False, f"{why}; assumed is {times}, {reason}")
 
 
-def _past_the_map(dependency: int, learned: Learned, tasks: dict[str, tuple[_Step, ...]]) -> str:
+def _past_the_map(
+    dependency: int, learned: LearningMap, tasks: dict[str, tuple[_Step, ...]]
+) -> str:
     """What the map says of a dependency that no task learned."""
     told = []
     for task, steps in tasks.items():
@@ -150,7 +133,7 @@ def _past_the_map(dependency: int, learned: Learned, tasks: dict[str, tuple[_Ste
     return f"the map has no window for {dependency}: {listed(told)}"
 
 
-def _steps(learned: Learned, task: str) -> tuple[_Step, ...]:
+def _steps(learned: LearningMap, task: str) -> tuple[_Step, ...]:
     """What a task learned, both distance and window rising."""
     windows = learned.windows(task, carried=True)
     found: list[_Step] = []
@@ -164,7 +147,7 @@ def _steps(learned: Learned, task: str) -> tuple[_Step, ...]:
 
 
 def _first_of_the_last(
-    learned: Learned, task: str, distance: int, windows: Sequence[int]
+    learned: LearningMap, task: str, distance: int, windows: Sequence[int]
 ) -> int | None:
     """The first of the longest windows that all learned it, up to the last that did.
 

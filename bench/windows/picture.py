@@ -7,12 +7,13 @@ window. This room knows a finished stream and how to draw it; matplotlib is impo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from textwrap import wrap
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from textwrap import fill, wrap
 
 from bench.judging.intervals import CASE_CONFIDENCE
 from bench.telling import drawing
-from bench.telling.drawing import FAINT, INK, SUBTLE, Axes, Look
+from bench.telling.drawing import FAINT, INK, SUBTLE, Axes
 from bench.telling.headings import heading, title
 from bench.telling.quantities import count, listed
 from bench.windows.cost import BackendCost, Stream, peak_bytes, timestep_interval, window
@@ -35,16 +36,15 @@ def picture(stream: Stream, kind: str) -> bytes:
 def _drawn(stream: Stream) -> drawing.Figure:
     costs = [cost for cost in stream.backends if cost.measured]
     named, others = costs[:_MOST], costs[_MOST:]
-    looks = [drawing.look(cost.backend) for cost in named]
     sized = any("peak_bytes" in row.memory for cost in costs for row in cost.measured)
     figure = drawing.figure(_SIZE[0], _SIZE[1] if sized else _HEIGHT_WITHOUT_MEMORY)
     grid = figure.add_gridspec(2 if sized else 1, 1, height_ratios=(1.55, 1)[: 1 + sized])
     time = figure.add_subplot(grid[0])
-    _times(time, named, looks, others)
+    _times(time, named, others)
     panels = [time]
     if sized:
         memory = figure.add_subplot(grid[1], sharex=time)
-        _memory(memory, named, looks, others)
+        _memory(memory, named, others)
         time.tick_params(labelbottom=False)
         panels.append(memory)
     _windows(panels, stream)
@@ -75,22 +75,12 @@ def _caption(stream: Stream, costs: Sequence[BackendCost], others: Sequence[Back
         parts.append("d: the largest measured distance that every seed learned at this window")
         if any(stream.short_of_updates(k) for k in stream.windows):
             parts.append("*: a shorter window learned more, with more updates")
-    told = ". ".join(parts) + "."
     # A line of this size holds some 150 letters.
-    lines = [""]
-    for word in told.split(" "):
-        if len(lines[-1]) + len(word) > 150:
-            lines.append("")
-        lines[-1] += word + " "
-    return "\n".join(line.strip() for line in lines)
+    told = f"{'. '.join(parts)}."
+    return fill(told, 150, break_on_hyphens=False, break_long_words=False)
 
 
-def _times(
-    axes: Axes,
-    named: Sequence[BackendCost],
-    looks: Sequence[Look],
-    others: Sequence[BackendCost],
-) -> None:
+def _times(axes: Axes, named: Sequence[BackendCost], others: Sequence[BackendCost]) -> None:
     bands = {
         cost.backend: [
             (window(row), found)
@@ -99,90 +89,78 @@ def _times(
         ]
         for cost in (*named, *others)
     }
-    every = [found for points in bands.values() for _, found in points]
-    middle = sorted(found.mid for found in every)[len(every) // 2]
-    unit, name = drawing.scale([middle])
-    for cost in others:
+    middle = sorted(found.mid for points in bands.values() for _, found in points)
+    unit, name = drawing.scale([middle[len(middle) // 2]])
+    for cost in named:
         points = bands[cost.backend]
-        axes.plot(
-            [k for k, _ in points],
-            [found.mid / unit for _, found in points],
-            color=FAINT,
-            linewidth=0.8,
-            zorder=1,
-        )
-    ends = []
-    for cost, look in zip(named, looks, strict=True):
-        points = bands[cost.backend]
-        x = [k for k, _ in points]
-        y = [found.mid / unit for _, found in points]
         axes.fill_between(
-            x,
+            [k for k, _ in points],
             [found.low / unit for _, found in points],
             [found.high / unit for _, found in points],
-            color=look.colour,
+            color=drawing.look(cost.backend).colour,
             alpha=0.18,
             linewidth=0,
             zorder=2,
         )
-        _line(axes, cost, look, x, y)
-        ends.append((x[-1], y[-1], drawing.label(cost.backend), look.colour))
     axes.set_xscale("log")
-    axes.set_yscale("log")
-    _plain_numbers(axes)
+    times = {
+        backend: [(k, found.mid / unit) for k, found in points] for backend, points in bands.items()
+    }
+    _lines(axes, named, others, times)
     axes.set_ylabel(f"time per timestep ({name})")
-    _label_ends(axes, ends)
 
 
-def _memory(
+def _memory(axes: Axes, named: Sequence[BackendCost], others: Sequence[BackendCost]) -> None:
+    sizes = {
+        cost.backend: [
+            (window(row), peak_bytes(row) / 2**20)
+            for row in cost.measured
+            if row.memory.get("peak_bytes")  # a peak of nothing has no place on such an axis
+        ]
+        for cost in (*named, *others)
+    }
+    _lines(axes, named, others, sizes)
+    axes.set_ylabel("peak memory (MiB)")
+
+
+def _lines(
     axes: Axes,
     named: Sequence[BackendCost],
-    looks: Sequence[Look],
     others: Sequence[BackendCost],
+    found: Mapping[str, Sequence[tuple[int, float]]],
 ) -> None:
+    """Of each backend what was found at its windows: a line with its name, or a pale one."""
     for cost in others:
-        x, y = _sizes(cost)
+        x, y = _x_and_y(found[cost.backend])
         axes.plot(x, y, color=FAINT, linewidth=0.8, zorder=1)
     ends = []
-    for cost, look in zip(named, looks, strict=True):
-        x, y = _sizes(cost)
-        if x:
-            _line(axes, cost, look, x, y)
-            ends.append((x[-1], y[-1], drawing.label(cost.backend), look.colour))
+    for cost in named:
+        if points := found[cost.backend]:
+            _line(axes, cost, *_x_and_y(points))
+            colour = drawing.look(cost.backend).colour
+            ends.append((*points[-1], drawing.label(cost.backend), colour))
     axes.set_yscale("log")
     _plain_numbers(axes)
-    axes.set_ylabel("peak memory (MiB)")
     _label_ends(axes, ends)
 
 
-def _sizes(cost: BackendCost) -> tuple[list[int], list[float]]:
-    # A peak of nothing has no place on a logarithmic axis.
-    rows = [row for row in cost.measured if row.memory.get("peak_bytes")]
-    return [window(row) for row in rows], [peak_bytes(row) / 2**20 for row in rows]
+def _x_and_y(points: Iterable[tuple[int, float]]) -> tuple[list[int], list[float]]:
+    return [x for x, _ in points], [y for _, y in points]
 
 
-def _line(axes: Axes, cost: BackendCost, look: Look, x: Sequence[int], y: Sequence[float]) -> None:
-    axes.plot(
-        x,
-        y,
-        color=look.colour,
-        linestyle=look.dashes,
-        marker=look.marker,
-        markersize=3.2,
-        linewidth=1.4,
-        zorder=3,
-    )
+def _line(axes: Axes, cost: BackendCost, x: Sequence[int], y: Sequence[float]) -> None:
+    look = drawing.look(cost.backend)
+    marks = {"marker": look.marker, "markersize": 3.2}
+    axes.plot(x, y, color=look.colour, linestyle=look.dashes, linewidth=1.4, zorder=3, **marks)
     doubtful = {window(row) for row in cost.measured if row.validity.time}
-    if hollow := [(k, value) for k, value in zip(x, y, strict=True) if k in doubtful]:
+    if hollow := [point for point in zip(x, y, strict=True) if point[0] in doubtful]:
         axes.plot(
-            [k for k, _ in hollow],
-            [value for _, value in hollow],
+            *_x_and_y(hollow),
             linestyle="none",
-            marker=look.marker,
-            markersize=3.2,
             markerfacecolor="white",
             markeredgecolor=look.colour,
             zorder=4,
+            **marks,
         )
     if any(window(row) > x[-1] for row in cost.unreached):
         axes.plot(
@@ -274,32 +252,19 @@ def _windows(panels: Sequence[Axes], stream: Stream) -> None:
         last.set_xlim(windows[0] / 1.12, windows[-1] * 1.06)
     if stream.learned is None:
         return
-    top = panels[0]
-    learned = {k: stream.learnable(k) for k in windows}
-    for k in _apart(windows):
-        distance = learned[k]
-        top.annotate(
-            "–" if distance is None else f"{distance}{'*' if stream.short_of_updates(k) else ''}",
-            xy=(k, 1.0),
-            xycoords=("data", "axes fraction"),
-            xytext=(0, 3),
-            textcoords="offset points",
-            ha="center",
-            va="bottom",
-            fontsize=7.5,
-            fontweight="bold",
-        )
-    top.annotate(
-        "learns d =",
-        xy=(0.0, 1.0),
-        xycoords="axes fraction",
-        xytext=(-4, 3),
+    annotate = partial(
+        panels[0].annotate,
         textcoords="offset points",
-        ha="right",
         va="bottom",
         fontsize=7.5,
         fontweight="bold",
     )
+    learned = {k: stream.learnable(k) for k in windows}
+    for k in _apart(windows):
+        distance, mark = learned[k], "*" if stream.short_of_updates(k) else ""
+        told = "–" if distance is None else f"{distance}{mark}"
+        annotate(told, (k, 1.0), (0, 3), ("data", "axes fraction"), ha="center")
+    annotate("learns d =", (0.0, 1.0), (-4, 3), "axes fraction", ha="right")
     # Where a longer distance is learned for the first time, a line through all panels.
     before = 0
     for k in windows:

@@ -16,7 +16,7 @@ from bench.judging.rows import Row
 from bench.telling.headings import caption, heading, machine, title
 from bench.telling.inert import LONGEST_NAME, clean, code, prose
 from bench.telling.quantities import rate, seconds, seconds_range, size, size_range
-from bench.telling.sheet import Cell, Column, Sheet
+from bench.telling.sheet import Cell, Column, Sheet, numbers
 from bench.telling.terminal import hanging
 from bench.windows.cost import (
     BackendCost,
@@ -81,24 +81,22 @@ def summary_sheet(stream: Stream) -> Sheet:
             worst = fit.misfit
             cells.append(Cell(f"{100 * worst.residual:+.1f}%", f"at k = {worst.window}"))
         lines.append(tuple(cells))
-    numbers = (
-        f"within {WITHIN} from k",
-        *("fixed per step", "a timestep", "memory a timestep", "line misses by"),
-    )
-    columns = [Column("backend", names=True), *(Column(name, right=True) for name in numbers)]
+    columns = [
+        Column("backend", names=True),
+        *numbers(f"within {WITHIN} from k", "fixed per step", "a timestep"),
+        *numbers("memory a timestep", "line misses by"),
+    ]
     return Sheet.of(columns, lines).without_empty()
 
 
 def backend_sheet(stream: Stream, cost: BackendCost) -> Sheet:
     """A line a window: what it costs one backend, and what was learned at it."""
-    headings = (
-        *("k", "steps", "per timestep", "over least", "per step", "samples/s", "memory", "trace"),
-        *("compile", "learns", "trust"),
-    )
-    return Sheet.of(
-        [Column(name, right=True) for name in headings],
-        [_window_line(stream, cost, row) for row in cost.rows],
-    ).without_empty()
+    columns = [
+        *numbers("k", "steps", "per timestep", "over least", "per step", "samples/s", "memory"),
+        *numbers("trace", "compile", "learns", "trust"),
+    ]
+    lines = [_window_line(stream, cost, row) for row in cost.rows]
+    return Sheet.of(columns, lines).without_empty()
 
 
 def _slope_bounds(slope: Interval) -> str:

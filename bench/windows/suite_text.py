@@ -1,4 +1,4 @@
-"""The suite that measures precisely what a person asked: its text, and that it loads.
+"""The suite that measures precisely what a person asked: its text, and a file that loads.
 
 This room knows questions and suites.
 """
@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import json
 import shlex
-import tempfile
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import suites
 from bench.disk.fields import printable
 from bench.disk.writing import write_bytes
 from bench.judging.process_means import ENOUGH_PROCESSES
 from bench.machine import devices
-from bench.suites.loading import Suite
+from bench.suites import loading
 from bench.suites.values import SuiteError
 from bench.windows.answer import Answer, NoAnswer, Question
 from bench.windows.needed import Need
@@ -89,17 +87,6 @@ def name(question: Question) -> str:
     return f"inference-{question.steps}"
 
 
-def checked(told: str, name: str) -> Suite:
-    """The suite that a text stands for. Raises SuiteError, naming ``name``, if it does not load."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "suite.toml"
-        path.write_text(told, encoding="utf-8")
-        try:
-            return suites.load(str(path))
-        except SuiteError as error:
-            raise SuiteError(str(error).replace(str(path), name)) from None
-
-
 def write(
     path: Path, question: Question, found: Answer | NoAnswer, backends: Sequence[str]
 ) -> None:
@@ -111,9 +98,9 @@ def write(
         raise SuiteError(f"--write-suite {printable(str(path))}: expected a name ending in .toml")
     if path.exists():
         raise SuiteError(f"--write-suite {printable(str(path))}: there is such a file already")
-    told = text(question, found.need, backends)
-    checked(told, printable(str(path)))
-    write_bytes(path, told.encode())
+    told = text(question, found.need, backends).encode()
+    loading.parsed(path, told)
+    write_bytes(path, told)
 
 
 def commands(question: Question, paths: Sequence[str], suite: Path | None) -> list[str]:

@@ -47,7 +47,7 @@ def sentence(cost: BackendCost) -> str:
         told.append(f"no line fits its windows: {misfit(fit)}")
     else:
         fixed, timestep = (
-            signed(value) + (f" ({signed_range(interval)})" if interval else "")
+            with_range(value, interval)
             for value, interval in (
                 (fit.line.fixed, fit.fixed),
                 (fit.line.per_timestep, fit.per_timestep),
@@ -244,6 +244,11 @@ def _at_the_ends(near: Cheapest, k: int) -> str:
 def signed(value: float) -> str:
     """Seconds of either sign: a fit may say less than nothing."""
     return f"−{seconds(-value)}" if value < 0 else seconds(value)
+
+
+def with_range(value: float, interval: Interval | None) -> str:
+    """Such a value with its bounds in brackets, where it has some."""
+    return signed(value) + (f" ({signed_range(interval)})" if interval else "")
 
 
 def signed_range(interval: Interval) -> str:

@@ -5,6 +5,7 @@ This room knows the format of a result file; what it writes is read by the same 
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from bench.disk.writing import write
-from bench.results.maps import Cell, file_data
+from bench.results.maps import Cell, LearningMap, file_data, read
 from bench.suites.cases import Case
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
@@ -190,6 +191,12 @@ def _entry(
             }
         },
     }
+
+
+def learned_through(furthest: Mapping[int, int]) -> LearningMap:
+    """A map of the echo: of each window the longest distance learned."""
+    with tempfile.TemporaryDirectory() as folder:
+        return read(write_learning(Path(folder), furthest))
 
 
 def write_learning(

@@ -1,8 +1,7 @@
 """The answer to which window and backend: only from what was measured, and honest beyond it."""
 
 import json
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,29 +9,24 @@ import pytest
 
 from bench import recommend, suites
 from bench.judging.ranking import build
-from bench.results import maps
 from bench.results.files import collect
 from bench.results.maps import LearningMap
+from bench.suites import loading
+from bench.suites.loading import Suite
 from bench.suites.values import SuiteError
-from bench.windows import at_hand, suite_text
+from bench.windows import asked as windows_asked
+from bench.windows import suite_text
 from bench.windows.answer import NEAR, Answer, NoAnswer, Question, answer, needed, places
-from bench.windows.needed import Learned
 from lstm_impl.spec import LSTMSpec
 from tests.bench import made_windows as made
 
 QUESTION = Question(14, 64, 256)
 
 
-def learned_through(furthest: Mapping[int, int]) -> LearningMap:
-    """A map of the echo: of each window the longest distance learned."""
-    with tempfile.TemporaryDirectory() as folder:
-        return maps.read(made.write_learning(Path(folder), furthest))
-
-
 def asked(
     question: Question,
     paths: Sequence[Path],
-    learned: Learned | None = None,
+    learned: LearningMap | None = None,
     reference: Sequence[Path] = (),
 ) -> Answer | NoAnswer:
     results = collect([*paths, *reference])
@@ -52,7 +46,7 @@ def run(*arguments: object) -> int:
 
 @pytest.fixture(autouse=True)
 def _no_reference_of_this_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(at_hand, "CLONE", tmp_path / "clone")
+    monkeypatch.setattr(windows_asked, "CLONE", tmp_path / "clone")
 
 
 ASKED = ("--dependency", 14, "--batch", 64, "--hidden", 256)
@@ -64,7 +58,7 @@ ASKED = ("--dependency", 14, "--batch", 64, "--hidden", 256)
 def test_the_window_is_the_shortest_measured_one_that_reaches(tmp_path: Path) -> None:
     paths = made.write_windows(tmp_path)
     assert answered(QUESTION, paths).window == 30
-    assert answered(QUESTION, paths, learned_through({10: 8, 15: 20})).window == 15
+    assert answered(QUESTION, paths, made.learned_through({10: 8, 15: 20})).window == 15
 
 
 def test_a_longer_window_is_named_if_it_saves_much(tmp_path: Path) -> None:
@@ -208,9 +202,14 @@ def test_ones_own_results_come_before_the_reference(tmp_path: Path) -> None:
 # -- the suite that is missing
 
 
+def suite_of(question: Question) -> Suite:
+    told = suite_text.text(question, needed(question, None))
+    return loading.parsed(Path("my.toml"), told.encode())
+
+
 def test_the_suite_asks_precisely_the_question() -> None:
     question = Question(14, 8, 32, "cpu", 16, 2, "float64")
-    suite = suite_text.checked(suite_text.text(question, needed(question, None)), "my.toml")
+    suite = suite_of(question)
     assert suite.memory
     assert {case.workload.window for case in suite.cases} == {29, 58, 116}
     for case in suite.cases:
@@ -223,13 +222,13 @@ def test_the_suite_asks_precisely_the_question() -> None:
 
 def test_the_suite_of_a_gpu_has_cudnn() -> None:
     question = Question(14, 8, 32, "gpu:0")
-    suite = suite_text.checked(suite_text.text(question, needed(question, None)), "a.toml")
+    suite = suite_of(question)
     assert "cudnn" in {case.backend for case in suite.cases}
 
 
 def test_results_of_the_suite_answer_the_question_exactly(tmp_path: Path) -> None:
     question = Question(7, 8, 32)
-    suite = suite_text.checked(suite_text.text(question, needed(question, None)), "a.toml")
+    suite = suite_of(question)
     work, spec = suite.cases[0].workload, suite.cases[0].spec
     paths = made.write_windows(
         tmp_path,
@@ -246,7 +245,7 @@ def test_results_of_the_suite_answer_the_question_exactly(tmp_path: Path) -> Non
 def test_a_backend_that_does_not_exist_is_refused_by_the_suites_own_check() -> None:
     told = suite_text.text(QUESTION, needed(QUESTION, None), ["no_such"])
     with pytest.raises(SuiteError, match=r"^my\.toml: backends\[0\]"):
-        suite_text.checked(told, "my.toml")
+        loading.parsed(Path("my.toml"), told.encode())
 
 
 # -- the command
@@ -512,7 +511,7 @@ def test_the_first_line_says_what_is_assumed_near_untrusted_or_tied(
 
 def test_a_longer_dependency_never_gets_a_shorter_window_from_any_results(tmp_path: Path) -> None:
     """Also when one's own few windows, of the suite that was written, stand beside others."""
-    learned = learned_through({3: 1, 5: 3, 15: 8, 30: 20})
+    learned = made.learned_through({3: 1, 5: 3, 15: 8, 30: 20})
     own = made.write_windows(tmp_path, windows=(17, 34, 68), session="own", timesteps=68)
     theirs = made.write_windows(tmp_path / "b", session="theirs", processes=1)
     given = places(build(collect([*own, *theirs])).sections, ["theirs-0"])
@@ -617,7 +616,7 @@ def test_options_that_ask_nothing_are_one_line(
 
 def test_the_suite_of_sequences_that_end_has_no_longer_windows() -> None:
     question = Question(14, 64, 256, steps=60)
-    suite = suite_text.checked(suite_text.text(question, needed(question, None)), "a")
+    suite = suite_of(question)
     assert {case.workload.window for case in suite.cases} == {29, 58}
 
 

@@ -13,7 +13,7 @@ from bench.batching import asked
 from bench.results.schema import Results
 from bench.suites.cases import Case
 from bench.telling.command_line import BAD_INPUT
-from bench.windows.at_hand import AtHand
+from bench.windows.asked import AtHand
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_results import a_run, gather, measured
 

@@ -248,7 +248,7 @@ def test_the_advice_on_lengths_tells_names_of_result_files_as_text(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from bench.suites.cases import Case
-    from bench.windows.at_hand import AtHand
+    from bench.windows.asked import AtHand
     from lstm_impl import LSTMSpec, Workload
     from tests.bench.made_results import a_run, gather, measured
 

@@ -6,7 +6,6 @@ import io
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,11 +15,12 @@ from bench.judging.intervals import Interval
 from bench.judging.ranking import build
 from bench.judging.rows import Section
 from bench.results.files import collect
+from bench.results.maps import LearningMap
 from bench.telling import drawing
 from bench.telling.deliver import WIDTH, plain_text
 from bench.telling.quantities import percent, size
 from bench.telling.sheet import Sheet
-from bench.windows.cost import Learned, Stream, streams
+from bench.windows.cost import Stream, streams
 from bench.windows.data import as_csv, as_json, records
 from bench.windows.sheets import as_brief, as_markdown, as_terminal, backend_sheet, summary_sheet
 from bench.windows.words import near_from, sentence, signed, signed_range, without_time
@@ -28,21 +28,11 @@ from lstm_impl.spec import LSTMSpec
 from tests.bench import made_windows as made
 
 
-@dataclass(frozen=True)
-class Map:
-    """What was learned, by window."""
-
-    distances: dict[int, int]
-
-    def learnable_distance(self, window: int, carried: bool = True) -> int | None:
-        return self.distances.get(window)
-
-
 def sections(paths: Sequence[Path]) -> tuple[Section, ...]:
     return build(collect(paths), kind="truncation").sections
 
 
-def read(paths: Sequence[Path], learned: Learned | None = None) -> tuple[Stream, ...]:
+def read(paths: Sequence[Path], learned: LearningMap | None = None) -> tuple[Stream, ...]:
     return streams(sections(paths), learned)
 
 
@@ -69,7 +59,8 @@ def learning(folder: Path) -> Callable[..., Stream]:
 
     @functools.cache
     def learn(*distances: tuple[int, int]) -> Stream:
-        (stream,) = streams(found, Map(dict(distances)) if distances else None)
+        furthest = {k: dict(distances).get(k, 0) for k in made.WINDOWS}
+        (stream,) = streams(found, made.learned_through(furthest) if distances else None)
         return stream
 
     return learn
@@ -334,7 +325,9 @@ def test_windows_that_cannot_be_trusted_are_counted_and_named(tmp_path: Path) ->
 def test_no_column_is_lost_in_a_narrow_terminal(width: int, tmp_path: Path) -> None:
     costs = dict(made.COSTS)
     costs["while_loop+hoisted+xla"] = costs["while_loop"]
-    (found,) = read(made.write_windows(tmp_path, costs, valid=False), Map({30: 20}))
+    (found,) = read(
+        made.write_windows(tmp_path, costs, valid=False), made.learned_through({30: 20})
+    )
     text = as_text([found], width)
     assert max(map(len, text.splitlines())) <= width
     lines = text.splitlines()

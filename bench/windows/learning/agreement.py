@@ -23,7 +23,7 @@ import lstm_impl
 from bench.telling import deliver
 from bench.telling.inert import clean
 from bench.telling.progress import Progress
-from bench.telling.sheet import Column, Sheet
+from bench.telling.sheet import Column, Sheet, numbers
 from bench.windows.learning.parameters import Parameters
 from bench.windows.learning.rounding import curve_bound, reference_curve
 from bench.windows.learning.settings import EchoSettings
@@ -194,10 +194,9 @@ def command(
 
 def table(curves: Sequence[Curve], bound: Float64) -> Sheet:
     """A line a curve."""
-    numbers = ("furthest off", "at window", "bound there", "of its bound at most")
     columns = [
         Column("backend", names=True, whole=True),
-        *(Column(name, right=True) for name in numbers),
+        *numbers("furthest off", "at window", "bound there", "of its bound at most"),
         *map(Column, ("leaves the bound", "so it is")),
     ]
     lines = []

@@ -18,7 +18,7 @@ from bench.results.maps import LearningMap, collect, read
 from bench.results.only import only_cells
 from bench.telling import command_line, deliver, drawing
 from bench.telling.command_line import UsageError
-from bench.windows.learning import data, map_picture, mapped, words
+from bench.windows.learning import map_picture, mapped, words
 from lstm_impl.tuning.machine import usable
 
 PICTURES = ("svg", "png")
@@ -91,8 +91,8 @@ def _show(found: LearningMap, options: argparse.Namespace) -> None:
         lambda console: words.terminal(found, values, console),
         {
             "markdown": lambda: words.markdown(found, values),
-            "csv": lambda: data.as_csv(found),
-            "json": lambda: data.as_json(found),
+            "csv": lambda: words.as_csv(found),
+            "json": lambda: words.as_json(found),
             **{kind: partial(map_picture.picture, found, kind) for kind in PICTURES},
         },
     )

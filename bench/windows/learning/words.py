@@ -1,12 +1,13 @@
-"""A map of what truncation windows learn as text: tables in a terminal and in Markdown.
+"""A map of what truncation windows learn, told: in a terminal, in Markdown, and as data.
 
-Rows are distances, columns windows. What comes from a file is data and is escaped where it is
-shown. This room knows maps and text; it reads and trains nothing.
+In tables rows are distances, columns windows. What comes from a file is data and is escaped where
+it is shown. Data for other programs has a row a training; losses are in nats a timestep, never
+scaled or rounded, and what has no value is None. This room knows maps; it reads and trains nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.text import Text
@@ -14,9 +15,11 @@ from rich.text import Text
 from bench.results.maps import LEARNED, Cell, LearningMap, nothing_to_learn
 from bench.telling import inert
 from bench.telling.sheet import Cell as Place
-from bench.telling.sheet import Column, Sheet
+from bench.telling.sheet import Sheet, comma_separated, json_text, numbers
 
 VALUES = ("closed", "loss", "accuracy")
+
+Value = str | float | int | bool | None
 
 TASK_NAMES = {"echo": "Echo", "copy": "Copy memory"}
 STATE_NAMES = {True: "state carried", False: "state reset at each window"}
@@ -37,8 +40,7 @@ def sheets(found: LearningMap, values: str = "closed") -> list[tuple[str, Sheet]
             ]
             updates = ("updates", *(_updates(found, task, k, carried) for k in windows))
             lines.append([Place(each, style="dim") for each in updates])
-            columns = ["d \\ k", *map(str, windows)]
-            sheet = Sheet.of([Column(each, right=True) for each in columns], lines)
+            sheet = Sheet.of(numbers("d \\ k", *map(str, windows)), lines)
             result.append((f"{TASK_NAMES[task]}, {STATE_NAMES[carried]}", sheet))
     return result
 
@@ -174,3 +176,52 @@ def progress(cell: Cell, done: int, total: int) -> str:
         reached = f"loss {cell.loss:.4g} (best {_number(cell.best)})"
         reached += "" if closed is None else f", {percent(closed)}% of the way"
     return f"[{done}/{total}] {place}: {reached}"
+
+
+def records(found: LearningMap) -> list[dict[str, Value]]:
+    """A flat row for each training of the map: a task, a distance, a window, a state, a seed."""
+    run = found.run
+    return [
+        {
+            "run": run.id,
+            "started": run.started.isoformat(),
+            "backend": run.backend,
+            "device": run.device,
+            "task": cell.task,
+            "distance": cell.distance,
+            "window": cell.window,
+            "stride": cell.stride,
+            "carried": cell.carried,
+            "seed": cell.seed,
+            "timesteps": cell.timesteps,
+            "updates": cell.updates,
+            "loss": cell.loss,
+            "best": cell.best,
+            "memoryless": cell.memoryless,
+            "closed": cell.closed,
+            "learned": cell.learned,
+            "accuracy": cell.accuracy,
+            "problem": cell.problem or None,
+        }
+        for cell in found.cells
+    ]
+
+
+def as_csv(found: LearningMap) -> Iterator[str]:
+    """``records`` under a line of their names; what a spreadsheet would run is made text."""
+    rows = records(found)
+    return comma_separated(rows[0], (row.values() for row in rows))
+
+
+def as_json(found: LearningMap) -> str:
+    """What the map was made with, and ``records``, under ``cells``."""
+    run = found.run
+    document = {
+        "run": run.id,
+        "complete": run.complete,
+        "settings": dict(run.settings),
+        "libraries": dict(run.libraries),
+        "cells": records(found),
+        "notes": list(found.notes),
+    }
+    return json_text(document)

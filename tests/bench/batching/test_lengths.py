@@ -14,7 +14,7 @@ def test_a_file_has_a_length_a_line_in_its_order(tmp_path: Path) -> None:
     path = tmp_path / "lengths.txt"
     path.write_text("# mine\n3\n\n 10 \n7\r\n")
     found = source(str(path))
-    assert found.all() is not None
+    assert found.known is not None
     assert found.draw(5, seed=1).tolist() == [3, 10, 7, 3, 10]
 
 

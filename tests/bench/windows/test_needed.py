@@ -1,40 +1,29 @@
 """How long a window a dependency needs: by a map, by all of its tasks, and plainly beyond it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bench.results import maps
-from bench.results.maps import TASKS
-from bench.windows.needed import Learned, Need, need
+from bench.results.maps import TASKS, LearningMap
+from bench.windows.needed import Need, need
+from tests.bench.results.test_maps import a_map, cell
 from tests.places import REFERENCE
 
 Cells = Mapping[tuple[str, int, int], bool]
 """Whether a task at a distance was learned through a window."""
 
 
-@dataclass(frozen=True)
-class Map:
+def map_of(found: Cells) -> LearningMap:
     """A map with the state carried."""
-
-    cells: Cells
-
-    def tasks(self) -> tuple[str, ...]:
-        return tuple(task for task in TASKS if any(task == each[0] for each in self.cells))
-
-    def distances(self, task: str = "echo", carried: bool | None = None) -> tuple[int, ...]:
-        return tuple(sorted({d for name, d, _ in self.cells if name == task}))
-
-    def windows(self, task: str = "echo", carried: bool | None = None) -> tuple[int, ...]:
-        return tuple(sorted({k for name, _, k in self.cells if name == task}))
-
-    def learned(
-        self, distance: int, window: int, carried: bool = True, task: str = "echo"
-    ) -> bool | None:
-        return self.cells.get((task, distance, window))
+    return a_map(
+        *(
+            cell(task=task, distance=d, window=k, stride=k, loss=0.0 if good else 0.7)
+            for (task, d, k), good in found.items()
+        )
+    )
 
 
 def of_task(task: str, rows: Mapping[int, Mapping[int, bool]]) -> Cells:
@@ -58,7 +47,7 @@ cells = st.dictionaries(
 )
 
 
-def windows_of(learned: Learned | None) -> list[int]:
+def windows_of(learned: LearningMap | None) -> list[int]:
     return [need(d, learned).window for d in range(1, 501)]
 
 
@@ -70,7 +59,7 @@ def windows_of(learned: Learned | None) -> list[int]:
 @example({("echo", 2, 3): False, ("echo", 2, 5): True, ("echo", 8, 60): True})
 @example({**of_task("echo", {8: row({60})}), **of_task("copy", {20: row({30})})})
 def test_a_longer_dependency_never_gets_a_shorter_window(found: Cells) -> None:
-    windows = windows_of(Map(found))
+    windows = windows_of(map_of(found))
     assert windows == sorted(windows)
 
 
@@ -79,7 +68,7 @@ def test_a_longer_dependency_never_gets_a_shorter_window(found: Cells) -> None:
 def test_what_is_told_to_be_learned_was_and_what_is_assumed_is_more_than_just_past(
     found: Cells, dependency: int
 ) -> None:
-    learned = Map(found)
+    learned = map_of(found)
     answer = need(dependency, learned)
     enough = {k for (_, d, k), good in found.items() if good and d >= dependency}
     if answer.learned:
@@ -94,7 +83,7 @@ def test_what_is_told_to_be_learned_was_and_what_is_assumed_is_more_than_just_pa
 @settings(max_examples=60, deadline=None)
 @given(cells, st.integers(1, 500), st.integers(1, 500))
 def test_no_window_is_longer_than_the_sequence(found: Cells, dependency: int, steps: int) -> None:
-    free, cut = need(dependency, Map(found)), need(dependency, Map(found), steps)
+    free, cut = need(dependency, map_of(found)), need(dependency, map_of(found), steps)
     assert cut.window == min(free.window, steps)
     assert ("the whole sequence" in cut.why) is (free.window > steps)
 
@@ -118,29 +107,29 @@ def test_the_reference_map_gives_no_window_just_past_the_dependency() -> None:
 
 def test_every_task_that_learned_it_is_named_and_the_one_that_takes_more_decides() -> None:
     copy = of_task("copy", {8: row({30, 60})})
-    found = need(7, Map({**ECHO, **copy}))
+    found = need(7, map_of({**ECHO, **copy}))
     assert (found.window, found.learned) == (30, True)
     assert "the echo of 8 was learned through 15" in found.why
     assert "copy memory of 8 was learned through 30" in found.why
 
 
 def test_a_task_that_ends_before_is_named_and_keeps_its_window_as_the_least() -> None:
-    found = need(20, Map({**ECHO, **COPY}))
+    found = need(20, map_of({**ECHO, **COPY}))
     assert (found.window, found.learned) == (30, True)
     assert "copy memory of 20 was learned through 30" in found.why
     assert "the echo only up to 8, through 15" in found.why
     wide = {**of_task("echo", {8: row({60})}), **of_task("copy", {20: row({30})})}
-    assert need(20, Map(wide)).window == 60
+    assert need(20, map_of(wide)).window == 60
 
 
 def test_past_the_map_what_is_assumed_is_said_and_is_no_less_than_what_was_learned() -> None:
-    found = need(21, Map({**ECHO, **COPY}))
+    found = need(21, map_of({**ECHO, **COPY}))
     assert found.learned is False
     assert found.window == 43
     assert "the echo was tried up to 20 only" in found.why
     assert "copy memory of 50 was learned through no window (3 to 60)" in found.why
     assert "assumed is 2 times the dependency and one timestep" in found.why
-    steep = need(10, Map(of_task("echo", {3: row({15}), 4: row({15})})))
+    steep = need(10, map_of(of_task("echo", {3: row({15}), 4: row({15})})))
     assert steep.window == 51
     assert "assumed is 5 times the dependency and one timestep, as many times as" in steep.why
 
@@ -148,7 +137,7 @@ def test_past_the_map_what_is_assumed_is_said_and_is_no_less_than_what_was_learn
 def test_the_shortest_window_that_was_tried_says_nothing_of_what_it_takes() -> None:
     """A distance of 1 learned through 10, where nothing shorter was tried: not ten times."""
     some = of_task("echo", {1: row({10, 30}, (10, 30)), 12: row({30}, (10, 30))})
-    assert need(20, Map(some)).window == 51  # 2.5 times, from 12 through 30
+    assert need(20, map_of(some)).window == 51  # 2.5 times, from 12 through 30
 
 
 def test_without_a_map_twice_the_dependency_and_one_timestep_are_assumed() -> None:
@@ -160,21 +149,21 @@ def test_without_a_map_twice_the_dependency_and_one_timestep_are_assumed() -> No
 
 
 def test_a_map_in_which_nothing_was_learned_says_so() -> None:
-    found = need(8, Map(of_task("echo", {8: row(set()), 20: row(set())})))
+    found = need(8, map_of(of_task("echo", {8: row(set()), 20: row(set())})))
     assert (found.window, found.learned) == (17, False)
     assert "the echo of 8 was learned through no window (3 to 60)" in found.why
-    found = need(30, Map(of_task("echo", {8: row(set())})))
+    found = need(30, map_of(of_task("echo", {8: row(set())})))
     assert "the echo was learned at no distance" in found.why
 
 
 def test_where_a_longer_window_failed_between_two_the_shorter_is_not_believed() -> None:
-    assert need(9, Map(of_task("echo", {9: row({10, 30})}))).window == 30
+    assert need(9, map_of(of_task("echo", {9: row({10, 30})}))).window == 30
     # Past the last one that learned it there are fewer updates: that says nothing against it.
-    assert need(9, Map(of_task("echo", {9: row({10})}))).window == 10
+    assert need(9, map_of(of_task("echo", {9: row({10})}))).window == 10
 
 
 def test_a_distance_learned_through_windows_too_short_for_a_nearer_one_is_told() -> None:
-    some = Map(of_task("echo", {8: row({15}), 9: row({10})}))
+    some = map_of(of_task("echo", {8: row({15}), 9: row({10})}))
     assert need(8, some).window == 15
     found = need(9, some)
     assert (found.window, found.learned) == (19, False)
@@ -183,7 +172,7 @@ def test_a_distance_learned_through_windows_too_short_for_a_nearer_one_is_told()
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_map_of_a_single_task_is_enough(task: str) -> None:
-    found = need(8, Map(of_task(task, {8: row({15})})))
+    found = need(8, map_of(of_task(task, {8: row({15})})))
     assert (found.window, found.learned) == (15, True)
     assert " and " not in found.why
 
