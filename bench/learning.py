@@ -14,16 +14,7 @@ import lstm_impl
 from bench.machine.crew import CrewError
 from bench.telling import arguments, command_line
 from bench.windows.learning import asked, words
-from bench.windows.learning.plan import (
-    BATCH,
-    DISTANCES,
-    HIDDEN,
-    LEARNING_RATE,
-    SEEDS,
-    TIMESTEPS,
-    WINDOWS,
-    Plan,
-)
+from bench.windows.learning.plan import BATCH, HIDDEN, LEARNING_RATE, Plan
 from bench.windows.learning.settings import STRIDE
 
 FORMATS = ("terminal", "markdown", "csv", "json", *asked.PICTURES)
@@ -79,8 +70,8 @@ def _add_plan(plan: argparse._ArgumentGroup, usual: Plan) -> None:
     add(
         plan,
         ("tasks", "LIST", arguments.names, f"of the tasks ({_listed(usual.tasks)})"),
-        ("distances", "LIST", arguments.wholes, f"d ({_listed(DISTANCES)})"),
-        ("windows", "LIST", arguments.wholes, f"k ({_listed(WINDOWS)})"),
+        ("distances", "LIST", arguments.wholes, f"d ({_listed(usual.distances)})"),
+        ("windows", "LIST", arguments.wholes, f"k ({_listed(usual.windows)})"),
     )
     flag(
         plan.add_mutually_exclusive_group(),
@@ -90,8 +81,8 @@ def _add_plan(plan: argparse._ArgumentGroup, usual: Plan) -> None:
     )
     add(
         plan,
-        ("seeds", "N", int, f"trainings of each cell ({SEEDS})"),
-        ("timesteps", "N", int, f"of each series, seen once ({TIMESTEPS})"),
+        ("seeds", "N", int, f"trainings of each cell ({usual.seeds})"),
+        ("timesteps", "N", int, f"of each series, seen once ({usual.timesteps})"),
         ("batch", "N", int, f"series side by side ({_each(BATCH)})"),
         ("hidden", "N", int, f"units of the LSTM ({_each(HIDDEN)})"),
         ("learning-rate", "RATE", float, f"of Adam ({_each(LEARNING_RATE)})"),

@@ -20,7 +20,7 @@ from bench.batching.plans import Line, Plan
 from bench.judging.rows import Row, Section
 from bench.windows import answer
 from bench.windows.answer import NEAR, Difference
-from bench.windows.by_timesteps import by_backend, line, questions
+from bench.windows.cost import by_backend, line, questions
 from bench.windows.fit import Fit
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import UnsupportedError

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -129,6 +129,12 @@ class Field:
         """Any text, possibly empty."""
         if not isinstance(self.value, str):
             raise self.error("text")
+        return self.value
+
+    def one_of(self, known: Collection[str]) -> str:
+        """One of these texts."""
+        if not isinstance(self.value, str) or self.value not in known:
+            raise self.error(f"one of {', '.join(known)}")
         return self.value
 
     def label(self) -> str:

@@ -19,7 +19,7 @@ from bench.telling.headings import name
 from bench.telling.marks import RATIO_INTERVAL, TIME_INTERVAL
 from bench.telling.quantities import listed
 from bench.telling.sheet import Cell, Column, Sheet
-from bench.windows.by_timesteps import by_backend, line, questions
+from bench.windows.cost import by_backend, line, questions
 from bench.windows.fit import FEWEST_WINDOWS, Fit
 from bench.windows.words import LARGE_MISFIT, signed, signed_range
 from lstm_impl.registry import get_backend

@@ -331,9 +331,6 @@ def _parse_cell(field: Field) -> Cell:
     if unknown:
         name = printable(min(unknown), 60)
         raise error_at(field.path, f"holds the unknown field {name}", field.name)
-    task = field["task"].text()
-    if task not in TASKS:
-        raise field["task"].error(f"one of {', '.join(TASKS)}")
     problem = field["problem"].text()
     window = field["window"].integer(1)
     loss, accuracy = field["loss"], field["accuracy"]
@@ -343,7 +340,7 @@ def _parse_cell(field: Field) -> Cell:
                 raise each.error("null where the training has a problem")
     memoryless = field["memoryless"].number(0.0, _LARGEST_LOSS)
     return Cell(
-        task=task,
+        task=field["task"].one_of(TASKS),
         distance=field["distance"].integer(0),
         window=window,
         stride=field["stride"].integer(1, window),

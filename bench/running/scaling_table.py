@@ -62,10 +62,7 @@ def lines(found: Study) -> tuple[list[Line], list[str]]:
 
     Raises ResultError for a file that does not hold what it should.
     """
-    asked = [each.label() for each in found.question["scalings"].items()]
-    for field, scaling in zip(found.question["scalings"].items(), asked, strict=True):
-        if scaling not in SCALINGS:
-            raise field.error(f"one of {', '.join(SCALINGS)}")
+    asked = [each.one_of(SCALINGS) for each in found.question["scalings"].items()]
     sets: dict[tuple[str, int], list[dict[str, Field]]] = {}
     problems: dict[str, None] = {}
     failing: set[tuple[str, int]] = set()
@@ -243,9 +240,7 @@ def signed(part: float) -> str:
 def _notes(found: Study, table: Sequence[Line]) -> list[str]:
     """What was measured where, what the columns mean, and what does not agree."""
     question = found.question
-    strategy = question["strategy"].label()
-    if strategy not in STRATEGIES:
-        raise question["strategy"].error(f"one of {', '.join(STRATEGIES)}")
+    strategy = question["strategy"].one_of(STRATEGIES)
     sets = max(line.found.gain.processes for line in table)
     machines = question["machines"].integer(1, MOST_REPLICAS)
     where = "" if machines == 1 else f"{count(machines, 'worker')} of several machines, told by "

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.disk.fields import Field, ResultError
 from bench.suites.cases import Case
 
 FILE = Path(__file__).with_name("published.csv")
@@ -35,10 +36,6 @@ _WHOLE: Mapping[str, tuple[tuple[str, ...], ...]] = {
 _MODES = {
     measured: mode for mode, wholes in _WHOLE.items() for parts in wholes for measured in parts
 }
-
-
-class PublishedError(ValueError):
-    """The table of published figures cannot be used; one line, naming the file and the line."""
 
 
 @dataclass(frozen=True)
@@ -160,14 +157,18 @@ class PublishedStep:
 def read(path: Path = FILE) -> tuple[Figure, ...]:
     """The figures of the table.
 
-    Raises PublishedError for whatever is wrong with it.
+    Raises ResultError, naming the file and the line, for whatever is wrong with it.
     """
+    found = []
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file, strict=True)
-            return tuple(_figure(_Row(path, reader.line_num, row)) for row in reader)
+            for row in reader:
+                there = {key: text for key, text in row.items() if text is not None}
+                found.append(_figure(Field(path, f"line {reader.line_num}:", there)))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise PublishedError(f"{path}: cannot be read: {error}") from error
+        raise ResultError(f"{path}: cannot be read: {error}") from error
+    return tuple(found)
 
 
 def steps(figures: Iterable[Figure]) -> tuple[PublishedStep, ...]:
@@ -204,64 +205,37 @@ def _step(parts: Sequence[Figure]) -> PublishedStep:
     return PublishedStep(tuple(parts), seconds, how)
 
 
-@dataclass(frozen=True)
-class _Row:
-    """A line of the table, and where it stands."""
-
-    path: Path
-    line: int
-    values: Mapping[str | None, str | list[str] | None]
-
-    def error(self, key: str, expected: str) -> PublishedError:
-        value = self.values.get(key)
-        found = "is missing" if value is None else f"is {value!r:.60}"
-        return PublishedError(f"{self.path}: line {self.line}: {key} {found}; expected {expected}")
-
-    def text(self, key: str) -> str:
-        value = self.values.get(key)
-        if not isinstance(value, str) or not value.strip():
-            raise self.error(key, "a text")
-        return value
-
-    def one_of(self, key: str, known: Iterable[str]) -> str:
-        value = self.text(key)
-        if value not in known:
-            raise self.error(key, f"one of {', '.join(known)}")
-        return value
-
-    def size(self, key: str) -> int:
-        value = self.text(key)
-        if not (value.isascii() and value.isdecimal()) or int(value) < 1:
-            raise self.error(key, "a positive integer")
-        return int(value)
-
-    def time(self, key: str) -> float:
-        try:
-            value = float(self.text(key))
-        except ValueError:
-            value = math.nan
-        if not 0 < value < math.inf:
-            raise self.error(key, "a time above 0")
-        return value
-
-
-def _figure(row: _Row) -> Figure:
-    measured = row.one_of("measured", _MODES)
+def _figure(row: Field) -> Figure:
+    measured = row["measured"].one_of(_MODES)
     return Figure(
-        source=SOURCES[row.one_of("source", SOURCES)],
-        file=row.text("file"),
-        device=row.text("device"),
-        implementation=row.text("implementation"),
-        dtype=row.text("dtype"),
+        source=SOURCES[row["source"].one_of(SOURCES)],
+        file=row["file"].label(),
+        device=row["device"].label(),
+        implementation=row["implementation"].label(),
+        dtype=row["dtype"].label(),
         shape=PublishedShape(
-            row.size("batch"),
-            row.size("timesteps"),
-            row.size("input_size"),
-            row.size("hidden_size"),
-            row.size("layers"),
-            row.one_of("bidirectional", ("True", "False")) == "True",
+            *(_size(row[each]) for each in ("batch", "timesteps", "input_size", "hidden_size")),
+            _size(row["layers"]),
+            row["bidirectional"].one_of(("True", "False")) == "True",
             _MODES[measured],
         ),
         measured=measured,
-        seconds=row.time("value") * _UNITS[row.one_of("unit", _UNITS)],
+        seconds=_time(row["value"]) * _UNITS[row["unit"].one_of(_UNITS)],
     )
+
+
+def _size(field: Field) -> int:
+    text = field.label()
+    if not (text.isascii() and text.isdecimal()) or int(text) < 1:
+        raise field.error("a positive integer")
+    return int(text)
+
+
+def _time(field: Field) -> float:
+    try:
+        value = float(field.label())
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise field.error("a time above 0")
+    return value

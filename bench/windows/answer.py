@@ -113,11 +113,6 @@ class Place:
                 found[window(measured[0])] = measured
         return dict(sorted(found.items()))
 
-    @property
-    def gradients(self) -> str:
-        """What a training step differentiates."""
-        return self.case.workload.gradients
-
     def differences(self, question: Question) -> list[Difference]:
         """What of the shape is not what was asked for."""
         asked = question.batch, question.hidden_size, question.input_size
@@ -247,7 +242,7 @@ def answer(
         key=lambda place: (
             not place.own,
             bool(_differences(question, asked, place)),
-            GRADIENTS.index(place.gradients),
+            GRADIENTS.index(place.case.workload.gradients),
             KINDS.index(place.kind) == 0,
             distance(_differences(question, asked, place)),
         ),
@@ -300,7 +295,7 @@ def _nearest(question: Question, asked: Need, alike: Sequence[Place]) -> Answer 
         _newest_first(some),
         key=lambda place: (
             distance(_differences(question, asked, place)),
-            GRADIENTS.index(place.gradients),
+            GRADIENTS.index(place.case.workload.gradients),
             not place.own,
         ),
     )

@@ -23,8 +23,7 @@ from bench.telling.command_line import UsageError, tell_errors
 from bench.telling.progress import read_results
 from bench.windows import suite_text
 from bench.windows.answer import NoAnswer, Question, answer, places
-from bench.windows.answer_data import as_json
-from bench.windows.answer_words import told
+from bench.windows.answer_told import as_json, told
 from bench.windows.learned import newest, parted
 
 FILTERS = ("backend", "shape")

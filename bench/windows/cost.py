@@ -1,24 +1,25 @@
 """What windows cost, from a report's rows: per stream and backend, by window, and from which on.
 
 A stream is one stretch of time that was cut into windows of several lengths; a step of its cases is
-the whole stream, so that its time over its number of windows is the time of one training step. This
-room knows the report's rows and what was learned at a window; nothing of how it is shown.
+the whole stream, so that its time over its number of windows is the time of one training step.
+Beside it what whole sequences cost by their length, which is a line over it as well. This room
+knows the report's rows and what was learned at a window; nothing of how it is shown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
-from bench.judging.intervals import Interval
+from bench.judging.intervals import CASE_CONFIDENCE, Interval
 from bench.judging.rows import KINDS, Row, Section, Table
 from bench.results.maps import LearningMap
 from bench.windows.cheapest import Cheapest, cheapest
 from bench.windows.fit import Fit, fit
-from bench.windows.memory_slope import bytes_per_timestep
 
 
 @dataclass(frozen=True)
@@ -116,9 +117,7 @@ def cost(backend: str, rows: Iterable[Row]) -> BackendCost:
         tuple(own),
         cheapest({window(row): _medians(row, row.case.workload.timesteps) for row in measured}),
         _fit(measured),
-        bytes_per_timestep([window(row) for row in sized], [peak_bytes(row) for row in sized])
-        if sized
-        else None,
+        bytes_per_timestep([window(row) for row in sized], [peak_bytes(row) for row in sized]),
     )
 
 
@@ -164,3 +163,65 @@ def _fit(rows: Sequence[Row]) -> Fit | None:
 def _medians(row: Row, by: int) -> dict[str, float]:
     """Seconds of each process, over so many parts of a stream."""
     return {run.run: float(np.median(run.samples)) / by for run in row.runs}
+
+
+def bytes_per_timestep(windows: Sequence[int], peaks: Sequence[float]) -> Interval | None:
+    """The slope of ``peaks`` (bytes) over ``windows`` (timesteps), by least squares.
+
+    The error of a peak is that of a process (its pages, its allocator's arenas), the same at every
+    window, so that least squares is the right estimate, and the long windows, which tell most of
+    the slope, weigh most. The bounds are the t-interval of the slope with n - 2 degrees of freedom,
+    for three windows or more; two fix a line but not how sure it is, so that its bounds are the
+    slope itself and its confidence is 0. Several peaks of one window count as so many points.
+
+    None with fewer than two different windows. A slope may be negative or 0 where the memory of
+    building and compiling hides that of the window.
+    """
+    if len(set(windows)) < 2:
+        return None
+    x = np.asarray(windows, dtype=np.float64)
+    y = np.asarray(peaks, dtype=np.float64)
+    # Around their means, so that large numbers do not cancel.
+    x, y = x - np.mean(x), y - np.mean(y)
+    square = float(np.sum(x * x))
+    slope = float(np.sum(x * y)) / square
+    degrees = len(x) - 2
+    if degrees == 0:
+        return Interval(slope, slope, slope, 0.0)
+    from scipy import special  # 0.3 s, which whoever reads no memory need not spend
+
+    error = math.sqrt(float(np.sum((y - slope * x) ** 2)) / degrees / square)
+    reach = float(special.stdtrit(float(degrees), (1 + CASE_CONFIDENCE) / 2)) * error
+    return Interval(slope - reach, slope, slope + reach, CASE_CONFIDENCE)
+
+
+# -- whole sequences
+
+
+def questions(rows: Iterable[Row]) -> list[list[Row]]:
+    """The measured rows of whole, unpadded sequences: apart where more differs than backend and
+    timesteps; each by timesteps, rising."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        work = row.case.workload
+        if row.measured and row.case.kind == KINDS[0] and work.min_length is None:
+            any_length = replace(row.case, workload=replace(work, timesteps=1))
+            found.setdefault(any_length.group, []).append(row)
+    return [sorted(each, key=lambda row: row.case.workload.timesteps) for each in found.values()]
+
+
+def by_backend(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """The rows of one question, by backend."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row.case.backend, []).append(row)
+    return found
+
+
+def line(rows: Sequence[Row]) -> Fit | None:
+    """The line through one backend's rows of a question; None with fewer than three lengths."""
+    times: dict[int, Mapping[str, float]] = {
+        row.case.workload.timesteps: {run.run: float(np.median(run.samples)) for run in row.runs}
+        for row in rows
+    }
+    return fit(times)

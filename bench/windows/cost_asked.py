@@ -16,7 +16,7 @@ from bench.results.naming import run_of
 from bench.results.schema import Measurement, Outcome, Results
 from bench.telling import command_line, deliver, filters
 from bench.telling.progress import read_results
-from bench.windows import data, sheets
+from bench.windows import sheets
 from bench.windows.cost import Stream, streams
 from bench.windows.learned import newest, parted, words
 from bench.windows.picture import picture
@@ -57,8 +57,8 @@ def show(options: argparse.Namespace) -> int:
         texts = {
             "markdown": lambda: sheets.as_markdown(found),
             BRIEF: lambda: sheets.as_brief(found),
-            "csv": lambda: data.as_csv(found),
-            "json": lambda: data.as_json(found),
+            "csv": lambda: sheets.as_csv(found),
+            "json": lambda: sheets.as_json(found),
         }
         letters = {**deliver.ASCII, "·": "*"}  # a product
         deliver.deliver(

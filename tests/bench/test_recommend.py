@@ -629,7 +629,7 @@ def test_steps_that_ask_for_the_weights_alone_come_before_those_that_ask_for_mor
         tmp_path, {"keras": made.Cost(1e-3, 1e-4)}, session="b", day=1, gradients="weights"
     )
     found = answered(QUESTION, [tmp_path])
-    assert (found.place.gradients, found.others) == ("weights", 1)
+    assert (found.place.case.workload.gradients, found.others) == ("weights", 1)
     assert found.step.mid == pytest.approx(1e-3 + 30 * 1e-4, rel=0.03)
     assert run(*ASKED, tmp_path) == 0
     assert "adam updates, gradients of weights;" in " ".join(capsys.readouterr().out.split())

@@ -21,8 +21,16 @@ from bench.telling.deliver import WIDTH, plain_text
 from bench.telling.quantities import percent, size
 from bench.telling.sheet import Sheet
 from bench.windows.cost import Stream, streams
-from bench.windows.data import as_csv, as_json, records
-from bench.windows.sheets import as_brief, as_markdown, as_terminal, backend_sheet, summary_sheet
+from bench.windows.sheets import (
+    as_brief,
+    as_csv,
+    as_json,
+    as_markdown,
+    as_terminal,
+    backend_sheet,
+    records,
+    summary_sheet,
+)
 from bench.windows.words import near_from, sentence, signed, signed_range, without_time
 from lstm_impl.spec import LSTMSpec
 from tests.bench import made_windows as made

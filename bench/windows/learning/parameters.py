@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.windows.learning.settings import EchoSettings
 from bench.windows.learning.task import Bits, Float64
-from lstm_impl import LSTMGradients, LSTMSpec, LSTMWeights
+from lstm_impl import LSTMSpec, LSTMWeights
 from lstm_impl.optimizer import adam as update
 from lstm_impl.optimizer import adam_corrections
 
@@ -153,8 +153,3 @@ def adam(
     changes, first, second = zip(*updates, strict=True)
     moved = [p + change for p, change in zip(parameters, changes, strict=True)]
     return moved, [*first, *second]
-
-
-def unscaled(gradients: LSTMGradients, scale: float) -> list[Float64]:
-    """Gradients of the weights as they are without the scale of the loss."""
-    return [np.asarray(array, np.float64) / scale for array in gradients.weights.arrays()]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from bench.windows.learning.settings import EchoSettings
 from bench.windows.learning.task import Float64
@@ -94,30 +93,19 @@ class _Perturbed:
     def _disturb(self, array: FloatArray) -> FloatArray:
         return array * (1.0 + _PROBE * self._rng.choice((-1.0, 1.0), np.shape(array)))
 
-    def _disturbed(self, state: LSTMState) -> LSTMState:
-        return LSTMState(h=self._disturb(state.h), c=self._disturb(state.c))
-
     def set_weights(self, weights: LSTMWeights) -> None:
         self._weights = weights
 
     def forward(
-        self,
-        x: npt.ArrayLike,
-        state: LSTMState | None = None,
-        *,
-        masks: npt.ArrayLike | None = None,
+        self, x: FloatArray, state: LSTMState, *, masks: FloatArray | None
     ) -> tuple[FloatArray, LSTMState]:
         self._model.set_weights(self._weights.map(self._disturb))
         y, following = self._model.forward(x, state, masks=masks)
-        return self._disturb(y), self._disturbed(following)
+        h, c = self._disturb(following.h), self._disturb(following.c)
+        return self._disturb(y), LSTMState(h=h, c=c)
 
     def gradients(
-        self,
-        x: npt.ArrayLike,
-        dy: FloatArray,
-        state: LSTMState | None = None,
-        *,
-        masks: npt.ArrayLike | None = None,
+        self, x: FloatArray, dy: FloatArray, state: LSTMState, *, masks: FloatArray | None
     ) -> LSTMGradients:
         self._model.set_weights(self._weights.map(self._disturb))
         found = self._model.gradients(x, self._disturb(dy), state, masks=masks)

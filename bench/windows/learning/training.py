@@ -30,7 +30,6 @@ from bench.windows.learning.parameters import (
     adagrad,
     adam,
     softmax_loss,
-    unscaled,
 )
 from bench.windows.learning.settings import EchoSettings
 from bench.windows.learning.task import Bits, Float64, Window, draw, encode
@@ -59,21 +58,12 @@ class Trainable(Protocol):
         """As ``Model.set_weights``."""
 
     def forward(
-        self,
-        x: npt.ArrayLike,
-        state: LSTMState | None = None,
-        *,
-        masks: npt.ArrayLike | None = None,
+        self, x: FloatArray, state: LSTMState, *, masks: FloatArray | None
     ) -> tuple[FloatArray, LSTMState]:
         """As ``Model.forward``."""
 
     def gradients(
-        self,
-        x: npt.ArrayLike,
-        dy: FloatArray,
-        state: LSTMState | None = None,
-        *,
-        masks: npt.ArrayLike | None = None,
+        self, x: FloatArray, dy: FloatArray, state: LSTMState, *, masks: FloatArray | None
     ) -> LSTMGradients:
         """As ``Model.gradients``."""
 
@@ -159,17 +149,11 @@ class Training:
         dy = np.zeros(y.shape)
         dy[counted] = head.dy * scale
         gradients = self.model.gradients(x, dy, state, masks=masks)
-        found = [*unscaled(gradients, scale), head.dkernel, head.dbias]
+        of_lstm = [np.asarray(each, np.float64) / scale for each in gradients.weights.arrays()]
+        found = [*of_lstm, head.dkernel, head.dbias]
         moved, sums = self._moved(found)
         ones = self._ones(y, head, counted)
-        window = Window(
-            loss=head.loss,
-            accuracy=head.accuracy,
-            inputs=inputs,
-            targets=targets,
-            ones=ones,
-            counted=counted,
-        )
+        window = Window(head.loss, head.accuracy, inputs, targets, ones, counted)
         parameters = Parameters.from_arrays(settings.spec, moved, settings.classes)
         self.model.set_weights(parameters.lstm)
         self.parameters, self._accumulators, self.state = parameters, sums, following
@@ -283,14 +267,6 @@ class Training:
             self._series = draw(settings, self._bits_rng)
         self._bits_rng.bit_generator.state = checkpoint.rng["bits_rng"]
         if checkpoint.last is not None:
-            inputs, targets, ones = checkpoint.last
-            number = (self.windows_done - 1) % settings.windows_per_epoch
-            self.last = Window(
-                loss=self.losses[-1],
-                accuracy=self.accuracies[-1],
-                inputs=inputs,
-                targets=targets,
-                ones=ones,
-                counted=settings.counted(number),
-            )
+            counted = settings.counted((self.windows_done - 1) % settings.windows_per_epoch)
+            self.last = Window(self.losses[-1], self.accuracies[-1], *checkpoint.last, counted)
         self.model.set_weights(self.parameters.lstm)

@@ -22,7 +22,7 @@ from bench.measuring.gauges import gauge
 from bench.measuring.memory import ProcessMemory, Server, ServerError, time_limit
 from bench.results.schema import Figures
 from bench.suites.cases import Case
-from bench.windows.memory_slope import bytes_per_timestep
+from bench.windows.cost import bytes_per_timestep
 from lstm_impl import LSTMSpec, Step, Workload
 
 MIB = 2**20

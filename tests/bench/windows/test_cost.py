@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.windows.memory_slope import bytes_per_timestep
+from bench.windows.cost import bytes_per_timestep
 
 WINDOWS = (3, 5, 10, 15, 30, 60, 120, 240, 480, 960)
 
@@ -46,19 +46,3 @@ def test_several_peaks_of_two_windows_have_an_interval() -> None:
     assert found is not None
     assert found.mid == pytest.approx(30.0)
     assert found.low < 30 < found.high
-
-
-@pytest.mark.parametrize(
-    ("windows", "peaks", "message"),
-    [
-        ([1, 2], [1.0], "2 windows and 1 peaks"),
-        ([0, 2], [1.0, 2.0], r"windows\[0\] is 0"),
-        ([1, 2], [1.0, float("nan")], r"peaks\[1\] is nan"),
-        ([1, 2], [1.0, -2.0], r"peaks\[1\] is -2.0"),
-    ],
-)
-def test_what_is_no_window_or_no_peak_is_named(
-    windows: list[int], peaks: list[float], message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        bytes_per_timestep(windows, peaks)

@@ -1,10 +1,10 @@
-"""Which window, which backend, at what cost: the answer in words."""
+"""Which window, which backend, at what cost: the answer in words, and as data."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from rich.console import Console
 from rich.text import Text
@@ -26,7 +26,8 @@ from bench.telling.quantities import (
     seconds_range,
     size,
 )
-from bench.windows.answer import Answer, NoAnswer, Question
+from bench.telling.sheet import json_text
+from bench.windows.answer import Answer, Longer, NoAnswer, Question, Rival
 from bench.windows.cost import window
 from bench.windows.learned import words
 
@@ -243,7 +244,7 @@ def _place_words(found: Answer) -> str:
     told = [shape, f"{spec.input_size} in"]
     if work.training:
         told.append(f"{work.optimizer} updates" if work.optimizer else "without updates")
-        told.append(GRADIENT_WORDS[found.place.gradients])
+        told.append(GRADIENT_WORDS[found.place.case.workload.gradients])
     if work.training and found.place.kind == "throughput":
         told.append("whole sequences of that length, no state carried")
     return f"{', '.join(told)}; {heading(found.place.section)}"
@@ -262,3 +263,102 @@ def _cautions(found: Answer) -> list[str]:
 def _with_interval(interval: Interval) -> str:
     low_high = seconds_range(interval.low, interval.high, interval.mid)
     return f"{seconds(interval.mid)} ({low_high})"
+
+
+def as_json(
+    question: Question,
+    found: Answer | NoAnswer,
+    learned: LearningMap | None,
+    commands: Sequence[str],
+) -> str:
+    """The question and its answer; commands: what measures precisely that."""
+    data = no_answer_data(found) if isinstance(found, NoAnswer) else answer_data(found)
+    document = data | {
+        "question": asdict(question),
+        "answer": in_one_line(question, found),
+        "learned_from": None if learned is None else words(learned, TASKS),
+        "measure": list(commands),
+    }
+    return json_text(document)
+
+
+def no_answer_data(found: NoAnswer) -> dict[str, object]:
+    """That there is no answer, why, and what would make one."""
+    return {
+        "answered": False,
+        "why": list(found.why),
+        "needed_window": _need_data(found),
+        "nearest": None if found.nearest is None else answer_data(found.nearest),
+    }
+
+
+def _need_data(found: Answer | NoAnswer) -> dict[str, object]:
+    return {
+        "window": found.need.window,
+        "assumed": not found.need.learned,
+        "why": found.need.why,
+    }
+
+
+def answer_data(found: Answer) -> dict[str, object]:
+    """The answer as plain values."""
+    case, setup = found.best.case, found.best.setup or {}
+    return {
+        "answered": True,
+        "needed_window": _need_data(found),
+        "window": found.window,
+        "backend": case.backend,
+        "sure": found.sure,
+        "rivals": [_rival_data(each) for each in found.rivals],
+        "next": None if found.ahead is None else _rival_data(found.ahead),
+        "time_per_step_s": _data(found.step),
+        "time_per_timestep_s": _data(found.timestep),
+        "peak_memory_bytes": found.best.memory.get("peak_bytes"),
+        "trace_s": setup.get("trace_s"),
+        "compile_s": setup.get("compile_s"),
+        "exact": found.exact,
+        "differences": {
+            name: {"measured": measured, "asked": asked}
+            for name, measured, asked in found.differences
+        },
+        "kind": found.place.kind,
+        "gradients": found.place.case.workload.gradients if case.workload.training else None,
+        "own": found.place.own,
+        "case_id": case.id,
+        "case": case.to_dict(),
+        "session": found.place.section.run.session,
+        "host": found.place.section.run.host,
+        "machine": dict(machine(found.place.section)),
+        "started": found.place.section.started.isoformat(),
+        "processes": found.best.interval.processes if found.best.interval else None,
+        "allowance": found.best.interval.allowance if found.best.interval else None,
+        "valid": not found.best.invalid,
+        "invalid_reasons": [str(doubt) for doubt in found.best.invalid],
+        "time_valid": not found.best.validity.time,
+        "time_reasons": [str(doubt) for doubt in found.best.validity.time],
+        "longer": None if found.longer is None else _longer_data(found.longer),
+    }
+
+
+def _rival_data(found: Rival) -> dict[str, object]:
+    return {
+        "backend": found.row.case.backend,
+        "verdict": found.ratio.verdict.value,
+        "ratio": _data(found.ratio.ratio),
+    }
+
+
+def _longer_data(found: Longer) -> dict[str, object]:
+    return {
+        "window": window(found.row),
+        "backend": found.row.case.backend,
+        "time_per_timestep_s": _data(found.timestep),
+        "saves": found.saves,
+        "peak_memory_bytes": found.row.memory.get("peak_bytes"),
+    }
+
+
+def _data(interval: Interval) -> dict[str, float | None]:
+    parts = {"mid": interval.mid, "low": interval.low, "high": interval.high}
+    finite = {name: value if abs(value) < float("inf") else None for name, value in parts.items()}
+    return {**finite, "confidence": interval.confidence}
