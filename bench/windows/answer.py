@@ -22,7 +22,7 @@ from bench.results.maps import LearningMap
 from bench.suites.cases import Case
 from bench.telling.quantities import count, listed
 from bench.windows.cost import step_interval, timestep_interval, window
-from bench.windows.needed import Need, need
+from bench.windows.learned import Need, need
 from lstm_impl.workload import GRADIENTS
 
 NEAR = 1.5

@@ -10,7 +10,7 @@ room knows no files, no cases and no framework.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -119,8 +119,7 @@ def fit_line(lengths: Sequence[float] | FloatArray, times: Sequence[float] | Flo
         raise ValueError(
             f"a line needs {FEWEST_WINDOWS} different windows; there are {np.unique(x).size}"
         )
-    values, covariances, scatters = _lines(x, t[None, :])
-    return Line(float(values[0, 0]), float(values[0, 1]), covariances[0], float(scatters[0]))
+    return _Lines.through(x, t[None, :]).mean
 
 
 def _check(x: FloatArray, t: FloatArray) -> None:
@@ -304,15 +303,9 @@ def _ends(count: int) -> Iterator[slice]:
 
 def _holding(own: CaseInterval, found: Sequence[tuple[float, float]], bent: bool) -> CaseInterval:
     """An interval over processes, with bounds that hold all that was found."""
-    return CaseInterval(
-        min(low for low, _ in found),
-        own.mid,
-        max(high for _, high in found),
-        own.confidence,
-        own.processes,
-        own.allowance,
-        own.how + (", and of those through fewer windows" if bent else ""),
-    )
+    low, high = min(low for low, _ in found), max(high for _, high in found)
+    how = own.how + (", and of those through fewer windows" if bent else "")
+    return replace(own, low=low, high=high, how=how)
 
 
 def over_processes(

@@ -18,7 +18,7 @@ from bench.machine import devices
 from bench.suites import loading
 from bench.suites.values import SuiteError
 from bench.windows.answer import Answer, NoAnswer, Question
-from bench.windows.needed import Need
+from bench.windows.learned import Need
 
 BACKENDS = ("keras", "while_loop", "while_loop+hoisted", "while_loop+hoisted+xla")
 GPU_BACKENDS = ("cudnn",)

@@ -16,8 +16,7 @@ from bench.judging.trust import FEW_PROCESSES, WIDE_INTERVAL, Doubt
 from bench.telling.headings import speed_moved
 from bench.telling.inert import LONGEST_NAME, clean
 from bench.telling.quantities import count, listed, seconds, seconds_range
-from bench.windows.cheapest import NEAR_CHEAPEST, Cheapest
-from bench.windows.cost import BackendCost, Stream, window
+from bench.windows.cost import NEAR_CHEAPEST, BackendCost, Cheapest, Stream, window
 from bench.windows.fit import FEWEST_WINDOWS, Fit
 
 LARGE_MISFIT = 0.1

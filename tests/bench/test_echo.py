@@ -19,10 +19,9 @@ import lstm_impl
 from bench import echo
 from bench.telling import drawing
 from bench.windows.learning import echo_animation, echo_picture, echo_run
-from bench.windows.learning.checkpoint import Checkpoint
 from bench.windows.learning.settings import EchoSettings
 from bench.windows.learning.task import Window, best_possible_loss
-from bench.windows.learning.training import Training
+from bench.windows.learning.training import Checkpoint, Training
 from tests.places import ROOT
 
 SMALL = ["--backend", "numpy", "--bits", "1500"]  # 20 windows an epoch

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from bench.results.only import only_cells
 from bench.telling import command_line, deliver, drawing
 from bench.telling.command_line import UsageError
 from bench.windows.learning import map_picture, mapped, words
+from bench.windows.learning.plan import Plan
 from lstm_impl.tuning.machine import usable
 
 PICTURES = ("svg", "png")
@@ -26,16 +28,12 @@ PICTURES = ("svg", "png")
 _FILTERS = {"task": "tasks", "distance": "distances", "window": "windows", "carried": "states"}
 """Of what is shown: what of a cell is chosen by which part of a plan."""
 
-_PLAN_OPTIONS = (
-    *("tasks", "distances", "windows", "seeds", "timesteps", "batch", "hidden"),
-    *("learning_rate", "stride", "backend", "device", "blanks"),
-)
-
 
 def _chosen(options: argparse.Namespace) -> dict[str, object]:
     """What of a plan the options decide."""
     given = vars(options)
-    chosen: dict[str, object] = {name: given[name] for name in _PLAN_OPTIONS if name in given}
+    names = [field.name for field in fields(Plan)]
+    chosen: dict[str, object] = {name: given[name] for name in names if name in given}
     for name, states in (("carried", (True,)), ("reset", (False,)), ("both", (True, False))):
         if name in given:
             chosen["states"] = states

@@ -1,17 +1,142 @@
-"""The slope of memory over the window: exact on a line, and as sure as its interval says."""
-
-from __future__ import annotations
+"""What windows cost: from which on a timestep is cheap, and what memory each timestep takes."""
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from bench.windows.cost import bytes_per_timestep
+from bench.judging.ratios import SEQUENTIAL_ALLOWANCE
+from bench.windows.cost import Cheapest, bytes_per_timestep, cheapest
 
-WINDOWS = (3, 5, 10, 15, 30, 60, 120, 240, 480, 960)
+WINDOWS = (3, 5, 10, 15, 30, 60, 120, 240, 480)
+K = np.array(WINDOWS, float)
+
+CURVES = {
+    # Seconds of a timestep: a line, one that costs more from a cache's end on, and two slopes.
+    "line": 8e-4 / K + 1.5e-4,
+    "cache": 8e-4 / K + 1.5e-4 * np.where(K >= 240, 1.12, 1.0),
+    "two slopes": (8e-4 + 1.4e-4 * np.minimum(K, 30) + 1.9e-4 * np.maximum(K - 30, 0)) / K,
+}
+
+
+def of(costs: np.ndarray, processes: int = 6) -> dict[int, dict[str, float]]:
+    return {
+        k: {str(p): float(cost) for p in range(processes)}
+        for k, cost in zip(WINDOWS, costs, strict=True)
+    }
+
+
+def noisy(
+    rng: np.random.Generator, costs: np.ndarray, processes: int, noise: float
+) -> dict[int, dict[str, float]]:
+    """Errors of each time, and of each process as a whole."""
+    luck = np.exp(0.1 * rng.standard_normal(processes))
+    table = costs * luck[:, None] * np.exp(noise * rng.standard_normal((processes, len(costs))))
+    return {
+        k: {str(p): float(table[p, at]) for p in range(processes)} for at, k in enumerate(WINDOWS)
+    }
+
+
+def found(times: dict[int, dict[str, float]]) -> Cheapest:
+    answer = cheapest(times)
+    assert answer is not None
+    return answer
+
+
+def test_it_is_the_first_window_from_which_on_all_are_near_the_best() -> None:
+    answer = found(of(np.array([9, 5, 3, 2, 1.2, 1.04, 1.02, 1.0, 1.03])))
+    assert (answer.best, answer.first, answer.first_low, answer.first_high) == (240, 60, 60, 60)
+    assert answer.last == 480
+    assert answer.dearer_later == ()
+    assert answer.over[30].mid == pytest.approx(1.2)
+
+
+def test_a_window_that_is_near_by_luck_before_one_that_is_not_does_not_count() -> None:
+    answer = found(of(np.array([9, 5, 1.04, 2, 1.2, 1.04, 1.02, 1.0, 1.03])))
+    assert answer.first == 60
+
+
+def test_long_windows_that_cost_more_again_are_named() -> None:
+    answer = found(of(np.array([9, 5, 3, 2, 1.2, 1.0, 1.02, 1.09, 1.12])))
+    assert (answer.first, answer.last) == (60, 120)
+    assert answer.dearer_later == (240, 480)
+
+
+@pytest.mark.parametrize("curve", CURVES)
+@pytest.mark.parametrize("processes", [6, 10])
+def test_the_bounds_hold_the_truth_as_often_as_they_say(curve: str, processes: int) -> None:
+    rng = np.random.default_rng(processes)
+    truth = found(of(CURVES[curve])).first
+    repetitions, hits = 300, 0
+    for _ in range(repetitions):
+        answer = found(noisy(rng, CURVES[curve], processes, 0.03))
+        hits += answer.first_low <= truth <= answer.first_high
+    assert hits / repetitions > 0.915  # 95%, less three standard deviations of a share of 300
+
+
+def test_a_true_line_has_narrow_bounds() -> None:
+    rng = np.random.default_rng(1)
+    widths = []
+    for _ in range(100):
+        answer = found(noisy(rng, CURVES["line"], 10, 0.01))
+        widths.append(
+            WINDOWS.index(answer.first_high) - WINDOWS.index(answer.first_low),
+        )
+    assert np.mean(widths) < 1.5
+
+
+def test_with_few_processes_hardly_any_window_is_surely_near() -> None:
+    times = of(np.array([9, 5, 3, 2, 1.2, 1.04, 1.02, 1.0, 1.03]), processes=1)
+    answer = found(times)
+    assert answer.over[30].allowance == SEQUENTIAL_ALLOWANCE
+    assert (answer.first_low, answer.first, answer.first_high) == (30, 60, 240)
+    late = found(of(np.array([9, 5, 3, 2, 1.2, 1.0, 1.02, 1.09, 1.12]), processes=1))
+    assert (late.last, late.last_high, late.dearer_later) == (120, 480, ())
+    assert answer.over[240].half_width == 0  # of the best over itself
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.floats(1e-6, 1e-1), min_size=9, max_size=9),
+    st.integers(1, 8),
+    st.floats(1e-3, 1e3),
+)
+def test_the_answer_lies_between_its_bounds_in_any_unit(
+    costs: list[float], processes: int, unit: float
+) -> None:
+    rng = np.random.default_rng(0)
+    times = noisy(rng, np.array(costs), processes, 0.02)
+    answer = found(times)
+    assert answer.first_low <= answer.first <= answer.first_high <= answer.best
+    assert answer.best <= answer.last <= answer.last_high
+    other = found({k: {p: unit * t for p, t in each.items()} for k, each in times.items()})
+    assert (other.first, other.first_low, other.first_high) == (
+        answer.first,
+        answer.first_low,
+        answer.first_high,
+    )
+
+
+def test_windows_that_no_process_shares_are_compared_with_more_doubt() -> None:
+    answer = found({30: {"0": 1.1}, 60: {"1": 1.0}})
+    assert answer.over[30].processes == 0
+    assert answer.over[30].low < 0.6
+    assert answer.first_high == 60
+
+
+def test_one_window_is_nothing_to_compare() -> None:
+    assert cheapest({30: {"0": 1.0}}) is None
+    assert cheapest({30: {"0": 1.0}, 60: {}}) is None
+
+
+# -- memory
+
+
+LONGER = (*WINDOWS, 960)
 
 
 def test_points_on_a_line_give_its_slope_exactly() -> None:
-    found = bytes_per_timestep(WINDOWS, [5e8 + 4096 * window for window in WINDOWS])
+    found = bytes_per_timestep(LONGER, [5e8 + 4096 * window for window in LONGER])
     assert found is not None
     assert found.mid == pytest.approx(4096)
     assert found.low == pytest.approx(4096, rel=1e-6)
@@ -23,8 +148,8 @@ def test_the_interval_holds_the_true_slope_as_often_as_it_says() -> None:
     generator = np.random.default_rng(1)
     hits = 0
     for _ in range(1000):
-        peaks = 1e7 + 5000.0 * np.array(WINDOWS) + generator.normal(0, 3e5, len(WINDOWS))
-        found = bytes_per_timestep(WINDOWS, peaks.tolist())
+        peaks = 1e7 + 5000.0 * np.array(LONGER) + generator.normal(0, 3e5, len(LONGER))
+        found = bytes_per_timestep(LONGER, peaks.tolist())
         assert found is not None
         hits += found.low <= 5000 <= found.high
     assert 925 <= hits <= 975

@@ -11,13 +11,12 @@ import pytest
 from _pytest.mark import ParameterSet
 
 import lstm_impl
-from bench.windows.learning.checkpoint import Checkpoint
 from bench.windows.learning.parameters import adagrad
 from bench.windows.learning.progress import TensorFlowLogs
 from bench.windows.learning.rounding import curve_bound, reference_curve
 from bench.windows.learning.settings import EchoSettings
 from bench.windows.learning.task import Float64
-from bench.windows.learning.training import Training, model_of
+from bench.windows.learning.training import Checkpoint, Training, model_of
 
 # A whole training in little time: the plateau, the fall, where a curve is most sensitive, what is
 # learned, and an epoch's end, where the state is reset.

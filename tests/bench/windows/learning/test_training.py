@@ -15,12 +15,17 @@ import numpy.typing as npt
 import pytest
 
 import lstm_impl
-from bench.windows.learning.checkpoint import Checkpoint, CheckpointError
 from bench.windows.learning.parameters import INITIAL_ACCUMULATOR, Parameters, adagrad, softmax_loss
 from bench.windows.learning.rounding import LINEAR_LIMIT, curve_bound, reference_curve
 from bench.windows.learning.settings import EchoSettings, SettingsError
 from bench.windows.learning.task import COIN_TOSS, Bits, Float64, best_possible_loss, draw_series
-from bench.windows.learning.training import DivergedError, Training, model_of
+from bench.windows.learning.training import (
+    Checkpoint,
+    CheckpointError,
+    DivergedError,
+    Training,
+    model_of,
+)
 from lstm_impl import LSTMState, LSTMWeights
 
 slow = pytest.mark.slow

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bench.results import maps
 from bench.results.maps import TASKS, LearningMap
-from bench.windows.needed import Need, need
+from bench.windows.learned import Need, need
 from tests.bench.results.test_maps import a_map, cell
 from tests.places import REFERENCE
 
