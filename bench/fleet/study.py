@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from bench.fleet.simulated import Played, World, play
 from bench.telling.quantities import count
-from bench.telling.sheet import Column, Sheet
+from bench.telling.sheet import Column, Sheet, numbers
 
 MACHINES = 1000
 """Of a fleet that nobody has who can be asked to lend it."""
@@ -45,14 +45,8 @@ def sheet(played: Mapping[str, Played]) -> Sheet:
     """A line for each that was played."""
     columns = (
         Column("what happens"),
-        Column("machines that came", right=True),
-        Column("results", right=True),
-        Column("processes", right=True),
-        Column("lost with a machine", right=True),
-        Column("cases blamed", right=True),
-        Column("minutes", right=True),
-        Column("machines at work", right=True),
-        Column("planning a process", right=True),
+        *numbers("machines that came", "results", "processes", "lost with a machine"),
+        *numbers("cases blamed", "minutes", "machines at work", "planning a process"),
     )
     return Sheet.of(columns, (_line(told, found) for told, found in played.items()))
 

@@ -26,7 +26,7 @@ from bench.suites.sizes import Shape
 from bench.telling import quantities, studies
 from bench.telling.headings import name as told_name
 from bench.telling.marks import RATIO_INTERVAL
-from bench.telling.sheet import Column, Sheet
+from bench.telling.sheet import Column, Sheet, numbers
 from bench.telling.told import Told
 from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, UnsupportedError, get_backend, reference
 from lstm_impl.given import given_step
@@ -257,10 +257,7 @@ def _sheet(table: Sequence[Beside], found: Study) -> Sheet:
         [
             Column("backend", names=True),
             *map(Column, ("process", "denormals are")),
-            *(
-                Column(heading, right=True)
-                for heading in ("ordinary numbers", "times as long with denormals")
-            ),
+            *numbers("ordinary numbers", "times as long with denormals"),
             *map(Column, (RATIO_INTERVAL, "verdict")),
         ],
         [

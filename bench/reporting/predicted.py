@@ -24,7 +24,7 @@ from bench.telling.headings import name
 from bench.telling.inert import clean, code
 from bench.telling.inert import markdown as escaped
 from bench.telling.quantities import count, seconds
-from bench.telling.sheet import Column, Sheet, json_text, records
+from bench.telling.sheet import Column, Sheet, json_text, numbers, records
 from lstm_impl.workload import GRADIENTS, MODES
 
 COLUMNS = (
@@ -137,9 +137,7 @@ def _sheet(found: Sequence[Told]) -> Sheet:
     return Sheet.of(
         [
             Column("backend", names=True),
-            Column("predicted time of a step", right=True),
-            Column("error, median", right=True),
-            Column("error, worst", right=True),
+            *numbers("predicted time of a step", "error, median", "error, worst"),
             Column("missed most", names=True),
             Column("shapes", right=True),
         ],

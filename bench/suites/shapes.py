@@ -83,10 +83,13 @@ def shape_of(
     optimizer = table["optimizer"].one_of(OPTIMIZERS) if "optimizer" in table else None
     if optimizer is not None and mode != "training":
         raise table["optimizer"].error(f'modes = ["training"] beside it: {mode} updates no weights')
+    layers = 1
+    if "num_layers" in table:
+        layers = table["num_layers"].positive_integer(most=MOST_LAYERS)
     spec = LSTMSpec(
         input_size=shape.input_size,
         hidden_size=shape.hidden_size,
-        num_layers=_layers(table["num_layers"]) if "num_layers" in table else 1,
+        num_layers=layers,
         bidirectional="bidirectional" in table and table["bidirectional"].boolean(),
         dtype=dtype,
     )
@@ -114,7 +117,3 @@ def _check_stream(table: Mapping[str, Value], window: Value | None) -> None:
         raise window.error("no windows here: the chunks of a stream are its timesteps")
     if "bidirectional" in table and table["bidirectional"].boolean():
         raise table["bidirectional"].error("false here: a stream has no end to begin at")
-
-
-def _layers(value: Value) -> int:
-    return value.positive_integer(most=MOST_LAYERS)

@@ -195,8 +195,7 @@ def _loss(axes: Figure, scene: Scene, lowest: float | None) -> None:
         color=INK,
     )
     axes.tick_params(labelsize=9, colors=INK, which="both")
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def lowest_of(scene: Scene) -> float:
@@ -240,8 +239,7 @@ def _series(axes: Figure, window: Window, row: int, settings: EchoSettings, *, l
         color=INK,
         pad=2,
     )
-    for side in axes.spines.values():
-        side.set_visible(False)
+    axes.spines[:].set_visible(False)
     axes.xaxis.get_major_locator().set_params(integer=True)
     if last:
         axes.set_xlabel("timestep of the window", fontsize=10, color=INK)

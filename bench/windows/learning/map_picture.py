@@ -157,8 +157,7 @@ def _panel(axes: Figure, found: LearningMap, task: str, carried: bool, colours: 
         fontweight="bold",
         color=INK,
     )
-    for side in axes.spines.values():
-        side.set_visible(False)
+    axes.spines[:].set_visible(False)
 
 
 def _diagonal(axes: Figure, distances: tuple[int, ...], windows: tuple[int, ...]) -> None:

@@ -6,6 +6,7 @@ is one ``training``, in whatever process. This module knows no terminal and no f
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -104,13 +105,10 @@ class Plan:
         Without those where nothing can be learned: the state reset, and the window no longer than
         the distance.
         """
-        for seed in range(self.seeds):
-            for task in self.tasks:
-                for carried in self.states:
-                    for distance in self.distances:
-                        for window in self.windows:
-                            if not nothing_to_learn(distance, window, carried):
-                                yield Item(task, distance, window, carried, seed)
+        axes = range(self.seeds), self.tasks, self.states, self.distances, self.windows
+        for seed, task, carried, distance, window in itertools.product(*axes):
+            if not nothing_to_learn(distance, window, carried):
+                yield Item(task, distance, window, carried, seed)
 
     def settings(self, item: Item) -> EchoSettings:
         """The training of one cell."""

@@ -7,6 +7,7 @@ scaled or rounded, and what has no value is None. This room knows maps; it reads
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console
@@ -28,21 +29,24 @@ STATE_NAMES = {True: "state carried", False: "state reset at each window"}
 def sheets(found: LearningMap, values: str = "closed") -> list[tuple[str, Sheet]]:
     """The tables of a map with their titles: a task each, with the state carried or reset."""
     result = []
-    for task in found.tasks():
+    for task, carried, distances in _parts(found):
         windows = found.windows(task)
-        for carried in (True, False):
-            distances = found.distances(task, carried)
-            if not distances:
-                continue
-            lines: list[list[str | Place]] = [
-                [str(d), *(text(found, task, d, k, carried, values) for k in windows)]
-                for d in distances
-            ]
-            updates = ("updates", *(_updates(found, task, k, carried) for k in windows))
-            lines.append([Place(each, style="dim") for each in updates])
-            sheet = Sheet.of(numbers("d \\ k", *map(str, windows)), lines)
-            result.append((f"{TASK_NAMES[task]}, {STATE_NAMES[carried]}", sheet))
+        lines: list[list[str | Place]] = [
+            [str(d), *(text(found, task, d, k, carried, values) for k in windows)]
+            for d in distances
+        ]
+        updates = ("updates", *(_updates(found, task, k, carried) for k in windows))
+        lines.append([Place(each, style="dim") for each in updates])
+        sheet = Sheet.of(numbers("d \\ k", *map(str, windows)), lines)
+        result.append((f"{TASK_NAMES[task]}, {STATE_NAMES[carried]}", sheet))
     return result
+
+
+def _parts(found: LearningMap) -> Iterator[tuple[str, bool, tuple[int, ...]]]:
+    """Each task with each state that was measured, and the distances."""
+    for task, carried in itertools.product(found.tasks(), (True, False)):
+        if distances := found.distances(task, carried):
+            yield task, carried, distances
 
 
 def text(
@@ -126,19 +130,15 @@ def about(found: LearningMap) -> str:
 def summary(found: LearningMap) -> list[str]:
     """The smallest window that every seed learned through, for each distance, in words."""
     lines = []
-    for task in found.tasks():
-        for carried in (True, False):
-            distances = found.distances(task, carried)
-            if not distances:
-                continue
-            parts = []
-            for distance in distances:
-                window = found.smallest_window(distance, carried, task)
-                parts.append(f"d={distance}: {'none' if window is None else f'k={window}'}")
-            lines.append(
-                f"{TASK_NAMES[task]}, {STATE_NAMES[carried]}, smallest window that every seed "
-                f"learned through: {', '.join(parts)}"
-            )
+    for task, carried, distances in _parts(found):
+        parts = []
+        for distance in distances:
+            window = found.smallest_window(distance, carried, task)
+            parts.append(f"d={distance}: {'none' if window is None else f'k={window}'}")
+        lines.append(
+            f"{TASK_NAMES[task]}, {STATE_NAMES[carried]}, smallest window that every seed "
+            f"learned through: {', '.join(parts)}"
+        )
     return lines
 
 
