@@ -1,8 +1,8 @@
 """Other projects' published figures, read from ``published.csv``, each with where it stands.
 
 They are other people's numbers on other machines, from their own files: shown as published, never
-mixed with what is measured here. This room knows the table and what each source says it measured;
-nothing of results, statistics or formatting.
+mixed with what is measured here. This room knows the table and what each source says it measured
+(``published_sources.csv``); nothing of results, statistics or formatting.
 """
 
 from __future__ import annotations
@@ -48,40 +48,18 @@ class Source:
     suites: tuple[str, ...]
 
 
-SOURCES: Mapping[str, Source] = {
-    source.name: source
-    for source in (
-        Source(
-            "braun",
-            "stefbraun/rnn_benchmarks, bar charts of its framework comparison (arXiv 1806.01818)",
-            "TensorFlow 1.8; a whole training batch (gradients of the weights) with its copy from "
-            "the host, which is no part of a step here. Read off the charts' labels",
-            ("braun",),
-        ),
-        Source(
-            "deepbench",
-            "baidu-research/DeepBench, spreadsheets under results/",
-            "vendor library; the input product is skipped there (SKIP_INPUT), so that only the "
-            "recurrent product is work: less than a step here. Training has the gradients of "
-            "weights and input. One warm-up, mean of 100",
-            ("deepbench-train", "deepbench-inference"),
-        ),
-        Source(
-            "returnn",
-            "rwth-i6/returnn, docs/getting_started/tf_lstm_benchmark.rst",
-            "TensorFlow 1.2; one epoch of training (gradients of the weights) over 500 sequences, "
-            "timed as a whole, no repeats",
-            ("returnn",),
-        ),
-        Source(
-            "flashrnn",
-            "NX-AI/flashrnn, head_dim--lstm.svg",
-            "the case of one head; nn.LSTM there also pays the input product, the others do not. "
-            "Training has the gradients of weights and input",
-            ("flashrnn",),
-        ),
-    )
-}
+def _sources() -> dict[str, Source]:
+    path = FILE.with_name("published_sources.csv")
+    with path.open(encoding="utf-8", newline="") as file:
+        return {
+            row["name"]: Source(
+                row["name"], row["where"], row["note"], tuple(row["suites"].split())
+            )
+            for row in csv.DictReader(file, strict=True)
+        }
+
+
+SOURCES: Mapping[str, Source] = _sources()
 
 
 @dataclass(frozen=True, order=True)
