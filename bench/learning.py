@@ -133,9 +133,9 @@ def _learning(options: argparse.Namespace) -> int:
     if "show" in options:
         return asked.show_newest(options)
     if "agree" in options:
-        from bench.windows.learning import agreement
+        from bench.windows.learning import rounding
 
-        return agreement.command(getattr(options, "backends", None))
+        return rounding.command(getattr(options, "backends", None))
     return asked.train(options)
 
 

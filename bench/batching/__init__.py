@@ -2,5 +2,5 @@
 
 Others take: ``lengths`` (a user's lengths, from a file or drawn), ``plans`` (which batches a policy
 makes of them), ``measured`` (what such a stream costs, asked of fresh processes), ``advice`` (which
-policy and backend, from recorded times), and ``words``.
+policy and backend, from recorded times), and ``asked`` (how that is asked for and told).
 """

@@ -21,8 +21,7 @@ from bench.telling import drawing
 from bench.telling.command_line import INTERRUPTED, UsageError, tell_errors
 from bench.telling.terminal import text_console
 from bench.windows.learning import echo_animation, echo_picture
-from bench.windows.learning.interruption import Interruption
-from bench.windows.learning.progress import RECENT, open_logs, progress_of
+from bench.windows.learning.progress import RECENT, Interruption, open_logs, progress_of
 from bench.windows.learning.rounding import curve_bound, reference_curve
 from bench.windows.learning.settings import EchoSettings, SettingsError, check_backend
 from bench.windows.learning.task import Float64, best_possible_loss

@@ -22,8 +22,8 @@ from bench.disk.writing import JOURNAL_SUFFIX, LineFile, clear_left_over, write
 from bench.results.digest import with_digest
 from bench.results.maps import SCHEMA, Cell, LearningMap, file_data, read
 from bench.telling.command_line import UsageError
-from bench.windows.learning.interruption import Interruption
 from bench.windows.learning.plan import Plan, missing
+from bench.windows.learning.progress import Interruption
 from bench.windows.learning.settings import SettingsError, check_backend
 from bench.windows.learning.workers import train_all
 

@@ -1,17 +1,24 @@
-"""How a training shows how far it is: on a terminal, in a file, and in TensorBoard's logs."""
+"""What goes on beside a training: how far it is, shown and logged, and Ctrl-C.
+
+It is shown on a terminal or in a file, and logged for TensorBoard. The first Ctrl-C ends a training
+after the window at hand, the second at once.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from types import FrameType
+from typing import Any, Protocol, Self
 
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from bench.disk.closing import Closing
 from bench.telling.command_line import UsageError
 from bench.windows.learning.training import Training
 
@@ -118,3 +125,31 @@ def open_logs(folder: Path) -> Logs:
     raise UsageError(
         "--logdir needs the package tensorboard or tensorflow: pip install tensorboard"
     )
+
+
+class Interruption(Closing):
+    """Notes the first Ctrl-C (or SIGTERM) instead of raising in the middle of a window.
+
+    A second one raises KeyboardInterrupt at once.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # Signals belong to the main thread; elsewhere they are left as they are.
+            with contextlib.suppress(ValueError):
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def close(self) -> None:
+        """Put back who heard of Ctrl-C before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True

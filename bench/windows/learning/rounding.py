@@ -1,15 +1,34 @@
-"""How far two right trainings may drift apart by rounding alone."""
+"""How far right trainings may drift apart by rounding alone, and whether all backends train so.
+
+How far rounding can move a loss curve is measured, by float64 trainings that are disturbed by a
+known amount in every place where a backend rounds. A backend may differ from float64 NumPy by that
+and nothing else: what leaves the bound is another function. Where the bound ends, rounding has
+grown past what first-order reasoning can follow, and curves may part for no other reason. This room
+knows the echo task and the library's face.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import contextlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
 
 import numpy as np
+from rich.console import Console
+from rich.text import Text
 
+import lstm_impl
+from bench.telling import deliver
+from bench.telling.inert import clean
+from bench.telling.progress import Progress
+from bench.telling.sheet import Column, Sheet, numbers
+from bench.windows.learning.parameters import Parameters
 from bench.windows.learning.settings import EchoSettings
 from bench.windows.learning.task import Float64
-from bench.windows.learning.training import Training, model_of
-from lstm_impl import LSTMGradients, LSTMState, LSTMWeights, Model
+from bench.windows.learning.training import DivergedError, Trainable, Training, model_of
+from lstm_impl import LSTMGradients, LSTMState, LSTMWeights, Model, get_backend, list_backends
 from lstm_impl.spec import FloatArray
 
 LINEAR_LIMIT = 0.1
@@ -110,3 +129,229 @@ class _Perturbed:
         self._model.set_weights(self._weights.map(self._disturb))
         found = self._model.gradients(x, self._disturb(dy), state, masks=masks)
         return replace(found, weights=found.weights.map(self._disturb))
+
+
+# -- whether all backends train the same
+
+
+SETTINGS = EchoSettings()
+"""The tutorial's task."""
+WINDOWS = 666
+"""An epoch of it: the plateau, the fall, and a network that has learned."""
+
+SHOWN = (1, 3, 10, 30, 100, 300, 1000, 3000)
+"""Windows at which the growth of a disturbance is shown."""
+
+_HEADING = 12
+"""Letters in a line of a heading: with so many the table fits a hundred columns."""
+
+
+class Agreement(StrEnum):
+    """What a curve is found to be."""
+
+    SAME = "the same training"
+    DIFFERENT = "DIFFERENT: more than rounding can do"
+    DIVERGED = "DIFFERENT: it diverged"
+    CHAOS = "the same until rounding took over"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One backend's loss curve beside the reference's; windows are counted from 1.
+
+    largest: deviation in nats, and largest_at its window. tightest: the largest share of the bound
+    that was used up. first_outside: the first window past its bound, or None.
+    """
+
+    backend: str
+    largest: float
+    largest_at: int
+    tightest: float
+    first_outside: int | None
+    agreement: Agreement
+
+
+def judge(backend: str, losses: Float64, reference: Float64, bound: Float64) -> Curve:
+    """What a curve of as many losses as the reference and its bound have is found to be.
+
+    Fewer losses are a training that diverged. Where the bound is infinite a deviation says nothing:
+    the verdict is about the windows before.
+    """
+    done = len(losses)
+    deviation = np.abs(losses - reference[:done])
+    finite = np.isfinite(bound[:done])
+    outside = np.flatnonzero(finite & (deviation > bound[:done]))
+    first = None if not len(outside) else int(outside[0]) + 1
+    if first is not None:
+        agreement = Agreement.DIFFERENT
+    elif done < len(reference):
+        agreement = Agreement.DIVERGED
+    elif not np.all(np.isfinite(bound)):
+        agreement = Agreement.CHAOS
+    else:
+        agreement = Agreement.SAME
+    shares = deviation[finite] / bound[:done][finite]
+    return Curve(
+        backend=backend,
+        largest=float(deviation.max(initial=0.0)),
+        largest_at=int(np.argmax(deviation)) + 1 if done else 0,
+        tightest=float(shares.max(initial=0.0)),
+        first_outside=first,
+        agreement=agreement,
+    )
+
+
+def losses_of(settings: EchoSettings, model: Trainable, windows: int) -> Float64:
+    """The losses of a training, fewer than ``windows`` if it diverged."""
+    training = Training(settings, model)
+    with contextlib.suppress(DivergedError):
+        training.until(windows)
+    return np.array(training.losses)
+
+
+def growth(settings: EchoSettings, windows: int, reference: Float64) -> Float64:
+    """How far one rounding of the initial weights moves each loss, ``[windows]``, in nats.
+
+    A float64 training whose initial weights are off by one unit of roundoff of ``settings.dtype``
+    each, up or down at random, and nothing else is; divided by the first window's deviation it is
+    what the training makes of a disturbance.
+    """
+    exact = replace(settings, dtype="float64")
+    model = model_of(exact)
+    training = Training(exact, model)
+    rng = np.random.default_rng(0)
+    unit = settings.spec.precision.roundoff
+    moved = [
+        array * (1.0 + unit * rng.choice((-1.0, 1.0), array.shape))
+        for array in training.parameters.arrays()
+    ]
+    training.parameters = Parameters.from_arrays(exact.spec, moved, exact.classes)
+    model.set_weights(training.parameters.lstm)
+    return np.abs(training.until(windows) - reference)
+
+
+def candidates(settings: EchoSettings, device: str = "cpu") -> tuple[list[str], dict[str, str]]:
+    """The backends that can train this here, and why the others cannot."""
+    able, unable = [], {}
+    for name in list_backends():
+        backend = get_backend(name)
+        available = backend.availability(device)
+        reason = (
+            str(available) if not available else backend.refusal(settings.spec, settings.workload)
+        )
+        if reason:
+            unable[name] = reason
+        else:
+            able.append(name)
+    return able, unable
+
+
+def command(
+    names: Sequence[str] | None = None,
+    settings: EchoSettings = SETTINGS,
+    windows: int = WINDOWS,
+) -> int:
+    """Train with every backend (or those named), print what is found; 1 if one differs, else 0.
+
+    Raises UnsupportedError for a backend that is unknown or cannot train this here.
+    """
+    able, unable = candidates(settings)
+    if names is not None:
+        chosen = [get_backend(name).name for name in names]
+        for name in chosen:
+            if name in unable:
+                raise lstm_impl.UnsupportedError(f"--backends: {name}: {unable[name]}")
+        # A variant such as partial_unroll@10 is none of the list.
+        able, unable = chosen, {}
+    print(
+        f"echo {settings.echo}, window {settings.window}, {settings.units} units, "
+        f"{settings.dtype}, seed {settings.seed}: {windows} windows with each backend, "
+        "and six times in float64 NumPy",
+        flush=True,
+    )
+    with Progress("training in NumPy"):
+        reference = reference_curve(settings, windows)
+        bound = curve_bound(settings, windows, reference=reference)
+    curves = []
+    for name in able:
+        with Progress(f"training with {name}"):
+            losses = losses_of(settings, model_of(settings, name), windows)
+        curve = judge(name, losses, reference, bound)
+        curves.append(curve)
+        print(f"  {name}: {curve.agreement}", flush=True)
+
+    def terminal(console: Console) -> None:
+        console.print()
+        console.print(table(curves, bound).grid(_HEADING))
+        for name, reason in unable.items():
+            console.print(Text(clean(f"not trained: {name}: {reason}")), style="dim")
+        console.print()
+        for line in explanation(settings, reference, bound, growth(settings, windows, reference)):
+            console.print(Text(line))
+
+    deliver.show(terminal)
+    sys.stdout.flush()
+    bad = (Agreement.DIFFERENT, Agreement.DIVERGED)
+    return 1 if any(curve.agreement in bad for curve in curves) else 0
+
+
+def table(curves: Sequence[Curve], bound: Float64) -> Sheet:
+    """A line a curve."""
+    columns = [
+        Column("backend", names=True, whole=True),
+        *numbers("furthest off", "at window", "bound there", "of its bound at most"),
+        *map(Column, ("leaves the bound", "so it is")),
+    ]
+    lines = []
+    for curve in curves:
+        there = bound[curve.largest_at - 1] if curve.largest_at else np.nan
+        lines.append(
+            [
+                curve.backend,
+                f"{curve.largest:.1e}",
+                str(curve.largest_at),
+                f"{there:.1e}" if np.isfinite(there) else "none",
+                f"{curve.tightest:.0%}",
+                "never" if curve.first_outside is None else f"window {curve.first_outside}",
+                str(curve.agreement),
+            ]
+        )
+    return Sheet.of(columns, lines)
+
+
+def explanation(
+    settings: EchoSettings, reference: Float64, bound: Float64, grown: Float64
+) -> list[str]:
+    """When and why curves part, in words and figures."""
+    windows = len(reference)
+    shown = [number for number in SHOWN if number < windows] + [windows]
+    most = np.maximum.accumulate(grown)
+    unit = settings.spec.precision.roundoff
+    lines = [
+        f"Why curves part: one rounding to {settings.dtype} ({unit:.0e}) of the initial weights, "
+        "and nothing else, moves the float64 loss by at most",
+        "  "
+        + ", ".join(f"{most[number - 1]:.0e} up to window {number}" for number in shown)
+        + " (nats).",
+        "A backend rounds so in every window. The bound on all of it together is "
+        + ", ".join(
+            f"{bound[number - 1]:.0e}" if np.isfinite(bound[number - 1]) else "none"
+            for number in shown
+        )
+        + " there.",
+    ]
+    if np.all(np.isfinite(bound)):
+        jumps = np.diff(bound)
+        worst = int(np.argmax(jumps)) + 2
+        lines.append(
+            f"It grows fastest at window {worst}, by a factor of "
+            f"{bound[worst - 1] / bound[worst - 2]:.1f}: there a step throws the weights, and how "
+            "far depends on where they were. It never ends: rounding does not take over here."
+        )
+    else:
+        first = int(np.argmax(~np.isfinite(bound))) + 1
+        lines.append(
+            f"From window {first} on there is no bound: rounding has grown to where it decides the "
+            "curve (chaos). Curves may part there, and each step is still the same function."
+        )
+    return lines

@@ -13,9 +13,9 @@ from rich.console import Console
 
 from bench.batching import advice, plans
 from bench.batching.advice import Advice, NoAdvice, Question, advise, regret
+from bench.batching.asked import as_data, told
 from bench.batching.lengths import Lengths
 from bench.batching.plans import Line
-from bench.batching.words import as_data, told
 from bench.judging.intervals import case_interval
 from bench.judging.rows import MEASURED, Row, Section
 from bench.judging.within import RunSamples

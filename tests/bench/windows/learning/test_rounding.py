@@ -10,16 +10,17 @@ from hypothesis import strategies as st
 
 import lstm_impl
 from bench import learning
-from bench.windows.learning import agreement
-from bench.windows.learning.agreement import (
+from bench.windows.learning import rounding
+from bench.windows.learning.rounding import (
     Agreement,
     candidates,
     command,
+    curve_bound,
     explanation,
     growth,
     judge,
+    reference_curve,
 )
-from bench.windows.learning.rounding import curve_bound, reference_curve
 from bench.windows.learning.settings import EchoSettings
 from lstm_impl import LSTMWeights, get_backend
 
@@ -154,5 +155,5 @@ def test_a_backend_that_cannot_is_refused_in_one_line(capsys: pytest.CaptureFixt
 
 
 def test_the_tutorials_task_is_what_is_compared() -> None:
-    assert EchoSettings() == agreement.SETTINGS
-    assert EchoSettings().windows_per_epoch == agreement.WINDOWS
+    assert EchoSettings() == rounding.SETTINGS
+    assert EchoSettings().windows_per_epoch == rounding.WINDOWS
