@@ -86,7 +86,10 @@ def summary_sheet(stream: Stream) -> Sheet:
             ):
                 cells.append(Cell(signed(value), signed_range(interval) if interval else ""))
         slope = cost.memory_slope
-        cells.append(Cell() if slope is None else Cell(size(slope.mid), _slope_bounds(slope)))
+        if slope is None:
+            cells.append(Cell())
+        else:
+            cells.append(Cell(size(slope.mid), size_range(slope) if slope.confidence else ""))
         if fit is None:
             cells.append(Cell())
         else:
@@ -109,10 +112,6 @@ def backend_sheet(stream: Stream, cost: BackendCost) -> Sheet:
     ]
     lines = [_window_line(stream, cost, row) for row in cost.rows]
     return Sheet.of(columns, lines).without_empty()
-
-
-def _slope_bounds(slope: Interval) -> str:
-    return size_range(slope) if slope.confidence else ""
 
 
 def _window_line(stream: Stream, cost: BackendCost, row: Row) -> tuple[Cell, ...]:

@@ -9,10 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from bench.disk.writing import write_bytes
-from bench.telling.drawing import INK, SUBTLE, Figure
+from bench.telling.drawing import INK, SUBTLE
 from bench.windows.learning.echo_picture import (
     EPOCH,
     FAINT,
@@ -74,7 +73,8 @@ class Animation:
         for scene in [*scenes, final]:
             draw(figure, scene, lowest)
             figure.canvas.draw()
-            image = Image.fromarray(_pixels(figure)).convert("RGB")
+            pixels = np.asarray(figure.canvas.buffer_rgba(), np.uint8)
+            image = Image.fromarray(pixels).convert("RGB")
             frames.append(image.quantize(palette=palette, dither=Image.Dither.NONE))
         durations = [int(1000 * _FRAME_S)] * len(scenes) + [int(1000 * _LAST_FRAME_S)]
         file = io.BytesIO()
@@ -153,7 +153,3 @@ def has_display() -> bool:
     except ImportError:
         return False
     return True
-
-
-def _pixels(figure: Figure) -> npt.NDArray[np.uint8]:
-    return np.asarray(figure.canvas.buffer_rgba(), np.uint8)

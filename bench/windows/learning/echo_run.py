@@ -134,27 +134,25 @@ def _require_writable(option: str, path: Path) -> None:
 # -- the backend
 
 
-def choose_backend(
-    name: str | None, device: str, settings: EchoSettings
-) -> tuple[lstm_impl.Backend, str]:
-    """The backend to train with, and a note for the user, empty if it is what was asked for.
+def choose_backend(name: str | None, device: str, settings: EchoSettings) -> lstm_impl.Backend:
+    """The backend to train with: another than usual where that is not available, which is told.
 
     Raises UsageError with the reason if it is unknown, not available or refuses the settings.
     """
-    note = ""
     try:
         backend = lstm_impl.get_backend(name or USUAL_BACKEND)
         available = backend.availability(device)
         if not available and name is None and device == "cpu":
-            note = (
+            print(
                 f"note: {backend.name} is not available here ({available}); "
-                f"training with {FALLBACK_BACKEND}"
+                f"training with {FALLBACK_BACKEND}",
+                flush=True,
             )
             backend = lstm_impl.get_backend(FALLBACK_BACKEND)
     except lstm_impl.UnsupportedError as error:
         raise UsageError(f"--backend: {error}") from error
     check_backend(backend, device, settings)
-    return backend, note
+    return backend
 
 
 # -- the run
@@ -297,9 +295,7 @@ def train(options: argparse.Namespace) -> int:
     Raises UsageError, CheckpointError, UnsupportedError.
     """
     planned = plan(options)
-    backend, note = choose_backend(planned.backend, planned.device, planned.settings)
-    if note:
-        print(note, flush=True)
+    backend = choose_backend(planned.backend, planned.device, planned.settings)
     model = model_of(planned.settings, backend.name, planned.device)
     if planned.resume is None:
         training = Training(planned.settings, model)

@@ -27,7 +27,7 @@ from bench.telling.sheet import Column, Sheet, numbers
 from bench.windows.learning.parameters import Parameters
 from bench.windows.learning.settings import EchoSettings
 from bench.windows.learning.task import Float64
-from bench.windows.learning.training import DivergedError, Trainable, Training, model_of
+from bench.windows.learning.training import DivergedError, Training, model_of
 from lstm_impl import LSTMGradients, LSTMState, LSTMWeights, Model, get_backend, list_backends
 from lstm_impl.spec import FloatArray
 
@@ -201,14 +201,6 @@ def judge(backend: str, losses: Float64, reference: Float64, bound: Float64) -> 
     )
 
 
-def losses_of(settings: EchoSettings, model: Trainable, windows: int) -> Float64:
-    """The losses of a training, fewer than ``windows`` if it diverged."""
-    training = Training(settings, model)
-    with contextlib.suppress(DivergedError):
-        training.until(windows)
-    return np.array(training.losses)
-
-
 def growth(settings: EchoSettings, windows: int, reference: Float64) -> Float64:
     """How far one rounding of the initial weights moves each loss, ``[windows]``, in nats.
 
@@ -275,8 +267,11 @@ def command(
     curves = []
     for name in able:
         with Progress(f"training with {name}"):
-            losses = losses_of(settings, model_of(settings, name), windows)
-        curve = judge(name, losses, reference, bound)
+            training = Training(settings, model_of(settings, name))
+            # One that diverged has fewer losses, which says so.
+            with contextlib.suppress(DivergedError):
+                training.until(windows)
+        curve = judge(name, np.array(training.losses), reference, bound)
         curves.append(curve)
         print(f"  {name}: {curve.agreement}", flush=True)
 
