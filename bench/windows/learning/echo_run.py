@@ -21,7 +21,7 @@ from bench.telling import drawing
 from bench.telling.command_line import INTERRUPTED, UsageError, tell_errors
 from bench.telling.terminal import text_console
 from bench.windows.learning import echo_animation, echo_picture
-from bench.windows.learning.progress import RECENT, Interruption, open_logs, progress_of
+from bench.windows.learning.progress import RECENT, interruption, open_logs, progress_of
 from bench.windows.learning.rounding import curve_bound, reference_curve
 from bench.windows.learning.settings import EchoSettings, SettingsError, check_backend
 from bench.windows.learning.task import Float64, best_possible_loss
@@ -201,11 +201,11 @@ class Run:
         """Train to the end, or until interrupted; whether the end was reached."""
         per_epoch = self.plan.settings.windows_per_epoch
         with (
-            Interruption() as interruption,
+            interruption() as interrupted,
             progress_of(self.console, self.plan.windows, self.first) as show,
         ):
             while self.training.windows_done < self.plan.windows:
-                if interruption.asked:
+                if interrupted():
                     return False
                 self.training.step()
                 show(self.training)

@@ -23,7 +23,7 @@ from bench.results.digest import with_digest
 from bench.results.maps import SCHEMA, Cell, LearningMap, file_data, read
 from bench.telling.command_line import UsageError
 from bench.windows.learning.plan import Plan, missing
-from bench.windows.learning.progress import Interruption
+from bench.windows.learning.progress import interruption
 from bench.windows.learning.settings import SettingsError, check_backend
 from bench.windows.learning.workers import train_all
 
@@ -141,7 +141,7 @@ def train(
     clear_left_over(begun.journal.parent)
     with (
         LineFile(begun.journal, again=before is not None) as lines,
-        Interruption() as interruption,
+        interruption() as interrupted,
     ):
         if before is None:
             lines.append({"learning": {"schema": SCHEMA, "run": run}})
@@ -156,11 +156,11 @@ def train(
             items,
             min(jobs, max(len(items), 1)),
             done,
-            lambda: not interruption.asked,
+            lambda: not interrupted(),
             lambda: deadline is None or time.monotonic() < deadline,
         )
         problems = any(cell.problem for cell in cells)
-        if interruption.asked:
+        if interrupted():
             return Trained(None, len(cells), total, False, problems)
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         lines.append({"finished": finished, "complete": complete})

@@ -12,13 +12,12 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bench.disk.closing import Closing
 from bench.telling.command_line import UsageError
 from bench.windows.learning.training import Training
 
@@ -127,29 +126,26 @@ def open_logs(folder: Path) -> Logs:
     )
 
 
-class Interruption(Closing):
-    """Notes the first Ctrl-C (or SIGTERM) instead of raising in the middle of a window.
+@contextlib.contextmanager
+def interruption() -> Iterator[Callable[[], bool]]:
+    """Whether there was a Ctrl-C (or SIGTERM), which does not raise in the middle of a window.
 
-    A second one raises KeyboardInterrupt at once.
+    A second one raises KeyboardInterrupt at once. In the end who heard of them before does again.
     """
+    heard: list[int] = []
 
-    def __init__(self) -> None:
-        self.asked = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            # Signals belong to the main thread; elsewhere they are left as they are.
-            with contextlib.suppress(ValueError):
-                self._before[number] = signal.signal(number, self._handle)
-        return self
-
-    def close(self) -> None:
-        """Put back who heard of Ctrl-C before."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+    def hear(number: int, frame: FrameType | None) -> None:
+        if heard:
             raise KeyboardInterrupt
-        self.asked = True
+        heard.append(number)
+
+    before: dict[int, Any] = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Signals belong to the main thread; elsewhere they are left as they are.
+        with contextlib.suppress(ValueError):
+            before[number] = signal.signal(number, hear)
+    try:
+        yield lambda: bool(heard)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
