@@ -192,7 +192,10 @@ def _figure(row: Field) -> Figure:
         implementation=row["implementation"].label(),
         dtype=row["dtype"].label(),
         shape=PublishedShape(
-            *(_size(row[each]) for each in ("batch", "timesteps", "input_size", "hidden_size")),
+            _size(row["batch"]),
+            _size(row["timesteps"]),
+            _size(row["input_size"]),
+            _size(row["hidden_size"]),
             _size(row["layers"]),
             row["bidirectional"].one_of(("True", "False")) == "True",
             _MODES[measured],

@@ -13,9 +13,9 @@ from bench.judging.intervals import Interval
 from bench.judging.process_means import ENOUGH_PROCESSES
 from bench.judging.verdict import Verdict
 from bench.results.maps import TASKS, LearningMap
-from bench.telling import command_line
+from bench.telling import command_line, headings
 from bench.telling.headings import heading, machine
-from bench.telling.inert import LONGEST_NAME, clean, prose
+from bench.telling.inert import clean, prose
 from bench.telling.quantities import (
     GRADIENT_WORDS,
     bounds,
@@ -43,7 +43,7 @@ def in_one_line(question: Question, found: Answer | NoAnswer) -> str:
             start += "" if found.need.learned else " (assumed)"
             return f"{start}; with which backend was not measured for this: {_in_short(found)}."
         return f"Which backend is the fastest here was not measured: {_in_short(found)}."
-    name = clean(found.best.case.backend, LONGEST_NAME)
+    name = headings.name(found.best.case.backend)
     if question.training:
         # What was measured may be longer than the sequences are: then it is only what they cost.
         length = min(found.window, question.steps or found.window)
@@ -186,7 +186,7 @@ def full_answer(question: Question, found: Answer) -> list[tuple[str, str]]:
         row = found.longer.row
         told = (
             f"windows of {window(row)} take {percent(found.longer.saves)} less time per timestep "
-            f"({seconds(found.longer.timestep.mid)}, {clean(row.case.backend, LONGEST_NAME)})"
+            f"({seconds(found.longer.timestep.mid)}, {headings.name(row.case.backend)})"
         )
         more = row.memory.get("peak_bytes")
         if more is not None and peak is not None and more > peak:
@@ -209,12 +209,12 @@ def _window_words(found: Answer) -> str:
 
 
 def _backend_words(found: Answer) -> str:
-    name = clean(found.best.case.backend, LONGEST_NAME)
+    name = headings.name(found.best.case.backend)
     if found.ahead is None:
         return f"{name}, the only one measured"
     if not found.rivals:
         ratio = found.ahead.ratio.ratio
-        next_one = clean(found.ahead.row.case.backend, LONGEST_NAME)
+        next_one = headings.name(found.ahead.row.case.backend)
         how = "FASTER than each of the others" if found.sure else "the shortest time"
         return (
             f"{name}, {how}: {ratio.mid:.2f} times as fast as {next_one}, the next "
@@ -223,11 +223,11 @@ def _backend_words(found: Answer) -> str:
     same = [each for each in found.rivals if each.ratio.verdict is Verdict.SAME]
     told = []
     if same:
-        names = listed([clean(each.row.case.backend, LONGEST_NAME) for each in same])
+        names = listed([headings.name(each.row.case.backend) for each in same])
         told.append(f"the same within 2%: {names} (take the one of less memory or compiling)")
     unclear = [each for each in found.rivals if each not in same]
     if unclear:
-        names = listed([clean(each.row.case.backend, LONGEST_NAME) for each in unclear])
+        names = listed([headings.name(each.row.case.backend) for each in unclear])
         told.append(f"not known to be slower: {names} (more processes may decide; see below)")
     return f"{name} has the shortest time; {'; '.join(told)}"
 

@@ -20,8 +20,8 @@ from bench.disk.folder import meant_for_learning
 from bench.results.elsewhere import brought
 from bench.results.files import result_names
 from bench.results.maps import LEARNED, TASKS_IN_WORDS, LearningMap, collect
+from bench.telling import headings
 from bench.telling.command_line import UsageError
-from bench.telling.inert import LONGEST_NAME, clean
 from bench.telling.quantities import count, listed, rate
 
 ECHO = ("echo",)
@@ -66,8 +66,8 @@ def words(learned: LearningMap, tasks: Sequence[str] = ECHO) -> str:
     longest = max(cell.timesteps for cell in cells)
     seeds = count(len({cell.seed for cell in cells}), "seed")
     return (
-        f"{clean(learned.path.name, LONGEST_NAME)}: {listed(there)} with "
-        f"{clean(learned.run.backend, LONGEST_NAME)}, {seeds}, {rate(float(longest))} timesteps "
+        f"{headings.name(learned.path.name)}: {listed(there)} with "
+        f"{headings.name(learned.run.backend)}, {seeds}, {rate(float(longest))} timesteps "
         f"seen; learned is {100 * LEARNED:g}% of the way to the best possible loss, by every seed"
         + ("; copy memory asks for blanks" if learned.run.settings.get("blanks") is True else "")
         + ("" if learned.run.complete else "; not all of it was measured")

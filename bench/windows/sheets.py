@@ -15,8 +15,9 @@ from rich.text import Text
 
 from bench.judging.intervals import Interval
 from bench.judging.rows import Row
+from bench.telling import headings
 from bench.telling.headings import caption, heading, machine, title
-from bench.telling.inert import LONGEST_NAME, clean, code, prose
+from bench.telling.inert import code, prose
 from bench.telling.quantities import rate, seconds, seconds_range, size, size_range
 from bench.telling.sheet import (
     Cell,
@@ -142,7 +143,7 @@ def _window_line(stream: Stream, cost: BackendCost, row: Row) -> tuple[Cell, ...
 
 
 def _outcome(row: Row) -> str:
-    return clean(row.outcome.replace("_", " "), LONGEST_NAME)
+    return headings.name(row.outcome.replace("_", " "))
 
 
 def _seconds(interval: Interval) -> Cell:
@@ -180,7 +181,7 @@ def as_terminal(streams: Sequence[Stream], console: Console) -> None:
         for cost in stream.backends:
             if cost.measured:
                 console.print()
-                console.print(Text(clean(cost.backend, LONGEST_NAME), style="bold"))
+                console.print(Text(headings.name(cost.backend), style="bold"))
                 console.print(backend_sheet(stream, cost).grid(_HEADING))
                 for note in notes(stream, cost):
                     console.print(Text(note, style="dim"))

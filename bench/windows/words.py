@@ -13,8 +13,8 @@ from bench.judging.intervals import CASE_CONFIDENCE, Interval
 from bench.judging.process_means import ENOUGH_PROCESSES
 from bench.judging.rows import Row
 from bench.judging.trust import FEW_PROCESSES, WIDE_INTERVAL, Doubt
-from bench.telling.headings import speed_moved
-from bench.telling.inert import LONGEST_NAME, clean
+from bench.telling import headings
+from bench.telling.inert import clean
 from bench.telling.quantities import count, listed, seconds, seconds_range
 from bench.windows.cost import NEAR_CHEAPEST, BackendCost, Cheapest, Stream, window
 from bench.windows.fit import FEWEST_WINDOWS, Fit
@@ -34,7 +34,7 @@ def sentence(cost: BackendCost) -> str:
     line is 0.21 ms (0.20–0.22) a step + 0.11 ms (0.10–0.12) a timestep``, and where it misses a
     window by much, which and by how much.
     """
-    name = clean(cost.backend, LONGEST_NAME)
+    name = headings.name(cost.backend)
     fit, near = cost.fit, cost.cheapest
     if near is None:
         return f"{name}: measured at {count(len(cost.measured), 'window')}; 2 can be compared"
@@ -91,7 +91,7 @@ def without_time(costs: Iterable[BackendCost]) -> list[str]:
     for cost in costs:
         if not cost.measured:
             reasons = tuple(dict.fromkeys(_reason(row) for row in cost.rows))
-            found.setdefault(reasons, []).append(clean(cost.backend, LONGEST_NAME))
+            found.setdefault(reasons, []).append(headings.name(cost.backend))
     return [
         f"{listed(names)} {'reaches' if len(names) == 1 else 'reach'} no window: "
         f"{'; '.join(reasons)}"
@@ -201,7 +201,7 @@ def method(streams: Sequence[Stream]) -> list[str]:
         if row.interval and any(each.code == WIDE_INTERVAL for each in row.validity.noted)
     ]
     if moved:
-        lines.append(speed_moved(moved))
+        lines.append(headings.speed_moved(moved))
     if any(stream.learned for stream in streams):
         told = "learns: the largest measured distance that was learned at that window by every seed"
         source = next((stream.learned_from for stream in streams if stream.learned_from), "")

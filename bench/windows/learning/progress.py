@@ -139,7 +139,7 @@ def interruption() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         heard.append(number)
 
-    before: dict[int, Any] = {}
+    before: dict[signal.Signals, Any] = {}
     for number in (signal.SIGINT, signal.SIGTERM):
         # Signals belong to the main thread; elsewhere they are left as they are.
         with contextlib.suppress(ValueError):
