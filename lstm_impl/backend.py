@@ -9,7 +9,6 @@ computing; ``Model`` (``model.py``) is that way applied to one spec with weights
 
 from __future__ import annotations
 
-import abc
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -22,14 +21,16 @@ from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
 
 
-class Backend(abc.ABC):
+class Backend:
     """One way to compute an LSTM: a strategy and its options, as in ``partial_unroll@10+xla``.
 
     strategy: the name before any option.
     framework: the name of the package that computes.
     summary: one line for tables.
+    model: the class of its models.
     flags: names of the options that may follow ``+``, in canonical order.
     takes_number: whether ``@k`` must follow the strategy.
+    listed: what follows the strategy in the ids that ``list_backends`` shows.
     devices: kinds of device it can run on.
     elsewhere: what to say of another device; empty for a sentence with the strategy's name.
     packages: what must be installed.
@@ -46,8 +47,10 @@ class Backend(abc.ABC):
     strategy: ClassVar[str]
     framework: ClassVar[str]
     summary: ClassVar[str]
+    model: ClassVar[type[Model]]
     flags: ClassVar[tuple[str, ...]] = ()
     takes_number: ClassVar[bool] = False
+    listed: ClassVar[tuple[str, ...]] = ("",)
     devices: ClassVar[tuple[str, ...]] = ("cpu", "gpu")
     elsewhere: ClassVar[str] = ""
     packages: ClassVar[tuple[Package, ...]] = ()
@@ -86,7 +89,7 @@ class Backend(abc.ABC):
     @classmethod
     def variants(cls) -> Sequence[str]:
         """The ids that ``list_backends`` shows for this strategy."""
-        return (cls.strategy,)
+        return [cls.strategy + options for options in cls.listed]
 
     def conflict(self) -> str:
         """Why this combination of options makes no sense, or an empty string."""
@@ -138,7 +141,7 @@ class Backend(abc.ABC):
             )
         return ""
 
-    def use_threads(self, count: int) -> None:  # noqa: B027
+    def use_threads(self, count: int) -> None:
         """Let the models built from now on use ``count`` CPU threads.
 
         For frameworks that read no environment variable for it when they start; the others have
@@ -152,9 +155,9 @@ class Backend(abc.ABC):
         """
         return ""
 
-    @abc.abstractmethod
     def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
         """The model, after ``build`` has checked everything."""
+        return self.model(self, spec, device, batch_major, weights)
 
     def build(
         self,

@@ -18,7 +18,6 @@ from typing import Any
 from lstm_impl.backend import Backend
 from lstm_impl.backends.onnxruntime_lstm import OnnxRuntime, OnnxRuntimeModel
 from lstm_impl.backends.torch_lstm import Torch, TorchLSTMModel
-from lstm_impl.model import Model
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
@@ -38,29 +37,12 @@ class _Int8(Backend):
         return ""
 
 
-class TorchInt8(_Int8, Torch):
-    """``torch.nn.LSTM`` after ``torch.ao.quantization.quantize_dynamic``."""
-
-    strategy = "torch_int8"
-    summary = "torch.nn.LSTM, dynamically quantised to int8"
-
-    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
-        return TorchInt8Model(self, spec, device, batch_major, weights)
-
-
 class TorchInt8Model(TorchLSTMModel):
     """The module quantised, with the weights that it was built with."""
 
-    def __init__(
-        self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights
-    ) -> None:
-        super().__init__(backend, spec, device, batch_major, weights)
-        self.module = self._quantised()
-
     def _set_weights(self, weights: LSTMWeights) -> None:
         super()._set_weights(weights)
-        if hasattr(self, "_layers"):  # not while the module is made
-            self.module = self._quantised()
+        self.module = self._quantised()
 
     def _quantised(self) -> Any:
         torch = self._torch
@@ -82,14 +64,12 @@ class TorchInt8Model(TorchLSTMModel):
         return made[0]
 
 
-class OnnxRuntimeInt8(_Int8, OnnxRuntime):
-    """ONNX Runtime's ``DynamicQuantizeLSTM``, made by its own ``quantize_dynamic``."""
+class TorchInt8(_Int8, Torch):
+    """``torch.nn.LSTM`` after ``torch.ao.quantization.quantize_dynamic``."""
 
-    strategy = "onnxruntime_int8"
-    summary = "ONNX's LSTM in ONNX Runtime, dynamically quantised to int8"
-
-    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
-        return OnnxRuntimeInt8Model(self, spec, device, batch_major, weights)
+    strategy = "torch_int8"
+    model = TorchInt8Model
+    summary = "torch.nn.LSTM, dynamically quantised to int8"
 
 
 class OnnxRuntimeInt8Model(OnnxRuntimeModel):
@@ -110,6 +90,14 @@ class OnnxRuntimeInt8Model(OnnxRuntimeModel):
                 weight_type=QuantType.QInt8,
             )
             return place.read_bytes()
+
+
+class OnnxRuntimeInt8(_Int8, OnnxRuntime):
+    """ONNX Runtime's ``DynamicQuantizeLSTM``, made by its own ``quantize_dynamic``."""
+
+    strategy = "onnxruntime_int8"
+    model = OnnxRuntimeInt8Model
+    summary = "ONNX's LSTM in ONNX Runtime, dynamically quantised to int8"
 
 
 def int8_backends() -> Mapping[str, Backend]:

@@ -44,13 +44,20 @@ class Model(abc.ABC):
     backward pass, and waiting. Device arrays are in the backend's own layout.
     """
 
-    def __init__(self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        spec: LSTMSpec,
+        device: str,
+        batch_major: bool,
+        weights: LSTMWeights | None = None,
+    ) -> None:
         self.backend = backend
         self.spec = spec
         self.device = device
         self.batch_major = batch_major
         # What a user gave last: what is judged, so that a wrong conversion cannot judge itself.
-        self.given_weights: LSTMWeights | None = None
+        self.given_weights = weights
 
     # -- what a backend supplies
 

@@ -34,10 +34,6 @@ class BlockLSTM(TensorFlowBackend):
     summary = "TensorFlow's fused BlockLSTMV2 op, its gradient called by hand"
     flags = ("registered",)
 
-    @classmethod
-    def variants(cls) -> tuple[str, ...]:
-        return ("block_lstm",)
-
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if spec.precision.compute not in ("float32", "float16"):
             return "TensorFlow's BlockLSTMV2 has float32 and float16 kernels only"

@@ -27,7 +27,6 @@ from lstm_impl.call import Call, Outputs, Tensor
 from lstm_impl.cuda import OWN_MASKS
 from lstm_impl.evidence import Evidence
 from lstm_impl.layouts import cudnn_pack, cudnn_sizes, cudnn_unpack
-from lstm_impl.model import Model
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.stream import Stream
 from lstm_impl.weights import LSTMWeights
@@ -43,26 +42,51 @@ NOT_TUNED = -1
 """What TensorFlow notes where it tried none: cuDNN then takes the standard algorithm."""
 
 
+class CudnnModel(TensorFlowModel):
+    """Says, beside the kernels, which algorithm the op chose, and what its first call costs."""
+
+    backend: Cudnn
+
+    def evidence(self, workload: Workload) -> Evidence:
+        """Ops and kernels of one step; the op's algorithm; the cost of a shape it has not seen."""
+        found = super().evidence(workload)
+        call = Stream(self, workload.first_window()).first().call
+        training = workload.training or "training" in self.backend.options
+        kept = self._computed(self.backend.op, call, training)
+        lengths = call.lengths is not None or "lengths" in self.backend.options
+        details: dict[str, Any] = {"algorithm": chosen(kept, lengths, training)}
+        if not lengths:
+            details["new_shape_s"] = self._new_shape_seconds(call, training)
+        return replace(found, details={**found.details, **details})
+
+    def _new_shape_seconds(self, call: Call, training: bool) -> float:
+        """What the first call at a shape takes beyond the second: tuning, and making descriptors.
+
+        The shape is the call's with its steps twice, which the op has not seen.
+        """
+        tf, axis = self._tf, 1 if self.batch_major else 0
+        longer = call._replace(x=tf.concat([call.x, call.x], axis))
+        seconds = []
+        for _ in range(2):
+            self.synchronize()
+            start = time.perf_counter()
+            self._computed(self.backend.op, longer, training)
+            self.synchronize()
+            seconds.append(time.perf_counter() - start)
+        return max(0.0, seconds[0] - seconds[1])
+
+
 class Cudnn(TensorFlowBackend):
     """``CudnnRNNV2``, or ``CudnnRNNV3`` with sequence lengths."""
 
     strategy = "cudnn"
     summary = "TensorFlow's cuDNN op, parameters packed once"
+    model = CudnnModel
     flags = ("lengths", "repack", "training", "untuned")
     apart = True
     devices = ("gpu",)
     elsewhere = "cuDNN runs on NVIDIA GPUs only"
-
-    @classmethod
-    def variants(cls) -> tuple[str, ...]:
-        return (
-            "cudnn",
-            "cudnn+lengths",
-            "cudnn+repack",
-            "cudnn+training",
-            "cudnn+untuned",
-            "cudnn+lengths+repack+training",
-        )
+    listed = ("", "+lengths", "+repack", "+training", "+untuned", "+lengths+repack+training")
 
     @property
     def environment(self) -> Mapping[str, str]:  # type: ignore[override]  # by option
@@ -77,9 +101,6 @@ class Cudnn(TensorFlowBackend):
         if {"lengths", "untuned"} <= set(self.options):
             return "with lengths TensorFlow's op is never tuned; leave +untuned out"
         return ""
-
-    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
-        return CudnnModel(self, spec, device, batch_major, weights)
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if "mixed" in spec.dtype and "repack" not in self.options:
@@ -137,40 +158,6 @@ class Cudnn(TensorFlowBackend):
             lengths = tf.fill([shape[1]], shape[0])
         kept = tf.raw_ops.CudnnRNNV3(**arguments, sequence_lengths=lengths, time_major=True)
         return tuple(kept)
-
-
-class CudnnModel(TensorFlowModel):
-    """Says, beside the kernels, which algorithm the op chose, and what its first call costs."""
-
-    backend: Cudnn
-
-    def evidence(self, workload: Workload) -> Evidence:
-        """Ops and kernels of one step; the op's algorithm; the cost of a shape it has not seen."""
-        found = super().evidence(workload)
-        call = Stream(self, workload.first_window()).first().call
-        training = workload.training or "training" in self.backend.options
-        kept = self._computed(self.backend.op, call, training)
-        lengths = call.lengths is not None or "lengths" in self.backend.options
-        details: dict[str, Any] = {"algorithm": chosen(kept, lengths, training)}
-        if not lengths:
-            details["new_shape_s"] = self._new_shape_seconds(call, training)
-        return replace(found, details={**found.details, **details})
-
-    def _new_shape_seconds(self, call: Call, training: bool) -> float:
-        """What the first call at a shape takes beyond the second: tuning, and making descriptors.
-
-        The shape is the call's with its steps twice, which the op has not seen.
-        """
-        tf, axis = self._tf, 1 if self.batch_major else 0
-        longer = call._replace(x=tf.concat([call.x, call.x], axis))
-        seconds = []
-        for _ in range(2):
-            self.synchronize()
-            start = time.perf_counter()
-            self._computed(self.backend.op, longer, training)
-            self.synchronize()
-            seconds.append(time.perf_counter() - start)
-        return max(0.0, seconds[0] - seconds[1])
 
 
 def chosen(kept: Tensors, lengths: bool, training: bool) -> dict[str, Any]:

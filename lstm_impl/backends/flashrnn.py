@@ -26,11 +26,9 @@ import numpy as np
 
 from lstm_impl import cuda
 from lstm_impl.availability import AVAILABLE, Availability, Package
-from lstm_impl.backend import Backend
 from lstm_impl.backends.stacking import through_layers
 from lstm_impl.backends.torch_model import TorchBackend, TorchModel, set_threads
 from lstm_impl.call import Call, Outputs, Tensor
-from lstm_impl.model import Model
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.weights import LayerWeights, LSTMWeights
 from lstm_impl.workload import Workload
@@ -48,95 +46,6 @@ TRITON_SIZES = (16, 32, 64)
 OLDEST_GPU = (8, 0)
 
 
-class FlashRNN(TorchBackend):
-    """The fused CUDA kernel, or with an option another of the package's.
-
-    ``+alternating`` is the CUDA kernel that takes turns with cuBLAS, for any hidden size;
-    ``+triton`` the fused Triton kernel, for small ones.
-    """
-
-    strategy = "flashrnn"
-    framework = "flashrnn"
-    summary = "FlashRNN's fused CUDA kernel over a PyTorch input product"
-    flags = ("alternating", "triton")
-    devices = ("gpu",)
-    elsewhere = "FlashRNN's kernels run on NVIDIA GPUs only"
-    packages = (Package("flashrnn", "FlashRNN", INSTALL), *TorchBackend.packages)
-
-    @classmethod
-    def variants(cls) -> tuple[str, ...]:
-        return ("flashrnn", "flashrnn+alternating", "flashrnn+triton")
-
-    def conflict(self) -> str:
-        if len(self.options) > 1:
-            return "+alternating and +triton are two kernels; choose one"
-        return ""
-
-    @property
-    def kernel(self) -> str:
-        """The package's name for the kernel."""
-        if "triton" in self.options:
-            return "triton_fused"
-        return "cuda" if "alternating" in self.options else "cuda_fused"
-
-    def tools(self, device: str) -> Availability:
-        import torch
-
-        capability = torch.cuda.get_device_capability(cuda.gpu_index(device))
-        return capability_availability(capability) and self._compiler_availability()
-
-    def _compiler_availability(self) -> Availability:
-        if "triton" in self.options:
-            if importlib.util.find_spec("triton") is None:
-                return Availability(False, "Triton is not installed", "pip install triton")
-            return AVAILABLE
-        home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH") or "/usr/local/cuda"
-        if shutil.which("nvcc") is None and not (Path(home) / "bin" / "nvcc").exists():
-            return Availability(
-                False,
-                "FlashRNN compiles its kernels with nvcc, which is not found; install the CUDA "
-                "toolkit of PyTorch's CUDA version, or set CUDA_HOME",
-            )
-        if shutil.which(os.environ.get("CXX") or "g++") is None:
-            return Availability(
-                False, "FlashRNN needs a C++ compiler beside nvcc", "apt-get install g++"
-            )
-        return AVAILABLE
-
-    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
-        if spec.dtype == "float64":
-            return "FlashRNN computes in float32, float16 and bfloat16, not in float64"
-        if self.kernel == "cuda":
-            return super().refusal(spec, workload)
-        if spec.dtype == "float32":
-            return (
-                f"FlashRNN's {self.kernel} kernel computes float32 products in TF32; "
-                "ask for the dtype tf32, or for flashrnn+alternating"
-            )
-        if self.kernel == "cuda_fused" and spec.hidden_size % MULTIPLE:
-            return (
-                f"FlashRNN's fused kernel needs a hidden size that is a multiple of {MULTIPLE}, "
-                f"not {spec.hidden_size}; flashrnn+alternating takes any"
-            )
-        if self.kernel == "triton_fused" and spec.hidden_size not in TRITON_SIZES:
-            sizes = ", ".join(map(str, TRITON_SIZES))
-            return f"FlashRNN's Triton kernel takes hidden sizes {sizes}, not {spec.hidden_size}"
-        return super().refusal(spec, workload)
-
-    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
-        return FlashRNNModel(self, spec, device, batch_major, weights)
-
-
-def capability_availability(capability: tuple[int, int]) -> Availability:
-    """Whether a GPU of this compute capability is new enough."""
-    if capability >= OLDEST_GPU:
-        return AVAILABLE
-    has, needs = (".".join(map(str, version)) for version in (capability, OLDEST_GPU))
-    return Availability(
-        False, f"FlashRNN needs a GPU of compute capability {needs} (Ampere) or later, not {has}"
-    )
-
-
 class FlashRNNModel(TorchModel):
     """Weights in FlashRNN's shapes, and layers stacked over its recurrent kernel.
 
@@ -146,17 +55,6 @@ class FlashRNNModel(TorchModel):
 
     backend: FlashRNN
     autocast = False  # the weights are cast once, before the loop
-
-    def __init__(
-        self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights
-    ) -> None:
-        super().__init__(backend, spec, device, batch_major)
-        self.parameters = [
-            self._torch.tensor(
-                array, dtype=self.variable_dtype, device=self.torch_device
-            ).requires_grad_()
-            for array in self.layout(weights)
-        ]
 
     def layout(self, weights: LSTMWeights) -> list[FloatArray]:
         gates = (4, 1, self.spec.hidden_size)
@@ -234,6 +132,90 @@ class FlashRNNModel(TorchModel):
         h, c = padding.last(states[:, :, :, 0])
         y = padding.cleared(y)
         return Outputs(padding.reversed(y) if reverse else y, h, c)
+
+
+class FlashRNN(TorchBackend):
+    """The fused CUDA kernel, or with an option another of the package's.
+
+    ``+alternating`` is the CUDA kernel that takes turns with cuBLAS, for any hidden size;
+    ``+triton`` the fused Triton kernel, for small ones.
+    """
+
+    strategy = "flashrnn"
+    framework = "flashrnn"
+    summary = "FlashRNN's fused CUDA kernel over a PyTorch input product"
+    model = FlashRNNModel
+    flags = ("alternating", "triton")
+    devices = ("gpu",)
+    elsewhere = "FlashRNN's kernels run on NVIDIA GPUs only"
+    packages = (Package("flashrnn", "FlashRNN", INSTALL), *TorchBackend.packages)
+    listed = ("", "+alternating", "+triton")
+
+    def conflict(self) -> str:
+        if len(self.options) > 1:
+            return "+alternating and +triton are two kernels; choose one"
+        return ""
+
+    @property
+    def kernel(self) -> str:
+        """The package's name for the kernel."""
+        if "triton" in self.options:
+            return "triton_fused"
+        return "cuda" if "alternating" in self.options else "cuda_fused"
+
+    def tools(self, device: str) -> Availability:
+        import torch
+
+        capability = torch.cuda.get_device_capability(cuda.gpu_index(device))
+        return capability_availability(capability) and self._compiler_availability()
+
+    def _compiler_availability(self) -> Availability:
+        if "triton" in self.options:
+            if importlib.util.find_spec("triton") is None:
+                return Availability(False, "Triton is not installed", "pip install triton")
+            return AVAILABLE
+        home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH") or "/usr/local/cuda"
+        if shutil.which("nvcc") is None and not (Path(home) / "bin" / "nvcc").exists():
+            return Availability(
+                False,
+                "FlashRNN compiles its kernels with nvcc, which is not found; install the CUDA "
+                "toolkit of PyTorch's CUDA version, or set CUDA_HOME",
+            )
+        if shutil.which(os.environ.get("CXX") or "g++") is None:
+            return Availability(
+                False, "FlashRNN needs a C++ compiler beside nvcc", "apt-get install g++"
+            )
+        return AVAILABLE
+
+    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        if spec.dtype == "float64":
+            return "FlashRNN computes in float32, float16 and bfloat16, not in float64"
+        if self.kernel == "cuda":
+            return super().refusal(spec, workload)
+        if spec.dtype == "float32":
+            return (
+                f"FlashRNN's {self.kernel} kernel computes float32 products in TF32; "
+                "ask for the dtype tf32, or for flashrnn+alternating"
+            )
+        if self.kernel == "cuda_fused" and spec.hidden_size % MULTIPLE:
+            return (
+                f"FlashRNN's fused kernel needs a hidden size that is a multiple of {MULTIPLE}, "
+                f"not {spec.hidden_size}; flashrnn+alternating takes any"
+            )
+        if self.kernel == "triton_fused" and spec.hidden_size not in TRITON_SIZES:
+            sizes = ", ".join(map(str, TRITON_SIZES))
+            return f"FlashRNN's Triton kernel takes hidden sizes {sizes}, not {spec.hidden_size}"
+        return super().refusal(spec, workload)
+
+
+def capability_availability(capability: tuple[int, int]) -> Availability:
+    """Whether a GPU of this compute capability is new enough."""
+    if capability >= OLDEST_GPU:
+        return AVAILABLE
+    has, needs = (".".join(map(str, version)) for version in (capability, OLDEST_GPU))
+    return Availability(
+        False, f"FlashRNN needs a GPU of compute capability {needs} (Ampere) or later, not {has}"
+    )
 
 
 class Padding:

@@ -31,35 +31,6 @@ COMPUTES = ("float32", "bfloat16")
 """Types of what is read, written and kept; the sums are in float32 with both."""
 
 
-class FusedCpu(TensorFlowBackend):
-    """``LstmImplFusedLstm`` forward, ``LstmImplFusedLstmGrad`` backward."""
-
-    strategy = "fused_cpu"
-    summary = "a fused op of our own in C++, compiled on first use"
-    flags = ()
-    devices = ("cpu",)
-
-    def tools(self, device: str) -> Availability:
-        return fused_cpu_library.availability()
-
-    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
-        if spec.precision.compute not in COMPUTES:
-            return f"its kernels know {' and '.join(COMPUTES)}, not {spec.precision.compute}"
-        return super().refusal(spec, workload)
-
-    def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
-        if any(op.startswith("LstmImplFusedLstm") for op in evidence.get("ops", {})):
-            return ""
-        return "no fused op ran; the profiler saw " + (", ".join(evidence.get("ops", {})) or "none")
-
-    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
-        ops()  # compiled now, not in the first call
-        return FusedModel(self, spec, device, batch_major, weights)
-
-    def stack(self, spec: LSTMSpec, call: Call, parameters: Tensors, training: bool) -> Outputs:
-        return Network(spec, batch_major=False).differentiable(call, parameters, keep=training)
-
-
 class FusedModel(TensorFlowModel):
     """Calls the ops by hand; in a graph only with an optimizer, or in a graph of the user's own."""
 
@@ -125,6 +96,36 @@ class FusedModel(TensorFlowModel):
     @functools.cached_property
     def _handles(self) -> Tensors:
         return [variable.handle for variable in self.variables]
+
+
+class FusedCpu(TensorFlowBackend):
+    """``LstmImplFusedLstm`` forward, ``LstmImplFusedLstmGrad`` backward."""
+
+    strategy = "fused_cpu"
+    summary = "a fused op of our own in C++, compiled on first use"
+    model = FusedModel
+    flags = ()
+    devices = ("cpu",)
+
+    def tools(self, device: str) -> Availability:
+        return fused_cpu_library.availability()
+
+    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        if spec.precision.compute not in COMPUTES:
+            return f"its kernels know {' and '.join(COMPUTES)}, not {spec.precision.compute}"
+        return super().refusal(spec, workload)
+
+    def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
+        if any(op.startswith("LstmImplFusedLstm") for op in evidence.get("ops", {})):
+            return ""
+        return "no fused op ran; the profiler saw " + (", ".join(evidence.get("ops", {})) or "none")
+
+    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
+        ops()  # compiled now, not in the first call
+        return super()._build(spec, weights, device, batch_major)
+
+    def stack(self, spec: LSTMSpec, call: Call, parameters: Tensors, training: bool) -> Outputs:
+        return Network(spec, batch_major=False).differentiable(call, parameters, keep=training)
 
 
 class Network:

@@ -27,7 +27,7 @@ class InferenceModel(Model):
     def __init__(
         self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights
     ) -> None:
-        super().__init__(backend, spec, device, batch_major)
+        super().__init__(backend, spec, device, batch_major, weights)
         self._ready: dict[Any, Any] = {}
         self._set_weights(weights)
 

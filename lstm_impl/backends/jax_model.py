@@ -89,68 +89,6 @@ def _cuda_version() -> tuple[int, int] | None:
     return None
 
 
-class JaxBackend(Backend):
-    """A backend whose network is a pure function of JAX arrays, compiled as a whole.
-
-    batch_first: ``network`` takes and gives ``[batch, time, feature]``.
-    """
-
-    framework = "jax"
-    packages: ClassVar[tuple[Package, ...]] = (Package("jax", "JAX", INSTALL_CPU, INSTALL_GPU),)
-    gpu = cuda.Framework("JAX", INSTALL_GPU, _look)
-    optimizers = OPTIMIZERS
-    batch_first: ClassVar[bool] = False
-
-    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
-        return JaxModel(self, spec, device, batch_major, weights)
-
-    # -- what a strategy says
-
-    def layout(self, spec: LSTMSpec, weights: LSTMWeights) -> list[FloatArray]:
-        """Canonical weights as the arrays that are kept on the device."""
-        return weights.arrays()
-
-    def canonical(
-        self, spec: LSTMSpec, arrays: Sequence[FloatArray], gradient: bool = False
-    ) -> LSTMWeights:
-        """The inverse of ``layout``; with ``gradient``, for gradients of the arrays."""
-        return LSTMWeights.from_arrays(spec, arrays)
-
-    def layer(
-        self,
-        x: Tensor,
-        h: Tensor,
-        c: Tensor,
-        parameters: Sequence[Tensor],
-        lengths: Tensor | None,
-        reverse: bool,
-        precision: str | None,
-    ) -> Outputs:
-        """One direction of one layer: outputs ``[T, B, H]``, final h and c ``[B, H]``.
-
-        x ``[T, B, in]``; parameters kernel, recurrent kernel and bias, in the compute type;
-        lengths ``[B]``. With ``reverse`` it reads each sequence's valid steps from the last to the
-        first; outputs stand at the step they belong to, and are zero on padding.
-        """
-        raise UnsupportedError(f"{self.name} computes no layer of its own")
-
-    def network(
-        self, spec: LSTMSpec, parameters: Sequence[Tensor], call: Call, precision: str | None
-    ) -> Outputs:
-        """The whole network: outputs ``[T, B, D*H]``, final h and c ``[L*D, B, H]``.
-
-        precision: of matrix products, as ``jax.numpy.matmul`` takes it; None is JAX's own choice.
-        """
-        import jax.numpy as jnp
-
-        def layer(row: int, x: Tensor, h: Tensor, c: Tensor, reverse: bool) -> Outputs:
-            cell = parameters[3 * row : 3 * row + 3]
-            return self.layer(x, h, c, cell, call.lengths, reverse, precision)
-
-        join = functools.partial(jnp.concatenate, axis=-1)
-        return through_layers(spec, call, layer, join, jnp.stack)
-
-
 class JaxModel(Model):
     """Parameters on a device and the two compiled steps over them.
 
@@ -171,7 +109,7 @@ class JaxModel(Model):
         global _started
         import jax
 
-        super().__init__(backend, spec, device, batch_major)
+        super().__init__(backend, spec, device, batch_major, weights)
         _started = True
         self._jax = jax
         self._device = jax.devices("cpu")[0] if device == "cpu" else _gpus()[cuda.gpu_index(device)]
@@ -384,3 +322,63 @@ class JaxModel(Model):
         step.synchronize()
         events = jax_evidence.timeline(jax_evidence.record(step.run, step.synchronize))
         return Profile("JAX's profiler", tuple(events))
+
+
+class JaxBackend(Backend):
+    """A backend whose network is a pure function of JAX arrays, compiled as a whole.
+
+    batch_first: ``network`` takes and gives ``[batch, time, feature]``.
+    """
+
+    framework = "jax"
+    packages: ClassVar[tuple[Package, ...]] = (Package("jax", "JAX", INSTALL_CPU, INSTALL_GPU),)
+    gpu = cuda.Framework("JAX", INSTALL_GPU, _look)
+    optimizers = OPTIMIZERS
+    model: ClassVar[type[Model]] = JaxModel
+    batch_first: ClassVar[bool] = False
+
+    # -- what a strategy says
+
+    def layout(self, spec: LSTMSpec, weights: LSTMWeights) -> list[FloatArray]:
+        """Canonical weights as the arrays that are kept on the device."""
+        return weights.arrays()
+
+    def canonical(
+        self, spec: LSTMSpec, arrays: Sequence[FloatArray], gradient: bool = False
+    ) -> LSTMWeights:
+        """The inverse of ``layout``; with ``gradient``, for gradients of the arrays."""
+        return LSTMWeights.from_arrays(spec, arrays)
+
+    def layer(
+        self,
+        x: Tensor,
+        h: Tensor,
+        c: Tensor,
+        parameters: Sequence[Tensor],
+        lengths: Tensor | None,
+        reverse: bool,
+        precision: str | None,
+    ) -> Outputs:
+        """One direction of one layer: outputs ``[T, B, H]``, final h and c ``[B, H]``.
+
+        x ``[T, B, in]``; parameters kernel, recurrent kernel and bias, in the compute type;
+        lengths ``[B]``. With ``reverse`` it reads each sequence's valid steps from the last to the
+        first; outputs stand at the step they belong to, and are zero on padding.
+        """
+        raise UnsupportedError(f"{self.name} computes no layer of its own")
+
+    def network(
+        self, spec: LSTMSpec, parameters: Sequence[Tensor], call: Call, precision: str | None
+    ) -> Outputs:
+        """The whole network: outputs ``[T, B, D*H]``, final h and c ``[L*D, B, H]``.
+
+        precision: of matrix products, as ``jax.numpy.matmul`` takes it; None is JAX's own choice.
+        """
+        import jax.numpy as jnp
+
+        def layer(row: int, x: Tensor, h: Tensor, c: Tensor, reverse: bool) -> Outputs:
+            cell = parameters[3 * row : 3 * row + 3]
+            return self.layer(x, h, c, cell, call.lengths, reverse, precision)
+
+        join = functools.partial(jnp.concatenate, axis=-1)
+        return through_layers(spec, call, layer, join, jnp.stack)

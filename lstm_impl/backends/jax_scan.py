@@ -24,10 +24,7 @@ class JaxScan(JaxBackend):
     strategy = "jax_scan"
     summary = "jax.lax.scan over the cell, compiled by XLA"
     flags = ("preproject",)
-
-    @classmethod
-    def variants(cls) -> tuple[str, ...]:
-        return ("jax_scan", "jax_scan+preproject")
+    listed = ("", "+preproject")
 
     def layer(
         self,

@@ -16,44 +16,11 @@ from lstm_impl.backends.keras_cells import Arrays, make_layers, through_keras
 from lstm_impl.backends.keras_environment import PACKAGE, VARIABLE, KerasThree
 from lstm_impl.call import Call, Outputs, Tensor
 from lstm_impl.evidence import Evidence
-from lstm_impl.model import Model
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
 
 CUDNN, SCAN, UNROLLED = "cuDNN", "lax.scan", "unrolled steps"
-
-
-class KerasJax(KerasThree, JaxBackend):
-    """``keras.layers.LSTM``; ``+unroll`` is its own argument, ``+loop`` its ``use_cudnn=False``."""
-
-    strategy = "keras_jax"
-    environment: ClassVar[Mapping[str, str]] = {VARIABLE: "jax"}
-    packages = (*JaxBackend.packages, PACKAGE)
-    summary = "keras.layers.LSTM on Keras's JAX backend"
-    flags: ClassVar[tuple[str, ...]] = ("unroll", "loop")
-
-    def conflict(self) -> str:
-        if len(self.options) > 1:
-            return "an unrolled layer has no loop; leave one of the two out"
-        return ""
-
-    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
-        if spec.dtype == "float64":
-            # keras.src.backend.common.dtypes: what comes of two float64 is float64 on TensorFlow
-            # alone. The layer's outputs are called float64, and are not.
-            return "Keras computes float64 in float32 on its JAX backend"
-        return super().refusal(spec, workload)
-
-    def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
-        wanted = {"unroll": UNROLLED, "loop": SCAN}
-        for option in self.options:
-            if (ran := evidence.get("implementation")) != wanted[option]:
-                return f"{self.name} is Keras's {wanted[option]}, and what ran is {ran}"
-        return ""
-
-    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
-        return KerasJaxModel(self, spec, device, batch_major, weights)
 
 
 class KerasJaxModel(JaxModel):
@@ -117,3 +84,33 @@ class KerasJaxModel(JaxModel):
         if self.device != "cpu" and ran == SCAN and not self.backend.options:
             details["fallback"] = f"{SCAN} in place of cuDNN"
         return replace(found, details=details)
+
+
+class KerasJax(KerasThree, JaxBackend):
+    """``keras.layers.LSTM``; ``+unroll`` is its own argument, ``+loop`` its ``use_cudnn=False``."""
+
+    strategy = "keras_jax"
+    environment: ClassVar[Mapping[str, str]] = {VARIABLE: "jax"}
+    packages = (*JaxBackend.packages, PACKAGE)
+    summary = "keras.layers.LSTM on Keras's JAX backend"
+    model = KerasJaxModel
+    flags: ClassVar[tuple[str, ...]] = ("unroll", "loop")
+
+    def conflict(self) -> str:
+        if len(self.options) > 1:
+            return "an unrolled layer has no loop; leave one of the two out"
+        return ""
+
+    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        if spec.dtype == "float64":
+            # keras.src.backend.common.dtypes: what comes of two float64 is float64 on TensorFlow
+            # alone. The layer's outputs are called float64, and are not.
+            return "Keras computes float64 in float32 on its JAX backend"
+        return super().refusal(spec, workload)
+
+    def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
+        wanted = {"unroll": UNROLLED, "loop": SCAN}
+        for option in self.options:
+            if (ran := evidence.get("implementation")) != wanted[option]:
+                return f"{self.name} is Keras's {wanted[option]}, and what ran is {ran}"
+        return ""

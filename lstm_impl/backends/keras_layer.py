@@ -20,82 +20,8 @@ from lstm_impl.backends.tensorflow_backend import TensorFlowBackend
 from lstm_impl.backends.tensorflow_model import TensorFlowModel
 from lstm_impl.call import Call, Outputs, Tensor
 from lstm_impl.evidence import Evidence
-from lstm_impl.model import Model
-from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
-
-
-class KerasBackend(TensorFlowBackend):
-    """A Keras whose layers are TensorFlow's ops.
-
-    module: the package to import.
-    """
-
-    module: ClassVar[str]
-
-    @property
-    def dynamic(self) -> bool:  # type: ignore[override]
-        """An unrolled layer needs the number of timesteps when it is traced."""
-        return "unroll" not in self.options
-
-    def arguments(self) -> dict[str, Any]:
-        """What the layers are made with, beside what all are."""
-        return {"unroll": "unroll" in self.options}
-
-    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
-        return KerasModel(self, spec, device, batch_major, weights)
-
-
-class Keras(KerasThree, KerasBackend):
-    """``keras.layers.LSTM``.
-
-    Options: ``+unroll`` is its own argument; ``+loop`` is ``use_cudnn=False``, the loop on a GPU
-    too; ``+xla`` compiles the step, and implies the loop, since XLA cannot compile cuDNN's op
-    (tensorflow/tensorflow #99385).
-    """
-
-    strategy = "keras"
-    module = "keras"
-    packages = (*TensorFlowBackend.packages, PACKAGE)
-    summary = "keras.layers.LSTM as it is"
-    flags: ClassVar[tuple[str, ...]] = ("unroll", "loop", "xla")
-
-    @classmethod
-    def variants(cls) -> tuple[str, ...]:
-        return ("keras", "keras+unroll", "keras+loop", "keras+xla")
-
-    def conflict(self) -> str:
-        if {"unroll", "loop"} <= set(self.options):
-            return "an unrolled layer has no loop; leave one of the two out"
-        return ""
-
-    @property
-    def loops(self) -> bool:
-        """Whether cuDNN is ruled out by the name."""
-        return bool({"unroll", "loop", "xla"} & set(self.options))
-
-    def arguments(self) -> dict[str, Any]:
-        loop = {"use_cudnn": False} if self.loops else {}
-        return super().arguments() | loop
-
-    def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
-        if self.loops and evidence.get("cudnn"):
-            return f"{self.name} is Keras's loop, and cuDNN's kernels ran"
-        return ""
-
-
-class TfKeras(KerasBackend):
-    """``tf_keras.layers.LSTM``, Keras 2's; ``+unroll`` is its own argument."""
-
-    strategy = "tf_keras"
-    module = "tf_keras"
-    summary = "Keras 2's layer, tf_keras.layers.LSTM, as it is"
-    flags: ClassVar[tuple[str, ...]] = ("unroll", "xla")
-    packages = (
-        Package("tf_keras", "the tf-keras package", "pip install 'lstm-benchmark-suite[legacy]'"),
-        *TensorFlowBackend.packages,
-    )
 
 
 class KerasModel(TensorFlowModel):
@@ -137,3 +63,70 @@ class KerasModel(TensorFlowModel):
                 stack=tf.stack,
             )
             return through_keras(self.spec, call, run, arrays, self.batch_major)
+
+
+class KerasBackend(TensorFlowBackend):
+    """A Keras whose layers are TensorFlow's ops.
+
+    module: the package to import.
+    """
+
+    module: ClassVar[str]
+    model = KerasModel
+
+    @property
+    def dynamic(self) -> bool:  # type: ignore[override]
+        """An unrolled layer needs the number of timesteps when it is traced."""
+        return "unroll" not in self.options
+
+    def arguments(self) -> dict[str, Any]:
+        """What the layers are made with, beside what all are."""
+        return {"unroll": "unroll" in self.options}
+
+
+class Keras(KerasThree, KerasBackend):
+    """``keras.layers.LSTM``.
+
+    Options: ``+unroll`` is its own argument; ``+loop`` is ``use_cudnn=False``, the loop on a GPU
+    too; ``+xla`` compiles the step, and implies the loop, since XLA cannot compile cuDNN's op
+    (tensorflow/tensorflow #99385).
+    """
+
+    strategy = "keras"
+    module = "keras"
+    packages = (*TensorFlowBackend.packages, PACKAGE)
+    summary = "keras.layers.LSTM as it is"
+    flags: ClassVar[tuple[str, ...]] = ("unroll", "loop", "xla")
+    listed = ("", "+unroll", "+loop", "+xla")
+
+    def conflict(self) -> str:
+        if {"unroll", "loop"} <= set(self.options):
+            return "an unrolled layer has no loop; leave one of the two out"
+        return ""
+
+    @property
+    def loops(self) -> bool:
+        """Whether cuDNN is ruled out by the name."""
+        return bool({"unroll", "loop", "xla"} & set(self.options))
+
+    def arguments(self) -> dict[str, Any]:
+        loop = {"use_cudnn": False} if self.loops else {}
+        return super().arguments() | loop
+
+    def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
+        if self.loops and evidence.get("cudnn"):
+            return f"{self.name} is Keras's loop, and cuDNN's kernels ran"
+        return ""
+
+
+class TfKeras(KerasBackend):
+    """``tf_keras.layers.LSTM``, Keras 2's; ``+unroll`` is its own argument."""
+
+    strategy = "tf_keras"
+    module = "tf_keras"
+    summary = "Keras 2's layer, tf_keras.layers.LSTM, as it is"
+    flags: ClassVar[tuple[str, ...]] = ("unroll", "xla")
+    packages = (
+        Package("tf_keras", "the tf-keras package", "pip install 'lstm-benchmark-suite[legacy]'"),
+        *TensorFlowBackend.packages,
+    )

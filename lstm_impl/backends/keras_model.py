@@ -42,109 +42,6 @@ MOST_PLACED = 1_000
 _threads: int | None = None
 
 
-class CalledModel(KerasThree):
-    """A Keras model of one LSTM layer, run through one of ``PATHS``."""
-
-    framework = "tensorflow"
-    packages = (*TensorFlowBackend.packages, PACKAGE)
-    gpu = TensorFlowBackend.gpu
-    optimizers: ClassVar[tuple[str, ...]] = ("sgd",)
-    flags: ClassVar[tuple[str, ...]] = tuple(filter(None, PATHS))
-
-    @classmethod
-    def variants(cls) -> tuple[str, ...]:
-        return (cls.strategy, *(f"{cls.strategy}+{each}" for each in cls.flags))
-
-    def conflict(self) -> str:
-        if len(self.options) > 1:
-            return "a model is called in one way; name one of them"
-        return ""
-
-    @property
-    def path(self) -> Path:
-        """How the model is called."""
-        return PATHS["".join(self.options)]
-
-    @property
-    def each_length_anew(self) -> bool:  # type: ignore[override]  # the call decides
-        return "".join(self.options) not in ("", "signature", "onnx")
-
-    @abc.abstractmethod
-    def layer(self, units: int) -> Any:
-        """A layer that returns its sequences and its state."""
-
-    def explain(self, layer: Any) -> Mapping[str, Any]:
-        """What is known of who computed the layer's calls."""
-        return {}
-
-    def availability(self, device: str = "cpu") -> Availability:
-        if self.path.cpu_only and device != "cpu":
-            return Availability(False, f"{self.name}: the exported model is run on the CPU here")
-        return super().availability(device)
-
-    def tools(self, device: str) -> Availability:
-        for package in OnnxRuntime.packages if "onnx" in self.options else ():
-            if not (installed := package.availability(device)):
-                return installed
-        return AVAILABLE
-
-    def use_threads(self, count: int) -> None:
-        global _threads
-        _threads = count
-
-    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
-        if spec.num_layers > 1 or spec.bidirectional:
-            return "its model has one layer in one direction"
-        if spec.dtype != "float32":
-            return f"its model is of float32, not {spec.dtype}"
-        if workload is None:
-            return ""
-        if workload.min_length is not None:
-            return "its model takes no lengths"
-        if not workload.training:
-            return "" if self.path.infers else f"{self.path.words} trains, and returns no outputs"
-        if not self.path.trains:
-            return f"{self.path.words} only infers; it computes no gradients"
-        if workload.optimizer is None:
-            return f"{self.path.words} updates the weights: name an optimizer, sgd"
-        if workload.gradients != "weights":
-            return f"{self.path.words} differentiates the weights alone"
-        if workload.window is not None:
-            return f"{self.path.words} returns no state to go on from"
-        return super().refusal(spec, workload)
-
-    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
-        return CalledModelModel(self, spec, device, batch_major, weights)
-
-
-class KerasModel(CalledModel):
-    """A model of ``keras.layers.LSTM``."""
-
-    strategy = "keras_model"
-    summary = "a Keras model of one LSTM, by the call that a user makes"
-
-    def layer(self, units: int) -> Any:
-        import keras
-
-        return keras.layers.LSTM(units, return_sequences=True, return_state=True)
-
-
-class LstmImplModel(CalledModel):
-    """A model of ``lstm_impl.keras.LSTM``, which picks who computes it (``backend="auto"``)."""
-
-    strategy = "lstm_impl_model"
-    summary = "the same Keras model with lstm_impl.keras.LSTM as its layer"
-
-    def layer(self, units: int) -> Any:
-        import lstm_impl.keras
-
-        return lstm_impl.keras.LSTM(units, return_sequences=True, return_state=True)
-
-    def explain(self, layer: Any) -> Mapping[str, Any]:
-        made = layer.explain().choices
-        return {"computed_by": sorted({choice.backend for _, choice in made})}
-
-
 class CalledModelModel(Model):
     """The model, and what its calls need beside it."""
 
@@ -161,7 +58,7 @@ class CalledModelModel(Model):
         import keras
         import tensorflow as tf
 
-        super().__init__(backend, spec, device, batch_major)
+        super().__init__(backend, spec, device, batch_major, weights)
         self._tf = tf
         name = "/CPU:0" if device == "cpu" else f"/GPU:{cuda.gpu_index(device)}"
         # Where there is nothing to choose from, a call should not pay for choosing.
@@ -360,6 +257,104 @@ class CalledModelModel(Model):
             # Keras decides by itself whether its loops are compiled by XLA ("auto").
             details["jit_compile"] = bool(self._model.jit_compile)
         return Evidence(found.source, found.ops, found.kernels, details)
+
+
+class CalledModel(KerasThree, abc.ABC):
+    """A Keras model of one LSTM layer, run through one of ``PATHS``."""
+
+    framework = "tensorflow"
+    model = CalledModelModel
+    packages = (*TensorFlowBackend.packages, PACKAGE)
+    gpu = TensorFlowBackend.gpu
+    optimizers: ClassVar[tuple[str, ...]] = ("sgd",)
+    flags: ClassVar[tuple[str, ...]] = tuple(filter(None, PATHS))
+    listed = tuple(f"+{each}" if each else "" for each in PATHS)
+
+    def conflict(self) -> str:
+        if len(self.options) > 1:
+            return "a model is called in one way; name one of them"
+        return ""
+
+    @property
+    def path(self) -> Path:
+        """How the model is called."""
+        return PATHS["".join(self.options)]
+
+    @property
+    def each_length_anew(self) -> bool:  # type: ignore[override]  # the call decides
+        return "".join(self.options) not in ("", "signature", "onnx")
+
+    @abc.abstractmethod
+    def layer(self, units: int) -> Any:
+        """A layer that returns its sequences and its state."""
+
+    def explain(self, layer: Any) -> Mapping[str, Any]:
+        """What is known of who computed the layer's calls."""
+        return {}
+
+    def availability(self, device: str = "cpu") -> Availability:
+        if self.path.cpu_only and device != "cpu":
+            return Availability(False, f"{self.name}: the exported model is run on the CPU here")
+        return super().availability(device)
+
+    def tools(self, device: str) -> Availability:
+        for package in OnnxRuntime.packages if "onnx" in self.options else ():
+            if not (installed := package.availability(device)):
+                return installed
+        return AVAILABLE
+
+    def use_threads(self, count: int) -> None:
+        global _threads
+        _threads = count
+
+    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        if spec.num_layers > 1 or spec.bidirectional:
+            return "its model has one layer in one direction"
+        if spec.dtype != "float32":
+            return f"its model is of float32, not {spec.dtype}"
+        if workload is None:
+            return ""
+        if workload.min_length is not None:
+            return "its model takes no lengths"
+        if not workload.training:
+            return "" if self.path.infers else f"{self.path.words} trains, and returns no outputs"
+        if not self.path.trains:
+            return f"{self.path.words} only infers; it computes no gradients"
+        if workload.optimizer is None:
+            return f"{self.path.words} updates the weights: name an optimizer, sgd"
+        if workload.gradients != "weights":
+            return f"{self.path.words} differentiates the weights alone"
+        if workload.window is not None:
+            return f"{self.path.words} returns no state to go on from"
+        return super().refusal(spec, workload)
+
+
+class KerasModel(CalledModel):
+    """A model of ``keras.layers.LSTM``."""
+
+    strategy = "keras_model"
+    summary = "a Keras model of one LSTM, by the call that a user makes"
+
+    def layer(self, units: int) -> Any:
+        import keras
+
+        return keras.layers.LSTM(units, return_sequences=True, return_state=True)
+
+
+class LstmImplModel(CalledModel):
+    """A model of ``lstm_impl.keras.LSTM``, which picks who computes it (``backend="auto"``)."""
+
+    strategy = "lstm_impl_model"
+    summary = "the same Keras model with lstm_impl.keras.LSTM as its layer"
+
+    def layer(self, units: int) -> Any:
+        import lstm_impl.keras
+
+        return lstm_impl.keras.LSTM(units, return_sequences=True, return_state=True)
+
+    def explain(self, layer: Any) -> Mapping[str, Any]:
+        made = layer.explain().choices
+        return {"computed_by": sorted({choice.backend for _, choice in made})}
 
 
 class _Later:

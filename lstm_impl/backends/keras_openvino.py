@@ -14,21 +14,7 @@ from lstm_impl.backends.keras_cells import Arrays, make_layers, through_keras
 from lstm_impl.backends.keras_environment import PACKAGE, VARIABLE, KerasThree
 from lstm_impl.backends.openvino_model import OpenVINOBackend, OpenVINOModel
 from lstm_impl.call import Call, Outputs, Tensor
-from lstm_impl.model import Model
-from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LSTMWeights
-
-
-class KerasOpenVINO(KerasThree, OpenVINOBackend):
-    """``keras.layers.LSTM``."""
-
-    strategy = "keras_openvino"
-    environment: ClassVar[Mapping[str, str]] = {VARIABLE: "openvino"}
-    summary = "keras.layers.LSTM on Keras's OpenVINO backend, inference only"
-    packages = (*OpenVINOBackend.packages, PACKAGE)
-
-    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
-        return KerasOpenVINOModel(self, spec, device, batch_major, weights)
 
 
 class KerasOpenVINOModel(OpenVINOModel):
@@ -52,3 +38,13 @@ class KerasOpenVINOModel(OpenVINOModel):
 
         super()._set_weights(weights)
         self._layers = make_layers(keras, self.spec, weights)
+
+
+class KerasOpenVINO(KerasThree, OpenVINOBackend):
+    """``keras.layers.LSTM``."""
+
+    strategy = "keras_openvino"
+    environment: ClassVar[Mapping[str, str]] = {VARIABLE: "openvino"}
+    summary = "keras.layers.LSTM on Keras's OpenVINO backend, inference only"
+    model = KerasOpenVINOModel
+    packages = (*OpenVINOBackend.packages, PACKAGE)

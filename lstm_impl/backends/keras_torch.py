@@ -19,40 +19,11 @@ from lstm_impl.backends.keras_environment import PACKAGE, VARIABLE, KerasThree
 from lstm_impl.backends.torch_model import TorchBackend, TorchModel
 from lstm_impl.call import Call, Outputs, Tensor
 from lstm_impl.evidence import Evidence
-from lstm_impl.model import Model
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
 
 PYTHON_LOOP = "a Python loop"
-
-
-class KerasTorch(KerasThree, TorchBackend):
-    """``keras.layers.LSTM``; ``+loop`` is its own ``use_cudnn=False``."""
-
-    strategy = "keras_torch"
-    environment: ClassVar[Mapping[str, str]] = {VARIABLE: "torch"}
-    packages = (*TorchBackend.packages, PACKAGE)
-    summary = "keras.layers.LSTM on Keras's PyTorch backend"
-    flags: ClassVar[tuple[str, ...]] = ("loop",)
-
-    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
-        if spec.dtype == "float64" and workload is not None and workload.min_length is not None:
-            # keras.src.backend.common.dtypes: what comes of two float64 is float64 on TensorFlow
-            # alone. Without a mask PyTorch's own operators decide.
-            return (
-                "Keras computes float64 in float32 on its PyTorch backend where there is a mask; "
-                "sequences of one length it computes in float64"
-            )
-        return super().refusal(spec, workload)
-
-    def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
-        if self.options and (ran := evidence.get("implementation")) != PYTHON_LOOP:
-            return f"{self.name} is Keras's loop, and what ran is {ran}"
-        return ""
-
-    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
-        return KerasTorchModel(self, spec, device, batch_major, weights)
 
 
 class KerasTorchModel(TorchModel):
@@ -61,25 +32,15 @@ class KerasTorchModel(TorchModel):
     backend: KerasTorch
     autocast = False
 
-    def __init__(
-        self,
-        backend: KerasTorch,
-        spec: LSTMSpec,
-        device: str,
-        batch_major: bool,
-        weights: LSTMWeights,
-    ) -> None:
+    def _made(self, weights: LSTMWeights) -> list[Tensor]:
         import keras
 
-        super().__init__(backend, spec, device, batch_major)
         self._keras = keras
         self._arrays = Arrays.of_keras(keras.ops)
-        more = {"use_cudnn": False} if backend.options else {}
+        more = {"use_cudnn": False} if self.backend.options else {}
         with self._on_device():
-            self._layers = make_layers(keras, spec, weights, **more)
-        self.parameters = [
-            variable.value for layer in self._layers for variable in layer.trainable_variables
-        ]
+            self._layers = make_layers(keras, self.spec, weights, **more)
+        return [each.value for layer in self._layers for each in layer.trainable_variables]
 
     def _on_device(self) -> contextlib.AbstractContextManager[Any]:
         """Keras moves what it computes with to the device that it prefers, unless told another."""
@@ -108,3 +69,29 @@ class KerasTorchModel(TorchModel):
         if not self.backend.options and details["implementation"] == PYTHON_LOOP:
             details["fallback"] = f"{PYTHON_LOOP} over time"
         return replace(found, details=details)
+
+
+class KerasTorch(KerasThree, TorchBackend):
+    """``keras.layers.LSTM``; ``+loop`` is its own ``use_cudnn=False``."""
+
+    strategy = "keras_torch"
+    environment: ClassVar[Mapping[str, str]] = {VARIABLE: "torch"}
+    packages = (*TorchBackend.packages, PACKAGE)
+    summary = "keras.layers.LSTM on Keras's PyTorch backend"
+    model = KerasTorchModel
+    flags: ClassVar[tuple[str, ...]] = ("loop",)
+
+    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        if spec.dtype == "float64" and workload is not None and workload.min_length is not None:
+            # keras.src.backend.common.dtypes: what comes of two float64 is float64 on TensorFlow
+            # alone. Without a mask PyTorch's own operators decide.
+            return (
+                "Keras computes float64 in float32 on its PyTorch backend where there is a mask; "
+                "sequences of one length it computes in float64"
+            )
+        return super().refusal(spec, workload)
+
+    def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
+        if self.options and (ran := evidence.get("implementation")) != PYTHON_LOOP:
+            return f"{self.name} is Keras's loop, and what ran is {ran}"
+        return ""

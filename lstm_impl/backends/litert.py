@@ -64,10 +64,7 @@ class LiteRT(Backend):
     devices = ("cpu",)
     elsewhere = "LiteRT runs on the CPU here: its GPU delegates are for phones"
     packages = (Package("tensorflow", "TensorFlow, which holds LiteRT's converter,", INSTALL),)
-
-    @classmethod
-    def variants(cls) -> tuple[str, ...]:
-        return ("litert", "litert+preproject", "litert+fused")
+    listed = ("", "+preproject", "+fused")
 
     def conflict(self) -> str:
         if self.options == ("preproject", "fused"):
@@ -109,17 +106,12 @@ class LiteRTModel(InferenceModel):
 
     runtime = "LiteRT"
 
-    def __init__(
-        self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights
-    ) -> None:
-        super().__init__(backend, spec, device, batch_major, weights)
-        self._loop = WhileLoop([each for each in backend.options if each in WhileLoop.flags])
-
     def convert(self, inputs: dict[str, tuple[int, ...]]) -> bytes:
         """The LiteRT model for inputs of these shapes: x, h, c and, if wanted, lengths, masks."""
         import tensorflow as tf
 
-        loop, spec = self._loop, self.spec
+        loop = WhileLoop([each for each in self.backend.options if each in WhileLoop.flags])
+        spec = self.spec
         parameters = [tf.constant(array) for array in loop.pack(spec, self._weights)]
 
         def network(**arguments: Tensor) -> tuple[Tensor, ...]:

@@ -30,7 +30,7 @@ class LayerInputs(NamedTuple):
     bias: Tensor
 
 
-class LoopBackend(TensorFlowBackend):
+class LoopBackend(TensorFlowBackend, abc.ABC):
     """A backend that loops over time with ``scan``.
 
     Options: ``+preproject`` computes the input product of all timesteps in one matrix product

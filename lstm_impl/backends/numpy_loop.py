@@ -23,28 +23,13 @@ from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import OPTIMIZERS, Workload
 
 
-class NumPyLoop(Backend):
-    """A Python loop over time, in float64 NumPy."""
-
-    strategy = "numpy"
-    framework = "numpy"
-    summary = "the float64 NumPy reference, a Python loop over time"
-    each_length_anew = False
-    devices: ClassVar[tuple[str, ...]] = ("cpu",)
-    elsewhere = "NumPy computes on the CPU only"
-    optimizers = OPTIMIZERS
-
-    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
-        return NumPyModel(self, spec, device, batch_major, weights)
-
-
 class NumPyModel(Model):
     """The reference, holding its weights."""
 
     def __init__(
         self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights
     ) -> None:
-        super().__init__(backend, spec, device, batch_major)
+        super().__init__(backend, spec, device, batch_major, weights)
         self._weights = weights
         self._optimizers: dict[str, NumPyOptimizer] = {}
 
@@ -119,3 +104,16 @@ class NumPyModel(Model):
 
     def evidence(self, workload: Workload) -> Mapping[str, Any]:
         return {"kernels": ["numpy.matmul"], "device": "cpu"}
+
+
+class NumPyLoop(Backend):
+    """A Python loop over time, in float64 NumPy."""
+
+    strategy = "numpy"
+    framework = "numpy"
+    model = NumPyModel
+    summary = "the float64 NumPy reference, a Python loop over time"
+    each_length_anew = False
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)
+    elsewhere = "NumPy computes on the CPU only"
+    optimizers = OPTIMIZERS

@@ -69,40 +69,6 @@ def _gpus_of_the_driver() -> int:
     return count.value
 
 
-class OnnxRuntime(Backend):
-    """ONNX Runtime's LSTM operator, on the CPU or through the CUDA provider (cuDNN)."""
-
-    strategy = "onnxruntime"
-    framework = "onnxruntime"
-    packages = (
-        Package("onnxruntime", "ONNX Runtime", INSTALL_CPU, INSTALL_GPU),
-        Package("onnx", "the package onnx", INSTALL_CPU, INSTALL_GPU),
-    )
-    # The package for GPUs takes the other's place.
-    gpu = cuda.Framework("ONNX Runtime", f"pip uninstall onnxruntime && {INSTALL_GPU}", _look)
-    summary = "ONNX's LSTM operator in ONNX Runtime, inference only"
-    each_length_anew = False
-
-    def use_threads(self, count: int) -> None:
-        set_threads(count)
-
-    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
-        if workload is not None and workload.training:
-            return "ONNX Runtime only infers; it computes no gradients"
-        if "mixed" in spec.dtype:
-            return "ONNX's LSTM operator has one type for weights and products, no mixed precision"
-        if spec.dtype not in DTYPES:
-            return f"ONNX's LSTM operator knows float16, float32 and float64, not {spec.dtype}"
-        return ""
-
-    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
-        if device == "cpu" and spec.dtype == "float64":
-            raise UnsupportedError(
-                f"{self.name}: ONNX Runtime's LSTM operator does not compute float64 on a CPU"
-            )
-        return OnnxRuntimeModel(self, spec, device, batch_major, weights)
-
-
 class OnnxRuntimeModel(InferenceModel):
     """A session for each combination of optional inputs, made when it is first needed."""
 
@@ -243,6 +209,41 @@ class OnnxRuntimeModel(InferenceModel):
         ops, kernels = summarise(events)
         details = {"device": self.device, "providers": session.get_providers()}
         return Evidence("ONNX Runtime profile", ops, kernels, details)
+
+
+class OnnxRuntime(Backend):
+    """ONNX Runtime's LSTM operator, on the CPU or through the CUDA provider (cuDNN)."""
+
+    strategy = "onnxruntime"
+    framework = "onnxruntime"
+    packages = (
+        Package("onnxruntime", "ONNX Runtime", INSTALL_CPU, INSTALL_GPU),
+        Package("onnx", "the package onnx", INSTALL_CPU, INSTALL_GPU),
+    )
+    # The package for GPUs takes the other's place.
+    gpu = cuda.Framework("ONNX Runtime", f"pip uninstall onnxruntime && {INSTALL_GPU}", _look)
+    summary = "ONNX's LSTM operator in ONNX Runtime, inference only"
+    model = OnnxRuntimeModel
+    each_length_anew = False
+
+    def use_threads(self, count: int) -> None:
+        set_threads(count)
+
+    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        if workload is not None and workload.training:
+            return "ONNX Runtime only infers; it computes no gradients"
+        if "mixed" in spec.dtype:
+            return "ONNX's LSTM operator has one type for weights and products, no mixed precision"
+        if spec.dtype not in DTYPES:
+            return f"ONNX's LSTM operator knows float16, float32 and float64, not {spec.dtype}"
+        return ""
+
+    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
+        if device == "cpu" and spec.dtype == "float64":
+            raise UnsupportedError(
+                f"{self.name}: ONNX Runtime's LSTM operator does not compute float64 on a CPU"
+            )
+        return super()._build(spec, weights, device, batch_major)
 
 
 def summarise(events: list[dict[str, Any]]) -> tuple[Counter[str], Counter[str]]:

@@ -12,28 +12,7 @@ import numpy as np
 
 from lstm_impl.backends.openvino_model import OpenVINOBackend, OpenVINOModel
 from lstm_impl.call import Call, Outputs
-from lstm_impl.model import Model
-from lstm_impl.spec import FloatArray, LSTMSpec
-from lstm_impl.weights import LSTMWeights
-
-
-class OpenVINO(OpenVINOBackend):
-    """One ``LSTMSequence`` a layer.
-
-    Option ``+throughput`` compiles for many calls at once: the cores are shared out among them, and
-    one call at a time, which is what is measured, gets its share.
-    """
-
-    strategy = "openvino"
-    summary = "OpenVINO's LSTMSequence, inference only"
-    flags = ("throughput",)
-
-    @classmethod
-    def variants(cls) -> tuple[str, ...]:
-        return ("openvino", "openvino+throughput")
-
-    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
-        return OpenVINOLSTMModel(self, spec, device, batch_major, weights)
+from lstm_impl.spec import FloatArray
 
 
 class OpenVINOLSTMModel(OpenVINOModel):
@@ -83,6 +62,20 @@ class OpenVINOLSTMModel(OpenVINOModel):
                 states.append(transposed(output, [1, 0, 2]))
         h, c = (opset.concat(states, 0).output(0) for states in last)
         return Outputs(x if self.batch_major else transposed(x, [1, 0, 2]), h, c)
+
+
+class OpenVINO(OpenVINOBackend):
+    """One ``LSTMSequence`` a layer.
+
+    Option ``+throughput`` compiles for many calls at once: the cores are shared out among them, and
+    one call at a time, which is what is measured, gets its share.
+    """
+
+    strategy = "openvino"
+    summary = "OpenVINO's LSTMSequence, inference only"
+    model = OpenVINOLSTMModel
+    flags = ("throughput",)
+    listed = ("", "+throughput")
 
 
 def _gates(array: FloatArray) -> FloatArray:

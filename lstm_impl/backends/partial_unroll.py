@@ -19,15 +19,7 @@ class PartialUnroll(LoopBackend):
     strategy = "partial_unroll"
     summary = "tf.while_loop, k timesteps an iteration"
     takes_number = True
-
-    @classmethod
-    def variants(cls) -> tuple[str, ...]:
-        return (
-            "partial_unroll@5",
-            "partial_unroll@10",
-            "partial_unroll@10+hoisted",
-            "partial_unroll@10+xla",
-        )
+    listed = ("@5", "@10", "@10+hoisted", "@10+xla")
 
     def scan(
         self,

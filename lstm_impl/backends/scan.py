@@ -14,10 +14,7 @@ class Scan(LoopBackend):
 
     strategy = "scan"
     summary = "tf.scan over the timesteps"
-
-    @classmethod
-    def variants(cls) -> tuple[str, ...]:
-        return ("scan", "scan+xla")
+    listed = ("", "+xla")
 
     def scan(
         self,

@@ -18,15 +18,7 @@ class StaticUnroll(LoopBackend):
     strategy = "static_unroll"
     summary = "the loop over time unrolled into the graph"
     dynamic = False
-
-    @classmethod
-    def variants(cls) -> tuple[str, ...]:
-        return (
-            "static_unroll",
-            "static_unroll+preproject",
-            "static_unroll+hoisted",
-            "static_unroll+xla",
-        )
+    listed = ("", "+preproject", "+hoisted", "+xla")
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if self.xla and spec.bidirectional and spec.dtype == "float64":

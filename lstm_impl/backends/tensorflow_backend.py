@@ -86,6 +86,7 @@ class TensorFlowBackend(Backend):
     )
     gpu = cuda.Framework("TensorFlow", INSTALL_GPU, _look)
     optimizers = OPTIMIZERS
+    model: ClassVar[type[Model]] = TensorFlowModel
     flags: ClassVar[tuple[str, ...]] = ("xla",)
     dynamic: ClassVar[bool] = True
 
@@ -97,9 +98,6 @@ class TensorFlowBackend(Backend):
     @property
     def each_length_anew(self) -> bool:  # type: ignore[override]  # the options decide
         return self.xla or not self.dynamic
-
-    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
-        return TensorFlowModel(self, spec, device, batch_major, weights)
 
     # -- what a strategy says
 

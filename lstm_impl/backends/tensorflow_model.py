@@ -57,7 +57,7 @@ class TensorFlowModel(Model):
     ) -> None:
         import tensorflow as tf
 
-        super().__init__(backend, spec, device, batch_major)
+        super().__init__(backend, spec, device, batch_major, weights)
         self._tf = tf
         self.tf_device = "/CPU:0" if device == "cpu" else f"/GPU:{cuda.gpu_index(device)}"
         if tf.distribute.has_strategy():

@@ -26,12 +26,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lstm_impl.availability import Availability
-from lstm_impl.backend import Backend
 from lstm_impl.backends.stacking import through_layers
 from lstm_impl.backends.torch_model import TorchBackend, TorchModel, set_threads
 from lstm_impl.call import Call, Outputs, Tensor
-from lstm_impl.model import Model
-from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LSTMWeights
 
 __all__ = ["TorchCompile", "TorchCompileModel", "set_threads"]
@@ -39,80 +36,16 @@ __all__ = ["TorchCompile", "TorchCompileModel", "set_threads"]
 State = tuple[Tensor, Tensor]
 
 
-class TorchCompile(TorchBackend):
-    """A loop over time compiled as a whole, or with ``+cell`` one step of it."""
-
-    strategy = "torch_compile"
-    summary = "a loop over the cell in PyTorch, unrolled and compiled by Inductor"
-    flags = ("cell",)
-
-    @classmethod
-    def variants(cls) -> tuple[str, ...]:
-        return ("torch_compile", "torch_compile+cell")
-
-    def tools(self, device: str) -> Availability:
-        return compiler_availability(device)
-
-    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
-        return TorchCompileModel(self, spec, device, batch_major, weights)
-
-
-def compiler_availability(device: str) -> Availability:
-    """Whether what Inductor needs to compile for ``device`` is here."""
-    if device != "cpu" and importlib.util.find_spec("triton") is None:
-        return Availability(
-            False,
-            "torch.compile needs Triton on a GPU, which is not installed",
-            "pip install triton",
-        )
-    compiler = os.environ.get("CXX") or "g++"
-    if shutil.which(compiler) is None:
-        return Availability(
-            False,
-            f"torch.compile needs a C++ compiler, and {compiler} is not found "
-            "(the variable CXX names another)",
-            "apt-get install g++",
-        )
-    headers = Path(sysconfig.get_path("include"))
-    if not (headers / "Python.h").exists():
-        return Availability(
-            False,
-            f"torch.compile needs Python's headers, and {headers / 'Python.h'} is not there",
-            "apt-get install python3-dev",
-        )
-    return Availability(True)
-
-
-@contextlib.contextmanager
-def quiet_compiler() -> Iterator[None]:
-    """Without the warnings that PyTorch's compiler gives about itself."""
-    with warnings.catch_warnings():
-        # When it is imported it uses what PyTorch has deprecated (torch.jit).
-        warnings.filterwarnings("ignore", r"`torch\.jit\.", DeprecationWarning)
-        # It looks at .grad of every input of a function that it compiles, leaf or not.
-        warnings.filterwarnings("ignore", r"The \.grad attribute of a Tensor that is not a leaf")
-        yield
-
-
 class TorchCompileModel(TorchModel):
     """Canonical weights, and a compiled function for each shape and kind of call."""
 
     autocast = False  # the weights are cast once, before the loop
 
-    def __init__(
-        self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights
-    ) -> None:
-        super().__init__(backend, spec, device, batch_major)
+    def _made(self, weights: LSTMWeights) -> list[Tensor]:
         with quiet_compiler():
             importlib.import_module("torch._inductor.compile_fx")
-        self.parameters = [
-            self._torch.empty(
-                array.shape, dtype=self.variable_dtype, device=self.torch_device
-            ).requires_grad_()
-            for array in self.layout(weights)
-        ]
-        self._set_weights(weights)
         self._compiled: dict[Hashable, Any] = {}
+        return super()._made(weights)
 
     def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
         if np.issubdtype(array.dtype, np.integer):
@@ -200,3 +133,53 @@ class TorchCompileModel(TorchModel):
         if any(op.startswith("Torch-Compiled Region") for op in ops):
             return "compiled by Inductor"
         return super().implementation(ops)
+
+
+class TorchCompile(TorchBackend):
+    """A loop over time compiled as a whole, or with ``+cell`` one step of it."""
+
+    strategy = "torch_compile"
+    summary = "a loop over the cell in PyTorch, unrolled and compiled by Inductor"
+    model = TorchCompileModel
+    flags = ("cell",)
+    listed = ("", "+cell")
+
+    def tools(self, device: str) -> Availability:
+        return compiler_availability(device)
+
+
+def compiler_availability(device: str) -> Availability:
+    """Whether what Inductor needs to compile for ``device`` is here."""
+    if device != "cpu" and importlib.util.find_spec("triton") is None:
+        return Availability(
+            False,
+            "torch.compile needs Triton on a GPU, which is not installed",
+            "pip install triton",
+        )
+    compiler = os.environ.get("CXX") or "g++"
+    if shutil.which(compiler) is None:
+        return Availability(
+            False,
+            f"torch.compile needs a C++ compiler, and {compiler} is not found "
+            "(the variable CXX names another)",
+            "apt-get install g++",
+        )
+    headers = Path(sysconfig.get_path("include"))
+    if not (headers / "Python.h").exists():
+        return Availability(
+            False,
+            f"torch.compile needs Python's headers, and {headers / 'Python.h'} is not there",
+            "apt-get install python3-dev",
+        )
+    return Availability(True)
+
+
+@contextlib.contextmanager
+def quiet_compiler() -> Iterator[None]:
+    """Without the warnings that PyTorch's compiler gives about itself."""
+    with warnings.catch_warnings():
+        # When it is imported it uses what PyTorch has deprecated (torch.jit).
+        warnings.filterwarnings("ignore", r"`torch\.jit\.", DeprecationWarning)
+        # It looks at .grad of every input of a function that it compiles, leaf or not.
+        warnings.filterwarnings("ignore", r"The \.grad attribute of a Tensor that is not a leaf")
+        yield

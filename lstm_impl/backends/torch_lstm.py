@@ -14,40 +14,23 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lstm_impl.backend import Backend
 from lstm_impl.backends.torch_model import TorchBackend, TorchModel, set_threads
 from lstm_impl.call import Call, Outputs, Tensor
 from lstm_impl.layouts import torch_parameters
-from lstm_impl.model import Model
-from lstm_impl.spec import FloatArray, LSTMSpec
+from lstm_impl.spec import FloatArray
 from lstm_impl.weights import LSTMWeights
 
 __all__ = ["Torch", "TorchLSTMModel", "set_threads"]
 
 
-class Torch(TorchBackend):
-    """``torch.nn.LSTM``."""
-
-    strategy = "torch"
-    summary = "torch.nn.LSTM: oneDNN on a CPU, cuDNN on a GPU"
-    each_length_anew = False
-
-    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
-        return TorchLSTMModel(self, spec, device, batch_major, weights)
-
-
 class TorchLSTMModel(TorchModel):
     """An ``nn.LSTM`` of all layers, ``model.module``; it is what holds the weights."""
 
-    def __init__(
-        self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights
-    ) -> None:
-        super().__init__(backend, spec, device, batch_major)
-        self.module = self._lstm(spec.input_size, spec.num_layers)
-        self.parameters = trained_parameters(self.module)
-        self._set_weights(weights)
+    def _made(self, weights: LSTMWeights) -> list[Tensor]:
+        self.module = self._lstm(self.spec.input_size, self.spec.num_layers)
         self._layers: list[Tensor] = []
         self._copied: tuple[int, ...] = ()
+        return trained_parameters(self.module)
 
     def _lstm(self, input_size: int, num_layers: int) -> Tensor:
         module = self._torch.nn.LSTM(
@@ -131,6 +114,15 @@ class TorchLSTMModel(TorchModel):
             for ours, theirs in zip(layers, self.parameters, strict=True):
                 ours.copy_(theirs)
         self._copied = versions
+
+
+class Torch(TorchBackend):
+    """``torch.nn.LSTM``."""
+
+    strategy = "torch"
+    summary = "torch.nn.LSTM: oneDNN on a CPU, cuDNN on a GPU"
+    model = TorchLSTMModel
+    each_length_anew = False
 
 
 def trained_parameters(module: Tensor) -> list[Tensor]:

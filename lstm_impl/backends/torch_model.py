@@ -75,18 +75,21 @@ class TorchModel(Model):
 
     autocast: ClassVar[bool] = True
 
-    def __init__(self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool) -> None:
+    def __init__(
+        self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights
+    ) -> None:
         import torch
 
-        super().__init__(backend, spec, device, batch_major)
+        super().__init__(backend, spec, device, batch_major, weights)
         self._torch = torch
         self.torch_device = torch.device(
             "cpu" if device == "cpu" else f"cuda:{cuda.gpu_index(device)}"
         )
         self.compute_dtype = getattr(torch, spec.precision.compute)
         self.variable_dtype = getattr(torch, spec.precision.variable)
-        self.parameters: list[Tensor] = []
         self._optimizers: dict[str, Any] = {}
+        self.parameters = self._made(weights)
+        self._set_weights(weights)
 
     # -- what a strategy says
 
@@ -96,6 +99,15 @@ class TorchModel(Model):
 
         lengths are on the host; masks ``[L-1, T, B, D*H]``.
         """
+
+    def _made(self, weights: LSTMWeights) -> list[Tensor]:
+        """The parameters, of any values: the weights are set next."""
+        return [
+            self._torch.empty(
+                array.shape, dtype=self.variable_dtype, device=self.torch_device
+            ).requires_grad_()
+            for array in self.layout(weights)
+        ]
 
     def trained(self, masks: Tensor | None) -> Sequence[Tensor]:
         """The parameters that ``network`` uses: a strategy may keep others for when masks come."""

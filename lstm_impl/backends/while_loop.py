@@ -15,17 +15,7 @@ class WhileLoop(LoopBackend):
 
     strategy = "while_loop"
     summary = "tf.while_loop over tensor arrays, one timestep an iteration"
-
-    @classmethod
-    def variants(cls) -> tuple[str, ...]:
-        return (
-            "while_loop",
-            "while_loop+preproject",
-            "while_loop+hoisted",
-            "while_loop+xla",
-            "while_loop+preproject+xla",
-            "while_loop+hoisted+xla",
-        )
+    listed = ("", "+preproject", "+hoisted", "+xla", "+preproject+xla", "+hoisted+xla")
 
     def scan(
         self,
