@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 Tensor = Any  # a framework's own tensor; no one type covers all frameworks
+Tensors = Sequence[Tensor]
+State = tuple[Tensor, Tensor]
+"""Hidden and cell state."""
 
 
 class Call(NamedTuple):

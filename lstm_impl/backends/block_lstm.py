@@ -18,10 +18,9 @@ from lstm_impl.backends.tensorflow_backend import (
     Arrays,
     Padding,
     TensorFlowBackend,
-    Tensors,
     reverse_time,
 )
-from lstm_impl.call import Outputs, Tensor
+from lstm_impl.call import Outputs, State, Tensor, Tensors
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LayerWeights
 from lstm_impl.workload import Workload
@@ -48,19 +47,13 @@ class BlockLSTM(TensorFlowBackend):
         return LayerWeights(both[:inputs], both[inputs:], bias)
 
     def layer(
-        self,
-        x: Tensor,
-        h: Tensor,
-        c: Tensor,
-        parameters: Tensors,
-        padding: Padding | None,
-        reverse: bool,
+        self, x: Tensor, state: State, parameters: Tensors, padding: Padding | None, reverse: bool
     ) -> Outputs:
         import tensorflow as tf
 
         inputs = reverse_time(x, padding) if reverse else x
         compute = _forward if "registered" in self.options else _with_gradient
-        hidden, cells = compute(inputs, h, c, *parameters)
+        hidden, cells = compute(inputs, *state, *parameters)
         if padding is None:
             y, h, c = hidden, hidden[-1], cells[-1]
         else:

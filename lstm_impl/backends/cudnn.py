@@ -21,9 +21,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from lstm_impl.backends.tensorflow_backend import Arrays, TensorFlowBackend, Tensors
+from lstm_impl.backends.tensorflow_backend import Arrays, TensorFlowBackend
 from lstm_impl.backends.tensorflow_model import TensorFlowModel
-from lstm_impl.call import Call, Outputs, Tensor
+from lstm_impl.call import Call, Outputs, Tensor, Tensors
 from lstm_impl.cuda import OWN_MASKS
 from lstm_impl.evidence import Evidence
 from lstm_impl.layouts import cudnn_pack, cudnn_sizes, cudnn_unpack

@@ -28,7 +28,7 @@ from lstm_impl import cuda
 from lstm_impl.availability import AVAILABLE, Availability, Package
 from lstm_impl.backends.stacking import through_layers
 from lstm_impl.backends.torch_model import TorchBackend, TorchModel, set_threads
-from lstm_impl.call import Call, Outputs, Tensor
+from lstm_impl.call import Call, Outputs, State, Tensor, Tensors
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.weights import LayerWeights, LSTMWeights
 from lstm_impl.workload import Workload
@@ -81,7 +81,7 @@ class FlashRNNModel(TorchModel):
         padding = None if lengths is None else Padding(lengths.to(x.device), x.shape[1])
 
         def layer(row: int, x: Tensor, h: Tensor, c: Tensor, reverse: bool) -> Outputs:
-            return self._layer(x, h, c, parameters[3 * row : 3 * row + 3], padding, reverse)
+            return self._layer(x, (h, c), parameters[3 * row : 3 * row + 3], padding, reverse)
 
         masks = None if masks is None else masks.transpose(1, 2)
         with self._current_device():
@@ -101,13 +101,7 @@ class FlashRNNModel(TorchModel):
         return self._torch.cuda.device(self.torch_device)  # type: ignore[no-any-return]
 
     def _layer(
-        self,
-        x: Tensor,
-        h: Tensor,
-        c: Tensor,
-        cell: Sequence[Tensor],
-        padding: Padding | None,
-        reverse: bool,
+        self, x: Tensor, state: State, cell: Tensors, padding: Padding | None, reverse: bool
     ) -> Outputs:
         """One direction of one layer, batch-major: ``x [B, T, in]`` to ``[B, T, H]``."""
         import flashrnn
@@ -120,7 +114,7 @@ class FlashRNNModel(TorchModel):
             (x @ kernel).reshape(batch, timesteps, 4, 1, self.spec.hidden_size),
             recurrent,
             bias,
-            states=self._torch.stack((h, c))[:, :, None, None, :],  # [state, B, 1, head, H]
+            states=self._torch.stack(state)[:, :, None, None, :],  # [state, B, 1, head, H]
             function="lstm",
             backend=self.backend.kernel,
             dtype=self.spec.precision.compute,

@@ -7,11 +7,9 @@ direction; outputs on padding, which it leaves as they come, are set to zero her
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from lstm_impl.availability import Package
 from lstm_impl.backends.jax_model import INSTALL_CPU, INSTALL_GPU, JaxBackend, set_threads
-from lstm_impl.call import Outputs, Tensor
+from lstm_impl.call import Outputs, State, Tensor, Tensors
 
 __all__ = ["Flax", "set_threads"]
 
@@ -28,19 +26,12 @@ class Flax(JaxBackend):
     summary = "flax.nnx.RNN over an OptimizedLSTMCell, compiled by XLA"
 
     def layer(
-        self,
-        x: Tensor,
-        h: Tensor,
-        c: Tensor,
-        parameters: Sequence[Tensor],
-        lengths: Tensor | None,
-        reverse: bool,
-        precision: str | None,
+        self, x: Tensor, state: State, parameters: Tensors, lengths: Tensor | None, reverse: bool
     ) -> Outputs:
-        import jax
         import jax.numpy as jnp
         from flax import nnx
 
+        h, c = state
         kernel, recurrent_kernel, bias = parameters
 
         def make() -> nnx.RNN:
@@ -61,9 +52,7 @@ class Flax(JaxBackend):
         rnn.cell.dense_i.kernel = nnx.Param(kernel)
         rnn.cell.dense_h.kernel = nnx.Param(recurrent_kernel)
         rnn.cell.dense_h.bias = nnx.Param(bias)
-        # The cell's products take no precision of their own.
-        with jax.default_matmul_precision(precision):
-            (c, h), y = rnn(x, initial_carry=(c, h), seq_lengths=lengths)
+        (c, h), y = rnn(x, initial_carry=(c, h), seq_lengths=lengths)
         if lengths is not None:
             steps = jnp.arange(x.shape[0], dtype=lengths.dtype)
             y = jnp.where((steps[:, None] < lengths[None, :])[:, :, None], y, jnp.zeros_like(y))

@@ -17,9 +17,9 @@ from typing import Any
 from lstm_impl.availability import Availability
 from lstm_impl.backends import fused_cpu_library
 from lstm_impl.backends.fused_cpu_layer import FusedLayer, InputGradients, Kept, ops
-from lstm_impl.backends.tensorflow_backend import TensorFlowBackend, Tensors
+from lstm_impl.backends.tensorflow_backend import TensorFlowBackend
 from lstm_impl.backends.tensorflow_model import TensorFlowModel
-from lstm_impl.call import Call, Outputs, RawGradients, Request, Tensor, Upstream
+from lstm_impl.call import Call, Outputs, RawGradients, Request, State, Tensor, Tensors, Upstream
 from lstm_impl.model import Model
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LSTMWeights
@@ -147,7 +147,7 @@ class Network:
         x, h, c, padding, _ = call
         if len(self._layers) == 1 and not keep:
             return self._layers[0].infer(x, h, c, parameters, padding), []
-        states: list[tuple[Tensor, Tensor]] = []
+        states: list[State] = []
         kept: list[Kept] = []
         for number in range(self._num_layers):
             if number and call.masks is not None:
@@ -183,7 +183,7 @@ class Network:
 
         dy = upstream.dy
         weights: list[Tensor] = []
-        states: list[tuple[Tensor, Tensor]] = []
+        states: list[State] = []
         for number in reversed(range(self._num_layers)):
             parts = [dy] if self._directions == 1 else tf.split(dy, 2, axis=2)
             of_layer: list[Tensor] = []

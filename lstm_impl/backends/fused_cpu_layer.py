@@ -6,8 +6,7 @@ import functools
 from typing import Any, NamedTuple
 
 from lstm_impl.backends import fused_cpu_library
-from lstm_impl.backends.tensorflow_backend import Tensors
-from lstm_impl.call import Outputs, Tensor, Upstream
+from lstm_impl.call import Outputs, Tensor, Tensors, Upstream
 from lstm_impl.spec import UnsupportedError
 
 NOT_COMPILED = (

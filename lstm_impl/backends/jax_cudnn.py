@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lstm_impl.backends.jax_model import JaxBackend, set_threads
-from lstm_impl.call import Call, Outputs, Tensor
+from lstm_impl.call import Call, Outputs, Tensors
 from lstm_impl.cuda import OWN_MASKS
 from lstm_impl.layouts import cudnn_pack, cudnn_unpack
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
@@ -51,9 +51,7 @@ class JaxCudnn(JaxBackend):
         # The two biases are added, so each has the gradient of their sum.
         return cudnn_unpack(spec, arrays[0], "second" if gradient else "sum")
 
-    def network(
-        self, spec: LSTMSpec, parameters: Sequence[Tensor], call: Call, precision: str | None
-    ) -> Outputs:
+    def network(self, spec: LSTMSpec, parameters: Tensors, call: Call) -> Outputs:
         import jax.numpy as jnp
         from jax import lax
         from jax.experimental import rnn

@@ -23,7 +23,7 @@ from lstm_impl.backend import Backend
 from lstm_impl.backends import jax_evidence
 from lstm_impl.backends.hlo import describe_hlo, launches
 from lstm_impl.backends.stacking import through_layers
-from lstm_impl.call import Call, Outputs, RawGradients, Request, Tensor, Upstream
+from lstm_impl.call import Call, Outputs, RawGradients, Request, State, Tensor, Tensors, Upstream
 from lstm_impl.evidence import Evidence
 from lstm_impl.model import Model
 from lstm_impl.optimizer import LEARNING_RATE, adam, adam_corrections
@@ -135,7 +135,7 @@ class JaxModel(Model):
 
     def function(
         self,
-        parameters: Sequence[Tensor],
+        parameters: Tensors,
         x: Tensor,
         h: Tensor,
         c: Tensor,
@@ -150,29 +150,28 @@ class JaxModel(Model):
         parameters = [parameter.astype(self.compute_dtype) for parameter in parameters]
         swap = self.batch_major != self.backend.batch_first
         call = Call(jnp.swapaxes(x, 0, 1) if swap else x, h, c, lengths, masks)
-        y, h, c = self.backend.network(self.spec, parameters, call, self._precision)
+        with self._jax.default_matmul_precision(self._precision):
+            y, h, c = self.backend.network(self.spec, parameters, call)
         return Outputs(jnp.swapaxes(y, 0, 1) if swap else y, h, c)
 
     # -- compiled steps
 
-    def _inference(self, parameters: Sequence[Tensor], call: Call) -> Outputs:
+    def _inference(self, parameters: Tensors, call: Call) -> Outputs:
         return self.function(parameters, *call)
 
     def _training(
-        self, gradients: str, parameters: Sequence[Tensor], call: Call, upstream: Upstream
+        self, gradients: str, parameters: Tensors, call: Call, upstream: Upstream
     ) -> tuple[Any, ...]:
         inputs = differentiated(gradients, call.x, call.h, call.c)
 
-        def forward(parameters: Sequence[Tensor], *inputs: Tensor) -> Outputs:
+        def forward(parameters: Tensors, *inputs: Tensor) -> Outputs:
             return self.function(parameters, *inputs, *call[len(inputs) :])
 
         outputs, pull_back = self._jax.vjp(forward, parameters, *inputs)
         weights, *of_inputs = pull_back(Outputs(*upstream))
         return outputs, of_inputs, weights
 
-    def _sgd(
-        self, gradients: str, optimizer: tuple[()], parameters: Sequence[Tensor], *args: Any
-    ) -> Any:
+    def _sgd(self, gradients: str, optimizer: tuple[()], parameters: Tensors, *args: Any) -> Any:
         results = self._training(gradients, parameters, *args)
         updated = [
             parameter - LEARNING_RATE * gradient
@@ -180,9 +179,7 @@ class JaxModel(Model):
         ]
         return results, updated, optimizer
 
-    def _adam(
-        self, gradients: str, optimizer: Any, parameters: Sequence[Tensor], *args: Any
-    ) -> Any:
+    def _adam(self, gradients: str, optimizer: Any, parameters: Tensors, *args: Any) -> Any:
         """What ``optax.adam`` computes, without another package to install."""
         step, moments = optimizer
         step = step + 1
@@ -268,7 +265,7 @@ class JaxModel(Model):
         # JAX keeps what it traced and lowered; the first call has only to compile it.
         self._lowered(request)
 
-    def _host_weights(self, raw: Sequence[Tensor]) -> LSTMWeights:
+    def _host_weights(self, raw: Tensors) -> LSTMWeights:
         arrays = [self._host_float(gradient) for gradient in raw]
         return self.backend.canonical(self.spec, arrays, gradient=True)
 
@@ -350,14 +347,7 @@ class JaxBackend(Backend):
         return LSTMWeights.from_arrays(spec, arrays)
 
     def layer(
-        self,
-        x: Tensor,
-        h: Tensor,
-        c: Tensor,
-        parameters: Sequence[Tensor],
-        lengths: Tensor | None,
-        reverse: bool,
-        precision: str | None,
+        self, x: Tensor, state: State, parameters: Tensors, lengths: Tensor | None, reverse: bool
     ) -> Outputs:
         """One direction of one layer: outputs ``[T, B, H]``, final h and c ``[B, H]``.
 
@@ -367,18 +357,16 @@ class JaxBackend(Backend):
         """
         raise UnsupportedError(f"{self.name} computes no layer of its own")
 
-    def network(
-        self, spec: LSTMSpec, parameters: Sequence[Tensor], call: Call, precision: str | None
-    ) -> Outputs:
+    def network(self, spec: LSTMSpec, parameters: Tensors, call: Call) -> Outputs:
         """The whole network: outputs ``[T, B, D*H]``, final h and c ``[L*D, B, H]``.
 
-        precision: of matrix products, as ``jax.numpy.matmul`` takes it; None is JAX's own choice.
+        Matrix products take the precision that is JAX's when this is called.
         """
         import jax.numpy as jnp
 
         def layer(row: int, x: Tensor, h: Tensor, c: Tensor, reverse: bool) -> Outputs:
             cell = parameters[3 * row : 3 * row + 3]
-            return self.layer(x, h, c, cell, call.lengths, reverse, precision)
+            return self.layer(x, (h, c), cell, call.lengths, reverse)
 
         join = functools.partial(jnp.concatenate, axis=-1)
         return through_layers(spec, call, layer, join, jnp.stack)

@@ -6,10 +6,8 @@ leave the state as it is, so sequences of different lengths need no sorting and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from lstm_impl.backends.jax_model import JaxBackend, set_threads
-from lstm_impl.call import Outputs, Tensor
+from lstm_impl.call import Outputs, State, Tensor, Tensors
 
 __all__ = ["JaxScan", "set_threads"]
 
@@ -27,14 +25,7 @@ class JaxScan(JaxBackend):
     listed = ("", "+preproject")
 
     def layer(
-        self,
-        x: Tensor,
-        h: Tensor,
-        c: Tensor,
-        parameters: Sequence[Tensor],
-        lengths: Tensor | None,
-        reverse: bool,
-        precision: str | None,
+        self, x: Tensor, state: State, parameters: Tensors, lengths: Tensor | None, reverse: bool
     ) -> Outputs:
         import jax
         import jax.numpy as jnp
@@ -43,15 +34,12 @@ class JaxScan(JaxBackend):
         preproject = "preproject" in self.options
 
         def project(x: Tensor) -> Tensor:
-            return jnp.matmul(x, kernel, precision=precision) + bias
+            return jnp.matmul(x, kernel) + bias
 
-        def step(
-            carry: tuple[Tensor, Tensor], slices: tuple[Tensor, Tensor | None]
-        ) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        def step(carry: State, slices: tuple[Tensor, Tensor | None]) -> tuple[State, Tensor]:
             h, c = carry
             x_t, valid = slices
-            z = x_t if preproject else project(x_t)
-            z = z + jnp.matmul(h, recurrent_kernel, precision=precision)
+            z = (x_t if preproject else project(x_t)) + jnp.matmul(h, recurrent_kernel)
             i, f, g, o = jnp.split(z, 4, axis=-1)
             c_new = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
             h_new = jax.nn.sigmoid(o) * jnp.tanh(c_new)
@@ -65,7 +53,6 @@ class JaxScan(JaxBackend):
         if lengths is not None:
             steps = jnp.arange(x.shape[0], dtype=lengths.dtype)
             valid = (steps[:, None] < lengths[None, :])[:, :, None]
-        (h, c), y = jax.lax.scan(
-            step, (h, c), (project(x) if preproject else x, valid), reverse=reverse
-        )
+        sequences = (project(x) if preproject else x, valid)
+        (h, c), y = jax.lax.scan(step, state, sequences, reverse=reverse)
         return Outputs(y, h, c)

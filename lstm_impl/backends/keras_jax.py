@@ -7,14 +7,14 @@ anywhere else; the evidence says which. It needs a process whose Keras has the J
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
 from lstm_impl.backends.jax_model import JaxBackend, JaxModel
 from lstm_impl.backends.keras_cells import Arrays, make_layers, through_keras
 from lstm_impl.backends.keras_environment import PACKAGE, VARIABLE, KerasThree
-from lstm_impl.call import Call, Outputs, Tensor
+from lstm_impl.call import Call, Outputs, Tensor, Tensors
 from lstm_impl.evidence import Evidence
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LSTMWeights
@@ -53,7 +53,7 @@ class KerasJaxModel(JaxModel):
 
     def function(
         self,
-        parameters: Sequence[Tensor],
+        parameters: Tensors,
         x: Tensor,
         h: Tensor,
         c: Tensor,

@@ -19,10 +19,9 @@ from lstm_impl.backends.tensorflow_backend import (
     Arrays,
     Padding,
     TensorFlowBackend,
-    Tensors,
     reverse_time,
 )
-from lstm_impl.call import Outputs, Tensor
+from lstm_impl.call import Outputs, State, Tensor, Tensors
 from lstm_impl.layouts import basic_cell, from_basic_cell
 from lstm_impl.weights import LayerWeights
 
@@ -50,24 +49,18 @@ class DynamicRNN(TensorFlowBackend):
         return from_basic_cell(kernel, bias, forget_bias=0.0 if gradient else 1.0)
 
     def layer(
-        self,
-        x: Tensor,
-        h: Tensor,
-        c: Tensor,
-        parameters: Tensors,
-        padding: Padding | None,
-        reverse: bool,
+        self, x: Tensor, state: State, parameters: Tensors, padding: Padding | None, reverse: bool
     ) -> Outputs:
+        h, c = state
         with legacy_keras() as rnn_cell:
             cell = rnn_cell.BasicLSTMCell(h.shape[-1], forget_bias=1.0, dtype=x.dtype)
             # The cell would make variables of its own; it is given ours.
             cell.built = True
             cell._kernel, cell._bias = parameters
-            state = rnn_cell.LSTMStateTuple(c=c, h=h)
             y, last = self.run(
                 cell,
                 reverse_time(x, padding) if reverse else x,
-                state,
+                rnn_cell.LSTMStateTuple(c=c, h=h),
                 None if padding is None else padding.lengths,
             )
         return Outputs(reverse_time(y, padding) if reverse else y, last.h, last.c)

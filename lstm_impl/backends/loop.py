@@ -11,11 +11,12 @@ import abc
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from lstm_impl.backends.tensorflow_backend import Padding, TensorFlowBackend, Tensors
-from lstm_impl.call import Outputs, Tensor, Upstream
+from lstm_impl.backends.tensorflow_backend import Padding, TensorFlowBackend
+from lstm_impl.call import Outputs, State, Tensor, Tensors, Upstream
 
 Carry = tuple[Tensor, ...]
-StepFunction = Callable[[Carry, tuple[Tensor, ...]], tuple[Carry, tuple[Tensor, ...]]]
+Slices = tuple[Tensor, ...]
+StepFunction = Callable[[Carry, Slices], tuple[Carry, Slices]]
 
 
 class LayerInputs(NamedTuple):
@@ -47,13 +48,8 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
 
     @abc.abstractmethod
     def scan(
-        self,
-        step: StepFunction,
-        carry: Carry,
-        sequences: tuple[Tensor, ...],
-        outputs: tuple[Tensor, ...],
-        reverse: bool = False,
-    ) -> tuple[Carry, tuple[Tensor, ...]]:
+        self, step: StepFunction, carry: Carry, sequences: Slices, outputs: Slices, reverse: bool
+    ) -> tuple[Carry, Slices]:
         """Run ``step(carry, slices) -> carry, outputs`` over time.
 
         sequences: tensors ``[T, ...]``, one slice of each a step. outputs: for each output of a
@@ -62,25 +58,19 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
         """
 
     def layer(
-        self,
-        x: Tensor,
-        h: Tensor,
-        c: Tensor,
-        parameters: Tensors,
-        padding: Padding | None,
-        reverse: bool,
+        self, x: Tensor, state: State, parameters: Tensors, padding: Padding | None, reverse: bool
     ) -> Outputs:
         # Backwards, the state simply does not move before the first valid step: no copy of x.
         mask = None if padding is None else padding.mask
         if "hoisted" in self.options:
-            return self._hoisted_layer(LayerInputs(x, h, c, *parameters), mask, reverse)
+            return self._hoisted_layer(LayerInputs(x, *state, *parameters), mask, reverse)
         import tensorflow as tf
 
         kernel, recurrent_kernel, bias = parameters
         preproject = "preproject" in self.options
         sequence = project(x, kernel, bias) if preproject else x
 
-        def step(carry: Carry, slices: tuple[Tensor, ...]) -> tuple[Carry, tuple[Tensor, ...]]:
+        def step(carry: Carry, slices: Slices) -> tuple[Carry, Slices]:
             h, c = carry
             if preproject:
                 z = slices[0] + tf.matmul(h, recurrent_kernel)
@@ -94,7 +84,7 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
             return (tf.where(valid, h_new, h), tf.where(valid, c_new, c)), (y,)
 
         sequences = (sequence,) if mask is None else (sequence, mask)
-        (h, c), (y,) = self.scan(step, (h, c), sequences, (h,), reverse)
+        (h, c), (y,) = self.scan(step, state, sequences, (state[0],), reverse)
         return Outputs(y, h, c)
 
     # -- the gradient by hand
@@ -120,7 +110,7 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
 
     def forward_with_residuals(
         self, inputs: LayerInputs, mask: Tensor | None, reverse: bool
-    ) -> tuple[Outputs, tuple[Tensor, ...]]:
+    ) -> tuple[Outputs, Slices]:
         """The outputs, and what the backward pass needs, by step: the gates i, f, g and o, the
         hidden and the cell state. The gates are kept apart, for joined ones would be split again.
         """
@@ -128,7 +118,7 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
 
         x, h0, c0, kernel, recurrent_kernel, bias = inputs
 
-        def step(carry: Carry, slices: tuple[Tensor, ...]) -> tuple[Carry, tuple[Tensor, ...]]:
+        def step(carry: Carry, slices: Slices) -> tuple[Carry, Slices]:
             h, c = carry
             i, f, g, o = split_gates(slices[0] + tf.matmul(h, recurrent_kernel))
             h_new, c_new = cell((i, f, g, o), c)
@@ -145,7 +135,7 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
 
     def backward_from_residuals(
         self,
-        residuals: tuple[Tensor, ...],
+        residuals: Slices,
         inputs: LayerInputs,
         mask: Tensor | None,
         reverse: bool,
@@ -162,7 +152,7 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
         # one op each for y * (1 - y) * dy and (1 - y * y) * dy, which would be three
         sigmoid_gradient, tanh_gradient = tf.raw_ops.SigmoidGrad, tf.raw_ops.TanhGrad
 
-        def step(carry: Carry, slices: tuple[Tensor, ...]) -> tuple[Carry, tuple[Tensor, ...]]:
+        def step(carry: Carry, slices: Slices) -> tuple[Carry, Slices]:
             dh, dc = carry
             dy_t, i, f, g, o, c_t, c_before = slices[:7]
             tanh_c = tf.tanh(c_t)
@@ -184,7 +174,7 @@ class LoopBackend(TensorFlowBackend, abc.ABC):
                 return (tf.where(valid, dh_next, dh), tf.where(valid, dc_t * f, dc)), (dz,)
             return (tf.matmul(dz, recurrent_kernel, transpose_b=True), dc_t * f), (dz,)
 
-        sequences: tuple[Tensor, ...] = (dy, *gates, cells, cells_before)
+        sequences: Slices = (dy, *gates, cells, cells_before)
         if mask is not None:
             # The output on padding is zero whatever flows into it.
             sequences = (*sequences, mask)

@@ -8,9 +8,8 @@ after the last full turn is done one step at a time. Users have asked Keras for 
 
 from __future__ import annotations
 
-from lstm_impl.backends.loop import Carry, LoopBackend, StepFunction
+from lstm_impl.backends.loop import Carry, LoopBackend, Slices, StepFunction
 from lstm_impl.backends.while_loop import TimeLoop
-from lstm_impl.call import Tensor
 
 
 class PartialUnroll(LoopBackend):
@@ -22,13 +21,8 @@ class PartialUnroll(LoopBackend):
     listed = ("@5", "@10", "@10+hoisted", "@10+xla")
 
     def scan(
-        self,
-        step: StepFunction,
-        carry: Carry,
-        sequences: tuple[Tensor, ...],
-        outputs: tuple[Tensor, ...],
-        reverse: bool = False,
-    ) -> tuple[Carry, tuple[Tensor, ...]]:
+        self, step: StepFunction, carry: Carry, sequences: Slices, outputs: Slices, reverse: bool
+    ) -> tuple[Carry, Slices]:
         assert self.number is not None
         loop = TimeLoop(sequences, outputs, reverse)
         turns = loop.timesteps // self.number

@@ -5,8 +5,7 @@ It keeps every carry of every step, the cell state too, whether or not anybody r
 
 from __future__ import annotations
 
-from lstm_impl.backends.loop import Carry, LoopBackend, StepFunction
-from lstm_impl.call import Tensor
+from lstm_impl.backends.loop import Carry, LoopBackend, Slices, StepFunction
 
 
 class Scan(LoopBackend):
@@ -17,18 +16,13 @@ class Scan(LoopBackend):
     listed = ("", "+xla")
 
     def scan(
-        self,
-        step: StepFunction,
-        carry: Carry,
-        sequences: tuple[Tensor, ...],
-        outputs: tuple[Tensor, ...],
-        reverse: bool = False,
-    ) -> tuple[Carry, tuple[Tensor, ...]]:
+        self, step: StepFunction, carry: Carry, sequences: Slices, outputs: Slices, reverse: bool
+    ) -> tuple[Carry, Slices]:
         import tensorflow as tf
 
         width = len(carry)
 
-        def body(before: tuple[Tensor, ...], slices: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        def body(before: Slices, slices: Slices) -> Slices:
             after, out = step(before[:width], slices)
             return (*after, *out)
 

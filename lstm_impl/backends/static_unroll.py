@@ -6,8 +6,7 @@ trace or compile it, grow with the number of timesteps, which must be known when
 
 from __future__ import annotations
 
-from lstm_impl.backends.loop import Carry, LoopBackend, StepFunction
-from lstm_impl.call import Tensor
+from lstm_impl.backends.loop import Carry, LoopBackend, Slices, StepFunction
 from lstm_impl.spec import LSTMSpec, UnsupportedError
 from lstm_impl.workload import Workload
 
@@ -31,13 +30,8 @@ class StaticUnroll(LoopBackend):
         return super().refusal(spec, workload)
 
     def scan(
-        self,
-        step: StepFunction,
-        carry: Carry,
-        sequences: tuple[Tensor, ...],
-        outputs: tuple[Tensor, ...],
-        reverse: bool = False,
-    ) -> tuple[Carry, tuple[Tensor, ...]]:
+        self, step: StepFunction, carry: Carry, sequences: Slices, outputs: Slices, reverse: bool
+    ) -> tuple[Carry, Slices]:
         import tensorflow as tf
 
         timesteps = sequences[0].shape[0]

@@ -16,7 +16,7 @@ from lstm_impl.availability import Package
 from lstm_impl.backend import Backend
 from lstm_impl.backends.stacking import through_layers
 from lstm_impl.backends.tensorflow_model import TensorFlowModel
-from lstm_impl.call import Call, Outputs, Tensor
+from lstm_impl.call import Call, Outputs, State, Tensor, Tensors
 from lstm_impl.model import Model
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.weights import LayerWeights, LSTMWeights
@@ -26,7 +26,6 @@ INSTALL_CPU = "pip install 'lstm-benchmark-suite[cpu]'"
 INSTALL_GPU = "pip install 'tensorflow[and-cuda]'"
 
 Arrays = Sequence[FloatArray]
-Tensors = Sequence[Tensor]
 
 
 def _look() -> cuda.View:
@@ -102,13 +101,7 @@ class TensorFlowBackend(Backend):
     # -- what a strategy says
 
     def layer(
-        self,
-        x: Tensor,
-        h: Tensor,
-        c: Tensor,
-        parameters: Tensors,
-        padding: Padding | None,
-        reverse: bool,
+        self, x: Tensor, state: State, parameters: Tensors, padding: Padding | None, reverse: bool
     ) -> Outputs:
         """One direction of one layer: outputs ``[T, B, H]``, final h and c ``[B, H]``.
 
@@ -147,6 +140,6 @@ class TensorFlowBackend(Backend):
 
         def layer(row: int, x: Tensor, h: Tensor, c: Tensor, reverse: bool) -> Outputs:
             cell = parameters[row * size : (row + 1) * size]
-            return self.layer(x, h, c, cell, padding, reverse)
+            return self.layer(x, (h, c), cell, padding, reverse)
 
         return through_layers(spec, call, layer, functools.partial(tf.concat, axis=-1), tf.stack)

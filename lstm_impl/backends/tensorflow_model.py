@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from lstm_impl.backends import tensorflow_evidence
 from lstm_impl.backends.hlo import describe_hlo, launches
 from lstm_impl.backends.tensorflow_evidence import SURE
 from lstm_impl.backends.tensorflow_steps import TracedSteps
-from lstm_impl.call import Call, Outputs, RawGradients, Request, Tensor, Upstream
+from lstm_impl.call import Call, Outputs, RawGradients, Request, State, Tensor, Tensors, Upstream
 from lstm_impl.evidence import Evidence
 from lstm_impl.model import Model
 from lstm_impl.profile import Profile
@@ -30,8 +30,6 @@ from lstm_impl.workload import Workload
 
 if TYPE_CHECKING:
     from lstm_impl.backends.tensorflow_backend import TensorFlowBackend
-
-Tensors = Sequence[Tensor]
 
 WARM = 5
 """Timesteps before a profile: a new graph makes its kernels, and its memory, when it first runs."""
@@ -83,11 +81,11 @@ class TensorFlowModel(Model):
     def __call__(
         self,
         x: Tensor,
-        state: tuple[Tensor, Tensor] | None = None,
+        state: State | None = None,
         lengths: Tensor | None = None,
         masks: Tensor | None = None,
         training: bool = True,
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    ) -> tuple[Tensor, State]:
         """Outputs ``[T, B, D*H]`` and the final ``(h, c)`` of tensors, differentiable.
 
         x ``[T, B, in]`` (or batch-major, if so built); state ``(h, c)``, each ``[L*D, B, H]``,

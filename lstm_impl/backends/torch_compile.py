@@ -18,7 +18,7 @@ import shutil
 import sysconfig
 import types
 import warnings
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,10 @@ import numpy.typing as npt
 from lstm_impl.availability import Availability
 from lstm_impl.backends.stacking import through_layers
 from lstm_impl.backends.torch_model import TorchBackend, TorchModel, set_threads
-from lstm_impl.call import Call, Outputs, Tensor
+from lstm_impl.call import Call, Outputs, State, Tensor, Tensors
 from lstm_impl.weights import LSTMWeights
 
 __all__ = ["TorchCompile", "TorchCompileModel", "set_threads"]
-
-State = tuple[Tensor, Tensor]
 
 
 class TorchCompileModel(TorchModel):
@@ -62,7 +60,7 @@ class TorchCompileModel(TorchModel):
             with quiet_compiler() if first else contextlib.nullcontext():
                 return self._loop(cell, call, self.parameters)
 
-        def whole(call: Call, parameters: Sequence[Tensor]) -> Outputs:
+        def whole(call: Call, parameters: Tensors) -> Outputs:
             return self._loop(self._step, call, parameters)
 
         compiled = self._compile((*call.x.shape, *kind), whole)
@@ -83,9 +81,7 @@ class TorchCompileModel(TorchModel):
             self._compiled[key] = self._torch.compile(own, fullgraph=True, dynamic=False)
         return self._compiled[key]
 
-    def _loop(
-        self, step: Callable[..., State], call: Call, parameters: Sequence[Tensor]
-    ) -> Outputs:
+    def _loop(self, step: Callable[..., State], call: Call, parameters: Tensors) -> Outputs:
         torch = self._torch
         parameters = [parameter.to(self.compute_dtype) for parameter in parameters]
         x, h, c, lengths, masks = call

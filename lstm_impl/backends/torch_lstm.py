@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lstm_impl.backends.torch_model import TorchBackend, TorchModel, set_threads
-from lstm_impl.call import Call, Outputs, Tensor
+from lstm_impl.call import Call, Outputs, Tensor, Tensors
 from lstm_impl.layouts import torch_parameters
 from lstm_impl.spec import FloatArray
 from lstm_impl.weights import LSTMWeights
@@ -58,7 +58,7 @@ class TorchLSTMModel(TorchModel):
             self.spec, [np.ascontiguousarray(array.T) for array in arrays]
         )
 
-    def trained(self, masks: Tensor | None) -> Sequence[Tensor]:
+    def trained(self, masks: Tensor | None) -> Tensors:
         if masks is None:
             return self.parameters
         return [each for layer in self._layers for each in trained_parameters(layer)]

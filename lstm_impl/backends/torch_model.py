@@ -18,7 +18,7 @@ from lstm_impl import cuda
 from lstm_impl.availability import Package
 from lstm_impl.backend import Backend
 from lstm_impl.backends import torch_evidence
-from lstm_impl.call import Call, Outputs, RawGradients, Tensor, Upstream
+from lstm_impl.call import Call, Outputs, RawGradients, State, Tensor, Tensors, Upstream
 from lstm_impl.evidence import Evidence
 from lstm_impl.model import Model
 from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE
@@ -109,7 +109,7 @@ class TorchModel(Model):
             for array in self.layout(weights)
         ]
 
-    def trained(self, masks: Tensor | None) -> Sequence[Tensor]:
+    def trained(self, masks: Tensor | None) -> Tensors:
         """The parameters that ``network`` uses: a strategy may keep others for when masks come."""
         return self.parameters
 
@@ -126,10 +126,10 @@ class TorchModel(Model):
     def __call__(
         self,
         x: Tensor,
-        state: tuple[Tensor, Tensor] | None = None,
+        state: State | None = None,
         lengths: Tensor | None = None,
         masks: Tensor | None = None,
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    ) -> tuple[Tensor, State]:
         """Outputs ``[T, B, D*H]`` and the final ``(h, c)`` of tensors, differentiable.
 
         x ``[T, B, in]`` (or batch-major, if so built) in the compute type, on the model's device;
@@ -207,7 +207,7 @@ class TorchModel(Model):
         self._optimizers[optimizer].step()
         return raw
 
-    def _host_weights(self, raw: Sequence[Tensor]) -> LSTMWeights:
+    def _host_weights(self, raw: Tensors) -> LSTMWeights:
         return self.canonical([self._host_float(gradient) for gradient in raw])
 
     def get_weights(self) -> LSTMWeights:

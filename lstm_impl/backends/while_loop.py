@@ -6,7 +6,7 @@ loop's own bookkeeping, and training for the stacks that keep every intermediate
 
 from __future__ import annotations
 
-from lstm_impl.backends.loop import Carry, LoopBackend, StepFunction
+from lstm_impl.backends.loop import Carry, LoopBackend, Slices, StepFunction
 from lstm_impl.call import Tensor
 
 
@@ -18,13 +18,8 @@ class WhileLoop(LoopBackend):
     listed = ("", "+preproject", "+hoisted", "+xla", "+preproject+xla", "+hoisted+xla")
 
     def scan(
-        self,
-        step: StepFunction,
-        carry: Carry,
-        sequences: tuple[Tensor, ...],
-        outputs: tuple[Tensor, ...],
-        reverse: bool = False,
-    ) -> tuple[Carry, tuple[Tensor, ...]]:
+        self, step: StepFunction, carry: Carry, sequences: Slices, outputs: Slices, reverse: bool
+    ) -> tuple[Carry, Slices]:
         loop = TimeLoop(sequences, outputs, reverse)
         return loop.stack(*loop.run(step, carry, loop.empty(), 0, loop.timesteps))
 
@@ -32,9 +27,7 @@ class WhileLoop(LoopBackend):
 class TimeLoop:
     """``tf.while_loop`` over the time axis of some sequences, in pieces if need be."""
 
-    def __init__(
-        self, sequences: tuple[Tensor, ...], outputs: tuple[Tensor, ...], reverse: bool
-    ) -> None:
+    def __init__(self, sequences: Slices, outputs: Slices, reverse: bool) -> None:
         import tensorflow as tf
 
         self._tf = tf
@@ -50,7 +43,7 @@ class TimeLoop:
             for sequence in sequences
         ]
 
-    def empty(self) -> tuple[Tensor, ...]:
+    def empty(self) -> Slices:
         """Tensor arrays for what the steps put out."""
         return tuple(
             self._tf.TensorArray(
@@ -63,16 +56,16 @@ class TimeLoop:
         self,
         step: StepFunction,
         carry: Carry,
-        arrays: tuple[Tensor, ...],
+        arrays: Slices,
         start: Tensor | int,
         iterations: Tensor | int,
         steps_per_iteration: int = 1,
-    ) -> tuple[Carry, tuple[Tensor, ...]]:
+    ) -> tuple[Carry, Slices]:
         """``iterations`` turns of the loop from step ``start``, each doing some timesteps."""
         tf = self._tf
         width = len(carry)
 
-        def body(turn: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        def body(turn: Tensor, *state: Tensor) -> Slices:
             carry, arrays = state[:width], state[width:]
             for offset in range(steps_per_iteration):
                 t = start + turn * steps_per_iteration + offset
@@ -94,6 +87,6 @@ class TimeLoop:
         )
         return tuple(state[:width]), tuple(state[width:])
 
-    def stack(self, carry: Carry, arrays: tuple[Tensor, ...]) -> tuple[Carry, tuple[Tensor, ...]]:
+    def stack(self, carry: Carry, arrays: Slices) -> tuple[Carry, Slices]:
         """The carry, and each tensor array as one tensor ``[T, ...]``."""
         return carry, tuple(array.stack() for array in arrays)

@@ -14,9 +14,9 @@ from lstm_impl.backends.block_lstm import BlockLSTM
 from lstm_impl.backends.fused_cpu import FusedCpu
 from lstm_impl.backends.fused_cpu_layer import FusedLayer
 from lstm_impl.backends.loop import LayerInputs, LoopBackend
-from lstm_impl.backends.tensorflow_backend import Padding, TensorFlowBackend, Tensors
+from lstm_impl.backends.tensorflow_backend import Padding, TensorFlowBackend
 from lstm_impl.backends.while_loop import WhileLoop
-from lstm_impl.call import Call, Outputs, Tensor, Upstream
+from lstm_impl.call import Call, Outputs, Tensor, Tensors, Upstream
 from lstm_impl.spec import LSTMSpec
 
 
@@ -222,7 +222,7 @@ def by_loop(
     """The outputs by a loop, which takes any mask as it is."""
     x, h, c, *parameters = inputs
     padding = None if mask is None else Padding(count_valid(mask), mask)
-    return backend.layer(x, h, c, parameters, padding, reverse)
+    return backend.layer(x, (h, c), parameters, padding, reverse)
 
 
 def by_fused_op(inputs: LayerInputs, mask: Tensor | None, reverse: bool, training: bool) -> Outputs:

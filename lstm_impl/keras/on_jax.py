@@ -8,7 +8,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lstm_impl.call import Tensor
+from lstm_impl.call import State, Tensor
 from lstm_impl.keras.weights import Weights
 
 BACKEND = "jax_scan+preproject"
@@ -32,12 +32,12 @@ def becomes_program(sequences: Tensor) -> bool:
 def compute(
     name: str,
     sequences: Tensor,
-    state: tuple[Tensor, Tensor],
+    state: State,
     weights: Weights,
     mask: Tensor | None,
     zero_masked: bool,
     every_step: bool,
-) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+) -> tuple[Tensor, Tensor, State]:
     """Last output ``[B, H]``, outputs ``[B, T, H]`` (or ``[B, 1, H]``), final h and c ``[B, H]``.
 
     sequences ``[B, T, in]`` and mask ``[B, T]`` bool in the order in which they are read. A masked
@@ -51,9 +51,7 @@ def compute(
         product = jnp.matmul(x, kernel)
         return product if bias is None else product + bias
 
-    def step(
-        carry: tuple[Tensor, Tensor], slices: tuple[Tensor, Tensor | None]
-    ) -> tuple[tuple[Tensor, Tensor], Tensor | None]:
+    def step(carry: State, slices: tuple[Tensor, Tensor | None]) -> tuple[State, Tensor | None]:
         h, c = carry
         x_t, valid = slices
         z = (x_t if preproject else project(x_t)) + jnp.matmul(h, recurrent_kernel)

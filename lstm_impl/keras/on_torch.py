@@ -9,7 +9,7 @@ import keras
 import torch
 from torch.nn.utils import rnn
 
-from lstm_impl.call import Tensor
+from lstm_impl.call import State, Tensor
 from lstm_impl.keras.weights import Weights
 
 BACKEND = "torch"
@@ -33,12 +33,12 @@ def becomes_program(sequences: Tensor) -> bool:
 def compute(
     name: str,
     sequences: Tensor,
-    state: tuple[Tensor, Tensor],
+    state: State,
     weights: Weights,
     mask: Tensor | None,
     zero_masked: bool,
     every_step: bool,
-) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+) -> tuple[Tensor, Tensor, State]:
     """Last output ``[B, H]``, outputs ``[B, T, H]`` (or ``[B, 1, H]``), final h and c ``[B, H]``.
 
     sequences ``[B, T, in]`` and mask ``[B, T]`` bool in the order in which they are read. A masked
@@ -55,12 +55,12 @@ def compute(
 
 def _masked(
     sequences: Tensor,
-    state: tuple[Tensor, Tensor],
+    state: State,
     weights: Weights,
     mask: Tensor,
     zero_masked: bool,
     every_step: bool,
-) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+) -> tuple[Tensor, Tensor, State]:
     """Masked steps do not move the state: each sequence's valid steps go to its front, in the order
     in which they are read, and their outputs back to where they came from.
     """
