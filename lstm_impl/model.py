@@ -25,8 +25,7 @@ from lstm_impl.profile import Profile
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.state import LSTMGradients, LSTMState
 from lstm_impl.step import Results, Step
-from lstm_impl.stream import Stream
-from lstm_impl.streaming import Streaming
+from lstm_impl.stream import Stream, Streaming
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload, differentiated
 
@@ -258,23 +257,19 @@ class Model(abc.ABC):
 
     def _host_results(self, raw: Outputs | RawGradients) -> Results:
         """What a step returned, on the host and time-major."""
-
-        def swap(array: FloatArray) -> FloatArray:
-            return np.swapaxes(array, 0, 1) if self.batch_major else array
-
-        found = {"y": swap(self._host_float(raw.y))}
+        found = {"y": self._swapped(self._host_float(raw.y))}
         found |= {"h": self._host_float(raw.h), "c": self._host_float(raw.c)}
         if isinstance(raw, RawGradients):
             flow = {"dx": raw.dx, "dh": raw.dh, "dc": raw.dc}
             found |= {n: self._host_float(each) for n, each in flow.items() if each is not None}
             if "dx" in found:
-                found["dx"] = swap(found["dx"])
-            weights = self._host_weights(raw.weights)
-            found |= {
-                f"d{name}": array
-                for name, array in zip(weights.names(), weights.arrays(), strict=True)
-            }
+                found["dx"] = self._swapped(found["dx"])
+            found |= self._host_weights(raw.weights).named("d")
         return found
+
+    def _swapped(self, array: FloatArray) -> FloatArray:
+        """``array [T, B, F]`` in the model's layout, or one in that layout time-major."""
+        return np.swapaxes(array, 0, 1) if self.batch_major else array
 
     # -- checks
 

@@ -106,12 +106,16 @@ class LSTMWeights:
             for name in ARRAY_NAMES
         ]
 
+    def named(self, before: str = "") -> dict[str, FloatArray]:
+        """``arrays()`` by ``names()``, with such a text before each name."""
+        pairs = zip(self.names(), self.arrays(), strict=True)
+        return {before + name: array for name, array in pairs}
+
     def map(self, function: Callable[[FloatArray], FloatArray]) -> LSTMWeights:
         """The same structure with ``function`` applied to each array."""
         return LSTMWeights(
             tuple(
-                tuple(LayerWeights(*(function(array) for array in cell)) for cell in layer)
-                for layer in self.layers
+                tuple(LayerWeights(*map(function, cell)) for cell in layer) for layer in self.layers
             )
         )
 

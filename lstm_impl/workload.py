@@ -58,6 +58,11 @@ class Inputs:
     lengths: npt.NDArray[np.int32] | None
     masks: FloatArray | None
 
+    def window(self, part: slice) -> Inputs:
+        """The same in these timesteps alone."""
+        masks = None if self.masks is None else self.masks[:, part]
+        return replace(self, x=self.x[part], dy=self.dy[part], masks=masks)
+
 
 @dataclass(frozen=True)
 class Workload:

@@ -29,10 +29,10 @@ from bench.telling.marks import RATIO_INTERVAL
 from bench.telling.sheet import Column, Sheet, numbers
 from bench.telling.told import Told
 from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, UnsupportedError, get_backend, reference
-from lstm_impl.given import given_step
 from lstm_impl.proof.comparison import error
 from lstm_impl.spec import FloatArray
 from lstm_impl.step import Step
+from lstm_impl.stream import given_step
 from lstm_impl.workload import Inputs
 
 ORDINARY, DENORMAL = "ordinary", "denormal"

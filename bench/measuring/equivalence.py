@@ -128,14 +128,14 @@ def _worked_through(
     found: dict[str, FloatArray] = {}
     for part in parts:
         needed = workload.training and (optimizer is not None or part == parts[-1])
-        found = judge.run(weights, inputs, part, state, zero if needed else None)
+        window = replace(inputs.window(part), state=state)
+        found = judge.run(weights, window, zero if needed else None)
         state = LSTMState(found["h"], found["c"])
         if optimizer is not None:
             changes = optimizer.changes([found[f"d{name}"] for name in weights.names()])
             pairs = zip(weights.arrays(), changes, strict=True)
             weights = LSTMWeights.from_arrays(spec, [old + change for old, change in pairs])
-    left = zip(weights.names(), weights.arrays(), strict=True)
-    return found | {f"left {name}": array for name, array in left}
+    return found | weights.named("left ")
 
 
 def _moved(before: LSTMWeights, after: LSTMWeights, expected: LSTMWeights) -> float:
@@ -193,15 +193,11 @@ def prove(name: str, spec: LSTMSpec) -> None:
 
 def _framework_judge(backend: Backend, spec: LSTMSpec) -> Judge:
     def run(
-        weights: LSTMWeights,
-        inputs: Inputs,
-        part: slice,
-        state: LSTMState,
-        dstate: LSTMState | None,
+        weights: LSTMWeights, inputs: Inputs, dstate: LSTMState | None
     ) -> dict[str, FloatArray]:
         model = backend.build(spec, weights, "cpu")
-        x, dy, lengths = inputs.x[part], inputs.dy[part], inputs.lengths
-        masks = None if inputs.masks is None else inputs.masks[:, part]
+        x, dy, state = inputs.x, inputs.dy, inputs.state
+        lengths, masks = inputs.lengths, inputs.masks
         if dstate is None:
             return named(*model.forward(x, state, lengths, masks=masks), None)
         return named(*model.forward_and_gradients(x, dy, state, dstate, lengths, masks=masks))
@@ -222,21 +218,14 @@ def _remembering(judge: Judge, spec: LSTMSpec) -> Judge:
     """The judge, asked only what has not been asked before."""
 
     def run(
-        weights: LSTMWeights,
-        inputs: Inputs,
-        part: slice,
-        state: LSTMState,
-        dstate: LSTMState | None,
+        weights: LSTMWeights, inputs: Inputs, dstate: LSTMState | None
     ) -> dict[str, FloatArray]:
-        digest = hashlib.sha256(f"{judge.name} {spec} {part} {dstate is not None}".encode())
-        flowing = () if dstate is None else (dstate.h, dstate.c)
-        optional = [array for array in (inputs.lengths, inputs.masks) if array is not None]
-        arrays = (*weights.arrays(), inputs.x, inputs.dy, state.h, state.c, *optional, *flowing)
-        for array in arrays:
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return _recalled(
-            digest.hexdigest(), lambda: judge.run(weights, inputs, part, state, dstate)
-        )
+        digest = hashlib.sha256(f"{judge.name} {spec} {inputs.x.shape}".encode())
+        given = (inputs.x, inputs.dy, inputs.state.h, inputs.state.c, inputs.lengths, inputs.masks)
+        flowing = (None, None) if dstate is None else (dstate.h, dstate.c)
+        for array in (*weights.arrays(), *given, *flowing):
+            digest.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
+        return _recalled(digest.hexdigest(), lambda: judge.run(weights, inputs, dstate))
 
     return Judge(judge.name, run)
 

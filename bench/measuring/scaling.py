@@ -130,8 +130,8 @@ def expected(
     judge: Judge, weights: LSTMWeights, inputs: Inputs, timesteps: int
 ) -> dict[str, FloatArray]:
     """The weights' gradients on the whole batch, by name, in float64."""
-    state = inputs.state
-    found = judge.run(weights, inputs, slice(0, timesteps), state, final_gradient(state))
+    window = inputs.window(slice(0, timesteps))
+    found = judge.run(weights, window, final_gradient(inputs.state))
     return {name: found[name] for name in _names(weights)}
 
 

@@ -39,15 +39,12 @@ class NumPyModel(Model):
     def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
         return np.asarray(tensor)
 
-    def _time_major(self, array: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-        return np.swapaxes(array, 0, 1) if self.batch_major else array
-
     def _infer(self, call: Call) -> Outputs:
         x, h, c, lengths, masks = call
         y, state = reference.forward(
-            self.spec, self._weights, self._time_major(x), LSTMState(h, c), lengths, masks
+            self.spec, self._weights, self._swapped(x), LSTMState(h, c), lengths, masks
         )
-        return Outputs(self._time_major(y), state.h, state.c)
+        return Outputs(self._swapped(y), state.h, state.c)
 
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
         x, h, c, lengths, masks = call
@@ -55,23 +52,18 @@ class NumPyModel(Model):
         y, state, found = reference.forward_and_gradients(
             self.spec,
             self._weights,
-            self._time_major(x),
-            self._time_major(dy),
+            self._swapped(x),
+            self._swapped(dy),
             LSTMState(h, c),
             LSTMState(dh, dc),
             lengths,
             masks,
             of=gradients,
         )
-        return RawGradients(
-            y=self._time_major(y),
-            h=state.h,
-            c=state.c,
-            dx=None if found.x is None else self._time_major(found.x),
-            dh=None if found.state is None else found.state.h,
-            dc=None if found.state is None else found.state.c,
-            weights=found.weights,
-        )
+        inputs = [] if found.x is None else [self._swapped(found.x)]
+        inputs += [] if found.state is None else [found.state.h, found.state.c]
+        outputs = Outputs(self._swapped(y), state.h, state.c)
+        return RawGradients.of(outputs, inputs, found.weights)
 
     def _start_optimizer(self, name: str) -> None:
         self._optimizers[name] = NumPyOptimizer(name)

@@ -135,7 +135,7 @@ class OpenVINOModel(InferenceModel):
     def evidence(self, workload: Workload) -> Evidence:
         """The operations of the model as OpenVINO compiled it for this processor."""
         inputs = workload.first_window().inputs(self.spec)
-        x = np.swapaxes(inputs.x, 0, 1) if self.batch_major else inputs.x
+        x = self._swapped(inputs.x)
         call = Call(x, inputs.state.h, inputs.state.c, inputs.lengths, inputs.masks)
         given = {name: self._to_device(array) for name, array in call.given().items()}
         compiled = self._model(given)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -116,39 +116,40 @@ def gate(model: Model, workload: Workload, seed: int = 0, judge: Judge | None = 
     inputs = workload.inputs(spec, seed)
     if not workload.training:
         inputs = replace(inputs, masks=None)
-    judge = judge or numpy_judge(spec)
-    parts = judged_parts(workload)
-    worst = _Worst()
+    hearing = _Hearing(model, workload, judge or numpy_judge(spec))
+    windows = [inputs.window(part) for part in judged_parts(workload)]
     state = inputs.state
-    for part in parts:
+    for window in windows:
         if workload.optimizer is not None:
-            _start(model, weights, workload)
-        state = _compare_part(
-            worst, model, judge, weights, replace(inputs, state=state), part, workload
-        )
-    large, given = saturated.saturated(spec, weights, inputs, parts[0])
-    _start(model, large, workload)
-    results = _results(model, judge, large, given, parts[0], workload)
-    worst.keep(*saturated.errors(spec, *results, SMALLEST_SCALE))
+            hearing.begin(weights)
+        state = hearing.hear(weights, replace(window, state=state))
+    large, given = saturated.saturated(spec, weights, windows[0])
+    hearing.begin(large)
+    hearing.keep(*saturated.errors(spec, *hearing.results(large, given), SMALLEST_SCALE))
     model.set_weights(weights)
     if workload.training and workload.gradients != "all":
-        worst.keep(*_everything(model, workload))
+        hearing.keep(*_everything(model, workload))
     if workload.streaming:
-        worst.keep(*streamed(model, judge, weights, workload, seed))
+        hearing.keep(*streamed(model, hearing.judge, weights, workload, seed))
     # A conversion and its inverse could be wrong alike: the weights must come back as they went in.
     read_back = zip(model.get_weights().arrays(), weights.arrays(), strict=True)
-    worst.errors["weights"] = max(error(ours, theirs) for ours, theirs in read_back)
-    worst.bounds["weights"] = CONSTANT * spec.precision.roundoff
-    passed = all(off <= worst.bounds[name] for name, off in worst.errors.items())
-    return GateResult(passed, judge.name, worst.errors, worst.bounds)
+    hearing.errors["weights"] = max(error(ours, theirs) for ours, theirs in read_back)
+    hearing.bounds["weights"] = CONSTANT * spec.precision.roundoff
+    passed = all(off <= hearing.bounds[name] for name, off in hearing.errors.items())
+    return GateResult(passed, hearing.judge.name, hearing.errors, hearing.bounds)
 
 
-class _Worst:
-    """Errors and bounds by name; of several of one name, the one that uses up most of its bound."""
+@dataclass
+class _Hearing:
+    """A model before its judge, and the errors and bounds that were found, by name: of several of
+    one name, the one that uses up most of its bound.
+    """
 
-    def __init__(self) -> None:
-        self.errors: Errors = {}
-        self.bounds: Errors = {}
+    model: Model
+    workload: Workload
+    judge: Judge
+    errors: Errors = field(default_factory=dict)
+    bounds: Errors = field(default_factory=dict)
 
     def keep(self, found: Mapping[str, float], allowed: Mapping[str, float]) -> None:
         for name, off in found.items():
@@ -156,41 +157,65 @@ class _Worst:
             if known is None or not off / allowed[name] <= known / self.bounds[name]:
                 self.errors[name], self.bounds[name] = off, allowed[name]
 
+    def begin(self, weights: LSTMWeights) -> None:
+        """With these weights, without what the steps before have added."""
+        self.model.set_weights(weights)
+        if self.workload.optimizer is not None:
+            self.model.start_optimizer(self.workload.optimizer)
 
-def _start(model: Model, weights: LSTMWeights, workload: Workload) -> None:
-    """Begin with these weights, without what the steps before have added."""
-    model.set_weights(weights)
-    if workload.optimizer is not None:
-        model.start_optimizer(workload.optimizer)
+    def hear(self, weights: LSTMWeights, inputs: Inputs) -> LSTMState:
+        """Keep what the results are off; the final state, from which the next window goes on."""
+        spec, optimizer = self.model.spec, self.workload.optimizer
+        ours, theirs = self.results(weights, inputs)
+        found = compare(ours, theirs)
+        allowed = bounds(spec, self.workload.batch, len(inputs.x), list(found))
+        if optimizer is not None:
+            gradients = [ours[f"d{name}"] for name in weights.names()]
+            found["update"], allowed["update"] = update_error(
+                spec, optimizer, weights, self.model.get_weights(), gradients
+            )
+        self.keep(found, allowed)
+        self.keep(*structure.gains(spec, ours, theirs))
+        if structure.may_be_coarser(spec, theirs):
+            coarse = structure.rounded(weights, inputs)
+            self.keep(*structure.coarseness(ours, theirs, self._judged(*coarse)))
+        return LSTMState(theirs["h"], theirs["c"])
 
+    def results(
+        self, weights: LSTMWeights, inputs: Inputs
+    ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
+        """The model's, and the judge's, of what the workload's step is asked for."""
+        model, workload = self.model, self.workload
 
-def _compare_part(
-    worst: _Worst,
-    model: Model,
-    judge: Judge,
-    weights: LSTMWeights,
-    given: Inputs,
-    part: slice,
-    workload: Workload,
-) -> LSTMState:
-    """Keep what a part's results are off; the final state, from which the next part goes on."""
-    spec = model.spec
-    ours, theirs = _results(model, judge, weights, given, part, workload)
-    found = compare(ours, theirs)
-    allowed = bounds(spec, workload.batch, part.stop - part.start, list(found))
-    if workload.optimizer is not None:
-        gradients = [ours[f"d{name}"] for name in weights.names()]
-        found["update"], allowed["update"] = update_error(
-            spec, workload.optimizer, weights, model.get_weights(), gradients
-        )
-    worst.keep(found, allowed)
-    worst.keep(*structure.gains(spec, ours, theirs))
-    if structure.may_be_coarser(spec, theirs):
-        coarse_weights, coarse = structure.rounded(weights, given)
-        dstate = final_gradient(coarse.state) if workload.training else None
-        of_coarser = judge.run(coarse_weights, coarse, part, coarse.state, dstate)
-        worst.keep(*structure.coarseness(ours, theirs, of_coarser))
-    return LSTMState(theirs["h"], theirs["c"])
+        def swap(array: FloatArray) -> FloatArray:
+            return np.swapaxes(array, 0, 1) if model.batch_major else array
+
+        # Both get the very same numbers: what the precision can hold of the state.
+        quantize = model.spec.quantize
+        state = LSTMState(quantize(inputs.state.h), quantize(inputs.state.c))
+        x, lengths, masks = swap(inputs.x), inputs.lengths, inputs.masks
+        gradients = None
+        if workload.training:  # the step that will be timed, its own outputs too
+            y, final, gradients = model.forward_and_gradients(
+                x,
+                swap(inputs.dy),
+                state,
+                final_gradient(state),
+                lengths,
+                masks=masks,
+                optimizer=workload.optimizer,
+                of=workload.gradients,
+            )
+            if gradients.x is not None:
+                gradients = replace(gradients, x=swap(gradients.x))
+        else:
+            y, final = model.forward(x, state, lengths, masks=masks)
+        theirs = self._judged(weights, replace(inputs, state=state))
+        return named(swap(y), final, gradients), asked_for(theirs, workload)
+
+    def _judged(self, weights: LSTMWeights, inputs: Inputs) -> dict[str, FloatArray]:
+        dstate = final_gradient(inputs.state) if self.workload.training else None
+        return self.judge.run(weights, inputs, dstate)
 
 
 FEW = 3
@@ -229,44 +254,6 @@ def _everything(
 def final_gradient(state: LSTMState) -> LSTMState:
     """A gradient that flows into the final state: any numbers that are not zero will do."""
     return LSTMState(h=state.c, c=state.h)
-
-
-def _results(
-    model: Model,
-    judge: Judge,
-    weights: LSTMWeights,
-    inputs: Inputs,
-    part: slice,
-    workload: Workload,
-) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
-    def swap(array: FloatArray) -> FloatArray:
-        return np.swapaxes(array, 0, 1) if model.batch_major else array
-
-    # Both get the very same numbers: what the precision can hold of the state.
-    quantize = model.spec.quantize
-    state = LSTMState(quantize(inputs.state.h), quantize(inputs.state.c))
-    inputs = replace(inputs, state=state)
-    masks = None if inputs.masks is None else inputs.masks[:, part]
-    x = swap(inputs.x[part])
-    gradients = None
-    if workload.training:  # the step that will be timed, its own outputs too
-        y, final, gradients = model.forward_and_gradients(
-            x,
-            swap(inputs.dy[part]),
-            state,
-            final_gradient(state),
-            inputs.lengths,
-            masks=masks,
-            optimizer=workload.optimizer,
-            of=workload.gradients,
-        )
-        if gradients.x is not None:
-            gradients = replace(gradients, x=swap(gradients.x))
-    else:
-        y, final = model.forward(x, state, inputs.lengths, masks=masks)
-    dstate = final_gradient(state) if workload.training else None
-    theirs = judge.run(weights, inputs, part, state, dstate)
-    return named(swap(y), final, gradients), asked_for(theirs, workload)
 
 
 def judged_parts(workload: Workload) -> list[slice]:

@@ -125,12 +125,7 @@ def named(
             arrays["dx"] = gradients.x
         if gradients.state is not None:
             arrays |= {"dh": gradients.state.h, "dc": gradients.state.c}
-        arrays |= {
-            f"d{name}": array
-            for name, array in zip(
-                gradients.weights.names(), gradients.weights.arrays(), strict=True
-            )
-        }
+        arrays |= gradients.weights.named("d")
     return arrays
 
 

@@ -26,12 +26,12 @@ operations took 13 s with two threads and 0.5 s with one."""
 class Judge:
     """Whose results count as right: a name for the record, and how it computes them.
 
-    run: from weights, inputs, the part of them that is meant, the initial state, and the gradient
-        that flows into the final state (without one, no gradients), to arrays as ``named`` gives.
+    run: from weights, inputs, and the gradient that flows into the final state (without one, no
+        gradients), to arrays as ``named`` gives.
     """
 
     name: str
-    run: Callable[[LSTMWeights, Inputs, slice, LSTMState, LSTMState | None], dict[str, FloatArray]]
+    run: Callable[[LSTMWeights, Inputs, LSTMState | None], dict[str, FloatArray]]
 
 
 def few_threads(spec: LSTMSpec, batch: int) -> contextlib.AbstractContextManager[object]:
@@ -48,15 +48,11 @@ def numpy_judge(spec: LSTMSpec) -> Judge:
     """The float64 NumPy reference."""
 
     def run(
-        weights: LSTMWeights,
-        inputs: Inputs,
-        part: slice,
-        state: LSTMState,
-        dstate: LSTMState | None,
+        weights: LSTMWeights, inputs: Inputs, dstate: LSTMState | None
     ) -> dict[str, FloatArray]:
-        x, dy = inputs.x[part], inputs.dy[part]
-        rest = (inputs.lengths, None if inputs.masks is None else inputs.masks[:, part])
-        with few_threads(spec, inputs.x.shape[1]):
+        x, dy, state = inputs.x, inputs.dy, inputs.state
+        rest = (inputs.lengths, inputs.masks)
+        with few_threads(spec, x.shape[1]):
             if dstate is None:
                 return named(*reference.forward(spec, weights, x, state, *rest), None)
             return named(

@@ -45,10 +45,8 @@ square says how many. Right ones use 0.6 of this in bfloat16 and 0.04 in float16
 is off by 0.58 or more, an output of zeros by 1; gradients must be finite and no more."""
 
 
-def saturated(
-    spec: LSTMSpec, weights: LSTMWeights, inputs: Inputs, part: slice
-) -> tuple[LSTMWeights, Inputs]:
-    """``weights`` and the ``part`` of ``inputs``, made larger; as many timesteps as ``part``.
+def saturated(spec: LSTMSpec, weights: LSTMWeights, inputs: Inputs) -> tuple[LSTMWeights, Inputs]:
+    """``weights`` and ``inputs``, made larger; as many timesteps as before.
 
     The initial cells are full, with the signs they had. The initial hidden state stays, since it
     cannot be larger than 1; so do the recurrent kernels: eight times as large they would make a
@@ -58,7 +56,7 @@ def saturated(
     def enlarge(array: FloatArray) -> FloatArray:
         return spec.quantize(np.asarray(array, np.float64) * FACTOR)
 
-    x = np.asarray(inputs.x[part], np.float64)
+    x = np.asarray(inputs.x, np.float64)
     steps = len(x)
     # Counted from the end, so that the last stretch, which the final cells show, is a whole one.
     x = x[[max(0, steps - 1 - HELD * ((steps - 1 - step) // HELD)) for step in range(steps)]]
@@ -67,23 +65,15 @@ def saturated(
     c = np.asarray(inputs.state.c, np.float64)
     low, high = CELLS
     full = np.copysign(low + (high - low) * np.abs(c) / max(np.abs(c).max(), 1e-9), c)
-    masks = None if inputs.masks is None else inputs.masks[:, part]
-    enlarged = LSTMWeights(
-        tuple(
-            tuple(
-                replace(cell, kernel=enlarge(cell.kernel), bias=enlarge(cell.bias))
-                for cell in layer
-            )
-            for layer in weights.layers
-        )
+    enlarged = LSTMWeights.from_cells(
+        spec,
+        [
+            replace(cell, kernel=enlarge(cell.kernel), bias=enlarge(cell.bias))
+            for cell in weights.cells()
+        ],
     )
-    return enlarged, Inputs(
-        spec.quantize(x),
-        inputs.dy[part],
-        LSTMState(inputs.state.h, spec.quantize(full)),
-        inputs.lengths,
-        masks,
-    )
+    state = LSTMState(inputs.state.h, spec.quantize(full))
+    return enlarged, replace(inputs, x=spec.quantize(x), state=state)
 
 
 def errors(

@@ -20,7 +20,7 @@ from lstm_impl.proof.structure import gains
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.state import LSTMState
 from lstm_impl.step import INPUTS, Results, Step
-from lstm_impl.streaming import ring_inputs
+from lstm_impl.stream import ring_inputs
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
 
@@ -50,9 +50,10 @@ def streamed(
         step.synchronize()
     ours = joined([step.results(each) for each in outputs])
     inputs = ring_inputs(model.spec, workload, seed)
-    part = slice(0, SEVERAL * workload.timesteps)
-    theirs = judge.run(weights, inputs, part, inputs.state, None)
-    return _named("streamed", *_held_against(model.spec, workload, ours, theirs))
+    fed = inputs.window(slice(0, SEVERAL * workload.timesteps))
+    pair = _held_against(model.spec, workload, ours, judge.run(weights, fed, None))
+    found, allowed = ({f"streamed {name}": each for name, each in of.items()} for of in pair)
+    return found, allowed
 
 
 def joined(results: Sequence[Results]) -> dict[str, FloatArray]:
@@ -103,8 +104,7 @@ def gone_on(
     several = SEVERAL * length
     x = [fresh.x[length : length + several], *(ring.x[:several] for ring in timed)]
     inputs = replace(fresh, x=np.concatenate(x), state=begun)
-    theirs = judge.run(weights, inputs, slice(0, len(inputs.x)), begun, None)
-    return _held_against(spec, workload, found, theirs)
+    return _held_against(spec, workload, found, judge.run(weights, inputs, None))
 
 
 def _held_against(
@@ -117,10 +117,3 @@ def _held_against(
     allowed = bounds(spec, workload.batch, len(theirs["y"]), list(found))
     more, most = gains(spec, ours, theirs)
     return found | more, allowed | most
-
-
-def _named(kind: str, found: Errors, allowed: Errors) -> tuple[Errors, Errors]:
-    return (
-        {f"{kind} {name}": off for name, off in found.items()},
-        {f"{kind} {name}": bound for name, bound in allowed.items()},
-    )

@@ -9,6 +9,7 @@ that its bounds alone would let them through. This room knows arrays, and no bac
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -91,12 +92,8 @@ def may_be_coarser(spec: LSTMSpec, theirs: Mapping[str, FloatArray]) -> bool:
 def rounded(weights: LSTMWeights, inputs: Inputs) -> tuple[LSTMWeights, Inputs]:
     """Weights and inputs as the coarser type holds them."""
     state = LSTMState(round_to_bfloat16(inputs.state.h), round_to_bfloat16(inputs.state.c))
-    return weights.map(round_to_bfloat16), Inputs(
-        round_to_bfloat16(inputs.x),
-        round_to_bfloat16(inputs.dy),
-        state,
-        inputs.lengths,
-        inputs.masks,
+    return weights.map(round_to_bfloat16), replace(
+        inputs, x=round_to_bfloat16(inputs.x), dy=round_to_bfloat16(inputs.dy), state=state
     )
 
 

@@ -405,7 +405,7 @@ def test_small_products_of_the_reference_are_not_shared_between_threads(
     with threadpoolctl.threadpool_limits(2, user_api="blas"):
         before = blas_threads()
         judge = numpy_judge(spec)
-        judge.run(weights, inputs, slice(0, 2), inputs.state, None)
+        judge.run(weights, inputs.window(slice(0, 2)), None)
         assert blas_threads() == before
     assert set(seen) == threads
 

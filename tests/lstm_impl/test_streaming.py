@@ -12,7 +12,7 @@ from lstm_impl.backends.numpy_loop import NumPyLoop, NumPyModel
 from lstm_impl.call import Call, Outputs
 from lstm_impl.proof import gate, numpy_judge, streamed
 from lstm_impl.proof.streamed import SEVERAL, continued, gone_on
-from lstm_impl.streaming import FEWEST_CHUNKS, MOST_CHUNKS, ring_chunks, ring_inputs
+from lstm_impl.stream import FEWEST_CHUNKS, MOST_CHUNKS, ring_chunks, ring_inputs
 from tests.lstm_impl.rounded_model import RoundedModel
 
 SPEC = LSTMSpec(3, 5)
