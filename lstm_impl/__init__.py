@@ -19,10 +19,9 @@ from lstm_impl.model import Model
 from lstm_impl.profile import Event, Profile
 from lstm_impl.registry import get_backend, list_backends
 from lstm_impl.spec import GATES, PRECISIONS, LSTMSpec, UnsupportedError
-from lstm_impl.state import LSTMGradients, LSTMState
 from lstm_impl.step import Step
 from lstm_impl.tuning import tune
-from lstm_impl.weights import LayerWeights, LSTMWeights
+from lstm_impl.weights import LayerWeights, LSTMGradients, LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs, Workload, dropout_masks
 
 __all__ = [

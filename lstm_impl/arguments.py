@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstm_impl.spec import FloatArray, LSTMSpec
-from lstm_impl.state import LSTMState
+from lstm_impl.weights import LSTMState
 
 
 def batch_and_timesteps(shape: tuple[int, ...], batch_major: bool) -> tuple[int, int]:

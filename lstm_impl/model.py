@@ -23,10 +23,9 @@ from lstm_impl.arguments import (
 from lstm_impl.call import Call, Outputs, RawGradients, Request, Tensor, Upstream
 from lstm_impl.profile import Profile
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
-from lstm_impl.state import LSTMGradients, LSTMState
 from lstm_impl.step import Results, Step
 from lstm_impl.stream import Stream, Streaming
-from lstm_impl.weights import LSTMWeights
+from lstm_impl.weights import LSTMGradients, LSTMState, LSTMWeights
 from lstm_impl.workload import Workload, differentiated
 
 if TYPE_CHECKING:
@@ -254,6 +253,13 @@ class Model(abc.ABC):
         if workload.optimizer is not None:
             self._start_optimizer(workload.optimizer)
         return Stream(self, workload, seed).step()
+
+    def _warmed(self, workload: Workload) -> Step:
+        """A step that has run once: what only a first one does is done."""
+        step = self.prepare(workload)
+        step.run()
+        step.synchronize()
+        return step
 
     def _host_results(self, raw: Outputs | RawGradients) -> Results:
         """What a step returned, on the host and time-major."""

@@ -17,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstm_impl.spec import FloatArray, LSTMSpec
-from lstm_impl.state import LSTMGradients, LSTMState
-from lstm_impl.weights import LayerWeights, LSTMWeights
+from lstm_impl.weights import LayerWeights, LSTMGradients, LSTMState, LSTMWeights
 from lstm_impl.workload import differentiated
 
 Float64 = npt.NDArray[np.float64]

@@ -18,8 +18,8 @@ import numpy as np
 
 from lstm_impl.call import Call, Outputs, RawGradients, Request, Tensor, Upstream
 from lstm_impl.spec import Array, FloatArray, LSTMSpec, UnsupportedError
-from lstm_impl.state import LSTMState
 from lstm_impl.step import Step, input_seed
+from lstm_impl.weights import LSTMState
 from lstm_impl.workload import Inputs, Workload
 
 if TYPE_CHECKING:

@@ -1,14 +1,15 @@
-"""The parameters of an LSTM in one canonical form, from which every other layout is made.
+"""What an LSTM keeps: its parameters in one canonical form, its state, and the gradients of both.
 
-Canonical: one kernel ``[in, 4H]``, one recurrent kernel ``[H, 4H]`` and one bias ``[4H]`` for each
-layer and direction, gates in the order i, f, g, o. Conversions to and from the layouts of other
-libraries are in ``layouts.py``.
+Canonical, the form from which every other layout is made: one kernel ``[in, 4H]``, one recurrent
+kernel ``[H, 4H]`` and one bias ``[4H]`` for each layer and direction, gates in the order i, f, g,
+o. Conversions to and from the layouts of other libraries are in ``layouts.py``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -140,3 +141,38 @@ class LSTMWeights:
                         raise ValueError(f"{where} has shape {np.shape(array)}; expected {shape}")
                     if not np.all(np.isfinite(array)):
                         raise ValueError(f"{where} holds NaN or infinity")
+
+
+@dataclass(frozen=True)
+class LSTMState:
+    """Hidden and cell state, each ``[num_layers * num_directions, batch, hidden_size]``.
+
+    It is what ``forward`` returns and what it takes to go on, so that a caller can carry it from
+    one window of a long stream to the next.
+    """
+
+    h: FloatArray
+    c: FloatArray
+
+    @classmethod
+    def zeros(cls, spec: LSTMSpec, batch: int) -> LSTMState:
+        """The state of a network that has seen nothing."""
+        shape = (spec.state_layers, batch, spec.hidden_size)
+        return cls(
+            h=np.zeros(shape, spec.precision.storage), c=np.zeros(shape, spec.precision.storage)
+        )
+
+
+@dataclass(frozen=True)
+class LSTMGradients:
+    """Gradients of ``sum(y * dy) + sum(h_T * dstate.h) + sum(c_T * dstate.c)``.
+
+    x: as the input, ``[time, batch, input_size]``; None where it was not asked for.
+    weights: arrays shaped as the weights they belong to.
+    state: with respect to the initial state; None where it was not asked for.
+    """
+
+    # None, too, which only who did not ask for it meets: as ``re.Match.group`` is typed.
+    x: FloatArray | Any
+    weights: LSTMWeights
+    state: LSTMState | Any

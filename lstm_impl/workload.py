@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstm_impl.spec import FloatArray, LSTMSpec, require_positive_integer
-from lstm_impl.state import LSTMState
+from lstm_impl.weights import LSTMState
 
 _T = TypeVar("_T")
 

@@ -31,9 +31,8 @@ from lstm_impl.proof.streamed import RINGS, SEVERAL, gone_on
 from lstm_impl.proof.structure import gains
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import FloatArray, LSTMSpec
-from lstm_impl.state import LSTMState
 from lstm_impl.step import input_seed
-from lstm_impl.weights import LSTMWeights
+from lstm_impl.weights import LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs, Workload
 
 REFERENCE_OPERATIONS = 2e11

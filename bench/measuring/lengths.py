@@ -23,9 +23,9 @@ from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, UnsupportedError, get_ba
 from lstm_impl.proof.comparison import bounds, compare, named
 from lstm_impl.proof.judge import few_threads
 from lstm_impl.spec import FloatArray
-from lstm_impl.state import LSTMGradients
 from lstm_impl.step import Step
 from lstm_impl.stream import given_step
+from lstm_impl.weights import LSTMGradients
 from lstm_impl.workload import Inputs
 
 OWN = "own"

@@ -154,7 +154,7 @@ def serve(framework: str, requests: BinaryIO, answers: int) -> None:
 
 
 def _import(name: str) -> None:
-    from lstm_impl.backends.openvino_model import without_telemetry
+    from lstm_impl.backends.openvino_lstm import without_telemetry
 
     without_telemetry()
     try:

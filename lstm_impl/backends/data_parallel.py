@@ -8,7 +8,7 @@ knows strategies of TensorFlow and models of TensorFlow's backends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,11 +17,10 @@ import numpy as np
 from lstm_impl.backend import Backend
 from lstm_impl.backends.tensorflow_backend import TensorFlowBackend
 from lstm_impl.backends.tensorflow_model import TensorFlowModel
-from lstm_impl.backends.tensorflow_optimizer import Optimizer
-from lstm_impl.call import Call, Tensor, Upstream
+from lstm_impl.backends.tensorflow_steps import Optimizer, TracedSteps
+from lstm_impl.call import Call, Tensor
 from lstm_impl.spec import Array, FloatArray, LSTMSpec, UnsupportedError
-from lstm_impl.state import LSTMState
-from lstm_impl.weights import LSTMWeights
+from lstm_impl.weights import LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs
 
 OPTIMIZER = "sgd"
@@ -103,29 +102,27 @@ class DataParallel:
 
         dstate: the gradient that flows into the final state; into the outputs flows ``inputs.dy``.
         """
+        parts = [share(inputs, number, self.replicas) for number in range(self.replicas)]
         back = replace(inputs, state=dstate)
-        make = self._strategy.experimental_distribute_values_from_function
+        flowing = [share(back, number, self.replicas).state for number in range(self.replicas)]
 
-        def placed(number: int, array: Array) -> Tensor:
-            with self._tf.device(self._devices[number % len(self._devices)]):
-                # identity: a constant made on the host may stay there until an op moves it
-                tensor = self._tf.constant(array)
-                return self._tf.identity(self._tf.cast(tensor, self.model.compute_dtype))
-
-        def spread(pick: Callable[[Inputs], Array], of: Inputs = inputs) -> Any:
+        def spread(arrays: Sequence[Array]) -> Any:
             def value(context: Any) -> Tensor:
                 number = context.replica_id_in_sync_group
-                return placed(number, pick(share(of, number, self.replicas)))
+                with self._tf.device(self._devices[number % len(self._devices)]):
+                    # identity: a constant made on the host may stay there until an op moves it
+                    tensor = self._tf.constant(arrays[number])
+                    return self._tf.identity(self._tf.cast(tensor, self.model.compute_dtype))
 
-            return make(value)
+            return self._strategy.experimental_distribute_values_from_function(value)
 
         return (
-            spread(lambda part: part.x),
-            spread(lambda part: part.state.h),
-            spread(lambda part: part.state.c),
-            spread(lambda part: part.dy),
-            spread(lambda part: part.state.h, back),
-            spread(lambda part: part.state.c, back),
+            spread([part.x for part in parts]),
+            spread([part.state.h for part in parts]),
+            spread([part.state.c for part in parts]),
+            spread([part.dy for part in parts]),
+            spread([state.h for state in flowing]),
+            spread([state.c for state in flowing]),
         )
 
     # -- the step
@@ -154,17 +151,9 @@ class DataParallel:
 
     def _gradients(self, *arrays: Tensor) -> list[Tensor]:
         """Of the weights alone, as a training step of a whole model asks for them."""
-        tf, model = self._tf, self.model
         x, h, c, *upstream = arrays
-        with tf.GradientTape() as tape:
-            outputs = model.network(Call(x, h, c), training=True)
-        gradients: list[Tensor] = tape.gradient(
-            list(outputs),
-            model.variables,
-            output_gradients=list(Upstream(*upstream)),
-            unconnected_gradients=tf.UnconnectedGradients.ZERO,
-        )
-        return gradients
+        _, _, gradients = TracedSteps(self.model).train("weights", Call(x, h, c), *upstream)
+        return list(gradients)
 
     # -- what can be proven of it
 

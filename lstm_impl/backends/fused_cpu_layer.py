@@ -135,15 +135,20 @@ def _no_padding() -> Tensor:
 
 def check_not_compiled() -> None:
     """Raise UnsupportedError where the graph that is being traced is one for XLA."""
+    if compiled_by_xla():
+        raise UnsupportedError(f"fused_cpu: {NOT_COMPILED}")
+
+
+def compiled_by_xla() -> bool:
+    """Whether XLA compiles, as a whole, the graph that is being traced."""
     import tensorflow as tf
 
     if tf.executing_eagerly():
-        return
+        return False
     # TensorFlow has no public way to ask; its own loops ask this before they are built.
     from tensorflow.python.ops import control_flow_util
 
-    if control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()):
-        raise UnsupportedError(f"fused_cpu: {NOT_COMPILED}")
+    return bool(control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
 
 
 @functools.cache

@@ -301,10 +301,8 @@ class JaxModel(Model):
             started = round(started * workload.timesteps / one.timesteps)
         kernels = None
         if self.device != "cpu":
-            prepared = self.prepare(workload)
-            prepared.run()
-            prepared.synchronize()
-            kernels = jax_evidence.profile(prepared.run, prepared.synchronize)
+            step = self._warmed(workload)
+            kernels = jax_evidence.profile(step.run, step.synchronize)
         return Evidence(
             "compiled HLO",
             kernels=kernels,
@@ -314,9 +312,7 @@ class JaxModel(Model):
         )
 
     def _profiled(self, workload: Workload) -> Profile:
-        step = self.prepare(workload)
-        step.run()
-        step.synchronize()
+        step = self._warmed(workload)
         events = jax_evidence.timeline(jax_evidence.record(step.run, step.synchronize))
         return Profile("JAX's profiler", tuple(events))
 

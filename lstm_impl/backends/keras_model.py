@@ -32,8 +32,7 @@ from lstm_impl.evidence import Evidence
 from lstm_impl.model import Model
 from lstm_impl.optimizer import LEARNING_RATE
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
-from lstm_impl.state import LSTMGradients, LSTMState
-from lstm_impl.weights import LSTMWeights
+from lstm_impl.weights import LSTMGradients, LSTMState, LSTMWeights
 from lstm_impl.workload import Workload
 
 MOST_PLACED = 1_000
@@ -248,9 +247,7 @@ class CalledModelModel(Model):
             )
             told["interpreter"] = litert.interpreter_name()
             return Evidence("converted model", ops, details={**told, "loops": ops["WHILE"]})
-        step = self.prepare(one)
-        step.run()
-        step.synchronize()
+        step = self._warmed(one)
         found = tensorflow_evidence.profile(step.run, step.synchronize)
         details = {**found.details, **told, **self.backend.explain(self._layer)}
         if self.backend.path.host:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from lstm_impl.backends.keras_cells import Arrays, make_layers, through_keras
 from lstm_impl.backends.keras_environment import PACKAGE, VARIABLE, KerasThree
-from lstm_impl.backends.openvino_model import OpenVINOBackend, OpenVINOModel
+from lstm_impl.backends.openvino_lstm import OpenVINOBackend, OpenVINOModel
 from lstm_impl.call import Call, Outputs, Tensor
 from lstm_impl.weights import LSTMWeights
 

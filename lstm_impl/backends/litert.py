@@ -199,27 +199,22 @@ class FusedModel(LiteRTModel):
 
     def _places(self, interpreter: Any) -> _Ready:
         known = {each["name"]: each["index"] for each in interpreter.get_tensor_details()}
-        wanted = [litert_fused.INPUT, litert_fused.OUTPUT]
-        wanted += [
+        states = [
             litert_fused.state_name(kind, row)
-            for row in range(self.spec.state_layers)
             for kind in "hc"
+            for row in range(self.spec.state_layers)
         ]
-        return _Ready(interpreter, {name: known[name] for name in wanted}, ())
+        x, y, *places = (known[name] for name in (litert_fused.INPUT, litert_fused.OUTPUT, *states))
+        return _Ready(interpreter, {litert_fused.INPUT: x}, (y, *places))
 
     def _infer(self, call: Call) -> Outputs:
-        interpreter, places, _ = self._made(call.given())
+        interpreter, places, (y, *state) = self._made(call.given())
         interpreter.set_tensor(places[litert_fused.INPUT], call.x)
-        rows = [
-            tuple(places[litert_fused.state_name(kind, row)] for kind in "hc")
-            for row in range(self.spec.state_layers)
-        ]
-        for row, (h, c) in enumerate(rows):
-            interpreter.set_tensor(h, call.h[row])
-            interpreter.set_tensor(c, call.c[row])
+        for place, row in zip(state, (*call.h, *call.c), strict=True):
+            interpreter.set_tensor(place, row)
         interpreter.invoke()
-        state = (np.stack([interpreter.get_tensor(row[k]) for row in rows]) for k in (0, 1))
-        return Outputs(interpreter.get_tensor(places[litert_fused.OUTPUT]), *state)
+        h, c = np.split(np.stack([interpreter.get_tensor(place) for place in state]), 2)
+        return Outputs(interpreter.get_tensor(y), h, c)
 
 
 def input_name(tensor: str) -> str:

@@ -18,8 +18,7 @@ from lstm_impl.call import Call, Outputs, RawGradients, Tensor, Upstream
 from lstm_impl.model import Model
 from lstm_impl.optimizer import NumPyOptimizer
 from lstm_impl.spec import LSTMSpec
-from lstm_impl.state import LSTMState
-from lstm_impl.weights import LSTMWeights
+from lstm_impl.weights import LSTMState, LSTMWeights
 from lstm_impl.workload import OPTIMIZERS, Workload
 
 

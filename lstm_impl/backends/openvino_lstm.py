@@ -2,17 +2,167 @@
 
 Both directions are one operation, and it takes lengths. The operation is batch-major, with the
 direction on an axis of its own, so time-major data are transposed in the graph.
+
+What all of OpenVINO's backends share is here too: compiling for the CPU, a model for each shape,
+evidence. A strategy supplies ``network``, the operations from the parameters to the outputs.
+float32 is pinned: on processors that have bfloat16, OpenVINO's own choice would be to compute in
+that. OpenVINO is imported when a model is compiled, never before.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import abc
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
-from lstm_impl.backends.openvino_model import OpenVINOBackend, OpenVINOModel
-from lstm_impl.call import Call, Outputs
-from lstm_impl.spec import FloatArray
+from lstm_impl.availability import Package
+from lstm_impl.backend import Backend
+from lstm_impl.backends.inference_model import InferenceModel, shapes_of
+from lstm_impl.call import Call, Outputs, Request
+from lstm_impl.evidence import Evidence
+from lstm_impl.model import Model
+from lstm_impl.spec import FloatArray, LSTMSpec
+from lstm_impl.weights import LSTMWeights
+from lstm_impl.workload import Workload
+
+SEQUENCE, LOOP = "LSTMSequence", "a loop over time"
+
+_threads: int | None = None
+
+
+def set_threads(count: int) -> None:
+    """Let the models that are compiled from now on use ``count`` threads."""
+    global _threads
+    _threads = count
+
+
+def without_telemetry() -> None:
+    """Let OpenVINO be imported without its telemetry, if neither is there yet.
+
+    Importing it forks the process to send a message to its makers. A fork beside the threads of
+    other frameworks may hang, takes time from what is measured, and nobody has asked the user.
+    OpenVINO's own stub takes its place where the package is not installed, which is what this says.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+
+class OpenVINOBackend(Backend):
+    """A backend that OpenVINO computes on the CPU."""
+
+    framework = "openvino"
+    devices = ("cpu",)
+    elsewhere = "OpenVINO's models are compiled for the CPU here, not for a GPU"
+    packages: ClassVar[tuple[Package, ...]] = (
+        Package("openvino", "OpenVINO", "pip install openvino"),
+    )
+
+    def use_threads(self, count: int) -> None:
+        set_threads(count)
+
+    def build(
+        self,
+        spec: LSTMSpec,
+        weights: LSTMWeights,
+        device: str = "cpu",
+        *,
+        batch_major: bool = False,
+    ) -> Model:
+        """As for any backend; OpenVINO reports to nobody that it was imported."""
+        without_telemetry()
+        return super().build(spec, weights, device, batch_major=batch_major)
+
+    def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+        if workload is not None and workload.training:
+            return "OpenVINO only infers; it computes no gradients"
+        if spec.dtype != "float32":
+            return f"OpenVINO is asked for float32 only, not {spec.dtype}"
+        return ""
+
+
+class OpenVINOModel(InferenceModel):
+    """A compiled model for each shape and combination of optional inputs, made when needed."""
+
+    runtime = "OpenVINO"
+
+    @abc.abstractmethod
+    def network(self, call: Call) -> Outputs:
+        """OpenVINO's outputs of nodes, from its parameters: float32, lengths int32.
+
+        In the model's own layout; masks ``[L-1, T, B, D*H]``.
+        """
+
+    def _model(self, inputs: Mapping[str, npt.NDArray[np.generic]]) -> Any:
+        """The compiled model for inputs of these shapes."""
+        key = shapes_of(inputs)
+        if key not in self._ready:
+            import openvino
+
+            config: dict[str, Any] = {
+                "INFERENCE_PRECISION_HINT": "f32",
+                "PERFORMANCE_HINT": _hint(self.backend),
+            }
+            if _threads is not None:
+                config["INFERENCE_NUM_THREADS"] = _threads
+            self._ready[key] = openvino.compile_model(self._graph(inputs), "CPU", config)
+        return self._ready[key]
+
+    def _graph(self, inputs: Mapping[str, npt.NDArray[np.generic]]) -> Any:
+        """The network, of parameters by these names."""
+        import openvino
+        from openvino import opset16 as opset
+
+        kinds = {"f": openvino.Type.f32, "i": openvino.Type.i32}
+        parameters = {
+            name: opset.parameter(list(array.shape), kinds[array.dtype.kind], name)
+            for name, array in inputs.items()
+        }
+        call = Call(**{name: each.output(0) for name, each in parameters.items()})
+        results = [opset.result(each) for each in self.network(call)]
+        return openvino.Model(results, list(parameters.values()))
+
+    # -- what Model asks for
+
+    def _infer(self, call: Call) -> Outputs:
+        inputs = call.given()
+        # In the order of the parameters, which is the call's.
+        found = self._model(inputs)(list(inputs.values()))
+        return Outputs(*(found[number] for number in range(3)))
+
+    def _trace_ahead(self, request: Request) -> None:
+        self._graph(request.call.given())
+
+    def evidence(self, workload: Workload) -> Evidence:
+        """The operations of the model as OpenVINO compiled it for this processor."""
+        inputs = workload.first_window().inputs(self.spec)
+        x = self._swapped(inputs.x)
+        call = Call(x, inputs.state.h, inputs.state.c, inputs.lengths, inputs.masks)
+        given = {name: self._to_device(array) for name, array in call.given().items()}
+        compiled = self._model(given)
+        # At run time every node is an ExecutionNode; what it is stands in its information.
+        nodes = compiled.get_runtime_model().get_ops()
+        ops = Counter(str(node.get_rt_info()["layerType"].astype(str)) for node in nodes)
+        sequences = ops["LSTMSequence"] + ops["RNNSeq"]
+        details = {
+            "device": self.device,
+            "precision": str(compiled.get_property("INFERENCE_PRECISION_HINT")),
+            "threads": int(compiled.get_property("INFERENCE_NUM_THREADS")),
+            "hint": _hint(self.backend).lower(),
+            "streams": int(compiled.get_property("NUM_STREAMS")),
+            "implementation": SEQUENCE if sequences >= self.spec.num_layers else LOOP,
+        }
+        if details["implementation"] == LOOP:
+            details["fallback"] = f"{LOOP} in place of OpenVINO's LSTMSequence"
+        return Evidence("OpenVINO runtime model", ops, details=details)
+
+
+def _hint(backend: Backend) -> str:
+    """What the model is compiled for: one call at a time, unless its option says otherwise."""
+    return "THROUGHPUT" if "throughput" in backend.options else "LATENCY"
 
 
 class OpenVINOLSTMModel(OpenVINOModel):

@@ -187,9 +187,7 @@ class TensorFlowModel(Model):
     def evidence(self, workload: Workload) -> Evidence:
         """Ops and kernels of one step by the profiler; for XLA what was compiled, too."""
         one = workload.first_window()
-        step = self.prepare(one)
-        step.run()
-        step.synchronize()
+        step = self._warmed(one)
         found = tensorflow_evidence.profile(step.run, step.synchronize)
         times = workload.timesteps / one.timesteps  # the profiler saw one window of them
         if not self.backend.xla:
@@ -232,10 +230,7 @@ class TensorFlowModel(Model):
         one = workload.first_window()
         timesteps = one.timesteps
         if self.backend.xla or not self.backend.dynamic:
-            step = self.prepare(one)
-            step.run()
-            step.synchronize()
-            run: Callable[[], Tensor] = step.run
+            run: Callable[[], Tensor] = self._warmed(one).run
         else:
             new = TracedSteps(self)
             timesteps = min(one.timesteps, SURE - WARM)

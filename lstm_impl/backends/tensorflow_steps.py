@@ -8,11 +8,11 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lstm_impl.backends.tensorflow_optimizer import Optimizer
-from lstm_impl.call import Call, Outputs, Request, Tensor
+from lstm_impl.call import Call, Outputs, Request, Tensor, Tensors
+from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE
 from lstm_impl.workload import differentiated
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ class TracedSteps:
     def _infer(self, call: Call) -> Outputs:
         return self._model.network(call, training=call.masks is not None)
 
-    def _train(self, gradients: str, call: Call, *upstream: Tensor) -> tuple[Any, ...]:
+    def train(self, gradients: str, call: Call, *upstream: Tensor) -> tuple[Any, ...]:
+        """Outputs, and gradients of the inputs that are asked for and of the weights, as ops."""
         tf, model = self._tf, self._model
         inputs = differentiated(gradients, call.x, call.h, call.c)
         with tf.device(model.tf_device), tf.GradientTape() as tape:
@@ -83,7 +84,7 @@ class TracedSteps:
     def _train_and_update(
         self, optimizer: Optimizer, gradients: str, call: Call, *upstream: Tensor
     ) -> tuple[Any, ...]:
-        results = self._train(gradients, call, *upstream)
+        results = self.train(gradients, call, *upstream)
         with self._tf.device(self._model.tf_device):
             optimizer.apply(results[-1])
         return results
@@ -100,7 +101,7 @@ class TracedSteps:
         if key not in self._functions:
             body: Callable[..., tuple[Any, ...]] = self._infer
             if gradients is not None:
-                body = functools.partial(self._train, gradients)
+                body = functools.partial(self.train, gradients)
                 if optimizer is not None:
                     started = self._optimizers[optimizer]
                     body = functools.partial(self._train_and_update, started, gradients)
@@ -143,3 +144,67 @@ class TracedSteps:
 def _arguments(request: Request) -> tuple[Any, ...]:
     """Of a step: the call by name, since a signature cannot say None, and what flows back."""
     return request.call.given(), *(request.upstream or ())
+
+
+class Optimizer:
+    """TensorFlow's fused ops, ``ResourceApplyGradientDescent`` and ``ResourceApplyAdam``.
+
+    One op a variable, in a graph and under XLA alike, is the least that an update can cost, and it
+    is the same for every backend of TensorFlow, whose LSTMs are to be compared. Keras's optimizers
+    compute the same in a dozen ops a variable, which were no slower on three small variables; but
+    theirs would be another update than PyTorch's and JAX's, the epsilon being added elsewhere. The
+    op adds it there too, so it is given one that is scaled by the correction of the root.
+    """
+
+    def __init__(self, name: str, variables: Sequence[Any]) -> None:
+        import tensorflow as tf
+
+        self._tf = tf
+        self._name = name
+        self._variables = variables
+        self._moments: list[tuple[Any, Any]] = []
+        if name == "adam":
+            # 64 bits: TensorFlow keeps 32-bit integers of a GPU's graph in the host's memory.
+            self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
+            self._moments = [
+                (tf.Variable(zeros, trainable=False), tf.Variable(zeros, trainable=False))
+                for zeros in map(tf.zeros_like, variables)
+            ]
+
+    def restart(self) -> None:
+        """No moments, no steps taken."""
+        if self._moments:
+            self._step.assign(0)
+        for each in itertools.chain.from_iterable(self._moments):
+            each.assign(self._tf.zeros_like(each))
+
+    def apply(self, gradients: Tensors) -> None:
+        """Update the variables; to be called in a graph, once."""
+        tf = self._tf
+        if self._name == "sgd":
+            for variable, gradient in zip(self._variables, gradients, strict=True):
+                tf.raw_ops.ResourceApplyGradientDescent(
+                    var=variable.handle,
+                    alpha=tf.constant(LEARNING_RATE, variable.dtype),
+                    delta=gradient,
+                )
+            return
+        dtype = self._variables[0].dtype
+        step = tf.cast(self._step.assign_add(1), dtype)
+        beta1, beta2 = tf.constant(BETA1, dtype), tf.constant(BETA2, dtype)
+        power1, power2 = tf.pow(beta1, step), tf.pow(beta2, step)
+        for variable, (m, v), gradient in zip(
+            self._variables, self._moments, gradients, strict=True
+        ):
+            tf.raw_ops.ResourceApplyAdam(
+                var=variable.handle,
+                m=m.handle,
+                v=v.handle,
+                beta1_power=power1,
+                beta2_power=power2,
+                lr=tf.constant(LEARNING_RATE, dtype),
+                beta1=beta1,
+                beta2=beta2,
+                epsilon=EPSILON * tf.sqrt(1.0 - power2),
+                grad=gradient,
+            )

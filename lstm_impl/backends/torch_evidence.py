@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from lstm_impl.call import Tensor
+from lstm_impl.evidence import Evidence
 from lstm_impl.profile import Event
 
 PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")
@@ -16,16 +17,6 @@ cuDNN's LSTMs are not told."""
 
 FRAMES = "ProfilerStep"
 """The profiler's own events."""
-
-
-class Seen(NamedTuple):
-    """Names and counts of operators and kernels; the operators that no other one called; and the
-    multiplications and additions of ``PRODUCTS``, None if none ran."""
-
-    ops: Counter[str]
-    kernels: Counter[str]
-    launches: int
-    operations: float | None
 
 
 def record(run: Callable[[], Tensor], synchronize: Callable[[], None], gpu: bool) -> list[Any]:
@@ -41,8 +32,10 @@ def record(run: Callable[[], Tensor], synchronize: Callable[[], None], gpu: bool
     return [each for each in recorded.events() or () if not each.name.startswith(FRAMES)]
 
 
-def counted(events: Iterable[Any]) -> Seen:
-    """What ran how often."""
+def counted(events: Iterable[Any]) -> Evidence:
+    """What ran how often; launches are the operators that no other one called, operations those of
+    ``PRODUCTS``.
+    """
     ops: Counter[str] = Counter()
     kernels: Counter[str] = Counter()
     launches, operations = 0, 0.0
@@ -54,7 +47,14 @@ def counted(events: Iterable[Any]) -> Seen:
         ops[name] += 1
         launches += event.cpu_parent is None
         operations += float(event.flops or 0) if name in PRODUCTS else 0.0
-    return Seen(ops, kernels, launches, operations or None)
+    return Evidence(
+        "torch profiler",
+        ops,
+        kernels,
+        launches=launches,
+        launched_by="python",
+        operations=operations or None,
+    )
 
 
 def timeline(events: Iterable[Any]) -> list[Event]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import abc
 import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,7 +25,6 @@ from lstm_impl.model import Model
 from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE
 from lstm_impl.profile import Profile
 from lstm_impl.spec import FloatArray, LSTMSpec
-from lstm_impl.step import Step
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import OPTIMIZERS, Workload, differentiated
 
@@ -233,31 +233,19 @@ class TorchModel(Model):
 
     def evidence(self, workload: Workload) -> Evidence:
         """The operators of one step and how often each ran; on a GPU the kernels too."""
-        step = self.prepare(workload)
-        step.run()  # what only a first call does is no part of the evidence
-        step.synchronize()
-        seen = torch_evidence.counted(self._recorded(step))
-        ran = self.implementation(seen.ops)
+        found = torch_evidence.counted(self._recorded(workload))
+        ran = self.implementation(found.ops or {})
         details = {"device": self.device, "implementation": ran}
         if ran == STEP_BY_STEP:
             details["fallback"] = ran
-        return Evidence(
-            "torch profiler",
-            seen.ops,
-            seen.kernels,
-            details,
-            launches=seen.launches,
-            launched_by="python",
-            operations=seen.operations,
-        )
+        return replace(found, details=details)
 
     def _profiled(self, workload: Workload) -> Profile:
-        step = self.prepare(workload)
-        step.run()
-        step.synchronize()
-        return Profile("PyTorch's profiler", tuple(torch_evidence.timeline(self._recorded(step))))
+        events = torch_evidence.timeline(self._recorded(workload))
+        return Profile("PyTorch's profiler", tuple(events))
 
-    def _recorded(self, step: Step) -> list[Any]:
+    def _recorded(self, workload: Workload) -> list[Any]:
+        step = self._warmed(workload)
         return torch_evidence.record(step.run, step.synchronize, self.torch_device.type == "cuda")
 
 

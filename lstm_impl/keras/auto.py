@@ -56,9 +56,13 @@ PREPROJECT_STATE = 4_096
 def check_auto(arguments: Arguments) -> None:
     """Raise UnsupportedError where the arguments leave ``auto`` nothing to pick."""
     if arguments.use_cudnn is True and (reason := no_cudnn(arguments)):
-        raise UnsupportedError(
-            f"use_cudnn=True cannot be served: {reason}; leave it out to let auto pick another"
-        )
+        raise _not_served(reason)
+
+
+def _not_served(reason: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"use_cudnn=True cannot be served: {reason}; leave it out to let auto pick another"
+    )
 
 
 def choose(arguments: Arguments, call: LayerCall, fused: Availability) -> Choice:
@@ -71,13 +75,10 @@ def choose(arguments: Arguments, call: LayerCall, fused: Availability) -> Choice
     check_auto(arguments)
     if arguments.use_cudnn is True:
         if call.device != "gpu":
-            reason = f"cuDNN runs on NVIDIA GPUs only, and the layer runs on the {call.device}"
-        else:
-            reason = f"cuDNN: {NOT_COMPILED}" if call.compiled else ""
-        if reason:
-            raise UnsupportedError(
-                f"use_cudnn=True cannot be served: {reason}; leave it out to let auto pick another"
-            )
+            only = "cuDNN runs on NVIDIA GPUs only"
+            raise _not_served(f"{only}, and the layer runs on the {call.device}")
+        if call.compiled:
+            raise _not_served(f"cuDNN: {NOT_COMPILED}")
     if reason := needs_keras(arguments):
         return Choice(KERAS, f"only Keras's own loop can: the layer has {reason}", (), True)
     passed_over: tuple[str, ...] = ()

@@ -17,22 +17,39 @@ TANH = keras.activations.tanh, keras.ops.tanh
 SIGMOID = keras.activations.sigmoid, keras.ops.sigmoid
 
 
+class Memory:
+    """What a layer keeps of its calls; an object of its own, so that Keras does not track it."""
+
+    def __init__(self) -> None:
+        # one call for each way of calling, not one for each size: batches differ without end
+        self.choices: dict[tuple[str, bool, bool, str], tuple[LayerCall, Choice]] = {}
+
+
 class BackendLSTM(keras.layers.LSTM):  # type: ignore[misc]  # Keras has no types
     """Keras's layer with one more argument, ``backend``, which a subclass gives its meaning.
 
     _tanh, _sigmoid: the functions that are these, by whatever name a user knows them. A subclass
-    keeps what is chosen in ``_memory.choices``, chooses by ``_choose``, and says of what call where
+    begins anew with a backend by ``_begin``, chooses by ``_choose``, and says of what call where
     none was made (``_call_to_come``) and what else decides the speed (``_note``).
     """
 
     _tanh: ClassVar[tuple[Any, ...]] = TANH
     _sigmoid: ClassVar[tuple[Any, ...]] = SIGMOID
-    backend: Any
+    _backend: str
     _memory: Any
 
     def __init__(self, units: int, *args: Any, backend: str = AUTO, **kwargs: Any) -> None:
         super().__init__(units, *args, **kwargs)
         self.backend = backend
+
+    @property
+    def backend(self) -> str:
+        """The argument ``backend``, which can be changed: compile the model again afterwards."""
+        return self._backend
+
+    @backend.setter
+    def backend(self, name: str) -> None:
+        self._backend = self._begin(name)
 
     def get_config(self) -> dict[str, Any]:
         """Keras's configuration, ``backend``, and ``use_cudnn``, which Keras's leaves out."""

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from lstm_impl.call import Tensor
-from lstm_impl.keras.base import SIGMOID, TANH, BackendLSTM, one_mask
+from lstm_impl.keras.base import SIGMOID, TANH, BackendLSTM, Memory, one_mask
 from lstm_impl.keras.choice import (
     AUTO,
     KERAS,
@@ -32,14 +32,6 @@ _THEIRS = keras.config.backend()
 """Keras's backend in this process: ``jax`` or ``torch``."""
 
 _computing: Any = importlib.import_module(f"lstm_impl.keras.on_{_THEIRS}")
-
-
-class _Memory:
-    """What a layer keeps of its calls; an object that Keras does not track."""
-
-    def __init__(self) -> None:
-        # one call for each way of calling, not one for each size: batches differ without end
-        self.choices: dict[tuple[str, bool, bool, str], tuple[LayerCall, Choice]] = {}
 
 
 @keras.saving.register_keras_serializable(package="lstm_impl")
@@ -61,20 +53,14 @@ class LSTM(BackendLSTM):
 
     _tanh = (*TANH, *_computing.TANH)
     _sigmoid = (*SIGMOID, *_computing.SIGMOID)
-    _memory: _Memory
 
-    @property
-    def backend(self) -> str:
-        """The argument ``backend``, which can be changed: compile the model again afterwards."""
-        return self._backend
-
-    @backend.setter
-    def backend(self, name: str) -> None:
+    def _begin(self, name: str) -> str:
+        """With the backend of this name, as it is spelled."""
         if name not in (AUTO, KERAS):
             name = get_backend(name).name
             _refuse(name, self._arguments())
-        self._backend = name
-        self._memory = _Memory()
+        self._memory = Memory()
+        return name
 
     def _note(self) -> str:
         return f"Keras runs on {_THEIRS} in this process"

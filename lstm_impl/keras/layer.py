@@ -14,11 +14,12 @@ import tensorflow as tf
 
 from lstm_impl.availability import Availability, UnavailableError
 from lstm_impl.backend import Backend
+from lstm_impl.backends.fused_cpu_layer import compiled_by_xla
 from lstm_impl.backends.loop import LayerInputs
 from lstm_impl.backends.tensorflow_backend import TensorFlowBackend
 from lstm_impl.call import Tensor
 from lstm_impl.keras.auto import NOT_COMPILED, check_auto, choose
-from lstm_impl.keras.base import SIGMOID, TANH, BackendLSTM, one_mask
+from lstm_impl.keras.base import SIGMOID, TANH, BackendLSTM, Memory, one_mask
 from lstm_impl.keras.choice import (
     AUTO,
     FUSED_CPU,
@@ -44,22 +45,21 @@ MOST_PICKED = 1_000
 """Calls of which is kept what computes them: outside a graph sizes can differ without end."""
 
 
-class _Memory:
-    """What a layer keeps of its backends: traced functions, and what was picked for which call.
+class _Memory(Memory):
+    """What a layer keeps of its backends too: traced functions, and what was picked for which call.
 
-    An object of its own, so that neither Keras nor TensorFlow tracks what is in it. Decisions are
-    read once, so that what another process tunes changes no layer that is at work.
+    TensorFlow does not track what is in it either. Decisions are read once, so that what another
+    process tunes changes no layer that is at work.
     """
 
     def __init__(self, backend: Backend | None, sizes: Sizes | None = None) -> None:
+        super().__init__()
         self.backend = backend
         self.sizes = sizes
         self.decisions: list[Decision] | None = None
         self.picked: dict[tuple[Arguments, LayerCall], Choice] = {}
         self.cores: dict[str, LayerCore] = {}
         self.availability: dict[tuple[str, str], Availability] = {}
-        # one call for each way of calling, not one for each size: batches differ without end
-        self.choices: dict[tuple[str, bool, bool, str], tuple[LayerCall, Choice]] = {}
 
 
 @keras.saving.register_keras_serializable(package="lstm_impl")
@@ -84,25 +84,16 @@ class LSTM(BackendLSTM):
     _sigmoid = (*SIGMOID, tf.sigmoid)
     _memory: _Memory
 
-    @property
-    def backend(self) -> str:
-        """The argument ``backend``, which can be changed: compile the model again afterwards."""
-        return self._backend
-
-    @backend.setter
-    def backend(self, name: str) -> None:
+    def _begin(self, name: str) -> str:
+        """With the backend of this name, as it is spelled."""
         arguments = self._arguments()
         if name == AUTO:
             check_auto(arguments)
-            self._memory = _Memory(None)
-            self._backend = AUTO
-        else:
-            backend = named(name, arguments)
-            self._memory = _Memory(backend)
-            self._backend = backend.name
-        self.supports_jit = supports_jit(
-            self._memory.backend, arguments, bool(tf.config.list_logical_devices("GPU"))
-        )
+        backend = None if name == AUTO else named(name, arguments)
+        self._memory = _Memory(backend)
+        has_gpu = bool(tf.config.list_logical_devices("GPU"))
+        self.supports_jit = supports_jit(backend, arguments, has_gpu)
+        return AUTO if backend is None else backend.name
 
     def _expect(self, sizes: Sizes) -> None:
         """Choose anew, with the decisions that are known now; ``sizes`` hold where none are known.
@@ -206,7 +197,7 @@ class LSTM(BackendLSTM):
             self._device(),
             bool(training),
             not tf.executing_eagerly(),
-            _in_xla(),
+            compiled_by_xla(),
             batch,
             timesteps,
             features,
@@ -300,15 +291,6 @@ class LSTM(BackendLSTM):
 def _flat(found: tuple[Tensor, Tensor, list[Tensor]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     last, outputs, (h, c) = found
     return last, outputs, h, c
-
-
-def _in_xla() -> bool:
-    """Whether XLA compiles, as a whole, the graph that is being traced."""
-    # TensorFlow has no public way to ask; its own loops ask this before they are built.
-    from tensorflow.python.ops import control_flow_util
-
-    graph = tf.compat.v1.get_default_graph()
-    return not tf.executing_eagerly() and bool(control_flow_util.GraphOrParentsInXlaContext(graph))
 
 
 def _time_major_mask(mask: Tensor) -> Tensor:

@@ -32,8 +32,7 @@ from lstm_impl.proof.comparison import (
 from lstm_impl.proof.judge import Judge, numpy_judge
 from lstm_impl.proof.streamed import streamed
 from lstm_impl.spec import FloatArray
-from lstm_impl.state import LSTMState
-from lstm_impl.weights import LSTMWeights
+from lstm_impl.weights import LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs, Workload
 
 

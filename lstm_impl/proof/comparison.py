@@ -15,8 +15,7 @@ import numpy.typing as npt
 
 from lstm_impl.optimizer import BETA2, LEARNING_RATE, NumPyOptimizer
 from lstm_impl.spec import FloatArray, LSTMSpec
-from lstm_impl.state import LSTMGradients, LSTMState
-from lstm_impl.weights import LSTMWeights
+from lstm_impl.weights import LSTMGradients, LSTMState, LSTMWeights
 from lstm_impl.workload import Workload, differentiated
 
 CONSTANT = 4.0

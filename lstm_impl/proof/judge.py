@@ -11,8 +11,7 @@ import threadpoolctl
 from lstm_impl import reference
 from lstm_impl.proof.comparison import named
 from lstm_impl.spec import FloatArray, LSTMSpec
-from lstm_impl.state import LSTMState
-from lstm_impl.weights import LSTMWeights
+from lstm_impl.weights import LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs
 
 SHARED_PRODUCT = 1e8

@@ -15,8 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from lstm_impl.spec import FloatArray, LSTMSpec
-from lstm_impl.state import LSTMState
-from lstm_impl.weights import LSTMWeights
+from lstm_impl.weights import LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs
 
 FACTOR = 8.0

@@ -18,10 +18,9 @@ from lstm_impl.proof.comparison import Errors, bounds, compare
 from lstm_impl.proof.judge import Judge
 from lstm_impl.proof.structure import gains
 from lstm_impl.spec import FloatArray, LSTMSpec
-from lstm_impl.state import LSTMState
 from lstm_impl.step import INPUTS, Results, Step
 from lstm_impl.stream import ring_inputs
-from lstm_impl.weights import LSTMWeights
+from lstm_impl.weights import LSTMState, LSTMWeights
 from lstm_impl.workload import Workload
 
 SEVERAL = 8

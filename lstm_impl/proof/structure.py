@@ -14,8 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from lstm_impl.spec import FloatArray, LSTMSpec, round_to_bfloat16
-from lstm_impl.state import LSTMState
-from lstm_impl.weights import LSTMWeights
+from lstm_impl.weights import LSTMState, LSTMWeights
 from lstm_impl.workload import Inputs
 
 HALF = 2.0**-11

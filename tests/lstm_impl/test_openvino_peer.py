@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from lstm_impl.backends.openvino_model import without_telemetry
+from lstm_impl.backends.openvino_lstm import without_telemetry
 
 # Whoever sends the message does so from a fork, on a thread of its own.
 SCRIPT = """
