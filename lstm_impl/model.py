@@ -63,9 +63,9 @@ class Model(abc.ABC):
     def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
         """``array`` on the device: floating point in the compute type, integers as they are."""
 
-    @abc.abstractmethod
     def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
         """``tensor`` as a NumPy array."""
+        return np.asarray(tensor)
 
     @abc.abstractmethod
     def _infer(self, call: Call) -> Outputs:
@@ -78,9 +78,9 @@ class Model(abc.ABC):
         """
         return self._infer(call)
 
-    @abc.abstractmethod
     def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
         """The outputs, and the gradients that are asked for, no others: one of ``GRADIENTS``."""
+        raise UnsupportedError(f"{self.backend.name}: it computes no gradients")
 
     def _start_optimizer(self, name: str) -> None:
         """Make an optimizer of the weights, or start it anew: no moments, no steps taken."""
@@ -92,9 +92,9 @@ class Model(abc.ABC):
         """What ``_train`` does; then the optimizer, which was started, updates the weights."""
         raise UnsupportedError(f"{self.backend.name}: it updates no weights with {optimizer}")
 
-    @abc.abstractmethod
     def _host_weights(self, raw: Any) -> LSTMWeights:
         """The gradients of the weights that ``_train`` returned, in canonical form."""
+        raise UnsupportedError(f"{self.backend.name}: it computes no gradients")
 
     @abc.abstractmethod
     def get_weights(self) -> LSTMWeights:

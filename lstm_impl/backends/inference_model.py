@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, NoReturn
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lstm_impl.backend import Backend
-from lstm_impl.call import Call, RawGradients, Tensor, Upstream
+from lstm_impl.call import Call, Tensor
 from lstm_impl.model import Model
-from lstm_impl.spec import LSTMSpec, UnsupportedError
+from lstm_impl.spec import LSTMSpec
 from lstm_impl.weights import LSTMWeights
 
 
 class InferenceModel(Model):
     """What such models share; arrays are NumPy's, and a call returns when it is done.
 
-    runtime: what computes, as its makers spell it. What a subclass compiles it keeps in ``_ready``,
-    which is forgotten when the weights change.
+    What a subclass compiles it keeps in ``_ready``, which is forgotten when the weights change.
     """
-
-    runtime: ClassVar[str]
 
     def __init__(
         self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights
@@ -38,18 +35,6 @@ class InferenceModel(Model):
     def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
         dtype = np.int32 if np.issubdtype(array.dtype, np.integer) else np.float32
         return np.ascontiguousarray(array, dtype=dtype)
-
-    def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
-        return np.asarray(tensor)
-
-    def _no_gradients(self) -> NoReturn:
-        raise UnsupportedError(f"{self.backend.name}: {self.runtime} computes no gradients")
-
-    def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
-        self._no_gradients()
-
-    def _host_weights(self, raw: Any) -> LSTMWeights:
-        self._no_gradients()
 
     def get_weights(self) -> LSTMWeights:
         return self._weights

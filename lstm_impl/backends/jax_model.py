@@ -146,12 +146,15 @@ class JaxModel(Model):
 
         x ``[T, B, in]`` (or batch-major, if so built); parameters as ``model.parameters``.
         """
+        with self._jax.default_matmul_precision(self._precision):
+            return self._network(parameters, Call(x, h, c, lengths, masks))
+
+    def _network(self, parameters: Tensors, call: Call) -> Outputs:
         jnp = self._jax.numpy
         parameters = [parameter.astype(self.compute_dtype) for parameter in parameters]
         swap = self.batch_major != self.backend.batch_first
-        call = Call(jnp.swapaxes(x, 0, 1) if swap else x, h, c, lengths, masks)
-        with self._jax.default_matmul_precision(self._precision):
-            y, h, c = self.backend.network(self.spec, parameters, call)
+        call = call._replace(x=jnp.swapaxes(call.x, 0, 1) if swap else call.x)
+        y, h, c = self.backend.network(self.spec, parameters, call)
         return Outputs(jnp.swapaxes(y, 0, 1) if swap else y, h, c)
 
     # -- compiled steps

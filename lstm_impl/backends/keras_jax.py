@@ -51,15 +51,7 @@ class KerasJaxModel(JaxModel):
                 for layer in self._layers
             ]
 
-    def function(
-        self,
-        parameters: Tensors,
-        x: Tensor,
-        h: Tensor,
-        c: Tensor,
-        lengths: Tensor | None = None,
-        masks: Tensor | None = None,
-    ) -> Outputs:
+    def _network(self, parameters: Tensors, call: Call) -> Outputs:
         def run(row: int, x: Tensor, h: Tensor, c: Tensor, valid: Tensor | None) -> Any:
             variables = parameters[3 * row : 3 * row + 3]
             outputs, _ = self._layers[row].stateless_call(
@@ -67,10 +59,7 @@ class KerasJaxModel(JaxModel):
             )
             return outputs
 
-        # Keras's products take no precision of their own.
-        with self._jax.default_matmul_precision(self._precision):
-            call = Call(x, h, c, lengths, masks)
-            return through_keras(self.spec, call, run, self._arrays, self.batch_major)
+        return through_keras(self.spec, call, run, self._arrays, self.batch_major)
 
     def evidence(self, workload: Workload) -> Evidence:
         found = super().evidence(workload)

@@ -104,8 +104,6 @@ class _Ready(NamedTuple):
 class LiteRTModel(InferenceModel):
     """An interpreter for each shape and combination of optional inputs, made when first needed."""
 
-    runtime = "LiteRT"
-
     def convert(self, inputs: dict[str, tuple[int, ...]]) -> bytes:
         """The LiteRT model for inputs of these shapes: x, h, c and, if wanted, lengths, masks."""
         import tensorflow as tf

@@ -35,9 +35,6 @@ class NumPyModel(Model):
     def _to_device(self, array: npt.NDArray[np.generic]) -> Tensor:
         return array
 
-    def _to_host(self, tensor: Tensor) -> npt.NDArray[np.generic]:
-        return np.asarray(tensor)
-
     def _infer(self, call: Call) -> Outputs:
         x, h, c, lengths, masks = call
         y, state = reference.forward(

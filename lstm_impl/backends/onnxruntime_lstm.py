@@ -72,7 +72,6 @@ def _gpus_of_the_driver() -> int:
 class OnnxRuntimeModel(InferenceModel):
     """A session for each combination of optional inputs, made when it is first needed."""
 
-    runtime = "ONNX Runtime"
     _bound: tuple[Any, list[Tensor], Any] | None
     _fed: tuple[Any, list[str]] | None
 

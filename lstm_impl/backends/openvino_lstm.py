@@ -87,8 +87,6 @@ class OpenVINOBackend(Backend):
 class OpenVINOModel(InferenceModel):
     """A compiled model for each shape and combination of optional inputs, made when needed."""
 
-    runtime = "OpenVINO"
-
     @abc.abstractmethod
     def network(self, call: Call) -> Outputs:
         """OpenVINO's outputs of nodes, from its parameters: float32, lengths int32.

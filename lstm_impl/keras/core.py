@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import tensorflow as tf
+
 from lstm_impl.backends.block_lstm import BlockLSTM
 from lstm_impl.backends.fused_cpu import FusedCpu
 from lstm_impl.backends.fused_cpu_layer import FusedLayer
@@ -43,8 +45,6 @@ class LayerCore:
         the step they belong to. training: whether to be prepared for a gradient, which may be
         asked for in any case.
         """
-        import tensorflow as tf
-
         if isinstance(self.backend, FusedCpu):
             return by_fused_op(inputs, mask, reverse, training)
         if self.backend.xla:
@@ -70,8 +70,6 @@ class LayerCore:
         Masked steps do not move the state, so each sequence's valid steps are moved to its front,
         in the order they are read; what comes out is moved back.
         """
-        import tensorflow as tf
-
         x, h, c, *parameters = inputs
         if reverse:
             x = tf.reverse(x, [0])
@@ -97,8 +95,6 @@ class LayerCore:
         self, x: Tensor, h: Tensor, c: Tensor, parameters: Tensors, lengths: Tensor | None
     ) -> Outputs:
         """The backend's network of one layer, which takes its parameters in its own layout."""
-        import tensorflow as tf
-
         if isinstance(self.backend, BlockLSTM):
             kernel, recurrent_kernel, bias = parameters
             parameters = tf.concat([kernel, recurrent_kernel], axis=0), bias
@@ -112,7 +108,6 @@ class LayerCore:
         self, inputs: LayerInputs, mask: Tensor | None, reverse: bool
     ) -> Outputs:
         """Right-padded, by a backend whose gradient is an op that has no gradient itself."""
-        import tensorflow as tf
 
         def forward(inputs: LayerInputs) -> tuple[Outputs, Any]:
             with tf.GradientTape(persistent=True) as tape:
@@ -132,8 +127,6 @@ class LayerCore:
     # -- traced once, for calls outside a graph
 
     def _traced(self, inputs: LayerInputs, mask: Tensor | None, reverse: bool) -> Outputs:
-        import tensorflow as tf
-
         masks = () if mask is None else (mask,)
         key = ("direct", reverse, bool(masks))
         if key not in self._functions:
@@ -178,8 +171,6 @@ class LayerCore:
         )
 
     def _compiled_pair(self, masked: bool, reverse: bool) -> tuple[Any, Any]:
-        import tensorflow as tf
-
         by_hand = self._by_hand
 
         def forward(inputs: LayerInputs, masks: Tensors) -> tuple[Outputs, Tensors]:
@@ -221,7 +212,7 @@ def by_loop(
 ) -> Outputs:
     """The outputs by a loop, which takes any mask as it is."""
     x, h, c, *parameters = inputs
-    padding = None if mask is None else Padding(count_valid(mask), mask)
+    padding = None if mask is None else Padding(None, mask)  # a loop needs no lengths
     return backend.layer(x, (h, c), parameters, padding, reverse)
 
 
@@ -273,7 +264,6 @@ def twice_differentiable(
     TensorFlow can differentiate neither a compiled loop nor BlockLSTMGradV2; the plain loop's ops
     are made only where a second gradient is asked for.
     """
-    import tensorflow as tf
 
     # Outside a graph an enclosing tape goes on recording in here: what ``forward`` and ``backward``
     # do must not reach it, hence stop_gradient.
@@ -311,8 +301,6 @@ def gradient_of_gradient(
 
     To ``inputs`` and to ``upstream``; upstream_of_gradient flows into the gradient of each input.
     """
-    import tensorflow as tf
-
     sources = [*inputs, *upstream]
     with tf.GradientTape() as outer:
         outer.watch(sources)
@@ -324,8 +312,6 @@ def gradient_of_gradient(
 
 
 def _gradient(tape: Any, targets: Tensors, sources: Tensors, upstream: Tensors) -> Tensors:
-    import tensorflow as tf
-
     gradients: Tensors = tape.gradient(
         list(targets),
         list(sources),
@@ -336,19 +322,10 @@ def _gradient(tape: Any, targets: Tensors, sources: Tensors, upstream: Tensors) 
 
 
 def _stopped(tensors: Tensors) -> tuple[Tensor, ...]:
-    import tensorflow as tf
-
     return tuple(map(tf.stop_gradient, tensors))
 
 
 # -- masks, in the order in which steps are read
-
-
-def count_valid(mask: Tensor) -> Tensor:
-    """Valid steps of each sequence, ``[B]`` int32, of a mask ``[T, B, 1]``."""
-    import tensorflow as tf
-
-    return tf.reduce_sum(tf.cast(mask[:, :, 0], tf.int32), axis=0)
 
 
 def valid_steps(valid: Tensor) -> Tensor:
@@ -356,8 +333,6 @@ def valid_steps(valid: Tensor) -> Tensor:
 
     valid ``[T, B]`` bool. Rows past a sequence's last valid step are 0.
     """
-    import tensorflow as tf
-
     shape = tf.shape(valid)
     timesteps, batch = shape[0], shape[1]
     step = tf.broadcast_to(tf.range(timesteps)[:, None], shape)
@@ -371,8 +346,6 @@ def valid_steps(valid: Tensor) -> Tensor:
 
 def take_steps(sequence: Tensor, steps: Tensor) -> Tensor:
     """``sequence [T, B, ...]`` at ``steps [T, B]``, for each sequence of the batch by itself."""
-    import tensorflow as tf
-
     column = tf.broadcast_to(tf.range(tf.shape(steps)[1])[None, :], tf.shape(steps))
     taken = tf.gather_nd(sequence, tf.stack([steps, column], axis=-1))
     taken.set_shape(sequence.shape)
@@ -384,8 +357,6 @@ def repeat_last(y: Tensor, valid: Tensor) -> Tensor:
 
     valid ``[T, B]`` bool; both in the order in which steps are read.
     """
-    import tensorflow as tf
-
     number = tf.cumsum(tf.cast(valid, tf.int32), axis=0) - 1
     last = take_steps(valid_steps(valid), tf.maximum(number, 0))
     return tf.where((number >= 0)[:, :, None], take_steps(y, last), tf.zeros_like(y))
