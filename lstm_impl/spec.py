@@ -5,6 +5,7 @@ This room knows shapes and precisions and nothing else: no framework, no weights
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,10 +85,7 @@ class LSTMSpec:
             raise ValueError(
                 f"LSTMSpec.bidirectional is {self.bidirectional!r}; expected True or False"
             )
-        if self.dtype not in PRECISIONS:
-            raise ValueError(
-                f"LSTMSpec.dtype is {self.dtype!r}; expected one of {', '.join(PRECISIONS)}"
-            )
+        require_one_of("LSTMSpec.dtype", self.dtype, PRECISIONS)
 
     @property
     def num_directions(self) -> int:
@@ -140,6 +138,12 @@ def round_to_bfloat16(values: npt.ArrayLike) -> npt.NDArray[np.float32]:
         bits = single.view(np.uint32)
         rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
     return np.where(np.isfinite(single), rounded.view(np.float32), single).astype(np.float32)
+
+
+def require_one_of(name: str, value: str, known: Collection[str]) -> None:
+    """Raise ValueError, naming the field, unless ``value`` is one of those that are known."""
+    if value not in known:
+        raise ValueError(f"{name} is {value!r}; expected one of {', '.join(known)}")
 
 
 def require_positive_integer(name: str, value: object, most: int = MOST_SIZE) -> None:

@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from lstm_impl.spec import FloatArray, LSTMSpec, require_positive_integer
+from lstm_impl.spec import FloatArray, LSTMSpec, require_one_of, require_positive_integer
 from lstm_impl.weights import LSTMState
 
 _T = TypeVar("_T")
@@ -102,8 +102,7 @@ class Workload:
     def __post_init__(self) -> None:
         require_positive_integer("Workload.batch", self.batch)
         require_positive_integer("Workload.timesteps", self.timesteps)
-        if self.mode not in MODES:
-            raise ValueError(f"Workload.mode is {self.mode!r}; expected one of {', '.join(MODES)}")
+        require_one_of("Workload.mode", self.mode, MODES)
         for field in ("min_length", "window"):
             value = getattr(self, field)
             if value is not None:
@@ -132,10 +131,7 @@ class Workload:
                 f"Workload.optimizer is {self.optimizer!r}, but mode is {self.mode!r}; "
                 "expected None: only training updates weights"
             )
-        if self.gradients not in GRADIENTS:
-            raise ValueError(
-                f"Workload.gradients is {self.gradients!r}; expected one of {', '.join(GRADIENTS)}"
-            )
+        require_one_of("Workload.gradients", self.gradients, GRADIENTS)
         if self.gradients != "all" and not self.training:
             raise ValueError(
                 f"Workload.gradients is {self.gradients!r}, but mode is {self.mode!r}; "

@@ -127,12 +127,11 @@ def signature(model: Any) -> Infer:
     return infer
 
 
-def convert(model: Any, sizes: tuple[int, int, int, int]) -> bytes:
-    """The model as LiteRT has it, for one shape. sizes: batch, timesteps, input, hidden."""
+def convert(model: Any, shape: tuple[int, ...], hidden: int) -> bytes:
+    """The model as LiteRT has it, for an input of one shape ``[B, T, in]``."""
     import tensorflow as tf
 
-    batch, timesteps, width, hidden = sizes
-    shapes = ((batch, timesteps, width), (batch, hidden), (batch, hidden))
+    shapes = (shape, (shape[0], hidden), (shape[0], hidden))
     # As constants: the converter would keep variables, which its loops cannot read.
     trained, other = (
         [tf.constant(each.numpy()) for each in variables]

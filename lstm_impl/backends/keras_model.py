@@ -134,9 +134,7 @@ class CalledModelModel(Model):
             return keras_calls.signature(self._model)
 
     def _converted(self, shape: tuple[int, ...]) -> bytes:
-        batch, timesteps, width = shape
-        sizes = (batch, timesteps, width, self.spec.hidden_size)
-        return keras_calls.convert(self._model, sizes)
+        return keras_calls.convert(self._model, shape, self.spec.hidden_size)
 
     def _trace_ahead(self, request: Request) -> None:
         given = self._given(request.call)

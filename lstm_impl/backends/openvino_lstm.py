@@ -64,17 +64,9 @@ class OpenVINOBackend(Backend):
     def use_threads(self, count: int) -> None:
         set_threads(count)
 
-    def build(
-        self,
-        spec: LSTMSpec,
-        weights: LSTMWeights,
-        device: str = "cpu",
-        *,
-        batch_major: bool = False,
-    ) -> Model:
-        """As for any backend; OpenVINO reports to nobody that it was imported."""
+    def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
         without_telemetry()
-        return super().build(spec, weights, device, batch_major=batch_major)
+        return super()._build(spec, weights, device, batch_major)
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if workload is not None and workload.training:
