@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload, dropout_masks
+from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload
 from lstm_impl.backends import litert
 from lstm_impl.proof.comparison import error
 from lstm_impl.registry import get_backend
@@ -47,19 +47,6 @@ def test_a_model_is_converted_once_for_each_shape(monkeypatch: pytest.MonkeyPatc
     assert converted[2:] == [(4, 3, 3)]
     step.run()
     assert len(converted) == 3
-
-
-def test_masks_and_lengths_of_unsorted_sequences_together() -> None:
-    spec = LSTMSpec(3, 5, 2, True)
-    model = build(spec)
-    lengths = np.array([2, 5, 1, 4])
-    masks = dropout_masks(spec, 5, 4, 0.3, seed=0)
-    x = np.random.default_rng(0).standard_normal((5, 4, 3))
-    y, state = model.forward(x, None, lengths, masks=masks)
-    reference = get_backend("numpy").build(spec, model.get_weights())
-    expected, final = reference.forward(x, None, lengths, masks=masks)
-    assert error(y, expected) < 1e-5
-    assert error(state.c, final.c) < 1e-5
 
 
 def test_evidence_says_that_the_loop_is_not_fused() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from lstm_impl import LSTMSpec, LSTMWeights, UnavailableError, Workload, cuda, dropout_masks
+from lstm_impl import LSTMSpec, LSTMWeights, UnavailableError, Workload, cuda
 from lstm_impl.backends import onnxruntime_lstm
 from lstm_impl.call import Call
 from lstm_impl.cuda import CudaFacts
@@ -30,20 +30,6 @@ def build(spec: LSTMSpec = SPEC, batch_major: bool = False) -> onnxruntime_lstm.
     model = get_backend("onnxruntime").build(spec, weights, batch_major=batch_major)
     assert isinstance(model, onnxruntime_lstm.OnnxRuntimeModel)
     return model
-
-
-@pytest.mark.parametrize("batch_major", [False, True])
-def test_masks_and_lengths_of_unsorted_sequences_together(batch_major: bool) -> None:
-    spec = LSTMSpec(3, 5, 3, True)
-    model = build(spec, batch_major)
-    lengths = np.array([2, 5, 1, 4])
-    masks = dropout_masks(spec, 5, 4, 0.3, seed=0)
-    x = np.random.default_rng(0).standard_normal((5, 4, 3))
-    y, state = model.forward(np.swapaxes(x, 0, 1) if batch_major else x, None, lengths, masks=masks)
-    reference = get_backend("numpy").build(spec, model.get_weights())
-    expected, final = reference.forward(x, None, lengths, masks=masks)
-    assert error(np.swapaxes(y, 0, 1) if batch_major else y, expected) < 1e-5
-    assert error(state.c, final.c) < 1e-5
 
 
 @pytest.mark.parametrize("batch_major", [False, True])

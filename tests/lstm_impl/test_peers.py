@@ -12,7 +12,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lstm_impl import LSTMSpec, LSTMWeights, UnavailableError, UnsupportedError, Workload
+from lstm_impl import (
+    LSTMSpec,
+    LSTMWeights,
+    UnavailableError,
+    UnsupportedError,
+    Workload,
+    dropout_masks,
+)
 from lstm_impl.backend import Backend
 from lstm_impl.proof import gate
 from lstm_impl.proof.comparison import error
@@ -126,16 +133,30 @@ def test_a_peer_equals_the_reference_or_says_why_not(name: str, case: str) -> No
     inputs = workload.inputs(spec, seed=2)
     y, state = None, inputs.state
     for part in workload.windows():
-        x = inputs.x[part]
-        y, state = model.forward(
-            np.swapaxes(x, 0, 1) if workload.batch_major else x,
-            state,
-            inputs.lengths,
-            masks=None if inputs.masks is None else inputs.masks[:, part],
-        )
+        window = inputs.window(part)
+        x = model._swapped(window.x)
+        y, state = model.forward(x, state, inputs.lengths, masks=window.masks)
     assert y is not None
     ours = model._host_float(last.y)
     assert error(ours, y) <= max(result.bounds["y"], 1e-6)
+
+
+@pytest.mark.parametrize("batch_major", [False, True])
+@pytest.mark.parametrize(("name", "layers"), [("torch", 3), ("onnxruntime", 3), ("litert", 2)])
+def test_masks_and_lengths_of_unsorted_sequences_together(
+    name: str, layers: int, batch_major: bool
+) -> None:
+    spec = LSTMSpec(3, 5, layers, True)
+    weights = LSTMWeights.random(spec)
+    model = peer(name).build(spec, weights, batch_major=batch_major)
+    lengths = np.array([2, 5, 1, 4])
+    masks = dropout_masks(spec, 5, 4, 0.3, seed=0)
+    x = np.random.default_rng(0).standard_normal((5, 4, 3))
+    y, state = model.forward(model._swapped(x), None, lengths, masks=masks)
+    reference = get_backend("numpy").build(spec, weights)
+    expected, final = reference.forward(x, None, lengths, masks=masks)
+    assert error(model._swapped(y), expected) < 1e-5
+    assert error(state.c, final.c) < 1e-5
 
 
 @pytest.mark.parametrize("name", INFERENCE_ONLY)

@@ -84,20 +84,6 @@ def test_masks_see_weights_that_were_trained_in_place() -> None:
     assert error(ours, expected) < 1e-5
 
 
-@pytest.mark.parametrize("batch_major", [False, True])
-def test_masks_and_lengths_of_unsorted_sequences_together(batch_major: bool) -> None:
-    spec = LSTMSpec(3, 5, 3, True)
-    model = build(spec, batch_major=batch_major)
-    lengths = np.array([2, 5, 1, 4])
-    masks = dropout_masks(spec, 5, 4, 0.3, seed=0)
-    x = np.random.default_rng(0).standard_normal((5, 4, 3))
-    y, state = model.forward(np.swapaxes(x, 0, 1) if batch_major else x, None, lengths, masks=masks)
-    reference = get_backend("numpy").build(spec, model.get_weights())
-    expected, final = reference.forward(x, None, lengths, masks=masks)
-    assert error(np.swapaxes(y, 0, 1) if batch_major else y, expected) < 1e-5
-    assert error(state.c, final.c) < 1e-5
-
-
 def test_a_training_step_keeps_no_graph_of_the_window_before() -> None:
     model = build(SPEC)
     raw = model.prepare(Workload(2, 6, mode="training", window=2)).run()
