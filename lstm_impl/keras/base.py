@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import keras
 
@@ -15,6 +15,26 @@ logger = logging.getLogger(__name__)
 
 TANH = keras.activations.tanh, keras.ops.tanh
 SIGMOID = keras.activations.sigmoid, keras.ops.sigmoid
+
+
+class Weights(NamedTuple):
+    """A layer's weights as tensors of its compute type: kernel ``[in, 4H]``, recurrent_kernel
+    ``[H, 4H]`` and bias ``[4H]``, or None without one.
+    """
+
+    kernel: Tensor
+    recurrent_kernel: Tensor
+    bias: Tensor | None
+
+    @classmethod
+    def of(cls, cell: Any) -> Weights:
+        """The weights of Keras's cell, as they are now."""
+
+        def tensor(variable: Any) -> Tensor:
+            return keras.ops.cast(keras.ops.convert_to_tensor(variable), cell.compute_dtype)
+
+        bias = tensor(cell.bias) if cell.use_bias else None
+        return cls(tensor(cell.kernel), tensor(cell.recurrent_kernel), bias)
 
 
 class Memory:

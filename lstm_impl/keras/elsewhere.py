@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from lstm_impl.call import Tensor
-from lstm_impl.keras.base import SIGMOID, TANH, BackendLSTM, Memory, one_mask
+from lstm_impl.keras.base import SIGMOID, TANH, BackendLSTM, Memory, Weights, one_mask
 from lstm_impl.keras.choice import (
     AUTO,
     KERAS,
@@ -22,7 +22,6 @@ from lstm_impl.keras.choice import (
     LayerCall,
     needs_keras,
 )
-from lstm_impl.keras.weights import Weights
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
 from lstm_impl.tuning import Decision

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from lstm_impl.call import State, Tensor
-from lstm_impl.keras.weights import Weights
+from lstm_impl.keras.base import Weights
 
 BACKEND = "jax_scan+preproject"
 """One matrix product for the input of all steps, before the loop."""

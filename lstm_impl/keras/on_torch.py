@@ -10,7 +10,7 @@ import torch
 from torch.nn.utils import rnn
 
 from lstm_impl.call import State, Tensor
-from lstm_impl.keras.weights import Weights
+from lstm_impl.keras.base import Weights
 
 BACKEND = "torch"
 """The one backend of this library that computes a layer here."""
