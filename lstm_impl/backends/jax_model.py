@@ -230,17 +230,12 @@ class JaxModel(Model):
     def _start_optimizer(self, name: str) -> None:
         self._optimizers[name] = ()
         if name == "adam":
-            with self._wide():
-                self._optimizers[name] = (
-                    self._placed(np.array(0), np.int32),
-                    [
-                        (self._zeros_like(parameter), self._zeros_like(parameter))
-                        for parameter in self.parameters
-                    ],
-                )
-
-    def _zeros_like(self, parameter: Tensor) -> Tensor:
-        return self._placed(np.zeros(parameter.shape), self.variable_dtype)
+            zeros = [np.zeros(parameter.shape) for parameter in self.parameters]
+            moments = [
+                (self._placed(each, self.variable_dtype), self._placed(each, self.variable_dtype))
+                for each in zeros
+            ]
+            self._optimizers[name] = (self._placed(np.array(0), np.int32), moments)
 
     def _train_and_update(
         self, optimizer: str, gradients: str, call: Call, upstream: Upstream
