@@ -25,7 +25,7 @@ from bench.__main__ import COMMANDS as ANSWERS
 from bench.comparing import rules, two_environments
 from bench.measuring.equivalence import gate
 from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, Workload, get_backend, list_backends
-from tests import little_roofs
+from tests import quick_pytest
 from tests.loaded import FRAMEWORKS
 from tests.outside import outside
 
@@ -391,7 +391,7 @@ def test_the_example_is_measured_as_the_guide_says(example: Path) -> None:
             "--lstm-budget=0.05",  # of each case: its times mean nothing here
         ],
         cwd=ROOT,
-        env=outside(example, LSTM_LOCK=str(example / "lock"), **little_roofs.USED),
+        env=outside(example, LSTM_LOCK=str(example / "lock"), **quick_pytest.USED),
         capture_output=True,
         text=True,
         check=False,

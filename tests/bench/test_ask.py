@@ -14,7 +14,7 @@ from bench import ask
 from bench.running import asking
 from bench.suites.cases import Case
 from lstm_impl import LSTMSpec, Workload
-from tests import little_roofs
+from tests import quick_pytest
 from tests.bench import other_package
 from tests.bench.made_results import replicates, save
 from tests.bench.running.test_keras_file import lstm
@@ -145,7 +145,7 @@ def test_two_backends_are_measured_and_the_answer_is_told(tmp_path: Path) -> Non
             *("--backends", "numpy,twin", "--processes", "1", "--mode", "inference"),
         ],
         cwd=tmp_path,
-        env=outside(tmp_path / "packages", LSTM_LOCK=str(tmp_path / "lock"), **little_roofs.USED),
+        env=outside(tmp_path / "packages", LSTM_LOCK=str(tmp_path / "lock"), **quick_pytest.USED),
         capture_output=True,
         text=True,
         check=False,

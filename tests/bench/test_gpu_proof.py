@@ -37,7 +37,7 @@ from bench.running.proof import (
 from bench.running.proven import Proof
 from bench.suites.cases import Case
 from lstm_impl import Availability, LSTMSpec, Workload
-from tests import little_roofs
+from tests import quick_pytest
 from tests.outside import outside
 
 YES, NO = Availability(True), Availability(False, "CUDA libraries are not found", "pip install x")
@@ -124,7 +124,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, str, Path]:
             *(sys.executable, "-c", code, "--device", "cpu", "--backends", "numpy"),
             *("--suite", "smoke", "--seconds", "600", "--output", str(output)),
         ],
-        env=outside(LSTM_LOCK=str(tmp_path_factory.mktemp("lock") / "lock"), **little_roofs.USED),
+        env=outside(LSTM_LOCK=str(tmp_path_factory.mktemp("lock") / "lock"), **quick_pytest.USED),
         capture_output=True,
         text=True,
         check=False,

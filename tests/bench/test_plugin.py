@@ -24,7 +24,7 @@ import pytest
 from bench import results
 from bench.machine.lock import MachineLock
 from bench.results.schema import Outcome, ResultFile
-from tests import little_roofs
+from tests import quick_pytest
 from tests.bench import other_package
 from tests.bench.warm_pytest import WarmPytest
 from tests.outside import outside
@@ -165,7 +165,7 @@ class Project:
     def run(self, *arguments: str, where: Path = ROOT, environ: Environ | None = None) -> Done:
         """pytest in a fork."""
         assert self._warm is not None
-        own = self._environ({**little_roofs.USED, **(environ or {})})
+        own = self._environ(environ)
         code, out = self._warm.run([*WITHOUT, *arguments], where, own, self.packages)
         return Done(code, out, self.folder / "results")
 
@@ -561,10 +561,10 @@ def test_a_clone_does_not_run_with_the_suite_of_another_place(project: Project) 
 def test_a_backend_of_tensorflow_s_is_measured_and_cudnn_says_why_it_is_not(
     project: Project,
 ) -> None:
-    options = ("--lstm-backends=while_loop,cudnn", "--lstm-device=cpu", "-kthroughput")
-    done = project.start(*project.suited, *options, environ=little_roofs.USED)
+    options = ("--lstm-backends=block_lstm,cudnn", "--lstm-device=cpu", "-kthroughput")
+    done = project.start(*project.suited, *options, environ=quick_pytest.USED)
     assert done.code == 0, done.out
-    assert [each.case.backend for each in done.file.measurements] == ["while_loop"]
+    assert [each.case.backend for each in done.file.measurements] == ["block_lstm"]
     assert {(each.case.backend, each.outcome) for each in done.file.outcomes} == {
         ("cudnn", "not_measured")
     }
@@ -673,7 +673,8 @@ def test_threads_are_set_before_numpy_starts(project: Project) -> None:
         "            print('numpy sees', os.environ.get('OPENBLAS_NUM_THREADS'))\n"
         "sys.meta_path.insert(0, Finder())\n"
     )
-    done = project.start(*project.suited, "-p", "watch", "--lstm-threads=1", "-s")
+    given = ("-p", "watch", "--lstm-threads=1", "-s", "-kthroughput")
+    done = project.start(*project.suited, *given, environ=quick_pytest.USED)
     assert done.code == 0, done.out
     assert "numpy sees 1" in done.out
     before = done.data["lstm"]["run"]["environment"]["before"]
@@ -773,14 +774,13 @@ class Rude(NumPyLoop):
 # Outside a clone
 
 
-@pytest.fixture
-def installed(project: Project, tmp_path: Path) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of a person who has installed the package, and no clone."""
-    site = tmp_path / "site"
+    site = tmp_path_factory.mktemp("site")
     for package in ("bench", "lstm_impl"):
-        shutil.copytree(
-            ROOT / package, site / package, ignore=shutil.ignore_patterns("__pycache__")
-        )
+        shutil.copytree(ROOT / package, site / package)  # with what Python has compiled of it
+    shutil.copy(ROOT / "tests" / "quick_pytest.py", site)
     info = site / "lstm_benchmark_suite-1.dist-info"
     info.mkdir()
     points = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
@@ -793,23 +793,30 @@ def installed(project: Project, tmp_path: Path) -> dict[str, str]:
             for group, each in points.items()
         )
     )
-    (tmp_path / "elsewhere").mkdir()
-    return {"PYTHONPATH": str(site)}
+    # The plugin of the suite is found by itself: that others are not is no part of this.
+    return {"PYTHONPATH": str(site), "PYTEST_PLUGINS": "quick_pytest"}
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """Where such a person works."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    return folder
 
 
 def test_an_installed_suite_is_measured_from_any_folder(
-    project: Project, installed: dict[str, str]
+    project: Project, installed: dict[str, str], elsewhere: Path
 ) -> None:
     words = (*project.suited, "--pyargs", "bench.bench_throughput")
-    done = project.start(*words, where=project.folder / "elsewhere", environ=installed)
+    done = project.start(*words, where=elsewhere, environ=installed)
     assert done.code == 0, done.out
     assert [each.case.id for each in done.file.measurements] == [IDS[0]]
 
 
 def test_where_there_is_no_benchmark_it_is_said_what_runs_the_suite(
-    project: Project, installed: dict[str, str]
+    project: Project, installed: dict[str, str], elsewhere: Path
 ) -> None:
-    elsewhere = project.folder / "elsewhere"
     done = project.start("--benchmark-only", where=elsewhere, environ=installed)
     assert done.code == 5
     (line,) = (line for line in done.out.splitlines() if "--pyargs" in line)
@@ -820,20 +827,22 @@ def test_where_there_is_no_benchmark_it_is_said_what_runs_the_suite(
     assert [each.case.id for each in done.file.measurements] == list(IDS)
 
 
-def test_another_project_is_left_alone(project: Project, installed: dict[str, str]) -> None:
+def test_another_project_is_left_alone(
+    project: Project, installed: dict[str, str], elsewhere: Path
+) -> None:
     """Its own benchmarks are measured, and nothing is added to what it is told."""
-    other = project.folder / "elsewhere"
-    (other / "tests").mkdir()
-    (other / "tests" / "test_own.py").write_text(
+    (elsewhere / "tests").mkdir()
+    (elsewhere / "tests" / "test_own.py").write_text(
         "def test_own(benchmark):\n    benchmark(lambda: None)\n"
     )
-    (other / "bench_own.py").write_text("def test_never():\n    assert False\n")
+    (elsewhere / "bench_own.py").write_text("def test_never():\n    assert False\n")
     words = ("--benchmark-only", "--benchmark-max-time=0.01")
-    done = project.start(*words, where=other, environ=installed)
+    own = {"PYTHONPATH": installed["PYTHONPATH"]}
+    done = project.start(*words, where=elsewhere, environ=own)
     assert done.code == 0, done.out
     assert "1 passed" in done.out
     assert not re.search("LSTM|lstm:", done.out)
-    assert not (other / "results").exists()
+    assert not (elsewhere / "results").exists()
 
 
 def test_a_benchmark_file_that_is_named_is_measured(project: Project) -> None:

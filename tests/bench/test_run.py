@@ -36,7 +36,7 @@ from bench.running.summary import (
     UNWRITABLE,
 )
 from bench.telling.command_line import INTERRUPTED
-from tests import little_roofs
+from tests import quick_pytest
 from tests.bench import other_package
 from tests.bench.made_suites import small_suite
 from tests.outside import outside
@@ -108,7 +108,7 @@ class Place:
         backends = {name: name.capitalize() for name in ("hanging", "segfault", "absent")}
         other_package.install(packages, "mischief", MISCHIEF, backends)
         (packages / "sitecustomize.py").write_text(CLOCK)
-        self.environ = outside(packages, TMPDIR=str(temporary), **little_roofs.USED)
+        self.environ = outside(packages, TMPDIR=str(temporary), **quick_pytest.USED)
         self.lock = temporary / f"lstm-bench-{os.getuid()}.lock"
 
     def backends(self, *names: str) -> None:
@@ -142,6 +142,19 @@ class Place:
             out, err = process.communicate(timeout=300)
         return Done(process.returncode, out, err)
 
+    def is_here(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """From now on this process has the environment of those that are started there."""
+        for name in os.environ:
+            if name not in self.environ and not name.startswith("PYTEST_"):
+                monkeypatch.delenv(name)
+        for name, value in self.environ.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("LSTM_LOCK", str(self.lock))
+
+    def resumed(self, capsys: pytest.CaptureFixture[str]) -> Done:
+        """The session there, gone on with by this process."""
+        return called(capsys, "--results", str(self.results), "--resume")
+
     @property
     def measurements(self) -> list[Measurement]:
         return results.collect([self.results]).measurements
@@ -166,7 +179,7 @@ def place(tmp_path: Path) -> Place:
 
 
 def called(capsys: pytest.CaptureFixture[str], *arguments: str) -> Done:
-    """The command in this process, for what ends before anything is measured."""
+    """The command in this process, for what asks nothing of how it is started or ended."""
     try:
         code = run.main([*arguments])
     except SystemExit as stopped:
@@ -177,7 +190,7 @@ def called(capsys: pytest.CaptureFixture[str], *arguments: str) -> Done:
 @pytest.fixture
 def signals() -> Iterator[None]:
     """The command takes over signals, which this process wants back."""
-    numbers = (signal.SIGTERM, signal.SIGHUP)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.getsignal(number) for number in numbers]
     yield
     for number, handler in zip(numbers, before, strict=True):
@@ -274,11 +287,15 @@ def test_a_suite_that_wants_memory_has_it_unless_it_is_switched_off(
 
 def test_what_is_too_large_and_memory_for_which_no_time_is_left_have_their_reasons(
     place: Place,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    signals: None,
 ) -> None:
     huge = "batch = [1, 900_000_000], timesteps = 100"
     suite = SUITE.replace("batch = 1, timesteps = [2, 3, 4]", huge)
     place.suite.write_text(f"memory = true\n{suite}")
-    done = place.run("--processes", "1", "--case-limit", "6s")
+    place.is_here(monkeypatch)
+    done = called(capsys, *place.given, "--case-limit", "6s")
     assert done.code == 0, done.out + done.err
     assert [each.case.workload.batch for each in place.measurements] == [1]
     assert re.search(r"^  needs about \d+ GiB.* free; choose fewer .* \(1 case\)$", done.out, re.M)
@@ -304,7 +321,10 @@ def test_one_hangs_one_dies_one_is_absent_and_the_rest_is_measured(place: Place)
 
 
 def test_ctrl_c_keeps_what_was_finished_and_resume_goes_on(
-    place: Place, capsys: pytest.CaptureFixture[str], signals: None
+    place: Place,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    signals: None,
 ) -> None:
     with place.start("--processes", "2") as process:
         place.wait_for_journal('"benchmark"')
@@ -316,20 +336,27 @@ def test_ctrl_c_keeps_what_was_finished_and_resume_goes_on(
     assert re.search(r"^stopped: [123] cases? measured and kept; go on: .* --resume$", out, re.M)
     before = {(each.run.id, each.case.id) for each in place.measurements}
     assert before
-    done = place.run("--resume", suite=False)
+    place.is_here(monkeypatch)
+    done = place.resumed(capsys)
     assert done.code == 0, done.out + done.err
     after = [(each.run.id, each.case.id) for each in place.measurements]
     assert before <= set(after)
     counts = [case for _, case in after]
     assert {case: counts.count(case) for case in counts} == dict.fromkeys(counts, 2)
     assert len(set(counts)) == 3
-    told = called(capsys, "--results", str(place.results), "--resume")
+    told = place.resumed(capsys)
     assert told.code == 2
     assert "there is no unfinished session" in told.err
 
 
 @pytest.mark.parametrize("victim", ["manager", "worker"])
-def test_a_kill_loses_no_finished_case(place: Place, victim: str) -> None:
+def test_a_kill_loses_no_finished_case(
+    place: Place,
+    victim: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    signals: None,
+) -> None:
     import psutil
 
     with place.start("--processes", "1") as process:
@@ -341,7 +368,8 @@ def test_a_kill_loses_no_finished_case(place: Place, victim: str) -> None:
     if victim == "manager":
         worker.wait(timeout=300)  # the kernel ends it with its manager
         assert process.returncode == -9
-        done = place.run("--resume", suite=False)
+        place.is_here(monkeypatch)
+        done = place.resumed(capsys)
         assert done.code == 0, done.out + done.err
     else:
         assert process.returncode in (0, 1), out + err
@@ -429,7 +457,7 @@ def test_a_session_that_is_still_measured_is_left_to_whoever_measures_it(
         place.environ["TMPDIR"] = str(elsewhere)
         monkeypatch.setenv("LSTM_LOCK", str(elsewhere / "lock"))
         monkeypatch.syspath_prepend(place.folder / "packages")  # which has the session's backend
-        done = called(capsys, "--results", str(place.results), "--resume")
+        done = place.resumed(capsys)
         assert done.code == 4
         assert re.fullmatch(
             rf"error: process \d+ on .* still measures session {session_of(place)} "
@@ -524,7 +552,13 @@ def compact(data: object) -> str:
     return json.dumps(data, separators=(",", ":"))
 
 
-def test_a_full_disk_is_one_line_and_keeps_what_was_finished(once: Ran, place: Place) -> None:
+def test_a_full_disk_is_one_line_and_keeps_what_was_finished(
+    once: Ran,
+    place: Place,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    signals: None,
+) -> None:
     (path,) = once.place.results.glob("*.json")
     data = json.loads(path.read_text())
     # The limit of a file's size stands for the disk's: the journal's second entry exceeds it.
@@ -546,7 +580,8 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_finished(once: Ran, place: P
     assert done.returncode == 3, done.stdout + done.stderr
     assert re.fullmatch(r"error: .* cannot be written: File too large\n", done.stderr)
     assert 1 <= len(place.measurements) < 3
-    assert place.run("--resume", suite=False).code == 0
+    place.is_here(monkeypatch)
+    assert place.resumed(capsys).code == 0
     assert len(place.measurements) == 3
 
 

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.disk.closing import Closing
+from tests import quick_pytest
 from tests.outside import outside
 from tests.places import ROOT
 
@@ -91,7 +92,7 @@ class WarmPytest(Closing):
         asked = {
             "arguments": list(arguments),
             "where": str(where),
-            "environ": dict(environ),
+            "environ": {**environ, **quick_pytest.FORKED},
             "path": list(map(str, path)),
             "out": str(self._out),
         }

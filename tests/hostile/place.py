@@ -10,7 +10,8 @@ from pathlib import Path
 
 from bench import results
 from bench.results.schema import Results
-from tests import hostile, little_roofs
+from tests import hostile, quick_pytest
+from tests.bench.warm_pytest import WarmPytest
 from tests.outside import outside
 from tests.places import ROOT
 
@@ -26,19 +27,30 @@ seconds = 0.05
 shapes = [{{ batch = 1, timesteps = 3, input_size = 1, hidden_size = 2 }}]
 """
 
+PYTEST = (
+    *("-p", "no:cacheprovider", "-p", "no:hypothesispytest"),
+    *("--benchmark-only", "bench/bench_throughput.py"),
+)
+"""What pytest is given, besides the suite and a folder."""
+
 
 class Place:
-    """Where commands are run."""
+    """Where commands are run.
 
-    def __init__(self, folder: Path) -> None:
+    warm: whose forks are its pytests; without it each is a process that is started for it.
+    """
+
+    def __init__(self, folder: Path, warm: WarmPytest | None = None) -> None:
         self.folder = folder
+        self._warm = warm
         self.results = folder / "results"
         self.suite = folder / "mine.toml"
-        hostile.install(folder / "packages")
+        self._packages = folder / "packages"
+        hostile.install(self._packages)
         temporary = folder / "tmp"
         temporary.mkdir()
-        own = {"TMPDIR": str(temporary), **little_roofs.USED}
-        self.environ = outside(folder / "packages", **own)
+        own = {"TMPDIR": str(temporary), **quick_pytest.USED}
+        self.environ = outside(self._packages, **own)
 
     def measures(self, *backends: str) -> None:
         """What the suite names."""
@@ -46,9 +58,12 @@ class Place:
 
     def pytest(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Plain pytest, in the clone: our tests' own settings apply."""
-        given = (f"--lstm-suite={self.suite}", f"--lstm-results={self.results}", *arguments)
-        file = "bench/bench_throughput.py"
-        return self.start(["pytest", "-p", "no:cacheprovider", "--benchmark-only", file, *given])
+        given = (*PYTEST, f"--lstm-suite={self.suite}", f"--lstm-results={self.results}")
+        if self._warm is None:
+            return self.start(["pytest", *given, *arguments])
+        words = [*given, *arguments]
+        code, out = self._warm.run(words, ROOT, self.environ, self._packages)
+        return subprocess.CompletedProcess(words, code, out, "")
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """``bench.run``, each case in one process."""

@@ -6,12 +6,17 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from bench import report
+from bench.running import session
+from bench.running.session import SessionError
+from tests.bench.warm_pytest import WarmPytest
 from tests.hostile.deeds import DEEDS, PLACES
-from tests.hostile.place import Place
+from tests.hostile.place import PYTEST, SUITE, Place
 
 RAISED = {
     "exits": "SystemExit",
@@ -28,9 +33,21 @@ CHANGED = {
 }
 
 
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmPytest]:
+    folder = tmp_path_factory.mktemp("warm")
+    suite = folder / "mine.toml"
+    # Another case than those of the tests: of theirs nothing is known there.
+    text = SUITE.format(backends='["numpy"]').replace("hidden_size = 2", "hidden_size = 3")
+    suite.write_text(text, encoding="utf-8")
+    given = (*PYTEST, f"--lstm-suite={suite}", f"--lstm-results={folder / 'results'}")
+    with WarmPytest(folder, given) as warm:
+        yield warm
+
+
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
+def place(tmp_path: Path, warm: WarmPytest) -> Place:
+    return Place(tmp_path, warm)
 
 
 @pytest.mark.parametrize("where", ["build", "timing"])
@@ -59,18 +76,18 @@ def test_the_culprit_is_named_and_the_innocent_are_measured(
         )
     }
     if command == "run":
-        again = place.start(["bench.run", "--results", str(place.results), "--resume"])
-        assert "there is no unfinished session" in again.stderr
+        with pytest.raises(SessionError, match="there is no unfinished session"):
+            session.load(place.results)
 
 
 def test_much_output_of_one_spoils_no_other(place: Place) -> None:
-    place.environ["HOSTILE_MEGABYTES"] = "300"
+    place.environ["HOSTILE_MEGABYTES"] = "100"
     place.measures(
         "prints_much_in_build", "prints_much_in_timing", "closes_files_in_build", "numpy"
     )
     done = place.run("--case-limit", "60s")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert place.remarks["prints_much_in_build"] == ("it printed 315 MB before it was timed",)
+    assert place.remarks["prints_much_in_build"] == ("it printed 105 MB before it was timed",)
     assert place.remarks["numpy"] == ()
     assert len(place.remarks) == 4
 
@@ -109,23 +126,27 @@ def processes(place: Place) -> list[int]:
     return found
 
 
-def test_a_process_that_vanishes_under_pytest_is_named_by_the_next_start(place: Place) -> None:
+def test_a_process_that_vanishes_under_pytest_is_named_by_the_next_start(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
     place.measures("numpy", "vanishes_in_build")
     done = place.pytest()
     assert done.returncode == 0  # nobody was left to say anything else
     place.measures("numpy")
-    again = place.pytest().stdout.replace("\n", " ")
+    again = place.pytest("--collect-only").stdout.replace("\n", " ")
     assert "(its process ended while it was busy with vanishes_in_build/" in again
-    told = place.start(["bench.report", *map(str, place.results.glob("*.journal.jsonl"))])
-    assert "busy with vanishes_in_build/" in (told.stdout + told.stderr).replace("\n", " ")
+    report.main([*map(str, place.results.glob("*.journal.jsonl"))])
+    told = "".join(capsys.readouterr())
+    assert "busy with vanishes_in_build/" in told.replace("\n", " ")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["pytest", "run"])
 @pytest.mark.parametrize("where", PLACES)
 def test_whatever_is_done_anywhere_the_innocent_is_measured(
-    place: Place, where: str, command: str
+    tmp_path: Path, where: str, command: str
 ) -> None:
+    place = Place(tmp_path)
     # Plain pytest is its user's own process: nobody is there to end it, or to go on after it.
     fatal = ["vanishes", "signals", "threads"] if command == "pytest" else []
     deeds = [name for name in DEEDS if name not in fatal]

@@ -21,6 +21,7 @@ from bench.running.session import Session
 from bench.running.work import Goal, Work
 from bench.running.workers import LostError, settle_all
 from bench.suites.loading import Choice
+from tests import quick_pytest
 from tests.bench.made_suites import small_suite
 from tests.bench.made_texts import PAYLOADS
 from tests.bench.running.test_manager import A5, B5, World, run_of
@@ -240,6 +241,8 @@ class Here:
 @pytest.fixture
 def hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("LSTM_LOCK", str(tmp_path / "lock"))
+    for name, value in quick_pytest.USED.items():
+        monkeypatch.setenv(name, value)
     with Hand() as made:
         yield made
 

@@ -21,7 +21,7 @@ from bench.results.digest import with_digest
 from bench.results.files import read
 from bench.results.hdr import encode
 from bench.sharing.checks import copies, problems
-from tests import little_roofs
+from tests import quick_pytest
 from tests.bench.mutations import saved
 from tests.outside import outside
 from tests.places import REFERENCE, ROOT
@@ -365,7 +365,7 @@ def streams() -> Json:
     command = [sys.executable, "-m", "pytest", "--benchmark-only", "-q", "-p", "no:cacheprovider"]
     options = [f"--lstm-suite={suite}", f"--lstm-results={folder}", "--lstm-busy=force"]
     files = sorted(str(path) for path in (ROOT / "bench").glob("bench_*.py"))
-    own = outside(LSTM_LOCK=str(folder / "lock"), **little_roofs.USED)
+    own = outside(LSTM_LOCK=str(folder / "lock"), **quick_pytest.USED)
     subprocess.run([*command, *files, *options], check=True, capture_output=True, cwd=ROOT, env=own)
     (path,) = folder.glob("*.json")
     found: Json = json.loads(path.read_text())
