@@ -163,34 +163,38 @@ def rate(found: Verdicts, *wanted: Verdict) -> float:
 
 def processes_needed(effect: float, spread: float, paired: bool) -> int | None:
     """The fewest processes (a side) that find a true effect with ``POWER``; None: over 2,000."""
-    found = _findable(spread, paired)
-    enough = found <= math.log1p(effect)
-    return int(np.argmax(enough)) + 1 if np.any(enough) else None
+    sought = math.log1p(effect)
+    for count in range(1, _MOST_SIMULATED + 1):
+        if _findable(spread, paired, count) <= sought:
+            return count
+    counts, least = _findable_beyond(spread, paired)
+    enough = least <= sought
+    return int(counts[np.argmax(enough)]) if np.any(enough) else None
 
 
 @functools.cache
-def _findable(spread: float, paired: bool) -> FloatArray:
-    """The log of the least effect that is found with ``POWER``, by the number of processes."""
+def _findable(spread: float, paired: bool, count: int) -> float:
+    """The log of the least effect that so many processes find with ``POWER``."""
+    if paired:
+        low, _ = bounds(paired_means(spread, count, RIVAL_TRIALS))
+    else:
+        rng = np.random.default_rng(SEED)
+        draws = (normal(spread)(rng, (RIVAL_TRIALS, count)) for _ in range(2))
+        parts = [process_means(logs, Pairing.UNPAIRED.allowance) for logs in draws]
+        low, _ = bounds(parts[0], parts[1])
+    # SLOWER is said where the effect lifts the lower bound above 0.
+    return float(np.quantile(-low, POWER))
+
+
+def _findable_beyond(spread: float, paired: bool) -> tuple[FloatArray, FloatArray]:
+    """Numbers of processes past those that are simulated, and the same of each."""
     from scipy import special
 
     sides = 1 if paired else 2
-    simulated = []
-    for count in range(1, _MOST_SIMULATED + 1):
-        if paired:
-            low, _ = bounds(paired_means(spread, count, RIVAL_TRIALS))
-        else:
-            rng = np.random.default_rng(SEED)
-            draws = (normal(spread)(rng, (RIVAL_TRIALS, count)) for _ in range(2))
-            parts = [process_means(logs, Pairing.UNPAIRED.allowance) for logs in draws]
-            low, _ = bounds(parts[0], parts[1])
-        # SLOWER is said where the effect lifts the lower bound above 0.
-        simulated.append(float(np.quantile(-low, POWER)))
     counts = np.arange(_MOST_SIMULATED + 1, _MOST_NEEDED + 1, dtype=np.float64)
     quantile = special.stdtrit(sides * (counts - 1), (1 + VERDICT_CONFIDENCE) / 2)
     quantile *= 1 - TOO_WIDE * np.minimum(1, TOO_WIDE_UNTIL / counts)
-    beyond = (quantile + special.ndtri(POWER)) * spread * np.sqrt(sides / counts)
-    # Each number of processes was drawn anew, and more of them never find less.
-    return np.minimum.accumulate(np.concatenate([simulated, beyond]))
+    return counts, (quantile + special.ndtri(POWER)) * spread * np.sqrt(sides / counts)
 
 
 # What each rule says of every sample

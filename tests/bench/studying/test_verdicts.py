@@ -240,7 +240,8 @@ def test_a_limit_on_the_mean_fails_equals_of_separate_processes_in_a_quarter_and
     ("effect", "spread", "paired"),
     [
         (0.05, 0.025, True),
-        (0.10, 0.10, False),
+        (0.20, 0.10, False),
+        pytest.param(0.10, 0.10, False, marks=pytest.mark.slow),
         pytest.param(0.03, 0.042, True, marks=pytest.mark.slow),
         pytest.param(0.03, 0.06, True, marks=pytest.mark.slow),
     ],
@@ -265,7 +266,14 @@ def test_the_processes_needed_are_enough_in_simulation_and_one_fewer_is_not(
     assert found(count - 1) < 0.915
 
 
-def test_an_effect_that_no_reasonable_number_finds_has_no_number() -> None:
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an effect needs is drawn from few comparisons, and kept for nobody else."""
+    monkeypatch.setattr(rules, "RIVAL_TRIALS", 5)
+    monkeypatch.setattr(rules, "_findable", functools.cache(rules._findable.__wrapped__))
+
+
+def test_an_effect_that_no_reasonable_number_finds_has_no_number(soon: None) -> None:
     assert rules.processes_needed(0.001, 0.29, paired=False) is None
 
 
@@ -343,7 +351,7 @@ def test_a_machine_that_slows_down_steadily_slows_neither_side_more() -> None:
 
 
 def test_the_command_prints_its_tables_and_draws_its_pictures(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, soon: None
 ) -> None:
     folder = tmp_path / "new" / "pictures"
     made: dict[str, Sheet] = {}
