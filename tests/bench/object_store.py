@@ -99,7 +99,7 @@ def object_store(bucket: str) -> Iterator[tuple[Faults, Any]]:
     serving = importlib.import_module("werkzeug.serving")
     faults = Faults(server.DomainDispatcherApplication(server.create_backend_app))
     made = serving.make_server("127.0.0.1", 0, faults, threaded=True)
-    thread = threading.Thread(target=made.serve_forever, daemon=True)
+    thread = threading.Thread(target=made.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{made.server_port}")

@@ -16,7 +16,7 @@ from bench.suites.loading import Suite
 from bench.suites.values import SuiteError
 from bench.windows import asked as windows_asked
 from bench.windows import suite_text
-from bench.windows.answer import NEAR, Answer, NoAnswer, Question, answer, needed, places
+from bench.windows.answer import NEAR, Answer, NoAnswer, Place, Question, answer, needed, places
 from lstm_impl.spec import LSTMSpec
 from tests.bench import made_windows as made
 
@@ -52,13 +52,28 @@ def _no_reference_of_this_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 ASKED = ("--dependency", 14, "--batch", 64, "--hidden", 256)
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The usual windows, written once; nobody changes anything there."""
+    path = tmp_path_factory.mktemp("usual")
+    made.write_windows(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def usual(folder: Path) -> Sequence[Place]:
+    """The same, read once."""
+    return places(build(collect([folder])).sections, [])
+
+
 # -- which window
 
 
-def test_the_window_is_the_shortest_measured_one_that_reaches(tmp_path: Path) -> None:
-    paths = made.write_windows(tmp_path)
-    assert answered(QUESTION, paths).window == 30
-    assert answered(QUESTION, paths, made.learned_through({10: 8, 15: 20})).window == 15
+def test_the_window_is_the_shortest_measured_one_that_reaches(usual: Sequence[Place]) -> None:
+    for learned, window in ((None, 30), (made.learned_through({10: 8, 15: 20}), 15)):
+        found = answer(QUESTION, usual, learned)
+        assert isinstance(found, Answer)
+        assert found.window == window
 
 
 def test_a_longer_window_is_named_if_it_saves_much(tmp_path: Path) -> None:
@@ -72,8 +87,8 @@ def test_a_longer_window_is_named_if_it_saves_much(tmp_path: Path) -> None:
     assert found.longer is None
 
 
-def test_a_window_beyond_all_that_were_measured_is_no_answer(tmp_path: Path) -> None:
-    found = asked(Question(1000, 64, 256), made.write_windows(tmp_path))
+def test_a_window_beyond_all_that_were_measured_is_no_answer(usual: Sequence[Place]) -> None:
+    found = answer(Question(1000, 64, 256), usual, None)
     assert isinstance(found, NoAnswer)
     assert (
         "longest window that was measured near this shape is 960; 2001 are needed" in found.why[0]
@@ -83,8 +98,9 @@ def test_a_window_beyond_all_that_were_measured_is_no_answer(tmp_path: Path) -> 
 # -- which backend
 
 
-def test_the_surely_fastest_is_named_with_what_it_costs(tmp_path: Path) -> None:
-    found = answered(QUESTION, made.write_windows(tmp_path))
+def test_the_surely_fastest_is_named_with_what_it_costs(usual: Sequence[Place]) -> None:
+    found = answer(QUESTION, usual, None)
+    assert isinstance(found, Answer)
     assert found.best.case.backend == "while_loop+hoisted"
     assert found.sure
     truth = made.COSTS["while_loop+hoisted"]
@@ -166,8 +182,10 @@ def test_near_is_within_a_factor_and_not_beyond(batch: int, answers: bool, tmp_p
         Question(14, 64, 256, dtype="float16"),
     ],
 )
-def test_another_shape_device_or_precision_is_no_answer(question: Question, tmp_path: Path) -> None:
-    assert isinstance(asked(question, made.write_windows(tmp_path)), NoAnswer)
+def test_another_shape_device_or_precision_is_no_answer(
+    question: Question, usual: Sequence[Place]
+) -> None:
+    assert isinstance(answer(question, usual, None), NoAnswer)
 
 
 def test_inference_does_not_answer_for_training(tmp_path: Path) -> None:
@@ -290,12 +308,11 @@ def test_a_map_beside_the_results_is_found_and_named(
 
 
 def test_markdown_says_the_same_and_a_file_gets_what_its_name_says(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made.write_windows(tmp_path)
-    assert run(*ASKED, tmp_path) == 0
+    assert run(*ASKED, folder) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert run(*ASKED, tmp_path, "--format", "markdown") == 0
+    assert run(*ASKED, folder, "--format", "markdown") == 0
     text = capsys.readouterr().out
     first, about, *_, commands = text.rstrip("\n").split("\n\n")
     assert first.startswith("**Take windows of ")
@@ -305,25 +322,24 @@ def test_markdown_says_the_same_and_a_file_gets_what_its_name_says(
     assert "Take windows of " in shown
     for name, form in (("a.md", "markdown"), ("a.json", "json"), ("a.txt", "terminal")):
         capsys.readouterr()
-        assert run(*ASKED, tmp_path, "--output", tmp_path / name) == 0
+        assert run(*ASKED, folder, "--output", tmp_path / name) == 0
         assert capsys.readouterr().out == ""
         written = (tmp_path / name).read_text()
         (tmp_path / name).unlink()
-        assert run(*ASKED, tmp_path, "--format", form) == 0
+        assert run(*ASKED, folder, "--format", form) == 0
         assert written == capsys.readouterr().out
 
 
 def test_the_answer_is_of_the_backends_that_are_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made.write_windows(tmp_path)
     found = {}
     for name in ("while_loop", "*hoisted*"):
-        assert run(*ASKED, tmp_path, "--backend", name, "--format", "json") == 0
+        assert run(*ASKED, folder, "--backend", name, "--format", "json") == 0
         found[name] = json.loads(capsys.readouterr().out)["backend"]
     assert found["while_loop"] == "while_loop"
     assert "hoisted" in found["*hoisted*"]
-    assert run(*ASKED, tmp_path, "--backend", "nothing") == 2
+    assert run(*ASKED, folder, "--backend", "nothing") == 2
     assert "--backend nothing: there are no results of it" in capsys.readouterr().err
 
 
@@ -358,27 +374,27 @@ def test_no_results_near_are_exit_code_1_with_how_to_get_them(
 
 
 def test_the_command_that_is_told_asks_the_same_question(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made.write_windows(tmp_path)
     more = ("--input", 100, "--layers", 2, "--dtype", "float64", "--device", "gpu")
-    assert run(*ASKED, *more, tmp_path) == 1
+    assert run(*ASKED, *more, folder) == 1
     told = capsys.readouterr().out
     assert "--input 100 --layers 2 --dtype float64" in told
     assert "--device gpu:0" in told
 
 
-def test_the_suite_is_written_and_loads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    made.write_windows(tmp_path)
+def test_the_suite_is_written_and_loads(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "mine.toml"
-    assert run(*ASKED, tmp_path, "--write-suite", path) == 0
+    assert run(*ASKED, folder, "--write-suite", path) == 0
     suite = suites.load(str(path))
     assert {case.workload.window for case in suite.cases} == {29, 58, 116}
     out = capsys.readouterr()
     assert "written:" in out.err
     assert f"python -m bench.run {path} --processes 6" in out.out
     before = path.read_text()
-    assert run(*ASKED, tmp_path, "--write-suite", path) == 2
+    assert run(*ASKED, folder, "--write-suite", path) == 2
     assert "there is such a file already" in capsys.readouterr().err
     assert path.read_text() == before
 
@@ -408,14 +424,14 @@ def test_the_suite_holds_those_that_are_tied(tmp_path: Path) -> None:
 def test_bad_input_is_one_line_and_exit_code_2(
     arguments: list[str],
     told: str,
+    folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    made.write_windows(tmp_path / "in")
     try:
-        code = run(*ASKED, tmp_path / "in", *arguments)
+        code = run(*ASKED, folder, *arguments)
     except SystemExit as ended:
         code = int(ended.code or 0)
     assert code == 2
@@ -541,16 +557,15 @@ def test_what_was_not_measured_is_told_first_and_the_nearest_is_named_as_such(
 
 
 def test_sequences_that_end_are_never_cut_longer_than_they_are(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made.write_windows(tmp_path)
-    assert run(*ASKED, "--steps", 100, tmp_path, "--format", "json") == 0
+    assert run(*ASKED, "--steps", 100, folder, "--format", "json") == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["needed_window"]["window"], found["window"]) == (29, 30)
     assert found["longer"]["window"] == 60
-    assert run(*ASKED, "--steps", 16, tmp_path) == 1  # 30 is too far from 16 to stand for it
+    assert run(*ASKED, "--steps", 16, folder) == 1  # 30 is too far from 16 to stand for it
     assert "windows of about 16 were not measured" in " ".join(capsys.readouterr().out.split())
-    assert run(*ASKED, "--steps", 25, tmp_path) == 0
+    assert run(*ASKED, "--steps", 25, folder) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert told.startswith("Take windows of 25 and")
     assert "(steps 30 for 25)" in told
@@ -600,12 +615,11 @@ def test_inference_has_no_window_and_asks_for_sequences_of_so_many_steps(
 def test_options_that_ask_nothing_are_one_line(
     arguments: tuple[object, ...],
     told: str,
-    tmp_path: Path,
+    folder: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    made.write_windows(tmp_path)
     try:
-        code = run("--batch", 64, "--hidden", 256, *arguments, tmp_path)
+        code = run("--batch", 64, "--hidden", 256, *arguments, folder)
     except SystemExit as ended:
         code = int(ended.code or 0)
     assert code == 2

@@ -51,12 +51,28 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
 
 
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results with an uneven bridge, written once; nobody changes anything there."""
+    return save(tmp_path_factory.mktemp("uneven"), results(FAR, 0.97))
+
+
+@pytest.fixture(scope="module")
+def even(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with an even one."""
+    return save(tmp_path_factory.mktemp("even"), results(0.0, 1 / 1.5, cases=3))
+
+
 def shown(
     how: str, found: Results, folder: Path, capsys: pytest.CaptureFixture[str], baseline: str = "b"
 ) -> str:
-    """All that a command says of results, words apart by one blank."""
+    """All that a command says of results."""
+    return said(how, save(folder, found), capsys, baseline)
+
+
+def said(how: str, folder: Path, capsys: pytest.CaptureFixture[str], baseline: str = "b") -> str:
+    """All that a command says of a folder of results."""
     module, words = SHOWN[how]
-    save(folder, found)
     assert module.main([*words, str(folder), "--baseline", baseline]) == 0
     out, err = capsys.readouterr()
     assert not err
@@ -70,9 +86,9 @@ def in_words(text: str) -> str:
 
 @pytest.mark.parametrize("how", [each for each in SHOWN if "picture" not in each])
 def test_the_note_stands_in_every_output_with_such_a_ratio(
-    how: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    how: str, uneven: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = in_words(shown(how, results(FAR, 0.97), tmp_path / "results", capsys))
+    text = in_words(said(how, uneven, capsys))
     assert NOTE in text
     assert "each way" in text
     assert "--processes" in text
@@ -81,9 +97,9 @@ def test_the_note_stands_in_every_output_with_such_a_ratio(
 
 @pytest.mark.parametrize("how", SHOWN)
 def test_no_note_stands_where_the_bridge_is_even(
-    how: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    how: str, even: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = in_words(shown(how, results(0.0, 1 / 1.5, cases=3), tmp_path / "results", capsys))
+    text = in_words(said(how, even, capsys))
     assert NOTE not in text
     assert "Uneven" not in text
     assert "FASTER" in text or "picture" in how
@@ -181,13 +197,21 @@ def test_the_site_says_it_with_the_answer_of_a_work() -> None:
 HOSTILE = "\x1b]0;title\x07[red]|<script>alert(1)</script>\x9b31m\nbridge"
 
 
+NAMES = {place: f"{HOSTILE}{name}" for place, name in HOMES.items()}
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results with an uneven bridge of hostile names."""
+    found = results(FAR, 1.1, names=NAMES, bridge=f"={HOSTILE}", cases=3)
+    return save(tmp_path_factory.mktemp("hostile"), found)
+
+
 @pytest.mark.parametrize("how", SHOWN)
 def test_names_in_the_note_are_text(
-    how: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    how: str, hostile: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names = {place: f"{HOSTILE}{name}" for place, name in HOMES.items()}
-    found = results(FAR, 1.1, names=names, bridge=f"={HOSTILE}", cases=3)
-    text = shown(how, found, tmp_path / "results", capsys, names["west"])
+    text = said(how, hostile, capsys, NAMES["west"])
     if "page" in how:
         plain = shown(how, results(FAR, 1.1, cases=3), tmp_path / "plain", capsys)
         assert_page(text, plain)

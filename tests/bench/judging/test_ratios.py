@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -679,6 +680,7 @@ def paired_verdicts(effect: float, spread: float | Noise, processes: int, seed: 
     return rules.paired_verdicts([effect], spread, processes, TRIALS, seed)[0]
 
 
+@functools.cache
 def false_rate(noise: float | Noise, processes: int) -> float:
     found = paired_verdicts(0.0, noise, processes, seed=processes)
     return rate(found, Verdict.FASTER, Verdict.SLOWER)

@@ -194,7 +194,8 @@ def test_a_file_that_cannot_be_had_is_told_by_name_and_the_others_are_read(
     (error,) = found.errors
     assert str(error).startswith(f"{TEAM}/{NAMES[0]} {told}")
     assert str(error).isprintable()
-    assert report.main([TEAM]) == 2
+    if fault != "slow":  # which would only be waited for once more
+        assert report.main([TEAM]) == 2
     faults.none()
     assert len(results.collect([TEAM]).files) == 2
 
@@ -326,7 +327,8 @@ def web(tmp_path: Path) -> Iterator[str]:
     server = ThreadingHTTPServer(
         ("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder.parent))
     )
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    # It looks fifty times a second whether it is to end.
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}/here"
     server.shutdown()

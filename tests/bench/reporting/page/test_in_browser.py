@@ -6,11 +6,12 @@ own. Without one these tests are skipped with that reason, and fail in CI, where
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -72,8 +73,9 @@ SPEEDS = {"keras": 2.0, "static_unroll": 1.0, "while_loop": 3.0}
 BATCHES, UNITS, MODES, WINDOWS = (8, 32, 128), (64, 256), ("inference", "training"), (5, 20)
 
 
+@functools.cache
 def store(
-    batches: Sequence[int] = BATCHES, sizes: Sequence[int] = UNITS, processes: int = 6
+    batches: tuple[int, ...] = BATCHES, sizes: tuple[int, ...] = UNITS, processes: int = 6
 ) -> Report:
     """Two devices, two modes, several shapes, windows, an invalid and a refused one.
 
