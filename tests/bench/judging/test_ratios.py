@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from bench.judging import intervals, ratios
 from bench.judging.basis import Pairing
 from bench.judging.comparison import Comparison
-from bench.judging.process_means import ALONE, TOO_WIDE, process_means
+from bench.judging.process_means import ALONE, TOO_WIDE, Means, process_means
 from bench.judging.verdict import GATE_LEVEL, Verdict, holm, p_slower, verdicts
 from bench.judging.within import RunSamples, paired_logs
 from bench.studying import rules
@@ -676,8 +676,14 @@ def test_a_geometric_mean_of_nothing_is_refused() -> None:
 TRIALS = 20_000
 
 
+@functools.lru_cache(maxsize=16)
+def equals(spread: float | Noise, processes: int, seed: int) -> Means:
+    """One draw serves all effects."""
+    return rules.paired_means(spread, processes, TRIALS, seed)
+
+
 def paired_verdicts(effect: float, spread: float | Noise, processes: int, seed: int) -> Verdicts:
-    return rules.paired_verdicts([effect], spread, processes, TRIALS, seed)[0]
+    return rules.verdicts(equals(spread, processes, seed), effect=effect)
 
 
 @functools.cache
