@@ -166,6 +166,7 @@ class Fleet:
         manager = self.managers[key]
         self._seats.append(_Seat(member, key, manager, self._post(member, manager)))
         self.members[key] += 1
+        self._manned[key] = self._now()  # one that is gone again at the first look was there, too
         self._nothing_new.discard(key)
         self._view.tell(f"{member.name} measures: {member}")
 

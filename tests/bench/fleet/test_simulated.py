@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bench import fleet_study
@@ -29,8 +29,15 @@ WORLDS = st.builds(
 )
 
 
+# Where one machine after another is gone at its first look, each has ended the wait anew.
+VANISHING = World(
+    machines=3, kinds=2, groups=1, backends=1, processes=2, failures=1.0, preemptions=30.0, late=1.0
+)
+
+
 @settings(max_examples=25)
 @given(WORLDS)
+@example(VANISHING)
 def test_whatever_happens_every_case_gets_its_processes_and_nothing_is_lost(world: World) -> None:
     assert play(world).broken == []
 
