@@ -170,6 +170,7 @@ class _Worker:
             self.over = True
             self.machine.worker = None
             self.machine.free = self.game.time
+            self.game.freed = True
             self.game.played.busy += self.game.time - self.begun
 
     def settle(self, outcomes: Sequence[Mapping[str, object]]) -> ResultFile | None:
@@ -211,13 +212,14 @@ class Game:
         self.counts: Counter[tuple[str, str]] = Counter()
         self.places: dict[tuple[str, str], set[str]] = {}
         self.files: dict[str, list[ResultFile]] = {}
+        self.freed = False  # whether a machine is since the last look
         self._here: dict[str, _Machine] = {}
-        self._coming: list[_Machine] = []
+        self.coming: list[_Machine] = []
         for number in range(world.machines):
             late = self.random.random() < world.late
             comes = self.random.uniform(0, 600) if late else 0.0
             kind = Kind(f"CPU {number % world.kinds}", 8, 0.0, (), "3", ())
-            self._coming.append(self._machine(kind, comes))
+            self.coming.append(self._machine(kind, comes))
 
     def _machine(self, kind: Kind, comes: float) -> _Machine:
         world, random = self.world, self.random
@@ -235,12 +237,12 @@ class Game:
     @property
     def waiting(self) -> bool:
         """Whether machines are about to come."""
-        return not self._here and bool(self._coming)
+        return not self._here and bool(self.coming)
 
     def arrived(self) -> Sequence[Member]:
         """Those that have come."""
-        come = [machine for machine in self._coming if machine.came <= self.time]
-        self._coming = [machine for machine in self._coming if machine.came > self.time]
+        come = [machine for machine in self.coming if machine.came <= self.time]
+        self.coming = [machine for machine in self.coming if machine.came > self.time]
         self._here |= {machine.member.name: machine for machine in come}
         return [machine.member for machine in come]
 
@@ -250,7 +252,7 @@ class Game:
         self.played.there += machine.gone - machine.came
         if self.world.replaced:
             comes = self.time + self.random.uniform(20, 50)
-            self._coming.append(self._machine(member.kind, comes))
+            self.coming.append(self._machine(member.kind, comes))
 
     # -- the view, and the clock
 
@@ -263,8 +265,12 @@ class Game:
 
     def sleep(self, seconds: float) -> None:
         """To where something happens next: looks between would see nothing new."""
+        if self.freed:  # its next process begins at the next look
+            self.freed = False
+            self.time += seconds
+            return
         workers = [each.worker for each in self._here.values() if each.worker is not None]
-        due = [worker.due for worker in workers] + [each.came for each in self._coming]
+        due = [worker.due for worker in workers] + [each.came for each in self.coming]
         if self.world.budget is not None:
             due.append(self.world.budget)
         self.time = max(self.time + seconds, min(due, default=self.time + seconds))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -29,15 +30,15 @@ WORLDS = st.builds(
 )
 
 
-# Where one machine after another is gone at its first look, each has ended the wait anew.
-VANISHING = World(
+# The clock of the game once went past the next process of a machine that had just ended one.
+FREED = World(
     machines=3, kinds=2, groups=1, backends=1, processes=2, failures=1.0, preemptions=30.0, late=1.0
 )
 
 
 @settings(max_examples=25)
 @given(WORLDS)
-@example(VANISHING)
+@example(FREED)
 def test_whatever_happens_every_case_gets_its_processes_and_nothing_is_lost(world: World) -> None:
     assert play(world).broken == []
 
@@ -59,6 +60,17 @@ def test_a_fleet_that_lost_all_its_machines_says_what_it_kept() -> None:
     (manager,) = fleet.managers.values()
     assert not manager.schedule.finished
     assert sum(map(len, manager.schedule.medians.values())) == sum(game.counts.values())
+    assert sum("is lost" in told for told in game.told) == 2
+
+
+def test_a_machine_that_is_gone_at_its_first_look_was_there_too() -> None:
+    game = Game(World(machines=5, kinds=2, groups=1, backends=1, processes=2, replaced=False))
+    times = {"node0": (0.0, 15.0), "node2": (70.0, 70.0), "node4": (125.0, math.inf)}
+    for machine in game.coming:  # those of the other kind come and end between
+        machine.came, machine.gone = times.get(machine.member.name, (80.0, math.inf))
+    fleet = Fleet(game, game.manager, game.post, game, lambda: game.time, game.sleep)
+    fleet.run()
+    assert all(manager.schedule.finished for manager in fleet.managers.values())
     assert sum("is lost" in told for told in game.told) == 2
 
 
