@@ -18,7 +18,7 @@ from pathlib import Path
 from random import Random
 
 from bench.fleet.loop import Fleet, Member
-from bench.fleet.played import HOUR, exponential, measurement
+from bench.fleet.played import HOUR, World, exponential, measurement
 from bench.machine.kinds import Kind
 from bench.results.schema import Outcome, ResultFile, Run
 from bench.running.lots import Need
@@ -33,31 +33,6 @@ from lstm_impl import LSTMSpec, Workload
 START, PREPARE, MEASURE, FINISH = 10.0, 1.0, 3.0, 1.0
 """Seconds that a process takes to start, to prepare a case, to measure one, and to end: about what
 small cases of TensorFlow take on a machine of today."""
-
-
-@dataclass(frozen=True)
-class World:
-    """What is played.
-
-    groups, backends: the suite is their product. processes: for each case, None for a precision.
-    failures, preemptions: of a machine, an hour. late: part of the machines that come in the first
-    ten minutes and not at once. slow: part that takes three times as long. culprits: cases that
-    take their machine down. replaced: whether a new machine comes for each that is gone.
-    """
-
-    machines: int = 10
-    kinds: int = 1
-    groups: int = 4
-    backends: int = 3
-    processes: int | None = 6
-    failures: float = 0.0
-    preemptions: float = 0.0
-    late: float = 0.0
-    slow: float = 0.0
-    culprits: int = 0
-    replaced: bool = True
-    budget: float | None = None
-    seed: int = 0
 
 
 @dataclass

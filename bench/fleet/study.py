@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from bench.fleet.simulated import Played, World, play
+from bench.fleet.played import World
+from bench.fleet.simulated import Played, play
 from bench.telling.quantities import count
 from bench.telling.sheet import Column, Sheet, numbers
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from bench.fleet.loop import GRACE, Fleet, Member
-from bench.fleet.simulated import Game, World, _Post, _Worker
+from bench.fleet.played import World
+from bench.fleet.simulated import Game, _Post, _Worker
 from bench.results.schema import ResultFile
 from bench.running.manager import Manager
 from bench.running.work import Work

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from bench import fleet_study
 from bench.fleet.loop import Fleet
-from bench.fleet.simulated import Game, World, play
+from bench.fleet.played import World
+from bench.fleet.simulated import Game, play
 from bench.fleet.study import study, worlds
 
 WORLDS = st.builds(
