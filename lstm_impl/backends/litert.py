@@ -211,8 +211,9 @@ class FusedModel(LiteRTModel):
         for place, row in zip(state, (*call.h, *call.c), strict=True):
             interpreter.set_tensor(place, row)
         interpreter.invoke()
-        h, c = np.split(np.stack([interpreter.get_tensor(place) for place in state]), 2)
-        return Outputs(interpreter.get_tensor(y), h, c)
+        states = np.stack([interpreter.get_tensor(place) for place in state])
+        rows = self.spec.state_layers
+        return Outputs(interpreter.get_tensor(y), states[:rows], states[rows:])
 
 
 def input_name(tensor: str) -> str:
