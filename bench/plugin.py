@@ -38,154 +38,112 @@ COLUMNS, SORT = ("median", "iqr", "min", "rounds", "iterations"), "median"
 """Of pytest-benchmark's table, unless chosen: its ten do not fit a terminal, and the order by the
 minimum would name other winners than the medians that the report goes by."""
 
-
-def _add_how(add: Callable[..., None]) -> None:
-    """How long and with what a case is measured."""
-    add(
-        "share",
-        "PART",
+OPTIONS: tuple[tuple[str, str, Any, str], ...] = (
+    (
+        *("suite", "NAME|FILE", str),
+        "What to measure: a suite of the package (bench/suites/*.toml) or the path of a TOML file "
+        "of your own. Default: quick.",
+    ),
+    (
+        *("device", "DEVICES", arguments.names),
+        "Where: cpu, gpu:0, ... or all, separated by commas. Default: what the suite says (quick: "
+        "the CPU and every GPU here).",
+    ),
+    (
+        *("backends", "NAMES", arguments.names),
+        "Which implementations, separated by commas, such as while_loop,while_loop+xla; or all. "
+        "Default: those that the suite names.",
+    ),
+    (
+        *("mode", "MODES", arguments.names),
+        "Only inference, training or streaming. Default: all of the suite.",
+    ),
+    (
+        *("results", "DIR", str),
+        f"Folder for the result file. Default: ${RESULTS_VARIABLE} if set, else results.",
+    ),
+    (
+        *("seed", "N", arguments.whole(0)),
+        "Seed of weights, inputs and of the order in which backends take turns. Default: 0.",
+    ),
+    (
+        *("budget", "SECONDS", arguments.seconds),
+        "Measuring time for each case (one backend on one shape, mode and device), in place of the "
+        "suite's. More narrows the intervals.",
+    ),
+    (
+        *("share", "PART", arguments.share),
         "Part of that time that is measured, above 0 to 1, so that a budget holds several "
         "processes (bench.run). Default: 1.",
-        type=arguments.share,
-    )
-    add(
-        "precision",
-        "PERCENT",
+    ),
+    (
+        *("precision", "PERCENT", arguments.percentage),
         "Stop before the budget is spent once every median's 95%% interval is within this, such as "
         "2%%. Default: 1%%.",
-        type=arguments.percentage,
-    )
-    add(
-        "threads",
-        "N",
+    ),
+    (
+        *("threads", "N", arguments.whole(1, 4096)),
         "Threads for every framework: TensorFlow's pools, OpenMP (PyTorch, oneDNN), BLAS, XLA. "
         "Default: each framework's own choice, as a rule one for each processor.",
-        type=arguments.whole(1, 4096),
-    )
-    add(
-        "memory",
-        "auto|on|off",
+    ),
+    (
+        *("memory", "auto|on|off", ("auto", "on", "off")),
         "Whether to measure the peak memory of cases on the CPU too, each in a process of its own "
         "and while nothing is timed: some seconds a case (on a GPU it costs nothing and is always "
         "recorded). Default: auto, what the suite says.",
-        choices=("auto", "on", "off"),
-    )
-    add(
-        "case-limit",
-        "SECONDS",
+    ),
+    (
+        *("case-limit", "SECONDS", arguments.seconds),
         "After how long whoever started this ends it if a case is not done (bench.run).",
-        type=arguments.seconds,
-    )
-
-
-def _add_streaming(add: Callable[..., None]) -> None:
-    """How the calls of streams come, and what runs beside them."""
-    add(
-        "period",
-        "PERIODS",
+    ),
+    (
+        *("period", "PERIODS", arguments.periods),
         "When the calls of streams are due: a time between two of them, such as 10ms, or "
         "back-to-back, or several separated by commas. Default: what the suite says.",
-        type=arguments.periods,
-    )
-    add(
-        "deadline",
-        "TIME",
+    ),
+    (
+        *("deadline", "TIME", arguments.short_time),
         "Count the calls of streams that are not done this long after they were due, such as 5ms. "
         "Default: the period, if there is one.",
-        type=arguments.short_time,
-    )
-    add(
-        "load",
-        "N",
+    ),
+    (
+        *("load", "N", arguments.whole(0, 4096)),
         "Processes that keep a processor busy each while streams are timed. Default: 0.",
-        type=arguments.whole(0, 4096),
-    )
-
-
-def _add_session(add: Callable[..., None]) -> None:
-    """What is measured beside other processes of the same session, or of the same machine."""
-    add(
-        "cases",
-        "FILE",
+    ),
+    (
+        *("cases", "FILE", str),
         "Only the cases in this JSON file: a list of case ids of the suite, or of whole cases.",
-    )
-    add(
-        "busy",
-        "refuse|wait|force",
+    ),
+    (
+        *("busy", "refuse|wait|force", ("refuse", "wait", "force")),
         "While another run measures on this machine: refuse to start, wait for it, or go on all "
         "the same though both spoil each other. Default: refuse.",
-        choices=("refuse", "wait", "force"),
-    )
-    add(
-        "judged",
-        "DIR",
+    ),
+    (
+        *("judged", "DIR", str),
         "Folder in which the processes of a session share what the reference computed for the "
         "cases that they check (bench.run).",
-    )
-    add("session", "ID", "Name shared by runs that are replicates of one another (bench.run).")
-    add(
-        "order-seed",
-        "N",
+    ),
+    (
+        *("session", "ID", str),
+        "Name shared by runs that are replicates of one another (bench.run).",
+    ),
+    (
+        *("order-seed", "N", arguments.whole(0)),
         "Measure the groups, and the backends in each, in a random order with this seed "
         "(bench.run). Default: the suite's order.",
-        type=arguments.whole(0),
-    )
+    ),
+)
+"""Of pytest, with ``--lstm-`` before each: its name, what stands for the value, the type of that or
+the words that it may be, and what it means."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The suite's options, all with a prefix of their own."""
     group = parser.getgroup("lstm", "LSTM benchmark suite (with --benchmark-only)")
-
-    def add(name: str, metavar: str, text: str, **more: Any) -> None:
-        group.addoption(f"--lstm-{name}", metavar=metavar, help=text, default=None, **more)
-
-    add(
-        "suite",
-        "NAME|FILE",
-        "What to measure: a suite of the package (bench/suites/*.toml) or the path of a TOML file "
-        "of your own. Default: quick.",
-    )
-    add(
-        "device",
-        "DEVICES",
-        "Where: cpu, gpu:0, ... or all, separated by commas. Default: what the suite says (quick: "
-        "the CPU and every GPU here).",
-        type=arguments.names,
-    )
-    add(
-        "backends",
-        "NAMES",
-        "Which implementations, separated by commas, such as while_loop,while_loop+xla; or all. "
-        "Default: those that the suite names.",
-        type=arguments.names,
-    )
-    add(
-        "mode",
-        "MODES",
-        "Only inference, training or streaming. Default: all of the suite.",
-        type=arguments.names,
-    )
-    add(
-        "results",
-        "DIR",
-        f"Folder for the result file. Default: ${RESULTS_VARIABLE} if set, else results.",
-    )
-    add(
-        "seed",
-        "N",
-        "Seed of weights, inputs and of the order in which backends take turns. Default: 0.",
-        type=arguments.whole(0),
-    )
-    add(
-        "budget",
-        "SECONDS",
-        "Measuring time for each case (one backend on one shape, mode and device), in place of the "
-        "suite's. More narrows the intervals.",
-        type=arguments.seconds,
-    )
-    _add_how(add)
-    _add_streaming(add)
-    _add_session(add)
+    for name, metavar, kind, told in OPTIONS:
+        more = {"choices": kind} if isinstance(kind, tuple) else {"type": kind}
+        group.addoption(f"--lstm-{name}", metavar=metavar, help=told, default=None, **more)
     group.addoption(
         "--lstm-fail-on-invalid",
         action="store_true",

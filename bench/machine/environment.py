@@ -313,42 +313,33 @@ def _gpu(nvml: Nvml, number: int | None, ask: Asker) -> Gpu:
         return ask(name, ask_it)
 
     memory = of("memory_total_bytes", nvml.nvmlDeviceGetMemoryInfo)
+    questions: dict[str, Callable[[Any], Any]] = {
+        "name": lambda gpu: devices.decoded(nvml.nvmlDeviceGetName(gpu)),
+        "compute_capability": lambda gpu: "{}.{}".format(
+            *nvml.nvmlDeviceGetCudaComputeCapability(gpu)
+        ),
+        "clock_sm_hz": lambda gpu: 1e6 * nvml.nvmlDeviceGetClockInfo(gpu, nvml.NVML_CLOCK_SM),
+        "clock_sm_max_hz": lambda gpu: (
+            1e6 * nvml.nvmlDeviceGetMaxClockInfo(gpu, nvml.NVML_CLOCK_SM)
+        ),
+        "clock_memory_hz": lambda gpu: 1e6 * nvml.nvmlDeviceGetClockInfo(gpu, nvml.NVML_CLOCK_MEM),
+        "temperature_c": lambda gpu: float(
+            nvml.nvmlDeviceGetTemperature(gpu, nvml.NVML_TEMPERATURE_GPU)
+        ),
+        "throttle_reasons": lambda gpu: _throttle_reasons(nvml, gpu),
+        "power_w": lambda gpu: nvml.nvmlDeviceGetPowerUsage(gpu) / 1e3,
+        "power_limit_w": lambda gpu: nvml.nvmlDeviceGetEnforcedPowerLimit(gpu) / 1e3,
+        "utilization_percent": lambda gpu: float(nvml.nvmlDeviceGetUtilizationRates(gpu).gpu),
+        "persistence": lambda gpu: bool(nvml.nvmlDeviceGetPersistenceMode(gpu)),
+        "mig": lambda gpu: bool(nvml.nvmlDeviceGetMigMode(gpu)[0]),
+        "processes": lambda gpu: _gpu_processes(nvml, gpu),
+    }
     return Gpu(
-        name=of("name", lambda gpu: devices.decoded(nvml.nvmlDeviceGetName(gpu))),
         driver=ask("driver", lambda: devices.decoded(nvml.nvmlSystemGetDriverVersion())),
         cuda_version=ask("cuda_version", lambda: _cuda_version(nvml)),
-        compute_capability=of(
-            "compute_capability",
-            lambda gpu: "{}.{}".format(*nvml.nvmlDeviceGetCudaComputeCapability(gpu)),
-        ),
-        clock_sm_hz=of(
-            "clock_sm_hz", lambda gpu: 1e6 * nvml.nvmlDeviceGetClockInfo(gpu, nvml.NVML_CLOCK_SM)
-        ),
-        clock_sm_max_hz=of(
-            "clock_sm_max_hz",
-            lambda gpu: 1e6 * nvml.nvmlDeviceGetMaxClockInfo(gpu, nvml.NVML_CLOCK_SM),
-        ),
-        clock_memory_hz=of(
-            "clock_memory_hz",
-            lambda gpu: 1e6 * nvml.nvmlDeviceGetClockInfo(gpu, nvml.NVML_CLOCK_MEM),
-        ),
-        temperature_c=of(
-            "temperature_c",
-            lambda gpu: float(nvml.nvmlDeviceGetTemperature(gpu, nvml.NVML_TEMPERATURE_GPU)),
-        ),
-        throttle_reasons=of("throttle_reasons", lambda gpu: _throttle_reasons(nvml, gpu)),
-        power_w=of("power_w", lambda gpu: nvml.nvmlDeviceGetPowerUsage(gpu) / 1e3),
-        power_limit_w=of(
-            "power_limit_w", lambda gpu: nvml.nvmlDeviceGetEnforcedPowerLimit(gpu) / 1e3
-        ),
         memory_total_bytes=None if memory is None else memory.total,
         memory_used_bytes=None if memory is None else memory.used,
-        utilization_percent=of(
-            "utilization_percent", lambda gpu: float(nvml.nvmlDeviceGetUtilizationRates(gpu).gpu)
-        ),
-        persistence=of("persistence", lambda gpu: bool(nvml.nvmlDeviceGetPersistenceMode(gpu))),
-        mig=of("mig", lambda gpu: bool(nvml.nvmlDeviceGetMigMode(gpu)[0])),
-        processes=of("processes", lambda gpu: _gpu_processes(nvml, gpu)),
+        **{name: of(name, question) for name, question in questions.items()},
     )
 
 

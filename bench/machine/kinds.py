@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from bench.disk.fields import mapping
@@ -84,21 +83,18 @@ def kind_of(environment: object) -> Kind | None:
         (str(library), _text(version))
         for library, version in mapping(known.get("libraries")).items()
     )
+    gpus = known.get("gpus")
+    gpus = gpus if isinstance(gpus, list | tuple) else ()
     return Kind(
         cpu=name,
         processors=processors,
         quota=_quota(cpu.get("quota")),
         gpus=tuple(
-            (_text(gpu.get("name")), _text(gpu.get("driver")))
-            for gpu in map(mapping, _items(known.get("gpus"))[:_MOST])
+            (_text(gpu.get("name")), _text(gpu.get("driver"))) for gpu in map(mapping, gpus[:_MOST])
         ),
         python=_text(known.get("python")),
         libraries=tuple(libraries[:_MOST]),
     )
-
-
-def _items(value: object) -> Sequence[object]:
-    return value if isinstance(value, list | tuple) else ()
 
 
 def _text(value: object) -> str:

@@ -48,7 +48,7 @@ def default_path() -> Path:
 
 
 class MachineLock(Closing):
-    """Held from ``acquire`` until ``release``, or the end of the process and of its workers.
+    """Held from ``acquire`` until ``close``, or the end of the process and of its workers.
 
     fd: the open file, to be inherited; None on a system that has no such locks, and where the lock
     was not acquired.
@@ -108,15 +108,11 @@ class MachineLock(Closing):
                     told = True
             sleep(LOOK_EVERY)
 
-    def release(self) -> None:
+    def close(self) -> None:
         """Let the next one have it; a second call does nothing."""
         if self.fd is not None:
             os.close(self.fd)
             self.fd = None
-
-    def close(self) -> None:
-        """The same as ``release``."""
-        self.release()
 
     def _holder(self) -> str:
         try:

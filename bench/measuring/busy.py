@@ -15,16 +15,12 @@ ENOUGH = 0.1
 """Seconds of calls: ten of the hundredths in which a system counts its processors' idle time."""
 
 
-def _idle() -> float:
-    return float(psutil.cpu_times().idle)
-
-
 @dataclass(frozen=True)
 class Processors:
     """Seconds of processors' time so far: used by this process, and idle, of all together."""
 
     used: Callable[[], float] = time.process_time
-    idle: Callable[[], float] = _idle
+    idle: Callable[[], float] = lambda: float(psutil.cpu_times().idle)
 
 
 def processors_busy(

@@ -224,7 +224,7 @@ def difference(found: Stream, question: Question, data: Sequence[Inputs]) -> str
     by_length = sorted(range(len(data)), key=lambda number: data[number].x.shape[0])
     for number in dict.fromkeys((by_length[0], by_length[-1], len(data) // 2)):
         given = data[number]
-        theirs = remembered(spec, weights, given, question.training)
+        theirs = expected(spec, weights, given, question.training)
         ours = dict(found.results(found.run(number)))
         if not found.whole_state:
             theirs = {name: each for name, each in theirs.items() if name not in ("h", "c")}
@@ -246,30 +246,31 @@ def difference(found: Stream, question: Question, data: Sequence[Inputs]) -> str
 
 
 _known: dict[int, tuple[Inputs, dict[str, FloatArray]]] = {}
-"""What the reference said of a batch: every way is held against it."""
-
-
-def remembered(
-    spec: LSTMSpec, weights: LSTMWeights, given: Inputs, training: bool
-) -> dict[str, FloatArray]:
-    """As ``expected``, which is asked once for each batch."""
-    if id(given) not in _known:
-        _known[id(given)] = (given, expected(spec, weights, given, training))
-    return _known[id(given)][1]
+"""What the reference said of a batch, which it is asked once: every way is held against it."""
 
 
 def expected(
     spec: LSTMSpec, weights: LSTMWeights, given: Inputs, training: bool
 ) -> dict[str, FloatArray]:
     """The float64 reference's outputs and final state, and in training the weights' gradients."""
-    with few_threads(spec, given.x.shape[1]):
-        if not training:
-            y, state = reference.forward(spec, weights, given.x, given.state, given.lengths)
-            return named(y, state, None)
-        y, state, all_of_them = reference.forward_and_gradients(
-            spec, weights, given.x, given.dy, given.state, lengths=given.lengths, of="weights"
-        )
-    return named(y, state, LSTMGradients(None, all_of_them.weights, None))
+    if id(given) not in _known:
+        with few_threads(spec, given.x.shape[1]):
+            if training:
+                y, state, found = reference.forward_and_gradients(
+                    spec,
+                    weights,
+                    given.x,
+                    given.dy,
+                    given.state,
+                    lengths=given.lengths,
+                    of="weights",
+                )
+                said = named(y, state, LSTMGradients(None, found.weights, None))
+            else:
+                y, state = reference.forward(spec, weights, given.x, given.state, given.lengths)
+                said = named(y, state, None)
+        _known[id(given)] = (given, said)
+    return _known[id(given)][1]
 
 
 # -- measuring

@@ -57,7 +57,8 @@ class Resident:
 
     def __init__(self) -> None:
         self.release()
-        self.start = self._now("RssAnon", "RssShmem")
+        status = _status()
+        self.start = status["RssAnon"] + status["RssShmem"]
 
     def release(self) -> None:
         """Give back to the system what has been freed, and begin a new peak from what is left.
@@ -78,10 +79,6 @@ class Resident:
         """
         status = _status()
         return max(0, status["VmHWM"] - status["RssFile"] - self.start)
-
-    def _now(self, *names: str) -> int:
-        status = _status()
-        return sum(status[name] for name in names)
 
 
 def _status() -> dict[str, int]:

@@ -69,14 +69,11 @@ class Measured:
     remarks: tuple[str, ...] = ()
     stream: Beside | None = None
 
-    def _compiling(self) -> float | None:
-        """Seconds of the first call beyond an ordinary one; None where noise left nothing of it."""
-        beyond = self.first_use.first_call - statistics.median(self.series.samples)
-        return beyond if beyond >= 0 else None
-
     def to_extra(self, case: Case, seed: int) -> dict[str, object]:
         """What stands beside the samples in a result file."""
         series = self.series
+        # What the first call takes beyond an ordinary one; noise may leave nothing of it.
+        compiling = self.first_use.first_call - statistics.median(series.samples)
         return {
             "schema": SCHEMA,
             "case": case.to_dict(),
@@ -92,7 +89,7 @@ class Measured:
                 "build_s": self.build,
                 "trace_s": self.first_use.trace,
                 "first_call_s": self.first_use.first_call,
-                "compile_s": self._compiling(),
+                "compile_s": compiling if compiling >= 0 else None,
                 "gate_s": self.judging,
                 "evidence_s": self.looking,
                 "timing_s": self.timing,

@@ -22,20 +22,12 @@ from bench.measuring.roofs import Roofs
 from bench.measuring.series import Beside
 from bench.results.schema import Figures
 from bench.suites.cases import Case
-from lstm_impl import (
-    Availability,
-    Backend,
-    LSTMSpec,
-    LSTMWeights,
-    Model,
-    Step,
-    UnavailableError,
-    UnsupportedError,
-    Workload,
-    get_backend,
-)
+from lstm_impl import LSTMSpec, LSTMWeights, UnavailableError, UnsupportedError, Workload
+from lstm_impl.backend import Availability, Backend
+from lstm_impl.model import Model
 from lstm_impl.proof import GateResult
-from lstm_impl.step import Results
+from lstm_impl.registry import get_backend
+from lstm_impl.step import Results, Step
 
 MOST_EVIDENCE = 1_000_000
 """Letters of a case's evidence as JSON. What says which kernels ran takes some thousands."""
@@ -191,14 +183,6 @@ def _checked(evidence: object) -> dict[str, object]:
     return found
 
 
-def _another_function(result: GateResult) -> Unmeasured:
-    return Unmeasured(
-        FAILED,
-        f"it does not compute what the reference computes: {result.describe()}",
-        "its time would be that of another function; none was taken",
-    )
-
-
 def _prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
     """``prepare`` within a guard: nothing that the backend's code raises gets out."""
     during = "while it was looked up"
@@ -229,7 +213,11 @@ def _prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
         result = bench.gate(model, case.workload, seed)
         judging = bench.clock.now() - start
         if not result.passed:
-            return _another_function(result)
+            return Unmeasured(
+                FAILED,
+                f"it does not compute what the reference computes: {result.describe()}",
+                "its time would be that of another function; none was taken",
+            )
         during = "while it was asked what it runs"
         start = bench.clock.now()
         evidence = model.evidence(case.workload)

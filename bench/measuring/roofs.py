@@ -23,7 +23,7 @@ from bench.measuring import estimate, roof_launches, roof_libraries, roof_work
 from bench.measuring.roof import WELL_ABOVE, Roof, chain, check_accounting, precisions
 from bench.measuring.roof_launches import Launcher, Launches
 from bench.measuring.roof_work import Library, Sizes, Work
-from bench.measuring.roofs_seen import Key, RoofsSeen
+from bench.measuring.roofs_seen import Key, RoofsSeen, default_path
 from bench.results.schema import Figures
 from bench.suites.cases import Case
 from lstm_impl.tuning.machine import usable
@@ -111,7 +111,7 @@ class Roofs:
     @classmethod
     def of_machine(cls) -> Roofs:
         """With what other processes of this user saw on this machine, for which they are kept."""
-        return cls(seen=RoofsSeen.of_user())
+        return cls(seen=RoofsSeen(default_path()))
 
     def figures(
         self,

@@ -79,11 +79,6 @@ class RoofsSeen:
         self._new: dict[tuple[str, str, str], Seen] = {}
         self._told: set[tuple[str, str, str]] = set()
 
-    @classmethod
-    def of_user(cls, environ: Mapping[str, str] = os.environ) -> RoofsSeen:
-        """The user's own, where the environment says or where the system keeps caches."""
-        return cls(default_path(environ))
-
     def best(self, machine: str, roof: Key) -> Seen | None:
         """The fastest that any process saw with any library."""
         words = name_of(roof)
@@ -152,7 +147,10 @@ class RoofsSeen:
 
 
 def default_path(environ: Mapping[str, str] = os.environ) -> Path | None:
-    """The file of this user, or None where there is none: switched off, or no home."""
+    """The user's own, where the environment says or where the system keeps caches.
+
+    None where there is none: switched off, or no home.
+    """
     named = environ.get(VARIABLE, "")
     if "off" in (named, environ.get(SWITCH)):
         return None

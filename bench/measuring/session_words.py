@@ -40,15 +40,12 @@ def header(suite: Suite, settings: Settings) -> list[str]:
         for case in suite.cases
         if case.device not in missing
     )
+    most = f"{math.ceil(seconds)} s" if seconds < 90 else f"{seconds / 60:.1f} minutes"
     lines.append(
-        f"lstm: at most {_duration(seconds)} of measuring, and what building and checking takes; "
+        f"lstm: at most {most} of measuring, and what building and checking takes; "
         f"results go to {from_here(settings.folder)}"
     )
     return lines
-
-
-def _duration(seconds: float) -> str:
-    return f"{math.ceil(seconds)} s" if seconds < 90 else f"{seconds / 60:.1f} minutes"
 
 
 def summary(recorder: Recorder) -> Iterator[str]:

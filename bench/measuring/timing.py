@@ -229,7 +229,9 @@ class Member:
             if elapsed >= self.shortest:
                 if self.calls > 1:
                     room = int(seconds / BLOCKS * self.calls / elapsed)
-                    self._take(max(self.calls, min(CALLS_FOR_ONE, room)))
+                    calls = max(self.calls, min(CALLS_FOR_ONE, room))
+                    if calls != self.calls:
+                        self.calls, self.warmed_from = calls, len(self.warmup)
                 return
             if self.calls >= MOST_CALLS:
                 raise TimingError(
@@ -240,11 +242,6 @@ class Member:
             if elapsed > 0:
                 wanted = min(wanted, math.ceil(1.1 * self.calls * self.shortest / elapsed))
             self.calls = min(MOST_CALLS, max(wanted, self.calls + 1))
-
-    def _take(self, calls: int) -> None:
-        """So many calls to a block from now on."""
-        if calls != self.calls:
-            self.calls, self.warmed_from = calls, len(self.warmup)
 
     def warm_up(self, clock: Clock) -> None:
         """One block that is kept as warm-up."""

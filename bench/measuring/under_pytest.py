@@ -215,7 +215,7 @@ class Measuring:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Make the result file from the journal."""
         if self._lock is not None:
-            self._lock.release()
+            self._lock.close()
         if self.recorder.path is None:
             return
         hook = self.config.hook

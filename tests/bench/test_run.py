@@ -415,7 +415,7 @@ def test_a_worker_that_hangs_is_gone_with_its_killed_manager(place: Place) -> No
         except HeldError:
             assert time.monotonic() < end
             time.sleep(0.05)
-    lock.release()
+    lock.close()
 
 
 def test_what_killed_managers_shared_with_their_workers_is_deleted(

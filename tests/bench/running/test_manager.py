@@ -879,10 +879,10 @@ def test_the_second_waits_until_the_first_is_done(tmp_path: Path) -> None:
     first, second = MachineLock(tmp_path / "lock"), MachineLock(tmp_path / "lock")
     first.acquire("quick")
     told: list[str] = []
-    second.wait("other", told.append, lambda seconds: first.release())
+    second.wait("other", told.append, lambda seconds: first.close())
     assert len(told) == 1
     assert second.fd is not None
-    second.release()
+    second.close()
 
 
 def test_a_child_that_outlives_the_holder_still_holds_the_lock(tmp_path: Path) -> None:
@@ -892,7 +892,7 @@ def test_a_child_that_outlives_the_holder_still_holds_the_lock(tmp_path: Path) -
     with subprocess.Popen(
         [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=(lock.fd,)
     ) as child:
-        lock.release()
+        lock.close()
         with pytest.raises(HeldError):
             MachineLock(lock.path).acquire("other")
         child.communicate(b"\n")
