@@ -12,7 +12,6 @@ import json
 import os
 import queue
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ import psutil
 from bench.disk.closing import Closing
 from bench.disk.fields import printable
 from bench.machine.fresh import ending
+from bench.machine.processes import kill_group
 
 LOOK_EVERY = 0.1
 """Seconds between two looks at whether all still live."""
@@ -220,8 +220,7 @@ class _Hand:
             return "gone"
 
     def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        kill_group(self.process)
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:

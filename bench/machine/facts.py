@@ -11,15 +11,12 @@ from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import psutil
 
 from bench.machine import devices
 from bench.machine.devices import Nvml
-
-Psutil: TypeAlias = Any
-"""The module ``psutil``, or what a test puts in its place."""
 
 _VARIABLES = re.compile(
     r"(TF|TF2|XLA|JAX|TORCH|TORCHINDUCTOR|PYTORCH|ORT|OMP|GOMP|KMP|MKL|OPENBLAS|BLIS|ONEDNN|DNNL"
@@ -156,7 +153,7 @@ class Machine:
     root: Path = Path("/")
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     load_nvml: Callable[[], Nvml] = devices.import_nvml
-    psutil: Psutil = psutil
+    psutil: Any = psutil  # or what a test puts in its place
     modules: Mapping[str, ModuleType] = field(default_factory=lambda: sys.modules)
     version: Callable[[str], str] = metadata.version
 

@@ -17,6 +17,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
+
 from bench.disk.closing import Closing
 from bench.disk.fields import Field, printable
 from bench.disk.reading import parse_json, regular_bytes
@@ -122,14 +124,4 @@ class MachineLock(Closing):
             return "it has not said who it is"
         told = f"process {pid}, since {printable(since, 40)}, {printable(what, 80)}"
         # Its number may have gone to another process meanwhile: a hint, no more.
-        return told if _alive(pid) else f"a worker that outlives {told}"
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass
-    return True
+        return told if psutil.pid_exists(pid) else f"a worker that outlives {told}"

@@ -89,7 +89,7 @@ def run(
             raise
         finally:
             # Children that outlive it would go on using the device.
-            _signal(process, signal.SIGKILL)
+            kill_group(process)
     return Ended(process.returncode, in_time, time.monotonic() - start)
 
 
@@ -114,13 +114,14 @@ def _end(process: subprocess.Popen[bytes], grace: float) -> None:
         process.send_signal(signal.SIGINT)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout=grace)
-    _signal(process, signal.SIGKILL)
+    kill_group(process)
     process.wait()
 
 
-def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process that leads a group of its own, with all that it has started."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, number)
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 _COUNTING = """

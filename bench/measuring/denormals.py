@@ -67,7 +67,17 @@ class Question:
     seed: int
 
 
-def made(question: Question, scale: float) -> tuple[LSTMSpec, LSTMWeights, Inputs]:
+@dataclass(frozen=True)
+class Case:
+    """A network, what it is given, and the float64 reference's outputs, none denormal there."""
+
+    spec: LSTMSpec
+    weights: LSTMWeights
+    inputs: Inputs
+    y: FloatArray
+
+
+def made(question: Question, scale: float) -> Case:
     """The network and its inputs with a state of this scale; all else is the same."""
     spec = LSTMSpec(question.inputs, question.hidden)
     rng = np.random.default_rng(question.seed)
@@ -84,7 +94,9 @@ def made(question: Question, scale: float) -> tuple[LSTMSpec, LSTMWeights, Input
     # What flows back is as small as the state, so that the gradients decay through it too.
     dy = (scale * rng.uniform(0.5, 1.5, (*shape, hidden))).astype(np.float32)
     x = np.zeros((*shape, question.inputs), np.float32)
-    return spec, weights, Inputs(x, dy, LSTMState(h, c), None, None)
+    state = LSTMState(h, c)
+    y, _ = reference.forward(spec, weights, x, state)
+    return Case(spec, weights, Inputs(x, dy, state, None, None), y)
 
 
 def denormal_part(array: FloatArray) -> float:
@@ -147,7 +159,7 @@ def flush_here() -> str:
 def answer(question: Question) -> list[dict[str, Any]]:
     """A plain record for each backend and scale."""
     # Before anything is flushed: making small numbers, and reading them, is arithmetic too.
-    cases = {scale: _Case.of(question, size) for scale, size in SCALES.items()}
+    cases = {scale: made(question, size) for scale, size in SCALES.items()}
     if question.flush and (problem := flush_here()):
         return [_record(name, scale, problem) for name in question.backends for scale in SCALES]
     records: list[dict[str, Any]] = []
@@ -156,27 +168,11 @@ def answer(question: Question) -> list[dict[str, Any]]:
     return records
 
 
-@dataclass(frozen=True)
-class _Case:
-    """A network, what it is given, and the float64 reference's outputs, none denormal there."""
-
-    spec: LSTMSpec
-    weights: LSTMWeights
-    inputs: Inputs
-    y: FloatArray
-
-    @classmethod
-    def of(cls, question: Question, scale: float) -> _Case:
-        spec, weights, inputs = made(question, scale)
-        y, _ = reference.forward(spec, weights, inputs.x, inputs.state)
-        return cls(spec, weights, inputs, y)
-
-
 def _record(backend: str, scale: str, failed: str = "") -> dict[str, Any]:
     return {"backend": backend, "numbers": scale, "failed": failed, "samples": [], "rounds": []}
 
 
-def _measured(question: Question, name: str, cases: Mapping[str, _Case]) -> list[dict[str, Any]]:
+def _measured(question: Question, name: str, cases: Mapping[str, Case]) -> list[dict[str, Any]]:
     records = {scale: _record(name, scale) for scale in SCALES}
     steps: dict[str, Step] = {}
     try:

@@ -15,7 +15,7 @@ from bench.machine.disturbance import between
 from bench.machine.guard import EscapedError
 from bench.machine.processes import busy
 from bench.measuring import energy, memory, roof, roof_launches, streaming, timing
-from bench.measuring.busy import processors_busy
+from bench.measuring.clock import processors_busy
 from bench.measuring.disturbances import validity
 from bench.measuring.outcomes import FAILED, Measured, Result, Unmeasured, failed
 from bench.measuring.preparing import Bench, Prepared, ignored_deprecations, prepare

@@ -10,24 +10,30 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import json
 import os
 import select
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from bench.disk.closing import Closing
+from bench.machine import devices
+from bench.machine.raised import one_line
 from bench.measuring import estimate
-from bench.measuring.gauges import unknown
 from bench.measuring.memory_server import MODULES
 from bench.results.schema import Figures
 from bench.suites.cases import Case
-from lstm_impl import get_backend
+from lstm_impl import Backend, Step, get_backend
 
 RESIDENT = "growth of the resident memory of a process of its own, program code not counted"
+ALLOCATOR = "of {}'s allocator on the GPU, beyond what other cases held"
 
 START_LIMIT = 60.0
 """Seconds for a framework's import: 10 times what TensorFlow takes on two slow cores."""
@@ -43,6 +49,26 @@ SHORTEST = 1.0
 
 GRACE = 5.0
 """Seconds for an answer to arrive after its limit: to kill a child that holds some GB takes one."""
+
+_T = TypeVar("_T")
+
+
+class UncountedError(RuntimeError):
+    """A framework does not say what it holds on a GPU; the message says so."""
+
+
+def unknown(reason: str) -> Figures:
+    """The figures of a case whose memory is not known."""
+    return {"peak_bytes": None, "steady_bytes": None, "how": f"not known: {reason}"}
+
+
+def unweighed(figures: Iterable[Figures | None]) -> Counter[str]:
+    """Why the memory of cases is not known, though it was asked for, and of how many."""
+    return Counter(
+        str(each.get("how", "not known"))
+        for each in figures
+        if each is not None and each.get("peak_bytes") is None
+    )
 
 
 class ServerError(RuntimeError):
@@ -208,3 +234,140 @@ def time_limit(first_use: float, left: float | None) -> float:
     wanted = min(LONGEST, START_LIMIT + SLACK + 3 * first_use)
     # The answer must come before the process is ended from outside, whose cases would be lost.
     return wanted if left is None else min(wanted, 0.8 * left - GRACE)
+
+
+# -- on a GPU, in the process that times
+
+
+@dataclass(frozen=True)
+class Allocator:
+    """What a framework's allocator says about one GPU, in bytes.
+
+    in_use: held now by what is alive. peak: the most since the last reset, or since the process
+    began. reset: begin a new peak from what is in use; None if it cannot.
+    """
+
+    name: str
+    in_use: Callable[[], int]
+    peak: Callable[[], int]
+    reset: Callable[[], object] | None
+
+
+def _of_tensorflow(tensorflow: Any, index: int) -> Allocator:
+    """``tf.config.experimental``, which knows GPUs only."""
+    config, device = tensorflow.config.experimental, f"GPU:{index}"
+
+    def told(name: str) -> Callable[[], int]:
+        return lambda: int(config.get_memory_info(device)[name])
+
+    return Allocator(
+        "TensorFlow", told("current"), told("peak"), lambda: config.reset_memory_stats(device)
+    )
+
+
+def _of_torch(torch: Any, index: int) -> Allocator:
+    """``torch.cuda``'s caching allocator: what tensors hold, not what it keeps for later."""
+    of = torch.cuda
+    return Allocator(
+        "PyTorch",
+        lambda: int(of.memory_allocated(index)),
+        lambda: int(of.max_memory_allocated(index)),
+        lambda: of.reset_peak_memory_stats(index),
+    )
+
+
+def _of_jax(jax: Any, index: int) -> Allocator:
+    """``Device.memory_stats``, whose peak is that of the whole process and cannot be reset."""
+    device = jax.devices("gpu")[index]
+
+    def told(name: str) -> int:
+        stats: Mapping[str, int] | None = device.memory_stats()
+        if stats is None:  # with XLA_PYTHON_CLIENT_ALLOCATOR=platform nobody counts
+            raise UncountedError("the allocator that JAX was told to use does not count")
+        return int(stats[name])
+
+    return Allocator("JAX", lambda: told("bytes_in_use"), lambda: told("peak_bytes_in_use"), None)
+
+
+_ALLOCATORS: Mapping[str, tuple[str, Callable[[Any, int], Allocator]]] = {
+    # framework: the module that is asked
+    "tensorflow": ("tensorflow", _of_tensorflow),
+    "torch": ("torch", _of_torch),
+    "flashrnn": ("torch", _of_torch),
+    "jax": ("jax", _of_jax),
+    "flax": ("jax", _of_jax),
+}
+
+
+class Gauge:
+    """Follows the allocator of one GPU while a case is built and called for the first time.
+
+    find: the allocator. Nothing is raised, for whatever it and the allocator may raise.
+    """
+
+    def __init__(self, find: Callable[[], Allocator]) -> None:
+        self._problem = ""
+        self._begun = self._ask(lambda: self._begin(find()))
+
+    def figures(self, step: Step) -> Figures:
+        """After the first call: the peak since the beginning, and that of one more step."""
+        begun = self._begun
+        found = None if begun is None else self._ask(lambda: self._figures(*begun, step))
+        return unknown(self._problem) if found is None else found
+
+    def _begin(self, allocator: Allocator) -> tuple[Allocator, int, int]:
+        """The allocator, and what is in use and was the peak when the case began."""
+        gc.collect()  # what an earlier case has left would otherwise go meanwhile
+        if allocator.reset is not None:
+            allocator.reset()
+        return allocator, allocator.in_use(), allocator.peak()
+
+    def _figures(self, allocator: Allocator, in_use: int, before: int, step: Step) -> Figures:
+        peak, name = allocator.peak(), allocator.name
+        how = ALLOCATOR.format(name)
+        if allocator.reset is None:
+            if peak <= before:
+                return unknown(
+                    f"something before it in the process needed more, and {name} cannot reset its "
+                    "peak"
+                )
+            how += f"; {name} cannot reset its peak, so that there is none of a later step"
+            return {"peak_bytes": peak - in_use, "steady_bytes": None, "how": how}
+        allocator.reset()
+        step.run()
+        step.synchronize()
+        steady = allocator.peak()
+        return {
+            # A later step is as much a part of the case as the first.
+            "peak_bytes": max(0, max(peak, steady) - in_use),
+            "steady_bytes": max(0, steady - in_use),
+            "how": how,
+        }
+
+    def _ask(self, question: Callable[[], _T]) -> _T | None:
+        try:
+            return question()
+        except Exception as error:
+            # A framework that does not answer costs the figure; the case goes on.
+            words = one_line(error)
+            known = isinstance(error, UncountedError)
+            self._problem = words if known else f"{type(error).__name__}: {words}"
+            return None
+
+
+def gauge(backend: Backend, device: str, modules: Mapping[str, Any] | None = None) -> Gauge | None:
+    """A gauge that begins now, or None on a CPU. The backend has been started on the device.
+
+    modules: those that are imported, by name.
+    """
+    if devices.kind(device) == "cpu":
+        return None
+    loaded = sys.modules if modules is None else modules
+
+    def find() -> Allocator:
+        module, kind = _ALLOCATORS.get(backend.framework, ("", None))
+        if kind is None or module not in loaded:
+            raise UncountedError(f"{backend.framework} does not say what it holds on a GPU")
+        return kind(loaded[module], devices.gpu_index(device))
+
+    return Gauge(find)

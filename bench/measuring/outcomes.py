@@ -6,7 +6,7 @@ import statistics
 import traceback
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -78,12 +78,7 @@ class Measured:
             "schema": SCHEMA,
             "case": case.to_dict(),
             "case_id": case.id,
-            "gate": {
-                "passed": self.gate.passed,
-                "judge": self.gate.judge,
-                "errors": dict(self.gate.errors),
-                "bounds": dict(self.gate.bounds),
-            },
+            "gate": asdict(self.gate),
             "evidence": dict(self.evidence),
             "setup": {
                 "build_s": self.build,
@@ -110,10 +105,7 @@ class Measured:
             "energy": None if self.energy is None else dict(self.energy),
             "validity": {
                 "valid": not self.reasons,
-                "reasons": [
-                    {"code": each.code, "text": each.text, "advice": each.advice}
-                    for each in self.reasons
-                ],
+                "reasons": [asdict(each) for each in self.reasons],
             },
             "remarks": list(self.remarks),
         } | self._streaming(case)

@@ -8,14 +8,12 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
 
 from bench.machine import devices, disturbance, environment
 from bench.machine.guard import Guard, Interrupts
 from bench.machine.raised import one_line
-from bench.measuring import clock, energy, equivalence, estimate, gauges
-from bench.measuring.busy import Processors
-from bench.measuring.clock import Clock, FirstUse
+from bench.measuring import clock, energy, equivalence, estimate, memory
+from bench.measuring.clock import Clock, FirstUse, Processors
 from bench.measuring.outcomes import FAILED, NOT_MEASURED, REFUSED, Unmeasured, failed
 from bench.measuring.output import Output, Printed
 from bench.measuring.roofs import Roofs
@@ -34,9 +32,6 @@ MOST_EVIDENCE = 1_000_000
 
 MUCH_PRINTED = 1_000_000
 """Bytes that a case may print before that is worth a remark: a compiler's log is thousands."""
-
-Gate: TypeAlias = Callable[[Model, Workload, int], GateResult]
-GateLast: TypeAlias = Callable[[Model, Workload, int, int, Results], GateResult]
 
 
 @dataclass(frozen=True)
@@ -76,7 +71,7 @@ class Bench:
     """
 
     clock: Clock = field(default_factory=Clock.system)
-    gate: Gate = equivalence.gate
+    gate: Callable[[Model, Workload, int], GateResult] = equivalence.gate
     activity: Callable[[], disturbance.Activity] = disturbance.activity
     too_many_threads: Callable[[], Sequence[str]] = lambda: environment.too_many_threads(
         environment.read()
@@ -86,14 +81,14 @@ class Bench:
     announce: Callable[[Sequence[Case]], None] = lambda cases: None
     threads: int | None = None
     roofs: Roofs | None = field(default_factory=Roofs.of_machine)
-    gauge: Callable[[Backend, str], gauges.Gauge | None] = gauges.gauge
+    gauge: Callable[[Backend, str], memory.Gauge | None] = memory.gauge
     resident: Callable[[Case, int, float], Figures] | None = None
     energy: Callable[[Step, str, float], Figures | None] = field(
         default_factory=lambda: energy.EnergyMeter().measure
     )
     case_limit: float | None = None
     interrupts: Interrupts = field(default_factory=Interrupts)
-    gate_last: GateLast = equivalence.gate_last
+    gate_last: Callable[[Model, Workload, int, int, Results], GateResult] = equivalence.gate_last
     output: Output | None = None
     stream: Beside = field(default_factory=Beside)
     sleep: Callable[[float], None] = time.sleep

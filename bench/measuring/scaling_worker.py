@@ -15,7 +15,8 @@ import os
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,19 +45,11 @@ COLLECTIVE = re.compile(r"Collective|nccl", re.IGNORECASE)
 """Ops of TensorFlow's collectives, such as CollectiveReduceV2, and the kernels of NCCL."""
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    """A side's step and what it works on."""
-
-    step: Callable[..., Any]
-    placed: tuple[Any, ...]
-
-
 class Worker:
     """The process: what it was told to be, and the steps of the backend at hand."""
 
     def __init__(self) -> None:
-        self._prepared: dict[str, _Prepared] = {}
+        self._steps: dict[str, Callable[[], Any]] = {}
 
     def __call__(self, order: dict[str, Any]) -> dict[str, Any]:
         """Do what is ordered, and return the answer."""
@@ -145,7 +138,7 @@ class Worker:
 
     def _build(self, order: dict[str, Any]) -> dict[str, Any]:
         """Steps of a backend, each proven; or why it has none here."""
-        self._prepared.clear()
+        self._steps.clear()
         question = self._question
         backend = get_backend(order["backend"])
         device = "cpu" if question.device == "cpu" else "gpu:0"
@@ -182,7 +175,7 @@ class Worker:
         returned = step(*placed)
         gradients, after = model.gradients(returned), model.weights()
         model.model.set_weights(weights)
-        self._prepared[side.name] = _Prepared(step, placed)
+        self._steps[side.name] = partial(step, *placed)
         judge = numpy_judge(spec)
         if side.reduced:
             theirs = scaling.expected(judge, weights, inputs, workload.timesteps)
@@ -213,14 +206,14 @@ class Worker:
 
     def _block(self, order: dict[str, Any]) -> dict[str, Any]:
         """Seconds of so many steps and the wait for the last, of the slowest worker."""
-        prepared, calls = self._prepared[order["side"]], range(order["calls"])
+        step, calls = self._steps[order["side"]], range(order["calls"])
         self._gathered([0.0])
         gc.collect()
         gc.disable()  # as in all timing here: a collection would be timed with the step
         try:
             start = time.perf_counter()
             for _ in calls:
-                returned = prepared.step(*prepared.placed)
+                returned = step()
             self._wait(returned)
             seconds = time.perf_counter() - start
         finally:
@@ -238,13 +231,13 @@ class Worker:
 
     def _trace(self, order: dict[str, Any]) -> dict[str, Any]:
         """The share of a side's steps in which a collective was under way, by worker."""
-        tf, prepared = self._tf, self._prepared[order["side"]]
+        tf, step = self._tf, self._steps[order["side"]]
 
         def run() -> None:
             self._gathered([0.0])
             with tf.profiler.experimental.Trace(MARK):
                 for _ in range(TRACED):
-                    returned = prepared.step(*prepared.placed)
+                    returned = step()
                 self._wait(returned)
 
         # ``run`` has waited; what it waits by is not there for other machines' devices.

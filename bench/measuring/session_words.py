@@ -14,7 +14,7 @@ from bench.disk.fields import printable
 from bench.disk.folder import DEFAULT_FOLDER
 from bench.judging.trust import OF_TIME
 from bench.machine import devices
-from bench.measuring.gauges import unweighed
+from bench.measuring.memory import unweighed
 from bench.measuring.outcomes import Measured, Unmeasured, counted_reasons
 from bench.measuring.recorder import Recorder, Settings
 from bench.suites.loading import Suite

@@ -300,7 +300,7 @@ class _Replay:
 
 # -- options
 
-_PASSED_ON = ("seed", "share", "precision", "load", "deadline")
+_PASSED_ON = ("seed", "share", "precision", "load", "deadline", "threads", "session", "case_limit")
 
 
 def _suite(config: pytest.Config) -> Suite:
@@ -333,10 +333,7 @@ def _settings(config: pytest.Config) -> Settings:
     return Settings(
         folder=config.invocation_params.dir / folder,
         seconds=given["budget"],
-        threads=given["threads"],
-        session=given["session"],
         memory={"on": True, "off": False}.get(given["memory"]),
-        case_limit=given["case_limit"],
         # With -s, its user wants to see it.
         output=config.getoption("capture") != "no",
         options=chosen,

@@ -10,7 +10,7 @@ from bench.judging.process_means import ENOUGH_PROCESSES
 from bench.judging.ranking import build
 from bench.judging.rows import NothingToReportError, Row
 from bench.judging.trust import FEW_PROCESSES, Doubt
-from bench.measuring.gauges import unweighed
+from bench.measuring.memory import unweighed
 from bench.results.schema import ResultFile, Results
 from bench.running import live
 from bench.running.manager import Manager, Stopped

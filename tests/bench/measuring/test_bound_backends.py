@@ -17,8 +17,7 @@ from bench.judging.ranking import build
 from bench.judging.rows import Row
 from bench.judging.why import explained, sentence
 from bench.machine.disturbance import Activity
-from bench.measuring.busy import Processors
-from bench.measuring.clock import Clock
+from bench.measuring.clock import Clock, Processors
 from bench.measuring.outcomes import Measured, Unmeasured
 from bench.measuring.preparing import Bench
 from bench.measuring.profiling import Profiled, profiled

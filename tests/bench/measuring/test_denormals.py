@@ -32,8 +32,8 @@ QUESTION = Question(2, 100, 3, 16, "inference", ("numpy",), False, 1e-3, 0)
 
 
 def outputs(scale: str, question: Question = QUESTION) -> Any:
-    spec, weights, inputs = made(question, SCALES[scale])
-    return reference.forward(spec, weights, inputs.x, inputs.state)
+    case = made(question, SCALES[scale])
+    return reference.forward(case.spec, case.weights, case.inputs.x, case.inputs.state)
 
 
 def test_the_denormal_case_is_denormal_to_its_end_and_the_ordinary_one_never() -> None:

@@ -18,8 +18,7 @@ from bench.machine import devices
 from bench.machine.disturbance import Activity, Disturbance
 from bench.machine.raised import one_line
 from bench.measuring import disturbances, group, outcomes, preparing
-from bench.measuring.busy import Processors
-from bench.measuring.clock import Clock, FirstUse
+from bench.measuring.clock import Clock, FirstUse, Processors
 from bench.measuring.outcomes import Measured, Unmeasured
 from bench.measuring.preparing import Bench
 from bench.measuring.roof import AccountingError

@@ -9,7 +9,7 @@ import pytest
 
 from bench.machine import devices
 from bench.machine.disturbance import Activity
-from bench.measuring import gauges, memory
+from bench.measuring import memory
 from bench.measuring.clock import Clock
 from bench.measuring.group import measure_group
 from bench.measuring.outcomes import Measured
@@ -45,12 +45,12 @@ class World:
         assert seconds == pytest.approx(0.1)
         return USED
 
-    def gauge(self, backend: Backend, device: str) -> gauges.Gauge | None:
+    def gauge(self, backend: Backend, device: str) -> memory.Gauge | None:
         if device == "cpu":
             return None
         self.log.append("gauge")
 
-        class Told(gauges.Gauge):
+        class Told(memory.Gauge):
             def __init__(self) -> None: ...
 
             def figures(gauge, step: Step) -> Figures:  # noqa: N805

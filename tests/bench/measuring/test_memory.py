@@ -17,9 +17,8 @@ from typing import Any
 
 import pytest
 
-from bench.measuring import estimate, gauges, memory, memory_server
-from bench.measuring.gauges import gauge
-from bench.measuring.memory import ProcessMemory, Server, ServerError, time_limit
+from bench.measuring import estimate, memory, memory_server
+from bench.measuring.memory import ProcessMemory, Server, ServerError, gauge, time_limit
 from bench.results.schema import Figures
 from bench.suites.cases import Case
 from bench.windows.cost import bytes_per_timestep
@@ -171,8 +170,8 @@ def test_a_step_that_fails_costs_the_figure_only() -> None:
 
 def test_what_is_not_known_is_counted_by_its_reason_and_what_was_not_asked_for_is_not() -> None:
     known: Figures = {"peak_bytes": 1.0, "steady_bytes": None, "how": "told"}
-    died = gauges.unknown("it died")
-    assert gauges.unweighed([None, known, died, died, {"peak_bytes": None}]) == {
+    died = memory.unknown("it died")
+    assert memory.unweighed([None, known, died, died, {"peak_bytes": None}]) == {
         "not known: it died": 2,
         "not known": 1,
     }

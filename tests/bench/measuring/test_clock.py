@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from bench.measuring.busy import ENOUGH, Processors, processors_busy
+from bench.measuring.clock import ENOUGH, Processors, processors_busy
 from lstm_impl import Step
 
 
