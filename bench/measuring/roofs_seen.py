@@ -14,14 +14,14 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias, cast
 
 from platformdirs import user_cache_path
 
-from bench.disk.fields import ResultError
+from bench.disk.fields import Field, ResultError
 from bench.disk.reading import parse_json, regular_bytes
 from bench.disk.writing import write
 from bench.results.cache import SWITCH
@@ -136,13 +136,12 @@ class RoofsSeen:
         if self._path is None:
             return {}
         try:
-            data = parse_json(self._path, regular_bytes(self._path, LARGEST))
+            data = Field(self._path, "", parse_json(self._path, regular_bytes(self._path, LARGEST)))
+            if data["schema"].integer(1) != SCHEMA:
+                return {}
+            found = [each for each in map(_whole, data["seen"].items()) if each is not None]
         except (ResultError, RecursionError):
             return {}
-        if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-            return {}
-        entries = data.get("seen")
-        found = _valid(entries) if isinstance(entries, list) else ()
         return {(each.machine, each.roof, each.library): each for each in found}
 
 
@@ -167,19 +166,11 @@ def name_of(roof: Key) -> str:
     return json.dumps(roof, default=str)
 
 
-def _valid(entries: Iterable[object]) -> Iterable[Seen]:
-    """Those that are whole: whatever else stands there is passed over."""
-    for entry in entries:
-        if not isinstance(entry, dict) or entry.keys() != Seen.__annotations__.keys():
-            continue
-        words = [entry[key] for key in ("machine", "roof", "library", "by")]
-        seconds, processes, when = (entry[key] for key in ("seconds", "processes", "when"))
-        if (
-            all(isinstance(each, str) for each in words)
-            and type(processes) is int
-            and all(isinstance(each, float | int) for each in (seconds, when))
-            and 0 < seconds < math.inf
-            and math.isfinite(when)
-            and processes > 0
-        ):
-            yield Seen(**entry)
+def _whole(entry: Field) -> Seen | None:
+    """What an entry says; None for one that is not whole, which is passed over."""
+    with contextlib.suppress(ResultError, TypeError):  # TypeError: it has other keys, too
+        for name, kind in Seen.__annotations__.items():
+            entry[name].annotated(kind)
+        found = Seen(**cast("dict[str, Any]", entry.mapping()))
+        return found if found.seconds > 0 else None
+    return None
