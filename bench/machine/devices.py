@@ -134,9 +134,8 @@ def gpu_facts(
             uuids = [gpu_uuid(nvml, index) for index in range(int(nvml.nvmlDeviceGetCount()))]
         installed = len(uuids)
     except Exception as error:
-        installed = len(_numbered(root / "dev", r"nvidia[0-9]+")) or len(
-            _numbered(root / "proc/driver/nvidia/gpus", r".+")
-        )
+        files = [*root.glob("dev/nvidia[0-9]*")] or [*root.glob("proc/driver/nvidia/gpus/*")]
+        installed = len(files)
         # Without the package, or without a driver, the library has nothing to say that helps.
         problem = str(error) if driver and "not installed" not in str(error) else ""
     setting = environ.get("CUDA_VISIBLE_DEVICES")
@@ -267,16 +266,8 @@ def decoded(text: str | bytes) -> str:
     return text.decode(errors="replace") if isinstance(text, bytes) else str(text)
 
 
-def _numbered(folder: Path, pattern: str) -> list[str]:
-    try:
-        return [each.name for each in folder.iterdir() if re.fullmatch(pattern, each.name)]
-    except OSError:
-        return []
-
-
 def _on_the_bus(root: Path) -> bool:
-    for device in _numbered(root / "sys/bus/pci/devices", r".+"):
-        place = root / "sys/bus/pci/devices" / device
+    for place in root.glob("sys/bus/pci/devices/*"):
         with contextlib.suppress(OSError, UnicodeDecodeError):
             vendor = (place / "vendor").read_text().strip()
             sort = (place / "class").read_text().strip()

@@ -42,10 +42,9 @@ class Launches:
 
 @dataclass(frozen=True)
 class Launcher:
-    """An empty loop. name, version: of the library whose it is."""
+    """An empty loop. library: whose it is, with its version."""
 
-    name: str
-    version: str
+    library: str
     work: Work
 
 
@@ -86,7 +85,7 @@ def _tensorflow(device: str) -> Launcher:
         tf.test.experimental.sync_devices()
 
     work = Work(run, TURNS * OPERATORS, "a loop of TensorFlow's")
-    return Launcher("TensorFlow", str(tf.__version__), work)
+    return Launcher(f"TensorFlow {tf.__version__}", work)
 
 
 def _tensorflow_compiled(device: str) -> Launcher:
@@ -112,7 +111,7 @@ def _tensorflow_compiled(device: str) -> Launcher:
         tf.test.experimental.sync_devices()
 
     work = Work(run, started, "a loop of TensorFlow's with XLA")
-    return Launcher("TensorFlow", str(tf.__version__), work)
+    return Launcher(f"TensorFlow {tf.__version__}", work)
 
 
 def _place(device: str) -> str:
@@ -147,7 +146,7 @@ def _jax(device: str) -> Launcher:
             last = loop(numbers)
         jax.block_until_ready(last)
 
-    return Launcher("JAX", str(jax.__version__), Work(run, started, "a loop of JAX's with XLA"))
+    return Launcher(f"JAX {jax.__version__}", Work(run, started, "a loop of JAX's with XLA"))
 
 
 def _torch(device: str) -> Launcher:
@@ -165,7 +164,7 @@ def _torch(device: str) -> Launcher:
                 torch.cuda.synchronize(place)
 
     by = f"operators of PyTorch {FROM_PYTHON}"
-    return Launcher("PyTorch", str(torch.__version__), Work(run, OPERATORS, by))
+    return Launcher(f"PyTorch {torch.__version__}", Work(run, OPERATORS, by))
 
 
 def _numpy(device: str) -> Launcher:
@@ -177,7 +176,7 @@ def _numpy(device: str) -> Launcher:
             value = np.tanh(value)
 
     by = f"operators of NumPy {FROM_PYTHON}"
-    return Launcher("NumPy", np.__version__, Work(run, OPERATORS, by))
+    return Launcher(f"NumPy {np.__version__}", Work(run, OPERATORS, by))
 
 
 _MAKERS: dict[tuple[str, str], Callable[[str], Launcher]] = {

@@ -203,8 +203,8 @@ class Roofs:
             # A framework that cannot make such a loop gives no roof.
             with contextlib.suppress(Exception):
                 made = self._launcher(case, launches)
-                if made is not None and not self._settled(key, made):
-                    self._keep(key, made, made.work, 1.0, "", again=False)
+                if made is not None and not self._settled(key, made.library):
+                    self._keep(key, made.library, made.work, 1.0, "", again=False)
                     self._seen.save()
         roof = self._best([key])
         if roof.seconds == math.inf:
@@ -258,7 +258,10 @@ class Roofs:
         for size in (*SQUARES[kind], *([LARGER[kind]] if again else [])):
             works = library.products((size, size, size), precision, compiled=False)
             words = f"{precision}, {size} x {size}"
-            taken = [self._keep(key, library, work, 2.0 * size**3, words, again) for work in works]
+            taken = [
+                self._keep(key, _label(library), work, 2.0 * size**3, words, again)
+                for work in works
+            ]
             if not taken or min(taken) > LONG_PRODUCT:
                 break
 
@@ -283,7 +286,7 @@ class Roofs:
             for library in self._due(key, libraries, again):
                 with contextlib.suppress(Exception):
                     for work in library.traffic(length, threads):
-                        self._keep(key, library, work, 1.0, "", again)
+                        self._keep(key, _label(library), work, 1.0, "", again)
         return self._least(keys, size)
 
     def _product(self, keys: Sequence[Key], libraries: Sequence[Library], *, again: bool) -> Roof:
@@ -301,12 +304,12 @@ class Roofs:
             self._rounds.update([key] if again else ())
             due = self._due(key, libraries, again)
             if again:
-                due = [each for each in due if not self._settled(key, each)]
+                due = [each for each in due if not self._settled(key, _label(each))]
             for library in due:
                 for compiled in (False, True) if again or device != "cpu" else (False,):
                     with contextlib.suppress(Exception):
                         for work in library.products(sizes, str(precision), compiled=compiled):
-                            self._keep(key, library, work, 1.0, str(precision), again)
+                            self._keep(key, _label(library), work, 1.0, str(precision), again)
         return self._best(keys)
 
     def _may(self, keys: Sequence[Key]) -> bool:
@@ -319,10 +322,10 @@ class Roofs:
             return list(libraries)
         due = [each for each in libraries if (*key, each.name) not in self._asked]
         self._asked |= {(*key, each.name) for each in due}
-        return [each for each in due if not self._settled(key, each)]
+        return [each for each in due if not self._settled(key, _label(each))]
 
-    def _settled(self, key: Key, library: Library | Launcher) -> bool:
-        return self._seen.settled(self._machine(key), key, _label(library))
+    def _settled(self, key: Key, library: str) -> bool:
+        return self._seen.settled(self._machine(key), key, library)
 
     def _frameworks(self, keys: Sequence[Key], libraries: Sequence[Library]) -> set[str]:
         """Those whose products are in one of these roofs."""
@@ -330,30 +333,24 @@ class Roofs:
             framework
             for library in libraries
             for key in keys
-            if library.name in self._served.get(key, ()) or self._settled(key, library)
+            if (label := _label(library)) in self._served.get(key, ()) or self._settled(key, label)
             for framework in library.frameworks
         }
 
     def _keep(
-        self,
-        key: Key,
-        library: Library | Launcher,
-        work: Work,
-        units: float,
-        words: str,
-        again: bool,
+        self, key: Key, library: str, work: Work, units: float, words: str, again: bool
     ) -> float:
         """Time ``work``, keep it if it is the fastest yet, and return its seconds.
 
-        units: in each unit of its own, such as operations in a product.
+        library: as roofs are remembered by it. units: in each unit of its own, such as operations in a product.
         """
         seconds = fastest(work, SECONDS[str(key[0])] * (AGAIN if again else 1), self._now)
         by = f"{work.by}, {words}" if words else work.by
         here = seconds / units
         if here < self._found.get(key, Roof(math.inf, "")).seconds:
             self._found[key] = Roof(here, by, here=here)
-        self._served.setdefault(key, set()).add(library.name)
-        self._seen.add(self._machine(key), key, _label(library), here, by)
+        self._served.setdefault(key, set()).add(library)
+        self._seen.add(self._machine(key), key, library, here, by)
         return seconds
 
     def _known(self, key: Key) -> Roof:
@@ -382,6 +379,6 @@ class Roofs:
         return self._machines[device]
 
 
-def _label(library: Library | Launcher) -> str:
+def _label(library: Library) -> str:
     """A library as roofs are remembered by it."""
     return f"{library.name} {library.version}"

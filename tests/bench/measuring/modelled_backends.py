@@ -170,9 +170,7 @@ def launcher(case: Case, launches: Launches) -> Launcher:
     def run(count: int) -> None:
         MACHINE.time += count * LAUNCH
 
-    return Launcher(
-        "a library", "1", Work(run, 1, f"operators of {launches.by} called from Python")
-    )
+    return Launcher("a library 1", Work(run, 1, f"operators of {launches.by} called from Python"))
 
 
 BACKENDS: dict[str, Any] = {each.strategy: each for each in (Plain, Sleeps, Twice, Copies)}

@@ -36,7 +36,7 @@ class World:
             return None
         if launches.by == "broken":
             raise RuntimeError("no such loop")
-        return Launcher("a library", "1", Work(run, 16, "its loop"))
+        return Launcher("a library 1", Work(run, 16, "its loop"))
 
     def roofs(self, seen: RoofsSeen | None = None) -> Roofs:
         return Roofs(
