@@ -40,28 +40,17 @@ def measure_group(
         return _measure_group(cases, plan, seed, bench)
 
 
-def _prepare_all(
-    cases: Sequence[Case], seed: int, bench: Bench
-) -> tuple[dict[str, Prepared], dict[str, float], dict[str, Result]]:
-    """By case: those that are ready, the seconds that each took, and what came of the others."""
-    ready: dict[str, Prepared] = {}
-    took: dict[str, float] = {}
-    results: dict[str, Result] = {}
-    for case in cases:
-        bench.announce((case,))
-        begun = bench.clock.now()
-        prepared = prepare(case, seed, bench)
-        took[case.id] = bench.clock.now() - begun
-        if isinstance(prepared, Prepared):
-            ready[case.id] = prepared
-        else:
-            results[case.id] = prepared
-    return ready, took, results
-
-
 def _measure_group(cases: Sequence[Case], plan: Plan, seed: int, bench: Bench) -> dict[str, Result]:
+    ready: dict[str, Prepared] = {}
+    results: dict[str, Result] = {}
     with ignored_deprecations():
-        ready, took, results = _prepare_all(cases, seed, bench)
+        for case in cases:
+            bench.announce((case,))
+            prepared = prepare(case, seed, bench)
+            if isinstance(prepared, Prepared):
+                ready[case.id] = prepared
+            else:
+                results[case.id] = prepared
         if ready:
             bench.announce([case for case in cases if case.id in ready])
         before = bench.activity()
@@ -108,7 +97,7 @@ def _measure_group(cases: Sequence[Case], plan: Plan, seed: int, bench: Bench) -
         for case in cases:
             found = results[case.id]
             if isinstance(found, Measured):
-                found = with_needs(case, found, ready[case.id], seed, took[case.id], bench)
+                found = with_needs(case, found, ready[case.id], seed, bench)
                 results[case.id] = replace(found, remarks=tuple(ready[case.id].guard.remarks))
     return {case.id: results[case.id] for case in cases}
 
@@ -196,9 +185,9 @@ def of_step(case: Case, prepared: Prepared, seconds: float, bench: Bench) -> Fig
 
 
 def with_needs(
-    case: Case, measured: Measured, prepared: Prepared, seed: int, took: float, bench: Bench
+    case: Case, measured: Measured, prepared: Prepared, seed: int, bench: Bench
 ) -> Measured:
-    """With the memory and the energy that it needs. took: seconds to prepare it."""
+    """With the memory and the energy that it needs."""
     on_cpu = case.device == "cpu"
     if on_cpu and bench.resident is None:
         return measured
@@ -213,6 +202,6 @@ def with_needs(
         return replace(measured, memory=prepared.memory, energy=used)
     assert bench.resident is not None
     first = prepared.build + prepared.first_use.trace + prepared.first_use.first_call
-    left = None if bench.case_limit is None else bench.case_limit - took
+    left = None if bench.case_limit is None else bench.case_limit - prepared.took
     held = bench.resident(case, seed, memory.time_limit(first, left))
     return replace(measured, memory=held)

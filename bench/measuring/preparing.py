@@ -39,7 +39,8 @@ class Prepared:
     """A case that may be timed: it has passed the gate.
 
     build, judging, looking, starting: seconds, as in ``Measured``. memory: what it held on a GPU.
-    guard: to be around whatever more is asked of it. model: what the step is of.
+    guard: to be around whatever more is asked of it. model: what the step is of. took: seconds of
+    all of it.
     """
 
     step: Step
@@ -53,6 +54,7 @@ class Prepared:
     memory: Figures | None = None
     guard: Guard = field(default_factory=Guard)
     model: Model | None = None
+    took: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,7 @@ def prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
     """
     if missing := devices.explain_missing(case.device):
         return Unmeasured(NOT_MEASURED, f"no {case.device}: {missing}")
+    start = bench.clock.now()
     bench.printed()  # by others, before
     with bench.interrupts, Guard(bench.interrupts) as guard:
         prepared = _prepare(case, seed, bench)
@@ -148,7 +151,7 @@ def prepare(case: Case, seed: int, bench: Bench) -> Prepared | Unmeasured:
     if isinstance(prepared, Prepared):
         if printed.size > MUCH_PRINTED:
             guard.note(f"it printed {printed.size / 1e6:.0f} MB before it was timed")
-        return replace(prepared, guard=guard)
+        return replace(prepared, guard=guard, took=bench.clock.now() - start)
     if prepared.outcome == FAILED and printed.text.strip():
         return replace(prepared, details=f"{prepared.details}\nIt printed:\n{printed.text}")
     return prepared

@@ -257,11 +257,8 @@ class Roofs:
         kind, precision = devices.kind(str(key[1])), str(key[2])
         for size in (*SQUARES[kind], *([LARGER[kind]] if again else [])):
             works = library.products((size, size, size), precision, compiled=False)
-            words = f"{precision}, {size} x {size}"
-            taken = [
-                self._keep(key, _label(library), work, 2.0 * size**3, words, again)
-                for work in works
-            ]
+            label, words = _label(library), f"{precision}, {size} x {size}"
+            taken = [self._keep(key, label, work, 2.0 * size**3, words, again) for work in works]
             if not taken or min(taken) > LONG_PRODUCT:
                 break
 
@@ -342,7 +339,8 @@ class Roofs:
     ) -> float:
         """Time ``work``, keep it if it is the fastest yet, and return its seconds.
 
-        library: as roofs are remembered by it. units: in each unit of its own, such as operations in a product.
+        library: as roofs are remembered by it. units: in each unit of its own, such as operations
+        in a product.
         """
         seconds = fastest(work, SECONDS[str(key[0])] * (AGAIN if again else 1), self._now)
         by = f"{work.by}, {words}" if words else work.by
