@@ -68,30 +68,22 @@ def _measure_group(cases: Sequence[Case], plan: Plan, seed: int, bench: Bench) -
             continue
         begun = bench.clock.now()
         wrong = judge_last(case, prepared, series, seed, bench)
-        judging = prepared.judging + bench.clock.now() - begun
-        if wrong is not None:
-            results[case.id] = wrong
-        else:
-            results[case.id] = under_roofs(
-                case,
-                prepared,
-                Measured(
-                    series=series,
-                    build=prepared.build,
-                    first_use=prepared.first_use,
-                    gate=prepared.gate,
-                    evidence=prepared.evidence,
-                    judging=judging,
-                    looking=prepared.looking,
-                    timing=timing_each,
-                    starting=prepared.starting,
-                    stream=bench.stream if case.workload.streaming else None,
-                    reasons=tuple(
-                        validity(series, disturbance, threads, case.device, case.workload.period)
-                    ),
-                ),
-                bench,
-            )
+        measured = Measured(
+            series=series,
+            build=prepared.build,
+            first_use=prepared.first_use,
+            gate=prepared.gate,
+            evidence=prepared.evidence,
+            judging=prepared.judging + bench.clock.now() - begun,
+            looking=prepared.looking,
+            timing=timing_each,
+            starting=prepared.starting,
+            stream=bench.stream if case.workload.streaming else None,
+            reasons=tuple(
+                validity(series, disturbance, threads, case.device, case.workload.period)
+            ),
+        )
+        results[case.id] = wrong or under_roofs(case, prepared, measured, bench)
     # All that takes part in no comparison of times comes when none is taken any more.
     with ignored_deprecations():
         for case in cases:
