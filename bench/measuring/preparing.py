@@ -21,7 +21,8 @@ from bench.measuring.series import Beside
 from bench.results.schema import Figures
 from bench.suites.cases import Case
 from lstm_impl import LSTMSpec, LSTMWeights, UnavailableError, UnsupportedError, Workload
-from lstm_impl.backend import Availability, Backend
+from lstm_impl.availability import Availability
+from lstm_impl.backend import Backend
 from lstm_impl.model import Model
 from lstm_impl.proof import GateResult
 from lstm_impl.registry import get_backend
