@@ -108,57 +108,81 @@ def _cudnn_rnn(arguments: dict[str, Any]) -> tuple[Tensor, ...]:
     import tensorflow as tf
 
     _refuse_what_is_not_emulated(arguments)
-    x, h, c = (arguments[name] for name in ("input", "input_h", "input_c"))
-    batch_major = not arguments.get("time_major", True)
-    if batch_major:  # the state too: [batch, layers * directions, units]
-        x, h, c = (tf.transpose(tensor, [1, 0, 2]) for tensor in (x, h, c))
+    given = [arguments[name] for name in ("input", "input_h", "input_c", "params")]
+    if "sequence_lengths" in arguments:  # no whole numbers: TensorFlow's py_function would fail
+        given.append(tf.cast(arguments["sequence_lengths"], tf.float64))
+    time_major = arguments.get("time_major", True)
     directions = 2 if arguments["direction"] == "bidirectional" else 1
-    rows, units, features = h.shape[0], h.shape[2], x.shape[2]
-    if None in (rows, units, features):
+    x, h = given[:2]
+    if None in (h.shape[0 if time_major else 1], h.shape[2], x.shape[2]):
         raise ValueError("the emulation needs static layers, units and input features")
-    timesteps, batch = tf.shape(x)[0], tf.shape(x)[1]
-    full = tf.fill([batch], timesteps)
-    lengths = arguments.get("sequence_lengths", full)
-    checks = _kernel_checks(x, h, c, arguments["params"], lengths, directions)
-    with tf.control_dependencies([check for check in checks if check is not None]):
-        # Half precision is kept in 16 bits and computed in 32, as TensorFlow asks of cuDNN.
-        dtype = x.dtype if x.dtype in (tf.float32, tf.float64) else tf.float32
-        lengths = tf.identity(lengths)
-        x, h, c, params = (tf.cast(tensor, dtype) for tensor in (x, h, c, arguments["params"]))
-        matrices, biases = _regions(params, rows // directions, units, features, directions)
-        last_h, last_c = [], []
-        for layer in range(rows // directions):
-            outputs = []
-            for row in range(layer * directions, (layer + 1) * directions):
-                cell = slice(8 * row, 8 * (row + 1))
-                y, h_row, c_row = _one_direction(
-                    x,
-                    h[row],
-                    c[row],
-                    matrices[cell],
-                    biases[cell],
-                    lengths,
-                    backwards=row % directions == 1,
-                )
-                outputs.append(y)
-                last_h.append(h_row)
-                last_c.append(c_row)
-            x = tf.concat(outputs, axis=2)
-        results = [x, tf.stack(last_h), tf.stack(last_c)]
-    if batch_major:
-        results = [tf.transpose(tensor, [1, 0, 2]) for tensor in results]
-    stored = arguments["input"].dtype
-    results = [tf.cast(tensor, stored) for tensor in results]
+
+    def kernel(*given: Tensor) -> list[Tensor]:
+        return _computed(*given, directions=directions, time_major=time_major)
+
+    stored = x.dtype
+    if tf.executing_eagerly():
+        results = kernel(*given)
+    else:  # one op in the graph, as the real one is: what is in it is not traced
+        results = tf.py_function(kernel, given, [stored] * 3)
     if arguments["is_training"]:
         # Opaque in the real op; all that a caller may know is that they are not empty.
         return (*results, tf.zeros([1], stored), tf.zeros([2], tf.int8))
     return (*_without_gradient(results), tf.zeros([], stored), tf.zeros([], tf.int8))
 
 
+def _computed(
+    x: Tensor,
+    h: Tensor,
+    c: Tensor,
+    params: Tensor,
+    lengths: Tensor | None = None,
+    *,
+    directions: int,
+    time_major: bool,
+) -> list[Tensor]:
+    """What the kernel computes of numbers: output, output_h and output_c."""
+    import tensorflow as tf
+
+    if not time_major:  # the state too: [batch, layers * directions, units]
+        x, h, c = (tf.transpose(tensor, [1, 0, 2]) for tensor in (x, h, c))
+    timesteps, batch, features = x.shape
+    rows, _, units = h.shape
+    lengths = tf.fill([batch], timesteps) if lengths is None else tf.cast(lengths, tf.int32)
+    _check(x, h, c, params, lengths, directions)
+    # Half precision is kept in 16 bits and computed in 32, as TensorFlow asks of cuDNN.
+    stored = x.dtype
+    dtype = stored if stored in (tf.float32, tf.float64) else tf.float32
+    x, h, c, params = (tf.cast(tensor, dtype) for tensor in (x, h, c, params))
+    matrices, biases = _regions(params, rows // directions, units, features, directions)
+    last_h, last_c = [], []
+    for layer in range(rows // directions):
+        outputs = []
+        for row in range(layer * directions, (layer + 1) * directions):
+            cell = slice(8 * row, 8 * (row + 1))
+            y, h_row, c_row = _one_direction(
+                x,
+                h[row],
+                c[row],
+                matrices[cell],
+                biases[cell],
+                lengths,
+                backwards=row % directions == 1,
+            )
+            outputs.append(y)
+            last_h.append(h_row)
+            last_c.append(c_row)
+        x = tf.concat(outputs, axis=2)
+    results = [x, tf.stack(last_h), tf.stack(last_c)]
+    if not time_major:
+        results = [tf.transpose(tensor, [1, 0, 2]) for tensor in results]
+    return [tf.cast(tensor, stored) for tensor in results]
+
+
 def _one_direction(
     x: Tensor,
-    h0: Tensor,
-    c0: Tensor,
+    h: Tensor,
+    c: Tensor,
     matrices: list[Tensor],
     biases: list[Tensor],
     lengths: Tensor,
@@ -167,32 +191,26 @@ def _one_direction(
     """Outputs ``[T, B, H]``, zero on padding, and the state after the last valid step."""
     import tensorflow as tf
 
-    valid = tf.transpose(tf.sequence_mask(lengths, tf.shape(x)[0]))[:, :, None]
+    valid = tf.transpose(tf.sequence_mask(lengths, x.shape[0]))[:, :, None]
     x = tf.where(valid, x, tf.zeros_like(x))  # padding is never read, whatever it holds
     if backwards:
         x = tf.reverse_sequence(x, lengths, seq_axis=0, batch_axis=1)
-    from_input = tf.concat(
-        [
-            tf.einsum("tbi,hi->tbh", x, matrices[k]) + biases[k] + biases[k + INPUT_MATRICES]
-            for k in range(INPUT_MATRICES)
-        ],
-        axis=2,
-    )
-    recurrent = tf.concat(matrices[INPUT_MATRICES:], axis=0)
-
-    def step(state: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        h, c = state
-        z, alive = now
+    of_input, of_state = matrices[:INPUT_MATRICES], matrices[INPUT_MATRICES:]
+    bias = tf.concat(biases[:INPUT_MATRICES], axis=0) + tf.concat(biases[INPUT_MATRICES:], axis=0)
+    from_input = tf.matmul(x, tf.concat(of_input, axis=0), transpose_b=True) + bias
+    recurrent = tf.concat(of_state, axis=0)
+    outputs = []
+    for z, alive in zip(tf.unstack(from_input), tf.unstack(valid), strict=True):
         i, f, new_memory, o = tf.split(z + tf.matmul(h, recurrent, transpose_b=True), 4, axis=1)
         c_next = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(new_memory)
         h_next = tf.sigmoid(o) * tf.tanh(c_next)
-        return tf.where(alive, h_next, h), tf.where(alive, c_next, c)
-
-    hs, cs = tf.scan(step, (from_input, valid), initializer=(h0, c0))
+        h, c = tf.where(alive, h_next, h), tf.where(alive, c_next, c)
+        outputs.append(h)
+    hs = tf.stack(outputs)
     y = tf.where(valid, hs, tf.zeros_like(hs))
     if backwards:
         y = tf.reverse_sequence(y, lengths, seq_axis=0, batch_axis=1)
-    return y, hs[-1], cs[-1]
+    return y, h, c
 
 
 def _without_gradient(tensors: list[Tensor]) -> list[Tensor]:
@@ -216,29 +234,27 @@ def _refuse_what_is_not_emulated(arguments: dict[str, Any]) -> None:
             raise NotImplementedError(f"the emulation has no {name}={arguments[name]!r}")
 
 
-def _kernel_checks(
+def _check(
     x: Tensor, h: Tensor, c: Tensor, params: Tensor, lengths: Tensor, directions: int
-) -> list[Any]:
+) -> None:
     """What the kernel checks when it runs (InvalidArgumentError); time-major tensors."""
     import tensorflow as tf
 
     equal = tf.debugging.assert_equal
     rows, units, features = h.shape[0], h.shape[2], x.shape[2]
-    batch = tf.shape(x)[1]
+    batch = x.shape[1]
     size = params_size(rows // directions, units, features, directions)
-    return [
-        equal(rows % directions, 0, message="input_h has half a bidirectional layer"),
-        equal(tf.shape(h)[1], batch, message="input_h has another batch than input"),
-        equal(tf.shape(c), tf.shape(h), message="input_c has another shape than input_h"),
-        equal(tf.shape(lengths), [batch], message="sequence_lengths is not one for each sequence"),
-        # cuDNN refuses the descriptor of an empty or too long sequence.
-        tf.debugging.assert_positive(lengths, message="sequence_lengths holds an empty sequence"),
-        tf.debugging.assert_less_equal(
-            lengths, tf.shape(x)[0], message="sequence_lengths holds more than the timesteps"
-        ),
-        # The real op trusts the size and reads what lies there.
-        equal(tf.shape(params), [size], message="params has not CudnnRNNParamsSize's size"),
-    ]
+    equal(rows % directions, 0, message="input_h has half a bidirectional layer")
+    equal(h.shape[1], batch, message="input_h has another batch than input")
+    equal(c.shape, h.shape, message="input_c has another shape than input_h")
+    equal(tf.shape(lengths), [batch], message="sequence_lengths is not one for each sequence")
+    # cuDNN refuses the descriptor of an empty or too long sequence.
+    tf.debugging.assert_positive(lengths, message="sequence_lengths holds an empty sequence")
+    tf.debugging.assert_less_equal(
+        lengths, x.shape[0], message="sequence_lengths holds more than the timesteps"
+    )
+    # The real op trusts the size and reads what lies there.
+    equal(tf.shape(params), [size], message="params has not CudnnRNNParamsSize's size")
 
 
 # -- the parameter buffer

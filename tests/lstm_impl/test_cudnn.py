@@ -429,7 +429,7 @@ def test_a_batch_major_model_transposes_around_the_op(tf: Any) -> None:
     with cudnn_on_cpu():
         model: Any = build("cudnn", SMALL, batch_major=True)
         y, (h, _) = (
-            tf.function(model)
+            tf.function(model, autograph=False)
             .get_concrete_function(tf.TensorSpec([None, None, 3]))
             .structured_outputs
         )
