@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -39,8 +40,14 @@ def few_threads(spec: LSTMSpec, batch: int) -> contextlib.AbstractContextManager
     if 2.0 * batch * rows * 4 * spec.hidden_size >= SHARED_PRODUCT:
         return contextlib.nullcontext()
     one: contextlib.AbstractContextManager[object]
-    one = threadpoolctl.threadpool_limits(1, user_api="blas")
+    one = _pools().limit(limits=1, user_api="blas")
     return one
+
+
+@functools.cache
+def _pools() -> threadpoolctl.ThreadpoolController:
+    """NumPy's, looked for once: among the libraries of a framework that takes milliseconds."""
+    return threadpoolctl.ThreadpoolController()
 
 
 def numpy_judge(spec: LSTMSpec) -> Judge:

@@ -25,7 +25,7 @@ LONGEST_MODULE = 400
 def imported(tree: ast.AST) -> Iterator[str]:
     """What a program imports when it runs, wherever in it: modules, or modules and a name."""
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
             continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

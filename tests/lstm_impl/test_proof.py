@@ -20,6 +20,7 @@ from lstm_impl.backends.numpy_loop import NumPyModel
 from lstm_impl.call import Call, Outputs, RawGradients, Upstream
 from lstm_impl.proof import check, gate, numpy_judge
 from lstm_impl.proof.comparison import CEILING, bounds, compare, error
+from lstm_impl.proof.judge import _pools
 from lstm_impl.weights import LayerWeights
 from lstm_impl.workload import GRADIENTS, OPTIMIZERS
 from tests.lstm_impl.pairs import Row, pairwise, spelled
@@ -411,8 +412,4 @@ def test_small_products_of_the_reference_are_not_shared_between_threads(
 
 
 def blas_threads() -> list[int]:
-    return [
-        each["num_threads"]
-        for each in threadpoolctl.threadpool_info()
-        if each["user_api"] == "blas"
-    ]
+    return [each["num_threads"] for each in _pools().info() if each["user_api"] == "blas"]
