@@ -163,6 +163,11 @@ class Opened:
             self.page.locator(f"#{view} :is(h2, h3)").scroll_into_view_if_needed()
             self.page.locator(f"#{view}[aria-busy=false]").wait_for()
 
+    def look(self, width: int, scheme: Any) -> None:
+        """On a screen of another width, in light or dark."""
+        self.page.set_viewport_size({"width": width, "height": 900})
+        self.page.emulate_media(color_scheme=scheme)
+
     def plot(self, view: str) -> list[dict[str, Any]]:
         """What Plotly shows there: the traces."""
         self.draw(view)
@@ -802,35 +807,31 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+LOOKS = ((1200, "light"), (390, "dark"))
+"""Widths and colours. To run Plotly's script takes a second: a page has one after the other."""
+
+
 @pytest.mark.parametrize(
-    ("width", "scheme"),
-    [
-        (1200, "light"),
-        (390, "dark"),
-        *(pytest.param(*each, marks=pytest.mark.slow) for each in ((1200, "dark"), (390, "light"))),
-    ],
+    "looks", [LOOKS, pytest.param(((1200, "dark"), (390, "light")), marks=pytest.mark.slow)]
 )
-def test_an_accessibility_checker_finds_nothing_wrong(
-    new: Any, few: Path, width: int, scheme: Any
-) -> None:
+def test_an_accessibility_checker_finds_nothing_wrong(new: Any, few: Path, looks: Any) -> None:
     """By axe's rules: names, roles, contrast, headings, tables; every plot drawn, all unfolded."""
-    found = new(
-        few,
-        viewport={"width": width, "height": 900},
-        color_scheme=scheme,
-        bypass_csp=True,  # the checker is a script, which the page's own policy would not let run
-    )
+    # The checker is a script, which the page's own policy would not let run.
+    found = new(few, viewport={"width": 1200, "height": 900}, bypass_csp=True)
     found.draw(*PLOTS)
     # Nothing streams on this page, and what would be said of it is hidden.
     for summary in found.page.locator("summary:not(#latency summary)").all():
         summary.scroll_into_view_if_needed()
         summary.click()
-    # As it opens; then with no answer but what else there is, which changes one section.
-    for batch, where in (("8", None), ("9", "#asking"), ("5000", "#asking")):
-        told = found.ask(Batch=batch)
-        assert ("Not measured" in told) == (batch != "8")
-        wrong = Axe().run(found.page, context=where).response["violations"]
-        assert [(each["id"], each["nodes"][0]["html"][:200]) for each in wrong] == []
+    for width, scheme in looks:
+        found.look(width, scheme)
+        found.draw(*PLOTS)
+        # As it opens; then with no answer but what else there is, which changes one section.
+        for batch, where in (("8", None), ("9", "#asking"), ("5000", "#asking")):
+            told = found.ask(Batch=batch)
+            assert ("Not measured" in told) == (batch != "8")
+            wrong = Axe().run(found.page, context=where).response["violations"]
+            assert [(each["id"], each["nodes"][0]["html"][:200]) for each in wrong] == []
 
 
 def test_on_a_phone_nothing_is_wider_than_the_screen(new: Any, written: Path) -> None:
@@ -1077,13 +1078,9 @@ def streaming(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
-def test_a_stream_s_latencies_are_drawn_with_their_percentiles(
-    new: Any, streaming: Path, width: int, scheme: str
-) -> None:
+def test_a_stream_s_latencies_are_drawn_with_their_percentiles(new: Any, streaming: Path) -> None:
     # bypass_csp: for the checker, as above.
-    size = {"width": width, "height": 844}
-    opened = new(streaming, viewport=size, color_scheme=scheme, bypass_csp=True)
+    opened = new(streaming, viewport={"width": 1200, "height": 900}, bypass_csp=True)
     *lines, first, second = opened.plot("latency")
     assert len(lines) == 2
     for line in lines:
@@ -1099,9 +1096,12 @@ def test_a_stream_s_latencies_are_drawn_with_their_percentiles(
     cells = row.locator("td, th").all_inner_texts()
     assert cells[1] == "42,000"
     assert all(cells[2:6])
-    found = Axe().run(opened.page, context="#latency").response["violations"]
-    assert [(each["id"], each["nodes"][0]["html"][:200]) for each in found] == []
-    assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
+    for width, scheme in LOOKS:
+        opened.look(width, scheme)
+        opened.draw("latency")
+        found = Axe().run(opened.page, context="#latency").response["violations"]
+        assert [(each["id"], each["nodes"][0]["html"][:200]) for each in found] == []
+        assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
     assert opened.wrong == []
 
 
