@@ -25,10 +25,10 @@ from bench.studying.noises import (
     Noise,
     as_measured,
     bad_processes,
-    normal,
+    drawn,
 )
-from bench.studying.rates import percent, table
-from bench.studying.rules import Flags, Verdicts, rate
+from bench.studying.rates import beside, percent, table
+from bench.studying.rules import DIFFERENT, Flags, Verdicts, rate
 from bench.telling.sheet import Sheet
 
 CASES = 10
@@ -61,11 +61,10 @@ def bridge_means(
     luck: by which the times of a process, all of them, spread. processes: of each environment.
     """
     rng = np.random.default_rng(SEED)
-    draw = luck if callable(luck) else normal(luck)
     own = OWN / math.sqrt(cases)
     one, other = (
         process_means(
-            draw(rng, (trials, processes)) + own * rng.standard_normal((trials, processes)),
+            drawn(luck, rng, (trials, processes)) + own * rng.standard_normal((trials, processes)),
             Pairing.UNPAIRED.allowance,
         )
         for _ in range(2)
@@ -144,7 +143,7 @@ def false_rates(trials: int) -> Sheet:
         for apart in (0.0, 0.01, 0.02, 0.05, 0.10, 0.20):
             found = [judge([0.0], apart, luck, n, trials=trials)[0] for n in COUNTS[2:]]
             name = f"bridge {apart:.0%} apart, times {luck:.0%}"
-            rows.append([name, *(_both(each, (Verdict.FASTER, Verdict.SLOWER)) for each in found)])
+            rows.append([name, *(_both(each, DIFFERENT) for each in found)])
     headings = map(str, COUNTS[2:])
     return table(["equals called different over it (unchecked), a side:", *headings], rows)
 
@@ -168,7 +167,7 @@ def powers(trials: int) -> Sheet:
 
 
 def _both(found: Judged, wanted: Sequence[Verdict]) -> str:
-    return f"{percent(rate(found.checked, *wanted))} ({percent(rate(found.unchecked, *wanted))})"
+    return beside(rate(found.checked, *wanted), rate(found.unchecked, *wanted))
 
 
 def tables(trials: int) -> dict[str, Sheet]:

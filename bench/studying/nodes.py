@@ -19,8 +19,8 @@ from bench.judging.outlying import Table, apart
 from bench.judging.process_means import FloatArray, Means, process_means
 from bench.judging.verdict import Verdict
 from bench.studying.noises import SEED
-from bench.studying.rates import percent, table
-from bench.studying.rules import rate, verdicts
+from bench.studying.rates import beside, percent, table
+from bench.studying.rules import DIFFERENT, rate, verdicts
 from bench.telling.sheet import Sheet
 
 NODES = (2, 3, 5, 10)
@@ -143,11 +143,8 @@ def false_rates(trials: int) -> Sheet:
         cells = []
         for nodes in NODES:
             logs = draw(world, nodes, trials)
-            rates = [
-                rate(verdicts(of), Verdict.FASTER, Verdict.SLOWER)
-                for of in (means(logs), pooled(logs))
-            ]
-            cells.append("{} ({})".format(*map(percent, rates)))
+            both = (means(logs), pooled(logs))
+            cells.append(beside(*(rate(verdicts(of), *DIFFERENT) for of in both)))
         rows.append([name, *cells])
     return table(["equals called different over nodes (processes pooled):", *map(str, NODES)], rows)
 
@@ -224,14 +221,12 @@ def found(trials: int) -> Sheet:
                     rng = np.random.default_rng(SEED)
                     right = wrong = 0
                     for _ in range(trials):
-                        told = {
-                            each[:2]
-                            for each in apart(report(WORLDS[name], nodes, rng, moved, backend))
-                        }
+                        times = report(WORLDS[name], nodes, rng, moved, backend)
+                        told = {each[:2] for each in apart(times)}
                         wanted = (0, "0" if backend else "")
                         right += wanted in told
                         wrong += bool(told - {wanted})
-                    cells.append(f"{percent(right / trials)} ({percent(wrong / trials)})")
+                    cells.append(beside(right / trials, wrong / trials))
                 what = "one backend" if backend else "all"
                 rows.append([f"{moved:.0%} slower in {what}, {name}", *cells])
     return table(["slow node named (another), nodes:", *map(str, counts)], rows)

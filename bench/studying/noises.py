@@ -48,6 +48,11 @@ def normal(spread: float) -> Noise:
     return lambda rng, shape: spread * rng.standard_normal(shape)
 
 
+def drawn(noise: float | Noise, rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
+    """Log ratios of a noise; a number is the spread of a normal one."""
+    return (noise if callable(noise) else normal(noise))(rng, shape)
+
+
 def as_measured(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
     """Normal, with a spread for each comparison, drawn as pairs of a quiet machine had them."""
     return _spreads(rng, shape) * rng.standard_normal(shape)
@@ -178,6 +183,11 @@ class Samples:
     base: FloatArray
     new: FloatArray
     paired: bool
+
+    @property
+    def logs(self) -> tuple[FloatArray, FloatArray]:
+        """The processes' log medians, ``[trials, processes]``: of the new side and the base."""
+        return np.log(np.median(self.new, axis=2)), np.log(np.median(self.base, axis=2))
 
     def slowed(self, effect: float) -> Samples:
         """The same with the new side slower by ``effect``."""

@@ -18,8 +18,8 @@ from bench.judging.basis import Pairing
 from bench.judging.process_means import FloatArray, process_means
 from bench.judging.verdict import Verdict
 from bench.studying.noises import SEED
-from bench.studying.rates import percent, table
-from bench.studying.rules import rate, verdicts
+from bench.studying.rates import table
+from bench.studying.rules import DIFFERENT, rate, verdicts
 from bench.telling.sheet import Sheet
 
 BLOCK = 20
@@ -139,31 +139,15 @@ def tables(trials: int) -> dict[str, Sheet]:
     """The tables of ``docs/verdicts.md`` on percentiles, by what they show."""
     count = max(1, trials // CALL_SHARE)
     drawn = {name: _draw(stream, count) for name, stream in STREAMS.items()}
-    false = [
-        [
-            name,
-            *(
-                " / ".join(
-                    f"{100 * _cells(each, count, 0.0, Verdict.FASTER, Verdict.SLOWER):.1f}"
-                    for count in PROCESSES
-                )
-                for each in found
-            ),
-        ]
-        for name, found in drawn.items()
-    ]
+
+    def line(name: str, found: list[FloatArray], effect: float, *wanted: Verdict) -> list[str]:
+        rates = ([_cells(each, n, effect, *wanted) for n in PROCESSES] for each in found)
+        return [name, *(" / ".join(f"{100 * rate:.1f}" for rate in each) for each in rates)]
+
     counts = " / ".join(map(str, PROCESSES))
+    false = [line(name, found, 0.0, *DIFFERENT) for name, found in drawn.items()]
     powers = [
-        [
-            f"{name}, {effect:.0%} slower",
-            *(
-                " / ".join(
-                    percent(_cells(each, count, effect, Verdict.SLOWER)).rstrip("%")
-                    for count in PROCESSES
-                )
-                for each in found
-            ),
-        ]
+        line(f"{name}, {effect:.0%} slower", found, effect, Verdict.SLOWER)
         for name, found in drawn.items()
         for effect in (0.2, 1.0)
     ]

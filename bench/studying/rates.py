@@ -16,3 +16,8 @@ def table(headings: Sequence[str], rows: Iterable[Iterable[Cell | str]]) -> Shee
 def percent(value: float) -> str:
     """A rate in per cent, with one digit after the point."""
     return f"{100 * value:.1f}%"
+
+
+def beside(rate: float, other: float) -> str:
+    """A rate, and in brackets another to compare it with."""
+    return f"{percent(rate)} ({percent(other)})"

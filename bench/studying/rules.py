@@ -17,6 +17,7 @@ import numpy.typing as npt
 from bench.judging import ratios, verdict
 from bench.judging.basis import Pairing
 from bench.judging.comparison import Comparison
+from bench.judging.over_processes import difference
 from bench.judging.process_means import (
     ENOUGH_PROCESSES,
     TOO_WIDE,
@@ -28,10 +29,13 @@ from bench.judging.process_means import (
 )
 from bench.judging.verdict import Verdict, log_intervals, welch
 from bench.judging.within import RunSamples
-from bench.studying.noises import SEED, Noise, Samples, normal
+from bench.studying.noises import SEED, Noise, Samples, drawn
 
 Verdicts = npt.NDArray[np.str_]
 Flags = npt.NDArray[np.bool_]
+
+DIFFERENT = (Verdict.FASTER, Verdict.SLOWER)
+"""What is false where two sides are equal."""
 
 # The standard error of a rate of 0.5% over so many trials is 0.05%, of one of 50% it is 0.4%.
 TRIALS = 20_000
@@ -61,10 +65,7 @@ def verdicts(means: Means, base: Means | None = None, effect: float = 0.0) -> Ve
 
 def bounds(means: Means, base: Means | None = None) -> tuple[FloatArray, FloatArray]:
     """The interval of each log ratio, ``[trials]``."""
-    if base is None:
-        return log_intervals(means.middles, means.errors, means.degrees)
-    variance, degrees = welch(means.errors**2, means.degrees, base.errors**2, base.degrees)
-    return log_intervals(means.middles - base.middles, np.sqrt(variance), degrees)
+    return log_intervals(*difference(means, base))
 
 
 def paired_verdicts(
@@ -86,9 +87,23 @@ def paired_means(
     noise: float | Noise, processes: int, trials: int = TRIALS, seed: int = SEED
 ) -> Means:
     """What is found of equal sides, ``[trials]``."""
-    draw = noise if callable(noise) else normal(noise)
-    logs = draw(np.random.default_rng(seed), (trials, processes))
+    logs = drawn(noise, np.random.default_rng(seed), (trials, processes))
     return process_means(logs, Pairing.ALTERNATING.allowance)
+
+
+def _sides(
+    noises: Iterable[float | Noise],
+    processes: Iterable[int],
+    pairing: Pairing,
+    trials: int,
+    seed: int = SEED,
+) -> list[Means]:
+    """What is found of the sides of comparisons that share no process."""
+    rng = np.random.default_rng(seed)
+    return [
+        process_means(drawn(noise, rng, (trials, count)), pairing.allowance)
+        for noise, count in zip(noises, processes, strict=True)
+    ]
 
 
 def unpaired_verdicts(
@@ -99,12 +114,8 @@ def unpaired_verdicts(
     seed: int = SEED,
 ) -> list[Verdicts]:
     """Verdicts ``[trials]`` for each true effect; noises and processes are (new, base)."""
-    rng = np.random.default_rng(seed)
-    sides = []
-    for noise, count in zip(noises, processes, strict=True):
-        draw = noise if callable(noise) else normal(noise)
-        sides.append(process_means(draw(rng, (trials, count)), Pairing.UNPAIRED.allowance))
-    return [verdicts(sides[0], sides[1], effect) for effect in effects]
+    sides = _sides(noises, processes, Pairing.UNPAIRED, trials, seed)
+    return [verdicts(*sides, effect) for effect in effects]
 
 
 def bridged_verdicts(
@@ -117,13 +128,9 @@ def bridged_verdicts(
 
     processes: of each side. What a process's luck does to both of its cases is no part of them.
     """
-    rng = np.random.default_rng(SEED)
-    sides = []
-    for noise in noises:
-        draw = noise if callable(noise) else normal(noise)
-        means = process_means(draw(rng, (trials, processes)), Pairing.BRIDGED.allowance)
-        sides.append(means.over_bridge())
-    return [verdicts(sides[0], sides[1], effect) for effect in effects]
+    sides = _sides(noises, (processes, processes), Pairing.BRIDGED, trials)
+    bridged = [side.over_bridge() for side in sides]
+    return [verdicts(*bridged, effect) for effect in effects]
 
 
 def in_turn_verdicts(
@@ -139,8 +146,7 @@ def in_turn_verdicts(
     the other, ``[trials, 2 × processes]``.
     """
     rng = np.random.default_rng(SEED)
-    draw = noise if callable(noise) else normal(noise)
-    new, base = (draw(rng, (trials, processes)) for _ in range(2))
+    new, base = (drawn(noise, rng, (trials, processes)) for _ in range(2))
     state = machine(rng, (trials, 2 * processes)).reshape(trials, processes, 2)
     odd = np.arange(processes) % 2  # base comes first in every other turn
     base, new = (
@@ -152,7 +158,7 @@ def in_turn_verdicts(
     effects = list(effects)
     return (
         [verdicts(pairs, effect=effect) for effect in effects],
-        [verdicts(sides[0], sides[1], effect) for effect in effects],
+        [verdicts(*sides, effect) for effect in effects],
     )
 
 
@@ -178,10 +184,8 @@ def _findable(spread: float, paired: bool, count: int) -> float:
     if paired:
         low, _ = bounds(paired_means(spread, count, RIVAL_TRIALS))
     else:
-        rng = np.random.default_rng(SEED)
-        draws = (normal(spread)(rng, (RIVAL_TRIALS, count)) for _ in range(2))
-        parts = [process_means(logs, Pairing.UNPAIRED.allowance) for logs in draws]
-        low, _ = bounds(parts[0], parts[1])
+        pairing = Pairing.UNPAIRED
+        low, _ = bounds(*_sides((spread, spread), (count, count), pairing, RIVAL_TRIALS))
     # SLOWER is said where the effect lifts the lower bound above 0.
     return float(np.quantile(-low, POWER))
 
@@ -206,16 +210,16 @@ def verdict_rule(samples: Samples) -> Flags:
     if processes < ENOUGH_PROCESSES:
         found = [_compared(samples, trial).verdict.value for trial in range(trials)]
         return different(np.array(found))
-    new, base = (np.log(np.median(side, axis=2)) for side in (samples.new, samples.base))
+    new, base = samples.logs
     if samples.paired:
         return different(verdicts(process_means(new - base, Pairing.ALTERNATING.allowance)))
     sides = [process_means(side, Pairing.UNPAIRED.allowance) for side in (new, base)]
-    return different(verdicts(sides[0], sides[1]))
+    return different(verdicts(*sides))
 
 
 def different(found: Verdicts) -> Flags:
     """Where FASTER or SLOWER is said."""
-    return np.isin(found, [Verdict.FASTER.value, Verdict.SLOWER.value])
+    return np.isin(found, DIFFERENT)
 
 
 def _compared(samples: Samples, trial: int) -> Comparison:
@@ -246,7 +250,7 @@ def t_flags(logs: FloatArray, effect: float = 0.0) -> Flags:
 
 def t_rule(samples: Samples) -> Flags:
     """Where a plain t-interval (Welch's, if unpaired) at 99.5% excludes equality, ``[trials]``."""
-    new, base = (np.log(np.median(side, axis=2)) for side in (samples.new, samples.base))
+    new, base = samples.logs
     if samples.paired:
         return t_flags(new - base)
     count = new.shape[1]
@@ -265,7 +269,7 @@ def bootstrap_rule(samples: Samples, confidence: float = 0.99, resamples: int = 
     medians, over processes drawn with replacement; the same draws serve all trials.
     """
     rng = np.random.default_rng(SEED + 1)
-    new, base = (np.log(np.median(side, axis=2)) for side in (samples.new, samples.base))
+    new, base = samples.logs
     processes = new.shape[1]
     weights = [
         rng.multinomial(processes, np.full(processes, 1 / processes), resamples).T / processes

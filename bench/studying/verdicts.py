@@ -25,8 +25,9 @@ from bench.studying.noises import (
     unpaired_samples,
     wander,
 )
-from bench.studying.rates import percent, table
+from bench.studying.rates import beside, percent, table
 from bench.studying.rules import (
+    DIFFERENT,
     RIVAL_TRIALS,
     RULES,
     Flags,
@@ -51,7 +52,7 @@ def false_rates(trials: int) -> Sheet:
 
     def row(name: str, noise: Noise) -> tuple[str, list[float]]:
         found = [paired_verdicts([0.0], noise, count, trials)[0] for count in counts]
-        return name, [rate(each, Verdict.FASTER, Verdict.SLOWER) for each in found]
+        return name, [rate(each, *DIFFERENT) for each in found]
 
     rows = [row(name, noise) for name, noise in NOISES.items()]
     mean = np.mean([rates for _, rates in rows], axis=0).tolist()
@@ -72,7 +73,7 @@ def unpaired_false_rates(trials: int) -> Sheet:
     rows = []
     for name, noises in worlds.items():
         found = [unpaired_verdicts([0.0], noises, (n, n), trials)[0] for n in counts]
-        rates = [rate(each, Verdict.FASTER, Verdict.SLOWER) for each in found]
+        rates = [rate(each, *DIFFERENT) for each in found]
         rows.append([name, *map(percent, rates)])
     return table(["unpaired equals called different, a side:", *map(str, counts)], rows)
 
@@ -86,7 +87,7 @@ def bridged_false_rates(trials: int) -> Sheet:
 
     def row(name: str, noises: tuple[Noise, Noise]) -> list[str]:
         found = [bridged_verdicts([0.0], noises, count, trials)[0] for count in counts]
-        return [name, *(percent(rate(each, Verdict.FASTER, Verdict.SLOWER)) for each in found)]
+        return [name, *(percent(rate(each, *DIFFERENT)) for each in found)]
 
     rows = [row(name, (noise, noise)) for name, noise in NOISES.items()]
     quiet, loud = normal(PAIRED_SPREADS[0]), NOISES["spread 29%"]
@@ -110,8 +111,7 @@ def bridged_powers(trials: int) -> Sheet:
             without = [unpaired_verdicts(effects, (apart, apart), (n, n), trials) for n in counts]
             for index in (1, 2) if luck > UNPAIRED_SPREADS[0] else (0, 1):
                 cells = [
-                    f"{percent(rate(one[index], Verdict.SLOWER))} "
-                    f"({percent(rate(other[index], Verdict.SLOWER))})"
+                    beside(rate(one[index], Verdict.SLOWER), rate(other[index], Verdict.SLOWER))
                     for one, other in zip(over, without, strict=True)
                 ]
                 name = f"{effects[index]:.0%} slower, ratios {spread:.1%}, medians {luck:.0%}"
@@ -143,8 +143,7 @@ def in_turn_false_rates(trials: int) -> Sheet:
             cells = []
             for count in counts:
                 found = in_turn_verdicts([0.0], noise, machine, count, trials)
-                rates = [percent(rate(each[0], Verdict.FASTER, Verdict.SLOWER)) for each in found]
-                cells.append("{} ({})".format(*rates))
+                cells.append(beside(*(rate(each[0], *DIFFERENT) for each in found)))
             rows.append([f"{told}, machine {state}", *cells])
     headings = [f"{count} turns" for count in counts]
     return table(["equals called different, in turn (unpaired):", *headings], rows)
@@ -160,8 +159,7 @@ def in_turn_powers(trials: int) -> Sheet:
             found = [in_turn_verdicts(effects, spread, machine, n, trials) for n in counts]
             for index, effect in enumerate(effects):
                 cells = [
-                    f"{percent(rate(paired[index], Verdict.SLOWER))} "
-                    f"({percent(rate(apart[index], Verdict.SLOWER))})"
+                    beside(rate(paired[index], Verdict.SLOWER), rate(apart[index], Verdict.SLOWER))
                     for paired, apart in found
                 ]
                 rows.append([f"{effect:.0%} slower, medians {spread:.0%}, machine {state}", *cells])
