@@ -12,9 +12,9 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from bench.comparing import history_moves, history_words
+from bench.comparing.comparison import parse_rule
 from bench.comparing.history import build, since
-from bench.comparing.history_changes import judge, with_moves
-from bench.comparing.rules import parse_rule
 from bench.disk.folder import default_folder
 from bench.telling import arguments, command_line, deliver, filters
 from bench.telling.progress import Progress, asked_for
@@ -51,16 +51,14 @@ def _show(options: argparse.Namespace) -> int:
     if options.since is not None:
         results = since(results, options.since)
     with Progress("comparing sessions"):
-        history = with_moves(build(results, pattern=options.case))
-    guard = None if rule is None else judge(rule, history)
-    from bench.comparing import history_moves_words, history_words
-
+        history = history_moves.with_moves(build(results, pattern=options.case))
+    guard = None if rule is None else history_moves.judge(rule, history)
     history_words.show(history, options.format, target, sessions=options.sessions, guard=guard)
     if guard is not None and options.format not in ("terminal", "markdown"):
-        print(history_moves_words.gate_line(guard), file=sys.stderr)
+        print(history_moves.gate_line(guard), file=sys.stderr)
     if guard is not None and os.environ.get("GITHUB_ACTIONS"):
         # The runner reads them there, and standard output may be data.
-        for line in history_moves_words.error_lines(guard):
+        for line in history_moves.error_lines(guard):
             print(line, file=sys.stderr)
     if results.errors:
         return command_line.BAD_INPUT

@@ -22,7 +22,7 @@ import pytest
 
 from bench import compare, plugin, results, suites
 from bench.__main__ import COMMANDS as ANSWERS
-from bench.comparing import rules, two_environments
+from bench.comparing import comparison, two_environments
 from bench.measuring.equivalence import gate
 from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, Workload, get_backend, list_backends
 from tests import quick_pytest
@@ -180,7 +180,7 @@ def test_the_comparison_with_what_is_to_come_is_one_that_the_command_understands
         assert f"python -m venv {path} && {path}/bin/pip install -q -e" in text
     assert "--pre tf-nightly keras-nightly" in text
     assert options.processes >= two_environments.PROCESSES
-    assert rules.parse_rule(options.fail_on).threshold
+    assert comparison.parse_rule(options.fail_on).threshold
     suite = suites.load(options.suite, suites.Choice(options.backend, options.device, None))
     assert {case.device for case in suite.cases} == {"cpu"}
     assert {"keras", "while_loop+hoisted"} <= {case.backend for case in suite.cases}

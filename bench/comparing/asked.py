@@ -10,10 +10,9 @@ from pathlib import Path
 
 from bench.comparing import beside_published, output, published_words, two_environments
 from bench.comparing.backends import compare_backends
-from bench.comparing.comparison import Report
+from bench.comparing.comparison import Report, judge, parse_rule
 from bench.comparing.devices import compare_devices
 from bench.comparing.percentiles import at_percentile
-from bench.comparing.rules import judge, parse_rule
 from bench.comparing.runs import compare_runs
 from bench.comparing.sides import path_words
 from bench.disk.fields import ResultError

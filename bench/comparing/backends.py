@@ -1,20 +1,76 @@
-"""Two backends on the same shapes."""
+"""Two backends on the same shapes; those of different environments over a third, the bridge."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from bench.comparing.bridges import Bridges, Key
 from bench.comparing.comparison import OneSided, Report, Row
-from bench.comparing.sides import Pair, Side, entries, one_of, report_of, rows_of_pairs, why_missing
+from bench.comparing.sides import (
+    Pair,
+    Side,
+    entries,
+    one_of,
+    report_of,
+    rows_of_pairs,
+    samples_of,
+    why_missing,
+)
 from bench.disk.fields import printable
-from bench.judging.nodes import in_one_kind, machine_names
+from bench.judging.apart import allowing
+from bench.judging.basis import Pairing
+from bench.judging.comparison import Comparison
+from bench.judging.evenness import Case, Evenness
+from bench.judging.nodes import in_one_kind, machine_names, machines
 from bench.judging.rows import USUAL_BASELINES
+from bench.judging.trust import each_together
 from bench.results.schema import Measurement, Outcome, Results
 from bench.telling.command_line import UsageError
 from bench.telling.quantities import listed
+
+Key = tuple[str, str]
+"""Of a group: the place where it was measured, and its id, which ends with the device."""
+
+
+class Bridges:
+    """Whether bridges are the same in both environments, as ``judging.bridges`` asks it of rows.
+
+    Asked of all cases of a place and device when one is needed. groups: of each its sides, by
+    backend.
+    """
+
+    def __init__(self, groups: Mapping[Key, Mapping[str, Side]]) -> None:
+        self._groups = groups
+        self._known: dict[Key, Evenness] = {}
+
+    def allowing(self, found: Comparison, pair: Pair, group: Key) -> Comparison:
+        """The comparison of a pair of a group, with what is known of its bridge if it has one."""
+        if pair.bridge is None or found.pairing is not Pairing.BRIDGED:
+            return found
+        place = group[0], _device(group)
+        if place not in self._known:
+            self._known[place] = Evenness(self._cases(*place))
+        sides = pair.bridge.label, pair.new.label, pair.base.label
+        return allowing(found, [self._known[place].apart(*sides)])
+
+    def _cases(self, place: str, device: str) -> Iterator[Case]:
+        cases = [
+            (side, key[1])
+            for key, sides in self._groups.items()
+            if (key[0], _device(key)) == (place, device)
+            for side in sides.values()
+            if side.measured
+        ]
+        node = machines(item.run for side, key in cases for item in side.measured[key])
+        nodes = node if len(set(node.values())) > 1 else None
+        judged = each_together([side.processes(key) for side, key in cases])
+        for (side, key), validity in zip(cases, judged, strict=True):
+            yield side.label, samples_of(side.measured[key], True, nodes), bool(validity.invalid)
+
+
+def _device(group: Key) -> str:
+    return group[1].rsplit("/", 1)[1]
 
 
 def compare_backends(results: Results, baseline: str | None = None) -> Report:

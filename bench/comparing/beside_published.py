@@ -92,7 +92,7 @@ def beside_published(results: Results, theirs: Iterable[PublishedStep]) -> Repor
             tuple(
                 sorted(
                     (_ours(items, without.get(key, ()), names) for key, items in cases.items()),
-                    key=_middle,
+                    key=lambda ours: ours.time.mid,
                 )
             ),
             tuple(sorted(published_by[shape], key=lambda step: step.seconds)),
@@ -123,10 +123,6 @@ def _ours(
         tuple(map(str, validity.invalid)),
         tuple(map(str, validity.of_time)),
     )
-
-
-def _middle(ours: Ours) -> float:
-    return ours.time.mid
 
 
 def _finding(results: Results, published_by: Mapping[PublishedShape, object]) -> str:

@@ -1,12 +1,20 @@
-"""What a comparison holds: a row a case, means, what only one side has, and the gate's word."""
+"""What a comparison holds: a row a case, means, what only one side has, and the gate's word.
+
+What it is to fail on is a rule as a person types it.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.comparing import crossover
+from bench.disk.fields import printable
 from bench.judging.comparison import Comparison
+from bench.judging.verdict import Verdict, holm
 from bench.suites.cases import Case
+from bench.telling.command_line import UsageError
 from bench.telling.unmeasured import Unmeasured
 
 
@@ -68,6 +76,11 @@ class Rule:
     text: str
     threshold: float | None
 
+    @property
+    def beyond(self) -> str:
+        """The threshold, in words."""
+        return "" if self.threshold is None else f" by more than {100 * self.threshold:g}%"
+
 
 @dataclass(frozen=True)
 class Gate:
@@ -100,3 +113,32 @@ class Report:
     list_unmeasured: bool = False  # as asked, not only how many they are
     over_time: bool = False  # whether SLOWER is a change for the worse, of which CI is warned
     opening: tuple[str, ...] = ()  # what is to be known before the first table
+
+
+def judge(rule: Rule, rows: Sequence[Row]) -> Gate:
+    """Which rows break the rule, with the number of rows accounted for (Holm).
+
+    Without a threshold a row must also have the verdict SLOWER: what is slower by less than 2%
+    for certain is the SAME.
+    """
+    p_values = [row.comparison.p_slower(rule.threshold or 0.0) for row in rows]
+    failed = [
+        row
+        for row, rejected in zip(rows, holm(p_values), strict=True)
+        if rejected and (rule.threshold is not None or row.comparison.verdict is Verdict.SLOWER)
+    ]
+    unclear = sum(row.comparison.verdict is Verdict.UNCLEAR for row in rows)
+    return Gate(rule, len(rows), unclear, tuple(failed))
+
+
+def parse_rule(text: str) -> Rule:
+    """The ``--fail-on`` rule ``slower`` or ``slower:5%``.
+
+    Raises UsageError for anything else.
+    """
+    found = re.fullmatch(r"slower(?::(\d+(?:\.\d+)?)%)?", text)
+    if found is None:
+        raise UsageError(
+            f"--fail-on {printable(text)!r}: expected slower, or slower:5% (by more than 5%)"
+        )
+    return Rule(text, None if found[1] is None else float(found[1]) / 100)

@@ -178,12 +178,8 @@ def _fastest(items: Iterable[Timed]) -> Timed:
 
 def _cell(base: Timed, new: Timed) -> Cell:
     # Two devices are never measured in turn: rounds of theirs are no pairs.
-    found = compare(_without_rounds(new), _without_rounds(base))
+    found = compare(*([run.out_of_turn for run in item.samples] for item in (new, base)))
     return Cell(base.case, new.case, found, base.invalid or new.invalid)
-
-
-def _without_rounds(item: Timed) -> list[RunSamples]:
-    return [run.out_of_turn for run in item.samples]
 
 
 def _families(cells: Sequence[Cell]) -> list[tuple[str, list[Cell]]]:

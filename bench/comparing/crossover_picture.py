@@ -7,6 +7,7 @@ stays blank. This room knows matplotlib through ``drawing``, and finished maps.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 
 from bench.comparing.crossover import Cell, Map
@@ -45,17 +46,9 @@ def _draw(maps: Sequence[Map]) -> Figure:
     lines = map_legend(shown)
     if len(maps) > len(shown):
         lines.append(f"{count(len(maps) - len(shown), 'more map')} not drawn.")
-    figure.supxlabel(_wrapped(" ".join(lines)), fontsize=7, x=0.01, ha="left", color=drawing.SUBTLE)
+    below = textwrap.fill(" ".join(lines), 125, break_long_words=False, break_on_hyphens=False)
+    figure.supxlabel(below, fontsize=7, x=0.01, ha="left", color=drawing.SUBTLE)
     return figure
-
-
-def _wrapped(text: str, letters: int = 125) -> str:
-    lines = [""]
-    for word in text.split():
-        if len(lines[-1]) + len(word) >= letters:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
-    return "\n".join(lines)
 
 
 def _map(axes: Axes, found: Map) -> None:

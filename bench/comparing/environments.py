@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from bench.disk.fields import mapping
 from bench.results.schema import Run
 
 # Words in the names of an environment's values that change from minute to minute and explain no
@@ -31,20 +32,14 @@ _MOST_LEAVES = 2000
 
 def hardware(run: Run, device: str) -> str:
     """What a device of a run's machine is, empty if its environment does not say."""
-    before = run.environment.get("before")
-    name: object = None
-    if isinstance(before, Mapping):
-        kind, _, index = device.partition(":")
-        gpus = before.get("gpus")
-        if kind == "cpu" and isinstance(before.get("cpu"), Mapping):
-            name = before["cpu"].get("name")
-        elif kind == "gpu" and isinstance(gpus, list) and index.isdecimal():
-            found = gpus[int(index)] if int(index) < len(gpus) else None
-            name = found.get("name") if isinstance(found, Mapping) else None
+    before = mapping(run.environment.get("before"))
+    kind, _, index = device.partition(":")
+    found = before.get("cpu") if kind == "cpu" else None
+    gpus = before.get("gpus")
+    if kind == "gpu" and isinstance(gpus, list) and index.isdecimal() and int(index) < len(gpus):
+        found = gpus[int(index)]
+    name = mapping(found).get("name")
     return name if isinstance(name, str) else ""
-
-
-# Environments
 
 
 def environment_differences(base: Sequence[Run], new: Sequence[Run]) -> list[tuple[str, str, str]]:
@@ -58,15 +53,18 @@ def environment_differences(base: Sequence[Run], new: Sequence[Run]) -> list[tup
     late = [
         name
         for name in _KNOWN_LATE
-        if all(any(name in _state(run, "after") for run in runs) for runs in (base, new))
+        if all(
+            any(name in mapping(run.environment.get("after")) for run in runs)
+            for runs in (base, new)
+        )
     ]
     columns = []
     for runs in (base, new):
         values: dict[str, dict[str, None]] = {}
         for run in {run.id: run for run in runs}.values():
             state: dict[str, object] = {"host": run.host, "options": run.options}
-            state |= _state(run, "before")
-            after = _state(run, "after")
+            state |= mapping(run.environment.get("before"))
+            after = mapping(run.environment.get("after"))
             state |= {name: after[name] for name in late if name in after}
             for name, text in _leaves(state):
                 values.setdefault(name, {})[text] = None
@@ -78,11 +76,6 @@ def environment_differences(base: Sequence[Run], new: Sequence[Run]) -> list[tup
         if set(there) != set(here):
             found.append((name, _either(there), _either(here)))
     return found
-
-
-def _state(run: Run, when: str) -> Mapping[str, object]:
-    found = run.environment.get(when)
-    return found if isinstance(found, Mapping) else {}
 
 
 def _leaves(state: Mapping[str, object]) -> Iterable[tuple[str, str]]:

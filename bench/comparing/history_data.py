@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from bench.comparing.sessions import History, Line, Machine, Moved, Point
+from bench.comparing.history import History, Line, Machine, Moved, Point
 from bench.judging.intervals import speed
 from bench.judging.trust import Doubt
 from bench.telling import sheet

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 
-from bench.comparing import history_moves_words
-from bench.comparing.sessions import Change, History, Line, Machine
+from bench.comparing import history_moves
+from bench.comparing.history import Change, History, Line, Machine
 from bench.judging.verdict import Verdict
 from bench.telling import drawing
 from bench.telling.drawing import Axes, Figure
@@ -88,7 +88,7 @@ def _lasting(machine: Machine) -> list[str]:
     """What the shades mean, a line for each change."""
     found = []
     for moved in machine.moved or ():
-        what = history_moves_words.what(machine, moved)
+        what = history_moves.what(machine, moved)
         speed = times_as(moved.movement.ratio.mid, 3)
         told = f"shaded since #{moved.session.number}: {what}, {speed}, {moved.movement.verdict}"
         found.append(drawing.label(told, 160))

@@ -15,25 +15,17 @@ from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from bench.comparing import history_moves_words as moves
-from bench.comparing.history_changes import Guard
+from bench.comparing import history_moves as moves
+from bench.comparing.history import Change, History, Line, Machine, Point
 from bench.comparing.history_data import comma_separated
-from bench.comparing.sessions import Change, History, Line, Machine, Point
-from bench.judging.comparison import Comparison
+from bench.comparing.history_moves import Guard
 from bench.judging.process_means import ENOUGH_PROCESSES, VERDICT_CONFIDENCE
 from bench.judging.trust import Doubt
 from bench.judging.verdict import Verdict
-from bench.telling import drawing
+from bench.telling import drawing, marks
 from bench.telling.deliver import ASCII, Target, deliver
 from bench.telling.inert import clean, code
 from bench.telling.inert import markdown as escaped
-from bench.telling.marks import (
-    DOUBTFUL,
-    DOUBTFUL_TIME,
-    RATIO_INTERVAL,
-    TIME_INTERVAL,
-    bounds_of_time,
-)
 from bench.telling.quantities import count, listed, seconds, times_as_fast, times_bounds
 from bench.telling.sheet import Cell, Column, Sheet
 from bench.telling.terminal import print_below
@@ -46,9 +38,9 @@ _SINCE = "changed since"
 _COLUMNS = (
     Column("#", whole=True),
     Column("step", right=True, whole=True),
-    Column(TIME_INTERVAL, whole=True),
+    Column(marks.TIME_INTERVAL, whole=True),
     Column("speed", right=True, whole=True),
-    *(Column(heading, whole=True) for heading in (RATIO_INTERVAL, "verdict")),
+    *(Column(heading, whole=True) for heading in (marks.RATIO_INTERVAL, "verdict")),
     Column(_SINCE),
 )
 _NARROW = 80
@@ -175,7 +167,7 @@ def _method(machine: Machine) -> list[str]:
             "other processes would have shown."
         )
     if any(point.of_time for line in machine.lines for point in line.points):
-        lines.append(f"{DOUBTFUL_TIME}.")
+        lines.append(f"{marks.DOUBTFUL_TIME}.")
     if len(machine.sessions) == 1:
         lines.append("One session is no history yet: run the suite again to have a second.")
     return lines
@@ -219,9 +211,14 @@ def _cells(point: Point) -> list[Cell]:
     if point.time is None:
         return list(map(Cell, (number, "—", "", "", "", clean(point.outcome, 80), "")))
     time, to_before = point.time, point.to_before
-    sign = DOUBTFUL if point.of_time else ""
-    cells = [number, f"{sign}{seconds(time.mid)}", bounds_of_time(time, time.mid)]
-    cells += ["", "", ""] if to_before is None else _ratio_cells(to_before)
+    sign = marks.DOUBTFUL if point.of_time else ""
+    cells = [number, f"{sign}{seconds(time.mid)}", marks.bounds_of_time(time, time.mid)]
+    if to_before is None:
+        cells += ["", "", ""]
+    else:
+        ratio, star = to_before.ratio, "*" if to_before.allowance else ""
+        cells += [times_as_fast(ratio.mid, 3) + star, times_bounds(ratio.low, ratio.high, 3)]
+        cells.append(compact_verdict(to_before))
     if point.reasons or point.of_ratio:
         cells[-1] = f"{cells[-1]} (INVALID)".strip()
     style = "" if to_before is None else STYLES[to_before.verdict]
@@ -229,15 +226,6 @@ def _cells(point: Point) -> list[Cell]:
         *map(Cell, cells[:-1]),
         Cell(cells[-1], style=style),
         Cell(changed(point.changes, _FEW)),
-    ]
-
-
-def _ratio_cells(found: Comparison) -> list[str]:
-    star = "*" if found.allowance else ""
-    return [
-        times_as_fast(found.ratio.mid, 3) + star,
-        times_bounds(found.ratio.low, found.ratio.high, 3),
-        compact_verdict(found),
     ]
 
 
@@ -306,7 +294,7 @@ def _overview(machine: Machine) -> Sheet:
         Column("case", names=True, most=160, greedy=True),  # gives way, and none of the others
         *(
             Column(name, right=name in ("now", "speed"), whole=True)
-            for name in ("", "now", "speed", RATIO_INTERVAL, "verdict")
+            for name in ("", "now", "speed", marks.RATIO_INTERVAL, "verdict")
         ),
     ]
     return Sheet.of(columns, lines)

@@ -31,9 +31,6 @@ _MOST_MAPS = 12  # are shown; CSV and JSON have all
 _WINS = "wins from hidden size"
 
 
-# The maps of two devices
-
-
 def map_title(found: Map) -> str:
     """``gpu:0 over cpu, the fastest backend of each: training, float32, 50 steps, 128 in``."""
     who = clean_name(found.backend, 60) if found.backend else "the fastest backend of each"
@@ -95,21 +92,20 @@ def _sheet(found: Map, line: str) -> Sheet:
     )
 
 
-def _shown_maps(report: Report) -> tuple[Sequence[Map], str]:
-    """Those that are shown, and a word of those that are not."""
-    more = len(report.maps) - _MOST_MAPS
+def _shown_maps(report: Report) -> tuple[Sequence[Map], list[str]]:
+    """Those that are shown, and what stands below them."""
+    maps, more = report.maps[:_MOST_MAPS], len(report.maps) - _MOST_MAPS
     told = f"{count(more, 'more map')}: --format json has all." if more > 0 else ""
-    return report.maps[:_MOST_MAPS], told
+    return maps, [line for line in (*map_legend(maps), told, report.no_map) if line]
 
 
 def terminal_maps(report: Report, console: Console) -> None:
     """Each map in a terminal, as wide as that is."""
-    maps, more = _shown_maps(report)
+    maps, lines = _shown_maps(report)
     for found in maps:
         console.print()
         console.print(Text(map_title(found), style="bold"))
         console.print(_sheet(found, _LINE).grid())
-    lines = [*map_legend(maps), *([more] if more else []), *([report.no_map] * bool(report.no_map))]
     if lines:
         console.print()
     for words in lines:
@@ -118,11 +114,10 @@ def terminal_maps(report: Report, console: Console) -> None:
 
 def markdown_maps(report: Report) -> list[str]:
     """Each map as a table, in lines of Markdown."""
-    maps, more = _shown_maps(report)
+    maps, lines = _shown_maps(report)
     out = []
     for found in maps:
         out += ["", f"### {escaped(map_title(found))}", "", _sheet(found, "").markdown()]
-    lines = [*map_legend(maps), *([more] if more else []), *([report.no_map] * bool(report.no_map))]
     if lines:
         out += ["", *(f"- {escaped(line, 500)}" for line in lines)]
     return out

@@ -13,22 +13,10 @@ from dataclasses import replace
 from rich.console import Console
 from rich.text import Text
 
+from bench.comparing import words
 from bench.comparing.comparison import Report, Row
 from bench.comparing.data import as_json, comma_separated
-from bench.comparing.github import warning_lines
 from bench.comparing.maps_words import markdown_maps, terminal_maps
-from bench.comparing.words import (
-    bounds_words,
-    clean_name,
-    constant_parts,
-    details,
-    method_lines,
-    part_words,
-    row_name,
-    speed_words,
-    summary_lines,
-    verdict_word,
-)
 from bench.judging.verdict import Verdict
 from bench.telling import drawing
 from bench.telling.command_line import UsageError
@@ -66,7 +54,7 @@ def show(report: Report, kind: str, target: Target) -> None:
             "json": lambda: as_json(report),
             **{form: functools.partial(_picture, report, form) for form in drawing.FORMATS},
         },
-        annotations=lambda: warning_lines(report),
+        annotations=lambda: words.warning_lines(report),
     )
 
 
@@ -83,22 +71,24 @@ def _picture(report: Report, kind: str) -> bytes:
 
 
 def _terminal(report: Report, console: Console) -> None:
-    console.print(Text(clean_name(report.title, 300), style="bold"))
+    console.print(Text(words.clean_name(report.title, 300), style="bold"))
     for line in report.opening:
-        console.print(Text(clean_name(line, 2000)))
-    constant = constant_parts(report.rows)
+        console.print(Text(words.clean_name(line, 2000)))
+    constant = words.constant_parts(report.rows)
     if constant:
-        words = ", ".join(clean_name(part_words(report.rows[0].case, part)) for part in constant)
-        console.print(Text(f"All of them: {words}.", style="dim"))
+        common = ", ".join(
+            words.clean_name(words.part_words(report.rows[0].case, part)) for part in constant
+        )
+        console.print(Text(f"All of them: {common}.", style="dim"))
     sheets = {
-        heading: _sheet(report, heading, lambda row: row_name(row, constant))
+        heading: _sheet(report, heading, lambda row: words.row_name(row, constant))
         for heading in dict.fromkeys(row.heading for row in report.rows)
     }
     columns, widths = _fitting(sheets.values(), console.width)
     for heading, sheet in sheets.items():
         console.print()
         if heading:
-            console.print(Text(clean_name(heading, 200), style="bold"))
+            console.print(Text(words.clean_name(heading, 200), style="bold"))
         # Columns are as wide as those of every other table of the report.
         told = tuple(
             replace(column, least=width, widest=None if column.whole else width)
@@ -106,12 +96,12 @@ def _terminal(report: Report, console: Console) -> None:
         )
         console.print(replace(sheet, columns=told).only(columns).grid())
     terminal_maps(report, console)
-    for lines, style in ((summary_lines(report), ""), (method_lines(report), "dim")):
+    for lines, style in ((words.summary_lines(report), ""), (words.method_lines(report), "dim")):
         if lines:
             console.print()
         for line in lines:
             console.print(Text(line, style=style))
-    for title, lines in details(report):
+    for title, lines in words.details(report):
         print_below(console, title, lines)
 
 
@@ -149,10 +139,10 @@ def _cells(row: Row, name: str) -> list[str | Cell]:
         name,
         seconds(row.base_s),
         seconds(row.new_s),
-        speed_words(found.ratio.mid),
-        bounds_words(found.ratio),
+        words.speed_words(found.ratio.mid),
+        words.bounds_words(found.ratio),
         Cell(
-            verdict_word(row),
+            words.verdict_word(row),
             style=STYLES[verdict],
             strong=verdict in (Verdict.FASTER, Verdict.SLOWER),
         ),
@@ -165,24 +155,22 @@ def _cells(row: Row, name: str) -> list[str | Cell]:
 
 def markdown(report: Report) -> str:
     """The report for a pull request or a README; whatever comes from a file stands as code."""
-    out = [f"## {escaped(clean_name(report.title, 300))}", ""]
-    out += [f"- {escaped(clean_name(line, 2000), 2000)}" for line in report.opening]
-    out += [f"- {escaped(line)}" for line in summary_lines(report)]
+    out = [f"## {escaped(words.clean_name(report.title, 300))}", ""]
+    out += [f"- {escaped(words.clean_name(line, 2000), 2000)}" for line in report.opening]
+    out += [f"- {escaped(line)}" for line in words.summary_lines(report)]
     headings = dict.fromkeys(row.heading for row in report.rows)
     for heading in headings:
         out.append("")
         if heading:
-            out += [f"### {escaped(clean_name(heading, 200))}", ""]
-        out.append(_sheet(report, heading, lambda row: clean_name(row.case.id, 160)).markdown())
+            out += [f"### {escaped(words.clean_name(heading, 200))}", ""]
+        out.append(
+            _sheet(report, heading, lambda row: words.clean_name(row.case.id, 160)).markdown()
+        )
     out += markdown_maps(report)
-    method = method_lines(report)
+    method = words.method_lines(report)
     if method:
         out += ["", *(f"- {escaped(line)}" for line in method)]
-    for title, lines in details(report):
-        out += ["", f"#### {escaped(title)}", "", *(f"- {_code(line, 1000)}" for line in lines)]
+    for title, lines in words.details(report):
+        told = (code(words.clean_name(line, 1000), 1000 + len("...")) for line in lines)
+        out += ["", f"#### {escaped(title)}", "", *(f"- {each}" for each in told)]
     return "\n".join(out) + "\n"
-
-
-def _code(text: str, limit: int = 160) -> str:
-    """Text as a code span, also in a table's cell: nothing in it is Markdown, HTML or a mention."""
-    return code(clean_name(text, limit), limit + len("..."))

@@ -29,7 +29,8 @@ def at_percentile(results: Results, part: float) -> Results:
         replace(
             file,
             measurements=tuple(
-                _of_percentile(item, value)
+                # As if it had one sample, in a round that every process has.
+                replace(item, samples=np.array([value]), rounds=np.array([0]))
                 for item in file.measurements
                 if (value := _told(item, part)) is not None and _key(item) in enough
             ),
@@ -57,8 +58,3 @@ def _told(item: Measurement, part: float) -> float | None:
         return None
     found = item.streaming.latency.percentiles.get(part)
     return None if found is None else found.mid
-
-
-def _of_percentile(item: Measurement, value: float) -> Measurement:
-    """As if it had one sample, in a round that every process has."""
-    return replace(item, samples=np.array([value]), rounds=np.array([0]))

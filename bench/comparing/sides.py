@@ -16,7 +16,7 @@ from bench.judging.between import intervals
 from bench.judging.nodes import by_machine, machines
 from bench.judging.over_processes import Sides
 from bench.judging.ratios import compare_all, geometric_mean
-from bench.judging.trust import Validity, each_together, of_ratio
+from bench.judging.trust import each_together, of_ratio
 from bench.judging.within import RunSamples
 from bench.results.schema import Measurement, Outcome, Results, Run
 from bench.telling.unmeasured import gathered
@@ -134,8 +134,8 @@ def rows_of_pairs(pairs: Sequence[Pair]) -> list[Row]:
             times[id(pair.new), pair.key],
             comparison,
             (
-                *_told(pair.base.label, there),
-                *_told(pair.new.label, here),
+                *(f"{pair.base.label}: {doubt}" for doubt in there.invalid),
+                *(f"{pair.new.label}: {doubt}" for doubt in here.invalid),
                 *map(str, of_ratio((here, new), (there, base))),
             ),
         )
@@ -180,11 +180,6 @@ def _by_turn(items: Iterable[Measurement]) -> list[RunSamples]:
     return [
         RunSamples(f"turn {turn}", item.samples, adjacent=True) for turn, item in enumerate(ordered)
     ]
-
-
-def _told(label: str, validity: Validity) -> list[str]:
-    """Why the processes of a case on one side are not to be trusted, each reason once."""
-    return [f"{label}: {doubt}" for doubt in validity.invalid]
 
 
 def why_missing(side: Side, key: str) -> str:

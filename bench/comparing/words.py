@@ -1,4 +1,4 @@
-"""A comparison in sentences."""
+"""A comparison in sentences, and as GitHub Actions shows it: warnings beside the code."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _mean_line(mean: Mean) -> str:
 
 
 def _gate_line(gate: Gate) -> str:
-    beyond = "" if gate.rule.threshold is None else f" by more than {100 * gate.rule.threshold:g}%"
+    beyond = gate.rule.beyond
     judged = f"{count(gate.judged, 'case')} judged together (Holm), {gate.unclear} UNCLEAR"
     if not gate.failed:
         return f"--fail-on {gate.rule.text}: passed, none is SLOWER{beyond}; {judged}."
@@ -218,3 +218,46 @@ def _listed_lines(lines: Iterable[str]) -> list[str]:
     more = len(lines) - LONGEST_LIST
     told = [f"and {more} more (all of them with --format json)"] if more > 0 else []
     return lines[:LONGEST_LIST] + told
+
+
+# GitHub Actions
+
+
+def warning_lines(report: Report) -> list[str]:
+    """A line for each SLOWER case, in the form of GitHub's workflow commands.
+
+    An ``::error`` if the case broke the rule, and so fails the step, else a ``::warning``. Only of
+    new runs against older ones, or where a rule asked: that one backend or device is slower than
+    another is what was asked, and no reason for alarm.
+
+    https://docs.github.com/en/actions/reference/workflow-commands-for-github-actions
+    """
+    lines: list[str] = []
+    if not report.over_time and report.gate is None:
+        return lines
+    broke = {id(row) for row in report.gate.failed} if report.gate is not None else set()
+    for row in report.rows:
+        found = row.comparison
+        if found.verdict is not Verdict.SLOWER:
+            continue
+        told = (
+            f"{clean_name(row.case.id)}: {clean_name(row.new_label)} is "
+            f"{speed_words(found.ratio.mid)} times as fast as {clean_name(row.base_label)} "
+            f"({bounds_words(found.ratio)}; {found.how})"
+        )
+        if row.reasons:
+            told += f"; INVALID: {'; '.join(clean_name(reason, 300) for reason in row.reasons)}"
+        title = f"{verdict_word(row)}: {clean_name(row.case.backend)}"
+        lines.append(annotation("error" if id(row) in broke else "warning", title, told))
+    return lines
+
+
+def annotation(level: str, title: str, told: str) -> str:
+    """A line that GitHub Actions shows beside the code; level: ``error`` or ``warning``."""
+    title, told = (clean_name(text, 3000) for text in (title, told))
+    title = _escaped(title).replace(":", "%3A").replace(",", "%2C")
+    return f"::{level} title={title}::{_escaped(told)}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")

@@ -20,10 +20,9 @@ from bench.comparing import (
     data,
     devices,
     environments,
-    github,
     output,
-    rules,
     runs,
+    words,
 )
 from bench.judging import ranking
 from bench.judging.basis import Pairing
@@ -412,7 +411,7 @@ def test_a_single_backend_says_that_there_is_nothing_to_compare() -> None:
 def gate_of(rule: str, times: Mapping[Case, float], **options: float) -> comparison.Gate:
     base = replicates("b", dict.fromkeys(times, 1.0), **options)  # type: ignore[arg-type]
     new = replicates("n", times, **options)  # type: ignore[arg-type]
-    return rules.judge(rules.parse_rule(rule), runs.compare_runs(base, new).rows)
+    return comparison.judge(comparison.parse_rule(rule), runs.compare_runs(base, new).rows)
 
 
 def test_the_gate_fails_for_a_slower_case_and_names_it() -> None:
@@ -448,7 +447,7 @@ def test_what_is_slower_by_less_than_two_percent_for_certain_does_not_fail_the_p
 @pytest.mark.parametrize("rule", ["", "faster", "slower:", "slower:5", "slower:-5%", "slower:x%"])
 def test_a_rule_of_another_form_is_refused(rule: str) -> None:
     with pytest.raises(UsageError, match="expected slower, or slower:5%"):
-        rules.parse_rule(rule)
+        comparison.parse_rule(rule)
 
 
 # The command, with files
@@ -778,7 +777,7 @@ def test_annotations_escape_what_ends_a_workflow_command() -> None:
     report = backends.compare_backends(
         gather(measured(case("keras"), 1.0, during), measured(odd, 9.0, during))
     )
-    (line,) = github.warning_lines(replace(report, over_time=True))
+    (line,) = words.warning_lines(replace(report, over_time=True))
     assert line.startswith("::warning title=SLOWER%3A 50%25%2Ca%3Ab::50%25,a:b/b8")
 
 

@@ -8,7 +8,7 @@ import shlex
 import pytest
 
 from bench import compare
-from bench.comparing import rules
+from bench.comparing import comparison
 from tests.places import ROOT
 
 PAGE = (ROOT / "docs/comparing.md").read_text(encoding="utf-8")
@@ -33,4 +33,4 @@ def test_every_command_shown_is_one_that_the_parser_takes(command: str) -> None:
     options = compare._parser().parse_args(words)
     assert options.what == words[0]
     if getattr(options, "fail_on", None):
-        assert rules.parse_rule(options.fail_on).threshold == 0.05
+        assert comparison.parse_rule(options.fail_on).threshold == 0.05

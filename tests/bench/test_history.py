@@ -19,12 +19,10 @@ from rich.console import Console
 
 from bench import history, results
 from bench.comparing import history_picture, history_words
-from bench.comparing.history import build
-from bench.comparing.history_changes import LONGEST, judge, with_moves
+from bench.comparing.comparison import parse_rule
+from bench.comparing.history import History, build
 from bench.comparing.history_data import comma_separated
-from bench.comparing.history_moves_words import error_lines, gate_line
-from bench.comparing.rules import parse_rule
-from bench.comparing.sessions import History
+from bench.comparing.history_moves import LONGEST, error_lines, gate_line, judge, with_moves
 from bench.judging.movements import Scope
 from bench.judging.verdict import Verdict
 from bench.results.schema import Measurement, Outcome, Results, Run

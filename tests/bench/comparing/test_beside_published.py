@@ -15,7 +15,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from bench import compare
-from bench.comparing import beside_published, published_data, published_words
+from bench.comparing import beside_published, published_words
 from bench.comparing.beside_published import Report
 from bench.results.schema import Measurement, Outcome, Reason, Run
 from bench.suites import published
@@ -143,7 +143,7 @@ def test_markdown_is_tables_whose_rows_are_as_wide_as_their_head(tmp_path: Path)
 
 def test_csv_has_a_row_for_each_time_in_seconds(tmp_path: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(shown(full_report(), "csv", tmp_path))))
-    assert tuple(rows[0]) == published_data.CSV_COLUMNS
+    assert tuple(rows[0]) == published_words.CSV_COLUMNS
     ours = [row for row in rows if row["kind"] == "ours"]
     assert [float(row["seconds"]) for row in ours] == pytest.approx([0.1, 1.0])
     assert [row["valid"] for row in ours] == ["true", "false"]
