@@ -23,7 +23,7 @@ from bench.judging.basis import Pairing
 from bench.judging.comparison import Comparison
 from bench.judging.evenness import Case, Evenness
 from bench.judging.nodes import in_one_kind, machine_names, machines
-from bench.judging.rows import USUAL_BASELINES
+from bench.judging.rows import usual_baseline
 from bench.judging.trust import each_together
 from bench.results.schema import Measurement, Outcome, Results
 from bench.telling.command_line import UsageError
@@ -128,8 +128,7 @@ def compare_backends(results: Results, baseline: str | None = None) -> Report:
 
 def _chosen(baseline: str | None, counts: Mapping[str, int]) -> str:
     if baseline is None:
-        usual = [name for name in USUAL_BASELINES if name in counts]
-        return usual[0] if usual else max(counts, key=counts.__getitem__, default="")
+        return usual_baseline(counts)
     if baseline not in counts:
         raise UsageError(f"--baseline {printable(baseline)}: {one_of('backend', counts)}")
     return baseline

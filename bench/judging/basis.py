@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import functools
+from collections.abc import Iterable
 
 from bench.judging.intervals import count_nodes, count_words
 from bench.judging.process_means import ALONE, ENOUGH_PROCESSES
@@ -61,36 +62,26 @@ _HOW = {
 }
 
 
-@functools.cache
-def paired_basis(count: int, pairing: Pairing) -> Basis:
-    """Of processes that measured both, or of pairs of them, each of which measured one."""
-    allowance, basis = _allowed(count, pairing)
-    basis = basis or f"{pairing_words(pairing)} their log ratios{SET_ASIDE}"
-    return count, pairing, allowance, f"{count_words(count)}, {_HOW[pairing]}: {basis}"
+_OF = {Pairing.UNPAIRED: "log medians", Pairing.BRIDGED: "log ratios to it"}
+"""Of what the interval is, where it is not of the processes' own log ratios."""
+
+
+def _interval(pairing: Pairing) -> str:
+    return f"{pairing_words(pairing)} their {_OF.get(pairing, 'log ratios')}"
+
+
+def loosest(pairings: Iterable[Pairing]) -> Pairing:
+    """The one by which the least noise cancels."""
+    return max(pairings, key=list(Pairing).index)
 
 
 @functools.cache
-def unpaired_basis(new: int, base: int) -> Basis:
-    """Of processes that measured one or the other."""
-    pairing = Pairing.UNPAIRED
-    allowance, basis = _allowed(min(new, base), pairing)
-    basis = basis or f"{pairing_words(pairing)} their log medians{SET_ASIDE}"
-    return (
-        min(new, base),
-        pairing,
-        allowance,
-        f"{new} against {count_words(base)}, unpaired: {basis}",
-    )
-
-
-@functools.cache
-def bridged_basis(new: int, base: int) -> Basis:
-    """Of processes that measured one or the other, and all of them the same third case."""
-    pairing = Pairing.BRIDGED
-    allowance, basis = _allowed(min(new, base), pairing)
-    basis = basis or f"{pairing_words(pairing)} their log ratios to it{SET_ASIDE}"
-    sides = f"{new} against {count_words(base)}"
-    return min(new, base), pairing, allowance, f"{sides}, each beside the same third case: {basis}"
+def basis_of(pairing: Pairing, *counts: int) -> Basis:
+    """Of so many processes, or pairs of them; or of so many on either side, new and base."""
+    allowance, basis = _allowed(min(counts), pairing)
+    basis = basis or f"{_interval(pairing)}{SET_ASIDE}"
+    sides = " against ".join([*map(str, counts[:-1]), count_words(counts[-1])])
+    return min(counts), pairing, allowance, f"{sides}, {_HOW[pairing]}: {basis}"
 
 
 @functools.cache
@@ -109,10 +100,8 @@ def nodes_apart_basis(
 ) -> Basis:
     """Of nodes none of which measured both: so many of either side, new and base."""
     new, base = nodes
-    what = "log medians" if pairing is Pairing.UNPAIRED else "log ratios to it"
     start = f"{new} against {count_nodes(base)}, none with both, {_HOW[pairing]}"
-    words = f"{pairing_words(pairing)} their {what}"
-    return processes, pairing, *_of_nodes(min(nodes), allowance, start, words)
+    return processes, pairing, *_of_nodes(min(nodes), allowance, start, _interval(pairing))
 
 
 def _of_nodes(nodes: int, allowance: float, start: str, what: str) -> tuple[float | None, str]:
@@ -129,11 +118,6 @@ def _allowed(count: int, pairing: Pairing) -> tuple[float | None, str]:
         return pairing.allowance, allowance_words(pairing.allowance)
     alone = ALONE * pairing.allowance
     return alone, f"allowance of {_percent(alone)} for what one process can be off by"
-
-
-def at_least(count: int) -> str:
-    """At least so many processes on each side."""
-    return f"{count_words(count)} or more each"
 
 
 def allowance_words(allowance: float, nodes: bool = False) -> str:

@@ -15,12 +15,10 @@ from pathlib import Path
 from typing import Generic, ParamSpec, TypeAlias, TypeVar
 
 from bench.judging.comparison import Apart, Comparison
-from bench.judging.intervals import CaseInterval, speed
-from bench.judging.latency import PARTS
+from bench.judging.intervals import PERCENTILES, CaseInterval, speed
+from bench.judging.latency import PARTS, Stream
 from bench.judging.payback import break_even
-from bench.judging.percentiles import PERCENTILES
 from bench.judging.rows import Row, Section
-from bench.judging.streams import Stream
 from bench.judging.verdict import Verdict
 from bench.judging.why import sentence
 

@@ -1,4 +1,7 @@
-"""How sure a time is: the interval of a median, within one process and over several."""
+"""How sure a time is: the interval of a median, within one process and over several.
+
+And what else the samples of a process say: whether they have come to rest, and their percentiles.
+"""
 
 from __future__ import annotations
 
@@ -273,3 +276,72 @@ def count_words(count: int) -> str:
 def count_nodes(count: int) -> str:
     """A number of nodes."""
     return "1 node" if count == 1 else f"{count} nodes"
+
+
+# Whether samples have come to rest
+
+
+WARMUP_BLOCKS = 6
+"""Blocks that the steady state is looked for in, during warm-up: two halves of three, which fall
+apart by chance in one of ten cases, and one more round settles it."""
+
+DRIFT = 0.05
+"""Two halves of the samples that differ by less count as one: a drift that would not change an
+answer is not worth refusing one for."""
+
+FEWEST_SAMPLES = 6
+"""Under 6 the median has no 95% interval: all samples lie on one side of it in 2 * 0.5**5 = 6% of
+cases."""
+
+
+def relative_half_width(samples: Sequence[float]) -> float:
+    """How far the median's 95% interval reaches, relative to it; infinite if there is none."""
+    if len(samples) < FEWEST_SAMPLES:
+        return math.inf
+    return median_interval(samples).half_width
+
+
+def halves_agree(samples: Sequence[float]) -> bool | None:
+    """Whether the earlier and the later half of ``samples`` are of one speed.
+
+    They are if their medians differ by less than ``DRIFT``, or by no more than their noise: the
+    medians' 95% intervals overlap (of the whole ranges, where a half is too short for an interval).
+    None if there are fewer than ``WARMUP_BLOCKS`` samples.
+    """
+    if len(samples) < WARMUP_BLOCKS:
+        return None
+    middle = len(samples) // 2
+    first, second = median_interval(samples[:middle]), median_interval(samples[middle:])
+    if abs(first.mid - second.mid) <= DRIFT * min(first.mid, second.mid):
+        return True
+    return first.low <= second.high and second.low <= first.high
+
+
+# How far single blocks of steps stray: what a service that answers within a limit reckons with
+
+
+PERCENTILES = (5, 25, 75, 95)
+
+FEWEST_BEYOND = 5
+"""Samples that are expected beyond a percentile for it to be said, so 100 of them for the 5th and
+the 95th and 20 for the 25th and the 75th: of fewer it is hardly more than the most extreme one."""
+
+
+def percentiles(samples: Sequence[FloatArray]) -> dict[int, float]:
+    """Those of ``PERCENTILES`` that these samples can say, of all processes' ``[n]`` together.
+
+    Between two samples it is interpolated linearly (Hyndman and Fan 1996, definition 7, NumPy's).
+    """
+    if not samples:
+        return {}
+    ordered = np.sort(np.concatenate(samples))
+    found = {}
+    for each in PERCENTILES:
+        part = each / 100
+        if ordered.size * min(part, 1 - part) < FEWEST_BEYOND - 1e-9:  # 20 * 0.25 is 5
+            continue
+        at = part * (ordered.size - 1)
+        below, rest = int(at), at % 1
+        above = ordered[min(below + 1, ordered.size - 1)]
+        found[each] = float(ordered[below] + rest * (above - ordered[below]))
+    return found

@@ -97,7 +97,11 @@ def movements(logs: FloatArray, backends: Sequence[str], level: float = LEVEL) -
     found = _joined(found)
     found.sort(key=lambda part: (part.at, list(Scope).index(part.scope)))
     moved = [_movement(part, found, rest, backends) for part in found]
-    return [each for each in _with_ends(moved) if each.verdict is not Verdict.SAME]
+    ended = [
+        replace(each, taken_back=_taken_back(each, moved[number + 1 :]))
+        for number, each in enumerate(moved)
+    ]
+    return [each for each in ended if each.verdict is not Verdict.SAME]
 
 
 @dataclass(frozen=True)
@@ -320,15 +324,8 @@ def _size(before: FloatArray, after: FloatArray) -> Interval:
     return Interval(bounds[0], bounds[1], bounds[2], VERDICT_CONFIDENCE)
 
 
-def _with_ends(moved: Sequence[Movement]) -> list[Movement]:
-    """Each with the place from which on later ones had taken more than half of it back."""
-    return [
-        replace(each, taken_back=_taken_back(each, moved[number + 1 :]))
-        for number, each in enumerate(moved)
-    ]
-
-
 def _taken_back(each: Movement, later: Iterable[Movement]) -> int | None:
+    """The place from which on later ones had taken more than half of it back."""
     size = math.log(each.ratio.mid)
     left = size
     for other in later:

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from bench.judging.basis import Pairing, nodes_apart_basis, nodes_basis
+from bench.judging.basis import Pairing, loosest, nodes_apart_basis, nodes_basis
 from bench.judging.between import (
     RATIO_ALLOWANCE,
     TIME_ALLOWANCE,
@@ -63,7 +63,10 @@ def combined(cases: Sequence[Mapping[str, Comparison]]) -> list[Comparison]:
         means = means_over_nodes(middles, errors, degrees, RATIO_ALLOWANCE)
         bases = [
             nodes_basis(
-                count, sum(each.processes for each in nodes), _loosest(nodes), RATIO_ALLOWANCE
+                count,
+                sum(each.processes for each in nodes),
+                loosest(each.pairing for each in nodes),
+                RATIO_ALLOWANCE,
             )
             for nodes in parts
         ]
@@ -92,11 +95,6 @@ def _with_nodes(whole: Comparison, nodes: Mapping[str, Comparison]) -> Compariso
         between=spread_between(np.array([each.log_ratio for each in parts]), own),
         by_node=dict(nodes),
     )
-
-
-def _loosest(parts: Sequence[Comparison]) -> Pairing:
-    order = list(Pairing)
-    return max((each.pairing for each in parts), key=order.index)
 
 
 def _by_node(side: Sequence[RunSamples]) -> dict[str, list[RunSamples]]:
@@ -150,17 +148,15 @@ def _over_bridge(over: Sequence[Mapping[str, Comparison]]) -> Comparison:
     logs = [
         {run: log - each.base_logs[run] for run, log in each.new_logs.items()} for each in whole
     ]
-    parts = [
-        Means(*(np.array([value]) for value in _numbers(each))).over_bridge() for each in whole
-    ]
+    parts = [_means(each).over_bridge() for each in whole]
     new, base = map(len, over)
     return _of_sides(parts, logs, (new, base), Pairing.BRIDGED, RATIO_ALLOWANCE)
 
 
-def _numbers(found: Comparison) -> tuple[float, float, float, float, float]:
-    """As ``Means`` has them."""
+def _means(found: Comparison) -> Means:
     spread = math.nan if found.spread is None else found.spread
-    return found.log_ratio, found.standard_error, found.degrees, spread, found.aside
+    numbers = found.log_ratio, found.standard_error, found.degrees, spread, found.aside
+    return Means(*(np.array([number]) for number in numbers))
 
 
 def _times(side: Sequence[RunSamples]) -> tuple[Means, dict[str, float]]:

@@ -16,7 +16,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from bench.judging.basis import Basis, Pairing, bridged_basis, paired_basis, unpaired_basis
+from bench.judging.basis import Basis, Pairing, basis_of
 from bench.judging.comparison import Comparison
 from bench.judging.intervals import IntArray, Interval, boundaries
 from bench.judging.process_means import (
@@ -62,7 +62,9 @@ class Units:
             of = process_means(logs, allowances[here])
             found[:, here] = (of.middles, of.errors, of.degrees, of.spreads, of.aside)
         few = counts < ENOUGH_PROCESSES
-        own = np.where(few, _mean_errors(self.errors, self.offsets), 0.0)
+        # The standard error of the mean of the processes of each, from their own.
+        mean = np.sqrt(np.add.reduceat(self.errors**2, self.offsets[:-1])) / counts
+        own = np.where(few, mean, 0.0)
         return Means(found[0], np.hypot(found[1], own), found[2], found[3], found[4])
 
 
@@ -144,9 +146,7 @@ def _compare_paired(
         for (new, _), alternating in zip(pairs, found.alternating.tolist(), strict=True)
     ]
     means = found.units.means(np.array([pairing.allowance for pairing in pairings]))
-    bases = [
-        paired_basis(len(new), pairing) for (new, _), pairing in zip(pairs, pairings, strict=True)
-    ]
+    bases = [basis_of(pairing, len(new)) for (new, _), pairing in zip(pairs, pairings, strict=True)]
     return judged(*difference(means), bases, found.logs, [means])
 
 
@@ -155,7 +155,7 @@ def _compare_bridged(quadruples: Sequence[Sequence[Sequence[RunSamples]]]) -> li
     new, over_new, base, over_base = zip(*quadruples, strict=True)
     units = [_ratios(new, over_new).units, _ratios(base, over_base).units]
     parts = [side.means(Pairing.BRIDGED.allowance).over_bridge() for side in units]
-    bases = [bridged_basis(len(one), len(other)) for one, other in zip(new, base, strict=True)]
+    bases = [basis_of(Pairing.BRIDGED, *map(len, sides)) for sides in zip(new, base, strict=True)]
     return judged(*difference(*parts), bases, (units[0], units[1]), parts)
 
 
@@ -164,7 +164,7 @@ def _compare_unpaired(
 ) -> list[Comparison]:
     sides = [medians_of([pair[side] for pair in pairs]) for side in (0, 1)]
     parts = [side.means(Pairing.UNPAIRED.allowance) for side in sides]
-    bases = [unpaired_basis(len(new), len(base)) for new, base in pairs]
+    bases = [basis_of(Pairing.UNPAIRED, len(new), len(base)) for new, base in pairs]
     return judged(*difference(*parts), bases, (sides[0], sides[1]), parts)
 
 
@@ -239,12 +239,6 @@ def judged(
 
 
 _VERDICTS = {verdict.value: verdict for verdict in Verdict}
-
-
-def _mean_errors(errors: FloatArray, offsets: IntArray) -> FloatArray:
-    """The standard error of the mean of each segment of values with these standard errors."""
-    sums = np.add.reduceat(errors**2, offsets[:-1])
-    return np.asarray(np.sqrt(sums) / np.diff(offsets), dtype=np.float64)
 
 
 def by_run(name: str, runs: Sequence[RunSamples]) -> dict[str, RunSamples]:

@@ -8,15 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bench.disk.fields import printable
-from bench.judging import between, streams
+from bench.judging import between, bridges, latency
 from bench.judging.bound import NOT_KNOWN, Bound, bound
-from bench.judging.bridges import (
-    all_doubts,
-    compare_rows,
-    doubts,
-    set_bridges,
-    set_evenness,
-)
 from bench.judging.comparison import Comparison
 from bench.judging.intervals import CaseInterval
 from bench.judging.nodes import Place, places
@@ -24,18 +17,17 @@ from bench.judging.ratios import all_slower
 from bench.judging.rows import (
     KINDS,
     MEASURED,
-    USUAL_BASELINES,
     NothingToReportError,
     Report,
     Row,
     Section,
     stream,
+    usual_baseline,
 )
 from bench.judging.trust import OF_TIME, pooled
 from bench.judging.why import helper, untried
 from bench.judging.within import RunSamples
 from bench.results.schema import Figures, Measurement, Outcome, Results, Run
-from bench.suites.cases import Case
 
 
 def build(
@@ -84,61 +76,56 @@ def _check_known(option: str, name: str | None, names: Iterable[str]) -> None:
 
 
 @dataclass
-class _Place:
+class _Draft:
     """A section in the making: its runs, and its rows by the work that they do."""
 
+    place: Place
     runs: tuple[Run, ...]
     groups: list[list[Row]]
     baseline: str
-    nodes: Mapping[str, str]
-    node_of: Mapping[str, str]
 
 
 def _sections(places: Sequence[Place], baseline: str | None) -> list[Section]:
     """A section for each place; the intervals and ratios of all of them are made in one go."""
-    drafts: list[list[list[Measurement | Outcome]]] = []
+    cases: list[list[list[Measurement | Outcome]]] = []
     for place in places:
-        cases: dict[str, list[Measurement | Outcome]] = {}
+        by_id: dict[str, list[Measurement | Outcome]] = {}
         for item in place.items:
-            cases.setdefault(item.case.id, []).append(item)
-        drafts.append(list(cases.values()))
+            by_id.setdefault(item.case.id, []).append(item)
+        cases.append(list(by_id.values()))
     measured = [
         [
             (place.node_of.get(item.run.id, ""), item.samples)
             for item in case
             if isinstance(item, Measurement)
         ]
-        for place, draft in zip(places, drafts, strict=True)
-        for case in draft
+        for place, here in zip(places, cases, strict=True)
+        for case in here
     ]
     each = iter(between.intervals([samples for samples in measured if samples]))
-    found: list[_Place] = []
-    for place, draft in zip(places, drafts, strict=True):
+    drafts: list[_Draft] = []
+    for place, here in zip(places, cases, strict=True):
         runs = {item.run.id: item.run for item in place.items}
         groups: dict[str, list[Row]] = {}
         counts: Counter[str] = Counter()
-        for case in draft:
+        for case in here:
             row = _row(case, len(runs), each, place.node_of)
             counts[row.case.backend] += row.measured
             groups.setdefault(row.case.group, []).append(row)
         counts = +counts
-        chosen = baseline
-        if chosen is None or chosen not in counts:
-            usual = [name for name in USUAL_BASELINES if name in counts]
-            chosen = usual[0] if usual else max(counts, key=counts.__getitem__, default="")
-        ordered = sorted(runs.values(), key=lambda run: (run.started, run.id))
-        told = tuple(ordered), list(groups.values()), chosen
-        found.append(_Place(*told, place.nodes, place.node_of))
-    _judge(found)
+        chosen = baseline if baseline in counts else usual_baseline(counts)
+        ordered = tuple(sorted(runs.values(), key=lambda run: (run.started, run.id)))
+        drafts.append(_Draft(place, ordered, list(groups.values()), chosen))
+    _judge(drafts)
     return [
         Section(
-            place.runs,
-            tuple(sorted((row for group in place.groups for row in group), key=_order)),
-            place.baseline,
-            place.nodes,
-            place.node_of,
+            draft.runs,
+            tuple(sorted((row for group in draft.groups for row in group), key=_order)),
+            draft.baseline,
+            draft.place.nodes,
+            draft.place.node_of,
         )
-        for place in found
+        for draft in drafts
     ]
 
 
@@ -172,7 +159,8 @@ def _row(
         replicated=any(item.run.session != item.run.id for item in measured),
     )
     steady = {item.steady for item in measured}
-    case = measured[0].case
+    case, work = measured[0].case, measured[0].case.workload
+    valid = work.valid_timesteps() / (work.batch * work.timesteps)  # those that are no padding
     roofs = _figures([item.roofs for item in measured])
     owners = _roofs_by([item.roofs for item in measured])
     return Row(
@@ -193,17 +181,11 @@ def _row(
         energy=_figures([item.energy for item in measured]),
         steady=False if False in steady else True if steady == {True} else None,
         validity=validity,
-        stream=streams.of(measured, nodes),
+        stream=latency.stream_of(measured, nodes),
         fallback=_fallback(measured),
-        bound=Bound(NOT_KNOWN) if validity.invalid else bound(roofs, owners, _valid(case)),
+        bound=Bound(NOT_KNOWN) if validity.invalid else bound(roofs, owners, valid),
         remarks=tuple(dict.fromkeys(text for item in measured for text in item.remarks)),
     )
-
-
-def _valid(case: Case) -> float:
-    """Part of the timesteps that are no padding."""
-    work = case.workload
-    return work.valid_timesteps() / (work.batch * work.timesteps)
 
 
 def _fallback(items: Sequence[Measurement]) -> str:
@@ -255,16 +237,16 @@ def _median(values: list[float]) -> float:
     return float(below + (above - below) / 2)
 
 
-def _judge(places: Sequence[_Place]) -> None:
+def _judge(drafts: Sequence[_Draft]) -> None:
     """Give the rows of each group their ranks and ratios, all in one go; those with time first."""
     pairs: list[tuple[Row, Row]] = []
-    for place in places:
-        for number, group in enumerate(place.groups):
+    for draft in drafts:
+        for number, group in enumerate(draft.groups):
             ranked = sorted(
                 (row for row in group if row.measured), key=lambda row: (row.time, row.case.backend)
             )
-            set_bridges(ranked)
-            base = _base(ranked, place.baseline)
+            bridges.set_bridges(ranked)
+            base = _base(ranked, draft.baseline)
             pairs.extend((row, base) for row in ranked if base is not None and row is not base)
             # Of the baseline they are there already; what is first over it is turned around.
             if ranked and ranked[0] is not base:
@@ -274,15 +256,15 @@ def _judge(places: Sequence[_Place]) -> None:
                     row.helper = row_helper
                     pairs.append((row, row_helper))
                 row.untried = untried(row, group)
-            place.groups[number] = [*ranked, *(row for row in group if not row.measured)]
-        set_evenness(row for group in place.groups for row in group if row.measured)
+            draft.groups[number] = [*ranked, *(row for row in group if not row.measured)]
+        bridges.set_evenness(row for group in draft.groups for row in group if row.measured)
     distinct = {(id(new), id(base)): (new, base) for new, base in pairs}
-    ratios = dict(zip(distinct, compare_rows(list(distinct.values())), strict=True))
+    ratios = dict(zip(distinct, bridges.compare_rows(list(distinct.values())), strict=True))
     firsts: list[Row] = []
     others: list[list[Comparison]] = []
-    for place in places:
-        for group in place.groups:
-            base = _base(group, place.baseline)
+    for draft in drafts:
+        for group in draft.groups:
+            base = _base(group, draft.baseline)
             ranked = [row for row in group if row.measured]
             for index, row in enumerate(ranked):
                 second = ranked[1] if index == 0 < len(ranked) - 1 else None
@@ -293,7 +275,7 @@ def _judge(places: Sequence[_Place]) -> None:
     for row, fastest in zip(firsts, all_slower(others), strict=True):
         if fastest:
             row.fastest = True
-    _judge_streams([row for place in places for group in place.groups for row in group])
+    _judge_streams([row for draft in drafts for group in draft.groups for row in group])
 
 
 def _judge_streams(rows: Sequence[Row]) -> None:
@@ -303,7 +285,7 @@ def _judge_streams(rows: Sequence[Row]) -> None:
         for row in rows
         if row.stream is not None and row.base is not None and row.base.stream is not None
     ]
-    ratios = streams.compared([(own, base) for _, own, base in found])
+    ratios = latency.compared([(own, base) for _, own, base in found])
     for (row, own, _), each in zip(found, ratios, strict=True):
         row.stream = replace(own, to_baseline=each)
 
@@ -320,7 +302,7 @@ def _behind(
     found = {row.case.backend: _ratio(row, first, ratios) for row in others}
     first.behind = found
     valid = [row for row in others if not row.invalid]
-    if first.invalid or any(doubts(row, first) for row in valid):
+    if first.invalid or any(bridges.doubts(row, first) for row in valid):
         return []
     return [found[row.case.backend] for row in valid]
 
@@ -343,7 +325,7 @@ def _settle(
     row.base = None if base is row else base
     row.to_baseline = ratios.get((id(row), id(base)))
     if row.base is not None:
-        row.ratio_doubts = all_doubts(row, row.base)
+        row.ratio_doubts = bridges.all_doubts(row, row.base)
     row.ahead = None if second is None else _ratio(row, second, ratios)
     if row.helper is not None:
         row.helper_ratio = _ratio(row.helper, row, ratios)

@@ -20,7 +20,7 @@ from typing import cast
 import numpy as np
 
 from bench.judging.apart import allowing, most_apart
-from bench.judging.basis import SET_ASIDE, Pairing, allowance_words, at_least, pairing_words
+from bench.judging.basis import SET_ASIDE, Pairing, allowance_words, loosest, pairing_words
 from bench.judging.comparison import Comparison
 from bench.judging.intervals import count_words
 from bench.judging.over_nodes import combined, compare_on_nodes
@@ -114,7 +114,7 @@ def geometric_mean(comparisons: Sequence[Comparison]) -> Comparison:
         parts = [each.over_bridge() for each in parts]
     means = f"the geometric means of {count_words(processes)}{SET_ASIDE}"
     how = f"{cases}: {pairing_words(pairing)} {means}"
-    found = judged(*difference(*parts), [(processes, pairing, None, how)], parts=parts)[0]
+    (found,) = judged(*difference(*parts), [(processes, pairing, None, how)], parts=parts)
     return allowing(replace(found, new_logs=new, base_logs=base), aparts)
 
 
@@ -157,12 +157,11 @@ def _mean_over_nodes(comparisons: Sequence[Comparison], cases: str) -> Compariso
 def _apart(comparisons: Sequence[Comparison], cases: str) -> Comparison:
     """Of cases that are taken to err together."""
     # The widest allowance, the loosest pairing and the fewest processes stand for all of them.
-    order = list(Pairing)
-    pairing = max((item.pairing for item in comparisons), key=order.index)
+    pairing = loosest(item.pairing for item in comparisons)
     allowance = max((item.allowance for item in comparisons if item.allowance), default=None)
     processes = min(item.processes for item in comparisons)
     nodes = min(item.nodes for item in comparisons)
-    how = f"{cases}, taken to err together; {at_least(processes)}"
+    how = f"{cases}, taken to err together; {count_words(processes)} or more each"
     if allowance is not None:
         how += f": {allowance_words(allowance, bool(nodes))}"
     (found,) = judged(

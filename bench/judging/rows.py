@@ -19,9 +19,8 @@ from bench.disk.errors import InputError
 from bench.judging.bound import Bound
 from bench.judging.comparison import Comparison
 from bench.judging.evenness import Evenness
-from bench.judging.intervals import CaseInterval
-from bench.judging.percentiles import percentiles
-from bench.judging.streams import Stream
+from bench.judging.intervals import CaseInterval, percentiles
+from bench.judging.latency import Stream
 from bench.judging.trust import UNDOUBTED, Doubt, Validity
 from bench.judging.within import RunSamples
 from bench.results.schema import Run
@@ -260,3 +259,12 @@ def stream(case: Case) -> str:
 
 # What users start from comes first; then the plain loop, which runs everywhere.
 USUAL_BASELINES = ("keras", "while_loop")
+
+
+def usual_baseline(counts: Mapping[str, int]) -> str:
+    """The first of the usual ones that was measured, or else the one that was measured most.
+
+    counts: how often, by backend; empty where nothing was.
+    """
+    usual = (name for name in USUAL_BASELINES if name in counts)
+    return next(usual, max(counts, key=counts.__getitem__, default=""))

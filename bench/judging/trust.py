@@ -16,10 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.judging.between import intervals
-from bench.judging.intervals import CaseInterval, count_nodes
+from bench.judging.intervals import FEWEST_SAMPLES, CaseInterval, count_nodes, halves_agree
 from bench.judging.nodes import by_machine
 from bench.judging.process_means import ENOUGH_PROCESSES
-from bench.judging.steady import FEWEST_SAMPLES, halves_agree
 from bench.judging.within import RunSamples
 from bench.results.advice import MORE_TIME, worded
 from bench.results.schema import Measurement, Outcome, Reason

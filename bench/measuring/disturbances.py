@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from bench.judging import steady
+from bench.judging import intervals
 from bench.judging.trust import WIDE
 from bench.machine import devices, environment
 from bench.machine.devices import GpuFacts
@@ -70,12 +70,12 @@ def validity(
 
 def _of_samples(series: Series) -> Iterable[Reason]:
     count = len(series.blocks)
-    width = steady.relative_half_width(series.samples)
-    if count < steady.FEWEST_SAMPLES:
+    width = intervals.relative_half_width(series.samples)
+    if count < intervals.FEWEST_SAMPLES:
         yield Reason(
             "few_samples",
             f"{count} sample{'s' if count > 1 else ''}: "
-            f"a median has no 95% interval under {steady.FEWEST_SAMPLES}",
+            f"a median has no 95% interval under {intervals.FEWEST_SAMPLES}",
             MORE_TIME,
         )
     elif width > WIDE:

@@ -17,8 +17,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
 
-from bench.judging.intervals import median_interval
-from bench.judging.steady import FEWEST_SAMPLES, WARMUP_BLOCKS, halves_agree, relative_half_width
+from bench.judging.intervals import (
+    FEWEST_SAMPLES,
+    WARMUP_BLOCKS,
+    halves_agree,
+    median_interval,
+    relative_half_width,
+)
 from bench.measuring.clock import Clock, NotWaitedForError, TimingError
 from bench.measuring.series import Broken, Last, Plan, Series, Stopped
 from lstm_impl.at_rest import LONG_CALL

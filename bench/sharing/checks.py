@@ -18,8 +18,12 @@ from typing import TypeGuard
 import numpy as np
 
 from bench.disk.fields import LARGEST_INTEGER, Field, printable
-from bench.judging.intervals import median_interval
-from bench.judging.steady import FEWEST_SAMPLES, halves_agree, relative_half_width
+from bench.judging.intervals import (
+    FEWEST_SAMPLES,
+    halves_agree,
+    median_interval,
+    relative_half_width,
+)
 from bench.judging.trust import FEW_SAMPLES, NOT_STEADY, WIDE, WIDE_INTERVAL
 from bench.measuring import estimate
 from bench.measuring.roof import WELL_ABOVE

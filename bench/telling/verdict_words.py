@@ -9,8 +9,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 
+from bench.judging.between import MOST_NODES, Plan, plan
 from bench.judging.comparison import Apart, Comparison
-from bench.judging.node_plans import MOST_NODES, Plan, plan
 from bench.judging.process_means import ENOUGH_PROCESSES
 from bench.judging.verdict import MOST_NEEDED, Verdict, processes_needed
 from bench.telling.inert import LONGEST_NAME, LONGEST_SENTENCE, clean

@@ -9,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from bench.judging.intervals import case_interval
+from bench.judging.intervals import case_interval, halves_agree, relative_half_width
 from bench.judging.ranking import build
 from bench.judging.rows import Report
-from bench.judging.steady import halves_agree, relative_half_width
 from bench.judging.trust import (
     FEW_PROCESSES,
     Doubt,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from bench.judging import steady
+from bench.judging import intervals
 from bench.measuring import clock as clock_module
 from bench.measuring import timing
 from bench.measuring.clock import Clock, FirstUse, TimingError, first_use
@@ -221,7 +221,7 @@ def test_it_stops_when_every_member_is_precise() -> None:
     steps = {"a": machine.step("a", 0.1), "b": machine.step("b", 0.2)}
     results = timing.measure(steps, Plan(1000.0), machine.clock())
     assert {series(result).stopped for result in results.values()} == {Stopped.PRECISE}
-    assert len(series(results["a"]).blocks) == steady.FEWEST_SAMPLES
+    assert len(series(results["a"]).blocks) == intervals.FEWEST_SAMPLES
     assert machine.time < 10
 
 
@@ -295,7 +295,7 @@ def test_a_step_that_never_settles_is_measured_and_marked_unsteady() -> None:
 def test_halves_agree_unless_they_differ_by_more_than_noise(
     samples: list[float], agree: bool | None
 ) -> None:
-    assert steady.halves_agree(samples) is agree
+    assert intervals.halves_agree(samples) is agree
 
 
 def raising(after: int, error: BaseException) -> Iterator[float]:

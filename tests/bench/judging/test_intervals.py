@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.judging.columns import COLUMNS
-from bench.judging.percentiles import FEWEST_BEYOND, PERCENTILES, percentiles
+from bench.judging.intervals import FEWEST_BEYOND, PERCENTILES, percentiles
 from bench.judging.ranking import build
 from bench.judging.table import records
 from bench.results.schema import Measurement, Reason, Run
