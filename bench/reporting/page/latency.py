@@ -24,7 +24,7 @@ def carried(row: Row) -> Carried | None:
     ``parts``: of each percentile that can be told ``[percentile, low, mid, high]`` in seconds.
     ``first``, ``counts``: how many calls of all processes are in each bin, the first of which is
     ``10**(first / BINS_PER_DECADE)`` ns; none of a histogram that cannot be read. ``calls``,
-    ``most``, ``deadline``, ``missed``: as in ``judging.streams``.
+    ``most``, ``deadline``, ``missed``: as in ``judging.latency``.
     """
     stream = row.stream
     if stream is None:
