@@ -14,34 +14,22 @@ from dataclasses import replace
 
 import numpy as np
 
+from bench.judging import between, over_processes
 from bench.judging.basis import Pairing, loosest, nodes_apart_basis, nodes_basis
-from bench.judging.between import (
-    RATIO_ALLOWANCE,
-    TIME_ALLOWANCE,
-    means_over_nodes,
-    pooled_spread,
-    spread_between,
-)
 from bench.judging.comparison import Comparison
-from bench.judging.over_processes import (
-    Sides,
-    by_run,
-    compare_each,
-    difference,
-    judged,
-    medians_of,
-)
 from bench.judging.process_means import Means
 from bench.judging.within import RunSamples
 
 
-def compare_on_nodes(pairs: Sequence[Sides]) -> list[Comparison]:
+def compare_on_nodes(pairs: Sequence[over_processes.Sides]) -> list[Comparison]:
     """``ratios.compare_all`` of pairs of cases whose runs all name their nodes.
 
     Raises ValueError as it does.
     """
     shared = [_on_each_node(sides) for sides in pairs]
-    found = iter(compare_each([sides for nodes in shared for sides in nodes.values()]))
+    found = iter(
+        over_processes.compare_each([sides for nodes in shared for sides in nodes.values()])
+    )
     by_node = [{node: next(found) for node in nodes} for nodes in shared]
     together = iter(combined([nodes for nodes in by_node if nodes]))
     return [
@@ -60,17 +48,17 @@ def combined(cases: Sequence[Mapping[str, Comparison]]) -> list[Comparison]:
             np.array([[getattr(each, name) for each in nodes] for nodes in parts])
             for name in ("log_ratio", "standard_error", "degrees")
         )
-        means = means_over_nodes(middles, errors, degrees, RATIO_ALLOWANCE)
+        means = between.means_over_nodes(middles, errors, degrees, between.RATIO_ALLOWANCE)
         bases = [
             nodes_basis(
                 count,
                 sum(each.processes for each in nodes),
                 loosest(each.pairing for each in nodes),
-                RATIO_ALLOWANCE,
+                between.RATIO_ALLOWANCE,
             )
             for nodes in parts
         ]
-        told = judged(means.middles, means.errors, means.degrees, bases)
+        told = over_processes.judged(means.middles, means.errors, means.degrees, bases)
         for index, comparison in zip(here, told, strict=True):
             found[index] = _with_nodes(comparison, cases[index])
     return [found[index] for index in range(len(cases))]
@@ -79,7 +67,9 @@ def combined(cases: Sequence[Mapping[str, Comparison]]) -> list[Comparison]:
 def _with_nodes(whole: Comparison, nodes: Mapping[str, Comparison]) -> Comparison:
     """With what each node says, and how far they and their processes spread."""
     parts = list(nodes.values())
-    within = pooled_spread([each.spread for each in parts], [each.processes for each in parts])
+    within = between.pooled_spread(
+        [each.spread for each in parts], [each.processes for each in parts]
+    )
     own: float | None = None
     if not all(each.paired for each in parts):
         own = float(np.mean([each.standard_error**2 for each in parts]))
@@ -92,7 +82,7 @@ def _with_nodes(whole: Comparison, nodes: Mapping[str, Comparison]) -> Compariso
         spread=within,
         aside=math.fsum(each.aside for each in parts),
         nodes=len(parts),
-        between=spread_between(np.array([each.log_ratio for each in parts]), own),
+        between=between.spread_between(np.array([each.log_ratio for each in parts]), own),
         by_node=dict(nodes),
     )
 
@@ -104,10 +94,10 @@ def _by_node(side: Sequence[RunSamples]) -> dict[str, list[RunSamples]]:
     return found
 
 
-def _on_each_node(sides: Sides) -> dict[str, Sides]:
+def _on_each_node(sides: over_processes.Sides) -> dict[str, over_processes.Sides]:
     """The same sides on each node that has both."""
     new, base, *bridges = map(_by_node, sides)
-    found: dict[str, Sides] = {}
+    found: dict[str, over_processes.Sides] = {}
     for node in new:
         if node in base:
             third = [bridge[node] for bridge in bridges if node in bridge]
@@ -118,10 +108,10 @@ def _on_each_node(sides: Sides) -> dict[str, Sides]:
 # Cases that share no node
 
 
-def _apart(sides: Sides) -> Comparison:
+def _apart(sides: over_processes.Sides) -> Comparison:
     new, base, *bridges = sides
-    by_run("new", new)
-    by_run("base", base)
+    over_processes.by_run("new", new)
+    over_processes.by_run("base", base)
     for bridge in bridges:
         over = [_beside(side, bridge) for side in (new, base)]
         if all(over):
@@ -132,14 +122,14 @@ def _apart(sides: Sides) -> Comparison:
         [logs for _, logs in parts],
         (len(_by_node(new)), len(_by_node(base))),
         Pairing.UNPAIRED,
-        TIME_ALLOWANCE,
+        between.TIME_ALLOWANCE,
     )
 
 
 def _beside(side: Sequence[RunSamples], bridge: Sequence[RunSamples]) -> dict[str, Comparison]:
     """The ratio to the bridge on each node where both were in the same processes."""
     nodes = _on_each_node((side, bridge))
-    found = zip(nodes, compare_each(list(nodes.values())), strict=True)
+    found = zip(nodes, over_processes.compare_each(list(nodes.values())), strict=True)
     return {node: comparison for node, comparison in found if comparison.paired}
 
 
@@ -150,7 +140,7 @@ def _over_bridge(over: Sequence[Mapping[str, Comparison]]) -> Comparison:
     ]
     parts = [_means(each).over_bridge() for each in whole]
     new, base = map(len, over)
-    return _of_sides(parts, logs, (new, base), Pairing.BRIDGED, RATIO_ALLOWANCE)
+    return _of_sides(parts, logs, (new, base), Pairing.BRIDGED, between.RATIO_ALLOWANCE)
 
 
 def _means(found: Comparison) -> Means:
@@ -162,12 +152,12 @@ def _means(found: Comparison) -> Means:
 def _times(side: Sequence[RunSamples]) -> tuple[Means, dict[str, float]]:
     """The mean over the nodes of a side of their log times, and its processes' log medians."""
     nodes = _by_node(side)
-    units = medians_of(list(nodes.values()))
+    units = over_processes.medians_of(list(nodes.values()))
     each = units.means(Pairing.UNPAIRED.allowance)
     parts = (each.middles[None], each.errors[None], each.degrees[None])
-    means = means_over_nodes(*parts, TIME_ALLOWANCE)
+    means = between.means_over_nodes(*parts, between.TIME_ALLOWANCE)
     spreads = [None if math.isnan(spread) else spread for spread in each.spreads.tolist()]
-    within = pooled_spread(spreads, [len(runs) for runs in nodes.values()])
+    within = between.pooled_spread(spreads, [len(runs) for runs in nodes.values()])
     told = replace(
         means,
         spreads=np.array([math.nan if within is None else within]),
@@ -186,5 +176,5 @@ def _of_sides(
     """The difference of two sides that share no node; nodes: how many each has."""
     new, base = logs
     basis = nodes_apart_basis(nodes, min(len(new), len(base)), pairing, allowance)
-    (found,) = judged(*difference(*parts), [basis], parts=parts)
+    (found,) = over_processes.judged(*over_processes.difference(*parts), [basis], parts=parts)
     return replace(found, new_logs=new, base_logs=base, nodes=min(nodes))

@@ -193,17 +193,13 @@ def few(rows: Sequence[Row]) -> list[str]:
             "this process's median, nothing of other processes, whose medians were seen to spread "
             f"by {percent(LEAST_SPREAD)} to {percent(MOST_SPREAD)} on one machine"
         )
-    if some := sorted(each for each in counts if 1 < each < ENOUGH_PROCESSES):
-        found.append(
-            f"{count(some[-1], 'process')}: the interval of a time is a t-interval over the "
-            f"processes' medians, which are taken to spread by {percent(LEAST_SPREAD)} at least"
-        )
     on = {row.interval.nodes for row in rows if row.interval is not None}
-    if some := sorted(each for each in on if 1 < each < ENOUGH_PROCESSES):
-        found.append(
-            f"{count(some[-1], 'node')}: the interval of a time is a t-interval over the nodes' "
-            f"medians, which are taken to spread by {percent(LEAST_SPREAD)} at least"
-        )
+    for noun, plural, numbers in (("process", "processes", counts), ("node", "nodes", on)):
+        if some := [each for each in numbers if 1 < each < ENOUGH_PROCESSES]:
+            found.append(
+                f"{count(max(some), noun)}: the interval of a time is a t-interval over the "
+                f"{plural}' medians, which are taken to spread by {percent(LEAST_SPREAD)} at least"
+            )
     for noun in ("process", "node"):
         of_ratios = {
             row.to_baseline.allowance

@@ -23,11 +23,13 @@ def details(section: Section) -> list[tuple[str, str]]:
     environment = section.run.environment
     before = mapping(environment.get("before"))
     # Frameworks are loaded while a run goes on: what they say of themselves is there at its end.
-    after = {**before, **_known(mapping(environment.get("after")))}
+    end = mapping(environment.get("after"))
+    after = {**before, **{name: end[name] for name in ("threads", "tensorflow") if end.get(name)}}
+    container = _text(before.get("container"))
     found = [
         ("Processor", _processor(mapping(before.get("cpu")))),
         ("Memory", _memory(mapping(before.get("memory")))),
-        ("Kernel", _listed(_text(before.get("kernel")), _inside(before.get("container")))),
+        ("Kernel", _listed(_text(before.get("kernel")), f"in {container}" if container else "")),
     ]
     gpus = before.get("gpus")
     for index, gpu in enumerate(gpus[:_MOST] if isinstance(gpus, list) else []):
@@ -41,10 +43,6 @@ def details(section: Section) -> list[tuple[str, str]]:
     found.append(("TensorFlow", _tensorflow(mapping(after.get("tensorflow")))))
     found.append(("Variables", _pairs(mapping(before.get("variables")), "=")))
     return [(label, text) for label, text in found if text]
-
-
-def _known(state: Mapping[str, object]) -> dict[str, object]:
-    return {name: state[name] for name in ("threads", "tensorflow") if state.get(name)}
 
 
 def _processor(cpu: Mapping[str, object]) -> str:
@@ -100,10 +98,6 @@ def _pairs(values: Mapping[str, object], sign: str) -> str:
         if isinstance(value, str | int) and not isinstance(value, bool)
     ]
     return _listed(*told)
-
-
-def _inside(container: object) -> str:
-    return f"in {_text(container)}" if _text(container) else ""
 
 
 def _switch(what: str, value: object) -> str:

@@ -20,14 +20,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from bench.disk.fields import printable
-from bench.telling.inert import (
-    LONGEST_NAME,
-    LONGEST_SENTENCE,
-    clean,
-    code,
-    prose,
-    spreadsheet,
-)
+from bench.telling import inert
 
 
 @dataclass(frozen=True)
@@ -58,7 +51,7 @@ class Column:
     heading: str
     right: bool = False
     names: bool = False
-    most: int = LONGEST_NAME
+    most: int = inert.LONGEST_NAME
     ours: bool = False
     whole: bool = False
     least: int | None = None
@@ -107,7 +100,7 @@ class Sheet:
             lines=tuple(tuple(line[index] for index in indices) for line in self.lines),
         )
 
-    def grid(self, heading: int = LONGEST_NAME) -> Grid:
+    def grid(self, heading: int = inert.LONGEST_NAME) -> Grid:
         """For a terminal, two blanks between columns. heading: letters in a line of one.
 
         Long headings are broken before a name is, which has no blank to break at.
@@ -144,23 +137,23 @@ class Sheet:
 
 
 def _in_terminal(column: Column, cell: Cell) -> Text:
-    text = clean(cell.text, column.most) if column.names else _shown(cell.text)
+    text = inert.clean(cell.text, column.most) if column.names else _shown(cell.text)
     below = f"\n{_shown(cell.bounds)}" if cell.bounds else ""
     return Text.assemble((text, cell.style), (below, "dim"))
 
 
 def _shown(text: str) -> str:
     """As a terminal may show it; blanks at its beginning set it in."""
-    return printable(text, LONGEST_SENTENCE)
+    return printable(text, inert.LONGEST_SENTENCE)
 
 
 def _in_markdown(column: Column, cell: Cell) -> str:
     if column.names:
-        told = code(cell.text, column.most)
+        told = inert.code(cell.text, column.most)
     else:
-        told = cell.text if column.ours else prose(cell.text)
+        told = cell.text if column.ours else inert.prose(cell.text)
     if cell.bounds:
-        told = f"{told} ({prose(cell.bounds)})"
+        told = f"{told} ({inert.prose(cell.bounds)})"
     return f"**{told}**" if cell.strong else told
 
 
@@ -227,5 +220,5 @@ def json_text(document: Mapping[str, object]) -> str:
 
 def _value(value: object) -> object:
     if isinstance(value, str):
-        return spreadsheet(value)
+        return inert.spreadsheet(value)
     return ("false", "true")[value] if isinstance(value, bool) else value
