@@ -25,6 +25,7 @@ from bench.judging.evenness import Case, Evenness
 from bench.judging.nodes import in_one_kind, machine_names, machines
 from bench.judging.rows import usual_baseline
 from bench.judging.trust import each_together
+from bench.results.grouping import grouped
 from bench.results.schema import Measurement, Outcome, Results
 from bench.telling.command_line import UsageError
 from bench.telling.quantities import listed
@@ -164,9 +165,8 @@ def _places(items: Sequence[Measurement | Outcome]) -> dict[str, str]:
     """What the place of each machine is called: its name, or those of all of its kind."""
     machines = {item.run.machine_id: item.run for item in items}
     names = machine_names(machines)
-    kinds: dict[str, list[str]] = {}
-    for machine, first in in_one_kind(item.run for item in items).items():
-        kinds.setdefault(first, []).append(machine)
+    first_of = in_one_kind(item.run for item in items)
+    kinds = grouped(first_of, first_of.__getitem__)
     return {
         machine: names[machine]
         if len(kind) == 1

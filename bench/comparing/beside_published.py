@@ -14,6 +14,7 @@ from bench.comparing.environments import hardware
 from bench.judging.intervals import CaseInterval, case_interval
 from bench.judging.nodes import machine_names
 from bench.judging.trust import together
+from bench.results.grouping import grouped
 from bench.results.schema import Measurement, Outcome, Results
 from bench.suites import published
 from bench.suites.cases import Case
@@ -73,14 +74,10 @@ def beside_published(results: Results, theirs: Iterable[PublishedStep]) -> Repor
 
     Of ours only what is the work that others published: no windows, padding or dropout.
     """
-    published_by: dict[PublishedShape, list[PublishedStep]] = {}
-    for step in theirs:
-        published_by.setdefault(step.first.shape, []).append(step)
+    published_by = grouped(theirs, lambda step: step.first.shape)
     names = machine_names({item.run.machine_id: item.run for item in results.measurements})
     found: dict[PublishedShape, dict[tuple[str, str], list[Measurement]]] = {}
-    without: dict[tuple[str, str], list[Outcome]] = {}
-    for outcome in results.outcomes:
-        without.setdefault((outcome.run.machine_id, outcome.case.id), []).append(outcome)
+    without = grouped(results.outcomes, lambda item: (item.run.machine_id, item.case.id))
     for item in results.measurements:
         if (shape := PublishedShape.of(item.case)) in published_by:
             assert shape is not None

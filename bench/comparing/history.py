@@ -21,6 +21,7 @@ from bench.judging.nodes import machine_names
 from bench.judging.ratios import compare
 from bench.judging.trust import Doubt, Validity, together
 from bench.judging.within import RunSamples
+from bench.results.grouping import grouped
 from bench.results.schema import Measurement, Outcome, Results, Run
 from bench.suites.cases import Case
 from bench.telling.command_line import UsageError
@@ -166,12 +167,9 @@ def build(results: Results, *, pattern: str = "*", backends: Sequence[str] = ())
     if not any(isinstance(item, Measurement) for item in wanted):
         raise UsageError(_nothing([item.case for item in measured], pattern, backends))
     names = machine_names({item.run.machine_id: item.run for item in measured})
-    places: dict[str, list[Measurement | Outcome]] = {}
-    for item in wanted:
-        places.setdefault(item.run.machine_id, []).append(item)
     machines = [
         _machine(names[machine], machine, found, commits)
-        for machine, found in places.items()
+        for machine, found in grouped(wanted, lambda item: item.run.machine_id).items()
         if any(isinstance(item, Measurement) for item in found)
     ]
     machines.sort(key=lambda each: each.sessions[-1].started, reverse=True)

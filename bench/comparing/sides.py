@@ -18,6 +18,7 @@ from bench.judging.over_processes import Sides
 from bench.judging.ratios import compare_all, geometric_mean
 from bench.judging.trust import each_together, of_ratio
 from bench.judging.within import RunSamples
+from bench.results.grouping import grouped
 from bench.results.schema import Measurement, Outcome, Results, Run
 from bench.telling.unmeasured import gathered
 
@@ -198,9 +199,7 @@ def report_of(
     finding: str = "",
 ) -> Report:
     """A comparison from its rows, with means, differences of the machines, and what has no time."""
-    by_pair: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        by_pair.setdefault((row.base_label, row.new_label), []).append(row)
+    by_pair = grouped(rows, lambda row: (row.base_label, row.new_label))
     means = [
         Mean(
             base,

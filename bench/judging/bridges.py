@@ -18,6 +18,7 @@ from bench.judging.over_processes import Sides
 from bench.judging.ratios import compare_all
 from bench.judging.rows import Row
 from bench.judging.trust import Doubt, of_ratio
+from bench.results.grouping import grouped
 
 
 def set_bridges(rows: Sequence[Row]) -> None:
@@ -38,10 +39,7 @@ def set_evenness(rows: Iterable[Row]) -> None:
 
     Of each device by itself: what a library does to a step on processors says nothing of a GPU.
     """
-    devices: dict[str, list[Row]] = {}
-    for row in rows:
-        devices.setdefault(row.case.device, []).append(row)
-    for found in devices.values():
+    for found in grouped(rows, lambda row: row.case.device).values():
         if any(row.bridge is not None for row in found):
             evenness = Evenness((row.case.backend, row.runs, bool(row.invalid)) for row in found)
             for row in found:

@@ -23,6 +23,7 @@ from bench.judging.changes import LEAST, LEVEL, FloatArray, changes
 from bench.judging.intervals import Interval
 from bench.judging.process_means import VERDICT_CONFIDENCE
 from bench.judging.verdict import SAME_WITHIN, Verdict, log_intervals
+from bench.results.grouping import grouped
 
 NEAR = 2
 """Sessions between two changes that are taken for one: a place is found no more exactly."""
@@ -173,10 +174,7 @@ def _series(logs: FloatArray, backends: Sequence[str]) -> list[tuple[Scope, int,
 
 
 def _rows_by(backends: Sequence[str]) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
-    for row, name in enumerate(backends):
-        found.setdefault(name, []).append(row)
-    return found
+    return grouped(range(len(backends)), backends.__getitem__)
 
 
 def _apart(

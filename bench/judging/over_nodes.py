@@ -19,6 +19,7 @@ from bench.judging.basis import Pairing, loosest, nodes_apart_basis, nodes_basis
 from bench.judging.comparison import Comparison
 from bench.judging.process_means import Means
 from bench.judging.within import RunSamples
+from bench.results.grouping import grouped
 
 
 def compare_on_nodes(pairs: Sequence[over_processes.Sides]) -> list[Comparison]:
@@ -88,10 +89,7 @@ def _with_nodes(whole: Comparison, nodes: Mapping[str, Comparison]) -> Compariso
 
 
 def _by_node(side: Sequence[RunSamples]) -> dict[str, list[RunSamples]]:
-    found: dict[str, list[RunSamples]] = {}
-    for run in side:
-        found.setdefault(run.node, []).append(run)
-    return found
+    return grouped(side, lambda run: run.node)
 
 
 def _on_each_node(sides: over_processes.Sides) -> dict[str, over_processes.Sides]:

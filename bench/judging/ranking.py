@@ -27,6 +27,7 @@ from bench.judging.rows import (
 from bench.judging.trust import OF_TIME, pooled
 from bench.judging.why import helper, untried
 from bench.judging.within import RunSamples
+from bench.results.grouping import grouped
 from bench.results.schema import Figures, Measurement, Outcome, Results, Run
 
 
@@ -87,12 +88,7 @@ class _Draft:
 
 def _sections(places: Sequence[Place], baseline: str | None) -> list[Section]:
     """A section for each place; the intervals and ratios of all of them are made in one go."""
-    cases: list[list[list[Measurement | Outcome]]] = []
-    for place in places:
-        by_id: dict[str, list[Measurement | Outcome]] = {}
-        for item in place.items:
-            by_id.setdefault(item.case.id, []).append(item)
-        cases.append(list(by_id.values()))
+    cases = [grouped(place.items, lambda item: item.case.id).values() for place in places]
     measured = [
         [
             (place.node_of.get(item.run.id, ""), item.samples)
@@ -106,13 +102,12 @@ def _sections(places: Sequence[Place], baseline: str | None) -> list[Section]:
     drafts: list[_Draft] = []
     for place, here in zip(places, cases, strict=True):
         runs = {item.run.id: item.run for item in place.items}
-        groups: dict[str, list[Row]] = {}
+        rows = [_row(case, len(runs), each, place.node_of) for case in here]
         counts: Counter[str] = Counter()
-        for case in here:
-            row = _row(case, len(runs), each, place.node_of)
+        for row in rows:
             counts[row.case.backend] += row.measured
-            groups.setdefault(row.case.group, []).append(row)
         counts = +counts
+        groups = grouped(rows, lambda row: row.case.group)
         chosen = baseline if baseline in counts else usual_baseline(counts)
         ordered = tuple(sorted(runs.values(), key=lambda run: (run.started, run.id)))
         drafts.append(_Draft(place, ordered, list(groups.values()), chosen))

@@ -23,6 +23,7 @@ from bench.judging.intervals import CaseInterval, percentiles
 from bench.judging.latency import Stream
 from bench.judging.trust import UNDOUBTED, Doubt, Validity
 from bench.judging.within import RunSamples
+from bench.results.grouping import grouped
 from bench.results.schema import Run
 from bench.suites.cases import Case
 
@@ -185,11 +186,11 @@ class Section:
     @cached_property
     def tables(self) -> tuple[Table, ...]:
         """Its rows as tables: by device, kind and mode (of truncation also by shape)."""
-        found: dict[tuple[str, str, str, str], list[Row]] = {}
-        for row in self.rows:
-            case = row.case
-            key = (case.device, case.kind, case.workload.mode, stream(case))
-            found.setdefault(key, []).append(row)
+
+        def shown_in(row: Row) -> tuple[str, str, str, str]:
+            return row.case.device, row.case.kind, row.case.workload.mode, stream(row.case)
+
+        found = grouped(self.rows, shown_in)
         return tuple(
             Table(device, kind, mode, tuple(rows), self.baseline)
             for (device, kind, mode, _), rows in found.items()
@@ -209,12 +210,9 @@ class Table:
     @cached_property
     def groups(self) -> tuple[tuple[Row, ...], ...]:
         """Rows of the same work, the fastest first, what has no time last; only if any has one."""
-        found: dict[str, list[Row]] = {}
-        for row in self.rows:
-            found.setdefault(row.case.group, []).append(row)
         return tuple(
             tuple(sorted(rows, key=lambda row: (row.rank or math.inf, row.case.backend)))
-            for rows in found.values()
+            for rows in grouped(self.rows, lambda row: row.case.group).values()
             if any(row.measured for row in rows)
         )
 

@@ -21,6 +21,7 @@ from bench.judging.nodes import by_machine
 from bench.judging.process_means import ENOUGH_PROCESSES
 from bench.judging.within import RunSamples
 from bench.results.advice import MORE_TIME, worded
+from bench.results.grouping import grouped
 from bench.results.schema import Measurement, Outcome, Reason
 
 WIDE = 0.05
@@ -280,8 +281,5 @@ def _few(processes: int, runs: int) -> Doubt:
 
 
 def _counted(reasons: Iterable[Reason], runs: int) -> Iterable[Doubt]:
-    by_code: dict[str, list[Reason]] = {}
-    for reason in reasons:
-        by_code.setdefault(reason.code, []).append(reason)
-    for code, found in by_code.items():
+    for code, found in grouped(reasons, lambda reason: reason.code).items():
         yield Doubt(code, found[0].text, found[0].advice, min(len(found), runs), runs)
