@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from bench.judging.apart import allowing
 from bench.judging.basis import Pairing
-from bench.judging.comparison import Apart, Comparison
+from bench.judging.comparison import Comparison
 from bench.judging.evenness import Evenness
 from bench.judging.over_processes import Sides
 from bench.judging.ratios import compare_all
@@ -51,24 +51,19 @@ def compare_rows(pairs: Sequence[tuple[Row, Row]]) -> list[Comparison]:
 
     One over a bridge that is not the same in the processes of both allows for that.
     """
-    found = compare_all([_sides(new, base) for new, base in pairs])
-    return [
-        allowing(ratio, [apart]) if (apart := _apart(ratio, *pair)) is not None else ratio
-        for ratio, pair in zip(found, pairs, strict=True)
+    over = [_bridge(new, base) for new, base in pairs]
+    sides: list[Sides] = [
+        (new.runs, base.runs) if bridge is None else (new.runs, base.runs, bridge.runs)
+        for (new, base), bridge in zip(pairs, over, strict=True)
     ]
-
-
-def _apart(found: Comparison, new: Row, base: Row) -> Apart | None:
-    bridge = _bridge(new, base) if found.pairing is Pairing.BRIDGED else None
-    if bridge is None or new.evenness is None:
-        return None
-    return new.evenness.apart(bridge.case.backend, new.case.backend, base.case.backend)
-
-
-def _sides(new: Row, base: Row) -> Sides:
-    if (bridge := _bridge(new, base)) is None:
-        return new.runs, base.runs
-    return new.runs, base.runs, bridge.runs
+    found = compare_all(sides)
+    for index, ((new, base), bridge) in enumerate(zip(pairs, over, strict=True)):
+        if bridge is None or new.evenness is None:
+            continue
+        if found[index].pairing is Pairing.BRIDGED:
+            names = bridge.case.backend, new.case.backend, base.case.backend
+            found[index] = allowing(found[index], [new.evenness.apart(*names)])
+    return found
 
 
 def doubts(new: Row, base: Row) -> tuple[Doubt, ...]:

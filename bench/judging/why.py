@@ -64,8 +64,13 @@ def sentence(row: Row) -> str:
 
 def explained(bound: Bound, figures: Mapping[str, float]) -> str:
     """What binds a case, and how that is known. figures: of its roofs."""
+    if bound.kind == NOT_KNOWN and not bound.of:
+        return "not known: no roofs are recorded"
     if bound.kind == NOT_KNOWN:
-        return _unknown(bound)
+        return (
+            f"not known: of what has a roof most goes to {PARTS[bound.of]}, at least "
+            f"{bound.share:.0%} of the step, and nothing is known to take more than half"
+        )
     if bound.kind == PADDING:
         computed = bound.parts[bound.of] / (1.0 - bound.share)
         return (
@@ -109,15 +114,6 @@ _TOO_MANY = (
     "bound by products: it makes {times} times the multiplications that the step needs, {part} of "
     "the step at the best that was seen here"
 )
-
-
-def _unknown(bound: Bound) -> str:
-    if not bound.of:
-        return "not known: no roofs are recorded"
-    return (
-        f"not known: of what has a roof most goes to {PARTS[bound.of]}, at least "
-        f"{bound.share:.0%} of the step, and nothing is known to take more than half"
-    )
 
 
 # What would help

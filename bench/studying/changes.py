@@ -133,15 +133,11 @@ def false_changes(trials: int) -> Sheet:
                 rng = np.random.default_rng(SEED)
                 found = [movements(world.draw(rng, sessions), NAMES) for _ in range(trials)]
                 if world.change is exchanged:
-                    found = [[each for each in one if not _machine(each)] for one in found]
+                    found = [[each for each in one if each.scope is not Scope.ALL] for one in found]
                 rates.append(percent(float(np.mean([bool(each) for each in found]))))
             rows.append([f"{prefix}{name}", *rates])
     headings = [f"{sessions} sessions" for sessions in LENGTHS]
     return table(["histories with a false change:", *headings], rows)
-
-
-def _machine(found: Movement) -> bool:
-    return found.scope is Scope.ALL
 
 
 def nightly_alarms(trials: int) -> Sheet:

@@ -110,15 +110,13 @@ def spreads(pairs: Sequence[Pair]) -> Sheet:
 
 def _falsely_alone(pairs: Sequence[Pair]) -> float:
     """How often one process alone would say FASTER or SLOWER of a pair whose mean is equality."""
-    apart = np.concatenate([pair.logs - _others(pair.logs) for pair in pairs])
+    # Each process from the mean of the others of its pair.
+    apart = np.concatenate(
+        [each.logs - (each.logs.sum() - each.logs) / (each.logs.size - 1) for each in pairs]
+    )
     means = process_means(apart[:, None], Pairing.ALTERNATING.allowance)
     said = verdicts(*log_intervals(means.middles, means.errors, means.degrees))
     return float(np.mean(np.isin(said, [Verdict.FASTER, Verdict.SLOWER])))
-
-
-def _others(logs: FloatArray) -> FloatArray:
-    """The mean of the other processes, for each."""
-    return np.asarray((logs.sum() - logs) / (logs.size - 1), dtype=np.float64)
 
 
 def shape(pairs: Sequence[Pair]) -> str:

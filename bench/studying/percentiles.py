@@ -131,10 +131,6 @@ def _draw(stream: Stream, trials: int) -> list[FloatArray]:
     return [*few, *many]
 
 
-def _headings() -> list[str]:
-    return [f"p{part:g} of {CALLS * times:,}" for part, times in _LOOKED_AT]
-
-
 def tables(trials: int) -> dict[str, Sheet]:
     """The tables of ``docs/verdicts.md`` on percentiles, by what they show."""
     count = max(1, trials // CALL_SHARE)
@@ -145,6 +141,7 @@ def tables(trials: int) -> dict[str, Sheet]:
         return [name, *(" / ".join(f"{100 * rate:.1f}" for rate in each) for each in rates)]
 
     counts = " / ".join(map(str, PROCESSES))
+    headings = [f"p{part:g} of {CALLS * times:,}" for part, times in _LOOKED_AT]
     false = [line(name, found, 0.0, *DIFFERENT) for name, found in drawn.items()]
     powers = [
         line(f"{name}, {effect:.0%} slower", found, effect, Verdict.SLOWER)
@@ -153,9 +150,9 @@ def tables(trials: int) -> dict[str, Sheet]:
     ]
     return {
         "False verdicts on percentiles": table(
-            [f"equals called different, %, of {counts} processes:", *_headings()], false
+            [f"equals called different, %, of {counts} processes:", *headings], false
         ),
         "Found effects on percentiles": table(
-            [f"SLOWER said, %, of {counts} processes:", *_headings()], powers
+            [f"SLOWER said, %, of {counts} processes:", *headings], powers
         ),
     }

@@ -250,14 +250,13 @@ def needed() -> Sheet:
         for spread in spreads:
             counts = [processes_needed(e, spread, paired) for e in effects]
             name = "paired" if paired else "unpaired, a side"
-            cells = ["over 2000" if count is None else _count(count) for count in counts]
+            # A star where the number rests on the allowance and not on what the processes show.
+            cells = [
+                "over 2000" if count is None else f"{count}{'*' * (count < ENOUGH_PROCESSES)}"
+                for count in counts
+            ]
             rows.append([f"{name}, spread {spread:.1%}", *cells])
-    # A star where the number rests on the allowance and not on what the processes show.
     return table(["processes for 90%, slower by:", *(f"{e:.0%}" for e in effects)], rows)
-
-
-def _count(processes: int) -> str:
-    return f"{processes}{'*' if processes < ENOUGH_PROCESSES else ''}"
 
 
 def stopping(trials: int) -> Sheet:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from bench.disk.fields import mapping
 from bench.judging.basis import Pairing
@@ -207,9 +207,10 @@ def few(rows: Sequence[Row]) -> list[str]:
             if row.to_baseline and bool(row.to_baseline.nodes) == (noun == "node")
         }
         if any(of_ratios):
+            allowed = " and ".join(f"{100 * each:g}%" for each in sorted(filter(None, of_ratios)))
             found.append(
                 f"Fewer than {count(ENOUGH_PROCESSES, noun)} cannot show how far they differ: the "
-                f"intervals of ratios allow for {_allowances(of_ratios)}, and verdicts are as good "
+                f"intervals of ratios allow for {allowed}, and verdicts are as good "
                 f"as that is; from {ENOUGH_PROCESSES} on they stand on what was measured"
             )
     return found
@@ -237,10 +238,6 @@ def title(table: Table) -> str:
         words += f" in windows ({', '.join(shape_words(table.rows[0].case))})"
     dtypes = {row.case.spec.dtype for row in table.rows}
     return words if dtypes == {"float32"} else f"{words}, {listed(sorted(dtypes))}"
-
-
-def _allowances(found: Iterable[float | None]) -> str:
-    return " and ".join(f"{100 * each:g}%" for each in sorted(each for each in found if each))
 
 
 def _text(value: object) -> str:
