@@ -18,8 +18,7 @@ import numpy as np
 
 from bench.judging.comparison import Apart, Comparison
 from bench.judging.over_processes import judged
-from bench.judging.process_means import FloatArray
-from bench.judging.verdict import log_intervals
+from bench.judging.process_means import Estimates
 
 
 def allowing(found: Comparison, aparts: Sequence[Apart | None]) -> Comparison:
@@ -32,24 +31,16 @@ def allowing(found: Comparison, aparts: Sequence[Apart | None]) -> Comparison:
     uneven = [each.found for each in aparts if each is not None and each.uneven]
     if told is None or not uneven:
         return replace(found, apart=told)
-    difference, error = (
-        math.fsum(values) / len(aparts)
-        for values in (
-            [abs(each.log_ratio) for each in uneven],
-            [each.standard_error for each in uneven],
-        )
-    )
-    errors, degrees = with_difference(
-        np.array([found.standard_error]),
-        np.array([found.degrees]),
+    difference = math.fsum(abs(each.log_ratio) for each in uneven) / len(aparts)
+    bridges = Estimates(
         np.array([difference]),
-        np.array([error]),
+        np.array([math.fsum(each.standard_error for each in uneven) / len(aparts)]),
         np.array([min(each.degrees for each in uneven)]),
     )
     by = f"{100 * math.expm1(difference):.2g}%"
     how = f"{found.how}; {by} more each way, by which the third case differs from itself"
     basis = found.processes, found.pairing, found.allowance, how
-    (wide,) = judged(np.array([found.log_ratio]), errors, degrees, [basis])
+    (wide,) = judged(with_difference(found.estimate, bridges), [basis])
     return replace(
         found,
         ratio=wide.ratio,
@@ -67,21 +58,14 @@ def most_apart(aparts: Sequence[Apart | None]) -> Apart | None:
     return max(known, key=lambda each: (each.uneven, abs(each.found.log_ratio)), default=None)
 
 
-def with_difference(
-    errors: FloatArray,
-    degrees: FloatArray,
-    differences: FloatArray,
-    own_errors: FloatArray,
-    own_degrees: FloatArray,
-) -> tuple[FloatArray, FloatArray]:
-    """The errors and degrees of ratios over bridges that differ by so much, ``[cases]`` each.
+def with_difference(found: Estimates, bridges: Estimates) -> Estimates:
+    """Log ratios over bridges that differ by so much (logs, not below 0), ``[cases]`` each.
 
-    errors, degrees: of the log ratios. differences: of the bridges (logs, not below 0), with their
-    own errors and degrees. The interval is as much wider as the difference, which is no matter of
-    chance, and holds the doubt of both, with the fewer degrees: by Welch's it could be narrower
-    than before, where the ratio is known to few. One t distribution is left, of which interval,
-    verdict and p-value are.
+    The interval is as much wider as the difference, which is no matter of chance, and holds the
+    doubt of both, with the fewer degrees: by Welch's it could be narrower than before, where the
+    ratio is known to few. One t distribution is left, of which interval, verdict and p-value are.
     """
-    free = np.minimum(degrees, own_degrees)
-    quantile = log_intervals(np.zeros_like(errors), np.ones_like(errors), free)[1]
-    return np.hypot(errors, own_errors) + differences / quantile, free
+    free = np.minimum(found.degrees, bridges.degrees)
+    unit = Estimates(np.zeros_like(found.errors), np.ones_like(found.errors), free)
+    wider = bridges.middles / unit.bounds()[1]
+    return Estimates(found.middles, np.hypot(found.errors, bridges.errors) + wider, free)

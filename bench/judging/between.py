@@ -37,11 +37,11 @@ from bench.judging.process_means import (
     DEGREES,
     ENOUGH_PROCESSES,
     VERDICT_CONFIDENCE,
+    Estimates,
     FloatArray,
     Means,
     means_of_all,
 )
-from bench.judging.verdict import welch
 
 ENOUGH_NODES = ENOUGH_PROCESSES
 """From here on nodes speak for themselves, as processes do."""
@@ -57,23 +57,21 @@ TIME_ALLOWANCE = 0.10
 seen to differ by 8% on average (Sinha et al., *Not All GPUs Are Created Equal*, SC '22)."""
 
 
-def means_over_nodes(
-    middles: FloatArray, errors: FloatArray, degrees: FloatArray, allowance: float
-) -> Means:
-    """The mean over the nodes of each case, from what each node says: all ``[cases, nodes]``.
+def means_over_nodes(each: Estimates, allowance: float) -> Means:
+    """The mean over the nodes of each case, from what each node says, ``[cases, nodes]``.
 
-    middles, errors, degrees: of the t distribution of each node's own mean. ``spreads`` of what
-    comes back is the standard deviation of the nodes' means, not a number for one node.
+    ``spreads`` of what comes back is the standard deviation of the nodes' means, not a number for
+    one node.
     """
-    cases, count = middles.shape
+    cases, count = each.middles.shape
     if count > 1:
-        own = np.sqrt(np.mean(np.sort(errors, axis=1) ** 2, axis=1))
-        return means_of_all(middles, np.hypot(allowance, own))
+        own = np.sqrt(np.mean(np.sort(each.errors, axis=1) ** 2, axis=1))
+        return means_of_all(each.middles, np.hypot(allowance, own))
     # What one node says of others: no more than one process does.
-    other = np.full(cases, (ALONE * allowance) ** 2), np.full(cases, DEGREES)
-    variance, free = welch(errors[:, 0] ** 2, degrees[:, 0], *other)
-    nothing = np.full(cases, np.nan)
-    return Means(middles[:, 0].copy(), np.sqrt(variance), free, nothing, np.zeros(cases))
+    nothing = np.zeros(cases)
+    others = Estimates(nothing, np.full(cases, ALONE * allowance), np.full(cases, DEGREES))
+    alone = Estimates(each.middles[:, 0], each.errors[:, 0], each.degrees[:, 0]).minus(others)
+    return Means(alone.middles, alone.errors, alone.degrees, np.full(cases, np.nan), nothing)
 
 
 def spread_between(means: FloatArray, own: float | None) -> float | None:
@@ -244,6 +242,6 @@ def findable(
     values = spread * shape / np.std(shape, ddof=1) if nodes > 1 else np.zeros(1)
     errors = np.full((1, nodes), known / math.sqrt(processes))
     degrees = np.full((1, nodes), max(processes - 1.0, 1.0))
-    means = means_over_nodes(values[None], errors, degrees, RATIO_ALLOWANCE)
+    means = means_over_nodes(Estimates(values[None], errors, degrees), RATIO_ALLOWANCE)
     quantile = special.stdtrit(means.degrees[0], (1 + VERDICT_CONFIDENCE) / 2)
     return float((quantile + special.ndtri(power)) * means.errors[0])

@@ -14,8 +14,8 @@ import numpy as np
 from bench.disk.fields import printable
 from bench.judging.basis import Pairing
 from bench.judging.intervals import Interval
-from bench.judging.process_means import BRIDGE_APART
-from bench.judging.verdict import Verdict, p_slower
+from bench.judging.process_means import BRIDGE_APART, Estimates
+from bench.judging.verdict import Verdict
 
 _LONGEST = 60  # letters of a name in a sentence
 
@@ -90,11 +90,15 @@ class Comparison:
             apart=self.apart and self.apart.inverse,
         )
 
+    @property
+    def estimate(self) -> Estimates:
+        """The t distribution, of one case."""
+        numbers = self.log_ratio, self.standard_error, self.degrees
+        return Estimates(*(np.array([number]) for number in numbers))
+
     def p_slower(self, threshold: float = 0.0) -> float:
         """The one-sided p-value of "slower by at most ``threshold``" (0.05 is 5%)."""
-        logs = np.array([self.log_ratio])
-        errors = np.array([self.standard_error])
-        return float(p_slower(logs, errors, np.array([self.degrees]), threshold)[0])
+        return float(self.estimate.p_slower(threshold)[0])
 
 
 @dataclass(frozen=True, slots=True)

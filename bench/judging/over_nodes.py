@@ -17,7 +17,7 @@ import numpy as np
 from bench.judging import between, over_processes
 from bench.judging.basis import Pairing, loosest, nodes_apart_basis, nodes_basis
 from bench.judging.comparison import Comparison
-from bench.judging.process_means import Means
+from bench.judging.process_means import Estimates, Means
 from bench.judging.within import RunSamples
 from bench.results.grouping import grouped
 
@@ -45,11 +45,11 @@ def combined(cases: Sequence[Mapping[str, Comparison]]) -> list[Comparison]:
     for count in {len(nodes) for nodes in cases}:
         here = [index for index, nodes in enumerate(cases) if len(nodes) == count]
         parts = [list(cases[index].values()) for index in here]
-        middles, errors, degrees = (
+        numbers = (
             np.array([[getattr(each, name) for each in nodes] for nodes in parts])
             for name in ("log_ratio", "standard_error", "degrees")
         )
-        means = between.means_over_nodes(middles, errors, degrees, between.RATIO_ALLOWANCE)
+        means = between.means_over_nodes(Estimates(*numbers), between.RATIO_ALLOWANCE)
         bases = [
             nodes_basis(
                 count,
@@ -59,7 +59,7 @@ def combined(cases: Sequence[Mapping[str, Comparison]]) -> list[Comparison]:
             )
             for nodes in parts
         ]
-        told = over_processes.judged(means.middles, means.errors, means.degrees, bases)
+        told = over_processes.judged(means, bases)
         for index, comparison in zip(here, told, strict=True):
             found[index] = _with_nodes(comparison, cases[index])
     return [found[index] for index in range(len(cases))]
@@ -152,8 +152,8 @@ def _times(side: Sequence[RunSamples]) -> tuple[Means, dict[str, float]]:
     nodes = _by_node(side)
     units = over_processes.medians_of(list(nodes.values()))
     each = units.means(Pairing.UNPAIRED.allowance)
-    parts = (each.middles[None], each.errors[None], each.degrees[None])
-    means = between.means_over_nodes(*parts, between.TIME_ALLOWANCE)
+    of_nodes = Estimates(each.middles[None], each.errors[None], each.degrees[None])
+    means = between.means_over_nodes(of_nodes, between.TIME_ALLOWANCE)
     spreads = [None if math.isnan(spread) else spread for spread in each.spreads.tolist()]
     within = between.pooled_spread(spreads, [len(runs) for runs in nodes.values()])
     told = replace(
@@ -174,5 +174,5 @@ def _of_sides(
     """The difference of two sides that share no node; nodes: how many each has."""
     new, base = logs
     basis = nodes_apart_basis(nodes, min(len(new), len(base)), pairing, allowance)
-    (found,) = over_processes.judged(*over_processes.difference(*parts), [basis], parts=parts)
+    (found,) = over_processes.judged(over_processes.difference(*parts), [basis], parts=parts)
     return replace(found, new_logs=new, base_logs=base, nodes=min(nodes))

@@ -22,11 +22,12 @@ from bench.judging.intervals import IntArray, Interval, boundaries
 from bench.judging.process_means import (
     ENOUGH_PROCESSES,
     VERDICT_CONFIDENCE,
+    Estimates,
     FloatArray,
     Means,
     process_means,
 )
-from bench.judging.verdict import Verdict, log_intervals, verdicts, welch
+from bench.judging.verdict import Verdict, verdicts
 from bench.judging.within import RunSamples, medians_and_errors, paired_logs
 
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
@@ -147,7 +148,7 @@ def _compare_paired(
     ]
     means = found.units.means(np.array([pairing.allowance for pairing in pairings]))
     bases = [basis_of(pairing, len(new)) for (new, _), pairing in zip(pairs, pairings, strict=True)]
-    return judged(*difference(means), bases, found.logs, [means])
+    return judged(means, bases, found.logs, [means])
 
 
 def _compare_bridged(quadruples: Sequence[Sequence[Sequence[RunSamples]]]) -> list[Comparison]:
@@ -156,7 +157,7 @@ def _compare_bridged(quadruples: Sequence[Sequence[Sequence[RunSamples]]]) -> li
     units = [_ratios(new, over_new).units, _ratios(base, over_base).units]
     parts = [side.means(Pairing.BRIDGED.allowance).over_bridge() for side in units]
     bases = [basis_of(Pairing.BRIDGED, *map(len, sides)) for sides in zip(new, base, strict=True)]
-    return judged(*difference(*parts), bases, (units[0], units[1]), parts)
+    return judged(difference(*parts), bases, (units[0], units[1]), parts)
 
 
 def _compare_unpaired(
@@ -165,7 +166,7 @@ def _compare_unpaired(
     sides = [medians_of([pair[side] for pair in pairs]) for side in (0, 1)]
     parts = [side.means(Pairing.UNPAIRED.allowance) for side in sides]
     bases = [basis_of(Pairing.UNPAIRED, len(new), len(base)) for new, base in pairs]
-    return judged(*difference(*parts), bases, (sides[0], sides[1]), parts)
+    return judged(difference(*parts), bases, (sides[0], sides[1]), parts)
 
 
 def medians_of(sides: Sequence[Sequence[RunSamples]]) -> Units:
@@ -176,35 +177,30 @@ def medians_of(sides: Sequence[Sequence[RunSamples]]) -> Units:
     return Units([run.run for run in runs], np.log(mids), errors, offsets)
 
 
-def difference(new: Means, base: Means | None = None) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """The middles, errors and degrees of ratios: of paired means as they are, or of two sides."""
-    if base is None:
-        return new.middles, new.errors, new.degrees
-    variance, degrees = welch(new.errors**2, new.degrees, base.errors**2, base.degrees)
-    return new.middles - base.middles, np.sqrt(variance), degrees
+def difference(new: Means, base: Means | None = None) -> Estimates:
+    """Of ratios: paired means as they are, or the difference of two sides."""
+    return new if base is None else new.minus(base)
 
 
 def judged(
-    log_ratios: FloatArray,
-    standard_errors: FloatArray,
-    degrees: FloatArray,
+    found: Estimates,
     bases: Sequence[Basis],
     logs: tuple[Units, Units] | None = None,
     parts: Sequence[Means] = (),
 ) -> list[Comparison]:
-    """Of each t distribution of a log ratio the interval and the verdict, on its basis.
+    """Of each log ratio the interval and the verdict, on its basis.
 
     logs: of the processes of both sides. parts: what the sides' means stand on, if it is to be
     told: how far the good processes spread, and how many were left out.
     """
-    lows, highs = log_intervals(log_ratios, standard_errors, degrees)
+    lows, highs = found.bounds()
     with np.errstate(over="ignore", under="ignore"):
-        bounds = [np.exp(each).tolist() for each in (lows, log_ratios, highs)]
+        bounds = [np.exp(each).tolist() for each in (lows, found.middles, highs)]
     names = verdicts(lows, highs).tolist()
     each_log: list[list[dict[str, float]]] = [[], []]
-    for units, found in zip(logs or (), each_log, strict=False):
+    for units, each_side in zip(logs or (), each_log, strict=False):
         values, ends = units.logs.tolist(), units.offsets.tolist()
-        found.extend(
+        each_side.extend(
             dict(zip(units.runs[start:end], values[start:end], strict=True))
             for start, end in itertools.pairwise(ends)
         )
@@ -228,9 +224,9 @@ def judged(
             *bounds,
             names,
             bases,
-            log_ratios.tolist(),
-            standard_errors.tolist(),
-            degrees.tolist(),
+            found.middles.tolist(),
+            found.errors.tolist(),
+            found.degrees.tolist(),
             zip(*each_log, strict=True) if logs else [({}, {})] * len(names),
             zip(spreads, aside, strict=True),
             strict=True,

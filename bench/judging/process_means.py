@@ -12,6 +12,7 @@ most 1% whatever the noise. Pure functions over arrays; this room knows nothing 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -67,17 +68,68 @@ _STEPS = 12
 
 
 @dataclass(frozen=True)
-class Means:
-    """Over the processes of each case, ``[cases]``: a t distribution, and what it stands on.
+class Estimates:
+    """What is known of true logs, ``[cases]``: t distributions.
 
-    middles, errors, degrees: of the t distribution of the true log.
-    spreads: the standard deviation between the good processes; not a number for one process.
-    aside: how many processes were left out as bad, in parts of processes.
+    errors: their scales. degrees: of freedom; infinite where they are normal.
     """
 
     middles: FloatArray
     errors: FloatArray
     degrees: FloatArray
+
+    def minus(self, base: Estimates) -> Estimates:
+        """Of the differences, by Welch with Satterthwaite's degrees of freedom.
+
+        A side with infinite degrees has a known variance and takes none of them.
+        """
+        own, others = self.errors**2, base.errors**2
+        variance = own + others
+        with np.errstate(divide="ignore", invalid="ignore"):
+            degrees = variance**2 / (own**2 / self.degrees + others**2 / base.degrees)
+        least = np.minimum(self.degrees, base.degrees)
+        degrees = np.where(variance == 0, least, degrees)
+        return Estimates(self.middles - base.middles, np.sqrt(variance), degrees)
+
+    def bounds(self, confidence: float = VERDICT_CONFIDENCE) -> tuple[FloatArray, FloatArray]:
+        """Of the interval of each."""
+        from scipy import special
+
+        p = (1 + confidence) / 2
+        finite = np.isfinite(self.degrees)
+        quantile = np.where(
+            finite, special.stdtrit(np.where(finite, self.degrees, 1.0), p), special.ndtri(p)
+        )
+        half = quantile * self.errors
+        return self.middles - half, self.middles + half
+
+    def p_slower(self, threshold: float = 0.0) -> FloatArray:
+        """One-sided p-values of "slower by at most ``threshold``" (0.05 is 5%), of log ratios.
+
+        Raises ValueError for a threshold of -1 or less.
+        """
+        from scipy import special
+
+        if not threshold > -1:
+            raise ValueError(
+                f"threshold is {threshold!r}; expected more than -1 (a time stays above 0)"
+            )
+        beyond = self.middles - math.log1p(threshold)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            t = np.where(beyond == 0, 0.0, beyond / self.errors)
+        finite = np.isfinite(self.degrees)
+        student = special.stdtr(np.where(finite, self.degrees, 1.0), -t)
+        return np.asarray(np.where(finite, student, special.ndtr(-t)), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Means(Estimates):
+    """Over the processes of each case, and what that stands on.
+
+    spreads: the standard deviation between the good processes; not a number for one process.
+    aside: how many processes were left out as bad, in parts of processes.
+    """
+
     spreads: FloatArray
     aside: FloatArray
 

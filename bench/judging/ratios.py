@@ -25,8 +25,8 @@ from bench.judging.comparison import Comparison
 from bench.judging.intervals import count_words
 from bench.judging.over_nodes import combined, compare_on_nodes
 from bench.judging.over_processes import Sides, compare_each, difference, judged
-from bench.judging.process_means import Means, process_means
-from bench.judging.verdict import GATE_LEVEL, Verdict, p_slower
+from bench.judging.process_means import Estimates, Means, process_means
+from bench.judging.verdict import GATE_LEVEL, Verdict
 from bench.judging.within import RunSamples
 
 # The largest spreads between processes that were seen on two shared CPU cores: of the ratio of two
@@ -114,7 +114,7 @@ def geometric_mean(comparisons: Sequence[Comparison]) -> Comparison:
         parts = [each.over_bridge() for each in parts]
     means = f"the geometric means of {count_words(processes)}{SET_ASIDE}"
     how = f"{cases}: {pairing_words(pairing)} {means}"
-    (found,) = judged(*difference(*parts), [(processes, pairing, None, how)], parts=parts)
+    (found,) = judged(difference(*parts), [(processes, pairing, None, how)], parts=parts)
     return allowing(replace(found, new_logs=new, base_logs=base), aparts)
 
 
@@ -131,7 +131,7 @@ def all_slower(groups: Sequence[Sequence[Comparison]]) -> list[bool]:
     if not every:
         return [False] * len(groups)
     numbers = np.array([(each.log_ratio, each.standard_error, each.degrees) for each in every])
-    p_values = p_slower(numbers[:, 0], numbers[:, 1], numbers[:, 2]).tolist()
+    p_values = Estimates(*numbers.T).p_slower().tolist()
     told, start = [], 0
     for group in groups:
         p, start = p_values[start : start + len(group)], start + len(group)
@@ -164,12 +164,12 @@ def _apart(comparisons: Sequence[Comparison], cases: str) -> Comparison:
     how = f"{cases}, taken to err together; {count_words(processes)} or more each"
     if allowance is not None:
         how += f": {allowance_words(allowance, bool(nodes))}"
-    (found,) = judged(
+    mean = Estimates(
         np.array([np.mean([item.log_ratio for item in comparisons])]),
         np.array([np.mean([item.standard_error for item in comparisons])]),
         np.array([min(item.degrees for item in comparisons)]),
-        [(processes, pairing, allowance, how)],
     )
+    (found,) = judged(mean, [(processes, pairing, allowance, how)])
     return replace(found, nodes=nodes)
 
 

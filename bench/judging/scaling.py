@@ -18,7 +18,6 @@ from bench.judging.comparison import Comparison
 from bench.judging.intervals import CASE_CONFIDENCE, CaseInterval, Interval, case_interval
 from bench.judging.process_means import process_means
 from bench.judging.ratios import compare
-from bench.judging.verdict import log_intervals
 from bench.judging.within import RunSamples
 
 APART = 0.1
@@ -139,6 +138,6 @@ def _parts(medians: Sequence[tuple[float, ...]]) -> Parts:
     team, apart, alone = np.array(medians).T
     shares = np.stack([alone / team, (team - apart) / team, (apart - alone) / team])
     found = process_means(shares, Pairing.ADJACENT.allowance)
-    low, high = log_intervals(found.middles, found.errors, found.degrees, CASE_CONFIDENCE)
+    low, high = found.bounds(CASE_CONFIDENCE)
     bounds = zip(low.tolist(), found.middles.tolist(), high.tolist(), strict=True)
     return Parts(*(Interval(*each, CASE_CONFIDENCE) for each in bounds))

@@ -1,4 +1,4 @@
-"""What may be said of a ratio: its test, its verdict, and how many processes a verdict takes."""
+"""What may be said of a ratio: its verdict, a test of many, and how many processes a verdict takes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from bench.judging.intervals import IntArray
 from bench.judging.process_means import ENOUGH_PROCESSES, VERDICT_CONFIDENCE, FloatArray
 
 # The one-sided level of the same interval: a gate over one case fails just when the case's
@@ -50,61 +49,6 @@ def processes_needed(spread: float, effect: float, power: float = 0.9) -> int | 
     return int(counts[enough[0]]) if enough.size else None
 
 
-# The same arithmetic over arrays of cases
-
-
-def variance_of_mean(
-    sd: FloatArray, count: IntArray, within: FloatArray, allowance: float | FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """The variance of each mean of logs over processes, and its degrees of freedom, ``[cases]``.
-
-    sd: the processes' spread (0 for a single one); count: how many they are; within: the
-    standard error of the mean that comes from the processes' own samples. From 6 processes on
-    the spread holds all of it; with fewer the larger of spread and allowance is taken as known
-    (infinite degrees of freedom) and ``within`` is added. No process is left out: this is for times
-    and what is made of them, not for ratios (``process_means``).
-    """
-    few = count < ENOUGH_PROCESSES
-    assumed = np.maximum(sd, allowance) ** 2 / count + within**2
-    return np.where(few, assumed, sd**2 / count), np.where(few, np.inf, count - 1.0)
-
-
-def welch(
-    variance_new: FloatArray,
-    degrees_new: FloatArray,
-    variance_base: FloatArray,
-    degrees_base: FloatArray,
-) -> tuple[FloatArray, FloatArray]:
-    """The variance of a difference of means and Satterthwaite's degrees of freedom, ``[cases]``.
-
-    A side with infinite degrees has a known variance and takes none of them.
-    """
-    variance = variance_new + variance_base
-    doubt = variance_new**2 / degrees_new + variance_base**2 / degrees_base
-    with np.errstate(divide="ignore", invalid="ignore"):
-        degrees = variance**2 / doubt
-    none = np.minimum(degrees_new, degrees_base)
-    return variance, np.where(variance == 0, none, degrees)
-
-
-def log_intervals(
-    log_ratio: FloatArray,
-    standard_error: FloatArray,
-    degrees: FloatArray,
-    confidence: float = VERDICT_CONFIDENCE,
-) -> tuple[FloatArray, FloatArray]:
-    """The bounds of each log ratio, ``[cases]`` each; infinite degrees of freedom: normal."""
-    from scipy import special
-
-    p = (1 + confidence) / 2
-    finite = np.isfinite(degrees)
-    quantile = np.where(
-        finite, special.stdtrit(np.where(finite, degrees, 1.0), p), special.ndtri(p)
-    )
-    half = quantile * standard_error
-    return log_ratio - half, log_ratio + half
-
-
 def verdicts(low: FloatArray, high: FloatArray) -> npt.NDArray[np.str_]:
     """The verdict of each interval of *log* ratios, ``[cases]``.
 
@@ -117,30 +61,6 @@ def verdicts(low: FloatArray, high: FloatArray) -> npt.NDArray[np.str_]:
         [Verdict.SAME.value, Verdict.FASTER.value, Verdict.SLOWER.value],
         Verdict.UNCLEAR.value,
     )
-
-
-def p_slower(
-    log_ratio: FloatArray,
-    standard_error: FloatArray,
-    degrees: FloatArray,
-    threshold: float = 0.0,
-) -> FloatArray:
-    """One-sided p-values ``[cases]`` of "slower by at most ``threshold``" (0.05 is 5%).
-
-    Raises ValueError for a threshold of -1 or less.
-    """
-    from scipy import special
-
-    if not threshold > -1:
-        raise ValueError(
-            f"threshold is {threshold!r}; expected more than -1 (a time stays above 0)"
-        )
-    beyond = log_ratio - math.log1p(threshold)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.where(beyond == 0, 0.0, beyond / standard_error)
-    finite = np.isfinite(degrees)
-    tail = np.where(finite, special.stdtr(np.where(finite, degrees, 1.0), -t), special.ndtr(-t))
-    return np.asarray(tail, dtype=np.float64)
 
 
 def holm(p_values: npt.ArrayLike, level: float = GATE_LEVEL) -> npt.NDArray[np.bool_]:

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bench.judging.apart import with_difference
 from bench.judging.basis import Pairing
 from bench.judging.over_processes import difference
-from bench.judging.process_means import BRIDGE_APART, FloatArray, Means, process_means
-from bench.judging.verdict import Verdict, log_intervals, verdicts
+from bench.judging.process_means import BRIDGE_APART, Estimates, Means, process_means
+from bench.judging.verdict import Verdict, verdicts
 from bench.studying.noises import (
     PAIRED_SPREADS,
     SEED,
@@ -72,9 +72,9 @@ def bridge_means(
     return one, other
 
 
-def uneven(middles: FloatArray, errors: FloatArray, degrees: FloatArray) -> Flags:
+def uneven(found: Estimates) -> Flags:
     """Whether the interval of each bridge's log ratio to itself is beyond the allowance."""
-    low, high = log_intervals(middles, errors, degrees)
+    low, high = found.bounds()
     edge = math.log1p(BRIDGE_APART)
     return np.asarray((low > edge) | (high < -edge))
 
@@ -83,8 +83,8 @@ def accused(
     apart: float, luck: float | Noise, processes: int, cases: int = CASES, trials: int = 1000
 ) -> float:
     """How often a bridge that takes so much more in one environment is called uneven."""
-    middles, *rest = difference(*bridge_means(luck, processes, cases, trials))
-    return float(np.mean(uneven(middles + math.log1p(apart), *rest)))
+    found = difference(*bridge_means(luck, processes, cases, trials))
+    return float(np.mean(uneven(replace(found, middles=found.middles + math.log1p(apart)))))
 
 
 def judge(
@@ -94,20 +94,25 @@ def judge(
 
     A ratio over it is the true one times ``1 + apart``, and the bridge's to itself is the inverse.
     """
-    middles, errors, degrees = difference(*bridge_means(luck, processes, CASES, trials))
-    middles = middles - math.log1p(apart)
-    called = uneven(middles, errors, degrees)
+    bridge = difference(*bridge_means(luck, processes, CASES, trials))
+    bridge = replace(bridge, middles=bridge.middles - math.log1p(apart))
+    called = uneven(bridge)
     rng = np.random.default_rng(SEED + 1)
     logs = (as_measured(rng, (trials, processes)) for _ in range(2))
     sides = [process_means(each, Pairing.BRIDGED.allowance).over_bridge() for each in logs]
-    found, own, free = difference(*sides)
-    wide = with_difference(own, free, np.abs(middles), errors, degrees)
-    allowed = np.where(called, wide[0], own), np.where(called, wide[1], free)
+    found = difference(*sides)
+    found = replace(found, middles=found.middles + math.log1p(apart))
+    wide = with_difference(found, replace(bridge, middles=np.abs(bridge.middles)))
+    allowed = Estimates(
+        found.middles,
+        np.where(called, wide.errors, found.errors),
+        np.where(called, wide.degrees, found.degrees),
+    )
     judged = []
     for effect in effects:
-        middle = found + math.log1p(apart) + math.log1p(effect)
+        moved = found.middles + math.log1p(effect)
         with_it, without = (
-            verdicts(*log_intervals(middle, *each)) for each in (allowed, (own, free))
+            verdicts(*replace(each, middles=moved).bounds()) for each in (allowed, found)
         )
         judged.append(Judged(called, with_it, without))
     return judged

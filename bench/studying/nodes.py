@@ -16,7 +16,7 @@ import numpy as np
 from bench.judging.basis import Pairing
 from bench.judging.between import RATIO_ALLOWANCE, means_over_nodes, time_bounds
 from bench.judging.outlying import Table, apart
-from bench.judging.process_means import FloatArray, Means, process_means
+from bench.judging.process_means import Estimates, FloatArray, Means, process_means
 from bench.judging.verdict import Verdict
 from bench.studying.noises import SEED
 from bench.studying.rates import beside, percent, table
@@ -98,11 +98,11 @@ def _noise(world: World, rng: np.random.Generator, shape: tuple[int, int]) -> Fl
 def means(logs: Sequence[FloatArray]) -> Means:
     """What the rule makes of paired log ratios by node, ``[trials]``."""
     each = [process_means(node, Pairing.ALTERNATING.allowance) for node in logs]
-    middles, errors, degrees = (
+    numbers = (
         np.stack([getattr(of, name) for of in each], axis=1)
         for name in ("middles", "errors", "degrees")
     )
-    return means_over_nodes(middles, errors, degrees, RATIO_ALLOWANCE)
+    return means_over_nodes(Estimates(*numbers), RATIO_ALLOWANCE)
 
 
 def pooled(logs: Sequence[FloatArray]) -> Means:

@@ -19,12 +19,12 @@ import numpy as np
 from bench.judging.basis import Pairing
 from bench.judging.process_means import ENOUGH_PROCESSES, FloatArray, process_means
 from bench.judging.ratios import compare_all
-from bench.judging.verdict import Verdict, log_intervals, verdicts
+from bench.judging.verdict import Verdict, verdicts
 from bench.judging.within import RunSamples
 from bench.results.schema import Measurement, Results
 from bench.studying.noises import normal
 from bench.studying.rates import percent, table
-from bench.studying.rules import RIVAL_TRIALS, bounds, paired_means
+from bench.studying.rules import RIVAL_TRIALS, paired_means
 from bench.suites.cases import Case
 from bench.telling.sheet import Sheet
 
@@ -115,7 +115,7 @@ def _falsely_alone(pairs: Sequence[Pair]) -> float:
         [each.logs - (each.logs.sum() - each.logs) / (each.logs.size - 1) for each in pairs]
     )
     means = process_means(apart[:, None], Pairing.ALTERNATING.allowance)
-    said = verdicts(*log_intervals(means.middles, means.errors, means.degrees))
+    said = verdicts(*means.bounds())
     return float(np.mean(np.isin(said, [Verdict.FASTER, Verdict.SLOWER])))
 
 
@@ -157,7 +157,7 @@ def largest_spread(effect: float, processes: int, power: float) -> float:
     low, high = 0.001, 0.5
     while high / low > 1.01:
         middle = math.sqrt(low * high)
-        found, _ = bounds(paired_means(normal(middle), processes, RIVAL_TRIALS))
+        found, _ = paired_means(normal(middle), processes, RIVAL_TRIALS).bounds()
         low, high = (
             (middle, high) if np.mean(found + math.log1p(effect) > 0) >= power else (low, middle)
         )

@@ -23,11 +23,12 @@ from bench.judging.process_means import (
     TOO_WIDE,
     TOO_WIDE_UNTIL,
     VERDICT_CONFIDENCE,
+    Estimates,
     FloatArray,
     Means,
     process_means,
 )
-from bench.judging.verdict import Verdict, log_intervals, welch
+from bench.judging.verdict import Verdict
 from bench.judging.within import RunSamples
 from bench.studying.noises import SEED, Noise, Samples, drawn
 
@@ -59,13 +60,8 @@ def verdicts(means: Means, base: Means | None = None, effect: float = 0.0) -> Ve
 
     effect is added to the middle, so that one draw serves for many effects.
     """
-    low, high = bounds(means, base)
+    low, high = difference(means, base).bounds()
     return verdict.verdicts(low + math.log1p(effect), high + math.log1p(effect))
-
-
-def bounds(means: Means, base: Means | None = None) -> tuple[FloatArray, FloatArray]:
-    """The interval of each log ratio, ``[trials]``."""
-    return log_intervals(*difference(means, base))
 
 
 def paired_verdicts(
@@ -182,10 +178,11 @@ def processes_needed(effect: float, spread: float, paired: bool) -> int | None:
 def _findable(spread: float, paired: bool, count: int) -> float:
     """The log of the least effect that so many processes find with ``POWER``."""
     if paired:
-        low, _ = bounds(paired_means(spread, count, RIVAL_TRIALS))
+        low, _ = paired_means(spread, count, RIVAL_TRIALS).bounds()
     else:
         pairing = Pairing.UNPAIRED
-        low, _ = bounds(*_sides((spread, spread), (count, count), pairing, RIVAL_TRIALS))
+        new, base = _sides((spread, spread), (count, count), pairing, RIVAL_TRIALS)
+        low, _ = new.minus(base).bounds()
     # SLOWER is said where the effect lifts the lower bound above 0.
     return float(np.quantile(-low, POWER))
 
@@ -244,7 +241,7 @@ def t_flags(logs: FloatArray, effect: float = 0.0) -> Flags:
     count = logs.shape[1]
     error, degrees = logs.std(axis=1, ddof=1) / math.sqrt(count), np.full(len(logs), count - 1.0)
     middle = logs.mean(axis=1) + math.log1p(effect)
-    low, high = log_intervals(middle, error, degrees)
+    low, high = Estimates(middle, error, degrees).bounds()
     return np.asarray((low > 0) | (high < 0))
 
 
@@ -254,11 +251,12 @@ def t_rule(samples: Samples) -> Flags:
     if samples.paired:
         return t_flags(new - base)
     count = new.shape[1]
-    parts = [side.var(axis=1, ddof=1) / count for side in (new, base)]
     degrees = np.full(len(new), count - 1.0)
-    variance, together = welch(parts[0], degrees, parts[1], degrees)
-    middle = new.mean(axis=1) - base.mean(axis=1)
-    low, high = log_intervals(middle, np.sqrt(variance), together)
+    ours, theirs = (
+        Estimates(side.mean(axis=1), side.std(axis=1, ddof=1) / math.sqrt(count), degrees)
+        for side in (new, base)
+    )
+    low, high = ours.minus(theirs).bounds()
     return np.asarray((low > 0) | (high < 0))
 
 

@@ -31,7 +31,6 @@ from bench.studying.rules import (
     RIVAL_TRIALS,
     RULES,
     Flags,
-    bounds,
     bridged_verdicts,
     different,
     in_turn_verdicts,
@@ -219,7 +218,7 @@ def gate_rates(trials: int) -> Sheet:
         rates = []
         for count in counts:
             found = paired_means(noise, count, runs * cases)
-            p_values = verdict.p_slower(found.middles, found.errors, found.degrees)
+            p_values = found.p_slower()
             # Holm rejects something where the smallest passes the strictest level.
             least = p_values.reshape(runs, cases).min(axis=1)
             rates.append(percent(float(np.mean(least <= verdict.GATE_LEVEL / cases))))
@@ -275,7 +274,7 @@ def stopping(trials: int) -> Sheet:
         widths = np.empty((trials, counts.size))
         for column, count in enumerate(counts):
             means = process_means(logs[:, :count], Pairing.ALTERNATING.allowance)
-            low, high = bounds(means)
+            low, high = means.bounds()
             said[:, column] = different(verdicts(means))
             widths[:, column] = (high - low) / 2
         stops = [

@@ -9,15 +9,15 @@ room knows no files, no cases and no framework.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bench.judging.intervals import CASE_CONFIDENCE, UNPAIRED_ALLOWANCE, CaseInterval
-from bench.judging.process_means import ENOUGH_PROCESSES, FloatArray
+from bench.judging.process_means import ENOUGH_PROCESSES, Estimates, FloatArray
 from bench.judging.ratios import SEQUENTIAL_ALLOWANCE
-from bench.judging.verdict import log_intervals, variance_of_mean
 
 NO_LINE = 0.5
 """A line that misses a window by more than half of what it says is none: its two numbers would be
@@ -322,11 +322,12 @@ def over_processes(
     count = values.size
     few = count < ENOUGH_PROCESSES
     spread = float(np.std(values, ddof=1)) if count > 1 else 0.0
-    variance, degrees = variance_of_mean(
-        np.array([spread]), np.array([count]), np.zeros(1), allowance
-    )
+    # Of few the larger of spread and allowance is taken as known, so that the interval is normal.
+    assumed = max(spread, allowance if few else 0.0)
+    error = math.sqrt(assumed * assumed / count)
+    degrees = math.inf if few else count - 1.0
     mid = float(np.mean(values))
-    low, high = log_intervals(np.array([mid]), np.sqrt(variance), degrees, confidence)
+    low, high = Estimates(*(np.array([each]) for each in (mid, error, degrees))).bounds(confidence)
     number = "1 process" if count == 1 else f"{count} processes"
     how = f"{number}: t-interval over their lines"
     if few:

@@ -15,7 +15,7 @@ from bench.judging.basis import Pairing
 from bench.judging.comparison import Apart, Comparison
 from bench.judging.evenness import Evenness
 from bench.judging.over_processes import judged
-from bench.judging.process_means import BRIDGE_APART
+from bench.judging.process_means import BRIDGE_APART, Estimates
 from bench.judging.ranking import build
 from bench.judging.ratios import compare, geometric_mean
 from bench.judging.rows import Row
@@ -268,7 +268,8 @@ def test_nobody_is_the_fastest_by_what_the_bridge_may_be_off() -> None:
 
 def comparison(log: float, error: float, degrees: float) -> Comparison:
     basis = 6, Pairing.BRIDGED, None, "a test"
-    (found,) = judged(np.array([log]), np.array([error]), np.array([degrees]), [basis])
+    estimate = Estimates(np.array([log]), np.array([error]), np.array([degrees]))
+    (found,) = judged(estimate, [basis])
     return found
 
 

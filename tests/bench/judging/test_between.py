@@ -21,8 +21,7 @@ from bench.judging.between import (
     spread_between,
 )
 from bench.judging.intervals import LEAST_SPREAD, case_interval
-from bench.judging.process_means import ALONE
-from bench.judging.verdict import log_intervals
+from bench.judging.process_means import ALONE, Estimates
 
 unhurried = settings(deadline=None)
 logs = st.floats(min_value=-3, max_value=3)
@@ -115,10 +114,9 @@ def test_of_one_process_each_nobody_knows_what_nodes_differ_by() -> None:
 def means(middles: list[float], error: float = 0.01) -> tuple[float, float, float]:
     """Middle and bounds."""
     each = np.array([middles])
-    found = means_over_nodes(
-        each, np.full_like(each, error), np.full_like(each, 5.0), RATIO_ALLOWANCE
-    )
-    low, high = log_intervals(found.middles, found.errors, found.degrees)
+    of_nodes = Estimates(each, np.full_like(each, error), np.full_like(each, 5.0))
+    found = means_over_nodes(of_nodes, RATIO_ALLOWANCE)
+    low, high = found.bounds()
     return float(found.middles[0]), float(low[0]), float(high[0])
 
 
@@ -155,9 +153,8 @@ def test_two_nodes_that_agree_are_not_believed_at_once() -> None:
 
 
 def test_one_node_is_allowed_what_one_can_be_off_by() -> None:
-    found = means_over_nodes(
-        np.array([[0.2]]), np.array([[0.01]]), np.array([[5.0]]), RATIO_ALLOWANCE
-    )
+    of_node = Estimates(np.array([[0.2]]), np.array([[0.01]]), np.array([[5.0]]))
+    found = means_over_nodes(of_node, RATIO_ALLOWANCE)
     assert found.middles[0] == 0.2
     assert found.errors[0] == pytest.approx(math.hypot(0.01, ALONE * RATIO_ALLOWANCE))
     assert np.isnan(found.spreads[0])

@@ -17,7 +17,7 @@ from bench.judging import intervals, ratios
 from bench.judging.basis import Pairing
 from bench.judging.comparison import Comparison
 from bench.judging.process_means import ALONE, TOO_WIDE, Means, process_means
-from bench.judging.verdict import GATE_LEVEL, Verdict, holm, p_slower, verdicts
+from bench.judging.verdict import GATE_LEVEL, Verdict, holm, verdicts
 from bench.judging.within import RunSamples, paired_logs
 from bench.studying import rules
 from bench.studying.noises import NOISES, Noise, as_measured, bad_processes
@@ -791,7 +791,7 @@ def test_holm_keeps_the_gate_s_family_wise_rate_over_many_equal_cases(
 ) -> None:
     runs, cases = 2000, 20
     found = rules.paired_means(NOISES[noise], processes, runs * cases, seed=5)
-    p = p_slower(found.middles, found.errors, found.degrees).reshape(runs, cases)
+    p = found.p_slower().reshape(runs, cases)
     corrected = np.mean([holm(row).any() for row in p])
     uncorrected = np.mean((p <= GATE_LEVEL).any(axis=1))
     assert corrected <= most

@@ -88,7 +88,7 @@ def test_the_study_calls_a_bridge_uneven_where_a_report_does() -> None:
     logs = luck * rng.standard_normal((2, trials, processes))
     logs[0] += math.log(1.25) * (np.arange(trials) % 2)[:, None]
     sides = [process_means(side, Pairing.UNPAIRED.allowance) for side in logs]
-    said = bridges.uneven(*difference(*sides)).tolist()
+    said = bridges.uneven(difference(*sides)).tolist()
     found = []
     for new, base in zip(*logs, strict=True):
         both = [*runs("east", new), *runs("west", base)]
