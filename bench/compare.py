@@ -70,22 +70,21 @@ def _measured(options: argparse.Namespace) -> Path:
     return in_turn.measured(options)
 
 
-def _parents() -> tuple[arguments.Parser, arguments.Parser, arguments.Parser]:
-    """What several have in common: what is shown, the same with pictures, the rule."""
-    shown = arguments.Parser(add_help=False)
-    drawn = arguments.Parser(add_help=False)
-    for parent, formats in ((shown, FORMATS), (drawn, (*FORMATS, *PICTURES))):
-        note = "svg and png draw the maps, with matplotlib" if parent is drawn else ""
-        arguments.add_output(parent, formats, note)
-        unmeasured.add_option(parent)
-        filters.add(parent)
-    rule = arguments.Parser(add_help=False)
-    rule.add_argument(
+def _add_shown(parser: argparse.ArgumentParser, pictures: Sequence[str]) -> None:
+    """What is shown, and of which results."""
+    note = "svg and png draw the maps, with matplotlib" if pictures else ""
+    arguments.add_output(parser, (*FORMATS, *pictures), note)
+    unmeasured.add_option(parser)
+    filters.add(parser)
+
+
+def _add_rule(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--fail-on",
         metavar="RULE",
         help="exit with 1 if a case is SLOWER (slower), or SLOWER by more than 5%% (slower:5%%)",
     )
-    rule.add_argument(
+    parser.add_argument(
         "--percentile",
         metavar="P",
         type=float,
@@ -93,7 +92,6 @@ def _parents() -> tuple[arguments.Parser, arguments.Parser, arguments.Parser]:
         help="compare this percentile of the latency of streams' calls, not medians: "
         f"{', '.join(f'{part:g}' for part in PARTS)}",
     )
-    return shown, drawn, rule
 
 
 def _add_environments(parser: argparse.ArgumentParser) -> None:
@@ -129,7 +127,6 @@ def _add_environments(parser: argparse.ArgumentParser) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    shown, drawn, rule = _parents()
     parser = arguments.parser(
         "compare", "The ratio of each shared case with its interval, and a verdict.", EPILOG
     )
@@ -138,23 +135,22 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     def command(
-        name: str,
-        told: str,
-        parents: Sequence[arguments.Parser] = (shown, rule),
-        epilog: str = EPILOG,
+        name: str, told: str, epilog: str = EPILOG, pictures: Sequence[str] = (), ruled: bool = True
     ) -> argparse.ArgumentParser:
-        return commands.add_parser(
+        added = commands.add_parser(
             name,
-            parents=list(parents),
             help=told,
             description=told[0].upper() + told[1:] + ".",
             epilog=epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+        _add_shown(added, pictures)
+        if ruled:
+            _add_rule(added)
+        return added
 
-    devices = command(
-        "devices", "compare CPU and GPU of a machine, and machine with machine", (drawn, rule)
-    )
+    of_machines = "compare CPU and GPU of a machine, and machine with machine"
+    devices = command("devices", of_machines, pictures=PICTURES)
     command_line.add_result_paths(devices)
     devices.add_argument(
         "--baseline", metavar="DEVICE", help="compare all with this one: cpu, or 'cpu on HOST'"
@@ -166,14 +162,9 @@ def _parser() -> argparse.ArgumentParser:
     command_line.add_result_paths(backends)
     usual = f"the backend to compare with (default: {', or '.join(USUAL_BASELINES)} if measured)"
     arguments.add_values(backends, ("baseline", "NAME", str, usual))
-    _add_environments(command("environments", _ENVIRONMENTS, (shown, rule), ENVIRONMENTS_EPILOG))
-    theirs = command(
-        "published",
-        "show times beside published ones of the same shapes",
-        (shown,),
-        PUBLISHED_EPILOG,
-    )
-    command_line.add_result_paths(theirs)
+    _add_environments(command("environments", _ENVIRONMENTS, ENVIRONMENTS_EPILOG))
+    beside = "show times beside published ones of the same shapes"
+    command_line.add_result_paths(command("published", beside, PUBLISHED_EPILOG, ruled=False))
     return parser
 
 

@@ -90,37 +90,32 @@ class Pair:
     adjacent: bool = False
 
     @property
-    def samples(self) -> tuple[list[RunSamples], list[RunSamples]]:
-        """Of the new side and of the base."""
+    def sides(self) -> Sides:
+        """What ``ratios.compare_all`` takes."""
         new, base = self.new.measured[self.key], self.base.measured[self.key]
         if self.adjacent:
             return _by_turn(new), _by_turn(base)
         # Rounds of different groups are numbered alike but were not taken in turn.
         in_turn = new[0].case.group == base[0].case.group
-        nodes = self.nodes
-        return samples_of(new, in_turn, nodes), samples_of(base, in_turn, nodes)
+        nodes = self._nodes
+        both = samples_of(new, in_turn, nodes), samples_of(base, in_turn, nodes)
+        if self.bridge is None:
+            return both
+        return (*both, samples_of(self.bridge.measured[self.key], True, nodes))
 
     @property
-    def nodes(self) -> Mapping[str, str]:
+    def _nodes(self) -> Mapping[str, str]:
         """The machine of each machine's id, where those of a side are several; else nothing."""
         sides = [side.measured[self.key] for side in (self.new, self.base)]
         found = machines(item.run for side in sides for item in side)
         each = ({found[item.run.machine_id] for item in side} for side in sides)
         return found if any(len(side) > 1 for side in each) else {}
 
-    @property
-    def sides(self) -> Sides:
-        """What ``ratios.compare_all`` takes."""
-        if self.bridge is None:
-            return self.samples
-        third = samples_of(self.bridge.measured[self.key], True, self.nodes)
-        return (*self.samples, third)
-
 
 def rows_of_pairs(pairs: Sequence[Pair]) -> list[Row]:
     """A row for each pair, in this order; all are judged in one go."""
-    samples = [pair.samples for pair in pairs]
-    comparisons = compare_all([pair.sides for pair in pairs])
+    sides = [pair.sides for pair in pairs]
+    comparisons = compare_all(sides)
     times = _times(pairs)
     of_base = each_together([pair.base.processes(pair.key) for pair in pairs])
     of_new = each_together([pair.new.processes(pair.key) for pair in pairs])
@@ -140,8 +135,8 @@ def rows_of_pairs(pairs: Sequence[Pair]) -> list[Row]:
                 *map(str, of_ratio((here, new), (there, base))),
             ),
         )
-        for pair, (new, base), comparison, there, here in zip(
-            pairs, samples, comparisons, of_base, of_new, strict=True
+        for pair, (new, base, *_), comparison, there, here in zip(
+            pairs, sides, comparisons, of_base, of_new, strict=True
         )
     ]
 

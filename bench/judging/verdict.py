@@ -1,4 +1,4 @@
-"""What may be said of a ratio: its verdict, a test of many, and how many processes a verdict takes."""
+"""What may be said of a ratio, and of many: verdicts, and how many processes these take."""
 
 from __future__ import annotations
 
