@@ -148,24 +148,19 @@ _VERSIONS = re.compile(
 )
 
 
-def build(results: Results, *, pattern: str = "*", backends: Sequence[str] = ()) -> History:
+def build(results: Results, *, pattern: str = "*") -> History:
     """The history that these results hold.
 
     pattern: of the ids of the cases that are wanted, as a shell's (``keras/*training*``).
-    backends: only these; empty for all.
 
     Raises UsageError where no measured case is left.
     """
     commits = {file.run.id: file.commit for file in results.files}
     measured = results.measurements
     items: list[Measurement | Outcome] = [*measured, *results.outcomes]
-    wanted = [
-        item
-        for item in items
-        if fnmatchcase(item.case.id, pattern) and (not backends or item.case.backend in backends)
-    ]
+    wanted = [item for item in items if fnmatchcase(item.case.id, pattern)]
     if not any(isinstance(item, Measurement) for item in wanted):
-        raise UsageError(_nothing([item.case for item in measured], pattern, backends))
+        raise UsageError(_nothing([item.case for item in measured], pattern))
     names = machine_names({item.run.machine_id: item.run for item in measured})
     machines = [
         _machine(names[machine], machine, found, commits)
@@ -195,14 +190,12 @@ def since(results: Results, moment: datetime) -> Results:
     return replace(results, files=files)
 
 
-def _nothing(cases: Sequence[Case], pattern: str, backends: Sequence[str]) -> str:
+def _nothing(cases: Sequence[Case], pattern: str) -> str:
     if not cases:
         return "the files hold no measured case"
-    asked = [f"--case {printable(pattern, 120)}"] * (pattern != "*")
-    asked += [f"--backend {printable(name, 60)}" for name in backends]
     known = ", ".join(printable(name, 60) for name in dict.fromkeys(case.backend for case in cases))
     return (
-        f"no measured case fits {' and '.join(asked)}; a case is named like "
+        f"no measured case fits --case {printable(pattern, 120)}; a case is named like "
         f"{printable(cases[0].id, 120)}, and there are backends {known}"
     )
 

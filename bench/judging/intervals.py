@@ -75,9 +75,7 @@ def speed(time_ratio: float) -> float:
     return 1 / time_ratio if time_ratio else math.inf
 
 
-def median_interval(
-    samples: npt.ArrayLike, confidence: float = CASE_CONFIDENCE, *, name: str = "samples"
-) -> Interval:
+def median_interval(samples: npt.ArrayLike, confidence: float = CASE_CONFIDENCE) -> Interval:
     """The median of ``samples [n]`` with the nonparametric interval of order statistics.
 
     The bounds are the k-th smallest and k-th largest sample, k as large as the exact binomial
@@ -87,7 +85,7 @@ def median_interval(
 
     Raises ValueError for samples that are empty, not finite or not positive.
     """
-    values = checked_times(name, samples)
+    values = checked_times("samples", samples)
     low, mid, high, coverage = median_intervals(values, np.array([0, values.size]), confidence)
     return Interval(float(low[0]), float(mid[0]), float(high[0]), float(coverage[0]))
 

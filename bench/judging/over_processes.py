@@ -99,20 +99,14 @@ def shared(
     return ([one[run] for run in runs], [other[run] for run in runs]) if runs else ()
 
 
-@dataclass(frozen=True)
-class _Ratios:
-    """Of many comparisons, the processes' log ratios, and the log medians they are made of.
+def _ratios(
+    new: Sequence[Sequence[RunSamples]], base: Sequence[Sequence[RunSamples]]
+) -> tuple[Units, tuple[Units, Units], BoolArray]:
+    """The processes' log ratios, the log medians they are made of, and which took turns.
 
-    alternating ``[comparisons]``: whether all of its processes measured in turn.
+    Of sides that are of the same runs, in the same order, ``[comparisons][processes]``. A
+    comparison is of alternating blocks if all of its processes measured in turn.
     """
-
-    units: Units
-    logs: tuple[Units, Units]
-    alternating: BoolArray
-
-
-def _ratios(new: Sequence[Sequence[RunSamples]], base: Sequence[Sequence[RunSamples]]) -> _Ratios:
-    """Of sides that are of the same runs, in the same order, ``[comparisons][processes]``."""
     counts = np.array([len(each) for each in new])
     news, bases = ([run for each in side for run in each] for side in (new, base))
     offsets = boundaries(counts)
@@ -126,35 +120,34 @@ def _ratios(new: Sequence[Sequence[RunSamples]], base: Sequence[Sequence[RunSamp
         log_new[rest], log_base[rest] = np.log(mids_new), np.log(mids_base)
         errors[rest] = np.hypot(errors_new, errors_base)
     runs = [run.run for run in news]
-    return _Ratios(
-        Units(runs, log_new - log_base, errors, offsets),
-        (Units(runs, log_new, errors, offsets), Units(runs, log_base, errors, offsets)),
-        alternating,
+    ratios, *sides = (
+        Units(runs, logs, errors, offsets) for logs in (log_new - log_base, log_new, log_base)
     )
+    return ratios, (sides[0], sides[1]), alternating
 
 
 def _compare_paired(
     pairs: Sequence[tuple[Sequence[RunSamples], Sequence[RunSamples]]],
 ) -> list[Comparison]:
     """The two sides of each pair are of the same runs, in the same order."""
-    found = _ratios([new for new, _ in pairs], [base for _, base in pairs])
+    ratios, logs, alternating = _ratios([new for new, _ in pairs], [base for _, base in pairs])
     pairings = [
         Pairing.ADJACENT
         if any(run.adjacent for run in new)
         else Pairing.ALTERNATING
-        if alternating
+        if in_turn
         else Pairing.SEQUENTIAL
-        for (new, _), alternating in zip(pairs, found.alternating.tolist(), strict=True)
+        for (new, _), in_turn in zip(pairs, alternating.tolist(), strict=True)
     ]
-    means = found.units.means(np.array([pairing.allowance for pairing in pairings]))
+    means = ratios.means(np.array([pairing.allowance for pairing in pairings]))
     bases = [basis_of(pairing, len(new)) for (new, _), pairing in zip(pairs, pairings, strict=True)]
-    return judged(means, bases, found.logs, [means])
+    return judged(means, bases, logs, [means])
 
 
 def _compare_bridged(quadruples: Sequence[Sequence[Sequence[RunSamples]]]) -> list[Comparison]:
     """Each is the new side, the bridge in its runs, the base side, and the bridge in its runs."""
     new, over_new, base, over_base = zip(*quadruples, strict=True)
-    units = [_ratios(new, over_new).units, _ratios(base, over_base).units]
+    units = [_ratios(new, over_new)[0], _ratios(base, over_base)[0]]
     parts = [side.means(Pairing.BRIDGED.allowance).over_bridge() for side in units]
     bases = [basis_of(Pairing.BRIDGED, *map(len, sides)) for sides in zip(new, base, strict=True)]
     return judged(difference(*parts), bases, (units[0], units[1]), parts)
