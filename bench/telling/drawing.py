@@ -59,30 +59,7 @@ seen one picture reads the next by its colours."""
 INK, SUBTLE, FAINT = "#222222", "#555555", "#CCCCCC"
 
 _DPI = 200
-_STYLE: dict[str, Any] = {
-    "font.size": 8.0,
-    "axes.titlesize": 8.5,
-    "axes.labelsize": 8.0,
-    "xtick.labelsize": 7.5,
-    "ytick.labelsize": 7.5,
-    "legend.fontsize": 7.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": SUBTLE,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "hatch.linewidth": 0.6,
-    # A name is data: it is never a formula, nor given to TeX.
-    "text.usetex": False,
-    "text.parse_math": False,
-    # Letters of an SVG stay text: searchable, and in the reader's own font.
-    "svg.fonttype": "none",
-    # The same results make the same bytes.
-    "svg.hashsalt": "lstm-benchmark-suite",
-    "figure.dpi": _DPI,
-}
+_STYLE = Path(__file__).with_name("pictures.mplstyle")
 _METADATA: dict[str, dict[str, Any]] = {
     "png": {},
     "svg": {"Date": None},
@@ -119,7 +96,8 @@ def style() -> Iterator[None]:
     """
     import matplotlib as mpl
 
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+    params = mpl.rc_params_from_file(_STYLE, fail_on_error=True, use_default_template=False)
+    with mpl.rc_context(params), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         yield
 
