@@ -174,7 +174,7 @@ def _series(logs: FloatArray, backends: Sequence[str]) -> list[tuple[Scope, int,
 
 
 def _rows_by(backends: Sequence[str]) -> dict[str, list[int]]:
-    return grouped(range(len(backends)), backends.__getitem__)
+    return grouped(range(len(backends)), lambda row: backends[row])
 
 
 def _apart(

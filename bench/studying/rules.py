@@ -110,8 +110,8 @@ def unpaired_verdicts(
     seed: int = SEED,
 ) -> list[Verdicts]:
     """Verdicts ``[trials]`` for each true effect; noises and processes are (new, base)."""
-    sides = _sides(noises, processes, Pairing.UNPAIRED, trials, seed)
-    return [verdicts(*sides, effect) for effect in effects]
+    new, base = _sides(noises, processes, Pairing.UNPAIRED, trials, seed)
+    return [verdicts(new, base, effect) for effect in effects]
 
 
 def bridged_verdicts(
@@ -125,8 +125,8 @@ def bridged_verdicts(
     processes: of each side. What a process's luck does to both of its cases is no part of them.
     """
     sides = _sides(noises, (processes, processes), Pairing.BRIDGED, trials)
-    bridged = [side.over_bridge() for side in sides]
-    return [verdicts(*bridged, effect) for effect in effects]
+    new, base = (side.over_bridge() for side in sides)
+    return [verdicts(new, base, effect) for effect in effects]
 
 
 def in_turn_verdicts(
@@ -154,7 +154,7 @@ def in_turn_verdicts(
     effects = list(effects)
     return (
         [verdicts(pairs, effect=effect) for effect in effects],
-        [verdicts(*sides, effect) for effect in effects],
+        [verdicts(sides[0], sides[1], effect) for effect in effects],
     )
 
 
@@ -211,7 +211,7 @@ def verdict_rule(samples: Samples) -> Flags:
     if samples.paired:
         return different(verdicts(process_means(new - base, Pairing.ALTERNATING.allowance)))
     sides = [process_means(side, Pairing.UNPAIRED.allowance) for side in (new, base)]
-    return different(verdicts(*sides))
+    return different(verdicts(sides[0], sides[1]))
 
 
 def different(found: Verdicts) -> Flags:
