@@ -108,7 +108,8 @@ def _sections(places: Sequence[Place], baseline: str | None) -> list[Section]:
             counts[row.case.backend] += row.measured
         counts = +counts
         groups = grouped(rows, lambda row: row.case.group)
-        chosen = baseline if baseline in counts else usual_baseline(counts)
+        if (chosen := baseline) is None or chosen not in counts:
+            chosen = usual_baseline(counts)
         ordered = tuple(sorted(runs.values(), key=lambda run: (run.started, run.id)))
         drafts.append(_Draft(place, ordered, list(groups.values()), chosen))
     _judge(drafts)
