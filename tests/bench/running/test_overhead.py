@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.results.schema import Measurement, Run
-from bench.running.overhead import Overhead, overhead
+from bench.running.overhead import FIRST_USE, MEMORY, REST, WARM_UP, Overhead, overhead
 from bench.suites.cases import Case
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
@@ -44,10 +44,17 @@ def test_each_second_is_counted_once() -> None:
     one = replace(a_measurement(), setup=SETUP, memory={"seconds": 32.0, "error": "words"})
     found = overhead([one, one], 2000.0)
     assert found.measured == pytest.approx(2 * inside(one))
-    assert found.warm_up == pytest.approx(128 - 2 * inside(one))
-    assert (found.first_use, found.gate, found.evidence, found.memory) == (14, 16, 32, 64)
-    assert (found.starting, found.roofs) == (256, 512)
-    assert found.rest == pytest.approx(2000 - 128 - 14 - 16 - 32 - 64 - 256 - 512)
+    assert found.told == {
+        WARM_UP: pytest.approx(128 - 2 * inside(one)),
+        FIRST_USE: 14,
+        "the gate": 16,
+        "evidence": 32,
+        MEMORY: 64,
+        "starting frameworks": 256,
+        "roofs": 512,
+    }
+    rest = 2000 - 128 - 14 - 16 - 32 - 64 - 256 - 512
+    assert dict(found.parts())[REST] == pytest.approx(rest)
     assert found.outside == pytest.approx(2000 - found.measured)
     assert sum(seconds for _, seconds in found.parts()) == pytest.approx(found.outside)
 
@@ -58,21 +65,21 @@ def test_what_one_of_a_group_had_more_of_than_its_even_part_another_had_less_of(
     even = 1.2 * (inside(one) + inside(other)) / 2
     pair = [replace(each, setup={"timing_s": even}) for each in (one, other)]
     assert inside(one) < even < inside(other)
-    assert overhead(pair, 1000.0).warm_up == pytest.approx(2 * even - inside(one) - inside(other))
+    warm_up = overhead(pair, 1000.0).told[WARM_UP]
+    assert warm_up == pytest.approx(2 * even - inside(one) - inside(other))
 
 
 def test_files_of_before_it_was_recorded_have_it_in_the_rest() -> None:
     one = replace(a_measurement(), setup={"build_s": 1.0, "trace_s": None, "first_call_s": 2.0})
     found = overhead([one], 10.0)
-    assert (found.warm_up, found.gate, found.evidence, found.memory) == (0, 0, 0, 0)
-    assert (found.starting, found.roofs) == (0, 0)
-    assert found.rest == pytest.approx(10 - 3 - inside(one))
+    assert {part for part, seconds in found.told.items() if seconds} == {FIRST_USE}
+    assert dict(found.parts())[REST] == pytest.approx(10 - 3 - inside(one))
 
 
 seconds = st.floats(0, 1e4)
 
 
-@given(st.builds(Overhead, *[seconds] * 9))
+@given(st.builds(Overhead, seconds, seconds, st.dictionaries(st.text(), seconds)))
 def test_no_part_is_negative_and_the_longest_comes_first(found: Overhead) -> None:
     values = [value for _, value in found.parts()]
     assert values == sorted(values, reverse=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.running.overhead import overhead
+from bench.running.overhead import WARM_UP, overhead
 from tests.bench.made_streams import a_run, a_stream, streamed
 
 
@@ -17,7 +17,7 @@ def test_calls_that_are_due_at_a_time_take_their_periods(latency: float) -> None
     item = replace(item, samples=np.full(11, latency), calls=20, setup={"timing_s": 2.5})
     found = overhead([item], spent=10.0)
     assert found.measured == pytest.approx(2.2)
-    assert found.warm_up == pytest.approx(0.3)
+    assert found.told[WARM_UP] == pytest.approx(0.3)
 
 
 def test_calls_back_to_back_take_what_they_take() -> None:
