@@ -157,25 +157,21 @@ class Cluster(Closing):
         return Node(self._ray, name, actor, label, answer, self._now())
 
     def _member(self, node: Node) -> Member | None:
+        """A node that has answered; None of one that is left out, which is told."""
+        lost = False
         try:
             problem, facts = node.answer.get(0.0)
         except LostError as error:
-            self._end(node)
-            self._tell(f"{node.name} is left out: {error}")
-            return None
-        if problem:
-            self._end(node)
+            problem, facts, lost = str(error), None, True
+        kind = kind_of(facts.environment) if isinstance(facts, Facts) else None
+        if kind is not None:
+            return Member(node.name, kind, node.label, facts.suite, facts.absent)
+        self._end(node)
+        if not lost:  # it would answer the same again
             self._lives[node.name] = LIVES
-            self._tell(f"{node.name} is left out: {problem}")
-            return None
-        assert isinstance(facts, Facts)
-        kind = kind_of(facts.environment)
-        if kind is None:
-            self._end(node)
-            self._lives[node.name] = LIVES
-            self._tell(f"{node.name} is left out: it does not say what processor it has")
-            return None
-        return Member(node.name, kind, node.label, facts.suite, facts.absent)
+        why = problem or "it does not say what processor it has"
+        self._tell(f"{node.name} is left out: {why}")
+        return None
 
     def retire(self, member: Member, *, for_good: bool) -> None:
         """A node is given up; one that is still there afterwards is tried once more."""
@@ -226,12 +222,13 @@ class _Answer:
             raise LostError("it cannot be reached any more") from None
         except errors.RayActorError as error:
             preempted = bool(getattr(error, "preempted", False))
-            why = "it was pre-empted" if preempted else _last_line(error)
+            # Of an actor's death the last line says the reason; before it stand names and numbers.
+            why = "it was pre-empted" if preempted else _line(error, -1)
             raise LostError(why, blame=not preempted) from None
         except errors.RayTaskError as error:
-            raise LostError(f"there {_first_line(error.cause or error)}", blame=False) from None
+            raise LostError(f"there {_line(error.cause or error)}", blame=False) from None
         except errors.RayError as error:
-            raise LostError(_first_line(error), blame=False) from None
+            raise LostError(_line(error), blame=False) from None
 
 
 @dataclass
@@ -255,7 +252,7 @@ class Node:
         try:
             return _Answer(self.ray, self.actor.call.remote(method, *words))
         except self.ray.exceptions.RayError as error:
-            raise LostError(_first_line(error)) from None
+            raise LostError(_line(error)) from None
 
 
 def _ray() -> Ray:
@@ -293,7 +290,7 @@ def _connect(ray: Ray, address: str) -> None:
             ray.init(**options)
         except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
             where = "on this machine" if address == HERE else f"at {clean(address, 100)}"
-            raise UsageError(f"no Ray cluster {where}: {_first_line(error)}") from None
+            raise UsageError(f"no Ray cluster {where}: {_line(error)}") from None
 
 
 def _to_nobody(*words: object, **named: object) -> None:
@@ -335,12 +332,7 @@ def _accelerator(resources: Mapping[str, float]) -> str:
     return next((kind for key, _, kind in names if key == "accelerator_type"), "")
 
 
-def _last_line(error: BaseException) -> str:
-    """Of an actor's death the last line says the reason; before it stand names and numbers."""
+def _line(error: BaseException, which: int = 0) -> str:
+    """One of the lines that it says, the first if not another, or else what it is."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return clean(lines[-1] if lines else type(error).__name__, 300)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return clean(lines[0] if lines else type(error).__name__, 300)
+    return clean(lines[which] if lines else type(error).__name__, 300)

@@ -66,13 +66,6 @@ class Machines(Protocol):
         """A machine is given up; unless for good, it may come again if it is there again."""
 
 
-class FleetView(Protocol):
-    """Who shows what happens to machines."""
-
-    def tell(self, text: str) -> None:
-        """Something that happened, in one line."""
-
-
 class Posting(Executor, Protocol):
     """An executor that can be told to end its worker without waiting for it."""
 
@@ -95,7 +88,7 @@ class Fleet:
     """Runs sessions on machines until nothing is left to do, or no machine or time to do it.
 
     open_manager: the manager of a kind of machine, by its first member; it has begun. post: the
-    executor of a machine for its kind's session.
+    executor of a machine for its kind's session. tell: is told what happens to machines, in a line.
 
     managers, kinds, members, errors: by the key of a kind its manager, what it is in words, how
     many machines came, and what last went wrong with the processes of one.
@@ -106,7 +99,7 @@ class Fleet:
         machines: Machines,
         open_manager: Callable[[Member], Manager],
         post: Callable[[Member, Manager], Posting],
-        view: FleetView,
+        tell: Callable[[str], None],
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -114,7 +107,7 @@ class Fleet:
         self.errors: dict[str, WorkerError] = {}
         self.members: Counter[str] = Counter()
         self.kinds: dict[str, str] = {}
-        self._machines, self._open, self._post, self._view = machines, open_manager, post, view
+        self._machines, self._open, self._post, self._tell = machines, open_manager, post, tell
         self._now, self._sleep = now, sleep
         self._seats: list[_Seat] = []
         self._nothing_new: set[str] = set()
@@ -168,7 +161,7 @@ class Fleet:
         self.members[key] += 1
         self._manned[key] = self._now()  # one that is gone again at the first look was there, too
         self._nothing_new.discard(key)
-        self._view.tell(f"{member.name} measures: {member}")
+        self._tell(f"{member.name} measures: {member}")
 
     def _advance(self, seat: _Seat, hands: int) -> None:
         """Begin a process where there is none, or look at it once."""
@@ -195,7 +188,7 @@ class Fleet:
         self._nothing_new.discard(key)
 
     def _leave(self, seat: _Seat, why: str, *, for_good: bool) -> None:
-        self._view.tell(f"{seat.member.name} {why}")
+        self._tell(f"{seat.member.name} {why}")
         self._seats.remove(seat)
         self._machines.retire(seat.member, for_good=for_good)
 

@@ -17,9 +17,9 @@ from bench.fleet.cluster import HERE, Cluster
 from bench.fleet.hand import Asked
 from bench.fleet.loop import Fleet, Member
 from bench.fleet.remote import RemoteExecutor
-from bench.fleet.shown import KindLines, Lines
 from bench.results.naming import of_kind
 from bench.running.elsewhere import copy, folder_and_place
+from bench.running.live import PlainView
 from bench.running.manager import Manager, Stopped, WorkerError, cases_words
 from bench.running.measured import again, reader, short
 from bench.running.opening import (
@@ -100,11 +100,11 @@ def run(options: argparse.Namespace, console: Console) -> int:
     """
     folder, place = folder_and_place(options.results)
     plan = Plan(options, folder)
-    lines = Lines(console)
+    view = PlainView(console)
     clear_left_over(folder)
-    with Cluster(options.ray or HERE, plan.asked, lines.tell) as cluster:
-        fleet = _fleet(plan, cluster, lines)
-        lines.tell(f"suite {plan.suite.name} on the machines of a cluster, fleet {plan.fleet}")
+    with Cluster(options.ray or HERE, plan.asked, view.tell) as cluster:
+        fleet = _fleet(plan, cluster, console, view)
+        view.tell(f"suite {plan.suite.name} on the machines of a cluster, fleet {plan.fleet}")
         interrupted = False
         try:
             fleet.run()
@@ -123,13 +123,13 @@ def run(options: argparse.Namespace, console: Console) -> int:
     return code
 
 
-def _fleet(plan: Plan, cluster: Cluster, lines: Lines) -> Fleet:
+def _fleet(plan: Plan, cluster: Cluster, console: Console, view: PlainView) -> Fleet:
     def open_manager(member: Member) -> Manager:
         session, suite = plan.session(member)
         manager = Manager(
             session,
             None,
-            KindLines(lines, str(member)),
+            PlainView(console, str(member)),
             lambda changed: changed.save(plan.folder),
             seconds=suite.seconds,
             absent=member.absent,
@@ -139,13 +139,13 @@ def _fleet(plan: Plan, cluster: Cluster, lines: Lines) -> Fleet:
         manager.begin()
         there = len(manager.schedule.runs)
         found = f"; {count(there, 'process')} of it are there" if there else ""
-        lines.tell(f"{member}: {cases_words(session.cases)}, session {session.id}{found}")
+        view.tell(f"{member}: {cases_words(session.cases)}, session {session.id}{found}")
         return manager
 
     def post(member: Member, manager: Manager) -> RemoteExecutor:
         return RemoteExecutor(cluster.far(member), manager.session, plan.folder)
 
-    return Fleet(cluster, open_manager, post, lines)
+    return Fleet(cluster, open_manager, post, view.tell)
 
 
 def _conclude(

@@ -320,7 +320,7 @@ class Game:
 def play(world: World) -> Played:
     """Play a world to its end, and check its rules."""
     game = Game(world)
-    fleet = Fleet(game, game.manager, game.post, game, lambda: game.time, game.sleep)
+    fleet = Fleet(game, game.manager, game.post, game.tell, lambda: game.time, game.sleep)
     began = time.process_time()
     fleet.run()
     played = game.played

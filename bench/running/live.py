@@ -39,21 +39,26 @@ def duration(seconds: float) -> str:
 
 
 class PlainView(Closing):
-    """A line when a process begins, and for what goes wrong: for logs and pipes."""
+    """A line when a process begins, and for what goes wrong: for logs and pipes, and for a fleet,
+    whose machines would not fit a picture.
 
-    def __init__(self, console: Console) -> None:
+    label: of whom it tells, before each line; empty if there is no other.
+    """
+
+    def __init__(self, console: Console, label: str = "") -> None:
         self._console = console
+        self._label = f"{label}: " if label else ""
         self._number = 0
 
     def update(self, progress: Progress) -> None:
         """Tell that a process has begun."""
-        if progress.number != self._number:
+        if progress.number > self._number:  # of machines side by side the others go on
             self._number = progress.number
             self.tell(f"{_number(progress)}: {count(progress.of, 'case')} in it; {state(progress)}")
 
     def tell(self, text: str) -> None:
         """One line."""
-        self._console.print(Text(clean(text)), soft_wrap=True)
+        self._console.print(Text(clean(f"{self._label}{text}")), soft_wrap=True)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -116,6 +121,8 @@ def picture(progress: Progress) -> RenderableType:
 
 def _number(progress: Progress) -> str:
     number = f"process {progress.number}"
+    if progress.place:
+        return f"{number} on {progress.place}"
     if progress.processes is not None:
         number += f" (every case is measured in {progress.processes})"
     return number

@@ -52,7 +52,7 @@ class Partly(Game):
 
 
 def played(game: Game) -> Fleet:
-    fleet = Fleet(game, game.manager, game.post, game, lambda: game.time, game.sleep)
+    fleet = Fleet(game, game.manager, game.post, game.tell, lambda: game.time, game.sleep)
     fleet.run()
     return fleet
 
@@ -97,7 +97,7 @@ def test_machines_are_told_when_they_come_and_when_they_go() -> None:
 
 def test_an_error_in_one_process_ends_the_others_and_keeps_what_they_have() -> None:
     game = Game(World(machines=4))
-    fleet = Fleet(game, game.manager, game.post, game, lambda: game.time, game.sleep)
+    fleet = Fleet(game, game.manager, game.post, game.tell, lambda: game.time, game.sleep)
     settled = game.settled
     files: list[object] = []
 
@@ -139,7 +139,7 @@ def test_a_hurry_that_fails_does_not_keep_the_others_from_ending() -> None:
         return self._machine.worker
 
     Post.start = start  # type: ignore[method-assign]
-    fleet = Fleet(game, game.manager, post, game, lambda: game.time, sleep)
+    fleet = Fleet(game, game.manager, post, game.tell, lambda: game.time, sleep)
     with pytest.raises(KeyboardInterrupt):
         fleet.run()
     kept = sum(len(file.measurements) for files in game.files.values() for file in files)

@@ -56,7 +56,7 @@ def test_a_budget_ends_it_and_where_nothing_is_replaced_it_ends_too(
 
 def test_a_fleet_that_lost_all_its_machines_says_what_it_kept() -> None:
     game = Game(World(machines=2, preemptions=100.0, replaced=False, groups=20))
-    fleet = Fleet(game, game.manager, game.post, game, lambda: game.time, game.sleep)
+    fleet = Fleet(game, game.manager, game.post, game.tell, lambda: game.time, game.sleep)
     fleet.run()
     (manager,) = fleet.managers.values()
     assert not manager.schedule.finished
@@ -77,7 +77,7 @@ def test_a_machine_that_is_gone_at_its_first_look_was_there_too() -> None:
 
 def test_replicates_come_from_as_many_machines_as_there_are() -> None:
     game = Game(World(machines=6, groups=6, backends=2, processes=6))
-    Fleet(game, game.manager, game.post, game, lambda: game.time, game.sleep).run()
+    Fleet(game, game.manager, game.post, game.tell, lambda: game.time, game.sleep).run()
     assert min(map(len, game.places.values())) >= 5
 
 
@@ -100,7 +100,7 @@ def test_an_interrupted_fleet_keeps_what_came_and_leaves_no_process() -> None:
         if game.time > 40.0:
             raise KeyboardInterrupt
 
-    fleet = Fleet(game, game.manager, game.post, game, lambda: game.time, sleep)
+    fleet = Fleet(game, game.manager, game.post, game.tell, lambda: game.time, sleep)
     with pytest.raises(KeyboardInterrupt):
         fleet.run()
     kept = sum(len(file.measurements) for files in game.files.values() for file in files)
