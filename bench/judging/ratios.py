@@ -118,6 +118,11 @@ def geometric_mean(comparisons: Sequence[Comparison]) -> Comparison:
     return allowing(replace(found, new_logs=new, base_logs=base), aparts)
 
 
+def together(comparisons: Sequence[Comparison]) -> Comparison:
+    """What one or several cases say: of one its own ratio, else their geometric mean."""
+    return comparisons[0] if len(comparisons) == 1 else geometric_mean(comparisons)
+
+
 def all_slower(groups: Sequence[Sequence[Comparison]]) -> list[bool]:
     """Of each group of comparisons with one base, whether all are SLOWER: it is the fastest.
 

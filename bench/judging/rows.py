@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -196,6 +196,11 @@ class Section:
             for (device, kind, mode, _), rows in found.items()
         )
 
+    @property
+    def timed_tables(self) -> list[Table]:
+        """Those in which something has a time."""
+        return [table for table in self.tables if table.groups]
+
 
 @dataclass(frozen=True)
 class Table:
@@ -206,6 +211,11 @@ class Table:
     mode: str
     rows: tuple[Row, ...]
     baseline: str
+
+    @property
+    def noun(self) -> str:
+        """What its groups are of: each a shape, or of one stream a window."""
+        return "window" if self.kind == KINDS[1] else "shape"
 
     @cached_property
     def groups(self) -> tuple[tuple[Row, ...], ...]:
@@ -228,16 +238,7 @@ class Table:
     @cached_property
     def backends(self) -> tuple[str, ...]:
         """Those measured here: the baseline, then by how well they rank."""
-        ranks: dict[str, list[int]] = {}
-        for row in self.rows:
-            if row.rank is not None:
-                ranks.setdefault(row.case.backend, []).append(row.rank)
-        return tuple(
-            sorted(
-                ranks,
-                key=lambda name: (name != self.baseline, sum(ranks[name]) / len(ranks[name]), name),
-            )
-        )
+        return tuple(ranked_backends(self.rows, self.baseline))
 
 
 @dataclass(frozen=True)
@@ -246,6 +247,17 @@ class Report:
 
     sections: tuple[Section, ...]
     notes: tuple[str, ...] = ()
+
+
+def ranked_backends(rows: Iterable[Row], baseline: str) -> list[str]:
+    """Those with a time in these rows: the baseline, then by how well they rank."""
+    ranks: dict[str, list[int]] = {}
+    for row in rows:
+        if row.rank is not None:
+            ranks.setdefault(row.case.backend, []).append(row.rank)
+    return sorted(
+        ranks, key=lambda name: (name != baseline, sum(ranks[name]) / len(ranks[name]), name)
+    )
 
 
 def stream(case: Case) -> str:

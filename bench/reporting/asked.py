@@ -12,7 +12,7 @@ from bench.disk.fields import printable
 from bench.judging.ranking import build
 from bench.judging.rows import NothingToReportError, Report
 from bench.judging.samples import SAMPLE_COLUMNS, sample_rows
-from bench.reporting import brief, data, markdown, parquet, teaching, terminal, terminal_brief, whys
+from bench.reporting import data, markdown, teaching, terminal, terminal_brief, whys
 from bench.reporting.page import explorer
 from bench.results.schema import Results
 from bench.telling import command_line, deliver, filters
@@ -34,7 +34,7 @@ def report(options: argparse.Namespace) -> int:
     """
     if options.format.endswith("parquet"):
         # Before a large folder is read for nothing.
-        parquet.check()
+        data.check_parquet()
         if options.output is None:
             raise NothingToReportError(
                 f"--format {options.format} is no text; name a file for it: --output report.parquet"
@@ -79,7 +79,7 @@ def _samples(results: Results) -> Texts:
     """Every sample, a row each."""
     return {
         "samples.csv": lambda: comma_separated(SAMPLE_COLUMNS, sample_rows(results)),
-        "samples.parquet": lambda: parquet.written(SAMPLE_COLUMNS, sample_rows(results)),
+        "samples.parquet": lambda: data.as_parquet(SAMPLE_COLUMNS, sample_rows(results)),
     }
 
 
@@ -88,7 +88,7 @@ def _show(report: Report, options: argparse.Namespace) -> None:
     # What draws a section in a terminal, if not the whole report does; and what writes Markdown.
     draw: terminal.Draw | None = None
     if options.brief:
-        draw, text = terminal_brief.draw, brief.brief
+        draw, text = terminal_brief.draw, markdown.brief
     elif options.why:
         draw, text = whys.draw, whys.as_markdown
     else:
@@ -100,7 +100,7 @@ def _show(report: Report, options: argparse.Namespace) -> None:
         "html": lambda: explorer.page(report),
         "csv": lambda: data.comma_separated(report),
         "json": lambda: data.as_json(report),
-        "parquet": lambda: parquet.parquet(report),
+        "parquet": lambda: data.parquet(report),
         "svg": lambda: terminal.as_picture(report, draw=draw),
     }
     target = deliver.Target(options.output)

@@ -11,10 +11,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.judging.rows import Row
+from bench.judging.rows import Row, ranked_backends
 from bench.judging.verdict import Verdict
 from bench.reporting.plot import SETUP, Plot, setup_parts
-from bench.reporting.roofline_picture import backend_names, roofline, title
+from bench.reporting.roofline_picture import roofline, title
 from bench.telling import drawing
 from bench.telling.drawing import Axes, Figure
 from bench.telling.marks import DOUBTFUL, FASTEST, RATIO_INTERVAL, TIME_INTERVAL
@@ -56,7 +56,9 @@ def _bars(plot: Plot) -> Figure:
     for row in plot.rows:
         groups.setdefault(row.case.group, {})[row.case.backend] = row
     shown = list(groups.values())[:MOST_PANELS]
-    names = backend_names(plot, [row for panel in shown for row in panel.values()])
+    names = ranked_backends(
+        (row for panel in shown for row in panel.values()), plot.section.baseline
+    )
     longest = max(len(drawing.label(name, _NAME)) for name in names)
     beside = 0.25 + 0.062 * longest
     columns = max(1, min(len(shown), 4, int((plot.width - beside) / _COLUMN)))

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from bench.judging.comparison import Comparison
-from bench.judging.ratios import geometric_mean
-from bench.judging.rows import KINDS, Row, Section, Table
+from bench.judging.ratios import together
+from bench.judging.rows import Row, Section, Table
 from bench.reporting.sentences import Finding, findings
 from bench.telling.headings import name, title
 from bench.telling.quantities import count, listed, times_as, times_bounds
@@ -24,7 +24,7 @@ MOST = 3
 
 def decisions(section: Section) -> list[Finding]:
     """At most ``MOST`` lines: a decision for each of the first tables, and what went wrong."""
-    tables = [table for table in section.tables if table.groups]
+    tables = section.timed_tables
     if not tables:
         return [Finding("Nothing was measured: the findings say why.", loud=True)]
     wrong = sum(found.loud for found in findings(section))
@@ -41,11 +41,10 @@ def decisions(section: Section) -> list[Finding]:
 def decision(table: Table) -> str:
     """Whom to use for the work of one table, and for which part of it somebody else."""
     start = f"{title(table)}: "
-    noun = "window" if table.kind == KINDS[1] else "shape"
-    places = len(table.groups)
+    places, told = len(table.groups), count(len(table.groups), table.noun)
     counts = Counter(group[0].case.backend for group in table.groups)
     if len(table.backends) == 1:
-        return f"{start}only {name(table.backends[0])} was measured ({count(places, noun)})."
+        return f"{start}only {name(table.backends[0])} was measured ({told})."
     best, led = counts.most_common(1)[0]
     groups = [group for group in table.groups if group[0].case.backend == best]
     parts = [f"use {name(best)}"]
@@ -57,8 +56,7 @@ def decision(table: Table) -> str:
         )
     if places > 1:
         parts.append(
-            f"; it has the shortest times at {f'{led} of' if led < places else 'all'} "
-            f"{count(places, noun)}"
+            f"; it has the shortest times at {f'{led} of' if led < places else 'all'} {told}"
         )
     sure = sum(group[0].fastest for group in groups)
     if sure < led and places > 1:
@@ -74,6 +72,4 @@ def decision(table: Table) -> str:
 def _over_baseline(rows: Sequence[Row]) -> Comparison | None:
     """Over all these rows that were held against the baseline; None if none was."""
     found = [row.to_baseline for row in rows if row.to_baseline is not None]
-    if not found:
-        return None
-    return found[0] if len(found) == 1 else geometric_mean(found)
+    return together(found) if found else None

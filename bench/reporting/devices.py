@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from bench.judging.comparison import Comparison
-from bench.judging.ratios import compare_all, geometric_mean
-from bench.judging.rows import KINDS, Row, Section
+from bench.judging.ratios import compare_all, together
+from bench.judging.rows import Row, Section
 from bench.judging.verdict import Verdict
 from bench.reporting.streams import unpaired
 from bench.telling.headings import name
@@ -28,16 +28,17 @@ def sentences(section: Section) -> list[str]:
     ``gpu:0 or cpu, inference: gpu:0 is 5.20 times as fast as cpu (4.91–5.47, FASTER) over 6 shapes,
     each with its fastest backend there (cudnn, keras)``
     """
-    kinds: dict[tuple[str, str], dict[str, dict[str, Row]]] = {}
+    kinds: dict[tuple[str, str, str], dict[str, dict[str, Row]]] = {}
     for table in section.tables:
-        fastest = kinds.setdefault((table.kind, table.mode), {}).setdefault(table.device, {})
+        key = table.kind, table.noun, table.mode
+        fastest = kinds.setdefault(key, {}).setdefault(table.device, {})
         for group in table.groups:
             timed = [row for row in group if row.measured]
             best = min(timed, key=lambda row: (bool(row.validity.unpaired), row.time))
             fastest[best.case.on("any").group] = best
     found = [
-        _sentence(f"{name(new)} or {name(base)}, {_what(kind, mode)}", base, new, kind, pairs)
-        for (kind, mode), devices in kinds.items()
+        _sentence(f"{name(new)} or {name(base)}, {_what(noun, mode)}", base, new, noun, pairs)
+        for (_, noun, mode), devices in kinds.items()
         for base, new, pairs in _pairs(devices)
     ]
     more = len(found) - _MOST
@@ -63,14 +64,13 @@ def _pairs(devices: Mapping[str, Mapping[str, Row]]) -> list[tuple[str, str, _Pa
     return found
 
 
-def _sentence(start: str, base: str, new: str, kind: str, pairs: _Pairs) -> str:
+def _sentence(start: str, base: str, new: str, noun: str, pairs: _Pairs) -> str:
     # Devices are never measured in turn: rounds of theirs are no pairs.
     ratios = compare_all([(unpaired(one), unpaired(other)) for one, other in pairs])
-    whole = ratios[0] if len(ratios) == 1 else geometric_mean(ratios)
-    noun = "window" if kind == KINDS[1] else "shape"
     over = f" over {count(len(pairs), noun)}" if len(pairs) > 1 else ""
     who = " and ".join(_backends([pair[side] for pair in pairs]) for side in (0, 1))
-    told = f"{start}: {_lead(whole, base, new)}{over}, each with its fastest backend ({who})."
+    lead = _lead(together(ratios), base, new)
+    told = f"{start}: {lead}{over}, each with its fastest backend ({who})."
     doubtful = sum(bool(row.validity.unpaired) for pair in pairs for row in pair)
     if doubtful:
         told += f" Do not rely on it: {of_them(doubtful, 2 * len(pairs), 'measurement')} INVALID."
@@ -97,5 +97,5 @@ def _backends(rows: Sequence[Row]) -> str:
     return f"{' or '.join(told[:3])}{more} on {name(rows[0].case.device)}"
 
 
-def _what(kind: str, mode: str) -> str:
-    return f"{mode} in windows" if kind == KINDS[1] else mode
+def _what(noun: str, mode: str) -> str:
+    return f"{mode} in windows" if noun == "window" else mode

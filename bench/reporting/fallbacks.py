@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.judging.bridges import compare_rows
-from bench.judging.ratios import geometric_mean
-from bench.judging.rows import KINDS, Row, Table
+from bench.judging.ratios import together
+from bench.judging.rows import Row, Table
 from bench.telling.headings import name, title
 from bench.telling.inert import clean
 from bench.telling.quantities import count
@@ -28,8 +28,7 @@ def sentences(table: Table) -> list[str]:
         if row.measured and row.fallback:
             found.setdefault((row.case.backend, row.fallback), []).append(row)
     return [
-        f"{title(table)}: {name(backend)} ran {clean(ran)} "
-        f"({count(len(rows), 'window' if table.kind == KINDS[1] else 'shape')})"
+        f"{title(table)}: {name(backend)} ran {clean(ran)} ({count(len(rows), table.noun)})"
         f"{_beside(rows, table.baseline)}."
         for (backend, ran), rows in found.items()
     ]
@@ -40,6 +39,4 @@ def _beside(rows: Sequence[Row], baseline: str) -> str:
     pairs = [(row, row.base) for row in rows if row.base is not None]
     if len(pairs) < len(rows) or any(row.ratio_doubts for row in rows):
         return ""
-    compared = compare_rows(pairs)
-    ratio = compared[0] if len(compared) == 1 else geometric_mean(compared)
-    return f": {versus(ratio, baseline)}"
+    return f": {versus(together(compare_rows(pairs)), baseline)}"

@@ -1,22 +1,34 @@
 """The report as Markdown, for a README or a pull request: GitHub's dialect, text escaped.
 
-This room knows the report and Markdown.
+All of it, or as one table with the fastest backend of each work alone. This room knows the report
+and Markdown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bench.judging.rows import KINDS, Report, Section, Table
+from bench.judging.rows import KINDS, Report, Row, Section, Table
 from bench.reporting.decisions import decisions
 from bench.reporting.sentences import Finding, findings
 from bench.reporting.sentences import unmeasured as without_time
 from bench.reporting.tables import parts, work_words
-from bench.telling.headings import heading, machine, method, title
+from bench.telling.headings import (
+    caption,
+    few,
+    heading,
+    machine,
+    method,
+    name,
+    title,
+    uneven_bridges,
+)
 from bench.telling.inert import code, prose
-from bench.telling.marks import mark, notes
+from bench.telling.marks import RATIO_INTERVAL, TIME_INTERVAL, mark, notes
+from bench.telling.quantities import shape_words, times_as, times_bounds
 from bench.telling.sheet import markdown_table
 from bench.telling.unmeasured import headline
+from bench.telling.verdict_words import verdict_words
 
 
 def markdown(report: Report, unmeasured: bool = False) -> str:
@@ -30,9 +42,8 @@ def markdown(report: Report, unmeasured: bool = False) -> str:
 def _section(section: Section, unmeasured: bool) -> list[str]:
     blocks = [f"## {prose(heading(section))}"]
     blocks.append(_findings(decisions(section)))
-    for table in section.tables:
-        if table.groups:
-            blocks += [f"### {prose(title(table))}", _table(table)]
+    for table in section.timed_tables:
+        blocks += [f"### {prose(title(table))}", _table(table)]
     blocks += ["### Findings", _findings(findings(section))]
     for group in without_time(section) if unmeasured else ():
         blocks += [f"#### {prose(headline(group))}", _list(code(c.id) for c in group.cases)]
@@ -56,7 +67,6 @@ def _findings(found: Iterable[Finding]) -> str:
 
 def _table(table: Table) -> str:
     told = parts(table)
-    head = ["window" if table.kind == KINDS[1] else "shape", "backend"]
     lines = []
     for group in table.groups:
         words = work_words(group[0], table)
@@ -73,7 +83,7 @@ def _table(table: Table) -> str:
             shape = work if row is group[0] else ""
             lines.append([shape, backend, *cells])
     return markdown_table(
-        [*head, *(prose(part.heading) for part in told)],
+        [table.noun, "backend", *(prose(part.heading) for part in told)],
         [False, False, *(part.right for part in told)],
         lines,
     )
@@ -81,3 +91,57 @@ def _table(table: Table) -> str:
 
 def _list(lines: Iterable[str]) -> str:
     return "\n".join(f"- {each}" for each in lines)
+
+
+# Of each work only its fastest backend
+
+
+def brief(report: Report) -> str:
+    """A table for each session, and under it where and when that was."""
+    blocks = [block for section in report.sections for block in _fastest(section)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _fastest(section: Section) -> list[str]:
+    tables = section.timed_tables
+    if not tables:
+        return []
+    baseline = name(section.baseline) if section.baseline else "the baseline"
+    versus = f"against {baseline}"
+    head = ["", "work", "shortest time", "time", TIME_INTERVAL, versus, RATIO_INTERVAL]
+    rows = [group[0] for table in tables for group in table.groups]
+    trust = not all(row.trusted for row in rows)
+    if trust:
+        head.append("trust")
+    lines = []
+    for table in tables:
+        first = f"{table.device}, {table.mode}"
+        for group in table.groups:
+            lines.append(_first(first, group[0], table, trust))
+            first = ""  # it stands only in the first line of its works
+    told = [*notes(rows), *few(rows), *uneven_bridges(rows)]
+    right = (name in ("time", TIME_INTERVAL) for name in head)
+    sheet = markdown_table(map(prose, head), right, lines)
+    return [sheet, prose(" ".join([*(f"{each}." for each in told), caption(section)]))]
+
+
+def _first(first: str, row: Row, table: Table, trust: bool) -> list[str]:
+    time, interval = (part.text(row) for part in parts(table)[:2])
+    work = shape_words(row.case)
+    if table.kind == KINDS[1]:
+        time += " a timestep"
+        work.append(f"window {row.case.workload.window}")
+    if row.case.spec.dtype != "float32":
+        work.append(row.case.spec.dtype)
+    versus = around = ""
+    if row.to_baseline is not None:
+        ratio = row.to_baseline.ratio
+        versus = f"{times_as(ratio.mid)}, {verdict_words(row.to_baseline)}"
+        around = times_bounds(ratio.low, ratio.high)
+    elif row.case.backend == table.baseline:
+        versus = "it is that"
+    backend = f"{code(row.case.backend)} {mark(row)}".strip()
+    told = [time, interval, versus, around]
+    if trust:
+        told.append("" if row.trusted else "INVALID")
+    return [prose(first), prose(", ".join(work)), backend, *map(prose, told)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bench.judging.rows import Row
+from bench.judging.rows import Row, ranked_backends
 from bench.reporting.plot import Plot
 from bench.telling import drawing
 from bench.telling.drawing import Axes, Figure
@@ -28,21 +28,6 @@ def title(figure: Figure, plot: Plot, told: str) -> None:
     )
 
 
-def backend_names(plot: Plot, rows: Sequence[Row]) -> list[str]:
-    """The backends: the baseline, then by how well they rank."""
-    ranks: dict[str, list[int]] = {}
-    for row in rows:
-        ranks.setdefault(row.case.backend, []).append(row.rank or 0)
-    return sorted(
-        ranks,
-        key=lambda name: (
-            name != plot.section.baseline,
-            sum(ranks[name]) / len(ranks[name]),
-            name,
-        ),
-    )
-
-
 # The roofline
 
 
@@ -56,7 +41,7 @@ def roofline(plot: Plot) -> Figure:
     devices = list(dict.fromkeys(row.case.device for row in rows))
     figure = drawing.figure(plot.width, 3.6 * len(devices))
     title(figure, plot, "Roofline: how near to the device's measured best")
-    names = backend_names(plot, rows)
+    names = ranked_backends(rows, plot.section.baseline)
     grid = figure.subplots(len(devices), 1, squeeze=False).flatten()
     for axes, device in zip(grid, devices, strict=True):
         _roofs(axes, [row for row in rows if row.case.device == device], names)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from bench.judging.rows import KINDS, Table
+from bench.judging.rows import Table
 from bench.telling.inert import LONGEST_NAME, clean
 from bench.telling.quantities import listed
 
@@ -51,8 +51,7 @@ def sentence(table: Table) -> str:
         told.append(f"{_parts(parts)} of {words}{f' ({whose})' if whose else ''}")
     if not told:
         return ""
-    place = "window" if table.kind == KINDS[1] else "shape"
-    who = "the fastest" if len(first) == 1 else f"the fastest at each {place}"
+    who = "the fastest" if len(first) == 1 else f"the fastest at each {table.noun}"
     more = "; more than 100% is better than what the roof was measured with" if above else ""
     return f"{who} reaches {listed(told)}{more}"
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from bench.judging.bridges import all_doubts, compare_rows
 from bench.judging.comparison import Comparison
 from bench.judging.payback import BreakEven, break_even
-from bench.judging.ratios import all_slower, compare, geometric_mean
+from bench.judging.ratios import all_slower, compare, together
 from bench.judging.rows import KINDS, MEASURED, Row, Section, Table
 from bench.judging.trust import FEW_PROCESSES, OF_RATIO, WIDE_INTERVAL, Doubt
 from bench.judging.verdict import Verdict
@@ -57,7 +57,7 @@ class Finding:
 
 def findings(section: Section) -> list[Finding]:
     """What was found, what went wrong, and what has no time and why: in this order."""
-    found = [Finding(_answer(table), answer=True) for table in section.tables if table.groups]
+    found = [Finding(_answer(table), answer=True) for table in section.timed_tables]
     if not found:
         found.append(Finding("Nothing was measured.", loud=True))
     found.extend(Finding(told, answer=True) for told in sentences(section))
@@ -97,7 +97,7 @@ def unmeasured(section: Section) -> tuple[Unmeasured, ...]:
 
 def _answer(table: Table) -> str:
     start = f"{title(table)}: "
-    places = count(len(table.groups), "window" if table.kind == KINDS[1] else "shape")
+    places = count(len(table.groups), table.noun)
     if len(table.backends) == 1:
         return f"{start}only {name(table.backends[0])} was measured ({places}).{_windows(table)}"
     # Only who was measured on all the work can lead over all of it.
@@ -158,20 +158,15 @@ def _over_all(new: Sequence[Row], base: Sequence[Row]) -> Comparison:
     found = [one.behind.get(other.case.backend) for one, other in zip(new, base, strict=True)]
     known = [each for each in found if each is not None]
     if len(known) == len(found):  # what leads everywhere was held against all others already
-        return _together(known).inverse
-    return _together(compare_rows(list(zip(new, base, strict=True))))
-
-
-def _together(found: Sequence[Comparison]) -> Comparison:
-    return found[0] if len(found) == 1 else geometric_mean(found)
+        return together(known).inverse
+    return together(compare_rows(list(zip(new, base, strict=True))))
 
 
 def _leaders(table: Table) -> str:
     counts = Counter(group[0].case.backend for group in table.groups)
     of = len(table.groups)
     told = [f"{name(backend)} in {number} of {of}" for backend, number in counts.most_common()]
-    noun = "window" if table.kind == KINDS[1] else "shape"
-    return f"By {noun}, the shortest times: {listed(told)}."
+    return f"By {table.noun}, the shortest times: {listed(told)}."
 
 
 def _windows(table: Table) -> str:

@@ -21,7 +21,7 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
-from bench.judging.rows import KINDS, Report, Row, Section, Table
+from bench.judging.rows import Report, Row, Section, Table
 from bench.reporting.decisions import decisions
 from bench.reporting.sentences import Finding, findings
 from bench.reporting.sentences import unmeasured as without_time
@@ -98,18 +98,17 @@ def draw_whole(section: Section, console: Console, rows: int, unmeasured: bool =
     for decided in decisions(section):
         console.print(finding_line(decided))
     drawn = False
-    for table in section.tables:
-        if table.groups:
-            console.print()
-            console.print(Text(title(table), style="bold"))
-            shown, left = table.begin(rows)
-            grid = _side_by_side(shown, console.width)
-            for item in [grid] if grid is not None else _ranked(shown, console.width):
-                console.print(item)
-                drawn = drawn or _has_bars(item)
-            if left:
-                more = count(left, "more window" if table.kind == KINDS[1] else "more shape")
-                console.print(Text(f"and {more}; --format csv has every case", style="dim"))
+    for table in section.timed_tables:
+        console.print()
+        console.print(Text(title(table), style="bold"))
+        shown, left = table.begin(rows)
+        grid = _side_by_side(shown, console.width)
+        for item in [grid] if grid is not None else _ranked(shown, console.width):
+            console.print(item)
+            drawn = drawn or _has_bars(item)
+        if left:
+            more = count(left, f"more {table.noun}")
+            console.print(Text(f"and {more}; --format csv has every case", style="dim"))
     console.print()
     console.print(Text("Findings", style="bold"))
     for finding in findings(section):
@@ -157,7 +156,7 @@ def _side_by_side(table: Table, width: int) -> Grid | None:
     # Every column but the last is followed by the blanks of its padding and its edge.
     if first + second + sum(size for *_, size in columns) + 2 * (len(columns) + 1) > width:
         return None
-    grid.add_column("window" if table.kind == KINDS[1] else "shape", no_wrap=True)
+    grid.add_column(table.noun, no_wrap=True)
     grid.add_column("", no_wrap=True, style="dim")
     for head, _, size in columns:
         grid.add_column(Text("\n".join(head)), justify="right", no_wrap=True, min_width=size)

@@ -39,19 +39,16 @@ def draw(section: Section, console: Console, rows: int) -> None:
         if label != "System":
             console.print(Text(f"{label}: {text}", style="dim"))
     layouts = []
-    for table in section.tables:
-        if table.groups:
-            layouts.append(layout := _layout(table, console.width))
-            shown, left = table.begin(rows)
-            console.print()
-            console.print(Text(title(table), style="bold"))
-            for group in map(_worth_a_line, shown.groups):
-                if group:
-                    console.print(Text(", ".join(_work(group[0], table))))
-                    console.print(_group(group, layout))
-            if left:
-                more = count(left, "more window" if table.kind == KINDS[1] else "more shape")
-                console.print(Text(f"and {more}", style="dim"))
+    for table in section.timed_tables:
+        layouts.append(layout := _layout(table, console.width))
+        shown, left = table.begin(rows)
+        console.print()
+        console.print(Text(title(table), style="bold"))
+        for group in filter(None, map(_worth_a_line, shown.groups)):
+            console.print(Text(", ".join(_work(group[0], table))))
+            console.print(_group(group, layout))
+        if left:
+            console.print(Text(f"and {count(left, f'more {table.noun}')}", style="dim"))
     console.print()
     for finding in findings(section):
         if finding.loud:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bench.judging.bound import NOT_KNOWN
-from bench.judging.rows import KINDS, Report, Row, Section, Table
+from bench.judging.rows import Report, Row, Section, Table
 from bench.judging.why import sentence
 from bench.telling.headings import heading, name, title, uneven_bridges
 from bench.telling.inert import LONGEST_SENTENCE, clean, prose
@@ -37,8 +37,7 @@ def of_winner(table: Table) -> str:
     start = f"{title(table)}: {name(best)} is "
     if len(rows) == 1:
         return f"{start}{clean(sentence(rows[0]), LONGEST_SENTENCE)}"
-    noun = "window" if table.kind == KINDS[1] else "shape"
-    places = count(len(rows), noun)
+    places = count(len(rows), table.noun)
     parts = [f"by {kind} at {number if number < len(rows) else 'all'}" for kind, number in known]
     return f"{start}bound {listed(parts)} of {places} (--why has each)"
 
@@ -46,17 +45,16 @@ def of_winner(table: Table) -> str:
 def draw(section: Section, console: Console, rows: int) -> None:
     """Print what binds each case, for a terminal."""
     console.print(Text(heading(section), style="bold"))
-    for table in section.tables:
-        if table.groups:
-            shown, left = table.begin(rows)
-            console.print()
-            console.print(Text(title(table), style="bold"))
-            for row in _measured(shown):
-                told = f"{name(row.case.backend)} {name(row.case.shape)} {seconds(row.time)}"
-                console.print(Text(told))
-                console.print(Text(f"  {clean(sentence(row), LONGEST_SENTENCE)}", style="dim"))
-            if left:
-                console.print(Text(f"and {left:,} more; --format csv has all", style="dim"))
+    for table in section.timed_tables:
+        shown, left = table.begin(rows)
+        console.print()
+        console.print(Text(title(table), style="bold"))
+        for row in _measured(shown):
+            told = f"{name(row.case.backend)} {name(row.case.shape)} {seconds(row.time)}"
+            console.print(Text(told))
+            console.print(Text(f"  {clean(sentence(row), LONGEST_SENTENCE)}", style="dim"))
+        if left:
+            console.print(Text(f"and {left:,} more; --format csv has all", style="dim"))
     for told in uneven_bridges(section.rows):
         console.print()
         console.print(Text(f"{told}."))
@@ -66,9 +64,8 @@ def as_markdown(report: Report) -> str:
     """The same as tables, one below the other."""
     blocks = []
     for section in report.sections:
-        for table in section.tables:
-            if table.groups:
-                blocks += [f"**{prose(title(table))}**", _sheet(table)]
+        for table in section.timed_tables:
+            blocks += [f"**{prose(title(table))}**", _sheet(table)]
         blocks += [prose(f"{told}.") for told in uneven_bridges(section.rows)]
     return "\n\n".join(blocks) + "\n"
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from bench.disk.fields import ResultError, error_at, printable
 from bench.disk.writing import ResultWriteError, unfinished_name
 from bench.judging.rows import Report
+from bench.reporting.data import check_parquet
 from bench.reporting.page import explorer
-from bench.reporting.parquet import check
 from bench.sharing import pages
 from bench.sharing.store import Store
 from bench.sharing.tables import Tables
@@ -37,7 +37,7 @@ def make(results: Path, site: Path) -> Made:
 
     Raises NoParquetError, ResultWriteError; ResultError where there is nothing to show.
     """
-    check()
+    check_parquet()
     if not results.is_dir():
         raise error_at(results, "is no folder")
     store = Store(site)

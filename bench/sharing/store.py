@@ -22,8 +22,8 @@ from bench.disk.writing import write, write_bytes
 from bench.judging.columns import COLUMNS
 from bench.judging.ranking import build
 from bench.judging.rows import NothingToReportError
+from bench.reporting.data import parquet
 from bench.reporting.page import data, explorer
-from bench.reporting.parquet import parquet
 from bench.results.files import collect, read, result_names
 
 DATA, MACHINES = "data", "machines"

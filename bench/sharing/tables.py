@@ -15,8 +15,7 @@ from typing import Any
 
 from bench.judging.rows import MEASURED
 from bench.reporting.page import data
-from bench.reporting.page.data import MOST_CASES, Item
-from bench.reporting.page.latency import BINS_PER_DECADE
+from bench.reporting.page.data import BINS_PER_DECADE, MOST_CASES, Item
 from bench.sharing.store import CASES
 from bench.suites.cases import Case
 from bench.telling.headings import name

@@ -31,9 +31,8 @@ from bench.judging.rows import NothingToReportError, Report, Row, Section
 from bench.judging.table import load_frame, records
 from bench.judging.verdict import Verdict
 from bench.reporting import devices
-from bench.reporting.brief import brief
 from bench.reporting.data import as_json, comma_separated
-from bench.reporting.markdown import markdown
+from bench.reporting.markdown import brief, markdown
 from bench.reporting.page.explorer import page as explorable
 from bench.reporting.page.static import page
 from bench.reporting.sentences import findings

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -21,7 +22,7 @@ from bench.judging.rows import Report, Row, Section
 from bench.judging.table import records
 from bench.judging.why import sentence
 from bench.reporting.answer import answer
-from bench.reporting.page import latency
+from bench.results.hdr import decode
 from bench.suites.cases import Case
 from bench.telling import drawing
 from bench.telling.headings import heading, name
@@ -38,6 +39,11 @@ MOST_CASES = 100_000
 MOST_SAMPLES = 200_000
 # A sample is kept as a whole number of ten-thousandths of its case's median.
 _PARTS = 10_000
+
+BINS_PER_DECADE = 20
+"""Of the histogram of a stream's latencies: each bin is 12% wide, a few points on a screen. The
+result file has three digits."""
+_NANOSECOND = 1e-9
 
 # Columns of the tidy table that the page shows as numbers, by the same names.
 _NUMBERS = (
@@ -116,7 +122,7 @@ def data(report: Report) -> dict[str, object]:
 
     ``works``: of each its shape in words, its id, what of it has no field of its own
     (``variant``), what is answered for it, and ``why`` its fastest takes that long, if that is
-    known. ``latency``: of each stream, by the number of its case, what ``latency.carried`` gives.
+    known. ``latency``: of each stream, by the number of its case, what ``_latency`` gives.
     ``samples``: for each case its processes, each ``[process, median in seconds,
     [ten-thousandths of the case's median, ...]]``. ``left_out``: cases beyond ``MOST_CASES``.
     """
@@ -132,8 +138,12 @@ def data(report: Report) -> dict[str, object]:
     return {
         **found,
         "works": _works(report, works),
-        "latency": _latencies([row for (_, row), _ in kept]),
-        "bins_per_decade": latency.BINS_PER_DECADE,
+        "latency": {
+            number: calls
+            for number, ((_, row), _) in enumerate(kept)
+            if (calls := _latency(row)) is not None
+        },
+        "bins_per_decade": BINS_PER_DECADE,
         "samples": samples,
         "whole_samples": whole,
         "left_out": len(pairs) - len(kept),
@@ -185,9 +195,40 @@ def carried(
     }, works
 
 
-def _latencies(rows: Sequence[Row]) -> dict[int, latency.Carried]:
-    found = [(number, latency.carried(row)) for number, row in enumerate(rows)]
-    return {number: calls for number, calls in found if calls is not None}
+def _latency(row: Row) -> dict[str, object] | None:
+    """Of a stream its percentiles, and how often which latency came; None of another case.
+
+    ``parts``: of each percentile that can be told ``[percentile, low, mid, high]`` in seconds.
+    ``first``, ``counts``: how many calls of all processes are in each bin, the first of which is
+    ``10**(first / BINS_PER_DECADE)`` ns; none of a histogram that cannot be read. ``calls``,
+    ``most``, ``deadline``, ``missed``: as in ``judging.latency``.
+    """
+    stream = row.stream
+    if stream is None:
+        return None
+    counts: Counter[int] = Counter()
+    for text in stream.histograms:
+        try:
+            bins = decode(text)
+        except ValueError:
+            counts.clear()
+            break
+        for each in bins:
+            middle = max((each.low + each.high) / 2 / _NANOSECOND, 1.0)
+            counts[math.floor(BINS_PER_DECADE * math.log10(middle))] += each.number
+    first, last = (min(counts), max(counts)) if counts else (0, -1)
+    return {
+        "parts": [
+            [part, *(float(f"{value:.5g}") for value in (each.low, each.mid, each.high))]
+            for part, each in stream.latency.items()
+        ],
+        "first": first,
+        "counts": [counts[place] for place in range(first, last + 1)],
+        "calls": stream.calls,
+        "most": stream.most,
+        "deadline": stream.deadline,
+        "missed": stream.missed,
+    }
 
 
 def _works(report: Report, numbers: dict[tuple[int, str], int]) -> dict[str, list[object]]:

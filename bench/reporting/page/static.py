@@ -164,7 +164,7 @@ def _decisions(section: Section, number: int) -> str:
 
 
 def _numbers(section: Section, number: int, rows: int) -> str:
-    tables = [table for table in section.tables if table.groups]
+    tables = section.timed_tables
     facts = "".join(
         f"<dt>{_escaped(label)}</dt><dd>{_escaped(text)}</dd>"
         for label, text in (*machine(section), *details(section))
@@ -227,7 +227,6 @@ def _table(table: Table, key: str, most: int) -> str:
         f'<th scope="col"{_class("right" if part.right else "")}>{_escaped(part.heading)}</th>'
         for part in told
     )
-    work = "window" if table.kind == KINDS[1] else "shape"
     bodies: list[str] = []
     left = most
     for group in table.groups:
@@ -258,8 +257,9 @@ def _table(table: Table, key: str, most: int) -> str:
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-labelledby="{key}">'
         f'<table><caption id="{key}">{_escaped(title(table))}</caption>'
-        f'<thead><tr><th scope="col">{work}</th><th scope="col">backend</th>{heads}</tr></thead>'
-        f"{''.join(bodies)}</table></div>{_more(len(table.groups) - len(bodies), work)}"
+        f'<thead><tr><th scope="col">{table.noun}</th><th scope="col">backend</th>{heads}'
+        "</tr></thead>"
+        f"{''.join(bodies)}</table></div>{_more(len(table.groups) - len(bodies), table.noun)}"
     )
 
 

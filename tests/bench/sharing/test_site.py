@@ -20,8 +20,8 @@ from bench import site
 from bench.judging.columns import COLUMNS
 from bench.judging.ranking import build
 from bench.judging.table import records
+from bench.reporting.data import parquet
 from bench.reporting.page import data
-from bench.reporting.parquet import parquet
 from bench.results import collect
 from bench.sharing import tables
 from bench.sharing.pages import file_of, is_of_shape

@@ -1,4 +1,4 @@
-// Streams: how often which latency came, and the percentiles of it (bench/reporting/page/latency.py).
+// Streams: how often which latency came, and the percentiles of it (bench/reporting/page/data.py).
 
 $("latency").hidden = !Object.keys(data.latency).length;
 

@@ -17,7 +17,7 @@ from bench import report
 from bench.judging.columns import COLUMNS
 from bench.judging.ranking import build
 from bench.judging.table import records
-from bench.reporting import parquet as report_parquet
+from bench.reporting import data
 from bench.results import cache
 from bench.results.files import collect
 from tests.bench.made_store import make_store
@@ -77,17 +77,17 @@ def test_text_that_is_no_utf_8_and_no_row_at_all_are_written(
     out = tmp_path / "out" / "x.parquet"
     assert report.main([str(path), "--format", "parquet", "--output", str(out)]) == 0
     assert set(parquet.read_table(out)["host"].to_pylist()) == {"half ?"}
-    monkeypatch.setattr(report_parquet, "_BATCH", 1)
+    monkeypatch.setattr(data, "_BATCH", 1)
     whole = build(collect([path]))
     assert parquet.read_table(out).num_rows == len(records(whole)) > 1
-    out.write_bytes(report_parquet.parquet(whole))
+    out.write_bytes(data.parquet(whole))
     assert parquet.read_table(out).num_rows == len(records(whole))
 
 
 def test_without_pyarrow_the_error_names_the_extra(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(report_parquet, "find_spec", lambda name: None)
+    monkeypatch.setattr(data, "find_spec", lambda name: None)
     arguments = [str(GOLDEN / "replicate-1.json"), "--format", "parquet", "--output", "x.parquet"]
     assert report.main(arguments) == 2
     told = capsys.readouterr().err
