@@ -21,10 +21,9 @@ from bench.fleet.loop import Fleet, Member
 from bench.fleet.played import HOUR, World, exponential, measurement
 from bench.machine.kinds import Kind
 from bench.results.schema import Outcome, ResultFile, Run
-from bench.running.lots import Need
 from bench.running.manager import Manager, Progress
 from bench.running.session import Session
-from bench.running.work import Goal, Work
+from bench.running.work import Goal, Need, Work
 from bench.running.workers import LostError
 from bench.suites.cases import Case
 from bench.suites.loading import Suite

@@ -1,7 +1,7 @@
 """Rows of a report that share no process, compared over a row that shares some with each.
 
 Backends that need different environments are measured in different processes; one of the group, in
-all of them (``running.lots``). Whether that one is itself the same in all of them is asked of all
+all of them (``running.work``). Whether that one is itself the same in all of them is asked of all
 its cases together. This room knows rows; what a comparison over a bridge is, is ``ratios``'s, and
 what an uneven bridge does to it ``apart``'s.
 """

@@ -10,8 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from bench.running.lots import Environment
-from bench.running.work import Work
+from bench.running.work import Environment, Work
 from bench.suites.cases import Case
 
 MEMORY_CASE = 2.0

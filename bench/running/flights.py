@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from bench.running.lots import Environment
-from bench.running.work import Work
+from bench.running.work import Environment, Work
 
 
 class Flights:

@@ -21,11 +21,10 @@ from typing import Protocol
 
 from bench.disk.writing import ResultWriteError
 from bench.machine.fresh import ending as ended
-from bench.running.lots import Needs, needs_of
 from bench.running.schedule import Leader, Schedule
 from bench.running.session import Session
 from bench.running.watch import Watch
-from bench.running.work import Work
+from bench.running.work import Needs, Work, needs_of
 from bench.running.workers import Executor, LostError, Worker, settle_all
 from bench.suites.cases import Case
 from bench.telling.inert import clean

@@ -29,7 +29,7 @@ from bench.machine.processes import Ended
 from bench.measuring import preparing
 from bench.measuring.outcomes import Unmeasured
 from bench.measuring.preparing import Bench, Prepared
-from bench.running.lots import Environment, environments
+from bench.running.work import Environment, environments
 from bench.suites.cases import Case
 from bench.suites.loading import Choice
 from lstm_impl import get_backend

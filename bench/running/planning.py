@@ -10,8 +10,16 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from bench.running.lots import Environment, Lot
-from bench.running.work import BUDGET_USED, LEAST_SHARE, share_of_time
+from bench.running.work import Environment, Lot
+
+BUDGET_USED = 0.93
+"""Part of a budget that is planned with. One process takes some per cent longer than another, and
+the last would not be begun if it did not fit."""
+
+LEAST_SHARE = 0.2
+"""Of the measuring time that a suite gives its cases: the slowest of the package's suites then have
+four blocks in a process, and with less would have warm-up and little else. A budget that holds not
+even that for every case is spent on fewer cases."""
 
 
 @dataclass(frozen=True)
@@ -109,3 +117,15 @@ def plan(coming: Sequence[Coming], seconds: float, process: Callable[[Environmen
         [(coming[n], number) for n, number in sorted(numbers.items())],
         [(each, each.left) for n, each in enumerate(coming) if n not in numbers],
     )
+
+
+def share_of_time(left: float, outside: float, measuring: float) -> float:
+    """The part of its measuring time that each case gets, so that the budget holds the processes.
+
+    left: seconds of the budget; outside: what all processes to come take beside measuring;
+    measuring: what they would measure for at the whole length. More processes with fewer samples
+    each say more than the other way round: the processes differ by more than the samples of one.
+    """
+    if measuring <= 0:
+        return 1.0
+    return min(1.0, max(LEAST_SHARE, (BUDGET_USED * left - outside) / measuring))

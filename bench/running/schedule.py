@@ -21,9 +21,8 @@ from bench.results.schema import Outcome, ResultFile
 from bench.running.costs import MEMORY_CASE, Costs
 from bench.running.faults import FINAL, Faults
 from bench.running.flights import Flights
-from bench.running.lots import Environment, Lot, Needs, lots, needs_of
-from bench.running.planning import Coming, Needed, plan
-from bench.running.work import LEAST_SHARE, Goal, Work
+from bench.running.planning import LEAST_SHARE, Coming, Needed, plan
+from bench.running.work import Environment, Goal, Lot, Needs, Work, lots, needs_of
 from bench.suites.cases import Case
 
 

@@ -22,9 +22,8 @@ from bench.disk.fields import ResultError
 from bench.disk.writers import Writer, living, writer_of
 from bench.results.digest import with_digest
 from bench.results.schema import ResultFile
-from bench.running.lots import Environment
 from bench.running.session import Session, cases_path, journals
-from bench.running.work import Work
+from bench.running.work import Environment, Work
 from bench.suites.periods import words
 
 LAST_WORDS = 4000

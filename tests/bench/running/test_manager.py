@@ -27,11 +27,12 @@ from bench.results.schema import Figures, Measurement, Outcome, ResultFile, Run
 from bench.running import manager, workers
 from bench.running.costs import MEMORY_CASE
 from bench.running.manager import Manager, Progress, Stopped, WorkerError
+from bench.running.planning import LEAST_SHARE, share_of_time
 from bench.running.schedule import Schedule
 from bench.running.session import Session, SessionError, load
 from bench.running.summary import summarize
 from bench.running.watch import IDLE_LIMIT, Watch
-from bench.running.work import LEAST_SHARE, Goal, Work, share_of_time
+from bench.running.work import Goal, Work
 from bench.running.workers import Worker
 from bench.suites.cases import Case
 from lstm_impl import LSTMSpec, Workload

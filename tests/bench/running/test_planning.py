@@ -12,10 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.results.schema import ResultFile
-from bench.running.lots import Environment, Lot, Need, lots
 from bench.running.manager import Manager, Progress, Stopped
-from bench.running.planning import Coming, plan
-from bench.running.work import BUDGET_USED, LEAST_SHARE, Goal, Work
+from bench.running.planning import BUDGET_USED, LEAST_SHARE, Coming, plan
+from bench.running.work import Environment, Goal, Lot, Need, Work, lots
 from bench.running.workers import Worker
 from bench.suites.cases import Case
 from lstm_impl import LSTMSpec, Workload

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from bench.results.schema import ResultFile
-from bench.running.lots import Environment, Lot, Need, environments, lots, needs_of
 from bench.running.schedule import Schedule
-from bench.running.work import Goal, Work
+from bench.running.work import Environment, Goal, Lot, Need, Work, environments, lots, needs_of
 from bench.running.workers import LocalExecutor, LocalWorker
 from bench.suites.cases import Case
 from lstm_impl import LSTMSpec, Workload
