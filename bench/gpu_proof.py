@@ -18,9 +18,8 @@ from pathlib import Path
 from bench import suites
 from bench.machine import devices
 from bench.machine.lock import HeldError, MachineLock
-from bench.running.budget import Budget
 from bench.running.proof import RESERVE, prove
-from bench.running.proven import NO_DEVICE, Proof
+from bench.running.proven import NO_DEVICE, Budget, Proof
 from bench.suites.loading import Choice
 from bench.telling import arguments, command_line
 from bench.telling.command_line import UsageError

@@ -6,25 +6,21 @@ summary at the end and the exit codes. What is measured next, and how, is the ma
 
 from __future__ import annotations
 
+import argparse
 import functools
 import signal
 import sys
 from collections.abc import Sequence
 
 from bench import suites
-from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE, FolderError
-from bench.disk.writing import ResultWriteError
+from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE
 from bench.fleet import measured as fleet
 from bench.judging.process_means import ENOUGH_PROCESSES
-from bench.machine.lock import HeldError, LockError
 from bench.running import measured, scaling
-from bench.running.manager import WorkerError
 from bench.running.opening import BUDGET, CASE_LIMIT, SUITE
-from bench.running.session import SessionError
-from bench.running.summary import BAD_INPUT, FAILED, HELD, MEASURED, UNWRITABLE
+from bench.running.summary import MEASURED, code_of
 from bench.running.work import PRECISION
 from bench.suites import loading
-from bench.suites.values import SuiteError
 from bench.telling import arguments, command_line
 from bench.telling.command_line import UsageError
 from bench.telling.quantities import count
@@ -57,28 +53,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(words)
     options.suite = options.suite or options.named
     command_line.write_any_letter()
-    console = text_console(soft_wrap=True)
-    try:
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, _interrupt)
-        if options.list:
-            if options.ray is not None:
-                raise UsageError("--ray measures, and --list does not: give one of them")
-            return _list()
-        run = measured.run if options.ray is None else fleet.run
-        return run(options, console)
-    except (UsageError, SuiteError, SessionError, FolderError) as error:
-        return command_line.failed(error, BAD_INPUT)
-    except HeldError as error:
-        return command_line.failed(
-            f"{error}; --wait waits for it, --force goes on all the same", HELD
-        )
-    except (ResultWriteError, LockError) as error:
-        return command_line.failed(error, UNWRITABLE)
-    except WorkerError as error:
-        return command_line.failed(error, FAILED)
-    except KeyboardInterrupt:
-        return command_line.failed("stopped; nothing was being measured", command_line.INTERRUPTED)
+    return code_of(
+        functools.partial(_run, options),
+        held="--wait waits for it, --force goes on all the same",
+        stopped="stopped; nothing was being measured",
+    )
+
+
+def _run(options: argparse.Namespace) -> int:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    if options.list:
+        if options.ray is not None:
+            raise UsageError("--ray measures, and --list does not: give one of them")
+        return _list()
+    run = measured.run if options.ray is None else fleet.run
+    return run(options, text_console(soft_wrap=True))
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -12,7 +12,7 @@ import contextlib
 import shlex
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,7 +40,7 @@ from bench.running import live
 from bench.running.manager import Manager, Progress, View, WorkerError, cases_words
 from bench.running.measured import hold, manager_here, shared_folder
 from bench.running.opening import check_limit, gone_on_with, open_session, suite_of
-from bench.running.session import Session, SessionError, newest
+from bench.running.session import Session, newest
 from bench.running.workers import LocalExecutor
 from bench.suites.loading import Suite
 from bench.telling import command_line
@@ -107,7 +107,7 @@ def measured(options: argparse.Namespace) -> Path:
     try:
         # What is told on the way must not stand in data on standard output.
         folder = measure(options, only, text_console(file=sys.stderr, soft_wrap=True))
-    except (SessionError, WorkerError, LockError, ResultWriteError) as error:
+    except (WorkerError, LockError, ResultWriteError) as error:
         raise UsageError(clean(str(error), 1000)) from None
     except HeldError as error:
         raise UsageError(f"{error}; --wait waits for it, --force goes on all the same") from None
@@ -256,13 +256,10 @@ def _interruptible() -> Iterator[None]:
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in _signals()}
+    asked = (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in asked}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _signals() -> Iterable[signal.Signals]:
-    return (signal.SIGTERM, signal.SIGHUP)

@@ -20,8 +20,15 @@ from bench.disk.fields import ResultError
 from bench.machine import processes, survey
 from bench.machine.processes import Ended
 from bench.running import diagnosis, matrix
-from bench.running.budget import Budget
-from bench.running.proven import TESTS_FAILED, Proof, conclusion, pack, unavailable, write_summary
+from bench.running.proven import (
+    TESTS_FAILED,
+    Budget,
+    Proof,
+    conclusion,
+    pack,
+    unavailable,
+    write_summary,
+)
 from bench.running.workers import BENCH
 from bench.suites.loading import Choice
 from bench.telling import deliver

@@ -1,10 +1,11 @@
-"""What came of a proof: its stages, its conclusion in words, and the archive."""
+"""What came of a proof: its stages and their time, its conclusion in words, and the archive."""
 
 from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +15,6 @@ from bench.machine import survey
 from bench.machine.survey import Survey
 from bench.results.schema import Measurement, Outcome
 from bench.running import matrix
-from bench.running.budget import Budget
 from bench.running.diagnosis import Diagnosis
 from bench.running.matrix import Checked
 from bench.telling.command_line import INTERRUPTED
@@ -70,6 +70,35 @@ class Proof:
             INCOMPLETE: "INCOMPLETE: nothing failed, but not all could be done",
             INTERRUPTED: "INTERRUPTED: stopped from the keyboard",
         }[self.code]
+
+
+class Budget:
+    """A number of seconds that stages share; each may take a part of what is left when it begins.
+
+    reserve: seconds that are never shared out, for what must happen at the end.
+    """
+
+    def __init__(
+        self, seconds: float, reserve: float, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._now = now
+        self._start = now()
+        self.seconds = seconds
+        self.reserve = reserve
+
+    @property
+    def spent(self) -> float:
+        """Seconds since the beginning."""
+        return self._now() - self._start
+
+    @property
+    def left(self) -> float:
+        """Seconds until the end, the reserve included; 0 after it."""
+        return max(0.0, self.seconds - self.spent)
+
+    def share(self, part: float) -> float:
+        """Seconds for a stage that may take this part of what is left beside the reserve."""
+        return max(0.0, part * (self.left - self.reserve))
 
 
 def unavailable(found: Survey, device: str) -> dict[str, list[str]]:

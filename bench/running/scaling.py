@@ -8,6 +8,7 @@ what all of them say.
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,25 +16,21 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from bench.disk.errors import InputError
 from bench.disk.folder import default_folder, expanded
-from bench.disk.writing import ResultWriteError
 from bench.judging.process_means import ENOUGH_PROCESSES
 from bench.machine import cluster, devices
 from bench.machine.cluster import Cluster
-from bench.machine.crew import CrewError
-from bench.machine.lock import HeldError, LockError, MachineLock
+from bench.machine.lock import HeldError, MachineLock
 from bench.measuring.scaling import MIRRORED, SCALINGS, STRATEGIES, STRONG, WORKERS, Question
 from bench.results import study
 from bench.running import scaling_table
 from bench.running.replicas import Plan, measured
-from bench.running.summary import BAD_INPUT, FAILED, HELD, MEASURED, UNWRITABLE
+from bench.running.summary import MEASURED, code_of
 from bench.suites.sizes import Shape
 from bench.telling import arguments, command_line, studies
 from bench.telling.command_line import UsageError
 from lstm_impl.backends import data_parallel
 from lstm_impl.registry import get_backend
-from lstm_impl.spec import UnsupportedError
 
 KIND = "scaling"
 SHAPE = "b32-t50-i64-h128"
@@ -64,24 +61,17 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (see ``EPILOG``)."""
     options = _parser().parse_args(words)
     command_line.write_any_letter()
-    try:
-        if options.show is not None:
-            studies.shown(scaling_table.told(study.newest(options.show, KIND)), options)
-            return MEASURED
-        return _run(options)
-    except (InputError, UnsupportedError) as error:
-        return command_line.failed(error, BAD_INPUT)
-    except (ResultWriteError, LockError) as error:
-        return command_line.failed(error, UNWRITABLE)
-    except HeldError as error:
-        return command_line.failed(f"{error}; --force goes on all the same", HELD)
-    except CrewError as error:
-        return command_line.failed(error, FAILED)
-    except KeyboardInterrupt:
-        return command_line.failed("stopped; nothing was written", command_line.INTERRUPTED)
+    return code_of(
+        functools.partial(_run, options),
+        held="--force goes on all the same",
+        stopped="stopped; nothing was written",
+    )
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.show is not None:
+        studies.shown(scaling_table.told(study.newest(options.show, KIND)), options)
+        return MEASURED
     given = cluster.given(os.environ)
     plans = planned(options, given)
     folder = expanded(options.results or default_folder())

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import results
+from bench.disk.errors import InputError
 from bench.disk.fields import Field, ResultError, error_at, printable
 from bench.disk.reading import parse_json, regular_bytes
 from bench.results import naming
@@ -29,7 +30,7 @@ _SUFFIX = ".session.json"
 _ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
-class SessionError(ValueError):
+class SessionError(InputError):
     """A session cannot be gone on with; one line that says which and why."""
 
 

@@ -1,28 +1,53 @@
-"""What came of a session: its cases counted, its doubts, its exit code."""
+"""What came of a session: its cases counted, its doubts; and the exit codes of what measures."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from bench.disk.errors import InputError
+from bench.disk.writing import ResultWriteError
 from bench.judging.process_means import ENOUGH_PROCESSES
 from bench.judging.ranking import build
 from bench.judging.rows import NothingToReportError, Row
 from bench.judging.trust import FEW_PROCESSES, Doubt
+from bench.machine.crew import CrewError
+from bench.machine.lock import HeldError, LockError
 from bench.measuring.memory import unweighed
 from bench.results.schema import ResultFile, Results
 from bench.running import live
-from bench.running.manager import Manager, Stopped
+from bench.running.manager import Manager, Stopped, WorkerError
 from bench.running.overhead import Overhead, overhead
 from bench.running.work import Goal
+from bench.telling.command_line import INTERRUPTED, failed
 from bench.telling.inert import clean
 from bench.telling.quantities import count
+from lstm_impl import UnsupportedError
 
 MEASURED, FAILED, BAD_INPUT, UNWRITABLE, HELD, INCOMPLETE = range(6)
 
 _UNTRIED = ("not_measured", "refused")
 _MOST_REASONS = 6  # each case that is too large for the machine has its own estimate
+
+
+def code_of(work: Callable[[], int], *, held: str, stopped: str) -> int:
+    """The exit code of a command that measures; what keeps it from its end is told in a line.
+
+    held: what to do about another run that measures here. stopped: what is told of an interruption.
+    """
+    try:
+        return work()
+    except (InputError, UnsupportedError) as error:
+        return failed(error, BAD_INPUT)
+    except HeldError as error:
+        return failed(f"{error}; {held}", HELD)
+    except (ResultWriteError, LockError) as error:
+        return failed(error, UNWRITABLE)
+    except (WorkerError, CrewError) as error:
+        return failed(error, FAILED)
+    except KeyboardInterrupt:
+        return failed(stopped, INTERRUPTED)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from bench.machine.survey import Entry, Survey
 from bench.results.schema import Outcome
 from bench.running import matrix, proven
 from bench.running import proof as proof_module
-from bench.running.budget import Budget
 from bench.running.diagnosis import Diagnosis
 from bench.running.matrix import Checked
 from bench.running.proof import (
@@ -34,7 +33,7 @@ from bench.running.proof import (
     measured_backends,
     prove,
 )
-from bench.running.proven import Proof
+from bench.running.proven import Budget, Proof
 from bench.suites.cases import Case
 from lstm_impl import Availability, LSTMSpec, Workload
 from tests import quick_pytest

@@ -13,7 +13,7 @@ import pytest
 
 from bench.machine import processes
 from bench.machine.processes import busy
-from bench.running.budget import Budget
+from bench.running.proven import Budget
 from tests.places import ROOT
 
 
