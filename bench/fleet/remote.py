@@ -14,8 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench import results
-from bench.disk.writing import JOURNAL_SUFFIX, LineFile
+from bench.disk.writing import JOURNAL_SUFFIX, LineFile, write_bytes
 from bench.fleet.hand import Seen
 from bench.results.schema import ResultFile
 from bench.running.manager import CANNOT_WRITE
@@ -181,7 +180,7 @@ class RemoteWorker:
             self._journal.close()
         if self._end is not None and self._end.data is not None:
             path = self._folder / self._end.name
-            results.write_bytes(path, self._end.data)
+            write_bytes(path, self._end.data)
             return settle(path, outcomes)
         return None if self._journal is None else settle(self._journal.path, outcomes)
 

@@ -17,6 +17,7 @@ from bench import results
 from bench.disk.errors import InputError
 from bench.disk.fields import Field, ResultError, error_at, printable
 from bench.disk.reading import parse_json, regular_bytes
+from bench.disk.writing import JOURNAL_SUFFIX, write
 from bench.results import naming
 from bench.results.schema import ResultFile
 from bench.running.work import Goal
@@ -80,7 +81,7 @@ class Session:
         """Write it into a results folder. Raises ResultWriteError, naming the path."""
         data = asdict(replace(self, cases=()))
         data |= {"schema": SCHEMA, "cases": [case.to_dict() for case in self.cases]}
-        results.write(_path(folder, self.id), data)
+        write(_path(folder, self.id), data)
 
     def ended(self, spent: float) -> Session:
         """The same, at its end."""
@@ -98,7 +99,7 @@ class Session:
 
 def journals(folder: Path, suite: str) -> list[Path]:
     """The journals in a results folder that are named after a suite."""
-    return sorted(folder.glob(f"{suite}-*{results.JOURNAL_SUFFIX}"))
+    return sorted(folder.glob(f"{suite}-*{JOURNAL_SUFFIX}"))
 
 
 def cases_path(folder: Path, session: str) -> Path:

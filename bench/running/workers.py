@@ -20,6 +20,7 @@ import psutil
 from bench import results
 from bench.disk.fields import ResultError
 from bench.disk.writers import Writer, living, writer_of
+from bench.disk.writing import write, write_bytes
 from bench.results.digest import with_digest
 from bench.results.schema import ResultFile
 from bench.running.session import Session, cases_path, journals
@@ -127,7 +128,7 @@ class LocalExecutor:
         """A pytest of its own, in a process group of its own."""
         listing = cases_path(self._folder, self._session.id)
         cases = [case.to_dict() for case in work.cases]
-        results.write_bytes(listing, json.dumps(cases).encode())
+        write_bytes(listing, json.dumps(cases).encode())
         command = self._command(work, listing)
         return LocalWorker(command, self._session, self._folder, self._inherit, work.environment)
 
@@ -315,7 +316,7 @@ def settle(path: Path, outcomes: Sequence[Mapping[str, object]] = ()) -> ResultF
         if outcomes:
             data = json.loads(made.read_bytes())
             data["lstm"]["outcomes"] += list(outcomes)
-            results.write(made, with_digest(data))
+            write(made, with_digest(data))
         file = results.read(made)
     except ResultError:
         if _session_of(journal) is None:

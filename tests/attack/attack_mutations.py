@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import results, suites
+from bench.disk.fields import ResultError
 from bench.judging.ranking import build
 from bench.judging.rows import NothingToReportError
 from bench.reporting.data import as_json
@@ -51,7 +52,7 @@ def _refused(read: Callable[[], object], *errors: type[Exception]) -> list[str]:
 
 
 def read_results(folder: Path, path: Path) -> list[str]:
-    with contextlib.suppress(results.ResultError):
+    with contextlib.suppress(ResultError):
         results.read(path)
     found = results.collect([path])
     results.latest(folder)
@@ -66,7 +67,7 @@ def read_results(folder: Path, path: Path) -> list[str]:
 
 def read_map(folder: Path, path: Path) -> list[str]:
     maps.collect([path])
-    return _refused(lambda: maps.read(path), results.ResultError)
+    return _refused(lambda: maps.read(path), ResultError)
 
 
 def read_session(folder: Path, path: Path) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import results
+from bench.disk.fields import ResultError
 from bench.results import maps
 from tests.attack.commands import OLDER
 from tests.bench.made_windows import Cost, write_learning, write_windows
@@ -83,7 +84,7 @@ def accepts(folder: Path, name: str, document: Any) -> bool:
             maps.read(path)
         else:
             results.read(path)
-    except results.ResultError:
+    except ResultError:
         return False
     finally:
         path.unlink()

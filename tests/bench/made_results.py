@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import results
+from bench.disk.writing import write
 from bench.results.schema import Measurement, Outcome, Reason, ResultFile, Results, Run
 from bench.suites.cases import Case
 
@@ -171,5 +171,5 @@ def save(folder: Path, found: Results) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for file in found.files:
         items: list[Measurement | Outcome] = [*file.measurements, *file.outcomes]
-        results.write(folder / f"{file.run.id}.json", document(file.run, items))
+        write(folder / f"{file.run.id}.json", document(file.run, items))
     return folder

@@ -16,7 +16,7 @@ from bench.machine import devices, environment, processes
 from bench.machine.lock import MachineLock
 from bench.machine.processes import Ended
 from bench.machine.survey import Entry, Survey
-from bench.results.schema import Outcome
+from bench.results.schema import Outcome, Run
 from bench.running import matrix, proven
 from bench.running import proof as proof_module
 from bench.running.diagnosis import Diagnosis
@@ -62,7 +62,7 @@ def proof_on(
 
 
 def outcome(kind: str, case: Case = CASE) -> Outcome:
-    run = results.Run(
+    run = Run(
         *("id", "session", "quick", 0, datetime.now(UTC), None, False, "host", "machine"), {}, {}
     )
     return Outcome(case, run, kind, "for a reason", "", Path("a.json"))

@@ -23,6 +23,7 @@ from bench.comparing.comparison import parse_rule
 from bench.comparing.history import History, build
 from bench.comparing.history_data import comma_separated
 from bench.comparing.history_moves import LONGEST, error_lines, gate_line, judge, with_moves
+from bench.disk.writing import write
 from bench.judging.movements import Scope
 from bench.judging.verdict import Verdict
 from bench.results.schema import Measurement, Outcome, Results, Run
@@ -140,9 +141,9 @@ def test_the_commit_is_read_from_the_file_whatever_stands_there(tmp_path: Path) 
         (None, ""),
     ):
         path = tmp_path / "a.json"
-        results.write(path, {**document, "commit_info": info})
+        write(path, {**document, "commit_info": info})
         assert results.read(path).commit == wanted
-    results.write(path, document)
+    write(path, document)
     assert results.read(path).commit == ""
 
 

@@ -19,6 +19,7 @@ from bench import compare, plot, report, results, truncation
 from bench.disk import writing
 from bench.disk.writers import Writer
 from bench.disk.writing import ResultWriteError, clear_left_over, unfinished_name, write_bytes
+from bench.results.journal import Journal
 from tests.places import GOLDEN, ROOT
 
 
@@ -217,7 +218,7 @@ def test_what_a_killed_writer_leaves_is_hidden_and_cleared_by_the_next(tmp_path:
 
 def test_the_json_of_a_journal_names_the_process_that_wrote_it(tmp_path: Path) -> None:
     run = json.loads((GOLDEN / "replicate-1.json").read_text())["lstm"]["run"]
-    with results.Journal(tmp_path / "a.journal.jsonl") as journal:
+    with Journal(tmp_path / "a.journal.jsonl") as journal:
         journal.start(run)
         journal.finish()
     made = results.journal_to_json(journal.path)

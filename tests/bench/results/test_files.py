@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from bench import results
 from bench.disk import writing
 from bench.disk.fields import ResultError
-from bench.disk.writing import ResultWriteError
+from bench.disk.writing import ResultWriteError, write
 from bench.results.journal import Journal
 from bench.results.schema import Measurement
 from bench.suites.cases import Case
@@ -661,10 +661,10 @@ def test_a_full_disk_leaves_the_file_that_was_there_and_none_beside_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, space: int
 ) -> None:
     path = tmp_path / "a.json"
-    results.write(path, {"old": True})
+    write(path, {"old": True})
     monkeypatch.setattr(os, "write", full_disk(space))
     with pytest.raises(ResultWriteError, match=r"a\.json cannot be written: No space left"):
-        results.write(path, {"new": list(range(100))})
+        write(path, {"new": list(range(100))})
     assert json.loads(path.read_text()) == {"old": True}
     assert [each.name for each in tmp_path.iterdir()] == ["a.json"]
 
@@ -674,19 +674,19 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path / "file" / "a.json", tmp_path / "file" / "a.journal.jsonl"):
         with pytest.raises(ResultWriteError) as caught:
-            Journal(path) if path.name.endswith("l") else results.write(path, {})
+            Journal(path) if path.name.endswith("l") else write(path, {})
         assert str(caught.value).startswith(f"{path} cannot be written: ")
     with pytest.raises(ResultWriteError, match="cannot be written"):
-        results.write(tmp_path / "a\0b.json", {})
+        write(tmp_path / "a\0b.json", {})
     with pytest.raises(ResultWriteError, match="cannot be written"):
-        results.write(tmp_path / "a\nb" / ("n" * 500), {})
+        write(tmp_path / "a\nb" / ("n" * 500), {})
     assert sorted(each.name for each in tmp_path.iterdir()) == ["a\nb", "file"]
 
 
 def test_a_file_is_readable_for_whom_the_user_allows(tmp_path: Path) -> None:
     mask = os.umask(0o022)
     try:
-        results.write(tmp_path / "a.json", {})
+        write(tmp_path / "a.json", {})
     finally:
         os.umask(mask)
     assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o644
@@ -766,6 +766,6 @@ def test_temporary_names_are_not_taken_for_results(
         seen.append(results.latest(tmp_path))
 
     monkeypatch.setattr(writing, "_write_all", look)
-    results.write(tmp_path / "a.json", golden)
+    write(tmp_path / "a.json", golden)
     assert seen == [[]]
     assert results.latest(tmp_path) == [tmp_path / "a.json"]
