@@ -71,10 +71,9 @@ class Plan:
     def asked(self) -> Asked:
         """What each node is asked to be ready for."""
         path, options = self.suite.path, self._options
-        choice = choice_of(self._model)
-        if path.parent == loading.FOLDER:
-            return Asked(path.stem, None, choice, options.wait, options.force)
-        return Asked(path.name, path.read_bytes(), choice, options.wait, options.force)
+        named = path.parent == loading.FOLDER
+        suite = (path.stem, None) if named else (path.name, path.read_bytes())
+        return Asked(*suite, choice_of(self._model), options.wait, options.force)
 
     def session(self, member: Member) -> tuple[Session, Suite]:
         """The session of a kind of machine, and its suite there."""

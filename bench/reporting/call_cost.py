@@ -213,14 +213,13 @@ def _record(found: Calls, cost: CallCost) -> dict[str, object]:
         "call": words(cost.backend),
         "lengths": " ".join(map(str, cost.timesteps)),
     }
-    if cost.fit is not None:
-        record["fixed_s"] = cost.fit.line.fixed
-        record["per_timestep_s"] = cost.fit.line.per_timestep
-        record["worst_residual"] = cost.fit.misfit.residual
-        for part, interval in (
-            ("fixed", cost.fit.fixed),
-            ("per_timestep", cost.fit.per_timestep),
+    if (fit := cost.fit) is not None:
+        record["worst_residual"] = fit.misfit.residual
+        for part, value, interval in (
+            ("fixed", fit.line.fixed, fit.fixed),
+            ("per_timestep", fit.line.per_timestep, fit.per_timestep),
         ):
+            record[f"{part}_s"] = value
             if interval is not None:
                 record |= {f"{part}_low_s": interval.low, f"{part}_high_s": interval.high}
     if cost.shortest is not None:

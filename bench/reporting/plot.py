@@ -26,10 +26,6 @@ class Kind:
     lacking: str
 
 
-def _has_setup(row: Row) -> bool:
-    return bool(setup_parts(row))
-
-
 KIND_OF = {
     "throughput": Kind("Sequences per second", lambda row: row.measured, "no case was measured"),
     "speedup": Kind(
@@ -37,7 +33,7 @@ KIND_OF = {
     ),
     "setup": Kind(
         "Time to the first result",
-        _has_setup,
+        lambda row: bool(setup_parts(row)),
         "no case says what building, tracing and the first call took",
     ),
     "memory": Kind(

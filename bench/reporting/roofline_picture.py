@@ -30,6 +30,8 @@ def title(figure: Figure, plot: Plot, told: str) -> None:
 
 # The roofline
 
+_CHAIN = {"linestyle": "none", "marker": "_", "markersize": 9, "color": drawing.SUBTLE}
+
 
 def roofline(plot: Plot) -> Figure:
     """Rate of operations over operations a byte, below what the device can do at best.
@@ -70,15 +72,7 @@ def _roofs(axes: Axes, rows: Sequence[Row], names: Sequence[str]) -> None:
     low, high = min(xs) / 4, max(xs) * 4
     _lines(axes, low, high, rates, widths)
     if any(row.roofs.get("of_chain") for row in rows):
-        axes.plot(
-            [],
-            [],
-            linestyle="none",
-            marker="_",
-            markersize=9,
-            color=drawing.SUBTLE,
-            label="chain of waiting products",
-        )
+        axes.plot([], [], label="chain of waiting products", **_CHAIN)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlim(low, high)
@@ -122,9 +116,7 @@ def _points(
         if row.invalid:
             axes.annotate("INVALID", (x, y), xytext=(4, -7), textcoords="offset points", fontsize=6)
         if chain := row.roofs.get("of_chain"):
-            axes.plot(
-                x, y / chain, linestyle="none", marker="_", markersize=9, color=drawing.SUBTLE
-            )
+            axes.plot(x, y / chain, **_CHAIN)
 
 
 def _lines(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from bench.judging.comparison import Comparison
 from bench.judging.intervals import CaseInterval
 from bench.judging.latency import PARTS
 from bench.judging.ratios import compare_all
@@ -101,14 +100,11 @@ def _tails(table: Table) -> Iterable[str]:
         ]
         ratio = best.stream.to_baseline.get(TAIL) if best.stream else None
         if ratio is not None:
-            parts.append(f": {_as_fast(ratio, name(table.baseline))}")
+            bounded = times_bounds(ratio.ratio.low, ratio.ratio.high)
+            parts.append(f": {times_as(ratio.ratio.mid)} as {name(table.baseline)}'s ")
+            parts.append(f"({bounded}, {ratio.verdict.value})")
         found.append(f"{''.join(parts)}.")
     return _few(found, "shape")
-
-
-def _as_fast(ratio: Comparison, other: str) -> str:
-    told = times_bounds(ratio.ratio.low, ratio.ratio.high)
-    return f"{times_as(ratio.ratio.mid)} as {other}'s ({told}, {ratio.verdict.value})"
 
 
 def _missed(table: Table) -> Iterable[str]:

@@ -44,12 +44,12 @@ def parts(table: Table) -> list[Part]:
         found = [
             Part("median", _median),
             Part(TIME_INTERVAL, _interval, 1),
-            Part("sequences/s", _sequences, 2),
-            Part("timesteps/s", _timesteps, 3),
+            Part("sequences/s", lambda row: _told(row.sequences_per_s, rate), 2),
+            Part("timesteps/s", lambda row: _told(row.timesteps_per_s, rate), 3),
             Part("first result", _first_result, 4),
         ]
     if any("peak_bytes" in row.memory for row in table.rows):
-        found.append(Part("memory", _memory, 5))
+        found.append(Part("memory", lambda row: _told(row.memory.get("peak_bytes"), size), 5))
     if any(row.to_baseline for row in table.rows):
         versus = f"vs {name(table.baseline)}"
         found.append(Part(versus, lambda row: _versus(row, table.baseline), right=False))
@@ -118,21 +118,12 @@ def _spread(row: Row) -> str:
     return "" if row.to_baseline is None else spread_words(row.to_baseline)
 
 
-def _sequences(row: Row) -> str:
-    return "" if row.sequences_per_s is None else rate(row.sequences_per_s)
-
-
-def _timesteps(row: Row) -> str:
-    return "" if row.timesteps_per_s is None else rate(row.timesteps_per_s)
-
-
 def _first_result(row: Row) -> str:
-    return "" if row.first_result is None else seconds(row.first_result)
+    return _told(row.first_result, seconds)
 
 
-def _memory(row: Row) -> str:
-    peak = row.memory.get("peak_bytes")
-    return "" if peak is None else size(peak)
+def _told(value: float | None, words: Callable[[float], str]) -> str:
+    return "" if value is None else words(value)
 
 
 def _versus(row: Row, baseline: str) -> str:

@@ -20,7 +20,6 @@ import numpy.typing as npt
 from bench.disk.fields import LARGEST_INTEGER, LONGEST, SHORTEST, Field
 from bench.results import streaming
 from bench.results.schema import Measurement, Reason, ResultFile, Run
-from bench.results.streaming import StreamCalls
 from bench.suites.cases import Case
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
@@ -33,7 +32,9 @@ _SPEC = tuple(each.name for each in fields(LSTMSpec))
 _WORK = tuple(each.name for each in fields(Workload))
 LISTS = ("samples", "rounds", "warmup")
 """Columns of lists of numbers, of which hardly any is there twice."""
-_BULK = ("setup", "memory", "roofs", "energy", "reasons", "remarks", "streaming")
+_PLAIN = ("calls", "steady", "valid", "stopped")
+_FIGURES = ("setup", "memory", "roofs", "energy")
+_BULK = (*_FIGURES, "reasons", "remarks", "streaming")
 """Columns of JSON of which every row is asked for."""
 RARE = ("gate", "evidence")
 """Columns of JSON of which few rows are: read when the first is."""
@@ -96,13 +97,10 @@ def table(file: ResultFile) -> pa.Table:
         "samples": _nested([item.samples for item in items], np.dtype(np.float64)),
         "rounds": _nested([item.rounds for item in items], np.dtype(np.int64)),
         "warmup": [item.warmup for item in items],
-        **{
-            name: [getattr(item, name) for item in items]
-            for name in ("calls", "steady", "valid", "stopped")
-        },
+        **{name: [getattr(item, name) for item in items] for name in _PLAIN},
         **{
             name: [json.dumps(getattr(item, name)) for item in items]
-            for name in ("setup", "memory", "roofs", "energy", "remarks")
+            for name in (*_FIGURES, "remarks")
         },
         **{name: [json.dumps(dict(getattr(item, name))) for item in items] for name in RARE},
         "streaming": [json.dumps(item.streaming and item.streaming.to_dict()) for item in items],
@@ -171,8 +169,7 @@ class Rows:
         if rounds.size and not (rounds.min() >= 0 and rounds.max() <= LARGEST_INTEGER):
             raise ValueError("a round is none")
         self._columns = {
-            name: _values(rows[name])
-            for name in ("backend", "device", *_SPEC, *_WORK, "calls", "steady", "valid", "stopped")
+            name: _values(rows[name]) for name in ("backend", "device", *_SPEC, *_WORK, *_PLAIN)
         }
         self._columns.update((name, _decoded(rows, name)) for name in _BULK)
         self._specs: dict[tuple[object, ...], LSTMSpec] = {}
@@ -191,20 +188,13 @@ class Rows:
                 samples=_part(self._samples, row),
                 rounds=_part(self._rounds, row),
                 warmup=tuple(_part(self._warmup, row).tolist()),
-                calls=at["calls"][row],
-                setup=at["setup"][row],
                 gate=Lazy(self._rare["gate"], row),
                 evidence=Lazy(self._rare["evidence"], row),
-                memory=at["memory"][row],
-                roofs=at["roofs"][row],
-                energy=at["energy"][row],
-                steady=at["steady"][row],
-                valid=at["valid"][row],
                 reasons=tuple(Reason(*each) for each in at["reasons"][row]),
                 path=path,
-                stopped=at["stopped"][row],
                 remarks=tuple(at["remarks"][row]),
-                streaming=_streaming(path, at["streaming"][row]),
+                streaming=streaming.parse(Field(path, "streaming", at["streaming"][row])),
+                **{name: at[name][row] for name in (*_PLAIN, *_FIGURES)},
             )
 
     def _case(self, row: int) -> Case:
@@ -218,11 +208,6 @@ class Rows:
         if work is None:
             work = self._works[numbers] = Workload(**dict(zip(_WORK, numbers, strict=True)))
         return Case(at["backend"][row], spec, work, at["device"][row])
-
-
-def _streaming(path: Path, data: object) -> StreamCalls | None:
-    """As a result file's own; what is nearly always there is nothing."""
-    return None if data is None else streaming.parse(Field(path, "streaming", data))
 
 
 def _lists(rows: pa.Table, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

@@ -72,6 +72,10 @@ class Workplace:
     environ: Mapping[str, str]
     say: Callable[[str], None]
 
+    def write(self, name: str, text: str) -> None:
+        """A file of the archive."""
+        (self.folder / name).write_text(text, encoding="utf-8")
+
 
 def prove(proof: Proof, names: Sequence[str] | None, output: Path, budget: Budget) -> int:
     """All stages, the verdict and the archive; returns the exit code.
@@ -109,7 +113,7 @@ def prove(proof: Proof, names: Sequence[str] | None, output: Path, budget: Budge
 
 def _survey(proof: Proof, names: Sequence[str] | None, seconds: float, place: Workplace) -> None:
     """The machine, its driver, and which backends can use the device."""
-    say, folder = place.say, place.folder
+    say = place.say
     say(f"looking at {proof.device}, its driver and the frameworks that are installed")
     end = time.monotonic() + seconds
     found = diagnosis.diagnose(
@@ -118,15 +122,12 @@ def _survey(proof: Proof, names: Sequence[str] | None, seconds: float, place: Wo
         lambda request: survey.ask_process(request, max(1.0, end - time.monotonic())),
     )
     proof.diagnosis = found
-    (folder / "doctor.json").write_text(
-        json.dumps(found.to_dict(), indent=2, ensure_ascii=False), encoding="utf-8"
-    )
+    place.write("doctor.json", json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
     shown = deliver.plain_text(lambda console: diagnosis.show(found, console))
-    (folder / "doctor.txt").write_text(shown, encoding="utf-8")
-    (folder / "nvidia-smi.txt").write_text(_output_of("nvidia-smi", "-q"), encoding="utf-8")
-    (folder / "packages.txt").write_text(
-        _output_of(sys.executable, "-m", "pip", "list", "--format=freeze"), encoding="utf-8"
-    )
+    place.write("doctor.txt", shown)
+    place.write("nvidia-smi.txt", _output_of("nvidia-smi", "-q"))
+    pip = _output_of(sys.executable, "-m", "pip", "list", "--format=freeze")
+    place.write("packages.txt", pip)
     for label, text in diagnosis.machine_lines(found):
         if label.startswith(("gpu", "CPU")):
             say(f"{label}: {clean(text)}")
@@ -254,19 +255,14 @@ def _measure(proof: Proof, seconds: float, place: Workplace) -> None:
             # The user's own folder gets them too: that is where the report looks.
             shutil.copy2(path, place.output / path.name)
         found = results.collect([folder])
-        proof.measurements, proof.outcomes, errors = (
-            found.measurements,
-            found.outcomes,
-            found.errors,
-        )
+        proof.measurements, proof.outcomes = found.measurements, found.outcomes
+        errors = found.errors
     place.say(f"  {len(proof.measurements)} of {count(proof.wanted, 'case')} measured")
     log = (place.folder / "measure.log").read_text(errors="replace")
     said = next((line for line in log.splitlines() if line.startswith("ERROR")), "")
     _judge_measured(proof, errors, ended, said)
-    (place.folder / "report.md").write_text(
-        _output_of(sys.executable, "-m", "bench.report", "--format", "markdown", str(folder)),
-        encoding="utf-8",
-    )
+    command = [sys.executable, "-m", "bench.report", "--format", "markdown", str(folder)]
+    place.write("report.md", _output_of(*command))
 
 
 def _judge_measured(

@@ -157,23 +157,20 @@ def remake(document: str, root: Path = ROOT, *, write: bool) -> list[str]:
     path = root / document
     text = path.read_text(encoding="utf-8")
     changed: list[str] = []
-    pieces: list[str] = []
-    end = 0
     found = iter(blocks(document, text))
-    for match in _BLOCK.finditer(text):
+
+    def remade(match: re.Match[str]) -> str:
         block = next(found)
-        pieces.append(text[end : match.start("body")])
-        end = match.end("body")
-        if block.output is None:
-            made = f"\n{_as_markdown(block, run(block, root))}\n\n"
-            if made != block.body:
-                changed.append(f"{document}: `{block.command}`\n{_difference(block.body, made)}")
-            pieces.append(made)
-        else:
-            pieces.append(block.body)
-            changed += _remake_files(block, block.output, root, write=write)
-    pieces.append(text[end:])
-    if write and (new := "".join(pieces)) != text:
+        if block.output is not None:
+            changed.extend(_remake_files(block, block.output, root, write=write))
+            return match[0]
+        made = f"\n{_as_markdown(block, run(block, root))}\n\n"
+        if made != block.body:
+            changed.append(f"{document}: `{block.command}`\n{_difference(block.body, made)}")
+        return f"<!-- made by: {block.command} -->\n{made}<!-- end -->"
+
+    new = _BLOCK.sub(remade, text)
+    if write and new != text:
         write_bytes(path, new.encode())
     return changed
 

@@ -214,14 +214,13 @@ def _world(name: str) -> str:
 
 def _started(plan: Plan) -> Crew:
     """A crew that has started: TensorFlow imported, the team joined, all asked the same."""
-    tries = 1 if plan.cluster is not None else TRIES
-    for attempt in range(1, tries + 1):
+    for _ in range(TRIES - 1 if plan.cluster is None else 0):
         try:
             return _start(plan)
         except FailedError as error:
-            if attempt == tries or not any(words in error.said for words in _TAKEN):
+            if not any(words in error.said for words in _TAKEN):
                 raise
-    raise AssertionError("the last try returns or raises")
+    return _start(plan)
 
 
 def _start(plan: Plan) -> Crew:

@@ -42,16 +42,9 @@ def make(results: Path, site: Path) -> Made:
         raise error_at(results, "is no folder")
     store = Store(site)
     store.update(results)
-    return _written(store) if any(store.folder.glob("*/*")) else _nothing(store, results)
-
-
-def _nothing(store: Store, results: Path) -> Made:
-    if store.errors:
-        raise store.errors[0]
-    raise error_at(results, "holds no results, nor do the folders in it")
-
-
-def _written(store: Store) -> Made:
+    if not any(store.folder.glob("*/*")):
+        told = "holds no results, nor do the folders in it"
+        raise store.errors[0] if store.errors else error_at(results, told)
     tables = Tables(store.folder)
     machines = tables.machines()
     works = pages.by_work(tables.fastest())

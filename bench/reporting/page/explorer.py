@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 from importlib.util import find_spec
-from pathlib import Path
 
 from bench.judging.rows import Report
 from bench.reporting.page import data, static
+from bench.reporting.page.static import part
 
 SCRIPT = (
     *("words", "cases", "tables", "question", "filters", "plots", "where", "closer", "latency"),
@@ -58,11 +58,6 @@ def script() -> str:
     """The page's own script: its files as the parts of one function, so that nothing is global."""
     parts = "\n".join(part(f"script/{each}.js") for each in SCRIPT)
     return f'"use strict";\n(() => {{\n{parts}}})();'
-
-
-def part(name: str) -> str:
-    """The text of one of the page's files."""
-    return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
 
 def _plotly() -> str | None:

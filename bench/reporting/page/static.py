@@ -10,9 +10,11 @@ the page's style.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from bench.judging.rows import KINDS, Report, Row, Section, Table
 from bench.judging.trust import Doubt
@@ -31,41 +33,6 @@ _MOST_SKIPPED = 1000
 _MOST_ROWS = 1500
 _MOST_OPEN = 4  # sessions: with three lines of decisions each a screenful
 _FEWEST_ROWS = 20  # of each table, however many tables there are
-
-STYLE = """
-:root { color-scheme: light dark; --back: #fff; --text: #1b1b1b; --dim: #565656; --line: #c9c9c9;
-  --band: #f4f4f4; --bar: #9dbbe0; --good: #0a6330; --bad: #a3161c; --doubt: #735000; }
-@media (prefers-color-scheme: dark) { :root { --back: #141414; --text: #ececec; --dim: #b4b4b4;
-  --line: #4a4a4a; --band: #212121; --bar: #37577f; --good: #82dca0; --bad: #ff9d9d;
-  --doubt: #f0c56c; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 75rem; padding: 1rem; background: var(--back); color: var(--text);
-  font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
-h1 { font-size: 1.6rem; line-height: 1.2; } h2 { font-size: 1.25rem; margin-top: 2.5rem; }
-.answers { padding-left: 1.2rem; } .answers li { margin: .4rem 0; max-width: 60rem; }
-.loud, .loud strong { color: var(--bad); }
-.scroll { overflow-x: auto; margin: 1.5rem 0; } .scroll:focus { outline: 2px solid var(--dim); }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-caption { text-align: left; font-weight: 600; padding: .3rem 0; }
-th, td { padding: .2rem .6rem; text-align: left; vertical-align: top; overflow-wrap: normal; }
-thead th { border-bottom: 2px solid var(--line); font-weight: 600; white-space: nowrap; }
-tbody { border-bottom: 1px solid var(--line); }
-th[scope=rowgroup] { font-weight: 400; min-width: 11rem; }
-th[scope=row] { font-weight: 400; overflow-wrap: anywhere; min-width: 10rem; }
-.right { text-align: right; white-space: nowrap; } .words { white-space: nowrap; }
-.first { background: var(--band); } .first th[scope=row], .first .time { font-weight: 700; }
-.dim { color: var(--dim); } .good { color: var(--good); } .bad { color: var(--bad); }
-.doubt { color: var(--doubt); }
-.bar { display: block; height: .45rem; background: var(--bar); margin-top: .2rem; min-width: 1px; }
-code { font-size: .85em; } dt { font-weight: 600; } dd { margin: 0 0 .4rem; }
-@media (max-width: 40rem) { th, td { padding: .2rem .4rem; font-size: .9rem; }
-  th[scope=rowgroup] { min-width: 5.5rem; } th[scope=row] { min-width: 8rem; } }
-@media print { body { max-width: none; font-size: 9pt; } .scroll { overflow: visible; }
-  tbody { break-inside: avoid; } caption, thead { break-after: avoid; }
-  tbody:first-of-type { break-before: avoid; } .bar { print-color-adjust: exact; }
-  /* On paper nothing can be opened: what is folded stands there, without a script too. */
-  details::details-content { content-visibility: visible; block-size: auto; } }
-"""
 
 _CLASSES = {"FASTER": "good", "SLOWER": "bad", "UNCLEAR": "doubt", "INVALID": "bad"}
 
@@ -120,6 +87,12 @@ def page(report: Report, extra: Extra | None = None) -> str:
     )
 
 
+@functools.cache  # a site has thousands of pages
+def part(name: str) -> str:
+    """The text of one of the page's files."""
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
+
+
 def document(title: str, main: str, extra: Extra | None = None, scripts: str = "") -> str:
     """A page of title and contents, which are HTML; what is not in ``extra`` cannot run in it."""
     extra = extra or Extra()
@@ -130,7 +103,7 @@ def document(title: str, main: str, extra: Extra | None = None, scripts: str = "
 <meta http-equiv="Content-Security-Policy" content="{_policy(extra)}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
-<style>{STYLE}{extra.style}</style>
+<style>{part("static.css")}{extra.style}</style>
 </head>
 <body>
 <main>
