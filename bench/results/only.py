@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from bench.disk.errors import InputError
 from bench.disk.fields import printable
 from bench.results.maps import LearningMap
-from bench.results.schema import Measurement, Outcome, Results
+from bench.results.schema import Measurement, Outcome, ResultFile, Results
 from bench.suites.cases import Case
 
 FILTERS: Mapping[str, Callable[[Case], str]] = {
@@ -54,18 +54,20 @@ def only(results: Results, wanted: Mapping[str, Sequence[str] | None]) -> Result
                     f"{', '.join(told) or 'none'}{more}"
                 )
 
-    files = tuple(
-        replace(
-            file,
-            measurements=tuple(each for each in file.measurements if fits(each.case, asked)),
-            outcomes=tuple(each for each in file.outcomes if fits(each.case, asked)),
-        )
-        for file in results.files
-    )
+    files = tuple(of_cases(file, lambda case: fits(case, asked)) for file in results.files)
     if not any(file.measurements or file.outcomes for file in files):
         all_of_it = " ".join(f"--{name} {','.join(names)}" for name, names in asked.items())
         raise NothingThereError(f"{printable(all_of_it, 300)}: no case is all of that")
     return replace(results, files=files)
+
+
+def of_cases(file: ResultFile, wanted: Callable[[Case], bool]) -> ResultFile:
+    """A file with those of its cases alone that are wanted."""
+    return replace(
+        file,
+        measurements=tuple(each for each in file.measurements if wanted(each.case)),
+        outcomes=tuple(each for each in file.outcomes if wanted(each.case)),
+    )
 
 
 def fits(case: Case, wanted: Mapping[str, Sequence[str] | None]) -> bool:

@@ -13,7 +13,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -23,7 +23,8 @@ from bench.disk.writing import write_bytes
 from bench.judging.ranking import build
 from bench.judging.rows import Section
 from bench.machine import devices, environment
-from bench.results.schema import Measurement, Outcome, Results
+from bench.results.only import of_cases
+from bench.results.schema import Results
 from bench.running import keras_file, saved_model
 from bench.running.keras_file import Layer
 from bench.suites.cases import Case
@@ -163,11 +164,7 @@ def found(
     machine: the machine's id, None for any. baseline: what ratios refer to, if it was measured.
     """
     files = [
-        replace(
-            file,
-            measurements=tuple(each for each in file.measurements if _asked(each, question)),
-            outcomes=tuple(each for each in file.outcomes if _asked(each, question)),
-        )
+        of_cases(file, lambda case: case.group == question.group)
         for file in results.files
         if machine in (None, file.run.machine_id)
     ]
@@ -179,10 +176,6 @@ def found(
         if sum(row.measured for row in section.rows) > 1:
             return section
     return None
-
-
-def _asked(item: Measurement | Outcome, question: Question) -> bool:
-    return item.case.group == question.group
 
 
 def suite_text(question: Question, backends: Sequence[str] = (), seconds: float = SECONDS) -> str:

@@ -175,7 +175,8 @@ def _check_shard(
         ended = run(command, left + OVERRUN, log)
         done, begun = read(lines)
         if begun is not None:
-            _add(lines, _broken(begun, shard, ended, case_seconds, time.monotonic() >= end))
+            broken = _broken(begun, shard, ended, case_seconds, time.monotonic() >= end)
+            _append(lines, asdict(broken))
         elif ended.code != 0:
             # It never came to a case: to start it again would end the same way.
             said = last_words(log.read_text(errors="replace") if log.exists() else "")
@@ -183,7 +184,7 @@ def _check_shard(
             reason = f"its process could not start: it {ending(ended.code)}: {said}"
             for case in shard.cases:
                 if case.id not in done:
-                    _add(lines, Checked(case.id, case.backend, FAILED, reason))
+                    _append(lines, asdict(Checked(case.id, case.backend, FAILED, reason)))
     request.unlink(missing_ok=True)
     done, _ = read(lines)
     return [
@@ -223,10 +224,6 @@ def read(lines: Path) -> tuple[dict[str, Checked], tuple[str, float] | None]:
             done[checked.case] = checked
             begun = None
     return done, begun
-
-
-def _add(lines: Path, checked: Checked) -> None:
-    _append(lines, asdict(checked))
 
 
 def _append(lines: Path, data: dict[str, object]) -> None:
@@ -282,7 +279,7 @@ def work(
         faulthandler.dump_traceback_later(case_seconds, exit=True)
         checked = check_case(case, bench)
         faulthandler.cancel_dump_traceback_later()
-        _add(lines, checked)
+        _append(lines, asdict(checked))
 
 
 def _main(request: str, lines: str) -> None:

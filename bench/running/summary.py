@@ -102,20 +102,16 @@ class Summary:
         if self.unreached:
             parts.append(f"{self.unreached} not reached")
         lines = [f"{count(self.cases, 'case')}: {', '.join(parts)}"]
-        lines += [f"  {why} ({count(n, 'case')})" for why, n in self.invalid.items()]
-        lines += [
-            f"  doubtful as a time, ratios are judged apart: {why} ({count(n, 'case')})"
-            for why, n in self.doubtful.items()
-        ]
-        lines += [
-            f"  {why} ({count(n, 'case')})" for why, n in self.skipped.most_common(_MOST_REASONS)
-        ]
+
+        def add(found: Iterable[tuple[str, int]], start: str = "") -> None:
+            lines.extend(f"  {start}{why} ({count(n, 'case')})" for why, n in found)
+
+        add(self.invalid.items())
+        add(self.doubtful.items(), "doubtful as a time, ratios are judged apart: ")
+        add(self.skipped.most_common(_MOST_REASONS))
         if (more := len(self.skipped) - _MOST_REASONS) > 0:
             lines.append(f"  {count(more, 'other reason')}: the report has them")
-        lines += [
-            f"  memory {why} ({count(n, 'case')})"
-            for why, n in self.unweighed.most_common(_MOST_REASONS)
-        ]
+        add(self.unweighed.most_common(_MOST_REASONS), "memory ")
         return lines
 
     def _of_goal(self, goal: Goal) -> list[str]:
@@ -150,17 +146,12 @@ def summarize(manager: Manager, files: Sequence[ResultFile]) -> Summary:
     schedule, rows = manager.schedule, _rows(files)
     wanted = [row for row in rows if row.case.id in schedule.cases]
     measured = [row for row in wanted if row.measured]
-    # Processes are what this command is there for: too few of them is no good end here.
-    doubts = {
-        row.case.id: (
-            *_spoilt(row),
-            *(doubt for doubt in row.validity.noted if doubt.code == FEW_PROCESSES),
-        )
-        for row in measured
-    }
-    if schedule.goal.processes is not None:
-        doubts = {row.case.id: _spoilt(row) for row in measured}  # so many were asked for
-    spoilt = sum(map(bool, doubts.values()))
+    doubts = [list(_spoilt(row)) for row in measured]
+    if schedule.goal.processes is None:
+        # Processes are what this command is there for: too few of them is no good end here.
+        for row, found in zip(measured, doubts, strict=True):
+            found += [doubt for doubt in row.validity.noted if doubt.code == FEW_PROCESSES]
+    spoilt = sum(map(bool, doubts))
     wanted_processes = schedule.goal.processes or ENOUGH_PROCESSES
     kinds: Counter[str] = Counter()
     kinds["INVALID"] = spoilt
@@ -172,11 +163,11 @@ def summarize(manager: Manager, files: Sequence[ResultFile]) -> Summary:
         if case in times and outcome.outcome in ("failed", "crashed", "timed_out"):
             kinds[outcome.outcome] += 0 if not schedule.given_up(case) else 1
     measurements = [each for file in files for each in file.measurements]
-    found = {each.case.id: each.memory for each in measurements if each.memory is not None}
+    memories = {each.case.id: each.memory for each in measurements if each.memory is not None}
     return Summary(
         cases=len(schedule.cases),
         valid=len(measured) - spoilt,
-        invalid=_counted_doubts(doubts.values()),
+        invalid=_counted_doubts(doubts),
         doubtful=_counted_doubts(row.validity.of_time for row in measured),
         outcomes=+kinds,
         unreached=len(schedule.cases) - known,
@@ -189,7 +180,7 @@ def summarize(manager: Manager, files: Sequence[ResultFile]) -> Summary:
             for row in wanted
             if row.outcome in _UNTRIED
         ),
-        unweighed=Counter(map(clean, unweighed(found.values()).elements())),
+        unweighed=Counter(map(clean, unweighed(memories.values()).elements())),
     )
 
 

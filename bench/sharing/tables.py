@@ -90,18 +90,8 @@ class Tables:
         from pyarrow import compute
 
         wanted = (compute.field("rank") == 1) & compute.field("valid")
-        columns = (
-            *_PLACE,
-            *_SPEC,
-            *_WORKLOAD.values(),
-            "backend",
-            "device",
-            "time_s",
-            "speedup",
-            "verdict",
-            "ratio_note",
-        )
-        return list(self._newest(columns, wanted))
+        shown = ("backend", "device", "time_s", "speedup", "verdict", "ratio_note")
+        return list(self._newest((*_PLACE, *_SPEC, *_WORKLOAD.values(), *shown), wanted))
 
     def explored(self) -> tuple[dict[str, object], int]:
         """What the page over all machines reads, and how many cases that are.
@@ -190,16 +180,12 @@ def _said(row: Mapping[str, Any]) -> list[str]:
     if row["speedup"] is not None:
         told += f": {row['speedup']:.3g} times as fast as {name(row['baseline'])}"
         told += f" ({row['verdict']})"
-    doubts = [row["invalid_reasons"], row["ratio_reasons"]]
+    said = [f"{told}."]
+    doubts = dict.fromkeys(filter(None, (row["invalid_reasons"], row["ratio_reasons"])))
+    said += [f"INVALID: {clean(each)}." for each in doubts]
+    if note := row["ratio_note"]:
+        said.append(f"Uneven bridge: {clean(note, LONGEST_SENTENCE)}.")
     begun = str(row["started"])[:16].replace("T", " ")
     processes = count(row["processes"], "process")
-    return [
-        f"{told}.",
-        *(f"INVALID: {clean(each)}." for each in dict.fromkeys(filter(None, doubts))),
-        *(
-            [f"Uneven bridge: {clean(note, LONGEST_SENTENCE)}."]
-            if (note := row["ratio_note"])
-            else []
-        ),
-        f"From {processes} on {name(row['host'] or 'an unnamed machine')}, {begun} UTC.",
-    ]
+    place = name(row["host"] or "an unnamed machine")
+    return [*said, f"From {processes} on {place}, {begun} UTC."]
