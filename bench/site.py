@@ -34,8 +34,11 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _site(options: argparse.Namespace) -> int:
     with Progress("making the site"):
-        folder, missing = _here(options.folder)
-        made = site.make(folder, options.output)
+        missing: list[ResultError] = []  # files elsewhere of which there is no copy
+        here, _ = brought([options.folder], result_names, missing)
+        if not here:
+            raise missing[0]
+        made = site.make(Path(here[0]), options.output)
     command_line.tell_errors(named(str(problem)) for problem in (*missing, *made.errors))
     print(
         f"{count(made.cases, 'case')} of {count(made.machines, 'machine')} "
@@ -43,18 +46,6 @@ def _site(options: argparse.Namespace) -> int:
         f"{printable(str(options.output / 'index.html'))}"
     )
     return command_line.BAD_INPUT if missing or made.errors else 0
-
-
-def _here(folder: str) -> tuple[Path, list[ResultError]]:
-    """A folder, elsewhere its copy; and the errors of files of which there is none.
-
-    Raises ResultError where there is nothing at all.
-    """
-    errors: list[ResultError] = []
-    here, _ = brought([folder], result_names, errors)
-    if not here:
-        raise errors[0]
-    return Path(here[0]), errors
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -29,6 +29,7 @@ _ENTRY = 1.75  # inches of a legend's column, of the parts of a setup
 _NAME = 26  # letters of a backend
 _PARTS = (("#0B3C6F", ""), ("#FFFFFF", "...."), ("#6FA8D6", ""))  # of a setup: colour and hatch
 _HOLLOW = "#F2F2F2"
+_EDGES = {"height": 0.72, "edgecolor": drawing.INK, "linewidth": 0.5}
 
 
 def picture(plot: Plot, kind: str) -> bytes:
@@ -200,10 +201,9 @@ def _spoilt(plot: Plot, row: Row) -> bool:
 
 
 def _look(plot: Plot, row: Row) -> dict[str, object]:
-    look: dict[str, object] = {"height": 0.72, "edgecolor": drawing.INK, "linewidth": 0.5}
     if _spoilt(plot, row):
-        return {**look, "facecolor": _HOLLOW, "hatch": "/////"}
-    return {**look, "facecolor": drawing.look(row.case.backend).colour}
+        return {**_EDGES, "facecolor": _HOLLOW, "hatch": "/////"}
+    return {**_EDGES, "facecolor": drawing.look(row.case.backend).colour}
 
 
 def _bar(plot: Plot, row: Row) -> _Bar | None:
@@ -238,20 +238,12 @@ def _setup_bars(axes: Axes, panel: dict[str, Row], places: dict[str, int]) -> fl
     parts = {name: setup_parts(row) for name, row in panel.items()}
     longest = max((sum(found.values()) for found in parts.values()), default=1.0) or 1.0
     size, unit = drawing.scale([longest])
-    for index, key in enumerate(SETUP):
+    for index, (key, (colour, hatch)) in enumerate(zip(SETUP, _PARTS, strict=True)):
+        look = {**_EDGES, "facecolor": colour, "hatch": hatch}
         for name, found in parts.items():
             if key in found:
                 before = sum(found[each] for each in list(SETUP)[:index] if each in found)
-                axes.barh(
-                    places[name],
-                    found[key] / size,
-                    left=before / size,
-                    height=0.72,
-                    facecolor=_PARTS[index][0],
-                    hatch=_PARTS[index][1],
-                    edgecolor=drawing.INK,
-                    linewidth=0.5,
-                )
+                axes.barh(places[name], found[key] / size, left=before / size, **look)
     for name, found in parts.items():
         whole = sum(found.values())
         if found:

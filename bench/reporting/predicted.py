@@ -141,20 +141,19 @@ def _sheet(found: Sequence[Told]) -> Sheet:
             Column("missed most", names=True),
             Column("shapes", right=True),
         ],
-        [_line(each.backend, each.found) for each in found if each.found is not None],
+        [
+            [
+                each.backend,
+                seconds(each.found.seconds),
+                f"{each.found.typical:.0%}",
+                f"{each.found.worst[1]:+.0%}",
+                str(each.found.worst[0]),
+                str(each.found.shapes),
+            ]
+            for each in found
+            if each.found is not None
+        ],
     )
-
-
-def _line(backend: str, found: Prediction) -> list[str]:
-    shape, worst = found.worst
-    return [
-        backend,
-        seconds(found.seconds),
-        f"{found.typical:.0%}",
-        f"{worst:+.0%}",
-        str(shape),
-        str(found.shapes),
-    ]
 
 
 @dataclass(frozen=True)

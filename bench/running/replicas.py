@@ -176,21 +176,21 @@ def timed(
     return {name: (calls[name], found) for name, found in samples.items()}
 
 
+@dataclass(frozen=True)
 class _Floor:
     """Who of a set is told to work: one side at a time."""
 
-    def __init__(self, crew: Crew, plan: Plan) -> None:
-        self.plan = plan
-        self._crew = crew
+    crew: Crew
+    plan: Plan
 
     def all(self, order: Mapping[str, object], what: str) -> dict[str, Any]:
         """Everybody's answers to the same order."""
-        return self._crew.ask(dict.fromkeys(self._crew.pids, order), self.plan.limit, what)
+        return self.crew.ask(dict.fromkeys(self.crew.pids, order), self.plan.limit, what)
 
     def _of(self, side: Side, order: Mapping[str, object], what: str) -> list[Any]:
-        told = {name: order for name in self._crew.pids if _world(name) == side.world}
+        told = {name: order for name in self.crew.pids if _world(name) == side.world}
         limit = self.plan.limit + self.plan.question.seconds
-        return list(self._crew.ask(told, limit, what).values())
+        return list(self.crew.ask(told, limit, what).values())
 
     def block(self, side: Side, calls: int) -> float:
         """Seconds of so many steps of a side."""

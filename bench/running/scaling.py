@@ -104,9 +104,8 @@ def _document(
     options: argparse.Namespace, plans: Sequence[Plan], given: Cluster | None
 ) -> dict[str, Any]:
     """What was asked, as it stands in the file: no addresses, which are nobody else's."""
-    asked = asdict(plans[0].question)
     return {
-        **asked,
+        **asdict(plans[0].question),
         "seed": options.seed,
         "replicas": [plan.question.replicas for plan in plans],
         "threads": [plan.question.threads for plan in plans],
@@ -209,7 +208,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = arguments.parser(
         "scaling", "Train an LSTM on several devices at once, and say what that gains.", EPILOG
     )
-    parser.add_argument("--backends", type=arguments.names, metavar="NAMES", help=_backends_help())
+    cpu, gpu = (", ".join(BACKENDS[device]) for device in ("cpu", "gpu"))
+    which = f"TensorFlow's, separated by commas (default: {cpu}; on GPUs {gpu})"
+    arguments.add_values(parser, ("backends", "NAMES", arguments.names, which))
     parser.add_argument(
         "--replicas",
         type=arguments.wholes,
@@ -245,8 +246,3 @@ def _parser() -> argparse.ArgumentParser:
     )
     arguments.add_output(parser, ("terminal", "markdown"))
     return parser
-
-
-def _backends_help() -> str:
-    usual = ", ".join(BACKENDS["cpu"]), ", ".join(BACKENDS["gpu"])
-    return f"TensorFlow's, separated by commas (default: {usual[0]}; on GPUs {usual[1]})"

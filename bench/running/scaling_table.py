@@ -202,9 +202,7 @@ def parts(table: Sequence[Line]) -> Sheet:
     """Compute, all-reduce and the rest, as shares of a step."""
     return Sheet.of(
         [
-            Column("backend", names=True),
-            Column("replicas", right=True),
-            Column("scaling"),
+            *_LINE[:3],
             Column("step", right=True),
             Column("compute", right=True, least=BOUNDS),
             Column("all-reduce", right=True, least=BOUNDS),
@@ -213,9 +211,7 @@ def parts(table: Sequence[Line]) -> Sheet:
         ],
         [
             [
-                line.backend,
-                str(line.found.replicas),
-                line.scaling,
+                *_line(line)[:3],
                 seconds(line.found.step.mid),
                 _share(line.found.parts.compute),
                 _share(line.found.parts.reduce),

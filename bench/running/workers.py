@@ -12,6 +12,7 @@ import sys
 import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -96,6 +97,7 @@ class Executor(Protocol):
 # -- workers on this machine
 
 
+@dataclass(frozen=True)
 class LocalExecutor:
     """Worker processes on this machine, one at a time.
 
@@ -104,21 +106,14 @@ class LocalExecutor:
     they run, this one or that of another environment with a copy of this suite; bench: its folder.
     """
 
-    def __init__(
-        self,
-        session: Session,
-        folder: Path,
-        inherit: int | None = None,
-        judged: Path | None = None,
-        python: str = sys.executable,
-        bench: Path = BENCH,
-    ) -> None:
-        self._session = session
-        self._folder = folder
-        self._inherit = inherit
-        self._judged = judged
-        self._python = python
-        self._bench = bench
+    session: Session
+    folder: Path
+    inherit: int | None = None
+    judged: Path | None = None
+    python: str = sys.executable
+    bench: Path = BENCH
+
+    def __post_init__(self) -> None:
         if sys.platform == "linux":
             # A daemon that a backend starts leaves its process group: it is found among our own
             # children in the end.
@@ -126,16 +121,16 @@ class LocalExecutor:
 
     def start(self, work: Work) -> LocalWorker:
         """A pytest of its own, in a process group of its own."""
-        listing = cases_path(self._folder, self._session.id)
+        listing = cases_path(self.folder, self.session.id)
         cases = [case.to_dict() for case in work.cases]
         write_bytes(listing, json.dumps(cases).encode())
         command = self._command(work, listing)
-        return LocalWorker(command, self._session, self._folder, self._inherit, work.environment)
+        return LocalWorker(command, self.session, self.folder, self.inherit, work.environment)
 
     def _command(self, work: Work, listing: Path) -> list[str]:
-        session = self._session
-        files = sorted(str(path) for path in self._bench.glob("bench_*.py"))
-        command = [self._python, "-m", "pytest", "-p", "no:cacheprovider", "--benchmark-only"]
+        session = self.session
+        files = sorted(str(path) for path in self.bench.glob("bench_*.py"))
+        command = [self.python, "-m", "pytest", "-p", "no:cacheprovider", "--benchmark-only"]
         options = {
             "suite": session.suite,
             "session": session.id,
@@ -143,7 +138,7 @@ class LocalExecutor:
             "seed": session.seed,
             "order-seed": work.order_seed,
             "cases": listing.absolute(),
-            "results": self._folder.absolute(),
+            "results": self.folder.absolute(),
             "device": session.devices and ",".join(session.devices),
             "backends": session.backends and ",".join(session.backends),
             "mode": session.modes and ",".join(session.modes),
@@ -155,7 +150,7 @@ class LocalExecutor:
             "share": None if work.share == 1.0 else f"{work.share:.4f}",
             "memory": "on" if work.memory else "off",
             "case-limit": session.case_limit,
-            "judged": self._judged and self._judged.absolute(),
+            "judged": self.judged and self.judged.absolute(),
         }
         given = [f"--lstm-{name}={value}" for name, value in options.items() if value is not None]
         return [*command, *files, *given]

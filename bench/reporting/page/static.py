@@ -227,12 +227,17 @@ def _table(table: Table, key: str, most: int) -> str:
             )
             shape = ""
         bodies.append(f"<tbody>{''.join(lines)}</tbody>")
+    heads = f'<th scope="col">{table.noun}</th><th scope="col">backend</th>{heads}'
+    shown = _scrolled(key, _escaped(title(table)), heads, "".join(bodies))
+    return f"{shown}{_more(len(table.groups) - len(bodies), table.noun)}"
+
+
+def _scrolled(key: str, caption: str, heads: str, bodies: str) -> str:
+    """A table, of HTML already."""
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-labelledby="{key}">'
-        f'<table><caption id="{key}">{_escaped(title(table))}</caption>'
-        f'<thead><tr><th scope="col">{table.noun}</th><th scope="col">backend</th>{heads}'
-        "</tr></thead>"
-        f"{''.join(bodies)}</table></div>{_more(len(table.groups) - len(bodies), table.noun)}"
+        f'<table><caption id="{key}">{caption}</caption>'
+        f"<thead><tr>{heads}</tr></thead>{bodies}</table></div>"
     )
 
 
@@ -290,14 +295,10 @@ def _skipped(section: Section, key: str) -> str:
         for row in rows[:_MOST_SKIPPED]
     )
     told = f"{count(len(rows), 'case')} without a time, and why"
-    return (
-        f"<details><summary>{told}</summary>"
-        f'<div class="scroll" role="region" tabindex="0" aria-labelledby="{key}">'
-        f'<table><caption id="{key}">{told}</caption><thead><tr><th scope="col">case</th>'
-        '<th scope="col">outcome</th><th scope="col">reason</th><th scope="col">what to do</th>'
-        f"</tr></thead><tbody>{lines}</tbody></table></div>"
-        f"{_more(len(rows) - _MOST_SKIPPED)}</details>"
-    )
+    names = ("case", "outcome", "reason", "what to do")
+    heads = "".join(f'<th scope="col">{each}</th>' for each in names)
+    shown = _scrolled(key, told, heads, f"<tbody>{lines}</tbody>")
+    return _folded(told, shown, _more(len(rows) - _MOST_SKIPPED))
 
 
 def _more(number: int, noun: str = "case") -> str:
