@@ -12,7 +12,7 @@ import math
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
+from typing import TypeGuard, cast
 
 from bench.disk.errors import InputError
 
@@ -170,9 +170,8 @@ class Field:
     def number(self, minimum: float = -math.inf, maximum: float = math.inf) -> float:
         """A finite number within these bounds."""
         value = self.value
-        if not _is_number(value, minimum, maximum):
+        if not is_number(value, minimum, maximum):
             raise self.error(_number_words(minimum, maximum))
-        assert isinstance(value, int | float)
         return float(value)
 
     def times(self) -> list[float]:
@@ -180,7 +179,7 @@ class Field:
         if not isinstance(self.value, list):
             raise self.error("a list")
         # As in all lists of numbers: item by item only to name the one that is not right.
-        if not all(_is_number(value, SHORTEST, LONGEST) for value in self.value):
+        if not all(is_number(value, SHORTEST, LONGEST) for value in self.value):
             return [item.number(SHORTEST, LONGEST) for item in self.items()]
         return self.value
 
@@ -191,7 +190,7 @@ class Field:
         values = self.mapping()
         for value in values.values():
             if value is not None and not (
-                type(value) is float and _is_number(value, minimum, maximum)
+                type(value) is float and is_number(value, minimum, maximum)
             ):
                 break
         else:
@@ -245,7 +244,10 @@ class Field:
             raise TypeError(f"{self.name}: no check is known for the type {annotation}")
 
 
-def _is_number(value: object, minimum: float, maximum: float) -> bool:
+def is_number(
+    value: object, minimum: float = -math.inf, maximum: float = math.inf
+) -> TypeGuard[float]:
+    """Whether a value is a finite number within these bounds."""
     if type(value) is float:
         return minimum <= value <= maximum and math.isfinite(value)
     # An integer may be past what a float can hold, but compares with one all the same.

@@ -123,34 +123,18 @@ def _lines(
     axes: Axes, low: float, high: float, rates: Sequence[float], widths: Sequence[float]
 ) -> None:
     """The highest rate of products and the widest memory, from ``low`` to ``high``."""
+    line = {"color": drawing.INK, "linewidth": 1.2}
+    words = {"textcoords": "offset points", "fontsize": 7}
     if rates:
-        rate_roof = max(rates)
-        axes.plot([low, high], [rate_roof] * 2, color=drawing.INK, linewidth=1.2)
-        axes.annotate(
-            f"matrix products: {rate(rate_roof)}/s",
-            (low, rate_roof),
-            xytext=(6, 2),
-            textcoords="offset points",
-            va="bottom",
-            fontsize=7,
-        )
+        top = max(rates)
+        axes.plot([low, high], [top] * 2, **line)
+        told = f"matrix products: {rate(top)}/s"
+        axes.annotate(told, (low, top), xytext=(6, 2), va="bottom", **words)
     if widths:
         width = max(widths)
         # Where it passes the other roof it is none any more.
         until = min(high, max(rates) / width) if rates else high
         if until > low:
-            axes.plot(
-                [low, until],
-                [low * width, until * width],
-                color=drawing.INK,
-                linewidth=1.2,
-                linestyle=(0, (5, 2)),
-            )
-            axes.annotate(
-                f"memory: {rate(width)}B/s",
-                (low, low * width),
-                va="top",
-                fontsize=7,
-                xytext=(6, 0),
-                textcoords="offset points",
-            )
+            axes.plot([low, until], [low * width, until * width], linestyle=(0, (5, 2)), **line)
+            told = f"memory: {rate(width)}B/s"
+            axes.annotate(told, (low, low * width), xytext=(6, 0), va="top", **words)

@@ -136,14 +136,12 @@ class _Notes:
         self.texts: list[tuple[str, str]] = []
 
     def cell(self, found: Availability) -> Cell:
-        number = f" [{self.number(found)}]" if found.reason else ""
+        number, note = "", (found.reason, found.install)
+        if found.reason:
+            if note not in self.texts:
+                self.texts.append(note)
+            number = f" [{self.texts.index(note) + 1}]"
         return Cell(f"✓{number}", style="green") if found else Cell(f"no{number}", style="yellow")
-
-    def number(self, why: Availability) -> int:
-        note = (why.reason, why.install)
-        if note not in self.texts:
-            self.texts.append(note)
-        return self.texts.index(note) + 1
 
 
 def _sheet(found: Survey, notes: _Notes) -> Sheet:

@@ -145,14 +145,10 @@ def _cleaned(value: Any, names: Iterable[str]) -> Any:
 
 
 def _without(text: str, names: Iterable[str]) -> str:
-    text = _PATHS.sub(_place, text)
+    text = _PATHS.sub(lambda found: found[0] if found[0].startswith(_COMMON) else PLACE, text)
     for name in names:
         text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", SOMEBODY, text, flags=re.IGNORECASE)
     return text
-
-
-def _place(found: re.Match[str]) -> str:
-    return found[0] if found[0].startswith(_COMMON) else PLACE
 
 
 def _check(path: Path, document: Mapping[str, object], names: Iterable[str]) -> None:

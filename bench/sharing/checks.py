@@ -13,11 +13,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import TypeGuard
 
 import numpy as np
 
-from bench.disk.fields import LARGEST_INTEGER, Field, printable
+from bench.disk.fields import Field, is_number, printable
 from bench.judging.intervals import (
     FEWEST_SAMPLES,
     halves_agree,
@@ -161,7 +160,7 @@ def _proof(item: Measurement) -> Iterator[str]:
     for name, error in errors.items():
         bound = bounds.get(name)
         told = f"{where}.errors.{printable(str(name), 60)}"
-        if not _is_real(error) or not _is_real(bound):
+        if not is_number(error) or not is_number(bound):
             yield f"{told} or its bound is missing"
         elif not 0 <= error <= bound:
             yield f"{told} is {error:g}, over its bound of {bound:g}"
@@ -188,7 +187,7 @@ def _statistics(entry: Field, item: Measurement) -> Iterator[str]:
     }
     for key, value in wanted.items():
         stated = entry["stats"][key].value
-        if not _is_real(stated):
+        if not is_number(stated):
             yield f"stats.{key} is missing"
         elif abs(stated - value) > CLOSE * max(abs(value), mean if key == "stddev" else 0.0):
             yield f"stats.{key} is {stated:g}; that of its samples is {value:g}"
@@ -264,20 +263,20 @@ def _possible(item: Measurement) -> Iterator[str]:
     where = "extra_info.lstm.roofs"
     counted = estimate.operations(item.case.spec, item.case.workload)
     operations, median = roofs.get("operations"), float(np.median(item.samples))
-    if _is_real(operations) and abs(operations - counted) > CLOSE * counted:
+    if is_number(operations) and abs(operations - counted) > CLOSE * counted:
         yield f"{where}.operations is {operations:g}; a step of its case has {counted:g}"
     for name, amount, rate in (
         ("of_matmul", operations, roofs.get("matmul_per_s")),
         ("of_bandwidth", roofs.get("bytes"), roofs.get("bandwidth_per_s")),
     ):
         part = roofs.get(name)
-        if not (_is_real(part) and _is_real(amount) and _is_real(rate)):
+        if not (is_number(part) and is_number(amount) and is_number(rate)):
             continue
         found = amount / (rate * median)
         if abs(part - found) > 1000 * CLOSE * found:
             yield f"{where}.{name} is {part:g}; by its median it is {found:g}"
     peak = roofs.get("matmul_per_s")
-    if not _is_real(peak) or roofs.get("matmul_without"):
+    if not is_number(peak) or roofs.get("matmul_without"):
         return
     slowest = median_interval(item.samples.tolist()).high
     if (rate := counted / slowest) > WELL_ABOVE * peak:
@@ -310,9 +309,3 @@ def _of_groups(file: ResultFile) -> Iterator[str]:
     whole = sum(timed for _, timed in sums.values())
     if run.finished is not None and whole > (run.finished - run.started + SLACK).total_seconds():
         yield f"its groups were timed for {whole:.3g} s, longer than the run lasted"
-
-
-def _is_real(value: object) -> TypeGuard[float]:
-    if type(value) is int:
-        return abs(value) <= LARGEST_INTEGER
-    return type(value) is float and math.isfinite(value)
