@@ -1,7 +1,7 @@
 """``python -m bench.ask``: which backend for my shape, here, and how much faster is it.
 
 The command: options, what is looked for, what is measured if nothing is found. The question and its
-results are ``running.asking``'s, the answer in words is ``reporting.answer``'s.
+results are ``running.asking``'s, the answer in words is ``reporting.decisions``'s.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rich.console import Console
 from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE
 from bench.disk.writing import ResultWriteError
 from bench.reporting import terminal_brief
-from bench.reporting.answer import answer
+from bench.reporting.decisions import answer
 from bench.running import asking
 from bench.running.asking import Question
 from bench.telling import arguments, command_line, deliver

@@ -1,8 +1,8 @@
 """``python -m bench.plot``: a picture of results for a slide or a paper, as PNG, SVG or PDF.
 
 Throughput, speed-up over a baseline, what comes before the first result, memory, or the roofline of
-one session. The command: ``reporting.plot`` chooses what is shown, ``reporting.bars`` and
-``reporting.roofline_picture`` draw it. Nothing slow is imported before there is something to draw.
+one session. The command: ``reporting.plot`` chooses what is shown, and ``reporting.bars`` draws
+it. Nothing slow is imported before there is something to draw.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a report decides, before its tables: three lines at the most, to act on.
+"""What a report decides: three lines at the most before its tables, and the answer for one shape.
 
 Who is to be used for which kind of work, how much faster that is than the baseline and at how many
 of the shapes; and that something went wrong, if it did. All else is a finding, and stands below the
@@ -7,19 +7,30 @@ tables (``sentences``). This module knows the report's rows and makes plain stri
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Sequence
 
 from bench.judging.comparison import Comparison
 from bench.judging.ratios import together
 from bench.judging.rows import Row, Section, Table
+from bench.judging.verdict import Verdict
 from bench.reporting.sentences import Finding, findings
-from bench.telling.headings import name, title
-from bench.telling.quantities import count, listed, times_as, times_bounds
-from bench.telling.verdict_words import verdict_words
+from bench.telling.headings import name, title, uneven_bridges, where
+from bench.telling.inert import clean
+from bench.telling.marks import bounds_of_time
+from bench.telling.quantities import count, listed, seconds, times_as, times_bounds
+from bench.telling.verdict_words import verdict_words, versus
+from lstm_impl import UnsupportedError, get_backend
+from lstm_impl.registry import strategies
 
 MOST = 3
 """Lines. A decision that takes more is a table."""
+
+_MOST_DOUBTS = 2  # in an answer; the report has all
+
+FRAMEWORKS = {"tensorflow": "TensorFlow", "torch": "PyTorch", "jax": "JAX", "flax": "Flax"}
+"""As they write themselves."""
 
 
 def decisions(section: Section) -> list[Finding]:
@@ -73,3 +84,86 @@ def _over_baseline(rows: Sequence[Row]) -> Comparison | None:
     """Over all these rows that were held against the baseline; None if none was."""
     found = [row.to_baseline for row in rows if row.to_baseline is not None]
     return together(found) if found else None
+
+
+# The answer for one shape
+
+
+def answer(section: Section) -> list[str]:
+    """What to use, how much faster it is and how sure that is; then where it was measured.
+
+    Where another framework's is the fastest, the best of the baseline's own stands beside it.
+
+    section: of one amount of work, the fastest first, with a row or more that has a time.
+    """
+    ranked = [row for row in section.rows if row.measured]
+    first = ranked[0]
+    if len(ranked) == 1:
+        lines = [f"Only {name(first.case.backend)} was measured: {_cost(first)}."]
+    else:
+        lines = [_use(first, ranked[1], section.baseline)]
+        inside = _inside(ranked, section.baseline)
+        if inside is not None:
+            lines.append(inside)
+    doubts = dict.fromkeys(map(str, (*first.validity.invalid, *first.ratio_doubts)))
+    if doubts:
+        told = "; ".join(clean(each) for each in list(doubts)[:_MOST_DOUBTS])
+        lines.append(f"Do not rely on it yet: {told}.")
+    lines += [f"{told}." for told in uneven_bridges(ranked)]
+    lines.append(
+        f"From {count(len(section.runs), 'process')} on {where(section)}, "
+        f"{section.started:%Y-%m-%d %H:%M} UTC."
+    )
+    return lines
+
+
+def _use(first: Row, second: Row, baseline: str) -> str:
+    cost = _cost(first)
+    who = name(first.case.backend)
+    parts = []
+    if first.to_baseline is not None:
+        parts.append(versus(first.to_baseline, baseline))
+    if second.case.backend != baseline and (ahead := first.behind.get(second.case.backend)):
+        parts.append(versus(ahead.inverse, second.case.backend, ", the next"))
+    told = f": {'; '.join(parts)}" if parts else ""
+    if first.fastest:
+        return f"Use {who}, {cost}{told}."
+    alike = [
+        name(other)
+        for other, found in first.behind.items()
+        if found.verdict in (Verdict.SAME, Verdict.UNCLEAR)
+    ]
+    beside = f", not told apart from {listed(alike)}" if alike else ""
+    return f"{who} has the shortest times, {cost}{beside}{told}."
+
+
+def _inside(ranked: Sequence[Row], baseline: str) -> str | None:
+    """The best of the baseline's framework, if another framework's is the fastest."""
+    home = _framework(baseline)
+    if not home or _framework(ranked[0].case.backend) == home:
+        return None
+    best = next((row for row in ranked if _framework(row.case.backend) == home), None)
+    if best is None:
+        return None
+    itself = " itself" if best.case.backend == baseline else ""
+    told = f"{name(best.case.backend)}{itself}, {seconds(best.time)}"
+    if best.to_baseline is not None:
+        told += f", {versus(best.to_baseline, baseline)}"
+    return f"Inside {FRAMEWORKS.get(home, home)}: {told}."
+
+
+@functools.cache  # a page asks for thousands of rows
+def _framework(backend: str) -> str:
+    """Whose a backend is; empty for one of a package that is not here."""
+    if backend.partition("+")[0].partition("@")[0] not in strategies():
+        return ""
+    try:
+        return get_backend(backend).framework
+    except UnsupportedError:
+        return ""
+
+
+def _cost(row: Row) -> str:
+    assert row.interval is not None
+    around = bounds_of_time(row.interval, row.time)
+    return f"{seconds(row.time)} a step{around and f' ({around})'}"

@@ -19,7 +19,7 @@ from bench.judging.ratios import all_slower, compare, together
 from bench.judging.rows import KINDS, MEASURED, Row, Section, Table
 from bench.judging.trust import FEW_PROCESSES, OF_RATIO, WIDE_INTERVAL, Doubt
 from bench.judging.verdict import Verdict
-from bench.reporting import fallbacks, nodes, roofs, streams, whys
+from bench.reporting import nodes, streams, whys
 from bench.reporting.devices import sentences
 from bench.telling.headings import name, speed_moved, title, uneven_bridges
 from bench.telling.inert import clean
@@ -61,11 +61,11 @@ def findings(section: Section) -> list[Finding]:
     if not found:
         found.append(Finding("Nothing was measured.", loud=True))
     found.extend(Finding(told, answer=True) for told in sentences(section))
-    reached = ((table, roofs.sentence(table)) for table in section.tables)
+    reached = ((table, whys.of_roofs(table)) for table in section.tables)
     found.extend(Finding(f"{title(table)}: {told}.") for table, told in reached if told)
     bound = (whys.of_winner(table) for table in section.tables)
     found.extend(Finding(f"{told}.") for told in bound if told)
-    found.extend(Finding(told) for table in section.tables for told in fallbacks.sentences(table))
+    found.extend(Finding(told) for table in section.tables for told in whys.fallbacks(table))
     found.extend(Finding(told) for table in section.tables for told in streams.sentences(table))
     found.extend(_costs(section))
     found.extend(_paybacks(section))

@@ -1,23 +1,44 @@
-"""Why cases take as long as they do: a sentence of each table's winner, and of all cases a list.
+"""Why cases take as long as they do: what binds them, how near the fastest came to the roofs, and
+who ran something slower than its name suggests.
 
-This room knows a report's rows; what binds a case is judged by ``judging.bound`` and said by
-``judging.why``.
+This room knows a report's rows, and makes sentences of each table and of all cases a list. What
+binds a case is judged by ``judging.bound`` and said by ``judging.why``; what the roofs are, and how
+they were measured, is told in ``docs/roofs.md``.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.text import Text
 
 from bench.judging.bound import NOT_KNOWN
+from bench.judging.bridges import compare_rows
+from bench.judging.ratios import together
 from bench.judging.rows import Report, Row, Section, Table
 from bench.judging.why import sentence
 from bench.telling.headings import heading, name, title, uneven_bridges
-from bench.telling.inert import LONGEST_SENTENCE, clean, prose
+from bench.telling.inert import LONGEST_NAME, LONGEST_SENTENCE, clean, prose
 from bench.telling.quantities import count, listed, seconds
 from bench.telling.sheet import Column, Sheet
+from bench.telling.verdict_words import versus
+
+ROOFS = {
+    "of_matmul": "the matrix-product rate",
+    "of_bandwidth": "the memory bandwidth",
+    "of_chain": "the serial chain of products",
+}
+"""What the figures are called in a row, and in words."""
+
+ABOVE = 1.05
+"""A part from which on it is said what more than all means: a processor's clock changes by as much
+from one second to the next."""
+
+_LEAST = 0.01
+"""A roof of which nobody reaches this part does not limit anybody, and nothing is said of it."""
 
 
 def of_winner(table: Table) -> str:
@@ -87,3 +108,68 @@ def _sheet(table: Table) -> str:
 
 def _measured(table: Table) -> list[Row]:
     return [row for group in table.groups for row in group if row.measured]
+
+
+def of_roofs(table: Table) -> str:
+    """What parts of its roofs the fastest of each group reaches; empty if none are known.
+
+    ``the fastest at each shape reaches 5 to 61% of the matrix-product rate (ONNX Runtime's), up to
+    2% of the memory bandwidth (NumPy's) and 8 to 23% of the serial chain of products (NumPy's or
+    PyTorch's)``
+    """
+    first = [group[0] for group in table.groups]
+    told = []
+    above = False
+    for key, words in ROOFS.items():
+        having = [row for row in first if key in row.roofs]
+        if not having:
+            continue
+        parts = [row.roofs[key] for row in having]
+        if max(parts) < _LEAST:
+            continue
+        above |= max(parts) > ABOVE
+        owners = dict.fromkeys(_owner(row.roofs_by[key]) for row in having if key in row.roofs_by)
+        whose = " or ".join(f"{owner}'s" for owner in owners)
+        told.append(f"{_span(parts)} of {words}{f' ({whose})' if whose else ''}")
+    if not told:
+        return ""
+    who = "the fastest" if len(first) == 1 else f"the fastest at each {table.noun}"
+    more = "; more than 100% is better than what the roof was measured with" if above else ""
+    return f"{who} reaches {listed(told)}{more}"
+
+
+def _owner(by: str) -> str:
+    """The library alone: ``NumPy`` of ``copy of 32 MiB by NumPy on 2 threads``."""
+    return clean(re.split(r",| on | with ", by.rpartition(" by ")[2])[0], LONGEST_NAME)
+
+
+def _span(values: Sequence[float]) -> str:
+    low, high = (f"{100 * value:.0f}" for value in (min(values), max(values)))
+    if min(values) < _LEAST:
+        return f"up to {high}%"
+    return f"{high}%" if low == high else f"{low} to {high}%"
+
+
+def fallbacks(table: Table) -> list[str]:
+    """A sentence for each backend that fell back to one thing: frameworks do so without a word.
+
+    ``cpu, training: keras_torch ran a Python loop over time (5 shapes): 0.02 times as fast as
+    torch (0.018–0.022, SLOWER).``
+    """
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in table.rows:
+        if row.measured and row.fallback:
+            found.setdefault((row.case.backend, row.fallback), []).append(row)
+    return [
+        f"{title(table)}: {name(backend)} ran {clean(ran)} ({count(len(rows), table.noun)})"
+        f"{_beside(rows, table.baseline)}."
+        for (backend, ran), rows in found.items()
+    ]
+
+
+def _beside(rows: Sequence[Row], baseline: str) -> str:
+    """How that compares to the baseline; nothing where a ratio is not to be trusted."""
+    pairs = [(row, row.base) for row in rows if row.base is not None]
+    if len(pairs) < len(rows) or any(row.ratio_doubts for row in rows):
+        return ""
+    return f": {versus(together(compare_rows(pairs)), baseline)}"

@@ -25,8 +25,7 @@ from bench.judging.rows import Section
 from bench.machine import devices, environment
 from bench.results.only import of_cases
 from bench.results.schema import Results
-from bench.running import keras_file, saved_model
-from bench.running.keras_file import Layer
+from bench.running.model_files import Layer, lstm_layers
 from bench.suites.cases import Case
 from bench.telling.command_line import INTERRUPTED, UsageError
 from bench.telling.progress import read_results
@@ -88,8 +87,7 @@ def questions(options: argparse.Namespace) -> list[tuple[Question, str]]:
     if options.model is None:
         layers = [Layer("", options.input or options.hidden, options.hidden, options.dtype)]
     else:
-        read = saved_model if options.model.is_dir() else keras_file
-        layers = read.lstm_layers(options.model)
+        layers = lstm_layers(options.model)
     asked: dict[Question, list[str]] = {}
     for layer in layers:
         asked.setdefault(_question(layer, options), []).append(layer.name)

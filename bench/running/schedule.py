@@ -18,9 +18,7 @@ from random import Random
 from bench.judging.intervals import case_interval, median_interval
 from bench.judging.process_means import ENOUGH_PROCESSES
 from bench.results.schema import Outcome, ResultFile
-from bench.running.costs import MEMORY_CASE, Costs
-from bench.running.faults import FINAL, Faults
-from bench.running.flights import Flights
+from bench.running.known import FINAL, MEMORY_CASE, Costs, Faults, Flights
 from bench.running.planning import LEAST_SHARE, Coming, Needed, plan
 from bench.running.work import Environment, Goal, Lot, Needs, Work, lots, needs_of
 from bench.suites.cases import Case

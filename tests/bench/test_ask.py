@@ -17,8 +17,8 @@ from lstm_impl import LSTMSpec, Workload
 from tests import quick_pytest
 from tests.bench import other_package
 from tests.bench.made_results import replicates, save
-from tests.bench.running.test_keras_file import lstm
-from tests.bench.running.test_keras_file import save as save_model
+from tests.bench.running.test_model_files import lstm
+from tests.bench.running.test_model_files import save as save_model
 from tests.outside import outside
 
 SHAPE = ["--batch", "4", "--steps", "20", "--hidden", "16", "--input", "8"]

@@ -21,7 +21,7 @@ from bench.judging.columns import Value
 from bench.judging.rows import Report, Row, Section
 from bench.judging.table import records
 from bench.judging.why import sentence
-from bench.reporting.answer import answer
+from bench.reporting.decisions import answer
 from bench.results.hdr import decode
 from bench.suites.cases import Case
 from bench.telling import drawing

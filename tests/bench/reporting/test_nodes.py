@@ -13,8 +13,8 @@ import pytest
 from bench.judging.ranking import build
 from bench.judging.rows import Report, Section
 from bench.reporting import nodes
-from bench.reporting.answer import answer
 from bench.reporting.data import as_json, comma_separated
+from bench.reporting.decisions import answer
 from bench.reporting.markdown import brief, markdown
 from bench.reporting.page.static import page
 from bench.reporting.sentences import findings

@@ -25,7 +25,7 @@ from bench.machine.lock import HeldError, LockError, MachineLock
 from bench.results.journal import Journal
 from bench.results.schema import Figures, Measurement, Outcome, ResultFile, Run
 from bench.running import manager, workers
-from bench.running.costs import MEMORY_CASE
+from bench.running.known import MEMORY_CASE
 from bench.running.manager import Manager, Progress, Stopped, WorkerError
 from bench.running.planning import LEAST_SHARE, share_of_time
 from bench.running.schedule import Schedule

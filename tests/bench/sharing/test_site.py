@@ -24,7 +24,7 @@ from bench.reporting.data import parquet
 from bench.reporting.page import data
 from bench.results import collect
 from bench.sharing import tables
-from bench.sharing.pages import file_of, is_of_shape
+from bench.sharing.site import file_of, is_of_shape
 from bench.sharing.store import CASES, INDEX
 from bench.sharing.tables import Tables
 from bench.suites.cases import Case

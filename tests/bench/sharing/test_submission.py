@@ -17,7 +17,7 @@ from bench import report, submit
 from bench.results import cache
 from bench.results.digest import CHANGED, digest
 from bench.results.files import read
-from bench.sharing.anonymous import PLACE, anonymous
+from bench.sharing.submission import PLACE, anonymous
 from tests.bench.mutations import mutate, saved
 from tests.places import REFERENCE
 

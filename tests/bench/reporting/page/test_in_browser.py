@@ -25,7 +25,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_
 import bench.ask
 from bench.judging.ranking import build
 from bench.judging.rows import Report, Row, Section
-from bench.reporting.answer import answer
+from bench.reporting.decisions import answer
 from bench.reporting.page import explorer
 from bench.reporting.page.explorer import page as explorable
 from bench.results.files import collect

@@ -1,18 +1,22 @@
+"""Where the time of a session went: each second once, also of streams whose calls fall behind."""
+
 from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.results.schema import Measurement, Run
-from bench.running.overhead import FIRST_USE, MEMORY, REST, WARM_UP, Overhead, overhead
+from bench.running.summary import FIRST_USE, MEMORY, REST, WARM_UP, Overhead, overhead
 from bench.suites.cases import Case
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench import made_results as made
+from tests.bench.made_streams import a_run, a_stream, streamed
 
 SETUP = {
     "build_s": 1.0,
@@ -85,3 +89,18 @@ def test_no_part_is_negative_and_the_longest_comes_first(found: Overhead) -> Non
     assert values == sorted(values, reverse=True)
     assert min(values) >= 0
     assert found.outside >= 0
+
+
+@pytest.mark.parametrize("latency", [1e-4, 2.0])
+def test_calls_that_are_due_at_a_time_take_their_periods(latency: float) -> None:
+    item = streamed(a_stream("keras", 0.01), a_run(0), 1e-4, 2.0)
+    item = replace(item, samples=np.full(11, latency), calls=20, setup={"timing_s": 2.5})
+    found = overhead([item], spent=10.0)
+    assert found.measured == pytest.approx(2.2)
+    assert found.told[WARM_UP] == pytest.approx(0.3)
+
+
+def test_calls_back_to_back_take_what_they_take() -> None:
+    item = streamed(a_stream("keras"), a_run(0), 1e-4, 2.0)
+    item = replace(item, samples=np.full(11, 0.001), calls=20, setup={})
+    assert overhead([item], spent=10.0).measured == pytest.approx(0.22)
