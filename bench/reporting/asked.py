@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import shlex
 import sys
 from collections.abc import Callable, Mapping
 
@@ -108,7 +107,5 @@ def _show(report: Report, options: argparse.Namespace) -> None:
         options.format, target, lambda console: terminal.show(report, console, draw), texts
     )
     if options.brief and options.format == "terminal" and options.output is None:
-        paths = "".join(f" {shlex.quote(str(path))}" for path in options.paths)
-        command = f"{command_line.python()} -m bench.report{paths}"
-        told = f"all of it: {command_line.told(command)}"
+        told = f"all of it: {command_line.typed('report', *map(str, options.paths))}"
         deliver.show(lambda console: console.print(told, style="bold", soft_wrap=True))

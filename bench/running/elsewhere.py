@@ -7,7 +7,6 @@ copies them later is told.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -61,7 +60,6 @@ def copy(paths: Sequence[Path], place: str, console: Console) -> bool:
         return True
     for each in errors:
         console.print(f"error: {clean(str(each), 1000)}", markup=False)
-    files = " ".join(shlex.quote(str(path)) for path in paths)
-    again = f"{command_line.python()} -m bench.upload {files} --to {shlex.quote(shown(place))}"
-    console.print(f"the files are here, whole; copy them later: {command_line.told(again)}")
+    again = command_line.typed("upload", *map(str, paths), "--to", shown(place))
+    console.print(f"the files are here, whole; copy them later: {again}")
     return False

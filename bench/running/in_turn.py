@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import shlex
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -92,8 +91,8 @@ def measure(
         try:
             in_turn(_managers(turns, lock, view, stack))
         except KeyboardInterrupt:
-            again = f"-m bench.compare environments {shlex.quote(str(folder))} --resume"
-            view.tell(f"go on: {command_line.told(f'{command_line.python()} {again}')}")
+            again = command_line.typed("compare", "environments", str(folder), "--resume")
+            view.tell(f"go on: {again}")
             raise
     return folder
 
@@ -111,9 +110,7 @@ def measured(options: argparse.Namespace) -> Path:
         raise UsageError(clean(str(error), 1000)) from None
     except HeldError as error:
         raise UsageError(f"{error}; --wait waits for it, --force goes on all the same") from None
-    again = command_line.told(
-        f"{command_line.python()} -m bench.compare environments {shlex.quote(str(folder))}"
-    )
+    again = command_line.typed("compare", "environments", str(folder))
     print(f"to see this again: {clean(again)}", file=sys.stderr)
     return folder
 

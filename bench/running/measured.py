@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
-import shlex
 import shutil
 import signal
 import tempfile
@@ -191,14 +190,12 @@ def shared_folder() -> Iterator[Path | None]:
 def again(folder: Path, place: str | None) -> str:
     """The command that measures into the same place, without its other options."""
     results = shown(place) if place else "" if folder == usual_folder() else str(folder)
-    where = f" --results {shlex.quote(results)}" if results else ""
-    return command_line.told(f"{command_line.python()} -m bench.run{where}")
+    return command_line.typed("run", *(("--results", results) if results else ()))
 
 
 def reader(folder: Path) -> str:
     """The command that reads what was measured."""
-    where = "" if folder == usual_folder() else f" {shlex.quote(str(folder))}"
-    return command_line.told(f"{command_line.python()} -m bench.report{where}")
+    return command_line.typed("report", *(() if folder == usual_folder() else (str(folder),)))
 
 
 def short(seconds: float | None) -> str:

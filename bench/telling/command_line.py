@@ -156,6 +156,11 @@ def python() -> str:
     return shlex.quote(str(here.relative_to(Path.cwd()) if near else here))
 
 
+def typed(command: str, *words: str) -> str:
+    """A command of this suite with its words, as a person is told to type it here."""
+    return told(" ".join([python(), "-m", f"bench.{command}", *map(shlex.quote, words)]))
+
+
 def told(command: str) -> str:
     """A command that a person is told to type: a folder's name in it may hold anything."""
     return printable(command, _LONGEST_LINE)
