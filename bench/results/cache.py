@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from platformdirs import user_cache_path
 
@@ -139,27 +139,13 @@ class Reader:
 class _Kept:
     """What a cache holds of one file besides its measurements, which are its rows in the table.
 
-    notes: without the file's name before them. outcomes: as they stand in a result file.
+    data: as ``_described`` makes it. first: the first of its rows.
     """
 
+    data: Mapping[str, Any]
     digest: str
     run: Run
-    commit: str
-    notes: tuple[str, ...]
-    outcomes: tuple[Mapping[str, object], ...]
     first: int
-    rows: int
-
-    def to_dict(self, name: str) -> dict[str, object]:
-        return {
-            "name": name,
-            "digest": self.digest,
-            "run": self.run.to_dict(),
-            "commit": self.commit,
-            "notes": list(self.notes),
-            "outcomes": list(self.outcomes),
-            "rows": self.rows,
-        }
 
 
 @dataclass
@@ -169,7 +155,7 @@ class _Store:
     folder: Path
     sizes: dict[str, int]
     secret: bytes = field(repr=False)
-    new: dict[str, tuple[_Kept, pa.Table]] = field(default_factory=dict)
+    new: dict[str, tuple[Mapping[str, Any], pa.Table]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.path = self.folder / FOLDER / NAME
@@ -196,17 +182,9 @@ class _Store:
             return  # of another version: not wrong, but to be made anew
         first = 0
         for item in json.loads(zlib.decompress(base64.b64decode(data[b"lstm.files"]))):
-            rows = int(item["rows"])
-            self._all[item["name"]] = _Kept(
-                item["digest"],
-                parse_run(Field(self.path, "run", item["run"])),
-                item["commit"],
-                tuple(item["notes"]),
-                tuple(item["outcomes"]),
-                first,
-                rows,
-            )
-            first += rows
+            run = parse_run(Field(self.path, "run", item["run"]))
+            self._all[item["name"]] = _Kept(item, item["digest"], run, first)
+            first += int(item["rows"])
         if first != file.metadata.num_rows:
             raise ValueError("its rows are not those of its files")
         self._file = file
@@ -226,14 +204,15 @@ class _Store:
             return None
         try:
             name = printable(str(path))
-            rows = range(kept.first, kept.first + kept.rows)
+            run, data = kept.run, kept.data
+            rows = range(kept.first, kept.first + data["rows"])
             return ResultFile(
                 path,
-                kept.run,
-                tuple(self._rows.measurements(rows, kept.run, path)),
-                tuple(parse_outcome(Field(path, "", data), kept.run) for data in kept.outcomes),
-                tuple(f"{name}{note}" for note in kept.notes),
-                kept.commit,
+                run,
+                tuple(self._rows.measurements(rows, run, path)),
+                tuple(parse_outcome(Field(path, "", each), run) for each in data["outcomes"]),
+                tuple(f"{name}{note}" for note in data["notes"]),
+                data["commit"],
             )
         except Exception:
             self._drop()
@@ -251,14 +230,14 @@ class _Store:
         neither.
         """
         digest = _digest(file.path)
-        kept = None if digest is None or digest != before else _kept(file, digest)
-        if kept is None:
+        data = None if digest is None or digest != before else _described(file, digest)
+        if data is None:
             return file
         try:
             rows = table(file)
         except UnicodeEncodeError:
             return file  # half of a surrogate pair: such a file is read from its JSON each time
-        self.new[file.path.name] = (kept, rows)
+        self.new[file.path.name] = (data, rows)
         return with_rare_in_columns(file, rows)
 
     def save(self) -> None:
@@ -267,17 +246,17 @@ class _Store:
         if not read or read < _WORTH_WRITING * sum(self.sizes.values()):
             return
         tables: list[pa.Table] = []
-        described: list[dict[str, object]] = []
+        described: list[Mapping[str, Any]] = []
         if self._file is not None:
             old = self._file.read()
             for name, kept in self._all.items():
                 # What lies there no more, or was read anew, goes.
                 if name not in self.new and (self.folder / name).is_file():
-                    tables.append(old.slice(kept.first, kept.rows))
-                    described.append(kept.to_dict(name))
-        for name, (kept, rows) in self.new.items():
+                    tables.append(old.slice(kept.first, kept.data["rows"]))
+                    described.append(kept.data)
+        for data, rows in self.new.values():
             tables.append(rows)
-            described.append(kept.to_dict(name))
+            described.append(data)
         self.new.clear()
         self._write(
             together(tables).replace_schema_metadata(
@@ -316,23 +295,32 @@ class _Store:
                     each.unlink(missing_ok=True)
 
 
-def _kept(file: ResultFile, digest: str) -> _Kept | None:
-    """What is kept of a file besides its rows, None if a note is not about the file."""
+def _described(file: ResultFile, digest: str) -> dict[str, object] | None:
+    """What is kept of a file besides its rows, None if a note is not about the file.
+
+    notes: without the file's name before them. outcomes: as they stand in a result file.
+    """
     name = printable(str(file.path))
     if not all(note.startswith(name) for note in file.notes):
         return None
-    notes = tuple(note.removeprefix(name) for note in file.notes)
-    outcomes = tuple(
-        {
-            "case": each.case.to_dict(),
-            "case_id": each.case.id,
-            "outcome": each.outcome,
-            "reason": each.reason,
-            "advice": each.advice,
-        }
-        for each in file.outcomes
-    )
-    return _Kept(digest, file.run, file.commit, notes, outcomes, 0, len(file.measurements))
+    return {
+        "name": file.path.name,
+        "digest": digest,
+        "run": file.run.to_dict(),
+        "commit": file.commit,
+        "notes": [note.removeprefix(name) for note in file.notes],
+        "outcomes": [
+            {
+                "case": each.case.to_dict(),
+                "case_id": each.case.id,
+                "outcome": each.outcome,
+                "reason": each.reason,
+                "advice": each.advice,
+            }
+            for each in file.outcomes
+        ],
+        "rows": len(file.measurements),
+    }
 
 
 def _digest(path: Path) -> str | None:

@@ -168,30 +168,25 @@ def machine_lines(found: Diagnosis) -> list[tuple[str, str]]:
     lines = [("system", _joined(here.system, here.container and f"in {here.container}"))]
     count = f"{cpu.usable} of {cpu.logical} processors usable" if cpu.usable else None
     clock = f"{cpu.clock_hz / 1e9:.2f} GHz now" if cpu.clock_hz else None
-    lines.append(
-        ("CPU", _joined(cpu.name, count, clock, cpu.governor and f"governor {cpu.governor}"))
-    )
+    governor = cpu.governor and f"governor {cpu.governor}"
+    lines.append(("CPU", _joined(cpu.name, count, clock, governor)))
     if here.load is not None:
         lines.append(("load", f"{here.load[0]:.2f} processes wanted to run in the last minute"))
     if here.memory.total_bytes and here.memory.available_bytes is not None:
         free, total = here.memory.available_bytes / 2**30, here.memory.total_bytes / 2**30
         lines.append(("memory", f"{free:.1f} of {total:.1f} GiB free"))
     for index, gpu in enumerate(here.gpus):
-        lines.append(
-            (
-                f"gpu:{index}",
-                _joined(
-                    gpu.name or "unknown",
-                    gpu.driver and f"driver {gpu.driver}",
-                    gpu.cuda_version and f"CUDA up to {gpu.cuda_version}",
-                    None if gpu.temperature_c is None else f"{gpu.temperature_c:.0f} °C",
-                    gpu.memory_used_bytes is not None
-                    and gpu.memory_total_bytes
-                    and f"{gpu.memory_used_bytes / 2**30:.1f} of "
-                    f"{gpu.memory_total_bytes / 2**30:.1f} GiB used",
-                ),
-            )
+        told = _joined(
+            gpu.name or "unknown",
+            gpu.driver and f"driver {gpu.driver}",
+            gpu.cuda_version and f"CUDA up to {gpu.cuda_version}",
+            None if gpu.temperature_c is None else f"{gpu.temperature_c:.0f} °C",
+            gpu.memory_used_bytes is not None
+            and gpu.memory_total_bytes
+            and f"{gpu.memory_used_bytes / 2**30:.1f} of "
+            f"{gpu.memory_total_bytes / 2**30:.1f} GiB used",
         )
+        lines.append((f"gpu:{index}", told))
     lines.append(("Python", here.python))
     lines.append(("fleets", f"Ray {found.ray}" if found.ray else f"no Ray: {INSTALL_RAY}"))
     if here.libraries:

@@ -167,17 +167,10 @@ def _new(options: argparse.Namespace, only: Mapping[str, Sequence[str] | None]) 
         Environment(label, _asked(path)) for label, path in zip(labels(paths), paths, strict=True)
     ]
     asked = argparse.Namespace(
-        suite=options.suite,
-        device=options.device,
-        backends=options.backend,
-        mode=options.mode,
-        processes=options.processes or PROCESSES,
-        seconds=options.seconds,
-        threads=options.threads,
-        case_limit=options.case_limit,
-        seed=options.seed,
-        memory="off",  # it is the times that are compared
-        **dict.fromkeys(("resume", "budget", "precision", "period", "deadline", "load")),
+        **vars(options)
+        | dict.fromkeys(("resume", "budget", "precision", "period", "deadline", "load"))
+        | {"backends": options.backend, "processes": options.processes or PROCESSES}
+        | {"memory": "off"}  # it is the times that are compared
     )
     first, suite = open_session(asked, Path())
     cases = tuple(case for case in first.cases if fits(case, only))

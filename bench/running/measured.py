@@ -49,10 +49,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
         hold(lock, suite.name, options, console)
         if options.resume is not None:
             _leave_to_its_writer(session, folder, options, console)
-            if options.wait:
-                session, suite = open_session(
-                    options, folder
-                )  # the one waited for may have measured it
+            if options.wait:  # the one waited for may have measured it
+                session, suite = open_session(options, folder)
         resumed = options.resume is not None
         code = _measure(session, suite, folder, place, lock, console, resumed=resumed)
     if place is not None:

@@ -86,10 +86,7 @@ def _run(options: argparse.Namespace) -> int:
         for number in range(options.processes):
             for plan in planned(options, given, number):
                 what = f"set {number + 1} of {options.processes}, {plan.question.replicas} replicas"
-
-                def tell(backend: str, what: str = what) -> None:
-                    print(f"{what}: {backend}", file=sys.stderr)
-
+                tell = functools.partial(print, f"{what}:", file=sys.stderr)
                 answers.append(measured(plan, tell))
     if given is not None and given.index > 0:
         print(f"worker {given.index}: done; worker 0 has the results", file=sys.stderr)

@@ -289,11 +289,9 @@ class LocalWorker:
     def _may_be_ours(self, writer: Writer | None) -> bool:
         """Another manager may work on the same session, if it was forced to."""
         here = Writer.this_process()
-        known = writer is not None and (writer.boot, writer.namespace) == (
-            here.boot,
-            here.namespace,
-        )
-        return not known or (writer is not None and writer.pid == self._process.pid)
+        if writer is None or (writer.boot, writer.namespace) != (here.boot, here.namespace):
+            return True
+        return writer.pid == self._process.pid
 
 
 def settle(path: Path, outcomes: Sequence[Mapping[str, object]] = ()) -> ResultFile | None:
