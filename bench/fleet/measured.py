@@ -20,7 +20,7 @@ from bench.fleet.remote import RemoteExecutor
 from bench.results.naming import of_kind
 from bench.running.elsewhere import copy, folder_and_place
 from bench.running.live import PlainView
-from bench.running.manager import Manager, Stopped, WorkerError, cases_words
+from bench.running.manager import Manager, WorkerError, cases_words
 from bench.running.measured import again, reader, short
 from bench.running.opening import (
     check_limit,
@@ -159,17 +159,15 @@ def _conclude(
     for key, manager in fleet.managers.items():
         if interrupted:
             replace(manager.session, spent=manager.spent).save(plan.folder)
-            why = Stopped.BUDGET
-        else:
-            why = manager.end()
-        open_ = open_ or why is Stopped.BUDGET
+        elif not manager.end():
+            open_ = True
         summary = summarize(manager, list(manager.session.files(plan.folder)))
         kept += summary.measured
         codes.append(summary.code)
         if not interrupted:
             seats = fleet.members[key]
             console.print(f"\n{clean(fleet.kinds[key])}, {count(seats, 'machine')}:", markup=False)
-            for line in summary.lines(why, manager):
+            for line in summary.lines(manager):
                 console.print(line, markup=False)
     if interrupted:
         told = f"stopped: {count(kept, 'case')} measured and kept; go on: {command}"

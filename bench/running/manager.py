@@ -15,7 +15,6 @@ import signal
 import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
@@ -47,13 +46,6 @@ CANNOT_WRITE = re.compile(
 
 class WorkerError(RuntimeError):
     """Workers do not measure what they are asked to; one line that says what the last one said."""
-
-
-class Stopped(StrEnum):
-    """Why no more processes were started."""
-
-    DONE = "done"
-    BUDGET = "budget"
 
 
 @dataclass(frozen=True)
@@ -143,8 +135,8 @@ class Manager:
         budget = self.session.budget
         return float("inf") if budget is None else budget - self.spent
 
-    def run(self) -> Stopped:
-        """Measure until there is nothing left to do or no time to do it in.
+    def run(self) -> bool:
+        """Measure until there is nothing left to do, or no time to do it in: then False.
 
         Raises KeyboardInterrupt when interrupted, ResultWriteError where results cannot be written,
         WorkerError where workers come to nothing; what was finished is kept in each case.
@@ -204,12 +196,11 @@ class Manager:
             )
         return self._process(executor, work, place)
 
-    def end(self) -> Stopped:
-        """Write down that the session has come to its end, and why."""
-        stopped = Stopped.DONE if self.schedule.finished else Stopped.BUDGET
+    def end(self) -> bool:
+        """Write down that the session has come to its end; whether nothing is left to do."""
         self.session = self.session.ended(self.spent)
         self._save(self.session)
-        return stopped
+        return self.schedule.finished
 
     def _take_stock(self) -> None:
         # Once a process, not once a look: it would take processor time from what is measured.

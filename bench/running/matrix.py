@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import TypeAlias
 
 from bench import suites
 from bench.machine import devices
@@ -105,13 +105,9 @@ def shards(wanted: Sequence[Case], processes: int) -> list[Shard]:
     return found
 
 
-class Run(Protocol):
-    """What runs a process: ``machine.processes.run``, or what a test puts in its place."""
-
-    def __call__(
-        self, command: Sequence[str], seconds: float, log: Path, *, stop: threading.Event
-    ) -> Ended:
-        """Run ``command`` for at most ``seconds``, or until ``stop`` is set."""
+Run: TypeAlias = Callable[..., Ended]
+"""What runs a command for at most some seconds, writes its log, and ends it when its ``stop`` is
+set: ``machine.processes.run``, or what a test puts in its place."""
 
 
 def check(

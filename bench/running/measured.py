@@ -25,7 +25,7 @@ from bench.machine import devices
 from bench.machine.lock import LOOK_EVERY, HeldError, MachineLock
 from bench.running import live
 from bench.running.elsewhere import copy, folder_and_place, usual_folder
-from bench.running.manager import Manager, Stopped, View, cases_words
+from bench.running.manager import Manager, View, cases_words
 from bench.running.opening import BUDGET, open_session
 from bench.running.session import Session
 from bench.running.summary import UNWRITABLE, summarize
@@ -132,17 +132,16 @@ def _measure(
         manager = manager_here(session, suite, executor, view, folder)
         if resumed:
             manager.take_in(folder, alone=lock.fd is not None)
-            found = f"; {count(len(manager.schedule.runs), 'process')} of it are there"
-        else:
-            found = ""
+        there = count(len(manager.schedule.runs), "process")
+        found = f"; {there} of it are there" if resumed else ""
         view.tell(
             f"suite {session.suite_name}: {cases_words(session.cases)}, session {session.id}{found}"
         )
         interrupted = False
         try:
-            stopped = manager.run()
+            manager.run()
         except KeyboardInterrupt:
-            stopped, interrupted = Stopped.BUDGET, True
+            interrupted = True
             replace(manager.session, spent=manager.spent).save(folder)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # what is left takes a moment, and is the answer
@@ -152,10 +151,10 @@ def _measure(
         kept = count(summary.measured, "case")
         console.print(f"stopped: {kept} measured and kept; go on: {command} --resume")
         return INTERRUPTED
-    for line in summary.lines(stopped, manager):
+    for line in summary.lines(manager):
         console.print(line)
     console.print(f"results: {clean(str(folder / session.suite_name))}-*.json")
-    if stopped is Stopped.BUDGET:
+    if not manager.schedule.finished:
         told = f"go on: {command} --resume {session.id} --budget {short(session.budget)}"
         console.print(told)
     console.print(f"read them: {reader(folder)}", style="bold")

@@ -22,7 +22,7 @@ from bench.machine.lock import HeldError, LockError
 from bench.measuring.memory import unweighed
 from bench.results.schema import Measurement, ResultFile, Results
 from bench.running import live
-from bench.running.manager import Manager, Stopped, WorkerError
+from bench.running.manager import Manager, WorkerError
 from bench.running.work import Goal
 from bench.telling.command_line import INTERRUPTED, failed
 from bench.telling.inert import clean
@@ -144,10 +144,10 @@ class Summary:
             return FAILED
         return INCOMPLETE if self.unreached else MEASURED
 
-    def lines(self, stopped: Stopped, manager: Manager) -> list[str]:
+    def lines(self, manager: Manager) -> list[str]:
         """In words."""
         goal = manager.session.goal
-        return [*self._of_cases(), *self._of_goal(goal), *self._of_time(stopped, manager)]
+        return [*self._of_cases(), *self._of_goal(goal), *self._of_time(manager)]
 
     def _of_cases(self) -> list[str]:
         """What came of them, and what is to be said against it."""
@@ -184,15 +184,16 @@ class Summary:
         fewer = f"{count(self.few, 'case')} in fewer than the {goal.processes} processes that were "
         return [f"{fewer}asked for: the budget held no more"] if self.few else []
 
-    def _of_time(self, stopped: Stopped, manager: Manager) -> list[str]:
+    def _of_time(self, manager: Manager) -> list[str]:
         """Why it ended, and where the time went."""
         spent, outside = self.overhead.spent, self.overhead.outside
         share = outside / spent if spent else 0.0
-        why = "done" if stopped is Stopped.DONE else "the budget is spent"
+        finished = manager.schedule.finished
+        why = "done" if finished else "the budget is spent"
         told = f"{count(self.processes, 'process')}, {live.duration(spent)}"
         if manager.session.fleet:
             # Machines side by side: what they measured is more than went by, and says nothing.
-            if stopped is not Stopped.DONE:
+            if not finished:
                 why = "the budget is spent, or no machine is left"
             return [f"{why}: {told}"]
         told += f", of which {live.duration(outside)} ({share:.0%}) outside measured blocks"

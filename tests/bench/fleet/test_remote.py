@@ -16,7 +16,7 @@ from bench import results
 from bench.disk.writers import living
 from bench.fleet.hand import Asked, Facts, Hand, Seen
 from bench.fleet.remote import ASK_EVERY, SILENCE, RemoteExecutor, RemoteWorker
-from bench.running.manager import Manager, Stopped
+from bench.running.manager import Manager
 from bench.running.session import Session
 from bench.running.work import Goal, Work
 from bench.running.workers import LostError, settle_all
@@ -268,7 +268,7 @@ def test_a_session_is_measured_through_a_hand_and_its_files_are_here(
     folder, world = tmp_path / "results", World()
     executor = RemoteExecutor(Here(hand), session, folder)
     manager = Manager(session, executor, world, lambda changed: None)
-    assert manager.run() is Stopped.DONE
+    assert manager.run()
     files = results.collect([folder]).files
     assert len(files) == 2
     assert {len(each.measurements) for each in files} == {len(facts.suite.cases)}

@@ -26,7 +26,7 @@ from bench.results.journal import Journal
 from bench.results.schema import Figures, Measurement, Outcome, ResultFile, Run
 from bench.running import manager, workers
 from bench.running.known import MEMORY_CASE
-from bench.running.manager import Manager, Progress, Stopped, WorkerError
+from bench.running.manager import Manager, Progress, WorkerError
 from bench.running.planning import LEAST_SHARE, share_of_time
 from bench.running.schedule import Schedule
 from bench.running.session import Session, SessionError, load
@@ -575,7 +575,7 @@ def session(**changes: object) -> Session:
 
 def test_a_session_is_measured_and_ends() -> None:
     world = World()
-    assert world.manager(session()).run() is Stopped.DONE
+    assert world.manager(session()).run()
     assert world.counts == {case.id: 2 for case in CASES}
     assert len(world.started) == 2
     assert world.saved[0].finished is None
@@ -585,7 +585,7 @@ def test_a_session_is_measured_and_ends() -> None:
 
 def test_a_process_that_does_not_end_after_its_work_is_ended_and_nothing_is_blamed() -> None:
     world = World(lingers=True)
-    assert world.manager(session()).run() is Stopped.DONE
+    assert world.manager(session()).run()
     assert world.counts == {case.id: 2 for case in CASES}
     assert world.outcomes == {}
     ended = [told for told in world.told if "had finished and did not end" in told]
@@ -595,7 +595,7 @@ def test_a_process_that_does_not_end_after_its_work_is_ended_and_nothing_is_blam
 
 def test_a_case_over_its_limit_is_recorded_and_the_others_go_on() -> None:
     world = World(behaviour={B5.id: HANG})
-    assert world.manager(session()).run() is Stopped.DONE
+    assert world.manager(session()).run()
     assert world.outcomes == {B5.id: "timed_out"}
     assert world.counts == {A5.id: 2, B5.id: 0, A6.id: 2, B6.id: 2}
     (reason,) = {each.reason for file in world.files for each in file.outcomes}
@@ -606,7 +606,7 @@ def test_a_case_over_its_limit_is_recorded_and_the_others_go_on() -> None:
 
 def test_a_process_that_dies_names_its_signal_and_the_others_go_on() -> None:
     world = World(behaviour={B5.id: SEGFAULT})
-    assert world.manager(session()).run() is Stopped.DONE
+    assert world.manager(session()).run()
     assert world.outcomes == {B5.id: "crashed"}
     assert world.counts == {A5.id: 2, B5.id: 0, A6.id: 2, B6.id: 2}
     assert "SIGSEGV" in next(each.reason for file in world.files for each in file.outcomes)
@@ -615,7 +615,7 @@ def test_a_process_that_dies_names_its_signal_and_the_others_go_on() -> None:
 @pytest.mark.parametrize(("how", "outcome"), [(DIE, "crashed"), (HANG, "timed_out")])
 def test_of_cases_timed_in_turn_the_guilty_one_is_found_alone(how: str, outcome: str) -> None:
     world = World(behaviour={B5.id: f"timed {how}"})
-    assert world.manager(session()).run() is Stopped.DONE
+    assert world.manager(session()).run()
     assert world.outcomes == {B5.id: outcome}  # A5, timed beside it, has nothing held against it
     assert world.counts == {A5.id: 2, B5.id: 0, A6.id: 2, B6.id: 2}
 
@@ -623,7 +623,7 @@ def test_of_cases_timed_in_turn_the_guilty_one_is_found_alone(how: str, outcome:
 def test_when_the_budget_is_spent_the_worker_is_ended() -> None:
     world = World(behaviour={B6.id: HANG})
     found = world.manager(session(goal=Goal(), budget=8.0, case_limit=100.0))
-    assert found.run() is Stopped.BUDGET
+    assert not found.run()
     assert world.time < 9.0
     assert world.outcomes == {}
     assert world.saved[-1].finished is not None
@@ -673,11 +673,11 @@ def test_on_a_slow_machine_a_budget_is_spent_on_fewer_cases_with_six_processes(
 ) -> None:
     world = World(seconds=dict.fromkeys(HOURS, 20.0), step=slow)
     found = world.manager(session(goal=goal, budget=400.0, case_limit=1000.0))
-    stopped = found.run()
+    finished = found.run()
     first, second = {world.counts[A5.id], world.counts[B5.id]}, {world.counts[A6.id]}
     assert min(first) >= 6
     assert min(second) >= 6 if slow <= 2.0 else max(second) <= 3
-    assert stopped is (Stopped.DONE if slow <= 2.0 else Stopped.BUDGET)
+    assert finished is (slow <= 2.0)
     assert world.time <= 401.0
     told = [line for line in world.told if line.startswith("put off")]
     assert [A6.group in line for line in told] == ([] if slow <= 2.0 else [True])  # told once
@@ -686,9 +686,9 @@ def test_on_a_slow_machine_a_budget_is_spent_on_fewer_cases_with_six_processes(
 def test_what_was_put_off_is_measured_when_there_is_more_time() -> None:
     world = World(seconds=dict.fromkeys(HOURS, 20.0), step=5.0)
     found = world.manager(session(goal=Goal(processes=6), budget=400.0, case_limit=1000.0))
-    assert found.run() is Stopped.BUDGET
+    assert not found.run()
     found.session = replace(found.session, budget=2000.0)
-    assert found.run() is Stopped.DONE
+    assert found.run()
     assert set(world.counts.values()) == {6}
 
 
@@ -1225,10 +1225,10 @@ def test_cases_in_fewer_processes_than_were_asked_for_are_told(processes: int) -
     world = World(seconds=dict.fromkeys(HOURS, 20.0), step=5.0)
     goal = Goal(processes=processes)
     found = world.manager(session(goal=goal, budget=400.0, case_limit=1000.0))
-    stopped = found.run()
+    found.run()
     summary = summarize(found, world.files)
     assert summary.unreached == 0
-    told = "\n".join(summary.lines(stopped, found))
+    told = "\n".join(summary.lines(found))
     if processes == 6:
         few = "2 cases in fewer than the 6 processes that were asked for: the budget held no more"
         assert few in told

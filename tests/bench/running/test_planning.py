@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.results.schema import ResultFile
-from bench.running.manager import Manager, Progress, Stopped
+from bench.running.manager import Manager, Progress
 from bench.running.planning import BUDGET_USED, LEAST_SHARE, Coming, plan
 from bench.running.work import Environment, Goal, Lot, Need, Work, lots
 from bench.running.workers import Worker
@@ -321,7 +321,7 @@ def first(once: float, budget: float, groups: int = 3) -> Machine:
 
 def test_what_the_first_process_compiles_is_not_planned_for_the_others() -> None:
     machine = first(once=40.0, budget=300.0)
-    assert machine.manager.run() is Stopped.DONE
+    assert machine.manager.run()
     assert [machine.count(lot) for lot in machine.lots] == [WANTED] * 3
     assert len(machine.works) == WANTED
     assert machine.told == []
@@ -330,7 +330,7 @@ def test_what_the_first_process_compiles_is_not_planned_for_the_others() -> None
 def test_what_groups_leave_over_goes_to_those_that_were_put_off() -> None:
     machine = first(once=0.0, budget=450.0)
     machine.own = {**machine.own, machine.cases[-1].id: 60.0}
-    assert machine.manager.run() is Stopped.BUDGET
+    assert not machine.manager.run()
     *kept, late = map(machine.count, machine.lots)
     assert kept == [WANTED] * 2
     assert late == 3  # with the others, once more to be sure what it takes, and of what was over
@@ -367,7 +367,7 @@ def test_a_case_that_failed_is_no_cost_of_its_group() -> None:
             return replace(found, outcomes=file_of(0, {}, {failing: "failed"}).outcomes)
 
         patch.setattr(Process, "settle", settled)
-        assert machine.manager.run() is Stopped.DONE
+        assert machine.manager.run()
     counts = [machine.had[(), case.id] for case in machine.cases if case != failing]
     assert set(counts) == {WANTED}
 
@@ -398,7 +398,7 @@ def machines(draw: st.DrawFn) -> Machine:
 @settings(max_examples=150, deadline=None)
 @given(machines())
 def test_whatever_processes_take_a_budget_is_kept_spent_and_shared(machine: Machine) -> None:
-    stopped = machine.manager.run()
+    finished = machine.manager.run()
     counts = {lot.key: machine.count(lot) for lot in machine.lots}
     assert machine.time <= machine.budget
     # What is ended with the budget has something in it that no process had come to the end of.
@@ -406,7 +406,7 @@ def test_whatever_processes_take_a_budget_is_kept_spent_and_shared(machine: Mach
         assert any(not machine.had[work.environment, case.id] for case in work.cases)
     assert max(counts.values()) <= WANTED
     assert all(counts[key] == WANTED for key in machine.promised)
-    assert (stopped is Stopped.DONE) == (min(counts.values()) == WANTED)
+    assert finished == (min(counts.values()) == WANTED)
     for lot in machine.lots:
         if counts[lot.key] < WANTED:
             assert machine.left < machine.least_of(lot) + ROUNDING
