@@ -18,10 +18,9 @@ from bench.fleet.hand import Asked
 from bench.fleet.loop import Fleet, Member
 from bench.fleet.remote import RemoteExecutor
 from bench.results.naming import of_kind
-from bench.running.elsewhere import copy, folder_and_place
 from bench.running.live import PlainView
 from bench.running.manager import Manager, WorkerError, cases_words
-from bench.running.measured import again, reader, short
+from bench.running.measured import again, copy, folder_and_place, reader, short
 from bench.running.opening import (
     check_limit,
     check_resume,

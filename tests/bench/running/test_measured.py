@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from bench import run, upload
-from bench.running import elsewhere, measured
+from bench.running import measured
 from bench.running.session import Session
 from bench.running.summary import MEASURED, UNWRITABLE
 from bench.telling.command_line import UsageError
@@ -40,19 +40,19 @@ def told(shown: Console) -> str:
 def test_a_folder_stays_a_folder_and_a_url_is_measured_into_the_usual_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert elsewhere.folder_and_place("mine") == (Path("mine"), None)
-    assert elsewhere.folder_and_place(None) == (Path("results"), None)
-    assert elsewhere.folder_and_place("memory://team") == (Path("results"), "memory://team")
+    assert measured.folder_and_place("mine") == (Path("mine"), None)
+    assert measured.folder_and_place(None) == (Path("results"), None)
+    assert measured.folder_and_place("memory://team") == (Path("results"), "memory://team")
     monkeypatch.setenv("LSTM_RESULTS", "kept")
-    assert elsewhere.folder_and_place("memory://team") == (Path("kept"), "memory://team")
+    assert measured.folder_and_place("memory://team") == (Path("kept"), "memory://team")
     monkeypatch.setenv("LSTM_RESULTS", "memory://team")
-    assert elsewhere.folder_and_place(None) == (Path("results"), "memory://team")
+    assert measured.folder_and_place(None) == (Path("results"), "memory://team")
 
 
 @pytest.mark.parametrize("url", ["https://a.b/c", "nothing://there"])
 def test_a_place_that_cannot_be_written_to_is_refused_before_anything_is_measured(url: str) -> None:
     with pytest.raises(UsageError, match=url):
-        elsewhere.folder_and_place(url)
+        measured.folder_and_place(url)
     assert run.main(["smoke", "--results", url]) == 2
 
 
@@ -74,7 +74,7 @@ def test_a_run_copies_its_files_at_its_end_or_says_where_they_lie(
         return MEASURED
 
     monkeypatch.setattr(measured, "_measure", measure)
-    monkeypatch.setattr(elsewhere, "check", lambda url: None)
+    monkeypatch.setattr(measured, "check", lambda url: None)
     options = run._parser().parse_args(["smoke", "--results", place, "--force"])
     code = measured.run(options, shown)
     there = [path.name for path in (tmp_path / "team").glob("*")]
