@@ -19,8 +19,8 @@ from bench.reporting.sentences import Finding, findings
 from bench.telling.headings import name, title, uneven_bridges, where
 from bench.telling.inert import clean
 from bench.telling.marks import bounds_of_time
-from bench.telling.quantities import count, listed, seconds, times_as, times_bounds
-from bench.telling.verdict_words import verdict_words, versus
+from bench.telling.quantities import count, listed, seconds
+from bench.telling.verdict_words import versus
 from lstm_impl import UnsupportedError, get_backend
 from lstm_impl.registry import strategies
 
@@ -60,11 +60,7 @@ def decision(table: Table) -> str:
     groups = [group for group in table.groups if group[0].case.backend == best]
     parts = [f"use {name(best)}"]
     if (over := _over_baseline([group[0] for group in groups])) is not None:
-        ratio = over.ratio
-        around = times_bounds(ratio.low, ratio.high)
-        parts.append(
-            f", {times_as(ratio.mid)} as {name(table.baseline)} ({around}, {verdict_words(over)})"
-        )
+        parts.append(f", {versus(over, table.baseline)}")
     if places > 1:
         parts.append(
             f"; it has the shortest times at {f'{led} of' if led < places else 'all'} {told}"

@@ -19,8 +19,7 @@ from bench.judging.ratios import all_slower, compare, together
 from bench.judging.rows import KINDS, MEASURED, Row, Section, Table
 from bench.judging.trust import FEW_PROCESSES, OF_RATIO, WIDE_INTERVAL, Doubt
 from bench.judging.verdict import Verdict
-from bench.reporting import nodes, streams, whys
-from bench.reporting.devices import sentences
+from bench.reporting import machines, streams, whys
 from bench.telling.headings import name, speed_moved, title, uneven_bridges
 from bench.telling.inert import clean
 from bench.telling.quantities import bounds, count, listed, of_them, seconds
@@ -60,7 +59,7 @@ def findings(section: Section) -> list[Finding]:
     found = [Finding(_answer(table), answer=True) for table in section.timed_tables]
     if not found:
         found.append(Finding("Nothing was measured.", loud=True))
-    found.extend(Finding(told, answer=True) for told in sentences(section))
+    found.extend(Finding(told, answer=True) for told in machines.of_devices(section))
     reached = ((table, whys.of_roofs(table)) for table in section.tables)
     found.extend(Finding(f"{title(table)}: {told}.") for table, told in reached if told)
     bound = (whys.of_winner(table) for table in section.tables)
@@ -69,7 +68,7 @@ def findings(section: Section) -> list[Finding]:
     found.extend(Finding(told) for table in section.tables for told in streams.sentences(table))
     found.extend(_costs(section))
     found.extend(_paybacks(section))
-    found.extend(Finding(told, loud=loud) for told, loud in nodes.sentences(section))
+    found.extend(Finding(told, loud=loud) for told, loud in machines.of_nodes(section))
     if not section.complete:
         told = "A run did not come to its end: cases may be missing."
         found.append(Finding(told, loud=True))

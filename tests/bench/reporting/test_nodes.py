@@ -12,7 +12,7 @@ import pytest
 
 from bench.judging.ranking import build
 from bench.judging.rows import Report, Section
-from bench.reporting import nodes
+from bench.reporting import machines
 from bench.reporting.data import as_json, comma_separated
 from bench.reporting.decisions import answer
 from bench.reporting.markdown import brief, markdown
@@ -39,7 +39,7 @@ def section(luck: Mapping[str, float], **facts: object) -> Section:
 
 
 def told(of: Section) -> list[str]:
-    return [text for text, _ in nodes.sentences(of)]
+    return [text for text, _ in machines.of_nodes(of)]
 
 
 def test_a_heading_names_the_nodes_and_the_machine_says_who_measured_how_often() -> None:
