@@ -63,8 +63,7 @@ COMMANDS = {
 def main(words: Sequence[str] | None = None) -> int:
     """Print the list and return 0."""
     parser = arguments.Parser(
-        prog="python -m bench",
-        description="The commands of the LSTM benchmark suite, by question.",
+        prog="python -m bench", description="The commands of the LSTM benchmark suite, by question."
     )
     parser.parse_args(words)
     command_line.write_any_letter()

@@ -122,9 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     add(parser, ("budget", "TIME", arguments.seconds, budget), default=BUDGET)
     add(parser, ("processes", "N", arguments.whole(1, 10_000), "so many, whatever the intervals"))
     arguments.add_flags(
-        parser,
-        brief="only the answer, without its table",
-        again="measure, whatever is at hand",
+        parser, brief="only the answer, without its table", again="measure, whatever is at hand"
     )
     return parser
 

@@ -328,11 +328,7 @@ def _roofs(axes: Axes, rows: Sequence[Row], names: Sequence[str]) -> None:
 
 
 def _points(
-    axes: Axes,
-    rows: Sequence[Row],
-    xs: Sequence[float],
-    ys: Sequence[float],
-    names: Sequence[str],
+    axes: Axes, rows: Sequence[Row], xs: Sequence[float], ys: Sequence[float], names: Sequence[str]
 ) -> None:
     """Each case by its backend and mode, with the roof of its own chain."""
     for name in names:

@@ -11,13 +11,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.text import Text
 
-from bench.judging.predicting import (
-    NoPredictionError,
-    Point,
-    Prediction,
-    predict,
-    rest_of_timestep,
-)
+from bench.judging.predicting import NoPredictionError, Point, Prediction, predict, rest_of_timestep
 from bench.judging.rows import NothingToReportError, Report, Row
 from bench.suites.sizes import SIZES, Shape
 from bench.telling.headings import name

@@ -38,11 +38,7 @@ _MOST_PAYBACKS = 3
 _LATER = 0.1
 """Seconds by which a first result must come later for it to be worth a sentence."""
 
-_OUTCOME_WORDS = {
-    "failed": "FAILED",
-    "crashed": "CRASHED",
-    "timed_out": "TIMED OUT",
-}
+_OUTCOME_WORDS = {"failed": "FAILED", "crashed": "CRASHED", "timed_out": "TIMED OUT"}
 
 
 @dataclass(frozen=True)

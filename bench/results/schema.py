@@ -277,9 +277,7 @@ def _validity(field: Field, run: Run) -> tuple[bool, tuple[Reason, ...]]:
     valid = field["valid"].boolean()
     reasons = tuple(
         Reason(
-            each["code"].label(),
-            each["text"].text(),
-            worded(each["advice"].text(), run.managed),
+            each["code"].label(), each["text"].text(), worded(each["advice"].text(), run.managed)
         )
         for each in field["reasons"].items()
     )
@@ -338,10 +336,7 @@ def _figures(field: Field) -> Figures | None:
 
 
 _PARTS = tuple(
-    (
-        key,
-        tuple((each.name, str(each.type), each.default is MISSING) for each in fields(kind)),
-    )
+    (key, tuple((each.name, str(each.type), each.default is MISSING) for each in fields(kind)))
     for key, kind in (("spec", LSTMSpec), ("workload", Workload))
 )
 """The fields of a case's parts: their names, their types, and whether they must be there."""

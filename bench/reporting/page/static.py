@@ -151,8 +151,7 @@ def _numbers(section: Section, number: int, rows: int) -> str:
             f'<section aria-labelledby="s{number}numbers">',
             f'<h2 id="s{number}numbers">In full: {_escaped(heading(section))}</h2>',
             _folded(
-                f"Findings: {count(len(found), 'sentence')}",
-                _list(map(_finding, found), "answers"),
+                f"Findings: {count(len(found), 'sentence')}", _list(map(_finding, found), "answers")
             ),
             _folded(
                 f"All numbers: {count(measured, 'case')}",
