@@ -34,6 +34,7 @@ from bench.disk.writing import ResultWriteError
 from bench.machine import packages
 from bench.machine.lock import HeldError, LockError, MachineLock
 from bench.machine.packages import NoPythonError, Python
+from bench.results import naming
 from bench.results.only import fits
 from bench.running import live
 from bench.running.manager import Manager, Progress, View, WorkerError, cases_words
@@ -177,7 +178,7 @@ def _new(options: argparse.Namespace, only: Mapping[str, Sequence[str] | None]) 
     if not cases:
         raise UsageError(f"the suite {suite.name} has no case of what is asked for")
     first = replace(first, cases=cases)
-    sessions = [first, replace(first, id=Session.new_id())]
+    sessions = [first, replace(first, id=naming.new())]
     return _Turns(sides, sessions, suite.only(cases), _folder(options))
 
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import suites
+from bench.results import naming
 from bench.running.session import Session, SessionError, load
 from bench.running.work import PRECISION, Goal
 from bench.suites import loading
@@ -119,7 +120,7 @@ def new_session(options: argparse.Namespace, suite: Suite) -> Session:
     if budget is None and options.processes is None:
         budget = BUDGET
     return Session(
-        id=Session.new_id(),
+        id=naming.new(),
         # A path is kept whole: it may be gone on with from elsewhere.
         suite=place_of(suite),
         suite_name=suite.name,

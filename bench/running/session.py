@@ -18,7 +18,6 @@ from bench.disk.errors import InputError
 from bench.disk.fields import Field, ResultError, error_at, printable
 from bench.disk.reading import parse_json, regular_bytes
 from bench.disk.writing import JOURNAL_SUFFIX, write
-from bench.results import naming
 from bench.results.schema import ResultFile
 from bench.running.work import Goal
 from bench.suites.cases import Case
@@ -71,11 +70,6 @@ class Session:
     finished: str | None = None
     fleet: str = ""
     kind: str = ""
-
-    @staticmethod
-    def new_id(now: datetime | None = None) -> str:
-        """A name that sorts by time and is nobody else's."""
-        return naming.new(now)
 
     def save(self, folder: Path) -> None:
         """Write it into a results folder. Raises ResultWriteError, naming the path."""

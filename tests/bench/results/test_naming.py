@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from bench.fleet.loop import Member
 from bench.machine.kinds import Kind
 from bench.results import naming
-from bench.running.session import Session
 from bench.suites import loading
 
 RUN = "20260102T030405Z-0a1b2c"
@@ -19,9 +18,9 @@ TEXTS = st.text(max_size=60)
 
 
 def test_a_session_s_name_begins_with_its_time() -> None:
-    name = Session.new_id(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+    name = naming.new(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
     assert name.startswith("20260102T030405Z-")
-    assert name != Session.new_id(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+    assert name != naming.new(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
 
 
 @given(TEXTS.filter(bool))
