@@ -62,11 +62,6 @@ class Question:
         )
 
     @property
-    def uses(self) -> int:
-        """How often the input stands in a product of the step."""
-        return uses(self.mode, self.gradients)
-
-    @property
     def words(self) -> str:
         """What is predicted, in a line."""
         asked = f", gradients of {self.gradients}" if self.mode == MODES[1] else ""
@@ -111,7 +106,8 @@ def _told(backend: str, points: Sequence[Point], question: Question) -> Told:
     if any(point.shape == question.shape for point in points):
         return Told(backend, None, "it was measured on this very shape: bench.report has its time")
     try:
-        return Told(backend, predict(points, question.shape, question.uses))
+        used = uses(question.mode, question.gradients)
+        return Told(backend, predict(points, question.shape, used))
     except NoPredictionError as error:
         return Told(backend, None, str(error))
 

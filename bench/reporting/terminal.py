@@ -26,7 +26,6 @@ from bench.reporting.decisions import decisions
 from bench.reporting.sentences import Finding, findings
 from bench.reporting.sentences import unmeasured as without_time
 from bench.reporting.tables import Part, parts, work_words
-from bench.telling.deliver import WIDTH, plain_text
 from bench.telling.headings import heading, machine, method, name, title
 from bench.telling.inert import clean
 from bench.telling.marks import BARS, FASTEST, mark, notes
@@ -72,11 +71,6 @@ def show(report: Report, console: Console, draw: Draw | None = None) -> None:
         (draw or draw_whole)(section, console, rows)
     for note in report.notes:
         console.print(Text(f"note: {clean(note)}", style="dim"))
-
-
-def as_text(report: Report, width: int = WIDTH, draw: Draw | None = None) -> str:
-    """The report as it stands in a file: without colour."""
-    return plain_text(lambda console: show(report, console, draw), width)
 
 
 def as_picture(report: Report, width: int = _PICTURE, draw: Draw | None = None) -> str:

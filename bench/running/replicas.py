@@ -54,11 +54,6 @@ class Plan:
     cluster: Cluster | None = None
     processors: tuple[int, ...] = ()
 
-    @property
-    def cores(self) -> bool:
-        """Whether there is one process with all of the team's processors."""
-        return bool(self.processors)
-
     def share(self, first: int, count: int) -> list[int]:
         """The processors of so many replicas, from the first on."""
         each = self.question.threads
@@ -95,7 +90,7 @@ def measured(plan: Plan, tell: Callable[[str], None]) -> list[dict[str, Any]]:
     go on in a new set. Raises CrewError where a process died or hung: that is nobody's result.
     """
     found, waiting = Found(), list(plan.question.backends)
-    own = sides(plan.question, cores=plan.cores)
+    own = sides(plan.question, cores=bool(plan.processors))
     while waiting:
         with _started(plan) as crew:
             while waiting:
@@ -267,7 +262,7 @@ def _members(plan: Plan) -> Iterator[tuple[str, str, int, int, list[int], dict[s
         # TensorFlow would take a GPU for each replica where there are any.
         usual["CUDA_VISIBLE_DEVICES"] = "-1"
     yield NAMES[ONE], ONE, 0, 1, plan.share(0, 1), usual
-    if plan.cores:
+    if plan.processors:  # then one process has all of the team's
         yield NAMES[CORES], CORES, 0, 1, plan.share(0, question.replicas), usual
     if question.strategy == MIRRORED:
         yield "the replicas", TEAM, 0, 1, plan.share(0, question.replicas), usual

@@ -19,12 +19,12 @@ from bench.disk.fields import ResultError
 from bench.judging.ranking import build
 from bench.judging.rows import NothingToReportError
 from bench.reporting.data import as_json
-from bench.reporting.terminal import as_text
 from bench.results import maps
 from bench.results.journal import Journal
 from bench.running import session
 from bench.running.work import Goal
 from tests.attack.trials import Attack, Hang, limited
+from tests.bench.made_results import as_text
 from tests.bench.mutations import BYTES, changed_bytes, changed_json
 
 KIND = "mutations"

@@ -10,8 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from bench.disk.writing import write
+from bench.judging.rows import Report
+from bench.reporting import terminal
 from bench.results.schema import Measurement, Outcome, Reason, ResultFile, Results, Run
 from bench.suites.cases import Case
+from bench.telling.deliver import WIDTH, plain_text
 
 ENVIRONMENT: dict[str, object] = {
     "cpu": {"name": "Test CPU", "cores": 2, "clock_hz": 2.1e9, "clock_max_hz": 3e9},
@@ -173,3 +176,8 @@ def save(folder: Path, found: Results) -> Path:
         items: list[Measurement | Outcome] = [*file.measurements, *file.outcomes]
         write(folder / f"{file.run.id}.json", document(file.run, items))
     return folder
+
+
+def as_text(report: Report, width: int = WIDTH, draw: terminal.Draw | None = None) -> str:
+    """The report as it stands in a file: without colour."""
+    return plain_text(lambda console: terminal.show(report, console, draw), width)

@@ -36,7 +36,7 @@ from bench.reporting.markdown import brief, markdown
 from bench.reporting.page.explorer import page as explorable
 from bench.reporting.page.static import page
 from bench.reporting.sentences import findings
-from bench.reporting.terminal import as_picture, as_text, draw_whole, show
+from bench.reporting.terminal import as_picture, draw_whole, show
 from bench.results.files import collect
 from bench.results.journal import Journal
 from bench.results.schema import Figures, Measurement, Outcome, Reason, Results, Run
@@ -46,7 +46,7 @@ from bench.telling.headings import heading, machine, method
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench import made_results
-from tests.bench.made_results import gather
+from tests.bench.made_results import as_text, gather
 from tests.places import GOLDEN, ROOT
 
 REPLICATES = [GOLDEN / "replicate-1.json", GOLDEN / "replicate-2.json"]

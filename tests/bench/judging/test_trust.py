@@ -24,11 +24,10 @@ from bench.judging.trust import (
 from bench.judging.trust import WIDE as WIDE_FROM
 from bench.judging.within import RunSamples
 from bench.reporting.sentences import findings
-from bench.reporting.terminal import as_text
 from bench.results.schema import Measurement, Outcome, Reason, Run
 from bench.suites.cases import Case
 from lstm_impl import LSTMSpec, Workload
-from tests.bench.made_results import gather, measured
+from tests.bench.made_results import as_text, gather, measured
 
 CASE = Case("keras", LSTMSpec(3, 4), Workload(2, 10, "training"))
 STARTED = datetime(2025, 1, 31, tzinfo=UTC)

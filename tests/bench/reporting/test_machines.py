@@ -18,11 +18,10 @@ from bench.reporting.decisions import answer
 from bench.reporting.markdown import brief, markdown
 from bench.reporting.page.static import page
 from bench.reporting.sentences import findings
-from bench.reporting.terminal import as_text
 from bench.reporting.terminal_brief import draw
 from bench.telling.headings import heading, machine, method
 from tests.bench.made_nodes import a_case, fleet, on, results
-from tests.bench.made_results import measured
+from tests.bench.made_results import as_text, measured
 
 KERAS, LOOP = a_case("keras"), a_case("while_loop")
 TIMES = {a_case(name, batch): 1.0 for name in ("keras", "while_loop") for batch in (1, 2, 4)}

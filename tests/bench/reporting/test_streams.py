@@ -16,8 +16,7 @@ from bench.reporting import streams as told_of_streams
 from bench.reporting.data import comma_separated
 from bench.reporting.markdown import markdown
 from bench.reporting.page import data
-from bench.reporting.terminal import as_text
-from tests.bench.made_results import gather
+from tests.bench.made_results import as_text, gather
 from tests.bench.made_streams import a_run, a_stream, streamed, streams
 
 

@@ -13,9 +13,10 @@ from rich.cells import cell_len
 from bench import report
 from bench.judging.ranking import build
 from bench.judging.rows import Report
-from bench.reporting.terminal import as_picture, as_text
+from bench.reporting.terminal import as_picture
 from bench.reporting.terminal_brief import draw
 from bench.results.files import collect
+from tests.bench.made_results import as_text
 from tests.bench.test_report import hostile_report, measured, replicated, results_of, without_time
 from tests.places import GOLDEN
 
