@@ -71,8 +71,8 @@ class Plan:
         """What each node is asked to be ready for."""
         path, options = self.suite.path, self._options
         named = path.parent == loading.FOLDER
-        suite = (path.stem, None) if named else (path.name, path.read_bytes())
-        return Asked(*suite, choice_of(self._model), options.wait, options.force)
+        name, text = (path.stem, None) if named else (path.name, path.read_bytes())
+        return Asked(name, text, choice_of(self._model), options.wait, options.force)
 
     def session(self, member: Member) -> tuple[Session, Suite]:
         """The session of a kind of machine, and its suite there."""

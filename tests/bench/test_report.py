@@ -30,7 +30,7 @@ from bench.judging.ranking import build
 from bench.judging.rows import NothingToReportError, Report, Row, Section
 from bench.judging.table import load_frame, records
 from bench.judging.verdict import Verdict
-from bench.reporting import devices
+from bench.reporting import machines
 from bench.reporting.data import as_json, comma_separated
 from bench.reporting.markdown import brief, markdown
 from bench.reporting.page.explorer import page as explorable
@@ -362,7 +362,7 @@ def test_which_device_is_faster_is_told_with_the_fastest_backend_of_each() -> No
         *(("cudnn", "gpu:0", batch, 0.004) for batch in (2, 4)),
         *(("keras", "gpu:0", batch, 0.03) for batch in (2, 4, 8)),
     ]
-    (told,) = devices.sentences(on_devices(*times))
+    (told,) = machines.of_devices(on_devices(*times))
     assert told == (
         "gpu:0 or cpu, inference: gpu:0 is 5.00 times as fast as cpu (5.00–5.00, FASTER) over 2 "
         "shapes, each with its fastest backend (cudnn on gpu:0 and keras on cpu)."
@@ -376,19 +376,19 @@ def test_a_device_that_wins_at_some_shapes_only_is_told_so() -> None:
         *(("keras", "cpu", 2, 0.01), ("keras", "cpu", 4, 0.1)),
         *(("keras", "gpu:0", 2, 0.02), ("keras", "gpu:0", 4, 0.02)),
     )
-    (told,) = devices.sentences(section)
+    (told,) = machines.of_devices(section)
     assert "By shape, gpu:0 is: 1 FASTER and 1 SLOWER" in told
 
 
 def test_a_word_on_devices_that_stands_on_invalid_measurements_says_so() -> None:
     section = on_devices(("keras", "cpu", 2, 0.01), ("keras", "gpu:0", 2, 0.02), doubt=[BUSY])
-    (told,) = devices.sentences(section)
+    (told,) = machines.of_devices(section)
     assert "Do not rely on it: all its 2 measurements are INVALID." in told
 
 
 def test_of_devices_that_share_no_work_nothing_is_told() -> None:
     section = on_devices(("keras", "cpu", 2, 0.01), ("keras", "gpu:0", 4, 0.02))
-    assert devices.sentences(section) == []
+    assert machines.of_devices(section) == []
 
 
 def test_an_uncertain_winner_says_so() -> None:

@@ -26,7 +26,7 @@ import bench.ask
 from bench.judging.ranking import build
 from bench.judging.rows import Report, Row, Section
 from bench.reporting.decisions import answer
-from bench.reporting.page import explorer
+from bench.reporting.page import explorer, static
 from bench.reporting.page.explorer import page as explorable
 from bench.results.files import collect
 from bench.results.schema import Measurement, Outcome, Reason, Run
@@ -718,7 +718,7 @@ def test_what_older_results_lack_is_said_in_words(new: Any, tmp_path: Path) -> N
 def words_of(browser: Browser) -> Iterator[Any]:
     """Tells numbers with the page's own words, which stand in one file."""
     page = browser.new_page()
-    text = explorer.part("script/words.js")
+    text = static.part("script/words.js")
 
     def tell(name: str, numbers: list[float]) -> list[str]:
         found: list[str] = page.evaluate(
