@@ -51,6 +51,10 @@ def make(results: Path, site: Path) -> Made:
     if not any(store.folder.glob("*/*")):
         told = "holds no results, nor do the folders in it"
         raise store.errors[0] if store.errors else error_at(results, told)
+    return _written(store)
+
+
+def _written(store: Store) -> Made:
     tables = Tables(store.folder)
     machines = tables.machines()
     works = by_work(tables.fastest())
