@@ -1061,7 +1061,7 @@ from bench.running.session import load
 
 class Executor(LocalExecutor):
     def _command(self, work, listing):
-        said = (str(listing), str(self._folder), self._session.id, str(work.number))
+        said = (str(listing), str(self.folder), self.session.id, str(work.number))
         return [sys.executable, sys.argv[2], *said]
 
 class Silent:
