@@ -69,7 +69,7 @@ def test_a_machine_that_is_gone_at_its_first_look_was_there_too() -> None:
     times = {"node0": (0.0, 15.0), "node2": (70.0, 70.0), "node4": (125.0, math.inf)}
     for machine in game.coming:  # those of the other kind come and end between
         machine.came, machine.gone = times.get(machine.member.name, (80.0, math.inf))
-    fleet = Fleet(game, game.manager, game.post, game, lambda: game.time, game.sleep)
+    fleet = Fleet(game, game.manager, game.post, game.tell, lambda: game.time, game.sleep)
     fleet.run()
     assert all(manager.schedule.finished for manager in fleet.managers.values())
     assert sum("is lost" in told for told in game.told) == 2
