@@ -34,14 +34,14 @@ def _apart_from_the_machine(tmp_path_factory: pytest.TempPathFactory) -> None:
 def _what_is_imported_stays() -> None:
     """A framework is a million objects, and going through them takes the garbage collector 0.6 s.
 
-    It leaves alone what was there when the first test began, and comes less often.
+    It leaves alone what was there when the first test began.
     """
     gc.freeze()
-    gc.set_threshold(20_000)
 
 
 def pytest_pycollect_makemodule() -> None:
     """Before a file of tests is imported, which no benchmark is."""
+    gc.set_threshold(20_000)  # nor does it come often: what is imported stays
     _no_deadlines()
 
 
