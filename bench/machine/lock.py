@@ -120,8 +120,9 @@ class MachineLock(Closing):
         try:
             said = Field(self.path, "", parse_json(self.path, regular_bytes(self.path, LARGEST)))
             pid, since, what = said["pid"].integer(1), said["since"].text(), said["what"].text()
-        except (ValueError, RecursionError):  # ResultError is a ValueError
+            alive = psutil.pid_exists(pid)
+        except (ValueError, RecursionError, OverflowError):  # ResultError is a ValueError
             return "it has not said who it is"
         told = f"process {pid}, since {printable(since, 40)}, {printable(what, 80)}"
         # Its number may have gone to another process meanwhile: a hint, no more.
-        return told if psutil.pid_exists(pid) else f"a worker that outlives {told}"
+        return told if alive else f"a worker that outlives {told}"

@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 
 from bench import results
 from bench.disk.writing import ResultWriteError
-from bench.machine.lock import HeldError, LockError, MachineLock
 from bench.results.journal import Journal
 from bench.results.schema import Figures, Measurement, Outcome, ResultFile, Run
 from bench.running import manager, workers
@@ -862,49 +861,6 @@ def test_a_damaged_session_is_told_with_its_field(
     path.write_text("{")
     with pytest.raises(SessionError, match="is cut off or not JSON"):
         load(tmp_path, "s")
-
-
-# -- the lock
-
-
-def test_the_second_is_refused_and_told_who_holds_the_lock(tmp_path: Path) -> None:
-    path = tmp_path / "lock"
-    with MachineLock(path) as first:
-        first.acquire("quick")
-        with pytest.raises(HeldError, match=f"process {os.getpid()}, since .*, quick"):
-            MachineLock(path).acquire("other")
-    MachineLock(path).acquire("other")
-
-
-def test_the_second_waits_until_the_first_is_done(tmp_path: Path) -> None:
-    first, second = MachineLock(tmp_path / "lock"), MachineLock(tmp_path / "lock")
-    first.acquire("quick")
-    told: list[str] = []
-    second.wait("other", told.append, lambda seconds: first.close())
-    assert len(told) == 1
-    assert second.fd is not None
-    second.close()
-
-
-def test_a_child_that_outlives_the_holder_still_holds_the_lock(tmp_path: Path) -> None:
-    lock = MachineLock(tmp_path / "lock")
-    lock.acquire("quick")
-    assert lock.fd is not None
-    with subprocess.Popen(
-        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=(lock.fd,)
-    ) as child:
-        lock.close()
-        with pytest.raises(HeldError):
-            MachineLock(lock.path).acquire("other")
-        child.communicate(b"\n")
-    MachineLock(lock.path).acquire("other")
-
-
-def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
-    (tmp_path / "lock").symlink_to(tmp_path / "precious")
-    with pytest.raises(LockError, match="cannot be locked"):
-        MachineLock(tmp_path / "lock").acquire("quick")
-    assert not (tmp_path / "precious").exists()
 
 
 # -- what a worker is told

@@ -1,0 +1,63 @@
+"""The lock of a machine: one measures at a time, and who it is is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.machine.lock import HeldError, LockError, MachineLock
+
+
+def test_the_second_is_refused_and_told_who_holds_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with MachineLock(path) as first:
+        first.acquire("quick")
+        with pytest.raises(HeldError, match=f"process {os.getpid()}, since .*, quick"):
+            MachineLock(path).acquire("other")
+    MachineLock(path).acquire("other")
+
+
+def test_the_second_waits_until_the_first_is_done(tmp_path: Path) -> None:
+    first, second = MachineLock(tmp_path / "lock"), MachineLock(tmp_path / "lock")
+    first.acquire("quick")
+    told: list[str] = []
+    second.wait("other", told.append, lambda seconds: first.close())
+    assert len(told) == 1
+    assert second.fd is not None
+    second.close()
+
+
+def test_a_child_that_outlives_the_holder_still_holds_the_lock(tmp_path: Path) -> None:
+    lock = MachineLock(tmp_path / "lock")
+    lock.acquire("quick")
+    assert lock.fd is not None
+    with subprocess.Popen(
+        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=(lock.fd,)
+    ) as child:
+        lock.close()
+        with pytest.raises(HeldError):
+            MachineLock(lock.path).acquire("other")
+        child.communicate(b"\n")
+    MachineLock(lock.path).acquire("other")
+
+
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(LockError, match="cannot be locked"):
+        MachineLock(tmp_path / "lock").acquire("quick")
+    assert not (tmp_path / "precious").exists()
+
+
+@pytest.mark.parametrize("pid", [0, 2**31, 2**62, "me"])
+def test_a_number_that_no_process_can_have_says_nothing(tmp_path: Path, pid: object) -> None:
+    path = tmp_path / "lock"
+    with MachineLock(path) as first:
+        first.acquire("quick")
+        path.write_text(json.dumps({"pid": pid, "since": "now", "what": "quick"}))
+        with pytest.raises(HeldError, match="it has not said who it is"):
+            MachineLock(path).acquire("other")
