@@ -47,6 +47,11 @@ class KerasThree(Backend):
 
     environment: ClassVar[Mapping[str, str]] = {VARIABLE: DEFAULT}
 
+    def conflict(self) -> str:
+        if {"unroll", "loop"} <= set(self.options):
+            return "an unrolled layer has no loop; leave one of the two out"
+        return ""
+
     def process(self) -> Availability:
         wanted, found = self.environment[VARIABLE], keras_backend()
         if found == wanted:

@@ -85,11 +85,6 @@ class KerasJax(KerasThree, JaxBackend):
     model = KerasJaxModel
     flags: ClassVar[tuple[str, ...]] = ("unroll", "loop")
 
-    def conflict(self) -> str:
-        if len(self.options) > 1:
-            return "an unrolled layer has no loop; leave one of the two out"
-        return ""
-
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if spec.dtype == "float64":
             # keras.src.backend.common.dtypes: what comes of two float64 is float64 on TensorFlow

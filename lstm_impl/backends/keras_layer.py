@@ -99,11 +99,6 @@ class Keras(KerasThree, KerasBackend):
     flags: ClassVar[tuple[str, ...]] = ("unroll", "loop", "xla")
     listed = ("", "+unroll", "+loop", "+xla")
 
-    def conflict(self) -> str:
-        if {"unroll", "loop"} <= set(self.options):
-            return "an unrolled layer has no loop; leave one of the two out"
-        return ""
-
     @property
     def loops(self) -> bool:
         """Whether cuDNN is ruled out by the name."""
