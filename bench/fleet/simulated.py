@@ -20,6 +20,7 @@ from random import Random
 from bench.fleet.loop import Fleet, Member
 from bench.fleet.played import HOUR, World, exponential, measurement
 from bench.machine.kinds import Kind
+from bench.results.grouping import grouped
 from bench.results.schema import Outcome, ResultFile, Run
 from bench.running.manager import Manager, Progress
 from bench.running.session import Session
@@ -85,10 +86,7 @@ class _Worker:
         """When which line comes; None: the machine goes."""
         pace, due = self.machine.pace, self.game.time
         due += START * pace
-        groups: dict[str, list[Case]] = {}
-        for case in self.work.cases:
-            groups.setdefault(case.group, []).append(case)
-        for cases in groups.values():
+        for cases in grouped(self.work.cases, lambda case: case.group).values():
             for case in cases:
                 yield due, {"begun": [case.id]}
                 due += PREPARE * pace

@@ -25,6 +25,7 @@ from bench.measuring.outcomes import Measured, Result, Unmeasured
 from bench.measuring.output import Output
 from bench.measuring.preparing import Bench
 from bench.measuring.series import Beside, Plan
+from bench.results.grouping import grouped
 from bench.results.journal import Journal
 from bench.results.schema import Run
 from bench.suites.cases import Case
@@ -101,9 +102,7 @@ class Recorder:
 
     def want(self, cases: Sequence[Case]) -> None:
         """Say which cases will be asked for: those of one group are measured together."""
-        self._wanted = {}
-        for case in dict.fromkeys(cases):
-            self._wanted.setdefault(case.group, []).append(case)
+        self._wanted = grouped(dict.fromkeys(cases), lambda case: case.group)
 
     @property
     def wanted(self) -> list[Case]:

@@ -13,9 +13,10 @@ from importlib.util import find_spec
 
 from bench.judging.columns import COLUMNS, Column, Value
 from bench.judging.payback import pairs
-from bench.judging.rows import NothingToReportError, Report, Row, Section
+from bench.judging.rows import NothingToReportError, Report, Section
 from bench.judging.table import cells, records
 from bench.reporting.sentences import findings
+from bench.results.grouping import grouped
 from bench.telling import sheet
 from bench.telling.headings import machine, method
 
@@ -63,9 +64,7 @@ def break_evens(section: Section) -> list[dict[str, Value]]:
     steps: after which both have taken the same time from nothing on; the bounds are for the ends of
     the ratio's interval, the upper one None where there is none.
     """
-    groups: dict[str, list[Row]] = {}
-    for row in section.rows:
-        groups.setdefault(row.case.group, []).append(row)
+    groups = grouped(section.rows, lambda row: row.case.group)
     return [
         {
             "case_id": pair.row.case.id,

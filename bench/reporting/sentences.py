@@ -20,6 +20,7 @@ from bench.judging.rows import KINDS, MEASURED, Row, Section, Table
 from bench.judging.trust import FEW_PROCESSES, OF_RATIO, WIDE_INTERVAL, Doubt
 from bench.judging.verdict import Verdict
 from bench.reporting import machines, streams, whys
+from bench.results.grouping import grouped
 from bench.telling.headings import name, speed_moved, title, uneven_bridges
 from bench.telling.inert import clean
 from bench.telling.quantities import bounds, count, listed, of_them, seconds
@@ -274,11 +275,8 @@ def _by_reason(
 
     start: with a place for how many there are, of how many of what.
     """
-    by_code: dict[str, list[tuple[Row, Doubt]]] = {}
-    for row, doubt in doubted:
-        by_code.setdefault(doubt.code, []).append((row, doubt))
     found = []
-    for doubts in by_code.values():
+    for doubts in grouped(doubted, lambda each: each[1].code).values():
         row, first = doubts[0]
         of = f"{among:,} {noun}s"
         which = f"all {of}" if len(doubts) == among else f"{len(doubts)} of {of}"

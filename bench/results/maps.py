@@ -20,6 +20,7 @@ from bench.disk.folder import meant_for_learning
 from bench.disk.reading import journal_lines, parse_json, regular_bytes
 from bench.results.digest import CHANGED, changed
 from bench.results.files import in_folder, is_there
+from bench.results.grouping import grouped
 
 SCHEMA = 1
 
@@ -138,9 +139,10 @@ class LearningMap:
 
     @cached_property
     def _places(self) -> dict[tuple[str, int, int, bool], tuple[Cell, ...]]:
-        found: dict[tuple[str, int, int, bool], list[Cell]] = {}
-        for cell in sorted(self.cells, key=lambda cell: cell.seed):
-            found.setdefault((cell.task, cell.distance, cell.window, cell.carried), []).append(cell)
+        found = grouped(
+            sorted(self.cells, key=lambda cell: cell.seed),
+            lambda cell: (cell.task, cell.distance, cell.window, cell.carried),
+        )
         return {place: tuple(cells) for place, cells in found.items()}
 
     def seeds(self, task: str, distance: int, window: int, carried: bool) -> tuple[Cell, ...]:

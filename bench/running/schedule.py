@@ -17,6 +17,7 @@ from random import Random
 
 from bench.judging.intervals import case_interval, median_interval
 from bench.judging.process_means import ENOUGH_PROCESSES
+from bench.results.grouping import grouped
 from bench.results.schema import Outcome, ResultFile
 from bench.running.known import FINAL, MEMORY_CASE, Costs, Faults, Flights
 from bench.running.planning import LEAST_SHARE, Coming, Needed, plan
@@ -71,9 +72,7 @@ class Schedule:
         self._memory = memory
         self._absent = frozenset(absent)
         self._weighed: set[str] = set()
-        self._groups: dict[str, list[Case]] = {}
-        for case in self.cases.values():
-            self._groups.setdefault(case.group, []).append(case)
+        self._groups = grouped(self.cases.values(), lambda case: case.group)
         self._lots = lots(self.cases.values(), needs)
         self._homes = {case.id: lot.environment for lot in self._lots for case in lot.cases}
         bound = {case.backend: bool(needs(case.backend).environment) for case in cases}

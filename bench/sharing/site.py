@@ -21,6 +21,7 @@ from bench.judging.rows import Report
 from bench.reporting.data import check_parquet
 from bench.reporting.page import explorer
 from bench.reporting.page.static import document
+from bench.results.grouping import grouped
 from bench.sharing.store import MACHINES, Store
 from bench.sharing.tables import Machine, Tables
 from bench.telling.inert import markup
@@ -170,10 +171,7 @@ def above_explorer(shown: int, cases: int) -> str:
 
 def by_work(rows: Iterable[Row]) -> dict[str, list[Row]]:
     """Rows by what is computed, whatever the device: ``training b32-t100-i128-h256 float32``."""
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        key = f"{row['mode']} {row['shape']} {row['dtype']}"
-        found.setdefault(key, []).append(row)
+    found = grouped(rows, lambda row: f"{row['mode']} {row['shape']} {row['dtype']}")
     return dict(sorted(found.items()))
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from bench.judging.rows import MEASURED
 from bench.reporting.page import data
 from bench.reporting.page.data import BINS_PER_DECADE, MOST_CASES, Item
+from bench.results.grouping import grouped
 from bench.sharing.store import CASES
 from bench.suites.cases import Case
 from bench.telling.headings import name
@@ -69,9 +70,7 @@ class Tables:
         keys = ["machine", "host", "session", "started", "device", "outcome"]
         table = self._found.to_table(columns=keys)
         counted = table.group_by(keys).aggregate([([], "count_all")]).to_pylist()
-        found: dict[str, list[Mapping[str, Any]]] = {}
-        for row in counted:
-            found.setdefault(str(row["machine"]), []).append(row)
+        found = grouped(counted, lambda row: str(row["machine"]))
         machines = [
             Machine(
                 machine,

@@ -25,6 +25,7 @@ from bench.judging.intervals import (
 )
 from bench.judging.ratios import SEQUENTIAL_ALLOWANCE
 from bench.judging.rows import KINDS, Row, Section, Table
+from bench.results.grouping import grouped
 from bench.results.maps import LearningMap
 from bench.windows.fit import Fit, fit, over_processes
 
@@ -307,10 +308,7 @@ def questions(rows: Iterable[Row]) -> list[list[Row]]:
 
 def by_backend(rows: Iterable[Row]) -> dict[str, list[Row]]:
     """The rows of one question, by backend."""
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        found.setdefault(row.case.backend, []).append(row)
-    return found
+    return grouped(rows, lambda row: row.case.backend)
 
 
 def line(rows: Sequence[Row]) -> Fit | None:
