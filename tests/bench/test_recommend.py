@@ -53,17 +53,9 @@ ASKED = ("--dependency", 14, "--batch", 64, "--hidden", 256)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The usual windows, written once; nobody changes anything there."""
-    path = tmp_path_factory.mktemp("usual")
-    made.write_windows(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def usual(folder: Path) -> Sequence[Place]:
+def usual(usual_windows: Path) -> Sequence[Place]:
     """The same, read once."""
-    return places(build(collect([folder])).sections, [])
+    return places(build(collect([usual_windows])).sections, [])
 
 
 # -- which window
@@ -308,11 +300,11 @@ def test_a_map_beside_the_results_is_found_and_named(
 
 
 def test_markdown_says_the_same_and_a_file_gets_what_its_name_says(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    usual_windows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(*ASKED, folder) == 0
+    assert run(*ASKED, usual_windows) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert run(*ASKED, folder, "--format", "markdown") == 0
+    assert run(*ASKED, usual_windows, "--format", "markdown") == 0
     text = capsys.readouterr().out
     first, about, *_, commands = text.rstrip("\n").split("\n\n")
     assert first.startswith("**Take windows of ")
@@ -322,24 +314,24 @@ def test_markdown_says_the_same_and_a_file_gets_what_its_name_says(
     assert "Take windows of " in shown
     for name, form in (("a.md", "markdown"), ("a.json", "json"), ("a.txt", "terminal")):
         capsys.readouterr()
-        assert run(*ASKED, folder, "--output", tmp_path / name) == 0
+        assert run(*ASKED, usual_windows, "--output", tmp_path / name) == 0
         assert capsys.readouterr().out == ""
         written = (tmp_path / name).read_text()
         (tmp_path / name).unlink()
-        assert run(*ASKED, folder, "--format", form) == 0
+        assert run(*ASKED, usual_windows, "--format", form) == 0
         assert written == capsys.readouterr().out
 
 
 def test_the_answer_is_of_the_backends_that_are_named(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    usual_windows: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = {}
     for name in ("while_loop", "*hoisted*"):
-        assert run(*ASKED, folder, "--backend", name, "--format", "json") == 0
+        assert run(*ASKED, usual_windows, "--backend", name, "--format", "json") == 0
         found[name] = json.loads(capsys.readouterr().out)["backend"]
     assert found["while_loop"] == "while_loop"
     assert "hoisted" in found["*hoisted*"]
-    assert run(*ASKED, folder, "--backend", "nothing") == 2
+    assert run(*ASKED, usual_windows, "--backend", "nothing") == 2
     assert "--backend nothing: there are no results of it" in capsys.readouterr().err
 
 
@@ -374,27 +366,27 @@ def test_no_results_near_are_exit_code_1_with_how_to_get_them(
 
 
 def test_the_command_that_is_told_asks_the_same_question(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    usual_windows: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     more = ("--input", 100, "--layers", 2, "--dtype", "float64", "--device", "gpu")
-    assert run(*ASKED, *more, folder) == 1
+    assert run(*ASKED, *more, usual_windows) == 1
     told = capsys.readouterr().out
     assert "--input 100 --layers 2 --dtype float64" in told
     assert "--device gpu:0" in told
 
 
 def test_the_suite_is_written_and_loads(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    usual_windows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "mine.toml"
-    assert run(*ASKED, folder, "--write-suite", path) == 0
+    assert run(*ASKED, usual_windows, "--write-suite", path) == 0
     suite = suites.load(str(path))
     assert {case.workload.window for case in suite.cases} == {29, 58, 116}
     out = capsys.readouterr()
     assert "written:" in out.err
     assert f"python -m bench.run {path} --processes 6" in out.out
     before = path.read_text()
-    assert run(*ASKED, folder, "--write-suite", path) == 2
+    assert run(*ASKED, usual_windows, "--write-suite", path) == 2
     assert "there is such a file already" in capsys.readouterr().err
     assert path.read_text() == before
 
@@ -424,14 +416,14 @@ def test_the_suite_holds_those_that_are_tied(tmp_path: Path) -> None:
 def test_bad_input_is_one_line_and_exit_code_2(
     arguments: list[str],
     told: str,
-    folder: Path,
+    usual_windows: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     try:
-        code = run(*ASKED, folder, *arguments)
+        code = run(*ASKED, usual_windows, *arguments)
     except SystemExit as ended:
         code = int(ended.code or 0)
     assert code == 2
@@ -557,15 +549,15 @@ def test_what_was_not_measured_is_told_first_and_the_nearest_is_named_as_such(
 
 
 def test_sequences_that_end_are_never_cut_longer_than_they_are(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    usual_windows: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(*ASKED, "--steps", 100, folder, "--format", "json") == 0
+    assert run(*ASKED, "--steps", 100, usual_windows, "--format", "json") == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["needed_window"]["window"], found["window"]) == (29, 30)
     assert found["longer"]["window"] == 60
-    assert run(*ASKED, "--steps", 16, folder) == 1  # 30 is too far from 16 to stand for it
+    assert run(*ASKED, "--steps", 16, usual_windows) == 1  # 30 is too far from 16 to stand for it
     assert "windows of about 16 were not measured" in " ".join(capsys.readouterr().out.split())
-    assert run(*ASKED, "--steps", 25, folder) == 0
+    assert run(*ASKED, "--steps", 25, usual_windows) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert told.startswith("Take windows of 25 and")
     assert "(steps 30 for 25)" in told
@@ -615,11 +607,11 @@ def test_inference_has_no_window_and_asks_for_sequences_of_so_many_steps(
 def test_options_that_ask_nothing_are_one_line(
     arguments: tuple[object, ...],
     told: str,
-    folder: Path,
+    usual_windows: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     try:
-        code = run("--batch", 64, "--hidden", 256, *arguments, folder)
+        code = run("--batch", 64, "--hidden", 256, *arguments, usual_windows)
     except SystemExit as ended:
         code = int(ended.code or 0)
     assert code == 2

@@ -53,17 +53,9 @@ def headings(sheet: Sheet) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The usual windows, written once; nobody changes anything there."""
-    path = tmp_path_factory.mktemp("usual")
-    made.write_windows(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def learning(folder: Path) -> Callable[..., Stream]:
+def learning(usual_windows: Path) -> Callable[..., Stream]:
     """The usual stream with what was learned of it."""
-    found = sections([folder])
+    found = sections([usual_windows])
 
     @functools.cache
     def learn(*distances: tuple[int, int]) -> Stream:
@@ -553,9 +545,9 @@ def test_one_window_and_one_backend_are_a_picture_too(tmp_path: Path) -> None:
 
 
 def test_the_command_prints_tables_and_ends_with_0(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    usual_windows: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(folder) == 0
+    assert run(usual_windows) == 0
     assert "a timestep is within 5% of its least in windows of " in capsys.readouterr().out
 
 
