@@ -1,6 +1,8 @@
 // What pictures share: a heading, what it says in words, a plot, and the table behind the plot.
 
 const views = [];
+let saying; // what will say them again, once for all that changes together
+const HEIGHT = 420;
 const PLOT = { displayModeBar: false, responsive: true, doubleClick: "reset" };
 const plotly = $("plotly");
 
@@ -22,35 +24,46 @@ function view(id, make, ofWork = false) {
   found.fill = () => {
     if (folded.open && found.shown) holder.replaceChildren(table(`In numbers: ${title()}`, found.shown.headings, found.shown.rows));
   };
-  found.draw = (width) => {
-    found.stale = false;
+  // The words, and as much room as the plot will take: nothing moves under a reader's finger when it is drawn.
+  found.say = () => {
     const shown = make();
     found.shown = shown;
     says.textContent = shown.says;
     plot.hidden = !shown.traces || !plotly;
     folded.hidden = marks.hidden = !shown.traces;
-    if (!shown.traces || !plotly) {
-      root.setAttribute("aria-busy", "false");
-      if (shown.traces) found.fill();
-      return;
+    if (shown.traces) {
+      plot.style.minHeight = `${shown.layout.height ?? HEIGHT}px`;
+      plot.setAttribute("aria-label", `${title()}. ${shown.says}`);
+      marks.replaceChildren(legend((shown.legend ?? []).map((i) => cases.backend[i])));
+      found.fill();
     }
-    plot.setAttribute("aria-label", `${title()}. ${shown.says}`);
-    marks.replaceChildren(legend((shown.legend ?? []).map((i) => cases.backend[i])));
-    found.fill();
-    if (window.Plotly) {
-      Plotly.react(plot, shown.traces, layout(shown.layout, width), PLOT);
-      root.setAttribute("aria-busy", "false");
-    } else plot.style.minHeight = `${shown.layout.height}px`;
+    if (plot.hidden) root.setAttribute("aria-busy", "false");
+  };
+  found.draw = (width) => {
+    if (!found.shown) found.say();
+    if (plot.hidden || !window.Plotly) return;
+    found.stale = false;
+    Plotly.react(plot, found.shown.traces, layout(found.shown.layout, width), PLOT);
+    root.setAttribute("aria-busy", "false");
   };
   folded.addEventListener("toggle", found.fill);
   views.push(found);
 }
-/** Draw again, now or when they come near. */
+/** Say again, and draw again now or when they come near. */
 function redraw(which = () => true) {
   for (const each of views.filter(which)) {
+    each.shown = null;
     each.stale = true;
     each.root.setAttribute("aria-busy", "true");
-    if (each.near) each.draw();
+  }
+  // After what was asked for by hand.
+  clearTimeout(saying);
+  saying = setTimeout(sayAll, 0);
+}
+function sayAll() {
+  for (const each of views) {
+    if (!each.shown) each.say();
+    if (each.near && each.stale) each.draw();
   }
 }
 /** Plotly comes as text and is run when a plot comes near: it is large, and the answers need not wait. */
@@ -60,7 +73,7 @@ function loadPlotly() {
   // The page's policy knows this very text by its hash, and lets no other run.
   script.textContent = plotly.textContent;
   document.body.append(script);
-  redraw();
+  sayAll();
 }
 
 function layout(own, width) {
@@ -71,7 +84,7 @@ function layout(own, width) {
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     margin: { l: 60, r: 16, t: 12, b: 48 },
-    height: 420,
+    height: HEIGHT,
     showlegend: false,
     hovermode: "closest",
     hoverlabel: { align: "left", bgcolor: tone("back"), bordercolor: tone("edge"), font: { color: tone("text") } },

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
 import bench.ask
 from bench.judging.ranking import build
@@ -270,6 +270,23 @@ def test_it_opens_with_nothing_wrong_and_draws_every_plot(opened: Opened) -> Non
         assert opened.says(view), view
     # Nothing on it moves, so there is nothing to reduce.
     assert opened.page.evaluate("document.getAnimations().length") == 0
+
+
+@pytest.mark.parametrize("width", [1200, 360])
+def test_nothing_moves_under_a_reader_s_finger_when_a_plot_is_drawn(
+    new: Any, written: Path, width: int
+) -> None:
+    """A click on what moves away misses."""
+    found = new(written, viewport={"width": width, "height": 800})
+    where = """() => [...document.querySelectorAll('h2, h3, summary')]
+        .filter((one) => one.offsetParent)
+        .map((one) => [one.textContent, Math.round(one.getBoundingClientRect().top + scrollY)])"""
+    expect(found.page.locator(".view .says:empty")).to_have_count(0, timeout=120_000)
+    assert found.page.evaluate("typeof window.Plotly") == "undefined"
+    before = found.page.evaluate(where)
+    found.draw(*PLOTS)
+    assert found.page.evaluate(where) == before
+    assert found.wrong == []
 
 
 def test_a_stranger_reads_what_to_use_and_what_is_gained(opened: Opened) -> None:
