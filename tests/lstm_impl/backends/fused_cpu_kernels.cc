@@ -2,7 +2,7 @@
 // the sanitizers can follow, which a whole TensorFlow they cannot. Prints what is wrong, and exits
 // with 1 if something is.
 //
-//   native_kernels [seed]
+//   fused_cpu_kernels [seed]
 #include <algorithm>
 #include <atomic>
 #include <cmath>

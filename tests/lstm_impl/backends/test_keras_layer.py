@@ -157,10 +157,10 @@ def run_peers(name: str, selected: str) -> tuple[int, str]:
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
-            *(str(Path(__file__).with_name("test_peers.py")), "-k", selected),
+            *(str(Path(__file__).with_name("test_all_peers.py")), "-k", selected),
         ],
         env={**os.environ, **backend.environment},
-        cwd=Path(__file__).resolve().parents[2],
+        cwd=Path(__file__).resolve().parents[3],
         capture_output=True,
         text=True,
         check=False,

@@ -23,7 +23,7 @@ from lstm_impl import (
 )
 from lstm_impl.backends import cudnn
 from lstm_impl.proof import gate
-from tests.lstm_impl.cudnn_emulation import cudnn_on_cpu, emulated_cudnn, params_size
+from tests.lstm_impl.backends.cudnn_emulation import cudnn_on_cpu, emulated_cudnn, params_size
 
 OPTIONS = lstm_impl.get_backend("cudnn").variants()
 

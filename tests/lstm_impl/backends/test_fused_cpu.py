@@ -1,6 +1,6 @@
 """The fused op: equal to the reference on odd sizes, and in words where it cannot serve.
 
-The equivalence matrix of ``test_tensorflow_backends.py`` has it among all the others.
+The equivalence matrix of ``test_all_tensorflow_backends.py`` has it among all the others.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The kernels of fused_cpu apart from TensorFlow, against sums in double: native_kernels.cc."""
+"""The kernels of fused_cpu apart from TensorFlow, against sums in double: fused_cpu_kernels.cc."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def compiled(tmp_path: Path, gxx: str | None, *flags: str, march: str = library.
         subprocess.Popen([*command, *map(str, arguments)], stderr=subprocess.PIPE, text=True)
         for arguments in (
             ("-c", library.SOURCES / "kernels.cc", "-o", kernels),
-            ("-O1", "-c", HERE / "native_kernels.cc", "-o", checks),
+            ("-O1", "-c", HERE / "fused_cpu_kernels.cc", "-o", checks),
         )
     ]
     said = [process.communicate()[1] for process in made]
     assert [process.returncode for process in made] == [0, 0], said
-    program = tmp_path / "native_kernels"
+    program = tmp_path / "fused_cpu_kernels"
     linked = [*command, str(checks), str(kernels), "-o", str(program)]
     done = subprocess.run(linked, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
