@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bench.disk.errors import InputError
-from bench.disk.fields import ResultError, printable
+from bench.disk.fields import InputError, ResultError, printable
 from bench.disk.reading import regular_bytes
 
 Lengths = npt.NDArray[np.int64]

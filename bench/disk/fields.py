@@ -14,8 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeGuard, cast
 
-from bench.disk.errors import InputError
-
 # A step shorter than a picosecond or longer than thirty years was not measured; within these
 # bounds no rate or ratio overflows.
 SHORTEST, LONGEST = 1e-12, 1e9
@@ -23,6 +21,13 @@ SHORTEST, LONGEST = 1e-12, 1e9
 LARGEST_INTEGER = 2**53
 # Free-form fields come from our own writer at a depth of three or four.
 DEEPEST = 40
+
+
+class InputError(ValueError):
+    """What was given or asked for cannot be; one line that says what, where, and what to do.
+
+    A command tells it and ends.
+    """
 
 
 class ResultError(InputError):

@@ -1,4 +1,4 @@
-"""Where results are written and looked for: one folder, said in one place, nothing to import."""
+"""Where results are written and looked for: one folder, said in one place."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from bench.disk.errors import InputError
+from bench.disk.fields import InputError
 
 DEFAULT_FOLDER = "results"
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
-from bench.disk.errors import InputError
+from bench.disk.fields import InputError
 from bench.judging.bound import Bound
 from bench.judging.comparison import Comparison
 from bench.judging.evenness import Evenness

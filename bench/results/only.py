@@ -9,8 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from bench.disk.errors import InputError
-from bench.disk.fields import printable
+from bench.disk.fields import InputError, printable
 from bench.results.maps import LearningMap
 from bench.results.schema import Measurement, Outcome, ResultFile, Results
 from bench.suites.cases import Case

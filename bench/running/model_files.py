@@ -20,8 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench.disk.errors import InputError
-from bench.disk.fields import ResultError, printable
+from bench.disk.fields import InputError, ResultError, printable
 from bench.disk.reading import regular_bytes
 
 LARGEST_CONFIG = 64 * 2**20

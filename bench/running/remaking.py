@@ -30,7 +30,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.disk.errors import InputError
+from bench.disk.fields import InputError
 from bench.disk.writing import write_bytes
 from bench.telling.progress import Progress
 

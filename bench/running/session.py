@@ -14,8 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import results
-from bench.disk.errors import InputError
-from bench.disk.fields import Field, ResultError, error_at, printable
+from bench.disk.fields import Field, InputError, ResultError, error_at, printable
 from bench.disk.reading import parse_json, regular_bytes
 from bench.disk.writing import JOURNAL_SUFFIX, write
 from bench.results.schema import ResultFile

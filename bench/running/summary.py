@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bench.disk.errors import InputError
+from bench.disk.fields import InputError
 from bench.disk.writing import ResultWriteError
 from bench.judging.process_means import ENOUGH_PROCESSES
 from bench.judging.ranking import build

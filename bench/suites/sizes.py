@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from bench.disk.errors import InputError
+from bench.disk.fields import InputError
 
 SIZES = ("batch", "timesteps", "inputs", "hidden")
 

@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.disk.errors import InputError
-from bench.disk.fields import printable
+from bench.disk.fields import InputError, printable
 from lstm_impl.spec import MOST_SIZE
 
 _LONGEST_ERROR = 2000  # letters; a list of the backends there are is a thousand

@@ -16,8 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from bench.disk.errors import InputError
-from bench.disk.fields import printable
+from bench.disk.fields import InputError, printable
 from bench.disk.folder import DEFAULT_FOLDER, RESULTS_VARIABLE
 from bench.machine import greeting
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.disk.errors import InputError
+from bench.disk.fields import InputError
 from bench.results.maps import TASKS
 from bench.telling.command_line import UsageError
 from lstm_impl import PRECISIONS, Backend, LSTMSpec, Workload

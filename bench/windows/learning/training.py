@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from bench.disk.errors import InputError
+from bench.disk.fields import InputError
 from bench.disk.writing import write_bytes
 from bench.windows.learning.parameters import (
     INITIAL_ACCUMULATOR,

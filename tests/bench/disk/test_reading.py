@@ -9,7 +9,6 @@ import pytest
 from bench import results, suites
 from bench.disk.fields import ResultError
 from bench.disk.reading import parse_json, regular_bytes
-from bench.machine.lock import LockError, MachineLock
 from bench.results import maps
 from bench.running import session
 
@@ -40,12 +39,6 @@ def test_a_session_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / ".sessions" / "s.session.json")
     with pytest.raises(session.SessionError, match=r"s\.session\.json is not a regular file"):
         session.load(tmp_path)
-
-
-def test_a_lock_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "lock")
-    with pytest.raises(LockError, match="lock cannot be locked: it is not a regular file"):
-        MachineLock(tmp_path / "lock").acquire("quick")
 
 
 def test_a_file_is_read_up_to_a_bound(tmp_path: Path) -> None:

@@ -1,84 +1,14 @@
-"""Places elsewhere: what is told of them, and what they may say without doing harm here."""
+"""Places elsewhere: what is told of them, and for how long they are waited for."""
 
 from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from bench.disk import copying, folder, remote
-from bench.disk.copying import fetched
-from bench.disk.folder import FolderError, expanded, is_url
-from bench.disk.reading import LARGEST_FILE
-from bench.disk.remote import LIMIT_VARIABLE, Place, PlaceError, asked, opened, reason, shown
-
-
-@pytest.fixture(autouse=True)
-def _of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-class Files:
-    """A file system of a few files that says of them what it is told to."""
-
-    protocol = "fake"
-
-    def __init__(self, contents: Mapping[str, bytes], **infos: Mapping[str, Any]) -> None:
-        self.contents = dict(contents)
-        self.infos = {name.replace("_", "."): info for name, info in infos.items()}
-        self.read: list[str] = []
-
-    def invalidate_cache(self) -> None:
-        pass
-
-    def info(self, path: str) -> dict[str, Any]:
-        name = path.rpartition("/")[2]
-        if name not in self.contents:
-            raise FileNotFoundError(path)
-        found = {"name": path, "type": "file", "size": len(self.contents[name])}
-        return {**found, **self.infos.get(name, {})}
-
-    def ls(self, root: str, detail: bool) -> list[dict[str, Any]]:
-        return [self.info(f"{root}/{name}") for name in self.contents]
-
-    def cat_file(self, path: str) -> bytes:
-        self.read.append(path)
-        return self.contents[path.rpartition("/")[2]]
-
-
-@pytest.fixture
-def place(monkeypatch: pytest.MonkeyPatch) -> Callable[[Files], str]:
-    def put(files: Files) -> str:
-        monkeypatch.setattr(copying, "opened", lambda url: Place(url, files, "root"))
-        return "fake://there"
-
-    return put
-
-
-def all_of(names: Any) -> Any:
-    return names
-
-
-@pytest.mark.parametrize(
-    ("text", "wanted"),
-    [
-        *(("s3://team/lstm", True), ("https://a.b/c.json", True), ("memory://x", True)),
-        *(("results", False), ("a:b", False), ("/s3://x", False), ("C:\\results", False)),
-    ],
-)
-def test_a_url_is_told_from_a_path(text: str, wanted: bool) -> None:
-    assert is_url(text) is wanted
-    assert is_url(Path(text)) is False
-
-
-def test_where_a_folder_is_needed_a_url_is_refused_and_no_folder_of_its_name_made() -> None:
-    with pytest.raises(FolderError, match="s3://team/lstm: here a folder of this machine"):
-        expanded("s3://team/lstm")
-    assert folder.expanded("results") == Path("results")
+from bench.disk import remote
+from bench.disk.remote import LIMIT_VARIABLE, PlaceError, asked, opened, reason, shown
 
 
 @pytest.mark.parametrize(
@@ -131,92 +61,3 @@ def test_a_kind_of_place_that_nobody_knows_is_refused() -> None:
     pytest.importorskip("fsspec")
     with pytest.raises(PlaceError, match="nothing://there cannot be reached"):
         opened("nothing://there")
-
-
-def test_a_file_that_is_not_as_long_as_its_place_said_is_not_kept(
-    place: Callable[[Files], str],
-) -> None:
-    files = Files({"a.json": b"{}", "b.json": b"{}"}, a_json={"size": 4})
-    found = fetched(place(files), all_of)
-    assert [str(error) for error in found.errors] == [
-        "fake://there/a.json is cut off: 2 of 4 bytes came; try again"
-    ]
-    assert [path.name for path in found.path.iterdir() if path.name[0] != "."] == ["b.json"]
-
-
-def test_a_file_of_a_terabyte_is_not_fetched(place: Callable[[Files], str]) -> None:
-    files = Files({"a.json": b""}, a_json={"size": LARGEST_FILE + 1})
-    (error,) = fetched(place(files), all_of).errors
-    assert "is larger than" in str(error)
-    assert files.read == []
-
-
-@pytest.mark.parametrize(
-    ("info", "again"),
-    [
-        ({"ETag": '"1"'}, 0),
-        ({"mtime": 5.0}, 0),
-        ({"LastModified": "now"}, 0),
-        ({}, 1),
-        ({"ETag": '"1"', "size": None}, 0),
-    ],
-)
-def test_a_copy_is_taken_again_where_its_place_says_that_nothing_changed(
-    place: Callable[[Files], str], info: dict[str, Any], again: int
-) -> None:
-    files = Files({"a.json": b"{}"}, a_json=info)
-    url = place(files)
-    fetched(url, all_of)
-    assert len(files.read) == 1
-    fetched(url, all_of)
-    assert len(files.read) == 1 + again
-    files.infos["a.json"] = {**info, "ETag": '"2"'}
-    files.contents["a.json"] = b"[]"
-    assert (fetched(url, all_of).path / "a.json").read_bytes() == b"[]"
-
-
-@pytest.mark.parametrize(
-    "name", ["..", ".copies.json", "a\\b.json", "../../a.json", "/etc/a.json", "a\0.json"]
-)
-def test_a_name_from_a_place_leads_nowhere_else(
-    place: Callable[[Files], str], tmp_path: Path, name: str
-) -> None:
-    class Hostile(Files):
-        def ls(self, root: str, detail: bool) -> list[dict[str, Any]]:
-            return [{"name": name, "type": "file", "size": 2, "ETag": "1"}]
-
-        def cat_file(self, path: str) -> bytes:
-            return b"{}"
-
-    def results(names: Any) -> list[str]:
-        return [each for each in names if not each.startswith(".")]
-
-    found = fetched(place(Hostile({})), results)
-    made = {path for path in tmp_path.rglob("*") if path.is_file()}
-    assert all(path.parent == found.path for path in made)
-    assert {path.name for path in made} <= {copying.INDEX, "a.json"}
-
-
-@pytest.mark.parametrize("index", [b"", b"[]", b'{"a.json": 5}', b"\xff", b'"x"'])
-def test_a_damaged_index_costs_a_copy_and_nothing_else(
-    place: Callable[[Files], str], index: bytes
-) -> None:
-    files = Files({"a.json": b"{}"}, a_json={"ETag": "1"})
-    url = place(files)
-    copied = fetched(url, all_of).path
-    (copied / copying.INDEX).write_bytes(index)
-    (copied / "stranger.json").write_text("{}")
-    found = fetched(url, all_of)
-    assert found.errors == ()
-    assert not (copied / "stranger.json").exists()
-    assert len(files.read) == 2
-
-
-def test_a_folder_here_is_a_place_by_its_url_too(tmp_path: Path) -> None:
-    pytest.importorskip("fsspec")
-    mine = tmp_path / "a.json"
-    mine.write_text("{}")
-    url = f"file://{tmp_path}/deep/er"
-    assert copying.upload([mine], url) == ([f"{url}/a.json"], [])
-    assert (tmp_path / "deep" / "er" / "a.json").read_text() == "{}"
-    assert (fetched(url, all_of).path / "a.json").read_text() == "{}"

@@ -61,3 +61,9 @@ def test_a_number_that_no_process_can_have_says_nothing(tmp_path: Path, pid: obj
         path.write_text(json.dumps({"pid": pid, "since": "now", "what": "quick"}))
         with pytest.raises(HeldError, match="it has not said who it is"):
             MachineLock(path).acquire("other")
+
+
+def test_a_lock_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "lock")
+    with pytest.raises(LockError, match="lock cannot be locked: it is not a regular file"):
+        MachineLock(tmp_path / "lock").acquire("quick")

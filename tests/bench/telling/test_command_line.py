@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.disk.fields import ResultError
-from bench.disk.folder import FolderError, expanded
+from bench.disk.folder import FolderError
 from bench.machine import greeting
 from bench.suites import SuiteError
 from bench.telling import arguments, command_line
@@ -108,12 +108,6 @@ def test_tensorflow_tells_of_itself_only_on_request(asked: str | None, told: str
         [sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == told
-
-
-def test_a_home_that_nobody_knows_is_told() -> None:
-    assert expanded("a/b") == Path("a/b")
-    with pytest.raises(FolderError, match="it is not known where ~nosuchuser is"):
-        expanded("~nosuchuser/results")
 
 
 def test_a_width_is_known_where_the_user_says_it(monkeypatch: pytest.MonkeyPatch) -> None:
