@@ -17,8 +17,11 @@ from tests.bench.made_results import a_run, gather, measured
 START = datetime(2025, 1, 1, tzinfo=UTC)
 CPU = "Test CPU"
 
+WILD = {"a": 0.0, "b": 0.6, "c": -0.5, "d": 0.3, "e": -0.2, "f": 0.1}
+"""The luck of nodes that differ by far more than what is to be found."""
 
-def a_case(backend: str, batch: int = 8, device: str = "cpu") -> Case:
+
+def a_case(backend: str = "keras", batch: int = 8, device: str = "cpu") -> Case:
     return Case(backend, LSTMSpec(4, 8), Workload(batch, 10), device)
 
 

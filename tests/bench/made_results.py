@@ -109,6 +109,13 @@ def replicates(
     )
 
 
+def disturbed(results: Results, number: int) -> Results:
+    """The same, but the machine was busy in so many of the processes."""
+    items = list(results.measurements)
+    items[:number] = [replace(item, valid=False, reasons=(BUSY,)) for item in items[:number]]
+    return gather(*items)
+
+
 # As files
 
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 
-from bench import compare
 from bench.comparing.backends import compare_backends
 from bench.comparing.percentiles import at_percentile
 from bench.comparing.runs import compare_runs
 from bench.judging.verdict import Verdict
-from bench.telling import filters
 from tests.bench.made_streams import streams
 
 
@@ -57,15 +52,3 @@ def test_runs_are_compared_too() -> None:
     (row,) = compare_runs(before, after).rows
     assert row.comparison.verdict is Verdict.SLOWER
     assert not row.comparison.paired
-
-
-def test_the_command_compares_a_percentile(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    made = streams({"keras": 5.0, "torch": 8.0})
-    monkeypatch.setattr(filters, "read_results", lambda paths: made)
-    words = ["backends", str(Path("somewhere")), "--percentile", "99", "--format", "json"]
-    assert compare.main([*words, "--fail-on", "slower"]) == 1
-    document = json.loads(capsys.readouterr().out)
-    assert "p99 of the latency" in document["title"]
-    assert [case["verdict"] for case in document["cases"]] == ["SLOWER"]

@@ -1,0 +1,107 @@
+"""Backends side by side: against which, on which shapes, and where none can be compared."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.comparing.backends import compare_backends
+from bench.judging.basis import Pairing
+from bench.telling.command_line import UsageError
+from tests.bench.made_nodes import WILD, a_case, fleet, on, results
+from tests.bench.made_results import ENVIRONMENT, gather, measured, run, unmeasured
+
+
+def test_backends_are_compared_with_the_baseline_in_their_rounds() -> None:
+    during = run("a")
+    report = compare_backends(
+        gather(
+            measured(a_case("while_loop"), 2.0, during),
+            measured(a_case("static_unroll"), 0.5, during),
+            measured(a_case("keras"), 1.0, during),
+        )
+    )
+    assert [(row.base_label, row.new_label) for row in report.rows] == [
+        ("keras", "static_unroll"),
+        ("keras", "while_loop"),
+    ]
+    assert [row.comparison.ratio.mid for row in report.rows] == pytest.approx([0.5, 2.0])
+    assert {row.comparison.pairing for row in report.rows} == {Pairing.ALTERNATING}
+    assert {row.heading for row in report.rows} == {a_case().group}
+
+
+def test_the_baseline_can_be_chosen_and_an_unknown_one_lists_the_known() -> None:
+    during = run("a")
+    items = [measured(a_case(name), 1.0, during) for name in ("keras", "scan")]
+    assert compare_backends(gather(*items), baseline="scan").rows[0].new_label == "keras"
+    with pytest.raises(UsageError, match=r"no backend of that name has results.*keras, scan"):
+        compare_backends(gather(*items), baseline="keras2")
+
+
+def test_without_the_usual_baselines_the_commonest_backend_is_taken() -> None:
+    during = run("a")
+    report = compare_backends(
+        gather(
+            measured(a_case("rare"), 1.0, during),
+            measured(a_case("common"), 1.0, during),
+            measured(a_case("common", batch=2), 1.0, during),
+        )
+    )
+    assert [(row.base_label, row.new_label) for row in report.rows] == [("common", "rare")]
+
+
+def test_a_group_without_the_baseline_is_named_with_the_reason() -> None:
+    during = run("a")
+    report = compare_backends(
+        gather(
+            measured(a_case("keras"), 1.0, during),
+            measured(a_case("scan"), 1.0, during),
+            measured(a_case("scan", batch=2), 1.0, during),
+            unmeasured(a_case("keras", batch=2), during, "failed", "wrong gradients"),
+        )
+    )
+    (only,) = report.one_sided
+    assert only.case == a_case("scan", batch=2)
+    assert only.why == "keras: failed: wrong gradients"
+
+
+def test_backends_of_two_machines_or_devices_are_not_averaged_together() -> None:
+    other = {**ENVIRONMENT, "cpu": {"name": "Another CPU", "cores": 2}}
+    here, there = run("a"), run("b", host="server", environment=other)
+    items = [
+        measured(a_case(name, device=device, batch=batch), 1.0, during)
+        for name in ("keras", "scan")
+        for batch in (1, 2)
+        for device, during in (("cpu", here), ("gpu:0", here), ("cpu", there))
+    ]
+    report = compare_backends(gather(*items))
+    assert [(mean.new_label, mean.cases) for mean in report.means] == [
+        ("scan on cpu on laptop", 2),
+        ("scan on gpu:0 on laptop", 2),
+        ("scan on cpu on server", 2),
+    ]
+
+
+def test_a_single_backend_says_that_there_is_nothing_to_compare() -> None:
+    report = compare_backends(gather(measured(a_case(), 1.0, run("a"))))
+    assert report.finding.startswith("Only keras has results")
+    assert compare_backends(gather()).finding.startswith("No backend has results")
+
+
+def test_backends_are_compared_over_all_machines_of_a_kind() -> None:
+    report = compare_backends(results(*fleet(WILD, {a_case(): 1.0, a_case("while_loop"): 2.0})))
+    (row,) = report.rows
+    assert (row.base_label, row.new_label) == ("keras", "while_loop")
+    assert row.comparison.nodes == 6
+    assert row.comparison.ratio.mid == pytest.approx(2.0, rel=0.02)
+
+
+def test_backends_on_two_kinds_are_compared_on_each() -> None:
+    items = fleet({"a": 0.0, "b": 0.1}, {a_case(): 1.0, a_case("while_loop"): 2.0})
+    other = on("z", 0, cpu="Another CPU")
+    items += [measured(a_case(), 1.0, other), measured(a_case("while_loop"), 3.0, other)]
+    report = compare_backends(results(*items))
+    assert {row.new_label for row in report.rows} == {
+        "while_loop on 2 nodes (a and b)",
+        "while_loop on z",
+    }
+    assert {row.comparison.nodes for row in report.rows} == {0, 2}

@@ -1,0 +1,144 @@
+"""The two sides of a comparison: what becomes a pair, its times, its reasons, and its means."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from bench.comparing.backends import compare_backends
+from bench.comparing.runs import compare_runs
+from bench.comparing.words import method_lines
+from bench.judging import ranking
+from bench.judging.basis import Pairing
+from bench.judging.verdict import Verdict
+from bench.results.schema import Outcome
+from tests.bench.made_nodes import WILD, a_case, fleet, results
+from tests.bench.made_results import BUSY, disturbed, gather, measured, replicates, run, unmeasured
+
+
+def test_a_time_is_that_of_the_report_the_median_of_the_processes_medians() -> None:
+    times = {"keras": (1.0, 1.1, 1.2, 1.3, 4.0, 9.0), "scan": (2.0, 2.1, 2.2, 2.6, 2.7, 2.8)}
+    found = gather(
+        *(
+            measured(a_case(name), seconds, run(f"p{index}"))
+            for name, of_processes in times.items()
+            for index, seconds in enumerate(of_processes)
+        )
+    )
+    (row,) = compare_backends(found).rows
+    in_report = {each.case.backend: each.time for each in ranking.build(found).sections[0].rows}
+    assert in_report == {"keras": pytest.approx(1.25), "scan": pytest.approx(2.4)}
+    assert (row.base_s, row.new_s) == (in_report["keras"], in_report["scan"])
+
+
+def test_runs_of_different_processes_are_unpaired_whatever_their_round_numbers() -> None:
+    report = compare_runs(replicates("b", {a_case(): 1.0}), replicates("n", {a_case(): 1.0}))
+    assert report.rows[0].comparison.pairing is Pairing.UNPAIRED
+    assert report.rows[0].comparison.processes == 6
+
+
+def test_a_case_that_only_one_side_has_is_named_with_what_became_of_it() -> None:
+    base = gather(
+        measured(a_case(batch=1), 1.0, run("b")), measured(a_case(batch=2), 1.0, run("b"))
+    )
+    crash = unmeasured(a_case(batch=2), run("n"), "crashed", "out of memory")
+    new = gather(measured(a_case(batch=1), 1.0, run("n")), crash)
+    report = compare_runs(base, new)
+    (only,) = report.one_sided
+    assert (only.label, only.case) == ("BASE", a_case(batch=2))
+    assert only.why == "NEW: crashed: out of memory"
+    (group,) = report.unmeasured
+    assert (group.outcome, group.cases) == ("crashed", (a_case(batch=2),))
+
+
+def test_the_geometric_mean_is_over_shared_cases_only() -> None:
+    one, two, gone = a_case(batch=1), a_case(batch=2), a_case(batch=3)
+    base = replicates("b", {one: 1.0, two: 1.0, gone: 1.0})
+    report = compare_runs(base, replicates("n", {one: 2.0, two: 8.0}))
+    (mean,) = report.means
+    assert (mean.base_label, mean.new_label, mean.cases) == ("BASE", "NEW", 2)
+    assert mean.comparison.ratio.mid == pytest.approx(4.0)
+
+
+def test_a_geometric_mean_of_one_case_is_not_said_twice() -> None:
+    report = compare_runs(replicates("b", {a_case(): 1.0}), replicates("n", {a_case(): 1.0}))
+    assert report.means == ()
+
+
+def test_of_few_processes_one_that_is_invalid_marks_the_row_and_the_mean() -> None:
+    base = replicates("b", {a_case(batch=1): 1.0, a_case(batch=2): 1.0})
+    spoilt = measured(a_case(batch=1), 3.0, run("n0"), [BUSY])
+    fine = [measured(a_case(batch=n), 3.0, run(r)) for n, r in ((2, "n0"), (1, "n1"), (2, "n1"))]
+    report = compare_runs(base, gather(spoilt, *fine))
+    reasons = {row.case: row.reasons for row in report.rows}
+    told = "NEW: the cores were busy (close what runs) [in 1 of 2 runs]"
+    assert reasons[a_case(batch=1)] == (told,)
+    assert reasons[a_case(batch=2)] == ()
+    assert report.means[0].invalid == 1
+
+
+@pytest.mark.parametrize(("number", "invalid"), [(1, False), (2, True)])
+def test_of_six_processes_one_that_was_disturbed_spoils_nothing_and_two_do(
+    number: int, invalid: bool
+) -> None:
+    base = replicates("b", {a_case(): 1.0})
+    (row,) = compare_runs(base, disturbed(replicates("n", {a_case(): 1.5}), number)).rows
+    told = f"NEW: the cores were busy (close what runs) [in {number} of 6 runs]"
+    assert row.reasons == ((told,) if invalid else ())
+
+
+def test_a_process_in_which_the_case_failed_spoils_it_however_many_have_a_time() -> None:
+    failed = Outcome(a_case(), run("n9"), "failed", "the outputs differ", "", Path("a.json"))
+    new = gather(*replicates("n", {a_case(): 1.5}).measurements, failed)
+    (row,) = compare_runs(replicates("b", {a_case(): 1.0}), new).rows
+    assert row.reasons == ("NEW: failed: the outputs differ [in 1 of 7 runs]",)
+
+
+def test_medians_that_are_far_apart_are_told_by_the_ratio_s_interval_and_leave_it_valid() -> None:
+    wide = gather(*(measured(a_case(), 1.0 + 0.2 * n, run(f"n{n}")) for n in range(6)))
+    (row,) = compare_runs(replicates("b", {a_case(): 1.0}), wide).rows
+    assert row.reasons == ()
+    assert row.comparison.ratio.high > 1.5 * row.comparison.ratio.low
+    assert row.comparison.spread == pytest.approx(0.26, abs=0.02)
+
+
+def test_a_change_is_found_inside_each_node_however_far_they_differ() -> None:
+    base = results(*fleet(WILD, {a_case(): 1.0}, session="before", seed=1))
+    new = results(*fleet(WILD, {a_case(): 1.2}, session="after", seed=2))
+    (row,) = compare_runs(base, new).rows
+    found = row.comparison
+    assert (found.verdict, found.nodes, found.pairing) == (Verdict.SLOWER, 6, Pairing.UNPAIRED)
+    assert found.ratio.mid == pytest.approx(1.2, rel=0.02)
+    assert (row.new_s / row.base_s) == pytest.approx(1.2, rel=0.03)
+    assert "6 nodes" in found.how
+
+
+def test_sides_of_other_nodes_are_told_apart_only_as_far_as_nodes_allow() -> None:
+    base = results(*fleet({"a": 0.0, "b": 0.05}, {a_case(): 1.0}, session="before"))
+    new = results(*fleet({"c": 0.2, "d": 0.25}, {a_case(): 1.0}, session="after"))
+    (row,) = compare_runs(base, new).rows
+    assert (row.comparison.verdict, row.comparison.nodes) == (Verdict.UNCLEAR, 2)
+    assert "none with both" in row.comparison.how
+
+
+def test_of_one_machine_on_each_side_nothing_is_said_of_nodes() -> None:
+    base = results(*fleet({"a": 0.0}, {a_case(): 1.0}, session="before"))
+    new = results(*fleet({"b": 0.0}, {a_case(): 1.0}, session="after"))
+    report = compare_runs(base, new)
+    assert [row.comparison.nodes for row in report.rows] == [0]
+    assert not any("node" in line for line in method_lines(report))
+
+
+def test_of_cases_on_many_nodes_the_one_that_became_slower_on_all_is_found() -> None:
+    nodes = dict.fromkeys("abcdefgh", 0.0)
+    cases = {a_case("keras", batch): 1.0 for batch in (1, 2, 4)}
+    base = results(*fleet(nodes, cases, session="before", seed=1))
+    slower = {case: time * (1.3 if case.workload.batch == 4 else 1) for case, time in cases.items()}
+    new = results(*fleet(nodes, slower, session="after", seed=2))
+    report = compare_runs(base, new)
+    assert [row.comparison.verdict is Verdict.SLOWER for row in report.rows] == [True, False, False]
+    assert report.rows[0].comparison.log_ratio == pytest.approx(math.log(1.3), abs=0.02)
+    (mean,) = report.means
+    assert mean.comparison.nodes == 8
