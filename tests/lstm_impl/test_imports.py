@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import doctest
 import graphlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import lstm_impl
 from tests.lengths import LONGEST_FUNCTION, long_functions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,3 +77,9 @@ def test_a_function_of_one_line_too_many_is_found_wherever_it_stands(word: str) 
     for lines, found in ((LONGEST_FUNCTION, []), (LONGEST_FUNCTION + 1, ["f"])):
         body = "\n".join(["        pass"] * (lines - 1))
         assert long_functions(f"class A:\n    {word} f(self):\n{body}\n") == found
+
+
+def test_the_first_example_in_the_documentation_works() -> None:
+    failed, tried = doctest.testmod(lstm_impl)
+    assert tried > 0
+    assert failed == 0

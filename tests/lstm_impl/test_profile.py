@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
-from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload, get_backend
 from lstm_impl.profile import Event, by_name, covered, own_seconds
 
 LOOP = Event("loop", 0.0, 10.0, "a")
@@ -39,10 +36,3 @@ def test_time_in_which_several_ran_is_covered_once() -> None:
     assert covered(events) == 4.0
     assert covered([LOOP, *INNER]) == 10.0
     assert covered([]) == 0.0
-
-
-def test_a_framework_without_a_profiler_says_so() -> None:
-    spec = LSTMSpec(1, 2)
-    model = get_backend("numpy").build(spec, LSTMWeights.random(spec))
-    with pytest.raises(UnsupportedError, match="numpy: no profiler of numpy is known here"):
-        model.profile(Workload(1, 2))

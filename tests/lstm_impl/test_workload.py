@@ -55,6 +55,26 @@ def test_a_field_that_makes_no_sense_is_named(fields: dict[str, Any], says: str)
         Workload(**{"batch": 4, "timesteps": 8, **fields})
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"mode": "inference", "period": 0.01}, "only the calls of a stream"),
+        ({"mode": "streaming", "window": 2}, "window"),
+        ({"mode": "streaming", "min_length": 2}, "min_length"),
+        ({"mode": "streaming", "dropout": 0.1}, "dropout"),
+        ({"mode": "streaming", "optimizer": "adam"}, "optimizer"),
+        ({"mode": "streaming", "gradients": "weights"}, "gradients"),
+        ({"mode": "streaming", "period": 0.0}, "period"),
+        ({"mode": "streaming", "period": True}, "period"),
+        ({"mode": "streaming", "period": float("nan")}, "period"),
+        ({"mode": "streaming", "period": 1e9}, "period"),
+    ],
+)
+def test_what_no_stream_has_is_refused(given: dict[str, object], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        Workload(1, 4, **given)  # type: ignore[arg-type]
+
+
 def test_training_is_asked_for_by_mode() -> None:
     assert Workload(1, 1, "training").training
     assert not Workload(1, 1).training

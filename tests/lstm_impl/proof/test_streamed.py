@@ -1,4 +1,4 @@
-"""A stream, chunk by chunk with the state kept: right ones pass the gate, wrong ones do not."""
+"""Streams before the gate, and after the clock: right ones pass, wrong ones do not."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lstm_impl import LSTMSpec, LSTMWeights, Model, UnsupportedError, Workload, get_backend
+from lstm_impl import LSTMSpec, LSTMWeights, Model, Workload
 from lstm_impl.backends.numpy_loop import NumPyLoop, NumPyModel
 from lstm_impl.call import Call, Outputs
 from lstm_impl.proof import gate, numpy_judge, streamed
-from lstm_impl.proof.streamed import SEVERAL, continued, gone_on
-from lstm_impl.stream import FEWEST_CHUNKS, MOST_CHUNKS, ring_chunks, ring_inputs
+from lstm_impl.proof.streamed import continued, gone_on
 from tests.lstm_impl.rounded_model import RoundedModel
 
 SPEC = LSTMSpec(3, 5)
@@ -20,81 +19,8 @@ WEIGHTS = LSTMWeights.random(SPEC, seed=2)
 STREAM = Workload(2, 1, "streaming")
 
 
-def model(kind: type[NumPyModel] = NumPyModel, batch_major: bool = False) -> Model:
-    return kind(NumPyLoop(), SPEC, "cpu", batch_major, WEIGHTS)
-
-
-# -- what a workload may be
-
-
-@pytest.mark.parametrize(
-    ("given", "told"),
-    [
-        ({"mode": "inference", "period": 0.01}, "only the calls of a stream"),
-        ({"mode": "streaming", "window": 2}, "window"),
-        ({"mode": "streaming", "min_length": 2}, "min_length"),
-        ({"mode": "streaming", "dropout": 0.1}, "dropout"),
-        ({"mode": "streaming", "optimizer": "adam"}, "optimizer"),
-        ({"mode": "streaming", "gradients": "weights"}, "gradients"),
-        ({"mode": "streaming", "period": 0.0}, "period"),
-        ({"mode": "streaming", "period": True}, "period"),
-        ({"mode": "streaming", "period": float("nan")}, "period"),
-        ({"mode": "streaming", "period": 1e9}, "period"),
-    ],
-)
-def test_what_no_stream_has_is_refused(given: dict[str, object], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
-        Workload(1, 4, **given)  # type: ignore[arg-type]
-
-
-def test_a_stream_is_fed_in_one_direction() -> None:
-    spec = replace(SPEC, bidirectional=True)
-    both = get_backend("numpy").build(spec, LSTMWeights.random(spec))
-    with pytest.raises(UnsupportedError, match="one direction"):
-        both.prepare(STREAM)
-
-
-def test_a_ring_is_as_long_as_its_chunks_are_small() -> None:
-    assert ring_chunks(SPEC, STREAM) == MOST_CHUNKS
-    assert ring_chunks(LSTMSpec(1024, 1024), Workload(64, 1000, "streaming")) == FEWEST_CHUNKS
-    assert FEWEST_CHUNKS > SEVERAL + 1
-
-
-# -- the step
-
-
-@pytest.mark.parametrize("batch_major", [False, True])
-@pytest.mark.parametrize("timesteps", [1, 3])
-def test_chunks_come_one_after_another_round_and_round_with_the_state_kept(
-    timesteps: int, batch_major: bool
-) -> None:
-    work = replace(STREAM, timesteps=timesteps, batch_major=batch_major)
-    step = model(batch_major=batch_major).prepare(work, seed=7)
-    inputs = ring_inputs(SPEC, work, 7)
-    calls = ring_chunks(SPEC, work) + 5
-    x = np.resize(inputs.x, (calls * timesteps, *inputs.x.shape[1:]))
-    assert step.results is not None
-    found = [step.results(step.run()) for _ in range(calls)]
-    y, state = model().forward(x, inputs.state)
-    np.testing.assert_allclose(np.concatenate([each["y"] for each in found]), y, atol=1e-6)
-    np.testing.assert_allclose(found[-1]["c"], state.c, atol=1e-6)
-
-
-def test_another_ring_keeps_the_state_and_a_new_start_does_not() -> None:
-    step = model().prepare(STREAM, seed=7)
-    assert step.use is not None
-    assert step.restart is not None
-    first = step.run()
-    step.use(1)
-    second = step.run()
-    x = ring_inputs(SPEC, STREAM, 7, number=1).x[:1]
-    np.testing.assert_allclose(second.y, model()._infer(Call(x, first.h, first.c)).y)
-    step.use(0)
-    step.restart()
-    np.testing.assert_array_equal(step.run().y, first.y)
-
-
-# -- the gate
+def model(kind: type[NumPyModel]) -> Model:
+    return kind(NumPyLoop(), SPEC, "cpu", False, WEIGHTS)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "tf32", "float16", "bfloat16"])

@@ -1,0 +1,127 @@
+"""What a saturated network shows and no other: wrong models that ordinary numbers let through.
+
+Each is the NumPy loop, or the same in rounded arithmetic, with one thing wrong that needs large
+numbers to be seen; what is wrong, precisions and sizes meet in pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend
+from lstm_impl.backends.numpy_loop import NumPyModel
+from lstm_impl.call import Call, Outputs, RawGradients, Upstream
+from lstm_impl.proof import gate
+from tests.lstm_impl.pairs import Row, pairwise, spelled
+from tests.lstm_impl.rounded_model import RoundedModel
+
+PRECISIONS = ("float64", "float32", "tf32", "float16", "bfloat16", "mixed_float16")
+
+
+class Stepwise(NumPyModel):
+    """One timestep after the other, so that something may happen to the cells between them."""
+
+    between: Callable[[Any], Any]
+
+    def _infer(self, call: Call) -> Outputs:
+        outputs, between = [], type(self).between
+        h, c = call.h, between(call.c)
+        for t in range(len(call.x)):
+            y, h, c = super()._infer(Call(call.x[t : t + 1], h, c))
+            c = between(c)
+            outputs.append(y)
+        return Outputs(np.concatenate(outputs), h, c)
+
+
+class CellCutAt3(Stepwise):
+    between = staticmethod(lambda c: np.clip(c, -3, 3))
+
+
+class CellCutAt10(Stepwise):
+    between = staticmethod(lambda c: np.clip(c, -10, 10))
+
+
+class NaNOver50(NumPyModel):
+    def _infer(self, call: Call) -> Outputs:
+        y, h, c = super()._infer(call)
+        over = np.abs(call.x).max(axis=-1, keepdims=True) > 50
+        return Outputs(np.where(over, np.nan, y), h, c)
+
+
+class ZerosOver50(NumPyModel):
+    def _infer(self, call: Call) -> Outputs:
+        y, h, c = super()._infer(call)
+        over = np.abs(call.x).max(axis=-1, keepdims=True) > 50
+        return Outputs(np.where(over, 0.0, y), h, c)
+
+
+class NegatedOver50(NumPyModel):
+    def _infer(self, call: Call) -> Outputs:
+        x = np.where(np.abs(call.x) > 50, -call.x, call.x)
+        return super()._infer(call._replace(x=x))
+
+
+class OverflowingSigmoid(RoundedModel):
+    def _sigmoid(self, z: Any) -> Any:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.exp(z) / (1 + np.exp(z))  # NaN from 89 on, where exp(z) is infinite
+
+
+SATURATED = {
+    "cell_cut_at_3": CellCutAt3,
+    "cell_cut_at_10": CellCutAt10,
+    "nan_for_inputs_over_50": NaNOver50,
+    "zeros_for_inputs_over_50": ZerosOver50,
+    "inputs_over_50_negated": NegatedOver50,
+}
+
+
+LARGE: dict[str, Sequence[Any]] = {
+    "wrong": list(SATURATED),
+    "dtype": [*PRECISIONS, "mixed_bfloat16"],
+    "size and load": [(4, 1, 1), (8, 5, 15), (8, 1, 80)],
+}
+
+
+@pytest.mark.parametrize("row", pairwise(LARGE), ids=spelled)
+def test_what_is_wrong_for_large_numbers_only_is_stopped(row: Row) -> None:
+    size, batch, timesteps = row["size and load"]
+    spec = LSTMSpec(3, size, dtype=row["dtype"])
+    weights = LSTMWeights.random(spec, seed=3)
+    model = SATURATED[row["wrong"]](get_backend("numpy"), spec, "cpu", False, weights)
+    result = gate(model, Workload(batch, timesteps))
+    assert not result.passed
+    assert all(
+        name.startswith("saturated")
+        for name, off in result.errors.items()
+        if not off <= result.bounds[name]
+    ), "ordinary numbers were to show nothing"
+    assert "with kernels and inputs 8 times as large" in result.describe()
+
+
+def test_a_sigmoid_that_overflows_is_stopped() -> None:
+    spec = LSTMSpec(16, 8)
+    result = gate(OverflowingSigmoid(spec, LSTMWeights.random(spec, seed=3)), Workload(5, 15))
+    assert not result.passed
+
+
+def test_a_backward_pass_that_overflows_is_stopped_in_every_precision() -> None:
+    class Overflowing(NumPyModel):
+        def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
+            raw = super()._train(gradients, call, upstream)
+            return replace(raw, dx=np.where(np.abs(call.x) > 50, np.nan, raw.dx))
+
+    for dtype in PRECISIONS:
+        spec = LSTMSpec(3, 4, dtype=dtype)
+        weights = LSTMWeights.random(spec, seed=3)
+        model = Overflowing(get_backend("numpy"), spec, "cpu", False, weights)
+        result = gate(model, Workload(5, 15, "training"))
+        assert not result.passed
+        assert [n for n, off in result.errors.items() if not off <= result.bounds[n]] == [
+            "saturated dx"
+        ]

@@ -1,0 +1,110 @@
+"""What the look of half precision's errors shows: a coarser type, a gain, a unit that is off.
+
+Each model rounds as its type does (``rounded_model.py``), with one thing wrong that its largest
+error does not show; what is wrong, precisions, sizes and modes meet in pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lstm_impl import LSTMSpec, LSTMWeights, Model, Workload
+from lstm_impl.call import Call, Outputs, RawGradients
+from lstm_impl.proof import GateResult, gate
+from lstm_impl.spec import round_to_bfloat16
+from tests.lstm_impl.pairs import Row, pairwise, spelled
+from tests.lstm_impl.rounded_model import RoundedModel, to_single
+
+
+def judged(model: Model, batch: int, timesteps: int, mode: str = "inference") -> GateResult:
+    return gate(model, Workload(batch, timesteps, mode))
+
+
+COARSER = {
+    "all": (round_to_bfloat16,) * 3,
+    "weights_and_inputs": (round_to_bfloat16, to_single, to_single),
+    "states": (to_single, to_single, round_to_bfloat16),
+    "all_but_the_gates": (round_to_bfloat16, to_single, round_to_bfloat16),
+}
+
+
+FINER: dict[str, Sequence[Any]] = {
+    "what": list(COARSER),
+    "dtype": ["mixed_float16", "float16", "tf32"],
+    "spec": [LSTMSpec(5, 8), LSTMSpec(6, 8, 2, True), LSTMSpec(40, 32)],
+    "mode": ["inference", "training"],
+    "load": [(5, 15), (2, 60)],
+}
+
+
+@pytest.mark.parametrize("row", pairwise(FINER), ids=spelled)
+def test_bfloat16_does_not_pass_for_a_finer_type(row: Row) -> None:
+    spec = replace(row["spec"], dtype=row["dtype"])
+    model = RoundedModel(spec, LSTMWeights.random(spec, seed=3), *COARSER[row["what"]])
+    batch, timesteps = row["load"]
+    assert not judged(model, batch, timesteps, row["mode"]).passed
+
+
+def test_a_coarser_type_is_named() -> None:
+    spec = LSTMSpec(40, 32, dtype="mixed_float16")
+    model = RoundedModel(spec, LSTMWeights.random(spec, seed=3), *COARSER["weights_and_inputs"])
+    text = judged(model, 32, 20).describe()
+    assert text.startswith("it seems to compute in bfloat16: ")
+
+
+class LargerFromTheSecondCall(RoundedModel):
+    calls = 0
+
+    def _infer(self, call: Call) -> Outputs:
+        self.calls += 1
+        y, h, c = super()._infer(call)
+        return Outputs(y if self.calls == 1 else y * 1.05, h, c)
+
+
+class OneUnitLarger(RoundedModel):
+    def _infer(self, call: Call) -> Outputs:
+        y, h, c = super()._infer(call)
+        y = y.copy()
+        # Neither the largest nor the smallest unit.
+        order = np.argsort(np.mean(y**2, axis=(0, 1)))
+        y[..., order[len(order) // 2]] *= 1.1
+        return Outputs(y, h, c)
+
+
+class LargerGradients(RoundedModel):
+    def _train(self, *args: Any) -> RawGradients:
+        raw = super()._train(*args)
+        return replace(raw, dx=raw.dx * 1.05)
+
+
+GAINS: dict[str, Sequence[Any]] = {
+    "dtype": ["bfloat16", "mixed_bfloat16", "float16", "mixed_float16"],
+    "spec": [LSTMSpec(5, 8), LSTMSpec(40, 32)],
+    "load": [(5, 15), (16, 20)],
+}
+
+
+@pytest.mark.parametrize("row", pairwise(GAINS), ids=spelled)
+def test_a_gain_of_a_twentieth_or_a_unit_off_by_a_tenth_is_stopped(row: Row) -> None:
+    spec = replace(row["spec"], dtype=row["dtype"])
+    weights = LSTMWeights.random(spec, seed=3)
+    batch, timesteps = row["load"]
+    model = LargerFromTheSecondCall(spec, weights)
+    model.prepare(Workload(batch, timesteps)).run()  # what comes before the gate in every case
+    assert not judged(model, batch, timesteps).passed
+    assert not judged(OneUnitLarger(spec, weights), batch, timesteps).passed
+    assert not judged(LargerGradients(spec, weights), batch, timesteps, "training").passed
+
+
+def test_what_only_the_signs_of_errors_show_is_told_in_words() -> None:
+    spec = LSTMSpec(40, 32, dtype="bfloat16")
+    weights = LSTMWeights.random(spec, seed=3)
+    result = judged(OneUnitLarger(spec, weights), 32, 20)
+    assert "a unit of y is not as large as that of the float64 NumPy reference" in result.describe()
+    larger = judged(LargerGradients(spec, weights), 32, 20, "training")
+    assert "dx as a whole is not as large" in larger.describe()

@@ -1,0 +1,127 @@
+"""What a user passes to a model: checked, named where it is wrong, and rounded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lstm_impl import PRECISIONS, LSTMSpec, LSTMState
+from lstm_impl.arguments import (
+    batch_and_timesteps,
+    checked_array,
+    checked_lengths,
+    checked_masks,
+    checked_state,
+)
+
+SPEC = LSTMSpec(3, 4)
+DEEP = LSTMSpec(3, 4, num_layers=2, bidirectional=True)
+
+
+@pytest.mark.parametrize(
+    ("shape", "batch_major", "says"),
+    [
+        ((2, 3), False, r"x has shape \(2, 3\); expected three axes, \[time, batch, feature\]"),
+        ((), False, r"x has shape \(\); expected three axes"),
+        ((0, 2, 3), False, "so no timesteps; expected at least one"),
+        ((2, 0, 3), False, "so no sequences; expected at least one"),
+        ((0, 0, 3), False, "so no timesteps"),
+        ((2, 0, 3), True, r"no timesteps; .*\(\[batch, time, feature\]\)"),
+        ((0, 2, 3), True, "no sequences"),
+    ],
+)
+def test_an_input_without_timesteps_or_sequences_is_refused(
+    shape: tuple[int, ...], batch_major: bool, says: str
+) -> None:
+    with pytest.raises(ValueError, match=says):
+        batch_and_timesteps(shape, batch_major)
+
+
+def test_the_layout_says_which_axis_is_the_batch() -> None:
+    assert batch_and_timesteps((5, 2, 3), batch_major=False) == (2, 5)
+    assert batch_and_timesteps((5, 2, 3), batch_major=True) == (5, 2)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "says"),
+    [
+        ("float32", np.zeros((2, 2, 4)), r"x has shape \(2, 2, 4\); expected \(2, 2, 3\)"),
+        ("float32", np.full((2, 2, 3), np.nan), r"x\[0, 0, 0\] is nan; expected finite numbers"),
+        ("float32", [[[0, 0, 0]] * 2, [[1, 2, 3], [1, np.inf, 3]]], r"x\[1, 1, 1\] is inf"),
+        (
+            "float16",
+            [[[1, 2, 1e6]] * 2] * 2,
+            r"x\[0, 0, 2\] is 1000000.0; .* that float16 can hold",
+        ),
+    ],
+)
+def test_an_array_that_does_not_fit_or_is_not_finite_is_named(
+    dtype: str, value: Any, says: str
+) -> None:
+    with pytest.raises(ValueError, match=says):
+        checked_array(LSTMSpec(3, 4, dtype=dtype), "x", value, (2, 2, 3))
+
+
+@given(st.sampled_from(sorted(PRECISIONS)), st.lists(st.floats(-1e3, 1e3), min_size=1))
+def test_an_array_comes_out_as_its_precision_holds_it(dtype: str, values: list[float]) -> None:
+    spec = LSTMSpec(3, 4, dtype=dtype)
+    found = checked_array(spec, "x", values, (len(values),))
+    assert found.dtype == spec.precision.storage
+    np.testing.assert_array_equal(found, spec.quantize(values))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "says"),
+    [
+        ([1], r"lengths has shape \(1,\) .*; expected 2 integers, one for each sequence"),
+        ([[1, 2]], r"lengths has shape \(1, 2\)"),
+        ([1.0, 2.0], "type float64; expected 2 integers"),
+        ([True, True], "type bool"),
+        ([0, 3], "lengths holds 0 to 3; expected 1 to the 3 timesteps of x"),
+        ([1, 4], "lengths holds 1 to 4; expected 1 to the 3"),
+    ],
+)
+def test_lengths_that_make_no_sense_are_refused(lengths: Any, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        checked_lengths(lengths, batch=2, timesteps=3)
+
+
+def test_lengths_are_whole_numbers_of_one_type_or_none() -> None:
+    assert checked_lengths(None, 2, 3) is None
+    found = checked_lengths([3, 1], batch=2, timesteps=3)
+    assert found is not None
+    assert found.dtype == np.int32
+    assert found.tolist() == [3, 1]
+
+
+@pytest.mark.parametrize("name", ["h", "c"])
+def test_a_state_that_does_not_fit_is_named(name: str) -> None:
+    good = np.zeros((4, 5, 4))
+    for bad, says in (
+        (np.zeros((1, 5, 4)), rf"dstate.{name} has shape \(1, 5, 4\); expected \(4, 5, 4\)"),
+        (np.full((4, 5, 4), np.nan), rf"dstate.{name}\[0, 0, 0\] is nan"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            checked_state(DEEP, "dstate", LSTMState(**{"h": good, "c": good, name: bad}), batch=5)
+
+
+def test_no_state_is_zeros_and_a_state_keeps_its_two_parts_apart() -> None:
+    none = checked_state(DEEP, "state", None, batch=5)
+    assert none.h.shape == none.c.shape == (4, 5, 4)
+    assert not none.h.any()
+    assert not none.c.any()
+    found = checked_state(SPEC, "state", LSTMState(np.ones((1, 2, 4)), np.zeros((1, 2, 4))), 2)
+    assert found.h.all()
+    assert not found.c.any()
+
+
+def test_masks_need_two_layers_and_their_shape() -> None:
+    assert checked_masks(SPEC, None, batch=5, timesteps=2) is None
+    with pytest.raises(ValueError, match="dropout acts between layers and there is one"):
+        checked_masks(SPEC, np.ones((0, 2, 5, 4)), batch=5, timesteps=2)
+    with pytest.raises(ValueError, match=r"masks has shape \(2, 5, 8\); expected \(1, 2, 5, 8\)"):
+        checked_masks(DEEP, np.ones((2, 5, 8)), batch=5, timesteps=2)

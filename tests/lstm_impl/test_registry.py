@@ -1,0 +1,201 @@
+"""Where backends are found: by name, by close names, in other packages; and what that imports."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lstm_impl import (
+    LSTMSpec,
+    LSTMWeights,
+    UnavailableError,
+    UnsupportedError,
+    get_backend,
+    list_backends,
+    reference,
+)
+from lstm_impl.backends.numpy_loop import NumPyLoop
+from tests.loaded import FRAMEWORKS, SLOW, loaded_by
+
+
+def test_every_listed_backend_is_found_by_its_name_and_spells_it_so() -> None:
+    names = list_backends()
+    assert len(names) == len(set(names))
+    assert {"numpy", "while_loop", "static_unroll", "cudnn"} <= set(names)
+    for name in names:
+        backend = get_backend(name)
+        assert backend.name == name
+        assert backend.strategy == name.partition("+")[0].partition("@")[0]
+        assert backend.summary
+        assert "\n" not in backend.summary
+        assert set(backend.devices) <= {"cpu", "gpu"}
+
+
+@pytest.mark.parametrize(
+    ("name", "close"),
+    [
+        ("while_lop", "while_loop"),
+        ("whileloop", "while_loop"),
+        ("Numpy", "numpy"),
+        ("static-unroll", "static_unroll"),
+        ("cudnnn+repack", "cudnn\\+repack"),
+        ("while_loop + xla", "while_loop\\+xla"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_close_ones(name: str, close: str) -> None:
+    with pytest.raises(UnsupportedError, match=f"there is no backend .*did you mean .*{close}"):
+        get_backend(name)
+
+
+@pytest.mark.parametrize("name", ["", "§§§", "+xla", "@3"])
+def test_a_name_like_no_other_is_answered_with_where_to_look(name: str) -> None:
+    with pytest.raises(UnsupportedError, match="there is no backend") as caught:
+        get_backend(name)
+    assert "list_backends()" in str(caught.value) or "did you mean" in str(caught.value)
+
+
+# -- entry points: backends from other packages
+
+PLUGIN = """
+from lstm_impl.backends.numpy_loop import NumPyLoop
+
+class Abacus(NumPyLoop):
+    strategy = "abacus"
+    summary = "beads"
+    flags = ("ivory",)
+
+class Leaving(NumPyLoop):
+    strategy = "leaving"
+
+    def __init__(self, *given):
+        raise SystemExit(3)
+
+    @classmethod
+    def variants(cls):
+        raise GeneratorExit
+
+not_a_class = "beads"
+"""
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Put a distribution with these entry points on the path, as pip would."""
+
+    def install(**points: str) -> None:
+        (tmp_path / "abacus_lstm.py").write_text(PLUGIN)
+        (tmp_path / "broken_lstm.py").write_text("import a_package_that_is_not_there\n")
+        (tmp_path / "exiting_lstm.py").write_text("raise SystemExit(4)\n")
+        information = tmp_path / "abacus_lstm-1.0.dist-info"
+        information.mkdir()
+        (information / "METADATA").write_text("Metadata-Version: 2.1\nName: abacus-lstm\n")
+        lines = [f"{name} = {target}" for name, target in points.items()]
+        (information / "entry_points.txt").write_text(
+            "\n".join(["[lstm_impl.backends]", *lines, ""])
+        )
+        monkeypatch.syspath_prepend(tmp_path)
+        importlib.invalidate_caches()
+
+    for module in ("abacus_lstm", "broken_lstm", "exiting_lstm"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    return install
+
+
+def test_a_backend_of_another_package_is_listed_and_computes(install: Callable[..., None]) -> None:
+    assert "abacus" not in list_backends()
+    install(abacus="abacus_lstm:Abacus")
+    assert "abacus" in list_backends()
+    backend = get_backend("abacus+ivory")
+    assert backend.name == "abacus+ivory"
+    spec, x = LSTMSpec(3, 4), np.ones((2, 1, 3))
+    weights = LSTMWeights.random(spec)
+    y, _ = backend.build(spec, weights).forward(x)
+    np.testing.assert_allclose(y, reference.forward(spec, weights, x)[0], atol=1e-6)
+    with pytest.raises(UnsupportedError, match="did you mean abacus"):
+        get_backend("abakus")
+
+
+def test_for_one_of_ours_no_installed_package_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layer that is called outside a graph asks in each call, and it would take milliseconds."""
+
+    def asked(**which: str) -> None:
+        raise AssertionError(which)
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", asked)
+    assert get_backend("while_loop+xla").name == "while_loop+xla"
+    with pytest.raises(AssertionError, match=r"lstm_impl\.backends"):
+        get_backend("abacus")
+
+
+def test_a_backend_that_cannot_be_made_says_so_and_hides_no_other(
+    install: Callable[..., None],
+) -> None:
+    before = list_backends()
+    install(leaving="abacus_lstm:Leaving", exiting="exiting_lstm:Abacus")
+    with pytest.raises(UnavailableError, match="backend 'leaving' cannot be made: SystemExit: 3"):
+        get_backend("leaving")
+    with pytest.raises(UnavailableError, match="which cannot be imported: SystemExit: 4"):
+        get_backend("exiting")
+    assert list_backends() == [*before, "leaving", "exiting"]
+
+
+def test_another_package_cannot_take_the_name_of_a_built_in_backend(
+    install: Callable[..., None],
+) -> None:
+    install(numpy="abacus_lstm:Abacus")
+    assert type(get_backend("numpy")) is NumPyLoop
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        (
+            "broken_lstm:Abacus",
+            "cannot be imported: ModuleNotFoundError: No module named 'a_package_that_is",
+        ),
+        ("abacus_lstm:Missing", "abacus_lstm:Missing, which cannot be imported"),
+        ("abacus_lstm:not_a_class", "abacus_lstm:not_a_class, which is no Backend"),
+    ],
+)
+def test_an_entry_point_that_leads_nowhere_says_so_and_hides_no_other_backend(
+    install: Callable[..., None], target: str, says: str
+) -> None:
+    before = list_backends()
+    install(abacus=target)
+    with pytest.raises(UnsupportedError, match=f"backend 'abacus' is registered as .*{says}"):
+        get_backend("abacus")
+    assert list_backends() == [*before, "abacus"]  # there to be asked for, and to say why not
+    with pytest.raises(UnsupportedError, match="did you mean while_loop"):
+        get_backend("while_lop")
+
+
+# -- what is not imported
+
+
+def test_asking_for_every_backend_loads_no_framework() -> None:
+    loaded = loaded_by(
+        """
+import lstm_impl
+from lstm_impl import LSTMSpec, LSTMWeights, Workload
+for name in lstm_impl.list_backends():
+    backend = lstm_impl.get_backend(name)
+    backend.refusal(LSTMSpec(2, 3), Workload(1, 1))
+    backend.availability("cpu")
+    backend.availability("tpu:0")
+weights = LSTMWeights.random(LSTMSpec(2, 3))
+lstm_impl.get_backend("numpy").build(LSTMSpec(2, 3), weights).forward([[[0.0, 1.0]]])
+"""
+    )
+    assert "lstm_impl.backends.cudnn" in loaded
+    assert sorted(loaded & {*FRAMEWORKS, *SLOW, "scipy", "rich", "pytest"}) == []
+
+
+def test_importing_the_library_imports_no_backend() -> None:
+    loaded = loaded_by("import lstm_impl")
+    assert not [name for name in loaded if name.startswith("lstm_impl.backends.")]

@@ -1,0 +1,120 @@
+"""A model's steps for a clock: window by window, or chunk by chunk of a stream without end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lstm_impl import LSTMSpec, LSTMWeights, Model, Workload, get_backend
+from lstm_impl.call import Call
+from lstm_impl.proof.streamed import SEVERAL
+from lstm_impl.stream import FEWEST_CHUNKS, MOST_CHUNKS, ring_chunks, ring_inputs
+
+SPEC = LSTMSpec(3, 4)
+DEEP = LSTMSpec(3, 4, num_layers=2, bidirectional=True)
+STREAM = Workload(2, 1, "streaming")
+
+
+def build(spec: LSTMSpec = SPEC, **options: Any) -> Model:
+    return get_backend("numpy").build(spec, LSTMWeights.random(spec), **options)
+
+
+# -- window by window
+
+
+def test_a_step_works_through_the_windows_with_the_state_carried() -> None:
+    workload = Workload(2, 8, window=3)
+    inputs = workload.inputs(SPEC, seed=4)
+    model = build()
+    step = model.prepare(workload, seed=4)
+    step.trace()
+    last = step.run()
+    step.synchronize()
+    whole, final = model.forward(inputs.x, inputs.state)
+    np.testing.assert_allclose(last.y, whole[6:], atol=1e-6)
+    np.testing.assert_allclose(last.c, final.c, atol=1e-6)
+    np.testing.assert_array_equal(step.run().y, last.y)  # and begins again at the next call
+
+
+def test_a_training_step_stops_the_gradient_between_windows() -> None:
+    workload = Workload(2, 4, "training", window=2)
+    inputs = workload.inputs(SPEC, seed=4)
+    model = build()
+    raw = model.prepare(workload, seed=4).run()
+    _, state = model.forward(inputs.x[:2], inputs.state)
+    alone = model.gradients(inputs.x[2:], inputs.dy[2:], state)
+    np.testing.assert_allclose(raw.dx, alone.x, atol=1e-6)
+    np.testing.assert_allclose(raw.dh, alone.state.h, atol=1e-6)
+    np.testing.assert_allclose(raw.weights.arrays()[0], alone.weights.arrays()[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", [None, "adam"])
+def test_a_step_computes_the_gradients_that_its_workload_names(optimizer: str | None) -> None:
+    everything = build(DEEP).prepare(Workload(2, 4, "training", optimizer=optimizer)).run()
+    for gradients, asked in (("weights", ()), ("weights+input", ("dx",))):
+        workload = Workload(2, 4, "training", optimizer=optimizer, gradients=gradients)
+        raw = build(DEEP).prepare(workload).run()
+        for ours, theirs in zip(raw.weights.arrays(), everything.weights.arrays(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        for name in ("dx", "dh", "dc"):
+            if name in asked:
+                np.testing.assert_array_equal(getattr(raw, name), getattr(everything, name))
+            else:
+                assert getattr(raw, name) is None
+
+
+def test_a_step_gives_the_model_its_lengths_and_masks() -> None:
+    workload = Workload(3, 5, "training", min_length=2, dropout=0.5)
+    inputs = workload.inputs(DEEP, seed=1)
+    assert inputs.masks is not None
+    model = build(DEEP)
+    raw = model.prepare(workload, seed=1).run()
+    expected = model.gradients(
+        inputs.x, inputs.dy, inputs.state, lengths=inputs.lengths, masks=inputs.masks
+    )
+    np.testing.assert_allclose(raw.dx, expected.x, atol=1e-6)
+    without = model.gradients(inputs.x, inputs.dy, inputs.state)
+    assert np.abs(raw.dx - without.x).max() > 1e-3
+
+
+# -- a stream without end
+
+
+def test_a_ring_is_as_long_as_its_chunks_are_small() -> None:
+    assert ring_chunks(SPEC, STREAM) == MOST_CHUNKS
+    assert ring_chunks(LSTMSpec(1024, 1024), Workload(64, 1000, "streaming")) == FEWEST_CHUNKS
+    assert FEWEST_CHUNKS > SEVERAL + 1
+
+
+@pytest.mark.parametrize("batch_major", [False, True])
+@pytest.mark.parametrize("timesteps", [1, 3])
+def test_chunks_come_one_after_another_round_and_round_with_the_state_kept(
+    timesteps: int, batch_major: bool
+) -> None:
+    work = replace(STREAM, timesteps=timesteps, batch_major=batch_major)
+    step = build(batch_major=batch_major).prepare(work, seed=7)
+    inputs = ring_inputs(SPEC, work, 7)
+    calls = ring_chunks(SPEC, work) + 5
+    x = np.resize(inputs.x, (calls * timesteps, *inputs.x.shape[1:]))
+    assert step.results is not None
+    found = [step.results(step.run()) for _ in range(calls)]
+    y, state = build().forward(x, inputs.state)
+    np.testing.assert_allclose(np.concatenate([each["y"] for each in found]), y, atol=1e-6)
+    np.testing.assert_allclose(found[-1]["c"], state.c, atol=1e-6)
+
+
+def test_another_ring_keeps_the_state_and_a_new_start_does_not() -> None:
+    step = build().prepare(STREAM, seed=7)
+    assert step.use is not None
+    assert step.restart is not None
+    first = step.run()
+    step.use(1)
+    second = step.run()
+    x = ring_inputs(SPEC, STREAM, 7, number=1).x[:1]
+    np.testing.assert_allclose(second.y, build()._infer(Call(x, first.h, first.c)).y)
+    step.use(0)
+    step.restart()
+    np.testing.assert_array_equal(step.run().y, first.y)
