@@ -38,7 +38,7 @@ def in_a_process_of(backend: str, *words: str, more: dict[str, str] | None = Non
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words],
         env={**os.environ, "KERAS_BACKEND": backend, **(more or {})},
-        cwd=HERE.parents[1],
+        cwd=HERE.parents[2],
         capture_output=True,
         text=True,
         check=False,

@@ -1,6 +1,6 @@
 """``lstm_impl.keras.LSTM`` where Keras runs on JAX or PyTorch: not collected with the other tests.
 
-``test_keras_layer_elsewhere.py`` runs this file in a process for each of the two, since Keras has
+``test_elsewhere.py`` runs this file in a process for each of the two, since Keras has
 one backend a process. What Keras computes on that backend is the specification: outputs, gradients
 and what is kept, over a covering array of behaviours.
 """
