@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,19 +12,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from rich.console import Console
 
 from bench import report, results, run
-from bench.disk.writers import Writer
 from bench.machine.lock import HeldError, MachineLock
 from bench.results.schema import Measurement, Outcome
-from bench.running import live, measured
-from bench.running.manager import Progress
-from bench.running.opening import open_session
-from bench.running.schedule import Leader
 from bench.running.summary import (
     BAD_INPUT,
     FAILED,
@@ -276,15 +267,6 @@ def test_memory_is_measured_by_the_first_process_alone(twice: Ran) -> None:
     assert [each.run.options["memory"] for each in (first[0], second[0])] == ["on", "off"]
 
 
-@pytest.mark.parametrize(("option", "wanted"), [((), True), (("--memory", "off"), False)])
-def test_a_suite_that_wants_memory_has_it_unless_it_is_switched_off(
-    tmp_path: Path, option: tuple[str, ...], wanted: bool
-) -> None:
-    (tmp_path / "mine.toml").write_text(f"memory = true\n{SUITE}")
-    options = run._parser().parse_args([str(tmp_path / "mine.toml"), *option])
-    assert open_session(options, tmp_path)[0].memory is wanted
-
-
 def test_what_is_too_large_and_memory_for_which_no_time_is_left_have_their_reasons(
     place: Place,
     capsys: pytest.CaptureFixture[str],
@@ -418,22 +400,6 @@ def test_a_worker_that_hangs_is_gone_with_its_killed_manager(place: Place) -> No
     lock.close()
 
 
-def test_what_killed_managers_shared_with_their_workers_is_deleted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    pid, started, boot, space = Writer.this_process().token.split("-")
-    dead = tmp_path / f"lstm-judged-{pid}-{int(started) + 1}-{boot}-{space}-abc"
-    living = tmp_path / f"lstm-judged-{pid}-{started}-{boot}-{space}-abc"
-    elsewhere = tmp_path / f"lstm-judged-{pid}-{started}-00000000-{space}-abc"
-    for each in (dead, living, elsewhere):
-        (each / "a").mkdir(parents=True)
-    with measured.shared_folder() as shared:
-        assert shared is not None
-        assert set(tmp_path.iterdir()) == {shared, living, elsewhere}
-    assert set(tmp_path.iterdir()) == {living, elsewhere}
-
-
 def session_of(place: Place) -> str:
     (path,) = (place.results / ".sessions").glob("*.session.json")
     return path.name.removesuffix(".session.json")
@@ -474,23 +440,6 @@ def test_a_session_that_is_still_measured_is_left_to_whoever_measures_it(
     measured = [each.case.backend for each in place.measurements]
     assert "numpy" in measured
     assert not list(place.results.glob("*.jsonl"))
-
-
-def test_a_suite_that_was_renamed_is_not_gone_on_with(
-    once: Ran, place: Place, capsys: pytest.CaptureFixture[str], signals: None
-) -> None:
-    shutil.copytree(once.place.results, place.results)
-    name = session_of(place)
-    session = place.results / ".sessions" / f"{name}.session.json"
-    session.write_text(session.read_text().replace(str(once.place.suite), str(place.suite)))
-    place.name("thine")
-    done = called(capsys, "--results", str(place.results), "--resume", name)
-    assert done.code == 2
-    assert re.fullmatch(
-        r"error: the suite in .*mine\.toml is named thine now; it was learning when session \S+ "
-        r"began, .* or start anew without --resume\n",
-        done.err,
-    )
 
 
 def test_a_suite_may_be_called_as_the_files_of_what_was_learned(
@@ -647,80 +596,3 @@ def test_every_exit_code_is_in_the_help_and_in_the_docs() -> None:
     for code in [*codes, INTERRUPTED]:
         assert re.search(rf"^  {code} ", run.EPILOG, re.MULTILINE)
         assert re.search(rf"^\| {code} ", docs, re.MULTILINE)
-
-
-# -- the view
-
-LEADER = Leader("b1-t2/float32/inference/cpu", "[bold]numpy", 0.0012, 3, True)
-
-
-def progress(**changes: Any) -> Progress:
-    state: dict[str, Any] = {
-        "number": 3,
-        "busy": ("numpy/b1-t2/float32/inference/cpu",),
-        "timing": True,
-        "done": 1,
-        "of": 4,
-        "settled": 2,
-        "cases": 5,
-        "spent": 65.0,
-        "budget": 600.0,
-        "processes": None,
-        "leaders": (LEADER,),
-    }
-    return Progress(**state | changes)
-
-
-def terminal() -> Console:
-    return Console(file=io.StringIO(), force_terminal=True, width=100, color_system=None)
-
-
-def shown(console: Console) -> str:
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
-
-
-def test_the_picture_says_what_runs_what_is_done_the_time_left_and_who_leads() -> None:
-    console = terminal()
-    console.print(live.picture(progress()))
-    text = shown(console)
-    for words in (
-        "process 3: 1 of 4 cases in it; 2 of 5 cases precise, 8 min 55 s left",
-        "timing numpy/b1-t2/float32/inference/cpu",
-        "1.20 ms",
-        "3 ✓",
-        "[bold]numpy",  # a name, and no markup
-    ):
-        assert words in text
-
-
-def test_the_picture_is_drawn_once_a_second_at_most() -> None:
-    console, times = terminal(), iter([0.0, 0.0, 0.5, 1.0, 1.0])
-    with live.LiveView(console, lambda: next(times)) as view:
-        view.update(progress())
-        before = shown(console)
-        view.update(progress(number=4))
-        assert shown(console) == before
-        view.update(progress(number=5))
-        assert "process 5" in shown(console)
-
-
-def test_off_a_terminal_a_process_is_one_plain_line() -> None:
-    console = Console(file=io.StringIO(), width=40)
-    with live.view(console) as view:
-        assert isinstance(view, live.PlainView)
-        for _ in range(3):
-            view.update(progress(budget=None, processes=4))
-        view.tell("numpy\x1b[2J failed: [red]so")
-    assert shown(console).splitlines() == [
-        "process 3 (every case is measured in 4): 4 cases in it; 2 of 5 cases finished, "
-        "1 min 05 s so far",
-        "numpy?[2J failed: [red]so",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(-1, "0 s"), (59.9, "59 s"), (65, "1 min 05 s"), (3725, "1 h 02 min")]
-)
-def test_lengths_of_time_are_in_words(seconds: float, words: str) -> None:
-    assert live.duration(seconds) == words

@@ -10,7 +10,6 @@ from bench import results, suites
 from bench.disk.fields import ResultError
 from bench.disk.reading import parse_json, regular_bytes
 from bench.results import maps
-from bench.running import session
 
 READERS: dict[str, Callable[[Path], object]] = {
     "bytes": regular_bytes,
@@ -32,13 +31,6 @@ def test_a_pipe_without_a_writer_is_refused_and_not_waited_for(tmp_path: Path, n
 def test_a_device_is_refused(place: str, name: str) -> None:
     with pytest.raises(ValueError, match=f"{place} is not a regular file"):
         READERS[name](Path(place))
-
-
-def test_a_session_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
-    (tmp_path / ".sessions").mkdir()
-    os.mkfifo(tmp_path / ".sessions" / "s.session.json")
-    with pytest.raises(session.SessionError, match=r"s\.session\.json is not a regular file"):
-        session.load(tmp_path)
 
 
 def test_a_file_is_read_up_to_a_bound(tmp_path: Path) -> None:

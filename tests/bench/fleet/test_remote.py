@@ -24,7 +24,7 @@ from bench.suites.loading import Choice
 from tests import quick_pytest
 from tests.bench.made_suites import small_suite
 from tests.bench.made_texts import PAYLOADS
-from tests.bench.running.test_manager import A5, B5, World, run_of
+from tests.bench.running.made_sessions import A5, B5, World, run_of
 
 SUITE = small_suite().encode()
 

@@ -27,7 +27,7 @@ from bench.running.work import Goal, Work
 from bench.running.workers import Worker
 from bench.telling.command_line import UsageError
 from bench.telling.progress import read_results
-from tests.bench.running.test_manager import B5, CASES, SEGFAULT, World, session
+from tests.bench.running.made_sessions import B5, CASES, SEGFAULT, World, session
 
 
 @dataclass

@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from bench import run, upload
+from bench.disk.writers import Writer
 from bench.running import measured
 from bench.running.session import Session
 from bench.running.summary import MEASURED, UNWRITABLE
@@ -92,3 +93,19 @@ def test_a_run_copies_its_files_at_its_end_or_says_where_they_lie(
     assert (tmp_path / "team" / "smoke-1.json").read_text() == (
         tmp_path / "results" / "smoke-1.json"
     ).read_text()
+
+
+def test_what_killed_managers_shared_with_their_workers_is_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    pid, started, boot, space = Writer.this_process().token.split("-")
+    dead = tmp_path / f"lstm-judged-{pid}-{int(started) + 1}-{boot}-{space}-abc"
+    living = tmp_path / f"lstm-judged-{pid}-{started}-{boot}-{space}-abc"
+    elsewhere = tmp_path / f"lstm-judged-{pid}-{started}-00000000-{space}-abc"
+    for each in (dead, living, elsewhere):
+        (each / "a").mkdir(parents=True)
+    with measured.shared_folder() as shared:
+        assert shared is not None
+        assert set(tmp_path.iterdir()) == {shared, living, elsewhere}
+    assert set(tmp_path.iterdir()) == {living, elsewhere}

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from bench.results.schema import ResultFile
 from bench.running.manager import Manager, Progress
-from bench.running.planning import BUDGET_USED, LEAST_SHARE, Coming, plan
+from bench.running.planning import BUDGET_USED, LEAST_SHARE, Coming, plan, share_of_time
 from bench.running.work import Environment, Goal, Lot, Need, Work, lots
 from bench.running.workers import Worker
 from bench.suites.cases import Case
 from lstm_impl import LSTMSpec, Workload
-from tests.bench.running.test_manager import file_of, session
+from tests.bench.running.made_sessions import file_of, session
 
 WANTED = 6
 START, IMPORT, END = 5.0, 5.0, 1.0
@@ -139,6 +139,18 @@ def test_what_one_process_has_met_is_met_by_another_before_it_is_put_off() -> No
     assert [each for each, _ in plan([kept, dear], 180.0, process).late] == [dear]
     long = replace(dear, outside=1.0, measuring=150.0)
     assert [each for each, _ in plan([kept, long], 220.0, process).late] == [long]
+
+
+@given(
+    left=st.floats(0, 1e6),
+    outside=st.floats(0, 1e4),
+    measuring=st.floats(0, 1e6),
+)
+def test_a_share_is_a_part_and_never_nothing(left: float, outside: float, measuring: float) -> None:
+    share = share_of_time(left, outside, measuring)
+    assert 0 < share <= 1
+    if LEAST_SHARE < share < 1:
+        assert outside + share * measuring <= left
 
 
 # -- whole sessions

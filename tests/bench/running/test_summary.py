@@ -11,12 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.results.schema import Measurement, Run
-from bench.running.summary import FIRST_USE, MEMORY, REST, WARM_UP, Overhead, overhead
+from bench.running.summary import FIRST_USE, MEMORY, REST, WARM_UP, Overhead, overhead, summarize
+from bench.running.work import Goal
 from bench.suites.cases import Case
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 from tests.bench import made_results as made
 from tests.bench.made_streams import a_run, a_stream, streamed
+from tests.bench.running.made_sessions import HOURS, World, session
 
 SETUP = {
     "build_s": 1.0,
@@ -104,3 +106,19 @@ def test_calls_back_to_back_take_what_they_take() -> None:
     item = streamed(a_stream("keras"), a_run(0), 1e-4, 2.0)
     item = replace(item, samples=np.full(11, 0.001), calls=20, setup={})
     assert overhead([item], spent=10.0).measured == pytest.approx(0.22)
+
+
+@pytest.mark.parametrize("processes", [2, 6])
+def test_cases_in_fewer_processes_than_were_asked_for_are_told(processes: int) -> None:
+    world = World(seconds=dict.fromkeys(HOURS, 20.0), step=5.0)
+    goal = Goal(processes=processes)
+    found = world.manager(session(goal=goal, budget=400.0, case_limit=1000.0))
+    found.run()
+    summary = summarize(found, world.files)
+    assert summary.unreached == 0
+    told = "\n".join(summary.lines(found))
+    if processes == 6:
+        few = "2 cases in fewer than the 6 processes that were asked for: the budget held no more"
+        assert few in told
+    else:
+        assert "fewer than" not in told
