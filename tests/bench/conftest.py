@@ -13,3 +13,11 @@ def usual_windows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("windows")
     made_windows.write_windows(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def one_process(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The usual windows of one process."""
+    path = tmp_path_factory.mktemp("one")
+    made_windows.write_windows(path, processes=1)
+    return path

@@ -5,9 +5,10 @@ This room knows the format of a result file; what it writes is read by the same 
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,12 @@ from typing import Any
 import numpy as np
 
 from bench.disk.writing import write
+from bench.judging.ranking import build
+from bench.judging.rows import KINDS
+from bench.results.files import collect
 from bench.results.maps import Cell, LearningMap, file_data, read
 from bench.suites.cases import Case
+from bench.windows.cost import Stream, streams
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
 
@@ -30,7 +35,7 @@ class Cost:
     """Of a backend: seconds of a step and of a timestep, bytes of a process and of a timestep.
 
     reaches: the longest window; past it the case has an outcome, for a reason (by default that of
-    ``write_windows``).
+    ``write_windows``). slower: windows that take so many times as long as a line has it.
     """
 
     fixed: float
@@ -41,6 +46,7 @@ class Cost:
     reaches: int = 10**9
     outcome: str = "timed_out"
     reason: str = ""
+    slower: Mapping[int, float] = field(default_factory=dict)
 
 
 COSTS = {
@@ -48,6 +54,11 @@ COSTS = {
     "while_loop+hoisted": Cost(1.2e-3, 2.2e-4, bytes_per_timestep=1.2e5),
     "static_unroll+xla": Cost(4e-4, 3e-4, compile_s=3.0, reaches=60),
 }
+
+
+def refused(*backends: str, reason: str = "it runs on GPUs only") -> dict[str, Cost]:
+    """Backends that reach no window."""
+    return dict.fromkeys(backends, Cost(1e-3, 1e-4, reaches=0, outcome="refused", reason=reason))
 
 
 def streamed(
@@ -107,6 +118,7 @@ def write_windows(
                     continue
                 steps = -(-case.workload.timesteps // length)
                 time = steps * cost.fixed + case.workload.timesteps * cost.per_timestep
+                time *= cost.slower.get(length, 1.0)
                 samples = luck * time * np.exp(noise * rng.standard_normal(8))
                 benchmarks.append(_entry(case, samples, cost, length, memory, valid))
         started = datetime(2025, 1, day, 12, tzinfo=UTC) + timedelta(minutes=process)
@@ -135,6 +147,15 @@ def write_windows(
         write(path, document)
         paths.append(path)
     return paths
+
+
+def join(paths: Sequence[Path], others: Sequence[Path]) -> None:
+    """Put into each of these files what another holds, as what the same process measured."""
+    for path, other in zip(paths, others, strict=True):
+        document, more = (json.loads(each.read_text()) for each in (path, other))
+        document["benchmarks"] += more["benchmarks"]
+        document["lstm"]["outcomes"] += more["lstm"]["outcomes"]
+        path.write_text(json.dumps(document))
 
 
 def _entry(
@@ -191,6 +212,11 @@ def _entry(
             }
         },
     }
+
+
+def read_streams(paths: Sequence[Path], learned: LearningMap | None = None) -> tuple[Stream, ...]:
+    """The streams in these files."""
+    return streams(build(collect(paths), kind=KINDS[1]).sections, learned)
 
 
 def learned_through(furthest: Mapping[int, int]) -> LearningMap:

@@ -1,12 +1,25 @@
 """What windows cost: from which on a timestep is cheap, and what memory each timestep takes."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.judging.ratios import SEQUENTIAL_ALLOWANCE
-from bench.windows.cost import Cheapest, bytes_per_timestep, cheapest
+from bench.windows.cost import (
+    Cheapest,
+    Stream,
+    bytes_per_timestep,
+    cheapest,
+    step_interval,
+    steps,
+    timestep_interval,
+    window,
+)
+from tests.bench import made_windows as made
 
 WINDOWS = (3, 5, 10, 15, 30, 60, 120, 240, 480)
 K = np.array(WINDOWS, float)
@@ -127,6 +140,84 @@ def test_windows_that_no_process_shares_are_compared_with_more_doubt() -> None:
 def test_one_window_is_nothing_to_compare() -> None:
     assert cheapest({30: {"0": 1.0}}) is None
     assert cheapest({30: {"0": 1.0}, 60: {}}) is None
+
+
+# -- streams
+
+
+def test_the_line_of_every_backend_is_that_of_its_costs(stream: Stream) -> None:
+    assert {cost.backend for cost in stream.backends} == set(made.COSTS)
+    for cost in stream.backends:
+        truth = made.COSTS[cost.backend]
+        assert cost.fit is not None
+        assert cost.fit.line.fixed == pytest.approx(truth.fixed, rel=0.03)
+        assert cost.fit.line.per_timestep == pytest.approx(truth.per_timestep, rel=0.03)
+        assert cost.fit.processes == 6
+        assert cost.memory_slope is not None
+        assert cost.memory_slope.mid == pytest.approx(truth.bytes_per_timestep)
+
+
+def test_backends_stand_in_the_order_of_their_ranks(stream: Stream) -> None:
+    assert [cost.backend for cost in stream.backends][-1] == "while_loop"
+
+
+def test_a_step_is_one_window_of_the_stream(tmp_path: Path) -> None:
+    """100 timesteps in windows of 30 are four steps, the last on 10 timesteps."""
+    costs = {"while_loop": made.Cost(1e-3, 1e-4)}
+    paths = made.write_windows(tmp_path, costs, (10, 30, 100), timesteps=100, noise=0.0)
+    (found,) = made.read_streams(paths)
+    (cost,) = found.backends
+    assert [steps(row) for row in cost.rows] == [10, 4, 1]
+    step, timestep = step_interval(cost.rows[1]), timestep_interval(cost.rows[1])
+    assert step is not None
+    assert timestep is not None
+    assert step.mid == pytest.approx(1e-3 + 1e-4 * 25)
+    assert timestep.mid == pytest.approx(step.mid / 25)
+    assert cost.fit is not None
+    assert cost.fit.line.fixed == pytest.approx(1e-3)
+    assert cost.fit.line.per_timestep == pytest.approx(1e-4)
+
+
+def test_streams_of_other_shapes_stand_apart(tmp_path: Path) -> None:
+    made.write_windows(tmp_path, session="a", batch=64, processes=1)
+    made.write_windows(tmp_path, session="b", batch=32, processes=1)
+    assert len(made.read_streams([tmp_path])) == 2
+
+
+def test_streams_that_differentiate_something_else_stand_apart(tmp_path: Path) -> None:
+    """In one session: what only computes the weights' gradients is no window of the other."""
+    each, other = (
+        made.write_windows(tmp_path, session=gradients, gradients=gradients, processes=2)
+        for gradients in ("all", "weights")
+    )
+    made.join(each, other)
+    found = made.read_streams(each)
+    of_each = [{row.case.workload.gradients for row in stream.table.rows} for stream in found]
+    assert sorted(of_each, key=str) == [{"all"}, {"weights"}]
+    for stream in found:
+        assert stream.windows == made.WINDOWS
+        assert len(stream.backends) == len(made.COSTS)
+
+
+def test_windows_that_were_not_reached_have_no_time_and_the_others_still_a_line(
+    stream: Stream,
+) -> None:
+    unrolled = next(cost for cost in stream.backends if cost.backend == "static_unroll+xla")
+    assert [window(row) for row in unrolled.measured] == [3, 5, 10, 15, 30, 60]
+    assert [window(row) for row in unrolled.unreached] == [120, 240, 480, 960]
+    assert {step_interval(row) for row in unrolled.unreached} == {None}
+    assert unrolled.fit is not None
+    assert unrolled.fit.windows == (3, 5, 10, 15, 30, 60)
+
+
+def test_a_window_that_learned_less_than_a_shorter_one_ran_out_of_updates(
+    learning: Callable[..., Stream], stream: Stream
+) -> None:
+    found = learning((15, 8), (30, 20), (60, 8), (120, 1))
+    assert [found.learnable(k) for k in (10, 15, 30, 60)] == [None, 8, 20, 8]
+    assert [k for k in found.windows if found.short_of_updates(k)] == [60, 120]
+    assert not any(learning((30, 20), (60, 20)).short_of_updates(k) for k in made.WINDOWS)
+    assert stream.learnable(30) is None
 
 
 # -- memory
