@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,36 +11,14 @@ import pytest
 
 from bench import results
 from bench.disk.writers import living
-from bench.fleet.hand import Asked, Facts, Hand, Seen
+from bench.fleet.hand import Seen
 from bench.fleet.remote import ASK_EVERY, SILENCE, RemoteExecutor, RemoteWorker
-from bench.running.manager import Manager
 from bench.running.session import Session
 from bench.running.work import Goal, Work
 from bench.running.workers import LostError, settle_all
-from bench.suites.loading import Choice
-from tests import quick_pytest
-from tests.bench.made_suites import small_suite
+from tests.bench.fleet.made_far import Given, found_session
 from tests.bench.made_texts import PAYLOADS
-from tests.bench.running.made_sessions import A5, B5, World, run_of
-
-SUITE = small_suite().encode()
-
-
-class Given:
-    """An answer that is there, is still to come (None), or is an error."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def ready(self) -> bool:
-        return self.value is not None
-
-    def get(self, seconds: float) -> Any:
-        if self.value is None:
-            raise LostError("it did not answer", blame=False)
-        if isinstance(self.value, LostError):
-            raise self.value
-        return self.value
+from tests.bench.running.made_sessions import A5, B5, run_of
 
 
 class Node:
@@ -156,10 +131,6 @@ def test_a_manager_that_is_killed_leaves_a_journal_that_resume_takes_in(tmp_path
     assert [each.case.id for each in file.outcomes] == [A5.id]
 
 
-def found_session() -> Session:
-    return Session("s", "mine", "mine", (A5,), Goal(), None, 60.0, "2026-01-01T00:00:00+00:00")
-
-
 @pytest.mark.parametrize(
     "name",
     [
@@ -225,84 +196,3 @@ def test_a_full_disk_there_is_the_node_s_fault(tmp_path: Path) -> None:
 
 
 # -- a hand, with workers of this machine
-
-
-class Here:
-    """A ``Far`` whose hand is in this process."""
-
-    def __init__(self, hand: Hand) -> None:
-        self.hand = hand
-
-    def ask(self, method: str, *words: Any) -> Given:
-        made: Callable[..., Any] = getattr(self.hand, method)
-        return Given(made(*words))
-
-
-@pytest.fixture
-def hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("LSTM_LOCK", str(tmp_path / "lock"))
-    for name, value in quick_pytest.USED.items():
-        monkeypatch.setenv(name, value)
-    with Hand() as made:
-        yield made
-
-
-def ready(hand: Hand, text: bytes = SUITE, **changes: Any) -> tuple[str, Facts | None]:
-    return hand.ready(replace(Asked("mine.toml", text, Choice()), **changes))
-
-
-def test_a_session_is_measured_through_a_hand_and_its_files_are_here(
-    tmp_path: Path, hand: Hand
-) -> None:
-    problem, facts = ready(hand)
-    assert (problem, facts is None) == ("", False)
-    assert facts is not None
-    session = replace(
-        found_session(),
-        suite="elsewhere/mine.toml",
-        cases=facts.suite.cases,
-        goal=Goal(processes=2),
-        fleet="f",
-        kind="k",
-    )
-    folder, world = tmp_path / "results", World()
-    executor = RemoteExecutor(Here(hand), session, folder)
-    manager = Manager(session, executor, world, lambda changed: None)
-    assert manager.run()
-    files = results.collect([folder]).files
-    assert len(files) == 2
-    assert {len(each.measurements) for each in files} == {len(facts.suite.cases)}
-    assert all(path.suffix == ".json" for path in folder.iterdir())
-    scratch = hand._folder
-    assert not list(scratch.glob("s/mine-*"))  # the node keeps none
-    hand.close()
-    assert not scratch.exists()
-
-
-def test_a_hand_says_that_another_run_measures_there(tmp_path: Path, hand: Hand) -> None:
-    assert ready(hand)[0] == ""
-    with Hand() as second:
-        problem, facts = ready(second)
-        assert "another run measures on this machine" in problem
-        assert facts is None
-        assert ready(second, force=True)[0] == ""
-
-
-def test_a_hand_says_what_is_wrong_with_a_suite(hand: Hand) -> None:
-    problem, _ = ready(hand, b"nonsense")
-    assert "is no TOML" in problem
-
-
-def test_what_ray_sets_for_a_process_is_not_what_measures_under(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from bench.fleet import hand as module
-
-    start = tmp_path / "environ"
-    start.write_bytes(b"A=1\0OMP_NUM_THREADS=3\0")
-    monkeypatch.setenv("OMP_NUM_THREADS", "8")
-    module._forget_what_ray_set(start)
-    assert os.environ["OMP_NUM_THREADS"] == "8"  # the node's own
-    start.write_bytes(b"A=1\0")
-    module._forget_what_ray_set(start)
-    assert "OMP_NUM_THREADS" not in os.environ

@@ -9,11 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bench import fleet_study
 from bench.fleet.loop import Fleet
 from bench.fleet.played import World
 from bench.fleet.simulated import Game, play
-from bench.fleet.study import study, worlds
 
 WORLDS = st.builds(
     World,
@@ -108,22 +106,3 @@ def test_an_interrupted_fleet_keeps_what_came_and_leaves_no_process() -> None:
     (manager,) = fleet.managers.values()
     assert not any(manager.schedule.flights.of((), case.id) for case in game.cases)
     assert not any(machine.worker for machine in game._here.values())
-
-
-def test_the_study_s_worlds_hold_at_a_size_that_takes_seconds() -> None:
-    sheet, broken = study(24)
-    assert broken == []
-    assert len(sheet.lines) == len(worlds())
-
-
-def test_the_command_prints_the_table(capsys: pytest.CaptureFixture[str]) -> None:
-    assert fleet_study.main(["--machines", "10"]) == 0
-    out = capsys.readouterr().out
-    assert out.startswith("10 machines of 4 kinds; on each kind 1 group of 5 backends")
-    assert "| all of these |" in out
-
-
-@pytest.mark.slow
-def test_a_thousand_machines_hold_too() -> None:
-    _, broken = study()
-    assert broken == []

@@ -1,12 +1,8 @@
+"""What a machine is and what state it is in, read from machines that are made up."""
+
 from __future__ import annotations
 
 import json
-import os
-import time
-from collections import namedtuple
-from collections.abc import Callable
-from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -14,111 +10,15 @@ from typing import Any
 import pytest
 
 from bench.machine import disturbance, environment, facts
-from bench.machine.devices import Nvml, NvmlError
-from bench.machine.disturbance import Activity
 from bench.machine.facts import Machine
-
-CPUINFO = """\
-processor\t: 0
-model name\t: Imaginary  CPU 9000
-cpu MHz\t\t: 3000.000
-flags\t\t: fpu sse2 hypervisor avx2
-
-processor\t: 1
-model name\t: Imaginary  CPU 9000
-cpu MHz\t\t: 2000.000
-flags\t\t: fpu sse2 hypervisor avx2
-"""
-
-Swap = namedtuple("Swap", "total used free percent sin sout")
-CpuTimes = namedtuple("CpuTimes", "user nice system idle iowait irq softirq steal guest guest_nice")
-OwnTimes = namedtuple("OwnTimes", "user system children_user children_system iowait")
-
-
-def fake_psutil(**changes: object) -> SimpleNamespace:
-    own = SimpleNamespace(
-        cpu_affinity=lambda: [0], cpu_times=lambda: OwnTimes(3.0, 1.0, 0.5, 0.5, 9)
-    )
-    standing: dict[str, Any] = {
-        "cpu_count": lambda logical: 2 if logical else 1,
-        "Process": lambda: own,
-        "getloadavg": lambda: (0.5, 0.25, 0.125),
-        "virtual_memory": lambda: SimpleNamespace(total=8_000, available=5_000),
-        "swap_memory": lambda: Swap(1_000, 100, 900, 10.0, 4096, 8192),
-        "sensors_temperatures": lambda: {
-            "coretemp": [SimpleNamespace(current=51.0), SimpleNamespace(current=54.5)]
-        },
-        "cpu_times": lambda: CpuTimes(10, 1, 2, 1000, 7, 0.25, 0.25, 0.5, 5, 0),
-        "process_iter": lambda names: iter(()),
-    }
-    return SimpleNamespace(**(standing | changes))
-
-
-def no_nvml() -> Nvml:
-    raise NvmlError("nvidia-ml-py is not installed: pip install nvidia-ml-py")
-
-
-def no_version(name: str) -> str:
-    raise metadata.PackageNotFoundError(name)
-
-
-def machine(root: Path, **changes: Any) -> Machine:
-    (root / "proc").mkdir(exist_ok=True)
-    (root / "proc/cpuinfo").write_text(CPUINFO)
-    plain = Machine(root, {}, no_nvml, fake_psutil(), {}, no_version)
-    return replace(plain, **changes)
-
-
-def write(root: Path, place: str, text: str) -> None:
-    (root / place).parent.mkdir(parents=True, exist_ok=True)
-    (root / place).write_text(text + "\n")
-
-
-class FakeNvml(SimpleNamespace):
-    """A driver with two unlike GPUs."""
-
-    NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU, NVML_PERF_POLICY_THERMAL = 1, 2, 0, 1
-    names = ("Imaginary A", "Imaginary B")
-    throttled = 0
-    shut = False
-
-    def nvmlInit(self) -> None: ...  # noqa: N802
-    def nvmlShutdown(self) -> None:  # noqa: N802
-        self.shut = True
-
-    def __getattr__(self, name: str) -> Callable[..., object]:
-        answers: dict[str, Callable[..., object]] = {
-            "nvmlDeviceGetCount": lambda: 2,
-            "nvmlDeviceGetHandleByIndex": lambda index: index,
-            "nvmlDeviceGetUUID": lambda gpu: f"GPU-{gpu}",
-            "nvmlDeviceGetName": lambda gpu: self.names[gpu].encode(),
-            "nvmlSystemGetDriverVersion": lambda: "999.1",
-            "nvmlSystemGetCudaDriverVersion_v2": lambda: 12040,
-            "nvmlDeviceGetCudaComputeCapability": lambda gpu: (9, 0),
-            "nvmlDeviceGetClockInfo": lambda gpu, clock: {1: 1200, 2: 2600}[clock],
-            "nvmlDeviceGetMaxClockInfo": lambda gpu, clock: 1980,
-            "nvmlDeviceGetTemperature": lambda gpu, sensor: 41,
-            "nvmlDeviceGetCurrentClocksThrottleReasons": lambda gpu: 0x4 | 0x40 | 0x1000,
-            "nvmlDeviceGetPowerUsage": lambda gpu: 70_500,
-            "nvmlDeviceGetEnforcedPowerLimit": lambda gpu: 700_000,
-            "nvmlDeviceGetMemoryInfo": lambda gpu: SimpleNamespace(total=80_000, used=500),
-            "nvmlDeviceGetUtilizationRates": lambda gpu: SimpleNamespace(gpu=12),
-            "nvmlDeviceGetPersistenceMode": lambda gpu: 1,
-            "nvmlDeviceGetComputeRunningProcesses": lambda gpu: [
-                SimpleNamespace(pid=os.getpid(), usedGpuMemory=1),
-                SimpleNamespace(pid=77, usedGpuMemory=300),
-            ],
-            "nvmlSystemGetProcessName": lambda pid: b"/usr/bin/trainer",
-            "nvmlDeviceGetViolationStatus": lambda gpu, policy: SimpleNamespace(
-                violationTime=self.throttled
-            ),
-        }
-        if name not in answers:
-            return self._unsupported
-        return answers[name]
-
-    def _unsupported(self, *args: object) -> object:
-        raise RuntimeError("Not Supported")
+from tests.bench.machine.made_machines import (
+    FakeNvml,
+    fake_psutil,
+    machine,
+    no_nvml,
+    no_version,
+    write,
+)
 
 
 def test_the_cpu_is_read_from_the_machines_files(tmp_path: Path) -> None:
@@ -252,33 +152,6 @@ def test_versions_are_of_what_is_installed(tmp_path: Path) -> None:
     assert environment.read(machine(tmp_path, version=version)).libraries == {"tensorflow": "2.99"}
 
 
-def test_only_variables_that_change_a_time_are_kept_and_no_secret_and_no_place() -> None:
-    environ = {
-        "TF_ENABLE_ONEDNN_OPTS": "0",
-        "XLA_FLAGS": "--x",
-        "OMP_NUM_THREADS": "2",
-        "NPY_DISABLE_CPU_FEATURES": "AVX512F",
-        "CUDA_VISIBLE_DEVICES": "0",
-        "NVIDIA_TF32_OVERRIDE": "0",
-        "HOME": "/home/me",
-        "MY_TF_THING": "no",
-        "TORCH_HUB_TOKEN": "abc",
-        "NVIDIA_API_KEY": "abc",
-        "TORCHINDUCTOR_CACHE_DIR": "/tmp/torchinductor_me",
-        "LSTM_LOCK": "/home/me/lock",
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-    }
-    assert facts.variables(environ) == {
-        "CUDA_VISIBLE_DEVICES": "0",
-        "NPY_DISABLE_CPU_FEATURES": "AVX512F",
-        "NVIDIA_TF32_OVERRIDE": "0",
-        "OMP_NUM_THREADS": "2",
-        "TF_ENABLE_ONEDNN_OPTS": "0",
-        "TORCH_HUB_TOKEN": "(hidden)",
-        "XLA_FLAGS": "--x",
-    }
-
-
 def fake_tensorflow() -> ModuleType:
     tf: Any = ModuleType("tensorflow")
     tf.__version__ = "2.99"
@@ -320,16 +193,6 @@ def test_a_record_is_plain_data(tmp_path: Path) -> None:
     assert data["gpus"][1]["name"] == "Imaginary B"
 
 
-def test_the_machines_id_stays_until_its_hardware_changes(tmp_path: Path) -> None:
-    first = environment.read(machine(tmp_path))
-    busy = fake_psutil(getloadavg=lambda: (9.0, 9.0, 9.0))
-    assert environment.read(machine(tmp_path, psutil=busy)).machine_id == first.machine_id
-    assert len(first.machine_id) == 12
-    with_gpus = environment.read(machine(tmp_path, load_nvml=FakeNvml))
-    assert with_gpus.machine_id != first.machine_id
-    assert replace(first, host="another").machine_id != first.machine_id
-
-
 def test_the_start_of_the_kernel_has_a_name_that_does_not_tell_its_number(tmp_path: Path) -> None:
     here = machine(tmp_path)
     assert environment.read(here).boot is None
@@ -351,87 +214,6 @@ def test_this_machine_can_be_read() -> None:
     assert read.memory.total_bytes
     assert read.libraries["numpy"]
     json.dumps(read.to_dict(), allow_nan=False)
-
-
-# -- what disturbed a measurement
-
-
-QUIET = Activity(100.0, 4, 50.0, 10.0, {}, 0, 0, {}, 3e9)
-
-
-def later(**changes: Any) -> Activity:
-    return replace(QUIET, time=110.0, **changes)
-
-
-def test_processors_that_others_kept_busy_are_those_that_we_did_not() -> None:
-    found = disturbance.between(QUIET, later(busy=90.0, own=35.0))
-    assert found.others == pytest.approx(1.5)
-    assert (found.seconds, found.processors) == (10.0, 4)
-
-
-def test_over_a_moment_nothing_is_said_of_others() -> None:
-    after = replace(QUIET, time=100.2, busy=51.0)
-    assert disturbance.between(QUIET, after).others is None
-
-
-def test_the_busiest_others_are_named() -> None:
-    before = replace(QUIET, others={1: ("init", 500.0), 2: ("trainer", 100.0), 3: ("mail", 1.0)})
-    after = later(others={1: ("init", 500.0), 2: ("trainer", 109.5), 4: ("new", 2.0)})
-    found = disturbance.between(before, after)
-    assert found.culprits == ("trainer (pid 2) 95%", "new (pid 4) 20%")
-
-
-def test_swapping_heat_and_clock_are_differences() -> None:
-    before = replace(QUIET, swapped=4096, cpu_throttled=7, gpu_throttled={0: 1.0})
-    after = later(swapped=8192, cpu_throttled=9, gpu_throttled={0: 1.5, 1: 3.0}, clock_hz=1.5e9)
-    found = disturbance.between(before, after)
-    assert (found.swapped, found.cpu_throttled) == (4096, 2)
-    assert found.gpu_throttled == {0: 0.5}
-    assert found.clock_change == 0.5
-
-
-def test_what_was_not_counted_is_not_told() -> None:
-    nothing = Activity(100.0, 4, None, None, {}, None, None, {}, None)
-    found = disturbance.between(nothing, later())
-    assert (found.others, found.swapped, found.cpu_throttled, found.clock_change) == (None,) * 4
-
-
-def test_activity_counts_work_and_not_waiting(tmp_path: Path) -> None:
-    def process(pid: int, name: str, user: float, system: float) -> SimpleNamespace:
-        return SimpleNamespace(info={"pid": pid, "name": name, "cpu_times": (user, system, 99.0)})
-
-    running = [process(os.getpid(), "us", 3, 1), process(9, "other", 5.0, 0.5)]
-    nvml = FakeNvml()
-    nvml.throttled = 2_000_000_000
-    write(tmp_path, "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count", "3")
-    write(tmp_path, "sys/devices/system/cpu/cpu1/thermal_throttle/core_throttle_count", "4")
-    now = disturbance.activity(
-        machine(
-            tmp_path,
-            psutil=fake_psutil(process_iter=lambda names: iter(running)),
-            load_nvml=lambda: nvml,
-        )
-    )
-    assert now.busy == 14.0  # neither idle, nor waiting for a disk, nor guests counted twice
-    assert now.own == 5.0  # finished children too
-    assert now.others == {9: ("other", 5.5)}
-    assert now.swapped == 4096 + 8192
-    assert now.cpu_throttled == 7
-    assert now.gpu_throttled == {0: 2.0, 1: 2.0}
-    assert now.clock_hz == 2.5e9
-
-
-def test_own_work_is_counted_as_own() -> None:
-    spent = time.process_time()
-    own = disturbance.activity().own
-    assert own is not None
-    # The kernel counts in hundredths of a second.
-    assert spent - 0.05 <= own <= time.process_time() + children_seconds() + 0.05
-
-
-def children_seconds() -> float:
-    times = os.times()
-    return times.children_user + times.children_system
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from bench.machine.guard import LONGEST_REMARK, MOST_REMARKS, EscapedError, Guard, Interrupts
-from bench.machine.raised import one_line
 from tests.places import ROOT
 
 
@@ -206,16 +205,3 @@ def test_a_fork_that_comes_back_in_the_child_ends_there() -> None:
         [sys.executable, "-c", FORKED], cwd=ROOT, capture_output=True, text=True, timeout=300
     )
     assert (done.stdout, done.returncode) == ("once\n", 0), done.stderr
-
-
-class Evil(Exception):  # noqa: N818
-    def __str__(self) -> str:
-        raise KeyboardInterrupt
-
-
-def test_an_error_without_words_is_one_line() -> None:
-    assert one_line(Evil()).startswith("it cannot be put into words")
-    assert one_line(ValueError("\n\nfirst\nsecond")) == "first"
-    assert one_line(ValueError("Graph execution error:\n\nwhat it was\nmore")) == (
-        "Graph execution error: what it was"
-    )

@@ -13,16 +13,7 @@ import pytest
 
 from bench.machine import processes
 from bench.machine.processes import busy
-from bench.running.proven import Budget
 from tests.places import ROOT
-
-
-class FakeClock:
-    def __init__(self) -> None:
-        self.time = 100.0
-
-    def __call__(self) -> float:
-        return self.time
 
 
 def python(code: str) -> list[str]:
@@ -37,41 +28,6 @@ def alive(pid: int) -> bool:
     except (ProcessLookupError, FileNotFoundError):
         return False
     return state != "Z"
-
-
-def test_a_stage_gets_its_part_of_what_is_left_beside_the_reserve() -> None:
-    clock = FakeClock()
-    budget = Budget(480.0, 30.0, clock)
-    assert budget.share(0.2) == pytest.approx(90.0)
-    clock.time += 50.0
-    assert budget.share(0.5) == pytest.approx(200.0)
-    assert budget.share(1.0) == pytest.approx(400.0)
-
-
-def test_time_that_a_stage_leaves_over_goes_to_the_next() -> None:
-    clock = FakeClock()
-    used, unused = Budget(100.0, 0.0, clock), Budget(100.0, 0.0, clock)
-    clock.time += used.share(0.5)
-    assert used.share(1.0) == pytest.approx(50.0)
-    clock.time -= 40.0
-    assert unused.share(1.0) == pytest.approx(90.0)
-
-
-def test_stages_that_use_all_they_get_end_before_the_reserve_is_touched() -> None:
-    clock = FakeClock()
-    budget = Budget(480.0, 30.0, clock)
-    for part in (0.2, 0.45, 0.25, 1.0):
-        clock.time += budget.share(part)
-    assert budget.left == pytest.approx(30.0)
-    assert budget.share(1.0) == pytest.approx(0.0)
-
-
-def test_no_time_is_left_after_the_end() -> None:
-    clock = FakeClock()
-    budget = Budget(60.0, 5.0, clock)
-    clock.time += 70.0
-    assert (budget.left, budget.share(1.0)) == (0.0, 0.0)
-    assert budget.spent == pytest.approx(70.0)
 
 
 def test_a_process_that_ends_in_time_leaves_its_code_and_what_it_said(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from bench import suites
 from bench.disk.fields import Field
 from bench.machine import devices
 from bench.machine.disturbance import Activity, Disturbance
-from bench.machine.raised import one_line
 from bench.measuring import disturbances, group, outcomes, preparing
 from bench.measuring.clock import Clock, FirstUse, Processors
 from bench.measuring.outcomes import Measured, Unmeasured
@@ -400,11 +399,6 @@ def test_what_one_backend_changes_does_not_reach_the_next(world: World) -> None:
     told = "it changed NumPy's error state, which was put back"
     assert measured(results[bad.id]).remarks == (told,)
     assert measured(results[good.id]).remarks == ()
-
-
-def test_an_error_that_says_nothing_or_too_much_is_still_one_line() -> None:
-    assert one_line(ValueError()) == "it said nothing"
-    assert len(one_line(ValueError("x" * 5000))) == 300
 
 
 def test_starting_a_framework_is_not_charged_to_the_case(world: World) -> None:

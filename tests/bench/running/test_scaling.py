@@ -3,157 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Sequence
-from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from bench import run
-from bench.measuring.scaling import SCALINGS, Question, sides
-from bench.results import study
 from bench.running import replicas, scaling
-
-QUESTION = Question(
-    *(8, 3, 2, 4), ("keras",), 2, "workers", "cpu", SCALINGS, threads=1, seconds=0.1, seed=0
-)
-
-SECONDS = {"one": 1.0, "team": 1.2, "cores": 1.6}
-
-
-def records(seed: int, **more: Any) -> list[dict[str, Any]]:
-    rng = np.random.default_rng(seed)
-    return [
-        {
-            "backend": "keras",
-            "replicas": 2,
-            "side": side.name,
-            "batch": side.batch,
-            "failed": "",
-            "samples": list(SECONDS[side.world] * side.batch / 8 * rng.uniform(0.99, 1.01, 15)),
-            "rounds": list(range(15)),
-            "calls": 1,
-            "shares": [0.1, 0.2] if side.world == "team" and side.reduced else [],
-            "errors": {},
-            "bounds": {},
-            **more,
-        }
-        for side in sides(QUESTION, cores=True)
-    ]
-
-
-def written(tmp_path: Path, answers: Sequence[Any], **question: Any) -> Path:
-    asked = {**asdict(QUESTION), "replicas": [2], "threads": [1], "machines": 1, **question}
-    return study.save(study.document("scaling", datetime.now(UTC), asked, answers), tmp_path)
-
-
-def shown(path: Path, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    code = run.main(["scaling", "--show", str(path), *words])
-    out = capsys.readouterr()
-    return code, out.out, out.err
-
-
-def test_a_file_is_shown_with_what_replicas_gain_and_where_time_goes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = written(tmp_path, [records(seed) for seed in range(6)])
-    code, out, _ = shown(path, capsys, "--format", "markdown")
-    assert code == 0
-    weak, beside, _ = [line for line in out.splitlines() if "| `keras` | 2 | weak |" in line]
-    assert weak.startswith("| `keras` | 2 | weak | 16 | 2.40 s (")
-    # 16 sequences in 2.4 s, and 8 in 1 s: 0.83 times as many a second, an efficiency of 42%.
-    assert "| 0.83 (" in weak
-    assert "SLOWER" in weak
-    assert "| 42% (" in weak
-    assert "| 1.33 (" in beside  # one on all processors takes 3.2 s
-    assert "6 sets of fresh processes" in out
-    assert "MultiWorkerMirroredStrategy" in out
-    assert "b8-t3-i2-h4" in out
-    code, terminal, _ = shown(path, capsys)
-    assert code == 0
-    assert "efficiency" in terminal
-
-
-@pytest.mark.parametrize("columns", ["80", "100", "160"])
-def test_no_column_stands_beyond_the_edge_of_a_terminal(
-    columns: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("COLUMNS", columns)
-    path = written(tmp_path, [records(seed) for seed in range(6)])
-    _, terminal, _ = shown(path, capsys)
-    assert "42%" in terminal  # the last column of the first table
-    assert "profiler" in terminal  # and of the last
-
-
-def test_what_was_not_measured_is_told_and_its_backend_has_no_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    failed = records(9, backend="cudnn", failed="cuDNN runs on NVIDIA GPUs only", samples=[])
-    path = written(tmp_path, [[*records(seed), *failed] for seed in range(2)])
-    code, out, _ = shown(path, capsys, "--format", "markdown")
-    assert code == 0
-    assert "Not measured: cudnn, 2 replicas: cuDNN runs on NVIDIA GPUs only." in out
-    assert "`cudnn`" not in out
-
-
-def test_text_of_a_file_stays_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    name = "\x1b[31m|</td><script>x</script>[a](http://b)"
-    path = written(tmp_path, [records(0, backend=name), records(1, backend="x", failed=name)])
-    for words in ((), ("--format", "markdown")):
-        code, out, _ = shown(path, capsys, *words)
-        assert code == 0
-        assert "\x1b" not in out
-        assert not words or "<script>" not in re.sub(r"`[^`]*`", "", out)
-
-
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        ({"replicas": 1}, "replicas is 1; expected"),
-        ({"replicas": 10**9}, "replicas is 1000000000"),
-        ({"samples": []}, "rounds does not fit; expected a round of its own for each sample"),
-        ({"samples": [0.0] * 15}, "samples[0] is 0.0; expected a time in seconds"),
-        ({"rounds": [1] * 15}, "rounds does not fit"),
-        ({"batch": 0}, "batch is 0; expected a positive integer"),
-        ({"shares": [2.0]}, "shares[0] is 2.0; expected a number from 0 to 1"),
-        ({"side": "one"}, "lacks one; expected a record of the side 'weak'"),
-        ({"failed": None}, "failed is null; expected text"),
-    ],
-)
-def test_a_file_that_holds_something_else_is_told_in_a_line(
-    change: dict[str, Any], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = written(tmp_path, [records(0, **change)])
-    code, out, err = shown(path, capsys)
-    assert code == 2
-    assert told in err
-    assert err.count("\n") == 1
-    assert not out
-
-
-@pytest.mark.parametrize(
-    ("question", "told"),
-    [
-        ({"scalings": ["sideways"]}, "expected one of weak, strong"),
-        ({"strategy": "hope"}, "expected one of workers, mirrored"),
-        ({"machines": 0}, "machines is 0"),
-        ({"threads": ["many"]}, 'threads[0] is "many"'),
-        ({"hidden": None}, "hidden is null"),
-    ],
-)
-def test_a_question_that_is_none_is_told_too(
-    question: dict[str, Any], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, _, err = shown(written(tmp_path, [records(0)], **question), capsys)
-    assert code == 2
-    assert told in err
+from tests.bench.running.made_scaling import records, written
 
 
 @pytest.mark.parametrize(
@@ -248,3 +105,19 @@ def test_every_repetition_has_inputs_of_its_own_and_all_are_in_the_file(
     out = capsys.readouterr()
     assert "set 2 of 2, 2 replicas: keras" in out.err
     assert "efficiency" in out.out
+
+
+def test_a_file_is_shown_and_one_that_holds_something_else_told_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = records(9, backend="cudnn", failed="cuDNN runs on NVIDIA GPUs only", samples=[])
+    path = written(tmp_path, [[*records(0), *failed]])
+    assert run.main(["scaling", "--show", str(path), "--format", "markdown"]) == 0
+    out = capsys.readouterr().out
+    assert "| `keras` | 2 | weak | 16 | " in out
+    assert "Not measured: cudnn, 2 replicas: cuDNN runs on NVIDIA GPUs only." in out
+    path = written(tmp_path, [records(0, replicas=1)])
+    assert run.main(["scaling", "--show", str(path)]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "replicas is 1; expected" in err
