@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import abc
 import contextlib
-from collections.abc import Mapping, Sequence
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -18,12 +20,11 @@ import numpy.typing as npt
 from lstm_impl import cuda
 from lstm_impl.availability import Package
 from lstm_impl.backend import Backend
-from lstm_impl.backends import torch_evidence
 from lstm_impl.call import Call, Outputs, RawGradients, State, Tensor, Tensors, Upstream
 from lstm_impl.evidence import Evidence
 from lstm_impl.model import Model
 from lstm_impl.optimizer import BETA1, BETA2, EPSILON, LEARNING_RATE
-from lstm_impl.profile import Profile
+from lstm_impl.profile import Event, Profile
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import OPTIMIZERS, Workload, differentiated
@@ -31,8 +32,14 @@ from lstm_impl.workload import OPTIMIZERS, Workload, differentiated
 INSTALL_CPU = "pip install torch --index-url https://download.pytorch.org/whl/cpu"
 INSTALL_GPU = "pip install torch"
 
-
 STEP_BY_STEP = "PyTorch's operators, step by step"
+
+PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")
+"""Operators whose multiplications and additions are those of matrix products. Those of oneDNN's and
+cuDNN's LSTMs are not told."""
+
+FRAMES = "ProfilerStep"
+"""The profiler's own events."""
 
 
 def set_threads(count: int) -> None:
@@ -233,7 +240,7 @@ class TorchModel(Model):
 
     def evidence(self, workload: Workload) -> Evidence:
         """The operators of one step and how often each ran; on a GPU the kernels too."""
-        found = torch_evidence.counted(self._recorded(workload))
+        found = counted(self._recorded(workload))
         ran = self.implementation(found.ops or {})
         details = {"device": self.device, "implementation": ran}
         if ran == STEP_BY_STEP:
@@ -241,12 +248,12 @@ class TorchModel(Model):
         return replace(found, details=details)
 
     def _profiled(self, workload: Workload) -> Profile:
-        events = torch_evidence.timeline(self._recorded(workload))
+        events = timeline(self._recorded(workload))
         return Profile("PyTorch's profiler", tuple(events))
 
     def _recorded(self, workload: Workload) -> list[Any]:
         step = self._warmed(workload)
-        return torch_evidence.record(step.run, step.synchronize, self.torch_device.type == "cuda")
+        return record(step.run, step.synchronize, self.torch_device.type == "cuda")
 
 
 def allow_tf32(allow: bool) -> None:
@@ -260,3 +267,60 @@ def allow_tf32(allow: bool) -> None:
     else:
         torch.backends.cudnn.allow_tf32 = allow
         torch.backends.cuda.matmul.allow_tf32 = allow
+
+
+# -- what really ran, by the profiler
+
+
+def record(run: Callable[[], Tensor], synchronize: Callable[[], None], gpu: bool) -> list[Any]:
+    """The profiler's events (``FunctionEvent``) of one call of ``run``."""
+    # The profiler's library would print a line on stderr at its start and end.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    from torch.profiler import ProfilerActivity, profile
+
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])]
+    with profile(activities=activities, with_flops=True) as recorded:
+        run()
+        synchronize()
+    return [each for each in recorded.events() or () if not each.name.startswith(FRAMES)]
+
+
+def counted(events: Iterable[Any]) -> Evidence:
+    """What ran how often; launches are the operators that no other one called, operations those of
+    ``PRODUCTS``.
+    """
+    ops: Counter[str] = Counter()
+    kernels: Counter[str] = Counter()
+    launches, operations = 0, 0.0
+    for event in events:
+        name = str(event.name)
+        if _on_gpu(event):
+            kernels[name] += 1
+            continue
+        ops[name] += 1
+        launches += event.cpu_parent is None
+        operations += float(event.flops or 0) if name in PRODUCTS else 0.0
+    return Evidence(
+        "torch profiler",
+        ops,
+        kernels,
+        launches=launches,
+        launched_by="python",
+        operations=operations or None,
+    )
+
+
+def timeline(events: Iterable[Any]) -> list[Event]:
+    """Each on its thread, or on the GPU that ran it."""
+    found = []
+    for event in events:
+        track = f"GPU {event.device_index}" if _on_gpu(event) else f"thread {event.thread}"
+        span = event.time_range  # in microseconds
+        found.append(
+            Event(str(event.name), span.start * 1e-6, (span.end - span.start) * 1e-6, track)
+        )
+    return found
+
+
+def _on_gpu(event: Any) -> bool:
+    return "CUDA" in str(getattr(event, "device_type", ""))
