@@ -22,7 +22,7 @@ from bench.measuring.scaling import (
     prove,
     sides,
 )
-from lstm_impl import LayerWeights, LSTMSpec, LSTMWeights, UnsupportedError, Workload
+from lstm_impl import LayerWeights, LSTMSpec, LSTMWeights, Workload
 from lstm_impl.backends.data_parallel import share
 from lstm_impl.optimizer import NumPyOptimizer
 from lstm_impl.proof import numpy_judge
@@ -96,25 +96,6 @@ def test_weights_that_did_not_take_the_step_are_caught() -> None:
     assert "update" in failure(right, after=WEIGHTS)
     # As where each replica takes its own gradients, or a mean of them.
     assert "update" in failure(right, after=updated(combined([right], 0.5)))
-
-
-@given(some.integers(1, 40), some.integers(1, 8))
-def test_a_batch_is_shared_out_whole_or_refused(batch: int, replicas: int) -> None:
-    inputs = Workload(batch, 2, "training").inputs(LSTMSpec(2, 2), 0)
-    if batch % replicas:
-        with pytest.raises(
-            UnsupportedError, match=r"cannot be shared out equally.*take \d+"
-        ) as told:
-            share(inputs, 0, replicas)
-        *_, told_words = str(told.value).partition("take ")
-        for number in told_words.split(" or "):
-            assert int(number) % replicas == 0
-        return
-    parts = [share(inputs, number, replicas) for number in range(replicas)]
-    np.testing.assert_array_equal(np.concatenate([each.x for each in parts], 1), inputs.x)
-    np.testing.assert_array_equal(np.concatenate([each.dy for each in parts], 1), inputs.dy)
-    joined = np.concatenate([each.state.c for each in parts], 1)
-    np.testing.assert_array_equal(joined, inputs.state.c)
 
 
 def question(scalings: tuple[str, ...] = SCALINGS) -> Question:

@@ -30,7 +30,7 @@ from lstm_impl.backends import tensorflow_evidence
 from lstm_impl.backends.hlo import describe_hlo
 from lstm_impl.backends.tensorflow_backend import TensorFlowBackend
 from lstm_impl.proof import check, final_gradient, gate
-from lstm_impl.proof.comparison import error, named
+from lstm_impl.proof.comparison import error
 from lstm_impl.stream import Stream
 from lstm_impl.workload import GRADIENTS
 from tests.lstm_impl.pairs import Row, pairwise, slow_ones_run, spelled
@@ -371,54 +371,12 @@ def test_another_number_of_timesteps_is_not_traced_again_and_another_batch_is(
     assert traces == [1, 1, 1, 2, 2, 2]
 
 
-def compilations(run: Any) -> int:
-    """How many modules XLA compiled while ``run`` ran, by the profiler."""
-    import tempfile
-    from pathlib import Path
-
-    import tensorflow as tf
-    from tensorflow.tsl.profiler.protobuf import xplane_pb2
-
-    with tempfile.TemporaryDirectory() as folder:
-        tf.profiler.experimental.start(folder)
-        run()
-        tf.profiler.experimental.stop()
-        space = xplane_pb2.XSpace()
-        for path in Path(folder).rglob("*.xplane.pb"):
-            space.ParseFromString(path.read_bytes())
-    return sum(
-        plane.event_metadata[event.metadata_id].name == "CpuCompiler::CompileCpuExecutable"
-        for plane in space.planes
-        for line in plane.lines
-        for event in line.events
-    )
-
-
-def test_xla_traces_once_and_compiles_once_for_each_shape() -> None:
-    model = build("while_loop+xla", LSTMSpec(3, 4))
-    counts = [
-        compilations(lambda timesteps=timesteps: model.forward(np.zeros((timesteps, 2, 3))))
-        for timesteps in (3, 3, 6, 3)
-    ]
-    assert counts == [1, 0, 1, 0]
-    assert model.trace_count() == 1
-
-
 @pytest.mark.parametrize("name", ["static_unroll", "keras+unroll", "static_rnn"])
 def test_an_unrolled_backend_traces_each_shape(name: str) -> None:
     model = build(name, LSTMSpec(3, 4))
     for timesteps in (2, 3, 2):
         model.forward(np.zeros((timesteps, 1, 3)))
     assert model.trace_count() == 2
-
-
-def test_static_unroll_refuses_a_number_of_timesteps_known_only_at_run_time() -> None:
-    model = build("static_unroll", LSTMSpec(3, 4))
-    function = tf.function(
-        lambda x: model(x)[0], input_signature=[tf.TensorSpec([None, 2, 3])], autograph=False
-    )
-    with pytest.raises(UnsupportedError, match="number of timesteps when it is traced"):
-        function.get_concrete_function()
 
 
 # -- as a function of tensors
@@ -488,54 +446,6 @@ def test_is_differentiable_by_the_users_tape(name: str, traced: bool) -> None:
         assert error(ours, theirs) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["while_loop+hoisted", "static_unroll+hoisted"])
-def test_a_hand_written_gradient_can_be_differentiated_again(name: str) -> None:
-    spec = LSTMSpec(3, 4, dtype="float64")
-    inputs = Workload(2, 3).inputs(spec)
-    given = [tf.constant(array) for array in (inputs.x, inputs.state.h, inputs.state.c)]
-
-    def second(model: Any, x: Any, h: Any, c: Any) -> Any:
-        with tf.GradientTape() as outer:
-            outer.watch([x, h, c])
-            with tf.GradientTape() as inner:
-                inner.watch([x, h, c])
-                y, _ = model(x, (h, c))
-                loss = tf.reduce_sum(y * y)
-            first = inner.gradient(loss, [x, h])
-            total = tf.add_n([tf.reduce_sum(each * each) for each in first])
-        return outer.gradient(total, [x, h, c, *model.variables])
-
-    by_hand = functools.partial(second, build(name, spec))
-    if name != "while_loop+hoisted":  # whose loop is differentiated twice in the layer's graph
-        by_hand = tf.function(by_hand, autograph=False)
-    # By the plain ops of each step, whose gradients are all TensorFlow's own.
-    by_tape = functools.partial(second, build("static_unroll", spec))
-    for ours, theirs in zip(by_hand(*given), by_tape(*given), strict=True):
-        assert error(ours, theirs) < 1e-12
-
-
-# -- what is known to be wrong elsewhere
-
-
-def test_the_gate_rejects_the_gradient_that_tensorflow_registers_for_blocklstmv2() -> None:
-    result = gate(build("block_lstm+registered", LSTMSpec(3, 4)), Workload(2, 6, "training"))
-    assert not result.passed
-    assert "dx" in result.describe()
-    assert result.errors["y"] <= result.bounds["y"]  # the forward pass is right
-
-
-def test_unrolled_bidirectional_float64_is_refused_because_xla_compiles_it_wrongly(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    spec = LSTMSpec(3, 5, bidirectional=True, dtype="float64")
-    backend = get_backend("static_unroll+xla")
-    with pytest.raises(UnsupportedError, match="wrongly"):
-        backend.build(spec, LSTMWeights.random(spec))
-    monkeypatch.setattr(type(backend), "refusal", TensorFlowBackend.refusal)
-    result = gate(build("static_unroll+xla", spec), Workload(4, 7, "inference"))
-    assert not result.passed, "XLA compiles this rightly now: take the refusal out"
-
-
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -563,63 +473,3 @@ def test_weights_can_be_replaced_and_read_back(name: str) -> None:
     for ours, theirs in zip(model.get_weights().arrays(), new.arrays(), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-6)
     assert gate(model, Workload(2, 3)).passed
-
-
-# -- evidence
-
-
-def test_evidence_names_the_ops_that_ran_and_how_often() -> None:
-    found = build("while_loop", LSTMSpec(8, 16)).evidence(Workload(4, 6))
-    products = sum(count for op, count in found["ops"].items() if "MatMul" in op)
-    assert products == 12  # two matrix products a step
-    assert found["devices"] == ["/host:CPU"]
-    assert not found["cudnn"]
-
-
-def test_a_step_through_windows_ends_in_the_state_of_the_whole() -> None:
-    spec = LSTMSpec(3, 4)
-    model = build("while_loop", spec)
-    workload = Workload(2, 11, "training", window=4)
-    step = model.prepare(workload)
-    step.trace()
-    traces = model.trace_count()
-    raw = step.run()
-    step.synchronize()
-    assert model.trace_count() == traces
-    inputs = workload.inputs(spec)
-    y, state = reference.forward(spec, model.get_weights(), inputs.x, inputs.state)
-    found = named(raw.y.numpy(), LSTMState(raw.h.numpy(), raw.c.numpy()), None)
-    assert error(found["y"], y[8:]) < 1e-6
-    assert error(found["h"], state.h) < 1e-6
-
-
-@pytest.mark.parametrize("name", ["while_loop", "while_loop+xla"])
-def test_evidence_counts_what_a_step_starts_however_often_it_was_called(name: str) -> None:
-    model = build(name, LSTMSpec(3, 4))
-
-    def started(workload: Workload) -> int:
-        found = model.evidence(workload)
-        assert found["launched_by"] == ("tensorflow" if name == "while_loop" else "xla")
-        if name != "while_loop":
-            assert found["hlo"]["loops"] == 1
-            assert found["hlo"]["matrix_products"] == 2  # of the input and of the state
-        return int(found["launches"])
-
-    step = model.prepare(Workload(2, 6))
-    for _ in range(50):  # after which TensorFlow has found most ops to be cheap
-        step.run()
-    step.synchronize()
-    short, long = started(Workload(2, 6)), started(Workload(2, 12))
-    each = (long - short) / 6
-    assert each == round(each)  # as many at each timestep
-    assert each >= (10 if name == "while_loop" else 2)
-    # Two windows of six are twice one.
-    assert started(Workload(2, 12, window=6)) == 2 * short
-
-
-def test_a_profile_has_each_operator_on_its_thread() -> None:
-    found = build("while_loop", LSTMSpec(3, 4)).profile(Workload(2, 6))
-    products = [each for each in found.events if "MatMul" in each.name]
-    assert len(products) == 12
-    assert all(each.seconds > 0 and each.track for each in products)
-    assert len({each.start for each in products}) > 6

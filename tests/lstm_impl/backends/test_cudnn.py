@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 from unittest import mock
@@ -23,7 +22,7 @@ from lstm_impl import (
 )
 from lstm_impl.backends import cudnn
 from lstm_impl.proof import gate
-from tests.lstm_impl.backends.cudnn_emulation import cudnn_on_cpu, emulated_cudnn, params_size
+from tests.lstm_impl.backends.cudnn_emulation import cudnn_on_cpu, emulated_cudnn
 
 OPTIONS = lstm_impl.get_backend("cudnn").variants()
 
@@ -31,149 +30,8 @@ SMALL = LSTMSpec(3, 4)
 DEEP = LSTMSpec(3, 5, num_layers=2, bidirectional=True)
 
 
-@pytest.fixture(scope="module")
-def tf() -> Any:
-    return pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
-
-
-@pytest.fixture
-def emulation(tf: Any) -> Iterator[None]:
-    with emulated_cudnn():
-        yield
-
-
-@pytest.fixture
-def eagerly(tf: Any) -> Iterator[None]:
-    """Functions are run line by line: the same ops without the seconds of tracing many graphs."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
 def build(name: str, spec: LSTMSpec, **options: Any) -> lstm_impl.Model:
     return lstm_impl.get_backend(name).build(spec, LSTMWeights.random(spec, seed=1), **options)
-
-
-# -- the emulation: it must be right by other evidence than the code that it judges
-
-
-def op_arguments(tf: Any, **changes: Any) -> dict[str, Any]:
-    """Arguments of the op for two sequences of three steps, two features and four units."""
-    arguments = {
-        "input": tf.ones([3, 2, 2]),
-        "input_h": tf.zeros([1, 2, 4]),
-        "input_c": tf.zeros([1, 2, 4]),
-        "params": tf.fill([params_size(1, 4, 2, 1)], 0.1),
-    }
-    return {**arguments, **changes}
-
-
-@pytest.mark.usefixtures("emulation")
-@pytest.mark.parametrize("mask", [None, [[True, True, True], [True, False, False]]])
-def test_keras_gets_from_the_emulation_what_it_computes_without_cudnn(
-    tf: Any, mask: list[list[bool]] | None
-) -> None:
-    """Keras packs its weights itself, batch-major, so that the emulated layout is Keras's too."""
-    keras = pytest.importorskip("keras", reason="Keras is not installed")
-    if keras.backend.backend() != "tensorflow":
-        pytest.skip(f"Keras computes with {keras.backend.backend()} here, which has no cuDNN op")
-    x = np.random.default_rng(0).standard_normal((2, 3, 5)).astype(np.float32)
-    layers = [
-        keras.layers.LSTM(4, return_sequences=True, return_state=True, use_cudnn=use, seed=0)
-        for use in (True, False)
-    ]
-    for layer in layers:
-        layer.build(x.shape)
-    layers[0].set_weights([*layers[1].get_weights()[:2], np.linspace(-1, 1, 16)])
-    layers[1].set_weights(layers[0].get_weights())
-    with (
-        mock.patch.object(tf.config, "list_logical_devices", return_value=["GPU:0"]),
-        mock.patch.object(tf.raw_ops, "CudnnRNNV3", wraps=tf.raw_ops.CudnnRNNV3) as op,
-    ):
-        fused = layers[0](x, mask=None if mask is None else tf.constant(mask))
-        assert op.call_count == 1
-    plain = layers[1](x, mask=None if mask is None else tf.constant(mask))
-    # on padding cuDNN gives zeros, Keras's loop the output before
-    valid = np.ones((2, 3, 1)) if mask is None else np.array(mask)[:, :, None]
-    np.testing.assert_allclose(fused[0] * valid, plain[0] * valid, atol=1e-6)
-    np.testing.assert_allclose(fused[1:], plain[1:], atol=1e-6)
-    assert np.all(np.asarray(fused[0])[valid[:, :, 0] == 0] == 0)
-
-
-@pytest.mark.usefixtures("emulation")
-def test_the_emulated_op_adds_its_two_biases(tf: Any) -> None:
-    params = op_arguments(tf)["params"].numpy()
-    biases = params_size(1, 4, 2, 1) - 8 * 4
-    in_first, in_second = params.copy(), params.copy()
-    in_first[biases : biases + 16] += 0.5
-    in_second[biases + 16 :] += 0.5
-    y, other = (
-        tf.raw_ops.CudnnRNNV2(**op_arguments(tf, params=values)).output
-        for values in (in_first, in_second)
-    )
-    np.testing.assert_allclose(y, other, atol=1e-6)
-    assert np.abs(y - tf.raw_ops.CudnnRNNV2(**op_arguments(tf)).output).max() > 0.01
-
-
-@pytest.mark.usefixtures("emulation")
-def test_the_emulated_op_has_the_real_ones_outputs_by_name(tf: Any) -> None:
-    training = tf.raw_ops.CudnnRNNV2(**op_arguments(tf))
-    inference = tf.raw_ops.CudnnRNNV2(**op_arguments(tf), is_training=False)
-    assert training._fields == ("output", "output_h", "output_c", "reserve_space", "host_reserved")
-    assert training.output.shape == (3, 2, 4)
-    assert training.output_h.shape == training.output_c.shape == (1, 2, 4)
-    assert training.reserve_space.shape.rank == 1
-    assert inference.reserve_space.shape.rank == 0
-    assert training.host_reserved.dtype == inference.host_reserved.dtype == tf.int8
-
-
-@pytest.mark.usefixtures("emulation")
-def test_the_emulated_op_gives_no_gradient_in_inference_mode(tf: Any) -> None:
-    for is_training in (True, False):
-        arguments = op_arguments(tf)
-        with tf.GradientTape() as tape:
-            tape.watch(arguments["params"])
-            y = tf.raw_ops.CudnnRNNV2(**arguments, is_training=is_training).output
-        if is_training:
-            assert np.abs(tape.gradient(y, arguments["params"])).max() > 0
-        else:
-            with pytest.raises(ValueError, match="is_training"):
-                tape.gradient(y, arguments["params"])
-
-
-@pytest.mark.usefixtures("emulation")
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"input": np.ones((3, 2), np.float32)}, "rank"),
-        ({"input": np.ones((3, 2, 2))}, "type"),
-        ({"input": np.ones((3, 2, 2), np.int32)}, "not in list of allowed|type"),
-        ({"input_h": np.zeros((1, 3, 4), np.float32)}, "batch"),
-        ({"input_c": np.zeros((1, 2, 3), np.float32)}, "input_c"),
-        ({"params": np.zeros(7, np.float32)}, "CudnnRNNParamsSize"),
-        ({"direction": "bidirectional"}, "half a bidirectional layer|division"),
-        ({"direction": "backwards"}, "direction"),
-        ({"rnn_mode": "transformer"}, "rnn_mode"),
-        ({"rnn_mode": "gru"}, "no rnn_mode='gru'"),
-        ({"dropout": 0.5}, "no dropout"),
-        ({"sequence_lengths": [3, 2]}, "sequence_lengths"),
-    ],
-)
-def test_the_emulated_op_refuses(tf: Any, changes: dict[str, Any], says: str) -> None:
-    with pytest.raises(
-        (TypeError, ValueError, NotImplementedError, tf.errors.InvalidArgumentError), match=says
-    ):
-        tf.raw_ops.CudnnRNNV2(**op_arguments(tf, **changes))
-
-
-@pytest.mark.usefixtures("emulation")
-@pytest.mark.parametrize(
-    ("lengths", "says"),
-    [([3], "one for each"), ([3, 0], "empty"), ([3, 4], "more than the timesteps")],
-)
-def test_the_emulated_op_refuses_lengths(tf: Any, lengths: list[int], says: str) -> None:
-    with pytest.raises(tf.errors.InvalidArgumentError, match=says):
-        tf.raw_ops.CudnnRNNV3(**op_arguments(tf), sequence_lengths=lengths)
 
 
 # -- the same function

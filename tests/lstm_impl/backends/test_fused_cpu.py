@@ -5,13 +5,9 @@ The equivalence matrix of ``test_all_tensorflow_backends.py`` has it among all t
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import textwrap
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,21 +18,17 @@ from lstm_impl import LSTMSpec, LSTMState, LSTMWeights, UnsupportedError, Worklo
 from lstm_impl.proof import gate
 from lstm_impl.proof.comparison import error
 from lstm_impl.weights import LayerWeights
+from tests.lstm_impl.backends.built import built, needs
+from tests.lstm_impl.backends.layers import tensors
 from tests.lstm_impl.pairs import Row, pairwise, spelled
 
 tf = pytest.importorskip("tensorflow", reason="the op is TensorFlow's: pip install '.[cpu]'")
 
-AVAILABLE = get_backend("fused_cpu").availability("cpu")
-pytestmark = pytest.mark.skipif(not AVAILABLE, reason=f"fused_cpu: {AVAILABLE}")
+pytestmark = needs("fused_cpu")
 
 Array = npt.NDArray[Any]
 
 DTYPES = ("float32", "bfloat16", "mixed_bfloat16")
-
-
-def build(spec: LSTMSpec, batch_major: bool = False) -> Any:
-    weights = LSTMWeights.random(spec, seed=5)
-    return get_backend("fused_cpu").build(spec, weights, batch_major=batch_major)
 
 
 # -- it computes what the reference computes
@@ -50,7 +42,7 @@ def test_odd_sizes_pass_the_gate(row: Row) -> None:
     batch = row["batch"]
     for bidirectional, batch_major in ((False, False), (True, True)):
         spec = LSTMSpec(3, row["units"], bidirectional=bidirectional, dtype=row["dtype"])
-        model = build(spec, batch_major)
+        model = built("fused_cpu", spec, batch_major=batch_major)
         for timesteps in (1, 6):
             workload = Workload(batch, timesteps, "training", batch_major=batch_major)
             for each in (workload, replace(workload, min_length=1)):
@@ -72,7 +64,7 @@ def test_sizes_worth_several_threads_pass_the_gate(row: Row) -> None:
     batch, timesteps, inputs, units = row["sizes"]
     spec = LSTMSpec(inputs, units, num_layers=2, bidirectional=True, dtype=row["dtype"])
     workload = Workload(batch, timesteps, "training", min_length=row["min_length"], dropout=0.4)
-    result = gate(build(spec), workload)
+    result = gate(built("fused_cpu", spec), workload)
     assert result.passed, result.describe()
 
 
@@ -80,7 +72,7 @@ def test_sizes_worth_several_threads_pass_the_gate(row: Row) -> None:
 @pytest.mark.parametrize("batch_major", [False, True])
 def test_results_are_the_same_to_the_last_bit_every_time(batch_major: bool, dtype: str) -> None:
     spec = LSTMSpec(70, 130, num_layers=2, dtype=dtype)
-    model = build(spec, batch_major)
+    model = built("fused_cpu", spec, batch_major=batch_major)
     for batch in (3, 40):
         workload = Workload(batch, 12, "training", min_length=4, batch_major=batch_major)
         step = model.prepare(workload)
@@ -93,7 +85,7 @@ def test_results_are_the_same_to_the_last_bit_every_time(batch_major: bool, dtyp
 
 def test_many_calls_at_once_do_not_disturb_one_another() -> None:
     spec = LSTMSpec(33, 100)
-    model = build(spec)
+    model = built("fused_cpu", spec)
     inputs = [Workload(4 + 9 * k, 10).inputs(spec, seed=k) for k in range(6)]
 
     def run(k: int) -> Array:
@@ -105,17 +97,12 @@ def test_many_calls_at_once_do_not_disturb_one_another() -> None:
             np.testing.assert_array_equal(y, alone[k % 6])
 
 
-def tensors(spec: LSTMSpec, batch: int, timesteps: int) -> tuple[Any, Any, Any]:
-    inputs = Workload(batch, timesteps).inputs(spec)
-    return tuple(tf.constant(each) for each in (inputs.x, inputs.state.h, inputs.state.c))
-
-
 def test_nan_is_kept_where_it_is_read_and_only_there() -> None:
     spec = LSTMSpec(3, 20)
     x, h, c = tensors(spec, 4, 6)
     spoilt = x.numpy()
     spoilt[3, 1, 0] = np.nan
-    y, (h_last, _) = build(spec)(tf.constant(spoilt), (h, c))
+    y, (h_last, _) = built("fused_cpu", spec)(tf.constant(spoilt), (h, c))
     found = np.isnan(y.numpy()).all(axis=2)
     expected = np.zeros((6, 4), bool)
     expected[3:, 1] = True
@@ -127,7 +114,7 @@ def test_what_stands_in_the_padding_reaches_nothing() -> None:
     spec = LSTMSpec(3, 20, bidirectional=True)
     x, h, c = tensors(spec, 3, 5)
     lengths = tf.constant([5, 2, 3])
-    model = build(spec)
+    model = built("fused_cpu", spec)
     found = []
     for filling in (0.0, np.nan):
         padded = np.where(np.arange(5)[:, None, None] < lengths.numpy()[:, None], x, filling)
@@ -145,7 +132,7 @@ def test_what_stands_in_the_padding_reaches_nothing() -> None:
 def test_saturated_gates_are_exact_and_finite() -> None:
     spec = LSTMSpec(1, 2)
     weights = LSTMWeights.random(spec)
-    model = build(spec)
+    model = built("fused_cpu", spec)
     large = weights.map(lambda array: np.asarray(array) * 0 + 1e30)
     model.set_weights(large)
     y, state = model.forward(np.ones((3, 1, 1)))
@@ -159,7 +146,7 @@ def test_saturated_gates_are_exact_and_finite() -> None:
 
 def test_no_sequences_and_no_timesteps_are_nothing_to_do() -> None:
     spec = LSTMSpec(3, 40)
-    model = build(spec)
+    model = built("fused_cpu", spec)
     for batch, timesteps in ((0, 4), (2, 0)):
         x, h = tf.zeros([timesteps, batch, 3]), tf.ones([1, batch, 40])
         c = tf.reshape(tf.range(batch * 40.0), h.shape)
@@ -186,7 +173,7 @@ def counts(model: Any, workload: Workload) -> dict[str, int]:
 
 @pytest.mark.parametrize("optimizer", [None, "sgd"], ids=["by_hand", "in_a_graph"])
 def test_the_inputs_gradient_is_left_out_where_nobody_asks_for_it(optimizer: str | None) -> None:
-    model = build(LSTMSpec(3, 4, num_layers=2))
+    model = built("fused_cpu", LSTMSpec(3, 4, num_layers=2))
     workload = Workload(2, 5, "training", optimizer=optimizer)
     forward = {"LstmImplFusedLstmTraining": 2, "LstmImplFusedLstmGrad": 2}
     for gradients, of_inputs in (("weights", 1), ("weights+input", 2), ("all", 2)):
@@ -194,31 +181,15 @@ def test_the_inputs_gradient_is_left_out_where_nobody_asks_for_it(optimizer: str
         assert found == forward | {"LstmImplFusedLstmInputGrad": of_inputs}
 
 
-def test_inference_is_one_op_a_layer_and_direction_and_keeps_nothing() -> None:
-    model = build(LSTMSpec(3, 4, num_layers=2, bidirectional=True))
+def test_inference_is_one_op_a_layer_and_direction() -> None:
+    model = built("fused_cpu", LSTMSpec(3, 4, num_layers=2, bidirectional=True))
     assert counts(model, Workload(2, 5)) == {"LstmImplFusedLstm": 4}
-    ops = get_ops()
-    x, h, c = tensors(LSTMSpec(3, 4), 2, 5)
-    weights = [variable.value() for variable in model.variables[:3]]
-    inferred = ops.lstm_impl_fused_lstm(x, h, c, *weights, [])
-    *trained, gates, cells, hidden = ops.lstm_impl_fused_lstm_training(x, h, c, *weights, [])
-    for one, other in zip(inferred, trained, strict=True):
-        np.testing.assert_array_equal(one, other)
-    assert gates.shape[0] > 0
-    assert cells.shape[0] > 0
-    assert hidden.shape[0] == 0  # y is that
-
-
-def get_ops() -> Any:
-    from lstm_impl.backends.fused_cpu import ops
-
-    return ops()
 
 
 @pytest.mark.parametrize("training", [True, False])
 def test_a_gradient_is_right_whether_it_was_announced_or_not(training: bool) -> None:
     spec = LSTMSpec(3, 9)
-    model = build(spec)
+    model = built("fused_cpu", spec)
     x, h, c = tensors(spec, 3, 6)
     with tf.GradientTape() as tape:
         tape.watch([x, h, c])
@@ -232,7 +203,7 @@ def test_a_gradient_is_right_whether_it_was_announced_or_not(training: bool) -> 
 
 
 def test_shapes_are_known_in_a_graph() -> None:
-    model = build(LSTMSpec(3, 4), batch_major=True)
+    model = built("fused_cpu", LSTMSpec(3, 4), batch_major=True)
     shapes: list[Any] = []
 
     @tf.function(input_signature=[tf.TensorSpec([2, None, 3])], autograph=False)
@@ -246,19 +217,6 @@ def test_shapes_are_known_in_a_graph() -> None:
 
 
 # -- in bfloat16
-
-
-def test_what_is_kept_in_bfloat16_is_half_as_large() -> None:
-    ops = get_ops()
-    spec = LSTMSpec(3, 20)
-    made = {}
-    for dtype in (tf.float32, tf.bfloat16):
-        x, h, c = (tf.cast(each, dtype) for each in tensors(spec, 4, 6))
-        weights = [tf.cast(variable, dtype) for variable in build(spec).variables]
-        made[dtype] = ops.lstm_impl_fused_lstm_training(x, h, c, *weights, [])
-        assert all(each.dtype == dtype for each in made[dtype])
-    sizes = {dtype: sum(each.numpy().nbytes for each in found) for dtype, found in made.items()}
-    assert sizes[tf.float32] == 2 * sizes[tf.bfloat16]
 
 
 def test_sums_are_in_float32_whatever_is_stored() -> None:
@@ -280,7 +238,7 @@ def test_sums_are_in_float32_whatever_is_stored() -> None:
 def test_a_stream_in_bfloat16_may_be_cut_anywhere() -> None:
     """What a step reads of h is what was written, so that only c, which is rounded, differs."""
     spec = LSTMSpec(5, 40, dtype="bfloat16")
-    model = build(spec)
+    model = built("fused_cpu", spec)
     inputs = Workload(14, 12).inputs(spec)
     whole, last = model.forward(inputs.x, inputs.state)
     first, state = model.forward(inputs.x[:5], inputs.state)
@@ -291,7 +249,7 @@ def test_a_stream_in_bfloat16_may_be_cut_anywhere() -> None:
 
 
 def test_mixed_precision_gives_gradients_in_the_variables_type() -> None:
-    model = build(LSTMSpec(3, 4, dtype="mixed_bfloat16"))
+    model = built("fused_cpu", LSTMSpec(3, 4, dtype="mixed_bfloat16"))
     x = tf.ones([6, 2, 3], tf.bfloat16)
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(model(x)[0])
@@ -302,80 +260,18 @@ def test_mixed_precision_gives_gradients_in_the_variables_type() -> None:
     assert step.dx.dtype == tf.bfloat16
 
 
-def test_weights_of_another_type_than_the_input_are_refused_by_the_op() -> None:
-    ops = get_ops()
-    x, h, c = (tf.cast(each, tf.bfloat16) for each in tensors(LSTMSpec(3, 4), 2, 5))
-    variables = build(LSTMSpec(3, 4)).variables
-    with pytest.raises(tf.errors.InvalidArgumentError, match="a weight is float and x is bfloat16"):
-        ops.lstm_impl_fused_lstm(x, h, c, *(each.value() for each in variables), [])
-    with pytest.raises(tf.errors.InvalidArgumentError, match="holds float; expected bfloat16"):
-        ops.lstm_impl_fused_lstm(x, h, c, *(each.handle for each in variables), [])
-
-
 # -- what it refuses
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float16", "mixed_float16"])
 def test_other_precisions_are_refused(dtype: str) -> None:
     with pytest.raises(UnsupportedError, match="know float32 and bfloat16, not float"):
-        build(LSTMSpec(3, 4, dtype=dtype))
-
-
-@pytest.mark.parametrize("traced", [True, False])
-def test_a_second_gradient_is_refused_in_words(traced: bool) -> None:
-    model = build(LSTMSpec(3, 4))
-
-    def second(x: Any) -> Any:
-        with tf.GradientTape() as outer:
-            outer.watch(x)
-            with tf.GradientTape() as inner:
-                inner.watch(x)
-                y, _ = model(x)
-            first = inner.gradient(y, x)
-        return outer.gradient(first, x)
-
-    run = tf.function(second, autograph=False) if traced else second
-    with pytest.raises(UnsupportedError, match=r"use while_loop\+hoisted"):
-        run(tf.ones([4, 2, 3]))
-
-
-def test_a_graph_for_xla_is_refused_in_words() -> None:
-    model = build(LSTMSpec(3, 4))
-    run = tf.function(lambda x: model(x)[0], jit_compile=True, autograph=False)
-    with pytest.raises(UnsupportedError, match="leave jit_compile=True out"):
-        run(tf.ones([4, 2, 3]))
-
-
-def test_arrays_that_do_not_fit_are_refused_by_the_op() -> None:
-    ops = get_ops()
-    x, h, c = tensors(LSTMSpec(3, 4), 2, 5)
-    kernel, recurrent, bias = tf.zeros([3, 16]), tf.zeros([4, 16]), tf.zeros([16])
-    good: dict[str, Any] = {"x": x, "h": h, "c": c, "bias": bias, "padding": []}
-    good |= {"kernel": kernel, "recurrent_kernel": recurrent}
-    ops.lstm_impl_fused_lstm(**good)
-    wrong: dict[str, tuple[Any, str]] = {
-        "kernel": (tf.zeros([4, 16]), "kernel has shape"),
-        "bias": (tf.zeros([15]), "bias has shape"),
-        "c": (tf.zeros([1, 3, 4]), "c has shape"),
-        "padding": (tf.zeros([3], tf.int32), "padding has shape"),
-        "row": (1, "h has shape"),
-    }
-    for name, (value, words) in wrong.items():
-        with pytest.raises(tf.errors.InvalidArgumentError, match=words):
-            ops.lstm_impl_fused_lstm(**(good | {name: value}))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="longer than 2147483647"):
-        ops.lstm_impl_fused_lstm(
-            **(good | {"x": tf.zeros([2**31, 0, 3]), "h": h[:, :0], "c": c[:, :0]})
-        )
-    y, *_ = ops.lstm_impl_fused_lstm(**good)
-    nothing = tf.zeros([0])
-    with pytest.raises(tf.errors.InvalidArgumentError, match="not what this layer kept"):
-        ops.lstm_impl_fused_lstm_grad(x, h, c, recurrent, [], y, nothing, nothing, nothing, y, h, c)
+        built("fused_cpu", LSTMSpec(3, 4, dtype=dtype))
 
 
 def test_a_model_waits_for_its_ops_where_they_are_put_into_a_queue() -> None:
     """By default an op that is called by itself has returned when it is done."""
-    model = build(LSTMSpec(64, 256))
+    model = built("fused_cpu", LSTMSpec(64, 256))
     step = model.prepare(Workload(8, 40))
     step.run()
     asked: list[str] = []
@@ -396,42 +292,3 @@ def test_a_model_waits_for_its_ops_where_they_are_put_into_a_queue() -> None:
         finally:
             tf.config.experimental.set_synchronous_execution(True)
         assert asked == ["all"]
-
-
-# -- files
-
-
-SAVED = """
-import sys
-import tensorflow as tf
-if sys.argv[2] == "loaded":
-    from lstm_impl.backends.fused_cpu import ops
-    ops()
-module = tf.saved_model.load(sys.argv[1])
-print(module.run(tf.ones([4, 2, 3])).numpy().sum())
-"""
-
-
-@pytest.mark.slow
-def test_a_saved_model_runs_where_the_ops_are_loaded_and_names_them_where_not(
-    tmp_path: Path,
-) -> None:
-    model = build(LSTMSpec(3, 4))
-    module = tf.Module()
-    module.model_variables = model.variables
-    module.run = tf.function(
-        lambda x: model(x)[0], input_signature=[tf.TensorSpec([None, 2, 3])], autograph=False
-    )
-    tf.saved_model.save(module, str(tmp_path / "saved"))
-
-    def load(how: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", textwrap.dedent(SAVED), str(tmp_path / "saved"), how]
-        return subprocess.run(command, capture_output=True, text=True, timeout=300)
-
-    loaded = load("loaded")
-    assert loaded.returncode == 0, loaded.stderr
-    expected = module.run(tf.ones([4, 2, 3])).numpy().sum()
-    assert float(loaded.stdout) == pytest.approx(float(expected), rel=1e-6)
-    alone = load("alone")
-    assert alone.returncode != 0
-    assert "LstmImplFusedLstm" in alone.stderr

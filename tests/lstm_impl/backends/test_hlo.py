@@ -1,10 +1,10 @@
-"""How many kernels a compiled module starts, read from its text."""
+"""What a compiled module holds, and how many kernels it starts, read from its text."""
 
 from __future__ import annotations
 
 import pytest
 
-from lstm_impl.backends.hlo import launches
+from lstm_impl.backends.hlo import describe_hlo, launches
 
 LOOP = """
 HloModule jit_f, entry_computation_layout={(f32[2]{0})->f32[2]{0}}
@@ -68,3 +68,26 @@ def test_a_loop_of_unknown_turns_leaves_it_unknown() -> None:
     )
     assert launches(two) is None
     assert launches("no module") is None
+
+
+def test_hlo_instructions_are_counted_whatever_their_type() -> None:
+    text = """
+HloModule jit_f, entry_computation_layout={(f32[2]{0})->f32[2]{0}}
+body {
+  p = (s32[], f32[2]{0}) parameter(0)
+  ROOT t = (s32[], f32[2]{0}) tuple(p)
+}
+ENTRY main {
+  %a.1 = f32[2]{0} parameter(0), metadata={op_name="x = y(z)"}
+  %w = (s32[], f32[], f32[], f32[], f32[], /*index=5*/f32[2]{0}) while(%a.1), body=body
+  %c = f32[2]{0} custom-call(%a.1), custom_call_target="__cudnn$rnn", api_version=1
+  %d = f32[] dot(%a.1, %c), lhs_contracting_dims={0}
+  ROOT %f = f32[2]{0} fusion(%a.1), kind=kLoop, calls=fused
+}
+"""
+    found = describe_hlo(text)
+    assert found["loops"] == 1
+    assert found["fusions"] == 1
+    assert found["matrix_products"] == 1
+    assert found["custom_calls"] == {"__cudnn$rnn": 1}
+    assert found["instructions"]["parameter"] == 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,33 +12,20 @@ from lstm_impl.backends.keras_calls import PATHS
 from lstm_impl.backends.keras_model import CalledModel
 from lstm_impl.optimizer import LEARNING_RATE
 from lstm_impl.proof import gate
+from tests.lstm_impl.backends.built import SPEC, built
 
-SPEC = LSTMSpec(3, 5)
 INFER = Workload(2, 4)
 TRAIN = Workload(2, 4, "training", optimizer="sgd", gradients="weights")
 
-INFERRING = [each for each, path in PATHS.items() if path.infers]
-TRAINING = [each for each, path in PATHS.items() if path.trains]
+
+def named(path: str, strategy: str = "keras_model") -> str:
+    return f"{strategy}+{path}" if path else strategy
 
 
-def few(paths: list[str]) -> list[Any]:
-    """Those that take seconds to trace, compile or save only with the slow tests."""
-    slow = ("fit", "signature", "predict")
-    return [pytest.param(each, marks=pytest.mark.slow if each in slow else ()) for each in paths]
-
-
-def called(path: str, strategy: str = "keras_model") -> CalledModel:
-    backend = get_backend(f"{strategy}+{path}" if path else strategy)
+def called(path: str) -> CalledModel:
+    backend = get_backend(named(path))
     assert isinstance(backend, CalledModel)
     return backend
-
-
-def ready(path: str, strategy: str = "keras_model", **options: Any) -> Any:
-    """The model, or a skip in the backend's own words."""
-    backend = called(path, strategy)
-    if not (available := backend.availability("cpu")):
-        pytest.skip(f"{backend.name}: {available}")
-    return backend.build(SPEC, LSTMWeights.random(SPEC, seed=1), **options)
 
 
 # -- what is refused, without a framework
@@ -48,8 +34,8 @@ def ready(path: str, strategy: str = "keras_model", **options: Any) -> Any:
 @pytest.mark.parametrize("path", PATHS)
 def test_each_call_is_for_inference_or_for_training_and_says_what_it_is_not_for(path: str) -> None:
     backend = called(path)
-    assert bool(backend.refusal(SPEC, INFER)) == (path not in INFERRING)
-    assert bool(backend.refusal(SPEC, TRAIN)) == (path not in TRAINING)
+    assert bool(backend.refusal(SPEC, INFER)) == (not PATHS[path].infers)
+    assert bool(backend.refusal(SPEC, TRAIN)) == (not PATHS[path].trains)
     for workload in (INFER, TRAIN):
         if reason := backend.refusal(SPEC, workload):
             assert backend.path.words in reason
@@ -84,33 +70,17 @@ def test_an_exported_model_that_runs_on_the_cpu_says_so_of_a_gpu(path: str) -> N
     assert "on the CPU" in str(called(path).availability("gpu:0"))
 
 
-# -- the same function
-
-
-@pytest.mark.parametrize("path", few(INFERRING))
-def test_each_call_infers_what_the_reference_does(path: str) -> None:
-    result = gate(ready(path), INFER, seed=3)
-    assert result.passed, result.describe()
-
-
-@pytest.mark.parametrize("path", few(TRAINING))
-def test_each_call_leaves_the_weights_that_the_reference_leaves(path: str) -> None:
-    result = gate(ready(path), TRAIN, seed=3)
-    assert result.passed, result.describe()
-    assert "update" in result.errors
-
-
-@pytest.mark.parametrize("path", few(["", "fit"]))
-def test_so_does_the_model_with_our_layer(path: str) -> None:
-    model = ready(path, "lstm_impl_model", batch_major=True)
-    workload = replace(INFER if path in INFERRING else TRAIN, batch_major=True)
+@pytest.mark.parametrize("path", ["", pytest.param("fit", marks=pytest.mark.slow)])
+def test_a_model_with_our_layer_computes_what_the_reference_does(path: str) -> None:
+    model = built(named(path, "lstm_impl_model"), batch_major=True)
+    workload = replace(INFER if PATHS[path].infers else TRAIN, batch_major=True)
     result = gate(model, workload, seed=3)
     assert result.passed, result.describe()
     assert model.evidence(workload)["computed_by"]
 
 
 def test_the_state_is_carried_from_window_to_window() -> None:
-    result = gate(ready("predict_on_batch"), Workload(2, 7, window=3), seed=3)
+    result = gate(built("keras_model+predict_on_batch"), Workload(2, 7, window=3), seed=3)
     assert result.passed, result.describe()
 
 
@@ -118,7 +88,7 @@ def test_the_state_is_carried_from_window_to_window() -> None:
 
 
 def test_a_call_that_updates_nothing_is_stopped() -> None:
-    model = ready("")
+    model = built("keras_model")
     model._train_call = lambda inputs, upstream: None
     result = gate(model, TRAIN, seed=3)
     assert not result.passed
@@ -126,7 +96,7 @@ def test_a_call_that_updates_nothing_is_stopped() -> None:
 
 
 def test_a_call_that_updates_by_another_gradient_is_stopped() -> None:
-    model = ready("")
+    model = built("keras_model")
     step = model._train_call
     model._train_call = lambda inputs, upstream: step(
         inputs, {**upstream, "c_n": 0.0 * upstream["c_n"]}
@@ -135,7 +105,7 @@ def test_a_call_that_updates_by_another_gradient_is_stopped() -> None:
 
 
 def test_an_export_is_made_anew_when_the_weights_change() -> None:
-    model = ready("litert")
+    model = built("keras_model+litert")
     x = np.ones((4, 2, 3), np.float32)
     before, _ = model.forward(x)
     model.set_weights(LSTMWeights.random(SPEC, seed=2))
@@ -143,7 +113,7 @@ def test_an_export_is_made_anew_when_the_weights_change() -> None:
 
 
 def test_a_second_step_shows_its_own_outputs_and_gradients() -> None:
-    model = ready("")
+    model = built("keras_model")
     inputs = TRAIN.inputs(SPEC, seed=3)
     for _ in range(2):
         before = model.get_weights()

@@ -1,4 +1,4 @@
-"""What only the ONNX Runtime backend can get wrong: its graph, its bindings, its providers."""
+"""What only the ONNX Runtime backend can get wrong: its bindings, its axes, its providers."""
 
 from __future__ import annotations
 
@@ -8,28 +8,14 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from lstm_impl import LSTMSpec, LSTMWeights, UnavailableError, Workload, cuda
+from lstm_impl import LSTMSpec, LSTMWeights, UnavailableError, Workload, cuda, get_backend
 from lstm_impl.backends import onnxruntime_lstm
 from lstm_impl.call import Call
 from lstm_impl.cuda import CudaFacts
 from lstm_impl.proof.comparison import error
-from lstm_impl.registry import get_backend
+from tests.lstm_impl.backends.built import SPEC, built, needs
 
-SPEC = LSTMSpec(3, 5)
-
-
-@pytest.fixture(autouse=True)
-def _onnxruntime_is_here() -> None:
-    available = get_backend("onnxruntime").availability("cpu")
-    if not available:
-        pytest.skip(f"onnxruntime: {available}")
-
-
-def build(spec: LSTMSpec = SPEC, batch_major: bool = False) -> onnxruntime_lstm.OnnxRuntimeModel:
-    weights = LSTMWeights.random(spec, seed=1)
-    model = get_backend("onnxruntime").build(spec, weights, batch_major=batch_major)
-    assert isinstance(model, onnxruntime_lstm.OnnxRuntimeModel)
-    return model
+pytestmark = needs("onnxruntime")
 
 
 @pytest.mark.parametrize("batch_major", [False, True])
@@ -40,7 +26,7 @@ def test_outputs_have_the_model_s_axes_though_the_operator_has_others(
     batch_major: bool, bidirectional: bool, layers: int, timesteps: int, batch: int
 ) -> None:
     spec = LSTMSpec(3, 5, layers, bidirectional)
-    model = build(spec, batch_major)
+    model = built("onnxruntime", spec, batch_major=batch_major)
     x = np.random.default_rng(0).standard_normal((timesteps, batch, 3))
     y, state = model.forward(np.swapaxes(x, 0, 1) if batch_major else x)
     expected, final = get_backend("numpy").build(spec, model.get_weights()).forward(x)
@@ -51,27 +37,8 @@ def test_outputs_have_the_model_s_axes_though_the_operator_has_others(
     assert error(state.c, final.c) < 1e-5
 
 
-@pytest.mark.parametrize(
-    ("spec", "batch_major", "moved"),
-    [
-        (LSTMSpec(3, 5), False, {}),
-        (LSTMSpec(3, 5), True, {"Transpose": 2}),
-        (LSTMSpec(3, 5, bidirectional=True), False, {"Transpose": 1}),
-        (LSTMSpec(3, 5, bidirectional=True), True, {"Transpose": 2}),
-        (LSTMSpec(3, 5, 2), False, {"Split": 2, "Reshape": 1, "Concat": 2}),
-    ],
-)
-def test_nothing_is_copied_that_the_operator_does_not_ask_for(
-    spec: LSTMSpec, batch_major: bool, moved: dict[str, int]
-) -> None:
-    ops = build(spec, batch_major).evidence(Workload(2, 4, batch_major=batch_major))["ops"]
-    found = {name.partition(" ")[0]: count for name, count in ops.items()}
-    assert found.pop("LSTM") == spec.num_layers
-    assert found == moved
-
-
 def test_an_output_is_not_overwritten_by_the_next_call() -> None:
-    model = build()
+    model = built("onnxruntime")
     x = np.random.default_rng(0).standard_normal((4, 2, 3))
     first, state = model.forward(x)
     kept, kept_c = first.copy(), state.c.copy()
@@ -81,7 +48,7 @@ def test_an_output_is_not_overwritten_by_the_next_call() -> None:
 
 
 def test_a_step_may_be_repeated() -> None:
-    step = build().prepare(Workload(2, 6, window=2))
+    step = built("onnxruntime").prepare(Workload(2, 6, window=2))
     first = np.array(step.run().y.numpy())
     second = np.array(step.run().y.numpy())
     np.testing.assert_array_equal(first, second)
@@ -89,14 +56,14 @@ def test_a_step_may_be_repeated() -> None:
 
 
 def test_evidence_names_operators_and_who_ran_them() -> None:
-    found = build(LSTMSpec(3, 5, 2)).evidence(Workload(2, 4, min_length=2))
+    found = built("onnxruntime", LSTMSpec(3, 5, 2)).evidence(Workload(2, 4, min_length=2))
     assert found["ops"]["LSTM (CPUExecutionProvider)"] == 2
     assert found["providers"] == ["CPUExecutionProvider"]
     assert found["kernels"] == {}
 
 
 def test_evidence_shows_that_half_precision_is_cast_on_a_cpu() -> None:
-    found = build(LSTMSpec(3, 5, dtype="float16")).evidence(Workload(2, 4))
+    found = built("onnxruntime", LSTMSpec(3, 5, dtype="float16")).evidence(Workload(2, 4))
     assert found["ops"]["Cast (CPUExecutionProvider)"] > 0
 
 
@@ -120,7 +87,7 @@ def _threads_restored() -> Iterator[None]:
 @pytest.mark.usefixtures("_threads_restored")
 def test_threads_are_those_of_the_sessions_made_afterwards() -> None:
     onnxruntime_lstm.set_threads(1)
-    options = build()._session(Call(None, None, None)).get_session_options()
+    options = built("onnxruntime")._session(Call(None, None, None)).get_session_options()
     assert options.intra_op_num_threads == 1
     assert options.inter_op_num_threads == 1
 

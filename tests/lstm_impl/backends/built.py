@@ -1,0 +1,38 @@
+"""Backends and their models, or a skip in the backend's own words where it is not here."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import pytest
+
+from lstm_impl import LSTMSpec, LSTMWeights, get_backend
+from lstm_impl.backend import Backend
+
+SPEC = LSTMSpec(3, 5)
+
+
+def ready(name: str) -> Backend:
+    """The backend, which can run here."""
+    backend = get_backend(name)
+    if not (available := backend.availability("cpu")):
+        pytest.skip(f"{name}: {available}")
+    return backend
+
+
+def needs(name: str) -> pytest.MarkDecorator:
+    """For a file, all of whose tests need a backend."""
+    available = get_backend(name).availability("cpu")
+    return pytest.mark.skipif(not available, reason=f"{name}: {available}")
+
+
+def built(name: str, spec: LSTMSpec = SPEC, seed: int = 1, **options: Any) -> Any:
+    """A model of the backend on a CPU, with random weights."""
+    return ready(name).build(spec, LSTMWeights.random(spec, seed), **options)
+
+
+@functools.cache
+def shared(name: str) -> Any:
+    """For tests that change nothing of a model: what was compiled for one serves the others."""
+    return built(name)

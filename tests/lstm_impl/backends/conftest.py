@@ -1,0 +1,29 @@
+"""What tests of several backends of TensorFlow need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.lstm_impl.backends.cudnn_emulation import emulated_cudnn
+
+
+@pytest.fixture(scope="session")
+def tf() -> Any:
+    return pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
+
+
+@pytest.fixture
+def emulation(tf: Any) -> Iterator[None]:
+    with emulated_cudnn():
+        yield
+
+
+@pytest.fixture
+def eagerly(tf: Any) -> Iterator[None]:
+    """Functions are run line by line: the same ops without the seconds of tracing many graphs."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)

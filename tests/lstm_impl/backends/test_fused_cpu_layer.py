@@ -1,0 +1,145 @@
+"""The ops of fused_cpu, one by one: what they keep, and what they and their gradients refuse."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lstm_impl import LSTMSpec, UnsupportedError
+from lstm_impl.backends.fused_cpu_layer import ops
+from tests.lstm_impl.backends.built import built, needs
+from tests.lstm_impl.backends.layers import tensors
+
+tf = pytest.importorskip("tensorflow", reason="the ops are TensorFlow's: pip install '.[cpu]'")
+
+pytestmark = needs("fused_cpu")
+
+
+def test_inference_computes_what_training_does_and_keeps_nothing() -> None:
+    module = ops()
+    x, h, c = tensors(LSTMSpec(3, 4), 2, 5)
+    weights = [variable.value() for variable in built("fused_cpu", LSTMSpec(3, 4)).variables]
+    inferred = module.lstm_impl_fused_lstm(x, h, c, *weights, [])
+    *trained, gates, cells, hidden = module.lstm_impl_fused_lstm_training(x, h, c, *weights, [])
+    for one, other in zip(inferred, trained, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert gates.shape[0] > 0
+    assert cells.shape[0] > 0
+    assert hidden.shape[0] == 0  # y is that
+
+
+def test_what_is_kept_in_bfloat16_is_half_as_large() -> None:
+    module = ops()
+    spec = LSTMSpec(3, 20)
+    made = {}
+    for dtype in (tf.float32, tf.bfloat16):
+        x, h, c = (tf.cast(each, dtype) for each in tensors(spec, 4, 6))
+        weights = [tf.cast(variable, dtype) for variable in built("fused_cpu", spec).variables]
+        made[dtype] = module.lstm_impl_fused_lstm_training(x, h, c, *weights, [])
+        assert all(each.dtype == dtype for each in made[dtype])
+    sizes = {dtype: sum(each.numpy().nbytes for each in found) for dtype, found in made.items()}
+    assert sizes[tf.float32] == 2 * sizes[tf.bfloat16]
+
+
+def test_weights_of_another_type_than_the_input_are_refused_by_the_op() -> None:
+    module = ops()
+    x, h, c = (tf.cast(each, tf.bfloat16) for each in tensors(LSTMSpec(3, 4), 2, 5))
+    variables = built("fused_cpu", LSTMSpec(3, 4)).variables
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a weight is float and x is bfloat16"):
+        module.lstm_impl_fused_lstm(x, h, c, *(each.value() for each in variables), [])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="holds float; expected bfloat16"):
+        module.lstm_impl_fused_lstm(x, h, c, *(each.handle for each in variables), [])
+
+
+def test_arrays_that_do_not_fit_are_refused_by_the_op() -> None:
+    module = ops()
+    x, h, c = tensors(LSTMSpec(3, 4), 2, 5)
+    kernel, recurrent, bias = tf.zeros([3, 16]), tf.zeros([4, 16]), tf.zeros([16])
+    good: dict[str, Any] = {"x": x, "h": h, "c": c, "bias": bias, "padding": []}
+    good |= {"kernel": kernel, "recurrent_kernel": recurrent}
+    module.lstm_impl_fused_lstm(**good)
+    wrong: dict[str, tuple[Any, str]] = {
+        "kernel": (tf.zeros([4, 16]), "kernel has shape"),
+        "bias": (tf.zeros([15]), "bias has shape"),
+        "c": (tf.zeros([1, 3, 4]), "c has shape"),
+        "padding": (tf.zeros([3], tf.int32), "padding has shape"),
+        "row": (1, "h has shape"),
+    }
+    for name, (value, words) in wrong.items():
+        with pytest.raises(tf.errors.InvalidArgumentError, match=words):
+            module.lstm_impl_fused_lstm(**(good | {name: value}))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="longer than 2147483647"):
+        module.lstm_impl_fused_lstm(
+            **(good | {"x": tf.zeros([2**31, 0, 3]), "h": h[:, :0], "c": c[:, :0]})
+        )
+    y, *_ = module.lstm_impl_fused_lstm(**good)
+    kept = (y, *[tf.zeros([0])] * 3)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not what this layer kept"):
+        module.lstm_impl_fused_lstm_grad(x, h, c, recurrent, [], *kept, y, h, c)
+
+
+def test_a_graph_for_xla_is_refused_in_words() -> None:
+    model = built("fused_cpu", LSTMSpec(3, 4))
+    run = tf.function(lambda x: model(x)[0], jit_compile=True, autograph=False)
+    with pytest.raises(UnsupportedError, match="leave jit_compile=True out"):
+        run(tf.ones([4, 2, 3]))
+
+
+@pytest.mark.parametrize("traced", [True, False])
+def test_a_second_gradient_is_refused_in_words(traced: bool) -> None:
+    model = built("fused_cpu", LSTMSpec(3, 4))
+
+    def second(x: Any) -> Any:
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                y, _ = model(x)
+            first = inner.gradient(y, x)
+        return outer.gradient(first, x)
+
+    run = tf.function(second, autograph=False) if traced else second
+    with pytest.raises(UnsupportedError, match=r"use while_loop\+hoisted"):
+        run(tf.ones([4, 2, 3]))
+
+
+SAVED = """
+import sys
+import tensorflow as tf
+if sys.argv[2] == "loaded":
+    from lstm_impl.backends.fused_cpu import ops
+    ops()
+module = tf.saved_model.load(sys.argv[1])
+print(module.run(tf.ones([4, 2, 3])).numpy().sum())
+"""
+
+
+@pytest.mark.slow
+def test_a_saved_model_runs_where_the_ops_are_loaded_and_names_them_where_not(
+    tmp_path: Path,
+) -> None:
+    model = built("fused_cpu", LSTMSpec(3, 4))
+    module = tf.Module()
+    module.model_variables = model.variables
+    module.run = tf.function(
+        lambda x: model(x)[0], input_signature=[tf.TensorSpec([None, 2, 3])], autograph=False
+    )
+    tf.saved_model.save(module, str(tmp_path / "saved"))
+
+    def load(how: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", textwrap.dedent(SAVED), str(tmp_path / "saved"), how]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+    loaded = load("loaded")
+    assert loaded.returncode == 0, loaded.stderr
+    expected = module.run(tf.ones([4, 2, 3])).numpy().sum()
+    assert float(loaded.stdout) == pytest.approx(float(expected), rel=1e-6)
+    alone = load("alone")
+    assert alone.returncode != 0
+    assert "LstmImplFusedLstm" in alone.stderr

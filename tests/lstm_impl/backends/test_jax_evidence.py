@@ -1,0 +1,34 @@
+"""What JAX's profiler saw."""
+
+from __future__ import annotations
+
+from lstm_impl import Workload
+from lstm_impl.backends import jax_evidence
+from lstm_impl.backends.hlo import Recorded
+from lstm_impl.profile import Event
+from tests.lstm_impl.backends.built import needs, shared
+
+
+@needs("jax_scan")
+def test_the_profiler_names_what_ran() -> None:
+    step = shared("jax_scan").prepare(Workload(2, 4))
+    step.run()
+    step.synchronize()
+    # On a GPU the kernels are on the lines of its streams; a CPU has other lines.
+    names = jax_evidence.profile(step.run, step.synchronize, plane="/host:CPU", line="")
+    assert any("dot" in name or "fusion" in name for name in names)
+
+
+def test_a_timeline_has_kernels_by_stream_and_instructions_by_thread() -> None:
+    events = jax_evidence.timeline(
+        [
+            Recorded("/device:GPU:0", "Stream #7", "gemm", 1.0, 0.5, "custom-call.3"),
+            Recorded("/device:GPU:0", "XLA Ops", "gemm", 1.0, 0.5, "custom-call.3"),
+            Recorded("/host:CPU", "pool 1", "anything", 2.0, 0.25, "dot.12"),
+            Recorded("/host:CPU", "python", "PjitFunction(f)", 0.0, 9.0),
+        ]
+    )
+    assert events == [
+        Event("gemm", 1.0, 0.5, "/device:GPU:0 Stream #7", "custom-call.3"),
+        Event("dot", 2.0, 0.25, "pool 1", "dot.12"),
+    ]

@@ -1,0 +1,49 @@
+"""The API of 2016, and what it leaves in the process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+
+import pytest
+
+from lstm_impl.backends.legacy_rnn import legacy_keras
+from tests.lstm_impl.backends.built import needs
+from tests.lstm_impl.backends.layers import both_ways, check_layer
+
+tf = pytest.importorskip("tensorflow", reason="it is TensorFlow's: pip install '.[cpu]'")
+
+pytestmark = needs("dynamic_rnn")
+
+VARIABLE = "TF_USE_LEGACY_KERAS"
+
+
+@both_ways
+@pytest.mark.parametrize("name", ["dynamic_rnn", "static_rnn"])
+def test_its_layer_computes_what_the_reference_does(name: str, padded: bool, reverse: bool) -> None:
+    check_layer(name, padded, reverse)
+
+
+@pytest.mark.parametrize("before", [None, "0", "1"])
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_process_is_left_as_it_was_for_keras_3(
+    monkeypatch: pytest.MonkeyPatch, before: str | None, fails: bool
+) -> None:
+    if before is None:
+        monkeypatch.delenv(VARIABLE, raising=False)
+    else:
+        monkeypatch.setenv(VARIABLE, before)
+    level, filters = tf.get_logger().level, list(warnings.filters)
+    try:
+        with legacy_keras() as cells:
+            assert os.environ[VARIABLE] == "1"
+            assert tf.get_logger().level == logging.ERROR
+            assert cells.BasicLSTMCell.__module__.startswith("tf_keras")
+            if fails:
+                raise ZeroDivisionError
+    except ZeroDivisionError:
+        assert fails
+    assert os.environ.get(VARIABLE) == before
+    assert tf.get_logger().level == level
+    assert warnings.filters == filters
