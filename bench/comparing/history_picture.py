@@ -67,7 +67,7 @@ def _title(history: History, shown: int) -> str:
     if shown < len(machine.lines):
         parts.append(f"{shown} of {len(machine.lines)} cases (--case chooses)")
     if len(history.machines) > 1:
-        parts.append(f"{len(history.machines) - 1} more machines not shown")
+        parts.append(f"{count(len(history.machines) - 1, 'more machine')} not shown")
     return " · ".join(parts)
 
 
@@ -80,7 +80,10 @@ def _notes(marks: dict[int, tuple[Change, ...]]) -> list[str]:
         notes.append(f"#{number}  {told}{more}")
     if len(notes) > _MOST_NOTES:
         left = len(notes) - _MOST_NOTES
-        notes = [*notes[:_MOST_NOTES], f"and changes at {left} more sessions (--format csv)"]
+        notes = [
+            *notes[:_MOST_NOTES],
+            f"and changes at {count(left, 'more session')} (--format csv)",
+        ]
     return notes
 
 
@@ -93,7 +96,11 @@ def _lasting(machine: Machine) -> list[str]:
         told = f"shaded since #{moved.session.number}: {what}, {speed}, {moved.movement.verdict}"
         found.append(drawing.label(told, 160))
     left = len(found) - _MOST_NOTES
-    return [*found[:_MOST_NOTES], f"and {left} more changes (--format csv)"] if left > 0 else found
+    return (
+        [*found[:_MOST_NOTES], f"and {count(left, 'more change')} (--format csv)"]
+        if left > 0
+        else found
+    )
 
 
 def _shade(axes: Axes, line: Line, machine: Machine) -> None:
