@@ -517,6 +517,24 @@ def test_what_a_journal_is_given_is_read_back_from_it_and_from_its_json(
     assert path.exists()
 
 
+@pytest.mark.parametrize(
+    ("info", "wanted"),
+    [
+        ({"id": "abc", "dirty": False}, "abc"),
+        ({"id": "abc", "dirty": True}, "abc with changes"),
+        ({"id": 3}, ""),
+        ([], ""),
+        (None, ""),
+        (DELETE, ""),
+    ],
+)
+def test_the_commit_is_read_whatever_stands_there(
+    tmp_path: Path, golden: Json, info: object, wanted: str
+) -> None:
+    put(golden, "commit_info", info)
+    assert results.read(saved(tmp_path / "a.json", golden)).commit == wanted
+
+
 def test_a_case_with_an_optimizer_is_read_as_it_was_written(tmp_path: Path, golden: Json) -> None:
     found = next(
         entry["extra_info"]["lstm"]
