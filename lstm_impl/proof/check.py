@@ -89,6 +89,7 @@ def _complaint(name: str, judge: str, found: float, allowed: float) -> str:
 
 
 def _order(share: float) -> float:
+    """What is no number is worse than any."""
     return math.inf if math.isnan(share) else share
 
 
@@ -153,7 +154,8 @@ class _Hearing:
     def keep(self, found: Mapping[str, float], allowed: Mapping[str, float]) -> None:
         for name, off in found.items():
             known = self.errors.get(name)
-            if known is None or not off / allowed[name] <= known / self.bounds[name]:
+            share = _order(off / allowed[name])
+            if known is None or share > _order(known / self.bounds[name]):
                 self.errors[name], self.bounds[name] = off, allowed[name]
 
     def begin(self, weights: LSTMWeights) -> None:

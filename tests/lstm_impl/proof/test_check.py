@@ -6,6 +6,7 @@ while it shows the right ones.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend
 from lstm_impl.backends.numpy_loop import NumPyModel
 from lstm_impl.call import Call, Outputs, RawGradients, Upstream
-from lstm_impl.proof import check, gate
+from lstm_impl.proof import GateResult, check, gate, judged_parts, numpy_judge
 from lstm_impl.weights import LayerWeights
 from lstm_impl.workload import GRADIENTS, OPTIMIZERS
 from tests.lstm_impl.pairs import Row, pairwise, spelled
@@ -306,6 +307,20 @@ def test_the_very_step_that_is_timed_is_judged() -> None:
 
 
 @pytest.mark.usefixtures("nothing_judged")
+def test_what_is_no_number_in_the_step_that_is_timed_is_not_forgotten_for_all_gradients() -> None:
+    class BrokenThere(NumPyModel):
+        def _train(self, gradients: str, call: Call, upstream: Upstream) -> RawGradients:
+            raw = super()._train(gradients, call, upstream)
+            broken = gradients != "all" and np.abs(call.x).max() > 50
+            return replace(raw, y=raw.y * np.nan) if broken else raw
+
+    model = BrokenThere(get_backend("numpy"), SPEC, "cpu", False, LSTMWeights.random(SPEC))
+    result = gate(model, Workload(2, 9, "training", gradients="weights"))
+    assert not result.passed
+    assert "8 times as large y differs" in result.describe()
+
+
+@pytest.mark.usefixtures("nothing_judged")
 def test_everything_is_judged_once_for_each_spec_and_on_little() -> None:
     spec, workload = LSTMSpec(3, 4), Workload(64, 9, "training", gradients="weights")
     first, second = (OnlyThere(spec, "nothing") for _ in range(2))
@@ -375,3 +390,44 @@ def test_a_wrong_conversion_of_the_weights_cannot_judge_itself() -> None:
     result = gate(model, Workload(2, 3))
     assert not result.passed
     assert "weights differs" in result.describe()
+
+
+@pytest.mark.parametrize(
+    ("timesteps", "window", "parts"),
+    [
+        (9, None, [(0, 9)]),
+        (8, 4, [(0, 4), (4, 8)]),
+        (16, 4, [(0, 4), (4, 8)]),  # the others are the same computation
+        (6, 4, [(0, 4), (4, 6)]),
+        (14, 4, [(0, 4), (4, 8), (12, 14)]),
+    ],
+)
+def test_the_first_two_windows_are_judged_and_a_shorter_last_one(
+    timesteps: int, window: int | None, parts: list[tuple[int, int]]
+) -> None:
+    found = judged_parts(Workload(2, timesteps, window=window))
+    assert [(part.start, part.stop) for part in found] == parts
+
+
+def test_the_worst_is_told_first_and_what_is_no_number_before_all() -> None:
+    bounds = {"y": 1.0, "dx": 1e-3, "whole y": 0.5, "unit y": 0.5, "saturated c": 0.1}
+    errors = {"y": 0.5, "dx": 2e-3, "whole y": math.nan, "unit y": 5.0, "saturated c": 0.05}
+    told = GateResult(False, "judge", errors, bounds).describe().split("; ")
+    assert told == [
+        "y as a whole is not as large as that of the judge: off by nan, 5.00e-01 allowed",
+        "a unit of y is not as large as that of the judge: off by 5.00e+00, 5.00e-01 allowed",
+        "dx differs from the judge by 2.00e-03 of its largest value, 1.00e-03 allowed",
+    ]
+    right = GateResult(True, "judge", {"y": 0.5, "h": 0.1}, {"y": 1.0, "h": 0.1}).describe()
+    assert right == "equal to the judge: largest error 1.0e-01 of 1.0e-01 allowed (h)"
+
+
+def test_of_several_errors_of_one_name_the_one_that_uses_up_most_is_kept() -> None:
+    """A later window is judged by other bounds than the first."""
+    model = get_backend("numpy").build(SPEC, LSTMWeights.random(SPEC))
+    hearing = check._Hearing(model, Workload(1, 1), numpy_judge(SPEC))
+    kept = []
+    for off, allowed in ((0.1, 1.0), (0.2, 4.0), (0.05, 0.1), (math.nan, 1.0), (9.0, 1.0)):
+        hearing.keep({"y": off}, {"y": allowed})
+        kept.append((hearing.errors["y"], hearing.bounds["y"]))
+    np.testing.assert_equal(kept, [(0.1, 1.0)] * 2 + [(0.05, 0.1)] + [(math.nan, 1.0)] * 2)
