@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lstm_impl import LSTMSpec
-from lstm_impl.proof.comparison import CEILING, bounds, compare, error
+from lstm_impl import LSTMSpec, LSTMWeights, Workload, reference
+from lstm_impl.optimizer import NumPyOptimizer
+from lstm_impl.proof.comparison import (
+    CEILING,
+    asked_for,
+    bounds,
+    compare,
+    error,
+    named,
+    update_error,
+)
+from lstm_impl.workload import OPTIMIZERS
 
 
 @pytest.mark.parametrize(
@@ -33,3 +46,77 @@ def test_bounds_grow_with_time_and_roundoff_and_stop_at_the_ceiling() -> None:
     assert bound("float32", 1) < bound("float32", 100) < 1e-3
     assert bound("float64", 10) < bound("float32", 10) < bound("tf32", 10) < bound("bfloat16", 10)
     assert bound("bfloat16", 10_000) == CEILING
+
+
+numbers = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=6).map(np.array)
+
+
+@given(numbers, st.floats(-1, 1), st.integers(-20, 20))
+def test_an_error_is_none_of_itself_and_the_same_on_every_scale(
+    theirs: Any, off: float, power: int
+) -> None:
+    assert error(theirs, theirs) == 0.0
+    ours, scale = theirs + off, 2.0**power  # which rounds nothing
+    assert error(scale * ours, scale * theirs) == error(ours, theirs)
+
+
+def test_beside_nothing_only_nothing_is_right() -> None:
+    assert error([0.0, 0.0], [0.0, 0.0]) == 0.0
+    assert error([1e-300], [0.0]) == math.inf
+
+
+def test_bounds_are_wider_for_what_is_summed_over_more() -> None:
+    def found(dtype: str = "float32", batch: int = 4, layers: int = 1) -> dict[str, float]:
+        names = ["y", "h", "c", "dx", "dh", "dc", "dlayer0.forward.bias"]
+        return bounds(LSTMSpec(8, 8, layers, dtype=dtype), batch, 9, names)
+
+    once = found()
+    assert once["y"] == once["h"] == once["c"]
+    assert once["dx"] == once["dh"] == once["dc"] == 2 * once["y"]
+    assert once["dlayer0.forward.bias"] > once["dx"]
+    assert found(layers=4)["y"] == pytest.approx(2 * once["y"])
+    # The gradient of a weight alone is a sum over the batch; half precision adds it up in float32.
+    more = found(batch=64)
+    assert {name for name in once if more[name] > once[name]} == {"dlayer0.forward.bias"}
+    assert found("bfloat16") == found("bfloat16", batch=64)
+
+
+def test_results_are_known_by_one_name_each_and_what_is_not_asked_for_is_left_out() -> None:
+    spec = LSTMSpec(3, 4)
+    weights, inputs = LSTMWeights.random(spec), Workload(2, 3).inputs(spec)
+    found = reference.forward_and_gradients(spec, weights, inputs.x, inputs.dy)
+    everything = named(*found)
+    assert list(everything) == [
+        *("y", "h", "c", "dx", "dh", "dc"),
+        *("dlayer0.forward.kernel", "dlayer0.forward.recurrent_kernel", "dlayer0.forward.bias"),
+    ]
+    assert everything["dc"] is found[2].state.c
+    assert list(named(*found[:2], None)) == ["y", "h", "c"]
+    for of, left_out in (("weights", {"dx", "dh", "dc"}), ("weights+input", {"dh", "dc"})):
+        asked = asked_for(everything, Workload(2, 3, "training", gradients=of))
+        assert set(everything) - set(asked) == left_out
+        gradients = reference.forward_and_gradients(spec, weights, inputs.x, inputs.dy, of=of)
+        assert set(named(*gradients)) == set(asked)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("wrong", range(3))
+def test_an_update_is_judged_by_the_array_that_is_furthest_off(wrong: int, optimizer: str) -> None:
+    spec = LSTMSpec(3, 4)
+    before = LSTMWeights.random(spec)
+    gradients = [np.ones_like(array) for array in before.arrays()]
+    changes = NumPyOptimizer(optimizer).changes(gradients)
+
+    def off(factor: float) -> float:
+        """The share of the bound that is used where one array's change is so many times itself."""
+        after = [
+            (old + change * (factor if number == wrong else 1.0)).astype(old.dtype)
+            for number, (old, change) in enumerate(zip(before.arrays(), changes, strict=True))
+        ]
+        weights = LSTMWeights.from_arrays(spec, after)
+        found, allowed = update_error(spec, optimizer, before, weights, gradients)
+        return found / allowed
+
+    assert off(1.0) <= 1.0
+    assert off(1.5) > 1.0
+    assert off(0.0) > 1.0

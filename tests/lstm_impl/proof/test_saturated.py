@@ -17,6 +17,7 @@ from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend
 from lstm_impl.backends.numpy_loop import NumPyModel
 from lstm_impl.call import Call, Outputs, RawGradients, Upstream
 from lstm_impl.proof import gate
+from lstm_impl.proof.saturated import CELLS, HELD, LARGE_INPUT, errors, saturated
 from tests.lstm_impl.pairs import Row, pairwise, spelled
 from tests.lstm_impl.rounded_model import RoundedModel
 
@@ -125,3 +126,49 @@ def test_a_backward_pass_that_overflows_is_stopped_in_every_precision() -> None:
         assert [n for n, off in result.errors.items() if not off <= result.bounds[n]] == [
             "saturated dx"
         ]
+
+
+# -- the network itself
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize("timesteps", [1, 15, HELD, HELD + 1, 3 * HELD])
+def test_kernels_and_inputs_are_eight_times_as_large_and_cells_full(
+    dtype: str, timesteps: int
+) -> None:
+    spec = LSTMSpec(3, 4, num_layers=2, dtype=dtype)
+    weights, inputs = LSTMWeights.random(spec), Workload(2, timesteps).inputs(spec)
+    enlarged, given = saturated(spec, weights, inputs)
+    for small, large in zip(weights.cells(), enlarged.cells(), strict=True):
+        np.testing.assert_array_equal(large.kernel, 8 * small.kernel)
+        np.testing.assert_array_equal(large.bias, 8 * small.bias)
+        np.testing.assert_array_equal(large.recurrent_kernel, small.recurrent_kernel)
+    np.testing.assert_array_equal(given.state.h, inputs.state.h)
+    cells = given.state.c
+    np.testing.assert_array_equal(np.sign(cells), np.sign(inputs.state.c))
+    assert CELLS[0] <= np.abs(cells).min() < np.abs(cells).max() == CELLS[1]
+    assert given.x.shape == inputs.x.shape
+    assert np.all(np.abs(given.x[..., 0]) == LARGE_INPUT)
+    for array in (given.x, cells, *enlarged.arrays()):
+        np.testing.assert_array_equal(array, spec.quantize(array))
+    # An input stays as it is for a while: it is the last of these steps', and all of it is seen.
+    np.testing.assert_array_equal(given.x[-1, :, 1:], 8 * inputs.x[-1, :, 1:])
+    changes = np.flatnonzero(np.any(given.x[1:] != given.x[:-1], axis=(1, 2))) + 1
+    assert changes.tolist() == [k for k in range(1, timesteps) if (timesteps - k) % HELD == 0]
+
+
+def test_in_half_precision_gradients_must_be_finite_and_no_more() -> None:
+    right = {name: np.ones((2, 2)) for name in ("y", "c", "dx")}
+    wrong = {name: 0.5 * array for name, array in right.items()}
+    for dtype, names in (("float32", ["y", "c", "dx"]), ("float16", ["y", "c"])):
+        spec = LSTMSpec(2, 2, dtype=dtype)
+        found, allowed = errors(spec, wrong, right, 0.1)
+        assert found == {f"saturated {name}": 0.5 for name in names}
+        assert found.keys() == allowed.keys()
+        for broken in (np.full((2, 2), np.nan), np.full((2, 2), np.inf), np.ones(3)):
+            found, allowed = errors(
+                LSTMSpec(2, 2, dtype=dtype), {**wrong, "dx": broken}, right, 0.1
+            )
+            assert not found["saturated dx"] <= allowed["saturated dx"]
+    found, _ = errors(LSTMSpec(2, 2), {"y": np.full(4, 0.01)}, {"y": np.zeros(4)}, 0.1)
+    assert found["saturated y"] == pytest.approx(0.1)  # beside the smallest scale, not to nothing
