@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import re
@@ -58,7 +59,8 @@ def in_a_process_of(backend: str, *words: str, more: dict[str, str] | None = Non
     ],
 )
 def test_it_does_there_what_keras_does_there(backend: str, few: str) -> None:
-    assert in_a_process_of(backend, str(HERE / "layer_elsewhere.py"), "-k", few) >= 20
+    files = [str(HERE / name) for name in ("layer_elsewhere.py", f"test_on_{backend}.py")]
+    assert in_a_process_of(backend, *files, "-k", few) >= 20
 
 
 @pytest.mark.slow
@@ -78,3 +80,15 @@ def test_it_passes_keras_own_tests_of_its_layer(backend: str, tmp_path: Path) ->
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     words = ["-p", "ours_as_keras", "--rootdir", str(tmp_path), "-c", os.devnull, str(tests)]
     assert in_a_process_of(backend, *words, more={"PYTHONPATH": path}) >= 5
+
+
+def test_keras_on_another_backend_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tensorflow", reason="Keras runs on TensorFlow here: pip install '.[cpu]'")
+    import keras
+
+    import lstm_impl.keras
+
+    monkeypatch.setattr(keras.config, "backend", lambda: "numpy")
+    words = "computes with TensorFlow, JAX or PyTorch and Keras runs on 'numpy' here"
+    with pytest.raises(ImportError, match=words):
+        importlib.reload(lstm_impl.keras)

@@ -1,0 +1,101 @@
+"""What the layers have in common on whichever backend Keras runs: weights, words, what is kept."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import pytest
+
+tf = pytest.importorskip("tensorflow", reason="the layer is TensorFlow's: pip install '.[cpu]'")
+
+import keras  # noqa: E402
+
+import lstm_impl.keras  # noqa: E402
+from lstm_impl.keras.base import Weights, one_mask  # noqa: E402
+
+X = np.random.default_rng(0).standard_normal((2, 5, 3)).astype(np.float32)
+
+
+def lstm(**arguments: Any) -> Any:
+    return lstm_impl.keras.LSTM(4, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("argument", "given", "name"),
+    [
+        ("activation", "tanh", "tanh"),
+        ("activation", tf.tanh, "tanh"),
+        ("activation", keras.ops.tanh, "tanh"),
+        ("recurrent_activation", "sigmoid", "sigmoid"),
+        ("recurrent_activation", tf.sigmoid, "sigmoid"),
+        ("recurrent_activation", keras.ops.sigmoid, "sigmoid"),
+        ("activation", None, "linear"),
+        ("activation", tf.nn.relu, "relu"),
+        ("recurrent_activation", lambda x: x, "<lambda>"),
+    ],
+)
+def test_a_function_is_known_by_whatever_name_a_user_has_for_it(
+    argument: str, given: Any, name: str
+) -> None:
+    assert getattr(lstm(**{argument: given})._arguments(), argument) == name
+
+
+def test_weights_are_those_of_the_cell_now_in_its_compute_type() -> None:
+    layer = lstm(dtype="mixed_float16")
+    layer.build(X.shape)
+    layer.set_weights([np.full_like(each, 0.5) for each in layer.get_weights()])
+    found: Any = Weights.of(layer.cell)
+    assert [tuple(each.shape) for each in found] == [(3, 16), (4, 16), (16,)]
+    assert {each.dtype for each in found} == {tf.float16}
+    assert all(np.all(each == 0.5) for each in found)
+    bare = lstm(use_bias=False)
+    bare.build(X.shape)
+    assert Weights.of(bare.cell).bias is None
+
+
+def test_keras_passes_a_list_of_masks() -> None:
+    assert one_mask(["mask"]) == one_mask(("mask",)) == one_mask("mask") == "mask"
+    assert one_mask(None) is one_mask([None]) is None
+
+
+# -- the words
+
+
+def test_it_explains_what_it_would_pick_before_it_is_called() -> None:
+    explanation = lstm().explain()
+    assert not explanation.called
+    assert {call.training for call, _ in explanation.choices} == {True, False}
+    assert 'backend="auto", not called yet' in str(explanation)
+    assert "because" in repr(explanation)
+
+
+def test_it_explains_what_it_picked_for_each_way_of_calling() -> None:
+    layer = lstm(backend="scan")
+    for timesteps in (3, 5):
+        layer(np.zeros((2, timesteps, 3), np.float32))
+    layer(X, training=True)
+    explanation = layer.explain()
+    assert explanation.called
+    assert len(explanation.choices) == 2
+    assert "training on cpu, outside a graph, batch x time 2x5: scan" in str(explanation)
+    assert "asked for by name" in str(explanation)
+
+
+def test_auto_says_that_it_falls_back_to_keras(caplog: pytest.LogCaptureFixture) -> None:
+    layer = lstm(activation="relu", name="mine")
+    with caplog.at_level(logging.WARNING, "lstm_impl.keras"):
+        layer(X)
+        layer(X)
+    (record,) = caplog.records
+    assert "layer mine" in record.message
+    assert "only Keras's own loop can: the layer has activation='relu'" in record.message
+    assert "activation='relu'" in str(layer.explain())
+
+
+def test_auto_says_what_it_picked_without_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "lstm_impl.keras"):
+        lstm()(X)
+    (record,) = caplog.records
+    assert record.levelno == logging.INFO

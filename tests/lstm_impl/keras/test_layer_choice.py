@@ -1,0 +1,187 @@
+"""What computes a layer: what is named, or was raced, or what nothing but Keras computes."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+
+from lstm_impl import UnavailableError, UnsupportedError, Workload
+from lstm_impl.tuning import Decision, Raced, save
+
+tf = pytest.importorskip("tensorflow", reason="the layer is TensorFlow's: pip install '.[cpu]'")
+
+import keras  # noqa: E402
+
+import lstm_impl.keras  # noqa: E402
+from lstm_impl.keras import decided, tuning  # noqa: E402
+
+BATCH, STEPS, WIDTH, UNITS = 2, 5, 3, 4
+X = np.random.default_rng(0).standard_normal((BATCH, STEPS, WIDTH)).astype(np.float32)
+MASK = np.arange(STEPS)[None] < np.array([STEPS, 2])[:, None]
+
+
+def lstm(**arguments: Any) -> Any:
+    return lstm_impl.keras.LSTM(4, **arguments)
+
+
+def picked(layer: Any, training: bool = True) -> str:
+    return next(  # type: ignore[no-any-return]
+        choice.backend for call, choice in layer.explain().choices if call.training == training
+    )
+
+
+# -- a backend by name
+
+
+def test_a_backend_that_is_not_on_this_machine_raises_when_called_and_can_be_changed() -> None:
+    if tf.config.list_physical_devices("GPU"):
+        pytest.skip("needs a machine without a GPU")
+    layer = lstm(backend="cudnn")
+    assert "NVIDIA" in str(layer.explain())
+    with pytest.raises(UnavailableError, match="cuDNN runs on NVIDIA GPUs only"):
+        layer(X)
+    layer.backend = "auto"
+    assert layer(X).shape == (2, 4)
+    with pytest.raises(UnsupportedError, match="use_cudnn=True cannot be served"):
+        lstm(use_cudnn=True)(X)
+
+
+def test_setting_a_backend_that_cannot_serve_raises_and_changes_nothing() -> None:
+    layer = lstm(activation="relu")
+    with pytest.raises(UnsupportedError, match="relu"):
+        layer.backend = "while_loop"
+    assert layer.backend == "auto"
+
+
+def test_a_named_backend_is_spelled_canonically() -> None:
+    assert lstm(backend="while_loop+xla+hoisted").backend == "while_loop+hoisted+xla"
+
+
+def test_what_was_changed_after_a_backend_was_named_is_refused_too() -> None:
+    layer = lstm(backend="while_loop")
+    layer.unroll = True
+    with pytest.raises(UnsupportedError, match="unroll=True"):
+        layer(X)
+
+
+def test_a_layer_on_the_cpu_of_a_machine_with_a_gpu_is_known_to_be_there() -> None:
+    layer = lstm()
+    with mock.patch.object(tf.config, "list_logical_devices", return_value=["GPU:0"]):
+        assert layer._device() == "cpu"  # where an op was really placed just now
+        with tf.Graph().as_default():
+            assert layer._device() == "gpu"
+            with tf.device("/CPU:0"):
+                assert layer._device() == "cpu"
+            with tf.device("/GPU:0"):
+                assert layer._device() == "gpu"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"activation": "relu"},
+        {"recurrent_activation": "hard_sigmoid"},
+        {"recurrent_dropout": 0.4},
+        {"dropout": 0.4, "recurrent_dropout": 0.2, "unroll": True},
+        {"dropout": 0.4, "implementation": 1},
+    ],
+    ids=str,
+)
+def test_what_only_keras_computes_is_what_keras_computes(arguments: dict[str, Any]) -> None:
+    theirs = keras.layers.LSTM(4, seed=1, use_cudnn=False, **arguments)
+    ours = lstm(seed=1, **arguments)
+    for layer in (theirs, ours):
+        layer.build(X.shape)
+    ours.set_weights(theirs.get_weights())
+    np.testing.assert_array_equal(ours(X, training=True), theirs(X, training=True))
+
+
+# -- what was raced
+
+
+def tuned(backend: str, training: bool = True, batch: int = BATCH) -> Decision:
+    """A decision for ``backend`` as a race would have made it."""
+    layer = lstm_impl.keras.LSTM(UNITS)
+    layer.build((None, None, WIDTH))
+    question, rule, _ = tuning.asked(layer, training, decided.Sizes(batch, STEPS))
+    raced = (Raced(backend, 1e-3, 1.0, 1.0, 1.0, 20), Raced(rule, 2e-3, 2.0, 1.9, 2.1, 20))
+    return Decision(question, raced, rule, "2026-11-26T07:00:00+00:00", "a test")
+
+
+def test_a_layer_made_later_knows_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    save(tuned("scan"))
+    layer = lstm_impl.keras.LSTM(UNITS)
+    with caplog.at_level(logging.INFO, "lstm_impl.keras"):
+        layer(X, training=True)
+    assert picked(layer) == "scan"
+    assert "raced" in caplog.text
+    explained = str(layer.explain())
+    assert "it was the fastest of 2 raced at 2 x 5 (2026-11-26T07:00:00+00:00, a test)" in explained
+    assert "2.00 times as fast as the rule's fused_cpu (1.90 to 2.10)" in explained.replace(
+        "block_lstm",
+        "fused_cpu",  # the rule's pick where there is no compiler
+    )
+    # other sizes, and another mode, were not raced
+    layer(np.zeros((64, STEPS, WIDTH), np.float32), training=True)
+    layer(X, training=False)
+    assert picked(layer, training=False) != "scan"
+
+
+def test_a_decision_of_the_suite_is_taken_where_no_layer_was_raced() -> None:
+    found = tuned("scan")
+    work = Workload(BATCH, STEPS, "training", gradients="all", optimizer="adam")
+    taught = replace(found, question=replace(found.question, workload=work, through="model"))
+    save(taught)
+    layer = lstm_impl.keras.LSTM(UNITS)
+    layer(X, training=True)
+    assert picked(layer) == "scan"
+    save(tuned("while_loop"))
+    layer = lstm_impl.keras.LSTM(UNITS)
+    layer(X, training=True)
+    assert picked(layer) == "while_loop"
+
+
+def test_a_layer_at_work_does_not_change_when_another_process_tunes() -> None:
+    layer = lstm_impl.keras.LSTM(UNITS)
+    layer(X, training=True)
+    before = picked(layer)
+    save(tuned("scan"))
+    layer(X, training=True)
+    assert picked(layer) == before != "scan"
+
+
+def test_a_folder_that_cannot_be_read_is_no_decision(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "0123456789abcdef.json").write_text("no decision")
+    layer = lstm_impl.keras.LSTM(UNITS)
+    assert layer(X).shape == (BATCH, UNITS)
+
+
+def test_what_the_layer_s_arguments_rule_out_is_passed_over() -> None:
+    save(tuned("scan"))
+    for arguments in ({"activation": "relu"}, {"unroll": True}, {"recurrent_dropout": 0.5}):
+        layer = lstm_impl.keras.LSTM(UNITS, **arguments)
+        layer(X, training=True)
+        assert picked(layer) != "scan"
+
+
+def test_a_layer_whose_calls_were_not_raced_says_what_was() -> None:
+    save(tuned("scan"))
+    layer = lstm_impl.keras.LSTM(UNITS)
+    layer(X, mask=MASK, training=True)
+    assert picked(layer) != "scan"
+    explained = str(layer.explain())
+    assert "outside a graph, batch x time 2x5, with a mask" in explained
+    assert "not what was raced at 2 x 5 (scan was the fastest; " in explained
+    assert "this call is with a mask, which was not raced" in explained
+    # both ways of calling are explained, though one backend computes them
+    layer = lstm_impl.keras.LSTM(UNITS, backend="keras")
+    layer(X, training=True)
+    layer(X, mask=MASK, training=True)
+    assert [call.masked for call, _ in layer.explain().choices] == [False, True]

@@ -1,0 +1,84 @@
+"""A scan of JAX's as a Keras layer's computation, under any mask.
+
+``test_elsewhere.py`` runs this file in a process whose Keras runs on JAX, too.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+
+import numpy as np
+import pytest
+
+from tests.lstm_impl.keras.masked_steps import MASKS, problem, repeated
+
+jax = pytest.importorskip("jax", reason="this is JAX's: pip install jax")
+if importlib.util.find_spec("tensorflow") is None and os.environ.get("KERAS_BACKEND") != "jax":
+    pytest.skip("Keras runs on nothing in this process", allow_module_level=True)
+
+from lstm_impl.keras import on_jax  # noqa: E402
+from lstm_impl.keras.base import Weights  # noqa: E402
+
+
+@pytest.mark.parametrize(
+    ("name", "masked", "every_step", "zero_masked"),
+    [
+        ("jax_scan", True, True, False),
+        ("jax_scan", True, False, True),
+        ("jax_scan", False, True, False),
+        ("jax_scan+preproject", True, True, True),
+        ("jax_scan+preproject", True, False, False),
+        ("jax_scan+preproject", False, False, False),
+    ],
+)
+def test_a_masked_step_keeps_the_state_and_repeats_the_last_output_or_is_zero(
+    name: str, masked: bool, every_step: bool, zero_masked: bool
+) -> None:
+    given = problem(MASKS if masked else np.ones_like(MASKS))
+    y, h, c = given.solved()
+    shown = y if zero_masked else repeated(y, given.mask, before=given.h)
+    compute = functools.partial(
+        on_jax.compute, name, zero_masked=zero_masked, every_step=every_step
+    )
+    last, outputs, state = jax.jit(compute)(
+        given.x,
+        (given.h, given.c),
+        Weights(*given.cell),
+        given.mask if masked else None,
+    )
+    np.testing.assert_allclose(last, shown[:, -1], atol=1e-6)
+    np.testing.assert_allclose(outputs, shown if every_step else shown[:, -1:], atol=1e-6)
+    np.testing.assert_allclose(state[0], h, atol=1e-6)
+    np.testing.assert_allclose(state[1], c, atol=1e-6)
+
+
+def test_a_layer_without_a_bias_adds_none() -> None:
+    given = problem(np.ones((1, 2), bool))
+    kernel, recurrent_kernel, bias = given.cell
+    results = [
+        on_jax.compute(
+            on_jax.BACKEND,
+            given.x,
+            (given.h, given.c),
+            Weights(kernel, recurrent_kernel, b),
+            None,
+            zero_masked=False,
+            every_step=True,
+        )
+        for b in (None, np.zeros_like(bias))
+    ]
+    np.testing.assert_allclose(results[0][1], results[1][1], atol=1e-6)
+
+
+def test_a_program_that_is_traced_is_told_from_a_call() -> None:
+    found = []
+
+    def seen(x: object) -> object:
+        found.append(on_jax.becomes_program(x))
+        return x
+
+    seen(jax.numpy.ones(2))
+    jax.jit(seen)(1.0)
+    assert found == [False, True]
