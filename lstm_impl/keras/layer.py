@@ -19,7 +19,7 @@ from lstm_impl.backends.loop import LayerInputs
 from lstm_impl.backends.tensorflow_backend import TensorFlowBackend
 from lstm_impl.call import Tensor
 from lstm_impl.keras.auto import NOT_COMPILED, check_auto, choose
-from lstm_impl.keras.base import SIGMOID, TANH, BackendLSTM, Memory, one_mask
+from lstm_impl.keras.base import SIGMOID, TANH, BackendLSTM, Memory, Weights, one_mask
 from lstm_impl.keras.choice import (
     AUTO,
     FUSED_CPU,
@@ -278,14 +278,10 @@ class LSTM(BackendLSTM):
 
     def _parameters(self) -> tuple[Tensor, Tensor, Tensor]:
         """Kernel, recurrent kernel and bias as tensors of the compute type."""
-        dtype = self.cell.compute_dtype
-        kernel, recurrent_kernel = (
-            tf.cast(keras.ops.convert_to_tensor(variable), dtype)
-            for variable in (self.cell.kernel, self.cell.recurrent_kernel)
-        )
-        if not self.use_bias:
-            return kernel, recurrent_kernel, tf.zeros([4 * self.units], dtype)
-        return kernel, recurrent_kernel, tf.cast(keras.ops.convert_to_tensor(self.cell.bias), dtype)
+        *kernels, bias = Weights.of(self.cell)
+        if bias is None:
+            bias = tf.zeros([4 * self.units], self.cell.compute_dtype)
+        return (*kernels, bias)
 
 
 def _flat(found: tuple[Tensor, Tensor, list[Tensor]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
