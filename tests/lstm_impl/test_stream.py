@@ -8,10 +8,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lstm_impl import LSTMSpec, LSTMWeights, Model, Workload, get_backend
+from lstm_impl import (
+    LSTMSpec,
+    LSTMWeights,
+    Model,
+    UnsupportedError,
+    Workload,
+    get_backend,
+    reference,
+)
 from lstm_impl.call import Call
+from lstm_impl.proof.comparison import named
 from lstm_impl.proof.streamed import SEVERAL
-from lstm_impl.stream import FEWEST_CHUNKS, MOST_CHUNKS, ring_chunks, ring_inputs
+from lstm_impl.step import input_seed
+from lstm_impl.stream import FEWEST_CHUNKS, MOST_CHUNKS, given_step, ring_chunks, ring_inputs
 
 SPEC = LSTMSpec(3, 4)
 DEEP = LSTMSpec(3, 4, num_layers=2, bidirectional=True)
@@ -78,6 +88,73 @@ def test_a_step_gives_the_model_its_lengths_and_masks() -> None:
     np.testing.assert_allclose(raw.dx, expected.x, atol=1e-6)
     without = model.gradients(inputs.x, inputs.dy, inputs.state)
     assert np.abs(raw.dx - without.x).max() > 1e-3
+
+
+@pytest.mark.parametrize("batch_major", [False, True])
+def test_another_set_of_inputs_is_another_seed_s_and_the_first_comes_back(
+    batch_major: bool,
+) -> None:
+    workload = Workload(2, 3, batch_major=batch_major)
+    step = build(batch_major=batch_major).prepare(workload, seed=4)
+    assert step.use is not None
+    assert step.results is not None
+    found = []
+    for number in (0, 1, 0):
+        step.use(number)
+        found.append(step.results(step.run())["y"])
+        inputs = workload.inputs(SPEC, input_seed(4, number))
+        wanted, _ = build().forward(inputs.x, inputs.state)
+        np.testing.assert_allclose(found[-1], wanted, atol=1e-6)
+    assert np.abs(found[0] - found[1]).max() > 0.1
+
+
+@pytest.mark.parametrize("batch_major", [False, True])
+def test_results_are_named_and_time_major_on_the_host(batch_major: bool) -> None:
+    workload = Workload(2, 3, "training", batch_major=batch_major)
+    inputs = workload.inputs(DEEP, seed=4)
+    step = build(DEEP, batch_major=batch_major).prepare(workload, seed=4)
+    assert step.results is not None
+    found = step.results(step.run())
+    weights = LSTMWeights.random(DEEP)
+    wanted = named(
+        *reference.forward_and_gradients(DEEP, weights, inputs.x, inputs.dy, inputs.state)
+    )
+    assert found.keys() == wanted.keys()
+    for name, array in wanted.items():
+        np.testing.assert_allclose(found[name], array, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("batch_major", [False, True])
+def test_a_step_on_inputs_of_the_caller_s_own_computes_what_the_reference_does(
+    batch_major: bool,
+) -> None:
+    inputs = Workload(2, 5, "training", min_length=2).inputs(SPEC, seed=9)
+    model = build(batch_major=batch_major)
+    weights, given = LSTMWeights.random(SPEC), (inputs.x, inputs.dy, inputs.state)
+    wanted = named(*reference.forward_and_gradients(SPEC, weights, *given, lengths=inputs.lengths))
+    for mode in ("inference", "training"):
+        step = given_step(model, inputs, mode, gradients="all")
+        assert step.use is None  # there are no others
+        assert step.results is not None
+        for name, array in step.results(step.run()).items():
+            np.testing.assert_allclose(array, wanted[name], atol=1e-5, err_msg=name)
+    few = given_step(model, inputs, "training")
+    assert few.results is not None
+    assert "dx" not in few.results(few.run())
+
+
+def test_a_step_that_the_backend_cannot_do_is_refused_on_inputs_of_one_s_own_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = build()
+    monkeypatch.setattr(
+        type(model.backend),
+        "refusal",
+        lambda self, spec, workload: "no lengths" if workload.min_length else "",
+    )
+    given_step(model, Workload(2, 3).inputs(SPEC))
+    with pytest.raises(UnsupportedError, match=r"^numpy: no lengths$"):
+        given_step(model, Workload(2, 3, min_length=1).inputs(SPEC))
 
 
 # -- a stream without end

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend
+from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend, reference
 from lstm_impl.backends.numpy_loop import NumPyModel
 from lstm_impl.call import Call, Outputs, RawGradients, Upstream
 from lstm_impl.proof import GateResult, check, gate, judged_parts, numpy_judge
@@ -357,18 +357,26 @@ def test_a_state_that_is_not_carried_between_windows_fails() -> None:
     assert not result.passed
 
 
-def test_a_shorter_last_window_is_judged_too() -> None:
-    seen = []
+def test_each_window_goes_on_from_where_the_one_before_ended_and_a_shorter_last_one_too() -> None:
+    seen: list[Call] = []
 
     class Watching(NumPyModel):
         def _infer(self, call: Call) -> Outputs:
-            seen.append(len(call.x))
+            seen.append(call)
             return super()._infer(call)
 
-    spec = LSTMSpec(3, 5)
-    model = Watching(get_backend("numpy"), spec, "cpu", False, LSTMWeights.random(spec))
-    assert gate(model, Workload(2, 14, "inference", window=4)).passed
-    assert seen == [4, 4, 2, 4]  # and the first one again, of the saturated network
+    spec, workload = LSTMSpec(3, 5), Workload(2, 14, "inference", window=4)
+    weights = LSTMWeights.random(spec)
+    assert gate(Watching(get_backend("numpy"), spec, "cpu", False, weights), workload).passed
+    # And the first one again, of the saturated network.
+    assert [len(call.x) for call in seen] == [4, 4, 2, 4]
+    inputs = workload.inputs(spec)
+    state = inputs.state
+    for call, part in zip(seen, judged_parts(workload), strict=False):
+        np.testing.assert_array_equal(call.x, inputs.x[part])
+        np.testing.assert_allclose(call.h, state.h, atol=1e-6)
+        np.testing.assert_allclose(call.c, state.c, atol=1e-6)
+        _, state = reference.forward(spec, weights, call.x, state)
 
 
 class Converting(NumPyModel):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_impl import LSTMSpec, Workload
-from lstm_impl.tuning import Decision, DecisionError, Machine, Question, Raced, load, save
-from lstm_impl.tuning.decision import of_race
-from lstm_impl.tuning.machine import cpu_words, model_name
+from lstm_impl.tuning import Decision, DecisionError, Machine, Question, Raced
+from lstm_impl.tuning.decision import NEAR, of_race
 from lstm_impl.tuning.race import Ran
-from lstm_impl.tuning.store import find, nearest
 
 HERE = Machine("AMD EPYC, 2 usable", {"tensorflow": "2.21.0", "torch": "2.9"})
 ASKED = Question(LSTMSpec(128, 128), Workload(32, 100, "training"), "keras", HERE)
@@ -81,29 +78,28 @@ def test_nobody_with_a_time_decides_nothing() -> None:
 def test_a_decision_is_lent_to_near_sizes_of_the_same_work_only(
     other: Question, lent: bool
 ) -> None:
-    assert (nearest(other, [decided(keras=1.0)]) is not None) == lent
+    for one, another in ((ASKED, other), (other, ASKED)):
+        far = one.far(another)
+        assert (far is not None and far <= NEAR) == lent
 
 
-def test_of_two_decisions_the_nearer_is_taken_and_of_the_same_the_newer() -> None:
-    near = replace(ASKED, workload=Workload(30, 100, "training"))
-    far = replace(ASKED, workload=Workload(24, 100, "training"))
-    found = [decided(near, a=1.0), decided(far, b=1.0), decided(near, c=1.0)]
-    taken = nearest(ASKED, found)
-    assert taken is not None
-    assert taken.backend == "c"
+def test_what_is_twice_as_large_in_one_size_is_a_doubling_away() -> None:
+    for batch, timesteps, doublings in ((64, 100, 1), (32, 50, 1), (16, 400, 2), (32, 100, 0)):
+        other = replace(ASKED, workload=Workload(batch, timesteps, "training"))
+        assert ASKED.far(other) == doublings
 
 
 def test_lengths_and_dropout_lend_among_themselves_and_are_told() -> None:
     padded = replace(ASKED, workload=Workload(32, 100, "training", min_length=50, dropout=0.2))
     other = replace(ASKED, workload=Workload(30, 90, "training", min_length=1, dropout=0.5))
-    assert nearest(other, [decided(padded, keras=1.0)]) is not None
-    assert nearest(ASKED, [decided(padded, keras=1.0)]) is None
+    assert other.far(padded) is not None
+    assert ASKED.far(padded) is None
     assert padded.sizes == "32 x 100 with lengths of 50 to 100 and dropout 0.2"
     assert ASKED.sizes == "32 x 100"
     # in inference nothing is dropped
     infer = replace(ASKED, workload=Workload(32, 100, dropout=0.2))
     assert infer.sizes == "32 x 100"
-    assert nearest(replace(ASKED, workload=Workload(32, 100)), [decided(infer, keras=1.0)])
+    assert infer.far(replace(ASKED, workload=Workload(32, 100))) == 0
 
 
 # -- files
@@ -113,34 +109,10 @@ def test_files_of_before_keep_their_names() -> None:
     assert ASKED.digest == "9b716d08bf5fbdd2"
 
 
-def test_a_decision_comes_back_from_its_file(tmp_path: Path) -> None:
+def test_a_decision_is_its_own_text_again() -> None:
     found = decided(keras=0.03, fused_cpu=0.01)
-    path = save(found, tmp_path / "new")
-    assert load(tmp_path / "new") == [found]
-    assert find(ASKED, tmp_path / "new") == found
-    assert find(replace(ASKED, through="model"), tmp_path / "new") is None
-    newer = replace(decided(scan=0.01), made="2026-11-27T00:00:00+00:00")
-    assert save(newer, tmp_path / "new") == path
-    assert load(tmp_path / "new") == [newer]
-    assert not list((tmp_path / "new").glob("*.partial"))
-
-
-def test_no_folder_is_no_decision(tmp_path: Path) -> None:
-    assert load(tmp_path / "nothing") == []
-
-
-def test_a_file_that_is_none_is_passed_over_with_its_name(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    save(decided(keras=1.0), tmp_path)
-    (tmp_path / "a.json").write_text("{")
-    (tmp_path / "b.json").write_bytes(b"\xff\xfe")
-    (tmp_path / "c.json").mkdir()
-    with (tmp_path / "d.json").open("wb") as file:
-        file.truncate(2_000_000)
-    assert len(load(tmp_path)) == 1
-    assert len(caplog.records) == 4
-    assert all(name in caplog.text for name in ("a.json", "b.json", "c.json", "d.json"))
+    assert Decision.from_json(found.to_json()) == found
+    assert Decision.from_json(found.to_json()).to_json() == found.to_json()
 
 
 def _changed(path: tuple[Any, ...], value: object) -> str:
@@ -181,9 +153,3 @@ def test_a_field_that_is_not_what_it_should_be_is_named(
 def test_any_json_is_a_decision_or_an_error_in_words(value: object) -> None:
     with pytest.raises(DecisionError):
         Decision.from_json(json.dumps(value))
-
-
-def test_the_processor_is_named_as_linux_names_it() -> None:
-    assert model_name("processor\t: 0\nmodel name\t: AMD  EPYC\n") == "AMD EPYC"
-    assert model_name("")
-    assert cpu_words("AMD EPYC", 2) == "AMD EPYC, 2 usable"

@@ -127,3 +127,28 @@ def test_dropout_between_layers_is_judged_with_its_masks_and_raced() -> None:
     found = lstm_impl.tune(DEEP, work, candidates=["numpy", "cudnn"], seconds=0.1)
     assert "2 x 4 with dropout 0.5" in found.headline
     assert found.backend == "numpy"
+
+
+# -- streams
+
+
+@pytest.mark.parametrize(("mode", "each"), [("streaming", True), ("inference", False)])
+def test_each_call_of_a_stream_is_waited_for(
+    mode: str, each: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = {"run": 0, "wait": 0}
+    infer = NumPyModel._infer
+
+    def run(self: NumPyModel, call: object) -> object:
+        counts["run"] += 1
+        return infer(self, call)  # type: ignore[arg-type]
+
+    def wait(self: NumPyModel) -> None:
+        counts["wait"] += 1
+
+    monkeypatch.setattr(NumPyModel, "_infer", run)
+    monkeypatch.setattr(NumPyModel, "synchronize", wait)
+    found = lstm_impl.tune(SPEC, Workload(1, 1, mode), candidates=["numpy"], seconds=0.2)
+    assert found.backend == "numpy"
+    # The gate makes some calls more; a block of a race has hundreds.
+    assert (counts["wait"] >= counts["run"] - 20) is each
