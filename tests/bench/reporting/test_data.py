@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
+import io
 import json
 import math
 import re
@@ -11,17 +13,68 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from hypothesis import example, given, settings
 from pyarrow import parquet
 
 from bench import report
 from bench.judging.columns import COLUMNS
 from bench.judging.ranking import build
+from bench.judging.rows import Report
 from bench.judging.table import records
 from bench.reporting import data
 from bench.results import cache
 from bench.results.files import collect
+from tests.bench.made_reports import HOSTILE, endless, hostile_report, sentences
 from tests.bench.made_store import make_store
 from tests.places import GOLDEN, ROOT
+
+
+def test_csv_has_a_line_a_case_in_seconds(few: Report) -> None:
+    rows = list(csv.DictReader(io.StringIO("".join(data.comma_separated(few)))))
+    assert list(rows[0]) == list(COLUMNS)
+    assert len(rows) == 9
+    keras = rows[0]
+    assert keras["case_id"] == "keras/b2-t10-i3-h4/float32/inference/cpu"
+    assert float(keras["time_s"]) == pytest.approx(0.01111)
+    assert (keras["valid"], keras["rank"], keras["ahead"]) == ("true", "1", "FASTER")
+    assert (keras["ratio"], keras["verdict"], keras["window"]) == ("", "", "")
+    failed = next(row for row in rows if row["outcome"] == "failed")
+    assert failed["reason"] == "y differs from the reference by 0.3; the bound is 1e-05"
+    assert failed["time_s"] == failed["valid"] == ""
+
+
+def test_json_has_the_same_rows_with_their_units(few: Report) -> None:
+    document = json.loads(
+        data.as_json(few), parse_constant=lambda name: pytest.fail(f"{name} is not JSON")
+    )
+    assert document["cases"] == records(few)
+    assert document["columns"]["time_s"]["unit"] == "s"
+    assert document["sections"][0]["findings"] == sentences(few)
+
+
+def test_a_bound_beyond_every_number_is_null() -> None:
+    found = endless()
+    assert json.loads(data.as_json(found))["cases"][0]["time_high_s"] is None
+    assert "inf" not in "".join(data.comma_separated(found)).replace("inference", "")
+
+
+@settings(max_examples=15, deadline=None)
+@given(HOSTILE)
+@example("=HYPERLINK(1)")
+@example("＝1+1")
+@example("  ＋1")
+@example("\u3000＠SUM(1)")
+@example("\t=1")
+def test_hostile_text_is_harmless_in_csv_and_whole_in_json(text: str) -> None:
+    found = hostile_report(text)
+    rows = list(csv.reader(io.StringIO("".join(data.comma_separated(found)), newline="")))
+    assert {len(row) for row in rows} == {len(COLUMNS)}
+    for row in rows[1:]:
+        assert not any(re.match(r"\s*[-=+@＝＋－＠]", cell) for cell in row)
+    document = json.loads(data.as_json(found))
+    assert text in {each["backend"] for each in document["cases"]}
+    assert data.as_json(found).isascii()
+
 
 DOCS = (ROOT / "docs/sql.md").read_text()
 SQL = re.findall(r"^```sql\n(.*?)^```", DOCS, re.M | re.S)

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -19,8 +19,12 @@ from bench.reporting.markdown import brief, markdown
 from bench.reporting.page.static import page
 from bench.reporting.sentences import findings
 from bench.reporting.terminal_brief import draw
+from bench.results.schema import Reason
 from bench.telling.headings import heading, machine, method
+from lstm_impl.workload import Workload
+from tests.bench import made_reports
 from tests.bench.made_nodes import a_case, fleet, on, results
+from tests.bench.made_reports import BUSY
 from tests.bench.made_results import as_text, measured
 
 KERAS, LOOP = a_case("keras"), a_case("while_loop")
@@ -157,3 +161,57 @@ def test_the_name_of_a_node_is_data(hostile: str) -> None:
     assert "<script>alert" not in page(found)
     assert "\x1b[31m" not in as_text(found)
     assert "\n| |x|" not in markdown(found)
+
+
+def on_devices(*times: tuple[str, str, int, float], doubt: Sequence[Reason] = ()) -> Section:
+    """Six processes; of each case its backend, device, batch and seconds."""
+    items = [
+        made_reports.measured(
+            name,
+            seconds,
+            made_reports.a_run(n),
+            device=device,
+            work=Workload(batch, 10),
+            reasons=doubt,
+        )
+        for n in range(1, 7)
+        for name, device, batch, seconds in times
+    ]
+    (section,) = build(made_reports.results_of(*items)).sections
+    return section
+
+
+def test_which_device_is_faster_is_told_with_the_fastest_backend_of_each() -> None:
+    times = [
+        *(("keras", "cpu", batch, 0.02) for batch in (2, 4)),
+        *(("while_loop", "cpu", batch, 0.05) for batch in (2, 4)),
+        *(("cudnn", "gpu:0", batch, 0.004) for batch in (2, 4)),
+        *(("keras", "gpu:0", batch, 0.03) for batch in (2, 4, 8)),
+    ]
+    (told,) = machines.of_devices(on_devices(*times))
+    assert told == (
+        "gpu:0 or cpu, inference: gpu:0 is 5.00 times as fast as cpu (5.00–5.00, FASTER) over 2 "
+        "shapes, each with its fastest backend (cudnn on gpu:0 and keras on cpu)."
+    )
+    sentences = [finding.text for finding in findings(on_devices(*times)) if finding.answer]
+    assert sentences[-1] == told
+
+
+def test_a_device_that_wins_at_some_shapes_only_is_told_so() -> None:
+    section = on_devices(
+        *(("keras", "cpu", 2, 0.01), ("keras", "cpu", 4, 0.1)),
+        *(("keras", "gpu:0", 2, 0.02), ("keras", "gpu:0", 4, 0.02)),
+    )
+    (told,) = machines.of_devices(section)
+    assert "By shape, gpu:0 is: 1 FASTER and 1 SLOWER" in told
+
+
+def test_a_word_on_devices_that_stands_on_invalid_measurements_says_so() -> None:
+    section = on_devices(("keras", "cpu", 2, 0.01), ("keras", "gpu:0", 2, 0.02), doubt=[BUSY])
+    (told,) = machines.of_devices(section)
+    assert "Do not rely on it: all its 2 measurements are INVALID." in told
+
+
+def test_of_devices_that_share_no_work_nothing_is_told() -> None:
+    section = on_devices(("keras", "cpu", 2, 0.01), ("keras", "gpu:0", 4, 0.02))
+    assert machines.of_devices(section) == []

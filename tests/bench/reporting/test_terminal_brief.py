@@ -15,17 +15,15 @@ from bench.judging.ranking import build
 from bench.judging.rows import Report
 from bench.reporting.terminal import as_picture
 from bench.reporting.terminal_brief import draw
-from bench.results.files import collect
+from tests.bench.made_reports import (
+    REPLICATES,
+    hostile_report,
+    measured,
+    replicated,
+    results_of,
+    without_time,
+)
 from tests.bench.made_results import as_text
-from tests.bench.test_report import hostile_report, measured, replicated, results_of, without_time
-from tests.places import GOLDEN
-
-REPLICATES = [GOLDEN / "replicate-1.json", GOLDEN / "replicate-2.json"]
-
-
-@pytest.fixture(scope="module")
-def few() -> Report:
-    return build(collect(REPLICATES))
 
 
 def test_a_shapes_backends_are_told_the_fastest_first_with_ratio_and_verdict(few: Report) -> None:

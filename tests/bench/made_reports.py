@@ -1,0 +1,202 @@
+"""Reports of results that were never measured: few backends on small shapes, and hostile names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+from hypothesis import strategies as st
+
+from bench.judging.ranking import build
+from bench.judging.rows import Report, Row
+from bench.reporting.sentences import findings
+from bench.results.files import collect
+from bench.results.schema import Figures, Measurement, Outcome, Reason, Results, Run
+from bench.suites.cases import Case
+from lstm_impl.spec import LSTMSpec
+from lstm_impl.workload import Workload
+from tests.bench import made_results
+from tests.bench.made_results import gather
+from tests.places import GOLDEN
+
+REPLICATES = [GOLDEN / "replicate-1.json", GOLDEN / "replicate-2.json"]
+
+
+SPEC = LSTMSpec(3, 4)
+
+
+INFERENCE = Workload(2, 10)
+
+
+TRAINING = Workload(2, 10, "training")
+
+
+BUSY = Reason("busy", "the machine was busy", "close other programs")
+
+
+def a_run(number: int = 1, session: str = "s", host: str = "host", **changes: object) -> Run:
+    started = datetime(2025, 1, 31, 12, tzinfo=UTC) + timedelta(minutes=number)
+    environment = {"before": {"cpu": {"name": "A CPU", "cores": 2}, "libraries": {"keras": "3"}}}
+    run = Run(
+        f"{session}-{host}-{number}",
+        session,
+        "quick",
+        1,
+        started,
+        started,
+        True,
+        host,
+        f"id of {host}",
+        {},
+        environment,
+    )
+    return replace(run, **changes)  # type: ignore[arg-type]
+
+
+def measured(
+    backend: str,
+    seconds: float,
+    run: Run | None = None,
+    *,
+    work: Workload = INFERENCE,
+    spec: LSTMSpec = SPEC,
+    device: str = "cpu",
+    reasons: Sequence[Reason] = (),
+    samples: int = 11,
+    memory: Figures | None = None,
+    roofs: Figures | None = None,
+) -> Measurement:
+    """Samples around a median, in alternating rounds."""
+    made = made_results.measured(
+        Case(backend, spec, work, device), seconds, run or a_run(), reasons
+    )
+    return replace(
+        made,
+        samples=seconds * np.linspace(0.99, 1.01, samples),
+        rounds=np.arange(samples),
+        warmup=(seconds,),
+        calls=4,
+        setup={"build_s": 0.5, "trace_s": 0.25, "first_call_s": 1.0, "compile_s": 0.75},
+        gate={"passed": True},
+        memory=memory,
+        roofs=roofs,
+    )
+
+
+def without_time(
+    backend: str,
+    outcome: str = "not_measured",
+    reason: str = "no GPU is here",
+    run: Run | None = None,
+    *,
+    work: Workload = INFERENCE,
+    spec: LSTMSpec = SPEC,
+    device: str = "gpu:0",
+    advice: str = "",
+) -> Outcome:
+    case = Case(backend, spec, work, device)
+    return Outcome(case, run or a_run(), outcome, reason, advice, Path("a.json"))
+
+
+def results_of(*items: Measurement | Outcome, notes: Sequence[str] = ()) -> Results:
+    return replace(gather(*items), notes=tuple(notes))
+
+
+def report_of(*items: Measurement | Outcome) -> Report:
+    return build(gather(*items))
+
+
+def replicated(number: int, *cases: tuple[str, float], **settings: Workload) -> list[Measurement]:
+    """These backends, measured in so many processes that differ a little."""
+    return [
+        measured(backend, seconds * (1 + 0.001 * index), a_run(index), **settings)  # type: ignore[arg-type]
+        for index in range(number)
+        for backend, seconds in cases
+    ]
+
+
+def the_row(report: Report, backend: str) -> Row:
+    (found,) = [row for row in report.sections[0].rows if row.case.backend == backend]
+    return found
+
+
+def endless() -> Report:
+    """The golden results, but that of the first case the interval has no upper bound."""
+    (section,) = build(collect(REPLICATES)).sections
+    first, *others = section.rows
+    assert first.interval is not None
+    first = replace(first, interval=replace(first.interval, high=float("inf")))
+    return Report((replace(section, rows=(first, *others)),))
+
+
+def sentences(report: Report) -> list[str]:
+    return [finding.text for section in report.sections for finding in findings(section)]
+
+
+SNIPPETS = [
+    "<script>alert(1)</script>",
+    "</style></title><img src=x onerror=alert(1)>",
+    "[red]x[/red]",
+    "[link=http://x.y]z[/link]",
+    ":smile: :warning:",
+    "a|b\\|c",
+    "`code` ``` \\`",
+    "\"quoted\" 'single'",
+    "new\nline\r\nand\ttab",
+    "\x1b[31mred\x1b[0m\x1b]0;title\x07",
+    "\x9b31m \x00 \u202e \u2028 \ud800",
+    "=HYPERLINK(1)",
+    "+1",
+    "-1 - x",
+    "@someone #12 GH-1 a@b.com www.x.y https://x.y",
+    "![i](http://x) [a](javascript:alert(1))",
+    "# heading",
+    "1. item",
+    "| a | b |",
+    "**bold** __init__ ~~x~~ $x$",
+    "&lt;b&gt; &#60;",
+    "漢字" * 40,
+    "é́́́",
+    "x" * 1_000_000,
+    " " * 1_000_000 + "x",
+    "%s {0} {x}",
+    " ",
+]
+
+
+HOSTILE = st.one_of(
+    st.sampled_from(SNIPPETS),
+    st.text(min_size=1, max_size=30),
+    st.builds(lambda a, b: a + b, st.sampled_from(SNIPPETS), st.text(max_size=10)),
+)
+
+
+def hostile_report(text: str) -> Report:
+    run = a_run(host=text, suite=text, session=text, machine_id=text)
+    run = replace(
+        run,
+        environment={
+            "before": {
+                "cpu": {"name": text},
+                "gpus": [{"name": text, "driver": text}],
+                "system": text,
+                "python": text,
+                "libraries": {"keras": text},
+            }
+        },
+    )
+    reason = Reason(text, text, text)
+    return build(
+        results_of(
+            measured(text, 0.01, run, reasons=[reason]),
+            measured(text + "2", 0.02, run),
+            measured(text, 0.03, run, device=text, work=replace(TRAINING, window=5)),
+            measured(text + "2", 0.03, run, device=text, work=replace(TRAINING, window=5)),
+            without_time(text + "3", "failed", text, run, advice=text, device="cpu"),
+            without_time(text + "3", "refused", text, run, advice=text, device=text),
+            notes=[text],
+        )
+    )
