@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from bench.judging.beside import Beside
 from bench.measuring.int8 import RUNTIMES, SHAPES, Question, answer, losses, rows
-from bench.suites.sizes import Shape
+from bench.suites.cases import Shape
 from bench.telling import arguments, command_line, quantities, studies
 from bench.telling.inert import LONGEST_NAME
 from bench.telling.marks import RATIO_INTERVAL

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.measuring.layer import MODES, SHAPES, Question, answer, picked, rows
-from bench.suites.sizes import Shape
+from bench.suites.cases import Shape
 from bench.telling import arguments, command_line, quantities, studies
 from bench.telling.command_line import UsageError
 from bench.telling.inert import LONGEST_NAME

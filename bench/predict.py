@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from bench.judging.ranking import build
 from bench.reporting.predicted import Predicted, Question, answers
-from bench.suites.sizes import Shape
+from bench.suites.cases import Shape
 from bench.telling import arguments, command_line, deliver, filters
 from bench.telling.progress import asked_for
 from lstm_impl.spec import PRECISIONS

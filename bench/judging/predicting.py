@@ -23,7 +23,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from bench.suites.sizes import SIZES, Shape
+from bench.suites.cases import SIZES, Shape
 
 PARAMETERS = 4
 

@@ -22,7 +22,7 @@ from bench.judging.beside import Beside, rows
 from bench.measuring.clock import Clock, first_use
 from bench.measuring.timing import recorded
 from bench.results.study import Study, shape_of
-from bench.suites.sizes import Shape
+from bench.suites.cases import Shape
 from bench.telling import quantities, studies
 from bench.telling.headings import name as told_name
 from bench.telling.marks import RATIO_INTERVAL

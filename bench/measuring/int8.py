@@ -16,7 +16,7 @@ import numpy as np
 from bench.judging import beside
 from bench.judging.beside import Beside
 from bench.measuring.timing import recorded
-from bench.suites.sizes import Shape
+from bench.suites.cases import Shape
 from lstm_impl import reference
 from lstm_impl.int8 import int8_backends
 from lstm_impl.registry import get_backend

@@ -14,7 +14,7 @@ from bench.judging import beside
 from bench.judging.beside import Beside
 from bench.measuring.clock import Clock, first_use
 from bench.measuring.timing import recorded
-from bench.suites.sizes import SPELLING, Shape
+from bench.suites.cases import SPELLING, Shape
 from lstm_impl.spec import LSTMSpec, UnsupportedError
 from lstm_impl.step import Step
 

@@ -11,7 +11,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bench.suites.sizes import Shape
+from bench.suites.cases import Shape
 from lstm_impl.at_rest import Rest
 from lstm_impl.tuning.decision import Decision, Raced, of_race
 from lstm_impl.tuning.race import race

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from bench.judging.predicting import NoPredictionError, Point, Prediction, predict, rest_of_timestep
 from bench.judging.rows import NothingToReportError, Report, Row
-from bench.suites.sizes import SIZES, Shape
+from bench.suites.cases import SIZES, Shape
 from bench.telling.headings import name
 from bench.telling.inert import clean, code
 from bench.telling.inert import markdown as escaped

@@ -21,7 +21,7 @@ from bench.disk.writing import write
 from bench.machine import environment
 from bench.results.digest import CHANGED, changed, with_digest
 from bench.results.schema import Run, parse_run
-from bench.suites.sizes import SIZES, Shape
+from bench.suites.cases import SIZES, Shape
 
 SCHEMA = 1
 

@@ -26,7 +26,7 @@ from bench.results import study
 from bench.running import scaling_table
 from bench.running.replicas import Plan, measured
 from bench.running.summary import MEASURED, code_of
-from bench.suites.sizes import Shape
+from bench.suites.cases import Shape
 from bench.telling import arguments, command_line, studies
 from bench.telling.command_line import UsageError
 from lstm_impl.backends import data_parallel

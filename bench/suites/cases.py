@@ -12,16 +12,25 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
-from bench.suites.sizes import Shape
+from bench.disk.fields import InputError
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import OPTIMIZERS, Workload
 
 ID_SPELLING = "backend/b32-t100-i128-h256/float32/inference/cpu"
 
+SIZES = ("batch", "timesteps", "inputs", "hidden")
+"""Of a ``Shape``."""
+
+SPELLING = "b64-t25-i512-h512"
+"""One, as a user writes it and as the id of a case has it first."""
+
 _T = TypeVar("_T", LSTMSpec, Workload)
 
 _GRADIENTS = {"weights": "dw", "weights+input": "dwx"}
 """What a training step differentiates, short, in an id: the weights W, and the input x."""
+
+_SIZES = re.compile("-".join(f"{letter}([1-9][0-9]{{0,9}})" for letter in "btih"))
+"""Of digits no more than the largest size has."""
 
 _SHAPE = re.compile(
     r"b(?P<batch>\d+)-t(?P<timesteps>\d+)-i(?P<input_size>\d+)-h(?P<hidden_size>\d+)"
@@ -29,6 +38,27 @@ _SHAPE = re.compile(
     r"(-len(?P<min_length>\d+))?(-drop(?P<dropout>[0-9.e+-]+?))?(-(?P<batch_major>bm))?"
     rf"(-(?P<optimizer>{'|'.join(OPTIMIZERS)}))?(-(?P<gradients>dwx?))?"
 )
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a layer and its batch: input ``[batch, timesteps, inputs]``, ``hidden`` units."""
+
+    batch: int
+    timesteps: int
+    inputs: int
+    hidden: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shape:
+        """The shape spelled ``b64-t25-i512-h512``. Raises InputError for anything else."""
+        match = _SIZES.fullmatch(text)
+        if match is None:
+            raise InputError(f"{text[:60]!r} is no shape; expected one such as {SPELLING}")
+        return cls(*map(int, match.groups()))
+
+    def __str__(self) -> str:
+        return f"b{self.batch}-t{self.timesteps}-i{self.inputs}-h{self.hidden}"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pytest
 from bench.judging.verdict import Verdict
 from bench.keras_layer import _show, main
 from bench.measuring.layer import BASELINE, Called, Question, Traced, answer, rows
-from bench.suites.sizes import Shape
+from bench.suites.cases import Shape
 
 
 @pytest.mark.parametrize(
@@ -36,11 +36,6 @@ def test_bad_input_is_one_line_and_exit_code_2(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert words in line
-
-
-def test_a_shape_is_read_as_it_is_written() -> None:
-    assert str(Shape.parse("b64-t25-i512-h256")) == "b64-t25-i512-h256"
-    assert Shape.parse("b64-t25-i512-h256") == Shape(64, 25, 512, 256)
 
 
 def record(layer: str, seconds: float, **more: Any) -> dict[str, Any]:

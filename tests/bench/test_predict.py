@@ -19,8 +19,7 @@ from bench.judging.ranking import build
 from bench.judging.rows import NothingToReportError
 from bench.reporting.predicted import Question, answers
 from bench.results.schema import Measurement, Results, Run
-from bench.suites.cases import Case
-from bench.suites.sizes import Shape
+from bench.suites.cases import Case, Shape
 from bench.telling import filters
 from bench.telling.command_line import BAD_INPUT
 from lstm_impl import LSTMSpec, Workload

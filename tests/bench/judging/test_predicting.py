@@ -15,7 +15,7 @@ from bench.judging.predicting import (
     predict,
     rest_of_timestep,
 )
-from bench.suites.sizes import Shape
+from bench.suites.cases import Shape
 
 RATE, CALL = 1e11, 1e-6
 GRID = [

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.suites.cases import Case
+from bench.disk.fields import InputError
+from bench.suites.cases import SPELLING, Case, Shape
 from lstm_impl import LSTMSpec, Workload
 from lstm_impl.workload import GRADIENTS, MODES, OPTIMIZERS
 
@@ -127,8 +128,43 @@ def test_a_case_is_found_again_by_its_id(case: Case) -> None:
             "keras/b1-t2-i3-h4-l1/float32/inference/cpu",
         ),
         "keras/b1-t2-i3-h4-drop/float32/training/cpu",
+        "keras/b1-t2-i3-h4-drop0/float32/training/cpu",
     ],
 )
 def test_what_is_no_id_is_told_in_words(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         Case.from_id(text)
+
+
+def test_a_shape_is_read_as_it_is_written() -> None:
+    assert Shape.parse("b64-t25-i512-h256") == Shape(64, 25, 512, 256)
+    assert str(Shape.parse(SPELLING)) == SPELLING
+
+
+@given(spelled())
+def test_the_id_of_a_case_begins_with_its_shape(case: Case) -> None:
+    assert case.shape.startswith(str(case.sizes))
+    assert Shape.parse(str(case.sizes)) == case.sizes
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "b1", "b1-t2-i3", "b1-t2-i3-h4-l2", " b1-t2-i3-h4", "b1-i3-t2-h4", "b-t2-i3-h4"),
+        *("b0-t2-i3-h4", "b00-t2-i3-h4", "b01-t2-i3-h4", "b1-t2-i3-h-4", "b1-t2-i3-h4.0"),
+        *("b1-t2-i3-h٣", f"b1-t2-i3-h{'9' * 5000}"),
+    ],
+)
+def test_what_is_no_shape_is_told_with_one_that_is(text: str) -> None:
+    with pytest.raises(InputError, match=f"is no shape; expected one such as {SPELLING}") as told:
+        Shape.parse(text)
+    assert len(str(told.value)) < 150
+
+
+def test_a_case_without_a_period_is_written_as_it_always_was() -> None:
+    plain = Case("numpy", LSTMSpec(3, 4), Workload(1, 2))
+    assert "period" not in plain.to_dict()["workload"]
+    paced = Case("numpy", LSTMSpec(3, 4), Workload(1, 1, "streaming", period=0.01))
+    for case in (plain, paced):
+        assert Case.from_dict(case.to_dict()) == case
+    assert paced.kind == "streaming"
