@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 
 from lstm_impl import (
+    PRECISIONS,
     Availability,
     LSTMSpec,
     LSTMWeights,
@@ -21,6 +25,7 @@ from lstm_impl import (
 )
 from lstm_impl.backends.numpy_loop import NumPyLoop
 from lstm_impl.cuda import CudaFacts, Framework, View
+from lstm_impl.workload import OPTIMIZERS
 from tests.loaded import FRAMEWORKS
 
 SPEC = LSTMSpec(3, 4)
@@ -190,6 +195,20 @@ def test_an_unavailable_backend_is_an_unsupported_one_to_who_catches_that() -> N
         get_backend("numpy").build(SPEC, LSTMWeights.random(SPEC), "gpu:0")
 
 
+def test_any_backend_may_need_variables_of_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Particular(NumPyLoop):
+        strategy = "particular"
+        environment: ClassVar[Mapping[str, str]] = {"LSTM_TEST_TUNING": "0"}
+
+    monkeypatch.delenv("LSTM_TEST_TUNING", raising=False)
+    assert str(Particular().availability()) == (
+        "particular needs a process of its own, with LSTM_TEST_TUNING=0: "
+        "LSTM_TEST_TUNING=0 python ..."
+    )
+    monkeypatch.setenv("LSTM_TEST_TUNING", "0")
+    assert Particular().availability()
+
+
 # -- what it refuses to build
 
 
@@ -205,3 +224,29 @@ def test_a_spec_that_a_backend_refuses_is_not_built() -> None:
 def test_weights_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match=r"kernel has shape \(3, 20\); expected \(3, 16\)"):
         get_backend("numpy").build(SPEC, LSTMWeights.random(LSTMSpec(3, 5)))
+
+
+def test_weights_are_remembered_as_the_precision_holds_them() -> None:
+    """What is judged later is what was given, not what a conversion made of it."""
+    fine = LSTMWeights.random(replace(SPEC, dtype="float64"))
+    spec = replace(SPEC, dtype="float16")
+    model = get_backend("numpy").build(spec, fine)
+    assert model.given_weights is not None
+    for kept, given in zip(model.given_weights.arrays(), fine.arrays(), strict=True):
+        np.testing.assert_array_equal(kept, given.astype(np.float16))
+        assert kept.dtype == np.float16
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("dtype", PRECISIONS)
+def test_an_update_is_refused_by_who_has_none_and_where_weights_would_lose_it(
+    dtype: str, optimizer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, spec = NumPyLoop(), replace(SPEC, dtype=dtype)
+    updating = Workload(1, 1, "training", optimizer=optimizer)
+    lost = "lose an optimizer's updates" in backend.refusal(spec, updating)
+    assert lost == (dtype in ("float16", "bfloat16"))
+    monkeypatch.setattr(NumPyLoop, "optimizers", ("lion",))
+    assert backend.refusal(spec, updating) == f"it updates no weights with {optimizer}"
+    for workload in (None, Workload(1, 1, "training"), Workload(1, 1)):
+        assert backend.refusal(spec, workload) == ""

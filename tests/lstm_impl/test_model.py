@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,14 @@ def test_weights_are_rounded_to_what_the_precision_can_hold() -> None:
             np.testing.assert_array_equal(array, given_array.astype(np.float16))
         fine = LSTMWeights.random(LSTMSpec(3, 4, dtype="float64"), seed=4)
         model.set_weights(fine)
+
+
+def test_weights_that_are_set_are_remembered_as_they_were_given() -> None:
+    model, new = build(), LSTMWeights.random(SPEC, seed=9)
+    model.set_weights(new)
+    assert model.given_weights is not None
+    for kept, given in zip(model.given_weights.arrays(), new.arrays(), strict=True):
+        np.testing.assert_array_equal(kept, given)
 
 
 # -- what goes in
@@ -150,6 +159,33 @@ def test_a_workload_that_a_backend_refuses_is_not_computed() -> None:
     with pytest.raises(UnsupportedError, match=r"^numpy: no training$"):
         model.prepare(Workload(1, 1, "training"))
     model.prepare(Workload(1, 1))
+
+
+def test_a_backend_is_asked_for_just_what_a_call_is_given() -> None:
+    asked: list[Workload | None] = []
+
+    class Asked(NumPyLoop):
+        def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
+            asked.append(workload)
+            return ""
+
+    model = Asked().build(DEEP, LSTMWeights.random(DEEP), batch_major=True)
+    x, dy, masks = np.zeros((2, 5, 3)), np.zeros((2, 5, 8)), np.ones((1, 5, 2, 8))
+    asked.clear()
+    model.forward(x)
+    model.forward(x, lengths=[5, 3], masks=masks)
+    model.gradients(x, dy, of="weights")
+    model.start_optimizer("adam")
+    model.forward_and_gradients(x, dy, optimizer="adam")
+    plain = Workload(2, 5, batch_major=True)
+    training = replace(plain, mode="training")
+    assert asked == [
+        plain,
+        replace(plain, min_length=3, dropout=0.5),  # whatever the rate: there are masks
+        replace(training, gradients="weights"),
+        Workload(1, 1, "training", optimizer="adam", gradients="weights"),
+        replace(training, optimizer="adam"),
+    ]
 
 
 def test_a_workload_of_the_other_layout_is_refused() -> None:

@@ -21,6 +21,7 @@ from lstm_impl import (
     reference,
 )
 from lstm_impl.backends.numpy_loop import NumPyLoop
+from lstm_impl.registry import strategies, variants
 from tests.loaded import FRAMEWORKS, SLOW, loaded_by
 
 
@@ -80,6 +81,14 @@ class Leaving(NumPyLoop):
     def variants(cls):
         raise GeneratorExit
 
+class Stopped(NumPyLoop):
+    def __init__(self, *given):
+        raise KeyboardInterrupt
+
+    @classmethod
+    def variants(cls):
+        raise KeyboardInterrupt
+
 not_a_class = "beads"
 """
 
@@ -92,6 +101,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
         (tmp_path / "abacus_lstm.py").write_text(PLUGIN)
         (tmp_path / "broken_lstm.py").write_text("import a_package_that_is_not_there\n")
         (tmp_path / "exiting_lstm.py").write_text("raise SystemExit(4)\n")
+        (tmp_path / "stopped_lstm.py").write_text("raise KeyboardInterrupt\n")
         information = tmp_path / "abacus_lstm-1.0.dist-info"
         information.mkdir()
         (information / "METADATA").write_text("Metadata-Version: 2.1\nName: abacus-lstm\n")
@@ -102,7 +112,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
         monkeypatch.syspath_prepend(tmp_path)
         importlib.invalidate_caches()
 
-    for module in ("abacus_lstm", "broken_lstm", "exiting_lstm"):
+    for module in ("abacus_lstm", "broken_lstm", "exiting_lstm", "stopped_lstm"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     return install
 
@@ -145,11 +155,22 @@ def test_a_backend_that_cannot_be_made_says_so_and_hides_no_other(
     assert list_backends() == [*before, "leaving", "exiting"]
 
 
+def test_whoever_stops_the_program_in_another_package_stops_it(
+    install: Callable[..., None],
+) -> None:
+    install(making="abacus_lstm:Stopped", importing="stopped_lstm:Abacus")
+    for call in (get_backend, variants):
+        for name in ("making", "importing"):
+            with pytest.raises(KeyboardInterrupt):
+                call(name)
+
+
 def test_another_package_cannot_take_the_name_of_a_built_in_backend(
     install: Callable[..., None],
 ) -> None:
     install(numpy="abacus_lstm:Abacus")
     assert type(get_backend("numpy")) is NumPyLoop
+    assert strategies()["numpy"].endswith(":NumPyLoop")
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,13 @@ from lstm_impl import (
     get_backend,
     reference,
 )
-from lstm_impl.call import Call
+from lstm_impl.backends.numpy_loop import NumPyModel
+from lstm_impl.call import Call, Request
 from lstm_impl.proof.comparison import named
 from lstm_impl.proof.streamed import SEVERAL
 from lstm_impl.step import input_seed
 from lstm_impl.stream import FEWEST_CHUNKS, MOST_CHUNKS, given_step, ring_chunks, ring_inputs
+from lstm_impl.workload import OPTIMIZERS
 
 SPEC = LSTMSpec(3, 4)
 DEEP = LSTMSpec(3, 4, num_layers=2, bidirectional=True)
@@ -124,6 +126,51 @@ def test_results_are_named_and_time_major_on_the_host(batch_major: bool) -> None
         np.testing.assert_allclose(found[name], array, atol=1e-5, err_msg=name)
 
 
+def test_the_first_and_a_shorter_last_window_are_traced_ahead() -> None:
+    asked: list[Request] = []
+
+    class Traced(NumPyModel):
+        def _trace_ahead(self, request: Request) -> None:
+            asked.append(request)
+
+    model = Traced(get_backend("numpy"), SPEC, "cpu", False, LSTMWeights.random(SPEC))
+    model.prepare(Workload(2, 8, window=3)).trace()
+    model.prepare(Workload(2, 3, "training", gradients="weights", optimizer="sgd")).trace()
+    model.prepare(Workload(2, 1, "streaming")).trace()
+    assert [len(each.call.x) for each in asked] == [3, 2, 3, 1]
+    assert [each.gradients for each in asked] == [None, None, "weights", None]
+    assert [each.optimizer for each in asked] == [None, None, "sgd", None]
+    assert [each.upstream is None for each in asked] == [True, True, False, True]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_what_a_step_adds_to_the_weights_the_next_takes_off_and_it_can_begin_anew(
+    optimizer: str,
+) -> None:
+    model = build()
+    start = LSTMWeights.random(SPEC).arrays()
+    step = model.prepare(Workload(2, 6, "training", window=3, optimizer=optimizer))
+    assert step.restart is not None
+
+    def moves() -> list[float]:
+        """How far each of three calls has moved a weight from its start."""
+        found = []
+        for _ in range(3):
+            step.run()
+            found.append(np.max(np.abs(model.get_weights().arrays()[0] - start[0])))
+        return found
+
+    first = moves()
+    assert first[0] > 0
+    assert first[1] < first[0] / 2 if optimizer == "sgd" else first[1] < 1.5 * first[0]
+    step.restart()
+    assert moves() == first
+    # So does one that is prepared anew, though the optimizer has been at work.
+    model.set_weights(LSTMWeights.random(SPEC))
+    step = model.prepare(Workload(2, 6, "training", window=3, optimizer=optimizer))
+    assert moves() == first
+
+
 @pytest.mark.parametrize("batch_major", [False, True])
 def test_a_step_on_inputs_of_the_caller_s_own_computes_what_the_reference_does(
     batch_major: bool,
@@ -192,6 +239,10 @@ def test_another_ring_keeps_the_state_and_a_new_start_does_not() -> None:
     second = step.run()
     x = ring_inputs(SPEC, STREAM, 7, number=1).x[:1]
     np.testing.assert_allclose(second.y, build()._infer(Call(x, first.h, first.c)).y)
+    step.run()
+    step.restart()
+    state = ring_inputs(SPEC, STREAM, 7, number=1).state
+    np.testing.assert_allclose(step.run().y, build()._infer(Call(x, state.h, state.c)).y)
     step.use(0)
     step.restart()
     np.testing.assert_array_equal(step.run().y, first.y)

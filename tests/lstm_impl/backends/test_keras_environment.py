@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import pytest
 
 from lstm_impl import get_backend
 from lstm_impl.backends import keras_environment
-from lstm_impl.backends.numpy_loop import NumPyLoop
 
 
 @pytest.fixture
@@ -69,17 +67,3 @@ def test_a_process_whose_keras_has_another_backend_is_told_in_one_line_how_to_ge
         "KERAS_BACKEND is 'thaeno', which is no backend of Keras: "
         f"KERAS_BACKEND={wanted} python ..."
     )
-
-
-def test_any_backend_may_need_variables_of_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Particular(NumPyLoop):
-        strategy = "particular"
-        environment: ClassVar[Mapping[str, str]] = {"LSTM_TEST_TUNING": "0"}
-
-    monkeypatch.delenv("LSTM_TEST_TUNING", raising=False)
-    assert str(Particular().availability()) == (
-        "particular needs a process of its own, with LSTM_TEST_TUNING=0: "
-        "LSTM_TEST_TUNING=0 python ..."
-    )
-    monkeypatch.setenv("LSTM_TEST_TUNING", "0")
-    assert Particular().availability()
