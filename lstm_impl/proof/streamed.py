@@ -40,9 +40,7 @@ def streamed(
 ) -> tuple[Errors, Errors]:
     """Errors and bounds of the first chunks of a stream, named ``streamed NAME``."""
     step = model.prepare(workload, seed)
-    assert step.restart is not None
     assert step.results is not None
-    step.restart()
     outputs = []
     for _ in range(SEVERAL):
         outputs.append(step.run())
