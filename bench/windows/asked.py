@@ -24,7 +24,7 @@ from bench.telling.progress import read_results
 from bench.windows import suite_text
 from bench.windows.answer import NoAnswer, Question, answer, places
 from bench.windows.answer_told import as_json, told
-from bench.windows.learned import newest, parted
+from bench.windows.learned import newest, parted, untold
 
 FILTERS = ("backend", "shape")
 """Of the results; the other filters are the question itself."""
@@ -100,28 +100,28 @@ def at_hand(paths: Sequence[str]) -> AtHand:
     What cannot be read is told on standard error, too.
     """
     paths = paths or ([default_folder()] if is_url(default_folder()) else [])
+    reference: list[str] = []
     if paths:
         times, maps = parted(paths)
         results = read_results(times)
         learned, bad = newest(maps, TASKS)
-        tell_errors(bad)
-        return AtHand(results, [], learned, [*results.errors, *bad])
-    own = Path(default_folder())
-    references = list(dict.fromkeys((own / REFERENCE, CLONE / DEFAULT_FOLDER / REFERENCE)))
-    # A folder without files of its own stands for its reference folder, and one without any is an
-    # error of who named it: here nobody has.
-    there = [each for each in (own, *references) if _holds_results(each)]
-    results = read_results(there)
-    reference = [
-        file.run.id for file in results.files if file.path.resolve().parent.name == REFERENCE
-    ]
-    learned, bad = None, ()
-    for place in filter(Path.is_dir, (own, *references)):
-        learned, bad = newest([place], TASKS)
-        if learned is not None or bad:
-            break
-    tell_errors(bad)
-    return AtHand(results, reference, learned, [*results.errors, *bad])
+    else:
+        own = Path(default_folder())
+        folders = list(dict.fromkeys((own, own / REFERENCE, CLONE / DEFAULT_FOLDER / REFERENCE)))
+        # A folder without files of its own stands for its reference folder, and one without any is
+        # an error of who named it: here nobody has.
+        results = read_results([each for each in folders if _holds_results(each)])
+        reference = [
+            file.run.id for file in results.files if file.path.resolve().parent.name == REFERENCE
+        ]
+        learned, bad = None, ()
+        for place in filter(Path.is_dir, folders):
+            learned, bad = newest([place], TASKS)
+            if learned is not None or bad:
+                break
+    also = untold(bad, results.errors)
+    tell_errors(also)
+    return AtHand(results, reference, learned, [*results.errors, *also])
 
 
 def _holds_results(folder: Path) -> bool:

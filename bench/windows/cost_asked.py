@@ -18,7 +18,7 @@ from bench.telling import command_line, deliver, filters
 from bench.telling.progress import read_results
 from bench.windows import sheets
 from bench.windows.cost import Stream, streams
-from bench.windows.learned import newest, parted, words
+from bench.windows.learned import newest, parted, untold, words
 from bench.windows.picture import picture
 from bench.windows.words import without_time
 
@@ -45,7 +45,7 @@ def show(options: argparse.Namespace) -> int:
     named = options.paths or is_url(default_folder())
     results = _windows_of(times if named else [])
     learned, bad = newest(maps)
-    command_line.tell_errors(bad)
+    command_line.tell_errors(untold(bad, results.errors))
     if not results.files:
         raise command_line.ToldError
     found = _chosen(results, options, learned)

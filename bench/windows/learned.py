@@ -59,6 +59,12 @@ def newest(
     return next(iter(whole or fitting), None), found.errors
 
 
+def untold(bad: Iterable[ResultError], told: Iterable[ResultError]) -> list[ResultError]:
+    """What is bad but for what the reader of times told: a file that is cut off may be anyone's."""
+    known = set(map(str, told))
+    return [each for each in bad if str(each) not in known]
+
+
 def words(learned: LearningMap, tasks: Sequence[str] = ECHO) -> str:
     """What a map stands on: its file, the tasks, by what they were learned and for how long."""
     cells = [cell for cell in learned.cells if cell.task in tasks and cell.carried]

@@ -21,6 +21,7 @@ from bench.judging.rows import KINDS
 from bench.results.files import collect
 from bench.results.maps import Cell, LearningMap, file_data, read
 from bench.suites.cases import Case
+from bench.windows.answer import Place, places
 from bench.windows.cost import Stream, streams
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
@@ -219,6 +220,13 @@ def read_streams(paths: Sequence[Path], learned: LearningMap | None = None) -> t
     return streams(build(collect(paths), kind=KINDS[1]).sections, learned)
 
 
+def read_places(paths: Sequence[Path], reference: Sequence[Path] = ()) -> list[Place]:
+    """Where something was measured in these files, and in those of the reference."""
+    results = collect([*paths, *reference])
+    foreign = [file.run.id for file in results.files if file.path in reference]
+    return places(build(results).sections, foreign)
+
+
 def learned_through(furthest: Mapping[int, int]) -> LearningMap:
     """A map of the echo: of each window the longest distance learned."""
     with tempfile.TemporaryDirectory() as folder:
@@ -226,13 +234,20 @@ def learned_through(furthest: Mapping[int, int]) -> LearningMap:
 
 
 def write_learning(
-    folder: Path, learned: Mapping[int, int], *, name: str = "learning-made-up", seeds: int = 2
+    folder: Path,
+    learned: Mapping[int, int],
+    *,
+    name: str = "learning-made-up",
+    seeds: int = 2,
+    task: str = "echo",
+    day: int = 1,
+    complete: bool = True,
 ) -> Path:
-    """A map of the echo task, the state carried: of each window the longest distance learned."""
+    """A map of a task, the state carried: of each window the longest distance learned."""
     best, memoryless = 0.1, 0.7
     cells = [
         Cell(
-            task="echo",
+            task=task,
             distance=distance,
             window=window,
             stride=window,
@@ -251,9 +266,9 @@ def write_learning(
     ]
     run = {
         "id": name,
-        "started": "2025-01-01T12:00:00+00:00",
-        "finished": "2025-01-01T13:00:00+00:00",
-        "complete": True,
+        "started": f"2025-01-{day:02}T12:00:00+00:00",
+        "finished": f"2025-01-{day:02}T13:00:00+00:00",
+        "complete": complete,
         "backend": "while_loop",
         "device": "cpu",
         "settings": {},

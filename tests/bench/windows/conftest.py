@@ -1,4 +1,4 @@
-"""The usual stream, read once for all tests of this room."""
+"""The usual windows, read once for all tests of this room."""
 
 import functools
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.windows.answer import Place
 from bench.windows.cost import Stream
 from tests.bench import made_windows as made
 
@@ -16,6 +17,12 @@ def stream(usual_windows: Path) -> Stream:
     """The usual stream."""
     (found,) = made.read_streams([usual_windows])
     return found
+
+
+@pytest.fixture(scope="session")
+def usual(usual_windows: Path) -> list[Place]:
+    """What the usual windows can answer."""
+    return made.read_places([usual_windows])
 
 
 @pytest.fixture(scope="session")

@@ -133,3 +133,7 @@ def test_a_map_of_what_was_learned_is_found_beside_the_results_or_named(
     path.write_text("{")
     assert shown(one_process, path) == BAD_INPUT
     assert "learning-made-up.json" in capsys.readouterr().err
+    # Told once, though both readers meet it.
+    made.write_windows(path.parent, COSTS, processes=1)
+    assert shown(path.parent) == BAD_INPUT
+    assert capsys.readouterr().err.count("learning-made-up.json") == 1

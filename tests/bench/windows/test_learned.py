@@ -1,14 +1,17 @@
-"""How long a window a dependency needs: by a map, by all of its tasks, and plainly beyond it."""
+"""Which map is taken, and how long a window a dependency needs by it, and plainly beyond it."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from bench.disk.fields import ResultError
 from bench.results import maps
 from bench.results.maps import TASKS, LearningMap
-from bench.windows.learned import Need, need
+from bench.windows.learned import Need, need, newest, parted, untold, words
+from tests.bench import made_windows as made
 from tests.bench.results.test_maps import a_map, cell
 from tests.places import REFERENCE
 
@@ -185,3 +188,53 @@ def test_a_whole_sequence_is_not_an_assumption() -> None:
         "learn is at hand; assumed is 2 times the dependency and one timestep, with which more "
         "than half of a window's positions reach back to their input)",
     )
+
+
+# -- which map
+
+
+def test_the_newest_whole_map_of_the_task_is_taken(tmp_path: Path) -> None:
+    assert newest([tmp_path]) == (None, ())
+    made.write_learning(tmp_path, {30: 20}, name="learning-a", day=1)
+    made.write_learning(tmp_path, {30: 20}, name="learning-b", day=2)
+    made.write_learning(tmp_path, {30: 20}, name="learning-c", day=3, task="copy")
+    made.write_learning(tmp_path, {30: 20}, name="learning-d", day=4, complete=False)
+
+    def taken(*tasks: str) -> str:
+        found, bad = newest([tmp_path], tasks)
+        assert found is not None
+        assert bad == ()
+        return found.run.id
+
+    assert taken("echo") == "learning-b"
+    assert taken("echo", "copy") == "learning-c"
+    for name in "ab":
+        (tmp_path / f"learning-{name}.json").unlink()
+    # Better one that was stopped than none.
+    assert taken("echo") == "learning-d"
+    (tmp_path / "learning-e.json").write_text("{")
+    found, (error,) = newest([tmp_path])
+    assert found is not None
+    assert "learning-e.json" in str(error)
+
+
+def test_files_are_looked_at_for_times_or_for_a_map_and_folders_for_both(tmp_path: Path) -> None:
+    (times,) = made.write_windows(tmp_path, windows=(30,), processes=1)
+    path = made.write_learning(tmp_path, {30: 20})
+    assert parted([times, tmp_path, path]) == ([times, tmp_path], [tmp_path, path])
+
+
+def test_what_was_told_already_is_not_told_again() -> None:
+    one, same, other = ResultError("a is cut off"), ResultError("a is cut off"), ResultError("b")
+    assert untold([one, other], [same]) == [other]
+
+
+def test_a_map_is_told_with_its_tasks_and_how_it_was_learned(tmp_path: Path) -> None:
+    whole = maps.read(made.write_learning(tmp_path, {30: 20}, seeds=1))
+    assert words(whole) == (
+        "learning-made-up.json: the echo with while_loop, 1 seed, 20.0k timesteps seen; learned is "
+        "90% of the way to the best possible loss, by every seed"
+    )
+    cut = maps.read(made.write_learning(tmp_path, {30: 20}, task="copy", complete=False))
+    assert words(cut, TASKS).startswith("learning-made-up.json: copy memory with while_loop, 2 ")
+    assert words(cut, TASKS).endswith("by every seed; not all of it was measured")
