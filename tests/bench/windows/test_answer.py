@@ -1,0 +1,292 @@
+"""The answer to which window and backend: only from what was measured, and honest beyond it."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from bench.results.maps import LearningMap
+from bench.windows.answer import (
+    NEAR,
+    Answer,
+    NoAnswer,
+    Place,
+    Question,
+    answer,
+    are_near,
+    differences,
+    distance,
+)
+from tests.bench import made_windows as made
+
+QUESTION = Question(14, 64, 256)
+KERAS = {"keras": made.Cost(1e-3, 2e-4)}
+
+
+def found_in(
+    found: Sequence[Place], question: Question = QUESTION, learned: LearningMap | None = None
+) -> Answer:
+    answered = answer(question, found, learned)
+    assert isinstance(answered, Answer)
+    return answered
+
+
+def answered(paths: Sequence[Path], reference: Sequence[Path] = ()) -> Answer:
+    return found_in(made.read_places(paths, reference))
+
+
+# -- which window
+
+
+def test_the_window_is_the_shortest_measured_one_that_reaches(usual: Sequence[Place]) -> None:
+    for learned, window in ((None, 30), (made.learned_through({10: 8, 15: 20}), 15)):
+        assert found_in(usual, learned=learned).window == window
+
+
+def test_a_longer_window_is_named_if_it_saves_much(tmp_path: Path) -> None:
+    found = answered(made.write_windows(tmp_path, noise=0.001))
+    assert found.longer is not None
+    # 1.2 ms and 0.22 ms a timestep: at 30 a timestep takes 0.26 ms, in long windows 0.22.
+    assert found.longer.row.case.workload.window in (240, 480)
+    assert found.longer.saves == pytest.approx(1 - 0.2225 / 0.26, abs=0.02)
+    costs = {"while_loop": made.Cost(1e-6, 1e-4)}
+    found = answered(made.write_windows(tmp_path / "flat", costs))
+    assert found.longer is None
+
+
+def test_a_window_beyond_all_that_were_measured_is_no_answer(usual: Sequence[Place]) -> None:
+    found = answer(Question(1000, 64, 256), usual)
+    assert isinstance(found, NoAnswer)
+    assert (
+        "longest window that was measured near this shape is 960; 2001 are needed" in found.why[0]
+    )
+
+
+def test_the_surely_fastest_is_named_with_what_it_costs(usual: Sequence[Place]) -> None:
+    found = found_in(usual)
+    assert found.best.case.backend == "while_loop+hoisted"
+    assert found.sure
+    truth = made.COSTS["while_loop+hoisted"]
+    assert found.step.mid == pytest.approx(truth.fixed + 30 * truth.per_timestep, rel=0.03)
+    assert found.timestep.mid == pytest.approx(found.step.mid / 30)
+    assert found.best.memory["peak_bytes"] == truth.base_bytes + 30 * truth.bytes_per_timestep
+
+
+def test_backends_that_are_not_surely_slower_are_tied(tmp_path: Path) -> None:
+    costs = {
+        "keras": made.Cost(1e-3, 1.000e-4),
+        "while_loop": made.Cost(1e-3, 1.005e-4),
+        "torch": made.Cost(1e-3, 9e-4),
+    }
+    found = answered(made.write_windows(tmp_path, costs, noise=0.05))
+    assert not found.sure
+    tied = {found.best.case.backend, *(each.row.case.backend for each in found.rivals)}
+    assert tied == {"keras", "while_loop"}
+
+
+def test_one_backend_alone_is_not_called_the_fastest(tmp_path: Path) -> None:
+    found = answered(made.write_windows(tmp_path, {"keras": made.Cost(1e-3, 1e-4)}))
+    assert found.ahead is None
+    assert not found.sure
+
+
+def test_who_cannot_be_trusted_comes_after_who_can(tmp_path: Path) -> None:
+    paths = made.write_windows(tmp_path, KERAS)
+    faster = {"torch": made.Cost(1e-3, 1e-4)}
+    made.join(paths, made.write_windows(tmp_path / "b", faster, valid=False))
+    found = answered(paths)
+    assert found.best.case.backend == "keras"
+    assert [each.row.case.backend for each in found.rivals] == ["torch"]
+    assert not found.sure
+
+
+# -- from which results
+
+
+def test_the_exact_shape_comes_before_a_near_one(tmp_path: Path) -> None:
+    made.write_windows(tmp_path, session="near", day=2, batch=96)
+    made.write_windows(tmp_path, session="exact", day=1, batch=64)
+    found = answered([tmp_path])
+    assert found.exact
+    assert found.best.case.workload.batch == 64
+    assert found.others == 1
+
+
+def test_a_near_shape_is_named_and_not_scaled(tmp_path: Path) -> None:
+    paths = made.write_windows(tmp_path, batch=96, noise=0.0)
+    found = answered(paths)
+    assert not found.exact
+    assert found.differences == (("batch", 96, 64),)
+    assert found.step.mid == pytest.approx(1.2e-3 + 30 * 2.2e-4)
+
+
+@pytest.mark.parametrize(("batch", "answers"), [(96, True), (97, False), (43, True), (42, False)])
+def test_near_is_within_a_factor_and_not_beyond(batch: int, answers: bool, tmp_path: Path) -> None:
+    assert NEAR == 1.5
+    found = answer(QUESTION, made.read_places(made.write_windows(tmp_path, batch=batch)))
+    assert isinstance(found, Answer) is answers
+    if isinstance(found, NoAnswer):
+        assert "no shape within a factor of 1.5" in found.why[0]
+        assert f"batch {batch}, 256 hidden, 128 in, 1 layer, float32" in found.why
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        Question(14, 64, 400),
+        Question(14, 64, 256, "gpu:0"),
+        Question(14, 64, 256, input_size=512),
+        Question(14, 64, 256, num_layers=2),
+        Question(14, 64, 256, dtype="float16"),
+    ],
+)
+def test_another_shape_device_or_precision_is_no_answer(
+    question: Question, usual: Sequence[Place]
+) -> None:
+    assert isinstance(answer(question, usual), NoAnswer)
+
+
+def test_inference_does_not_answer_for_training(tmp_path: Path) -> None:
+    paths = made.write_windows(tmp_path, mode="inference", optimizer=None)
+    found = answer(QUESTION, made.read_places(paths))
+    assert isinstance(found, NoAnswer)
+    assert found.why == ("there are no results of training",)
+
+
+def test_whole_sequences_stand_in_where_no_stream_was_cut(tmp_path: Path) -> None:
+    for length in (15, 30, 60):
+        made.write_windows(
+            tmp_path, windows=(None,), timesteps=length, session=f"s{length}", optimizer=None
+        )
+    found = answered([tmp_path])
+    assert (found.place.kind, found.window) == ("throughput", 30)
+    assert found.step.mid == pytest.approx(1.2e-3 + 30 * 2.2e-4, rel=0.03)
+    made.write_windows(tmp_path, session="cut")
+    assert answered([tmp_path]).place.kind == "truncation"
+
+
+def test_ones_own_results_come_before_the_reference(tmp_path: Path) -> None:
+    reference = made.write_windows(tmp_path / "reference", session="reference", host="theirs")
+    found = answered([], reference)
+    assert not found.place.own
+    own = made.write_windows(tmp_path, session="own", host="mine", batch=96)
+    found = answered(own, reference)
+    assert found.place.own
+    assert found.place.section.run.host == "mine"
+
+
+def test_a_longer_dependency_never_gets_a_shorter_window_from_any_results(tmp_path: Path) -> None:
+    """Also when one's own few windows, of the suite that was written, stand beside others."""
+    learned = made.learned_through({3: 1, 5: 3, 15: 8, 30: 20})
+    own = made.write_windows(tmp_path, windows=(17, 34, 68), session="own", timesteps=68)
+    theirs = made.write_windows(tmp_path / "b", session="theirs", processes=1)
+    given = made.read_places(own, theirs)
+    before = 0
+    for dependency in range(1, 480):
+        found = found_in(given, Question(dependency, 64, 256), learned)
+        assert found.window >= max(before, found.need.window)
+        before = found.window
+
+
+def test_steps_that_ask_for_the_weights_alone_come_before_those_that_ask_for_more(
+    tmp_path: Path,
+) -> None:
+    made.write_windows(tmp_path, KERAS, session="a", day=2, gradients="all")
+    faster = {"keras": made.Cost(1e-3, 1e-4)}
+    made.write_windows(tmp_path, faster, session="b", day=1, gradients="weights")
+    found = answered([tmp_path])
+    assert (found.place.case.workload.gradients, found.others) == ("weights", 1)
+    assert found.step.mid == pytest.approx(1e-3 + 30 * 1e-4, rel=0.03)
+
+
+def test_what_differentiates_more_is_never_compared_with_what_does_less(tmp_path: Path) -> None:
+    """In one session, of one shape: two places, and each with its own backends."""
+    paths = made.write_windows(tmp_path, KERAS, processes=1)
+    faster = {"torch": made.Cost(1e-3, 1e-4)}
+    made.join(paths, made.write_windows(tmp_path / "b", faster, processes=1, gradients="weights"))
+    found = answered(paths)
+    assert (found.best.case.backend, found.ahead) == ("torch", None)
+
+
+def test_of_two_that_fit_as_well_the_nearer_and_then_the_newer_answers(tmp_path: Path) -> None:
+    for day, batch in ((1, 80), (2, 80), (3, 48), (4, 90)):
+        made.write_windows(tmp_path, KERAS, session=f"day {day}", day=day, batch=batch, processes=1)
+    found = answered([tmp_path])
+    # 80 for 64 is nearer than 48, by its factor.
+    assert (found.place.section.run.session, found.others) == ("day 2", 3)
+
+
+def test_what_nothing_answers_is_told_by_what_there_is(tmp_path: Path) -> None:
+    paths = [
+        path
+        for batch in (1, 2, 4, 8, 16, 24, 32)
+        for path in made.write_windows(
+            tmp_path, KERAS, (3, 30), session=f"batch {batch}", batch=batch, processes=1
+        )
+    ]
+    given = made.read_places(paths)
+    found = answer(QUESTION, given)
+    assert isinstance(found, NoAnswer)
+    # The nearest first, and no more than five.
+    batches = [line.partition(",")[0] for line in found.why[1:-1]]
+    assert batches == [f"batch {batch}" for batch in (32, 24, 16, 8, 4)]
+    assert found.why[-1] == "and 2 more"
+    assert found.nearest is not None
+    assert found.nearest.differences == (("batch", 32, 64),)
+    elsewhere = answer(Question(14, 64, 256, "gpu:0"), given)
+    assert isinstance(elsewhere, NoAnswer)
+    assert elsewhere.why == ("nothing was measured on gpu:0; there are results on cpu",)
+    assert elsewhere.nearest is None
+
+
+# -- sequences that end
+
+
+def test_sequences_that_end_are_never_cut_longer_than_they_are(usual: Sequence[Place]) -> None:
+    found = found_in(usual, Question(14, 64, 256, steps=100))
+    assert (found.need.window, found.window) == (29, 30)
+    assert found.longer is not None
+    assert found.longer.row.case.workload.window == 60
+    short = answer(Question(14, 64, 256, steps=16), usual)
+    assert isinstance(short, NoAnswer)  # 30 is too far from 16 to stand for it
+    assert short.why[0].startswith("windows of about 16 were not measured near this shape")
+    found = found_in(usual, Question(14, 64, 256, steps=25))
+    assert found.need.learned
+    assert (found.window, found.differences) == (30, (("steps", 30, 25),))
+
+
+def test_inference_takes_sequences_of_about_so_many_steps(tmp_path: Path) -> None:
+    for steps in (50, 60):
+        made.write_windows(
+            tmp_path,
+            KERAS,
+            (None,),
+            timesteps=steps,
+            session=f"s{steps}",
+            mode="inference",
+            optimizer=None,
+        )
+    given = made.read_places([tmp_path])
+    found = found_in(given, Question(0, 64, 256, steps=58, mode="inference"))
+    assert (found.window, found.differences) == (60, (("steps", 60, 58),))
+    assert found.longer is None
+    assert found_in(given, Question(0, 64, 256, steps=50, mode="inference")).exact
+    far = answer(Question(0, 64, 256, steps=500, mode="inference"), given)
+    assert isinstance(far, NoAnswer)
+    assert far.why[0].startswith("sequences of about 500 were not measured near this shape")
+
+
+# -- how far a shape is from another
+
+
+def test_differences_are_those_of_the_sizes_that_were_asked_for() -> None:
+    case = made.streamed("keras", 30)
+    assert differences(case, 64, 256, None) == []
+    found = differences(case, 32, 256, 100)
+    assert found == [("batch", 64, 32), ("input", 128, 100)]
+    assert distance(found) == pytest.approx(math.log(2) + math.log(1.28))
+    assert distance([("batch", 32, 64)]) == distance([("batch", 64, 32)])
+    assert not are_near(found)
+    assert are_near(found[1:])
+    assert are_near([])

@@ -1,0 +1,262 @@
+"""Which window and backend, in words and as data: what is sure, what is assumed, what is near."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from bench.results.maps import LearningMap
+from bench.telling.deliver import plain_text
+from bench.windows.answer import NoAnswer, Place, Question, answer
+from bench.windows.answer_told import Told, as_json, in_one_line, told
+from tests.bench import made_windows as made
+
+QUESTION = Question(14, 64, 256)
+INFERENCE = Question(0, 64, 256, steps=58, mode="inference")
+COMMANDS = ("python -m bench.run ./dependency-14.toml --processes 6",)
+
+
+def said(
+    given: Sequence[Place], question: Question = QUESTION, learned: LearningMap | None = None
+) -> Told:
+    return told(question, answer(question, given, learned), learned, COMMANDS)
+
+
+def lines(
+    given: Sequence[Place], question: Question = QUESTION, learned: LearningMap | None = None
+) -> dict[str, str]:
+    """What is told under each heading."""
+    found: dict[str, str] = {}
+    for heading, text in said(given, question, learned).lines:
+        heading = heading or list(found)[-1]
+        found[heading] = f"{found[heading]}; {text}" if heading in found else text
+    return found
+
+
+@pytest.fixture(scope="module")
+def exact(tmp_path_factory: pytest.TempPathFactory) -> Sequence[Place]:
+    """The usual windows, each sample what its cost says."""
+    return made.read_places(made.write_windows(tmp_path_factory.mktemp("exact"), noise=0.0))
+
+
+# -- the first line
+
+
+def test_the_first_line_is_this_window_this_backend_and_what_they_cost(
+    exact: Sequence[Place],
+) -> None:
+    learned = made.learned_through({10: 8, 15: 20, 30: 50})
+    first = "Take windows of 15 and while_loop+hoisted: 4.50 ms (4.50–4.50) a step, 49.4 MiB."
+    assert said(exact, learned=learned).first == first
+    found = answer(QUESTION, exact, learned)
+    assert json.loads(as_json(QUESTION, found, learned, COMMANDS))["answer"] == first
+
+
+def test_the_first_line_says_what_is_assumed_near_or_untrusted(tmp_path: Path) -> None:
+    given = made.read_places(made.write_windows(tmp_path, batch=96, valid=False, memory=False))
+    first = said(given).first
+    assert "(the window is assumed)" in first
+    assert "MiB" not in first
+    assert "the measurement is INVALID" in first
+    assert first.endswith("measured at a near shape (batch 96 for 64).")
+
+
+def test_others_that_may_be_as_fast_are_told_in_the_first_line_and_named_below(
+    tmp_path: Path,
+) -> None:
+    costs = {"keras": made.Cost(1e-3, 1e-4), "while_loop": made.Cost(1e-3, 1.005e-4)}
+    given = made.read_places(made.write_windows(tmp_path / "same", costs, noise=1e-4))
+    assert said(given).first.endswith("; others may be as fast.")
+    assert lines(given)["backend"] == (
+        "keras has the shortest time; the same within 2%: while_loop (take the one of less memory "
+        "or compiling)"
+    )
+    given = made.read_places(made.write_windows(tmp_path / "unclear", costs, noise=0.1))
+    assert "not known to be slower: " in lines(given)["backend"]
+    alone = made.read_places(made.write_windows(tmp_path / "a", {"keras": costs["keras"]}))
+    assert lines(alone)["backend"] == "keras, the only one measured"
+
+
+# -- what is below it
+
+
+def test_the_answer_has_intervals_memory_and_what_was_measured(exact: Sequence[Place]) -> None:
+    found = lines(exact)
+    assert found["window"] == (
+        "30 timesteps, the shortest measured one of at least 29: no map of what windows learn is "
+        "at hand; assumed is 2 times the dependency and one timestep, with which more than half "
+        "of a window's positions reach back to their input"
+    )
+    # 7.8 ms, and 9.4 ms of the next.
+    assert found["backend"] == (
+        "while_loop+hoisted, FASTER than each of the others: 1.21 times as fast as "
+        "static_unroll+xla, the next (1.21–1.21)"
+    )
+    assert found["per step"] == "7.80 ms (7.80–7.80)"
+    assert found["per timestep"] == "260 µs (260–260), of the whole batch"
+    assert found["memory"] == "51.1 MiB at its peak"
+    assert found["before it"] == "trace 200 ms and compile 100 ms"
+    assert found["measured"] == (
+        "exactly this shape, 128 in, adam updates, gradients of weights, input, state; truncation "
+        "on made-up · 2025-01-01 12:00 UTC · 6 processes"
+    )
+    assert found["longer"] == (
+        "windows of 240 take 13% less time per timestep (225 µs, while_loop+hoisted) and 24.0 MiB "
+        "more memory"
+    )
+
+
+def test_the_terminal_and_markdown_say_the_same(exact: Sequence[Place]) -> None:
+    answered = said(exact)
+    shown = plain_text(answered.terminal)
+    assert shown.startswith(answered.first.partition(" a step")[0])
+    assert (
+        "\nFor a dependency of 14 timesteps, batch 64, 256 hidden, float32, training on cpu:\n"
+        in (shown)
+    )
+    for heading, text in answered.lines:
+        assert f"  {heading} " in shown
+        assert text in " ".join(shown.split())
+    assert shown.endswith(f"To measure precisely this:\n  {COMMANDS[0]}\n")
+    written = [line for line in shown.splitlines() if not line.startswith("  python")]
+    assert max(map(len, written)) <= 100
+    first, about, listed, _, commands = answered.markdown().rstrip("\n").split("\n\n")
+    assert first == f"**{answered.first}**"
+    assert about == f"{answered.about}:"
+    assert [line.partition(":")[0] for line in listed.splitlines()] == [
+        f"- {heading}" for heading, _ in answered.lines
+    ]
+    assert commands == f"    {COMMANDS[0]}"
+
+
+def test_one_process_says_that_its_interval_is_its_own(tmp_path: Path) -> None:
+    given = made.read_places(made.write_windows(tmp_path, processes=1, valid=False))
+    found = lines(given)
+    assert (
+        "the interval stands on 1 process: order statistics of its own samples"
+        in (found["measured"])
+    )
+    assert "INVALID, do not rely on it: the machine was busy" in found["measured"]
+    assert "the shortest time" in found["backend"]
+    assert "FASTER" not in found["backend"]
+
+
+def test_what_a_step_differentiates_and_updates_is_told(tmp_path: Path) -> None:
+    costs = {"keras": made.Cost(1e-3, 1e-4)}
+    paths = made.write_windows(tmp_path, costs, optimizer=None, gradients="weights", processes=1)
+    measured = lines(made.read_places(paths))["measured"]
+    assert "128 in, without updates, gradients of weights; " in measured
+
+
+def test_other_measurements_and_those_of_another_machine_are_told(tmp_path: Path) -> None:
+    paths = made.write_windows(tmp_path, processes=1, session="a")
+    theirs = made.write_windows(tmp_path / "b", processes=1, session="b", host="theirs")
+    own = lines(made.read_places(paths, theirs))
+    assert own["also"].startswith("1 other measurement at hand could have answered")
+    assert "reference" not in own
+    found = lines(made.read_places([], theirs))
+    assert found["reference"].startswith("these are reference results of another machine: ")
+    assert "CPU of theirs" in found["reference"]
+    assert "also" not in found
+
+
+def test_whole_sequences_that_stand_in_are_told_as_such(tmp_path: Path) -> None:
+    costs = {"keras": made.Cost(1e-3, 1e-4)}
+    paths = made.write_windows(tmp_path, costs, (None,), timesteps=30, processes=1)
+    measured = lines(made.read_places(paths))["measured"]
+    assert "whole sequences of that length, no state carried; " in measured
+
+
+def test_the_map_that_was_asked_is_named(exact: Sequence[Place]) -> None:
+    learned = made.learned_through({10: 8, 15: 20, 30: 50})
+    found = lines(exact, learned=learned)
+    assert found["learned from"].startswith("learning-made-up.json: the echo with while_loop, 2")
+    assert "learned from" not in lines(exact)
+
+
+# -- sequences that end
+
+
+def test_windows_of_sequences_that_end_are_no_longer_than_they_are(exact: Sequence[Place]) -> None:
+    question = Question(14, 64, 256, steps=25)
+    answered = said(exact, question)
+    assert answered.first.startswith("Take windows of 25 and")
+    assert "(steps 30 for 25)" in answered.first
+    assert "assumed)" not in answered.first
+    assert answered.about.startswith("For a dependency of 14 timesteps in sequences of 25 timestep")
+    assert "the whole sequence, with nothing cut" in lines(exact, question)["window"]
+
+
+def test_inference_has_no_window(tmp_path: Path) -> None:
+    costs = {"keras": made.Cost(1e-3, 1e-4)}
+    given = made.read_places(
+        made.write_windows(
+            tmp_path, costs, (None,), timesteps=60, mode="inference", optimizer=None, processes=1
+        )
+    )
+    answered = said(given, INFERENCE, made.learned_through({30: 20}))
+    assert answered.first.startswith("Take keras: ")
+    assert "measured at a near shape (steps 60 for 58)" in answered.first
+    assert answered.about.startswith("For sequences of 58 timesteps, batch 64")
+    assert "window" not in plain_text(answered.terminal)
+    none = answer(INFERENCE, [])
+    assert in_one_line(INFERENCE, none) == (
+        "Which backend is the fastest here was not measured: there are no results of inference."
+    )
+
+
+# -- where nothing answers
+
+
+def test_what_was_not_measured_is_told_first_and_the_nearest_is_named_as_such(
+    tmp_path: Path,
+) -> None:
+    given = made.read_places(made.write_windows(tmp_path, batch=8, processes=1))
+    answered = said(given)
+    assert answered.first == (
+        "Take windows of 29 (assumed); with which backend was not measured for this: no shape "
+        "within a factor of 1.5 was measured in training on cpu."
+    )
+    found = lines(given)
+    assert list(found) == ["window", "no results", "the nearest"]
+    assert found["window"].startswith("at least 29: no map")
+    assert "there are:; batch 8, 256 hidden, 128 in, 1 layer, float32" in found["no results"]
+    assert found["the nearest"].startswith(
+        "batch 8, 256 hidden, 128 in: there, at windows of 30, while_loop+h"
+    )
+    assert found["the nearest"].endswith("a step, which says nothing of what it takes here")
+
+
+# -- data
+
+
+def test_json_has_the_answer_as_data(tmp_path: Path) -> None:
+    given = made.read_places(made.write_windows(tmp_path, batch=96))
+    found = json.loads(as_json(QUESTION, answer(QUESTION, given), None, COMMANDS))
+    assert found["answered"] is True
+    assert found["question"]["dependency"] == 14
+    assert found["needed_window"]["assumed"] is True
+    assert found["exact"] is False
+    assert found["differences"] == {"batch": {"measured": 96, "asked": 64}}
+    interval = found["time_per_step_s"]
+    assert interval["low"] <= interval["mid"] <= interval["high"]
+    assert found["time_per_timestep_s"]["mid"] == pytest.approx(interval["mid"] / 30)
+    assert found["sure"] is True
+    assert (found["next"]["backend"], found["rivals"]) == ("static_unroll+xla", [])
+    assert found["next"]["ratio"]["mid"] > 1
+    assert found["longer"]["saves"] == pytest.approx(1 - 0.2225 / 0.26, abs=0.02)
+    assert found["learned_from"] is None
+    assert found["measure"] == list(COMMANDS)
+
+
+def test_json_says_that_there_is_no_answer_and_what_the_nearest_is(tmp_path: Path) -> None:
+    given = made.read_places(made.write_windows(tmp_path, batch=8, processes=1))
+    nearest = answer(QUESTION, given)
+    found = json.loads(as_json(QUESTION, nearest, None, COMMANDS))
+    assert (found["answered"], found["nearest"]["window"]) == (False, 30)
+    assert found["needed_window"]["window"] == 29
+    assert found["nearest"]["processes"] == 1
+    nothing = json.loads(as_json(QUESTION, answer(QUESTION, []), None, COMMANDS))
+    assert (nothing["nearest"], nothing["why"]) == (None, ["there are no results of training"])
+    assert isinstance(nearest, NoAnswer)

@@ -1,0 +1,145 @@
+"""The suite that measures what was asked, and the commands that make and run it."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from bench import recommend, suites
+from bench.suites import loading
+from bench.suites.loading import Suite
+from bench.suites.values import SuiteError
+from bench.windows import asked, suite_text
+from bench.windows.answer import Answer, NoAnswer, Question, answer, needed
+from lstm_impl.spec import LSTMSpec
+from tests.bench import made_windows as made
+
+QUESTION = Question(14, 64, 256)
+INFERENCE = Question(0, 64, 256, steps=58, mode="inference")
+
+
+def suite_of(question: Question) -> Suite:
+    told = suite_text.text(question, needed(question, None))
+    return loading.parsed(Path("my.toml"), told.encode())
+
+
+def test_the_suite_asks_precisely_the_question() -> None:
+    question = Question(14, 8, 32, "cpu", 16, 2, "float64")
+    suite = suite_of(question)
+    assert suite.memory
+    assert {case.workload.window for case in suite.cases} == {29, 58, 116}
+    for case in suite.cases:
+        assert (case.device, case.workload.mode, case.workload.batch) == ("cpu", "training", 8)
+        assert (case.workload.optimizer, case.workload.gradients) == ("adam", "weights")
+        assert case.spec == LSTMSpec(16, 32, num_layers=2, dtype="float64")
+    assert {case.backend for case in suite.cases} >= {"keras", "while_loop+hoisted"}
+    assert "cudnn" not in {case.backend for case in suite.cases}
+
+
+def test_the_suite_of_a_gpu_has_cudnn() -> None:
+    question = Question(14, 8, 32, "gpu:0")
+    suite = suite_of(question)
+    assert "cudnn" in {case.backend for case in suite.cases}
+
+
+def test_the_suite_of_inference_has_no_windows() -> None:
+    suite = suite_of(INFERENCE)
+    assert suite.name == "inference-58"
+    works = {(case.workload.mode, case.workload.timesteps) for case in suite.cases}
+    assert works == {("inference", 58)}
+    assert {(case.workload.window, case.workload.optimizer) for case in suite.cases} == {
+        (None, None)
+    }
+
+
+def test_the_suite_of_sequences_that_end_has_no_longer_windows() -> None:
+    suite = suite_of(Question(14, 64, 256, steps=60))
+    assert {case.workload.window for case in suite.cases} == {29, 58}
+
+
+def test_results_of_the_suite_answer_the_question_exactly(tmp_path: Path) -> None:
+    question = Question(7, 8, 32)
+    suite = suite_of(question)
+    work, spec = suite.cases[0].workload, suite.cases[0].spec
+    paths = made.write_windows(
+        tmp_path,
+        windows=sorted({case.workload.window or 0 for case in suite.cases}),
+        spec=spec,
+        batch=work.batch,
+        timesteps=work.timesteps,
+    )
+    found = answer(question, made.read_places(paths))
+    assert isinstance(found, Answer)
+    assert found.exact
+    assert found.window == found.need.window
+
+
+def test_a_backend_that_does_not_exist_is_refused_by_the_suites_own_check() -> None:
+    told = suite_text.text(QUESTION, needed(QUESTION, None), ["no_such"])
+    with pytest.raises(SuiteError, match=r"^my\.toml: backends\[0\]"):
+        loading.parsed(Path("my.toml"), told.encode())
+
+
+# -- the file
+
+
+NOTHING = NoAnswer(needed(QUESTION, None), ("nothing was measured",))
+
+
+def test_the_file_holds_those_that_are_tied_or_those_that_are_named(tmp_path: Path) -> None:
+    costs = {
+        "keras": made.Cost(1e-3, 1.000e-4),
+        "while_loop": made.Cost(1e-3, 1.005e-4),
+        "torch": made.Cost(1e-3, 9e-4),
+    }
+    found = answer(QUESTION, made.read_places(made.write_windows(tmp_path, costs, noise=0.05)))
+    for name, named, expected in (
+        ("tied", (), {"keras", "while_loop"}),
+        ("named", ("numpy",), {"numpy"}),
+    ):
+        path = tmp_path / f"{name}.toml"
+        suite_text.write(path, QUESTION, found, named)
+        assert {case.backend for case in suites.load(str(path)).cases} == expected
+
+
+def test_a_file_that_is_there_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text("mine")
+    with pytest.raises(SuiteError, match="there is such a file already"):
+        suite_text.write(path, QUESTION, NOTHING, ())
+    assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "backends", "told"),
+    [("a.txt", (), r"expected a name ending in \.toml"), ("a.toml", ("no_such",), "no_such")],
+)
+def test_a_file_that_no_suite_could_be_read_from_is_not_written(
+    name: str, backends: tuple[str, ...], told: str, tmp_path: Path
+) -> None:
+    with pytest.raises(SuiteError, match=told):
+        suite_text.write(tmp_path / name, QUESTION, NOTHING, backends)
+    assert not list(tmp_path.iterdir())
+
+
+# -- what to type
+
+
+@pytest.mark.parametrize(
+    "question",
+    [QUESTION, INFERENCE, Question(14, 8, 32, "gpu:1", 16, 2, "float64", 100)],
+    ids=["usual", "inference", "all options"],
+)
+def test_the_command_that_is_told_asks_the_same_question(question: Question) -> None:
+    first, second = suite_text.commands(question, ["my results"], None)
+    options = recommend._parser().parse_args(shlex.split(first)[3:])
+    assert asked._question(options) == question
+    assert options.paths == ["my results"]
+    name = f"{suite_text.name(question)}.toml"
+    assert options.write_suite == Path(name)
+    assert second == f"python -m bench.run ./{name} --processes 6"
+
+
+def test_a_suite_that_is_written_is_only_to_be_run() -> None:
+    (only,) = suite_text.commands(QUESTION, ["results"], Path("/tmp/my own.toml"))
+    assert only == "python -m bench.run '/tmp/my own.toml' --processes 6"
