@@ -2,76 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 
 from bench.batching import advice, plans
-from bench.batching.advice import Advice, NoAdvice, Question, advise, regret
-from bench.batching.asked import as_data, told
+from bench.batching.advice import NoAdvice, Question, advise, regret
 from bench.batching.lengths import Lengths
 from bench.batching.plans import Line
-from bench.judging.intervals import case_interval
-from bench.judging.rows import MEASURED, Row, Section
-from bench.judging.within import RunSamples
-from bench.suites.cases import Case
-from lstm_impl import LSTMSpec, Workload
+from bench.judging.rows import Section
 from tests.bench.batching.test_plans import every
+from tests.bench.made_lines import a_question, found, line, row, section
 from tests.bench.made_results import a_run
-
-LENGTHS = np.array([5, 9, 12, 30, 33, 40, 80, 95, 100] * 20)
-
-
-def row(
-    backend: str,
-    timesteps: int,
-    seconds: float,
-    once: float = 0.0,
-    batch: int = 8,
-    hidden: int = 64,
-    **more: Any,
-) -> Row:
-    case = Case(backend, LSTMSpec(16, hidden), Workload(batch, timesteps, "training", **more))
-    samples = [seconds * (1 + 0.01 * k) * np.linspace(0.999, 1.001, 9) for k in range(6)]
-    return Row(
-        case,
-        MEASURED,
-        runs=tuple(RunSamples(f"r{k}", each) for k, each in enumerate(samples)),
-        interval=case_interval(samples),
-        setup={"trace_s": once / 2, "compile_s": once / 2},
-    )
-
-
-def section(costs: Mapping[str, Callable[[int], float]], once: float = 0.0, **more: Any) -> Section:
-    rows = [
-        row(backend, timesteps, cost(timesteps), once, **more)
-        for backend, cost in costs.items()
-        for timesteps in (10, 50, 100)
-    ]
-    return Section(tuple(a_run(k) for k in range(6)), tuple(rows), "")
-
-
-def line(fixed: float, per_timestep: float) -> Callable[[int], float]:
-    return lambda timesteps: fixed + per_timestep * timesteps
-
-
-def asked(**more: Any) -> Question:
-    return Question(LENGTHS, 8, 64, **more)
-
-
-def found(question: Question, *sections: Section) -> Advice:
-    answer = advise(question, sections)
-    assert isinstance(answer, Advice), answer
-    return answer
 
 
 def test_a_backend_without_new_shape_costs_takes_buckets_and_saves_padding() -> None:
-    answer = found(asked(), section({"while_loop": line(1e-3, 1e-3)}))
+    answer = found(a_question(), section({"while_loop": line(1e-3, 1e-3)}))
     (only,) = answer.backends
     assert only.best.edges
     assert only.best.padding < 0.2
@@ -81,22 +30,22 @@ def test_a_backend_without_new_shape_costs_takes_buckets_and_saves_padding() -> 
 
 def test_where_each_new_shape_costs_much_one_is_kept_and_many_passes_pay_it_back() -> None:
     there = section({"while_loop+xla": line(1e-3, 1e-3)}, once=3.0)
-    (once,) = found(asked(), there).backends
+    (once,) = found(a_question(), there).backends
     assert once.best.shapes == 1
-    (often,) = found(asked(passes=10_000), there).backends
+    (often,) = found(a_question(passes=10_000), there).backends
     assert often.best.shapes > 3
 
 
 def test_the_backend_whose_best_policy_is_cheapest_comes_first() -> None:
     there = section({"torch": line(5e-3, 1e-3), "while_loop": line(1e-3, 1e-4)})
-    assert [each.recorded.backend for each in found(asked(), there).backends] == [
+    assert [each.recorded.backend for each in found(a_question(), there).backends] == [
         "while_loop",
         "torch",
     ]
 
 
 def test_of_policies_that_cost_about_the_same_the_one_with_the_fewest_shapes_is_taken() -> None:
-    (only,) = found(asked(), section({"while_loop": line(1e-3, 1e-3)})).backends
+    (only,) = found(a_question(), section({"while_loop": line(1e-3, 1e-3)})).backends
     cheapest = min(plan.cost(only.recorded.line) for plan in only.plans)
     near = [plan for plan in only.plans if plan.cost(only.recorded.line) <= 1.02 * cheapest]
     assert len(near) > 1
@@ -118,11 +67,9 @@ def test_the_nearest_shape_answers_and_one_that_is_far_does_not() -> None:
         section({"torch": line(1, 1)}, hidden=80),
         section({"torch": line(1e-3, 1e-3)}),
     )
-    assert found(asked(), near, exact).section is exact
+    assert found(a_question(), near, exact).section is exact
     far = section({"torch": line(1, 1)}, hidden=128)
-    assert isinstance(advise(asked(), [far]), NoAdvice)
-    told_near = "\n".join(told(found(asked(), near), "measure").last)
-    assert "hidden 64 was asked, 80 measured" in told_near
+    assert isinstance(advise(a_question(), [far]), NoAdvice)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +77,7 @@ def test_the_nearest_shape_answers_and_one_that_is_far_does_not() -> None:
     [{"mode": "inference"}, {"device": "gpu:0"}, {"dtype": "float64"}, {"num_layers": 2}],
 )
 def test_other_work_is_no_answer(more: dict[str, Any]) -> None:
-    answer = advise(asked(**more), [section({"torch": line(1e-3, 1e-3)})])
+    answer = advise(a_question(**more), [section({"torch": line(1e-3, 1e-3)})])
     assert isinstance(answer, NoAdvice)
     assert "no shape within a factor" in answer.reason
 
@@ -145,7 +92,7 @@ def test_sequences_far_longer_than_any_measured_are_refused() -> None:
 def test_two_lengths_and_padded_cases_are_no_line() -> None:
     two = Section((a_run(0),), tuple(row("torch", t, 1e-3 * t) for t in (10, 50)), "")
     padded = section({"torch": line(1e-3, 1e-3)}, min_length=2)
-    assert isinstance(advise(asked(), [two, padded]), NoAdvice)
+    assert isinstance(advise(a_question(), [two, padded]), NoAdvice)
 
 
 SMALL = st.floats(0.1, 10)
@@ -188,34 +135,3 @@ def test_the_bound_is_what_is_lost_in_the_worst_corner(low: Line, high: Line, wo
     question = Question(lengths, 8, 64, most=2)
     static = plans.fixed(lengths, 8, 2)
     assert regret(chosen, question, low, high, static) == pytest.approx(worst)
-
-
-def test_the_answer_is_told_in_two_lines_with_what_it_stands_on() -> None:
-    answer = found(asked(), section({"while_loop": line(1e-3, 1e-3)}))
-    lines = told(answer, "python -m bench.lengths mine.txt")
-    assert lines.first[0].startswith("while_loop, ")
-    assert "times as fast as padding all to the longest" in lines.first[0]
-    assert "costs at most" in lines.first[1]
-    assert "Modelled" in lines.last[-1]
-    text = lines.markdown()
-    assert "padded to the batch's longest" in text
-    assert "| `while_loop` |" in text
-    console = Console(width=100, record=True)
-    lines.terminal(console)
-    assert "Policies of while_loop" in console.export_text()
-
-
-def test_no_answer_is_told_with_the_command_that_measures() -> None:
-    lines = told(NoAdvice("why"), "python -m bench.lengths mine.txt")
-    assert lines.first == ("Nothing to go by: why.", "Measure it: python -m bench.lengths mine.txt")
-    assert as_data(NoAdvice("why"), "x")["answered"] is False
-
-
-def test_data_are_in_seconds_and_say_that_they_are_modelled() -> None:
-    answer = found(asked(), section({"while_loop": line(1e-3, 1e-3)}))
-    data: Any = as_data(answer, "x")
-    assert data["modelled"]
-    policy = data["backends"][0]["policies"][0]
-    assert policy["cost_s"] == pytest.approx(
-        answer.backends[0].best.cost(answer.backends[0].recorded.line)
-    )

@@ -1,32 +1,17 @@
-"""Streams of batches of many lengths: what is timed, judged and told, with the NumPy backend."""
+"""Streams of batches of many lengths: what is timed and judged, with the NumPy backend."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
-from datetime import UTC, datetime
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from bench.batching import measured
-from bench.batching.measured import planned
-from bench.lengths import main
 from bench.measuring import lengths
 from bench.measuring.clock import Clock
-from bench.measuring.lengths import (
-    Question,
-    Way,
-    answer,
-    difference,
-    first_pass,
-    inputs_of,
-    stream,
-)
-from bench.results import study
-from bench.telling.command_line import UsageError
+from bench.measuring.lengths import Question, Way, answer, difference, first_pass, inputs_of, stream
 from lstm_impl import UnsupportedError
 
 QUESTION = Question(
@@ -130,82 +115,6 @@ def test_a_way_that_is_none_is_refused(text: str) -> None:
         Way.parse(text)
 
 
-def test_policies_are_spelled_with_their_number_of_buckets() -> None:
-    given = np.array([1, 2, 9, 10])
-    assert planned("longest", given, 2).batches == {10: 2}
-    assert planned("batch", given, 2).batches == {2: 1, 10: 1}
-    assert planned("buckets:2", given, 2).edges == (2, 10)
-    assert planned("equal:2", given, 2).edges == (2, 10)
-    for bad in ("buckets", "buckets:0", "equal:x", "shortest"):
-        with pytest.raises(UsageError, match="expected longest"):
-            planned(bad, given, 2)
-
-
-# -- what was measured, as a table
-
-
-def record(policy: str, first: float, later: float, **more: Any) -> dict[str, Any]:
-    return {
-        "way": "numpy/own",
-        "policy": policy,
-        "stream": f"numpy/own {policy}",
-        "failed": "",
-        "first": [first / 2] * 2,
-        "samples": [later] * 10,
-        "rounds": list(range(10)),
-        "traces": 2,
-        **more,
-    }
-
-
-def saved(folder: Path, **more: Any) -> Path:
-    answers = [[record("longest", 3.0, 1.0), record("batch", 5.0, 0.5, **more)] for _ in range(6)]
-    asked = {**asdict(QUESTION), "source": "uniform:2-5"}
-    return study.save(
-        study.document("lengths", datetime(2025, 1, 1, tzinfo=UTC), asked, answers), folder
-    )
-
-
-def test_the_table_has_first_and_later_passes_and_what_a_new_shape_cost(tmp_path: Path) -> None:
-    table, problems, baseline = measured.lines(study.read(saved(tmp_path), "lengths"))
-    assert problems == []
-    assert baseline == "numpy/own longest"
-    longest, batch = table
-    assert longest.beside is None
-    assert batch.beside is not None
-    assert batch.beside.comparison.ratio.mid == pytest.approx(0.5)
-    assert (batch.shapes, batch.traces) == (2, 2)
-    assert batch.new_shape == pytest.approx((5.0 - 0.5) / 2)
-    assert batch.padding == pytest.approx(1 - 10 / 16)
-
-
-def test_a_study_of_lengths_is_shown_and_what_failed_is_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["--show", str(saved(tmp_path)), "--format", "markdown"]) == 0
-    out = capsys.readouterr().out
-    assert "| `numpy/own` | batch" in out
-    assert "uniform:2-5" in out
-    table, _, _ = measured.lines(study.read(saved(tmp_path, failed="it broke"), "lengths"))
-    assert table == []  # nothing is beside the baseline
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (["uniform:9-1"], "the lower first"),
-        (["--policies", "shortest"], "expected longest"),
-        (["--ways", "torch/xla"], "torch is called by"),
-    ],
-)
-def test_bad_input_is_one_line(
-    options: list[str], words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(options) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert words in line
-
-
 @pytest.mark.parametrize("caller", ["tf.function", "signature"])
 def test_tensorflow_traces_each_new_shape_or_none(caller: str) -> None:
     pytest.importorskip("tensorflow", reason="who traces is TensorFlow")
@@ -214,18 +123,3 @@ def test_tensorflow_traces_each_new_shape_or_none(caller: str) -> None:
         found.run(number)
     assert found.traces() == (2 if caller == "tf.function" else 1)
     assert difference(found, QUESTION, data()) == ""
-
-
-def test_fresh_processes_are_asked_and_their_answers_kept_and_shown(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    sizes = ("--batch", "2", "--hidden", "3", "--input", "2", "--batches", "2")
-    few = ("--ways", "numpy/own", "--policies", "longest", "batch", "--processes", "1")
-    options = ["uniform:2-5", *sizes, *few, "--seconds", "0.01", "--folder", str(tmp_path)]
-    assert main(options) == 0
-    out, told = capsys.readouterr()
-    assert "numpy/own" in out
-    assert "process 1 of 1" in told
-    (path,) = tmp_path.iterdir()
-    assert main(["--show", str(path)]) == 0
-    assert capsys.readouterr().out == out
