@@ -28,8 +28,9 @@ SUITE = "crossover"
 
 @dataclass(frozen=True)
 class Timed:
-    """A case as it was measured on one device: a process's samples each.
+    """A case as it was measured on one device.
 
+    samples: a process's each, without rounds, since two devices are never measured in turn.
     invalid: whether a ratio of its time to that of another device is not to be trusted.
     """
 
@@ -177,8 +178,7 @@ def _fastest(items: Iterable[Timed]) -> Timed:
 
 
 def _cell(base: Timed, new: Timed) -> Cell:
-    # Two devices are never measured in turn: rounds of theirs are no pairs.
-    found = compare(*([run.out_of_turn for run in item.samples] for item in (new, base)))
+    found = compare(new.samples, base.samples)
     return Cell(base.case, new.case, found, base.invalid or new.invalid)
 
 

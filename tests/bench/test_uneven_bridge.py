@@ -132,26 +132,6 @@ def test_the_columns_have_the_bridge_its_ratio_and_the_note(
     assert frame["ratio_note"].notna().sum() == 10
 
 
-def test_a_comparison_s_columns_have_them_too(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    text = shown("comparison as JSON", results(FAR, 1.1), tmp_path / "results", capsys)
-    cases = [each for each in json.loads(text)["cases"] if each.get("backend") == "a"]
-    assert len(cases) == 10
-    for case in cases:
-        assert case["bridge"] == "bridge"
-        assert case["bridge_ratio_low"] > 1.01
-        assert NOTE in case["note"]
-        assert "by which the third case differs from itself" in case["how"]
-    (mean,) = [
-        each
-        for each in json.loads(text)["cases"]
-        if each["kind"] == "geometric mean" and each["new"] == "a"
-    ]
-    assert mean["verdict"] == "UNCLEAR"
-    assert mean["bridge"] == "bridge"
-
-
 def test_the_answer_for_one_shape_has_the_note(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import pytest
 
 from bench.comparing.backends import compare_backends
+from bench.comparing.comparison import Row
 from bench.judging.basis import Pairing
+from bench.judging.ranking import build
+from bench.judging.verdict import Verdict
+from bench.results.schema import Measurement, Outcome, Results
 from bench.telling.command_line import UsageError
+from tests.bench import made_bridges
+from tests.bench.made_bridges import two_environments
 from tests.bench.made_nodes import WILD, a_case, fleet, on, results
 from tests.bench.made_results import ENVIRONMENT, gather, measured, run, unmeasured
 
@@ -81,6 +90,24 @@ def test_backends_of_two_machines_or_devices_are_not_averaged_together() -> None
     ]
 
 
+def test_a_shape_that_two_kinds_of_machines_measured_has_a_heading_for_each() -> None:
+    other = {**ENVIRONMENT, "cpu": {"name": "Another CPU", "cores": 2}}
+    places = run("a"), run("b", host="server", environment=other)
+    items = [measured(a_case(name), 1.0, each) for each in places for name in ("keras", "scan")]
+    headings = [row.heading for row in compare_backends(gather(*items)).rows]
+    assert headings == [f"{a_case().group} on {host}" for host in ("laptop", "server")]
+
+
+def test_a_backend_without_a_time_is_no_side_and_is_told_with_its_reason() -> None:
+    during = run("a")
+    times = [measured(a_case(name), 1.0, during) for name in ("keras", "scan")]
+    gone = unmeasured(a_case("gone"), during, "crashed", "out of memory")
+    report = compare_backends(gather(*times, gone))
+    assert [row.new_label for row in report.rows] == ["scan"]
+    assert report.one_sided == ()
+    assert [group.cases for group in report.unmeasured] == [(gone.case,)]
+
+
 def test_a_single_backend_says_that_there_is_nothing_to_compare() -> None:
     report = compare_backends(gather(measured(a_case(), 1.0, run("a"))))
     assert report.finding.startswith("Only keras has results")
@@ -105,3 +132,61 @@ def test_backends_on_two_kinds_are_compared_on_each() -> None:
         "while_loop on z",
     }
     assert {row.comparison.nodes for row in report.rows} == {0, 2}
+
+
+# Over a bridge
+
+
+FAR = math.log(1.3)
+
+
+def over_bridges(found: Results) -> list[Row]:
+    """The rows of the backend that shares no process with the baseline."""
+    return [row for row in compare_backends(found, "b").rows if row.case.backend == "a"]
+
+
+def test_over_an_uneven_bridge_it_finds_what_the_report_finds() -> None:
+    found = made_bridges.results(FAR, 1.1, cases=4)
+    (section,) = build(found, baseline="b").sections
+    told = {row.case.id: row.to_baseline for row in section.rows}
+    rows = over_bridges(found)
+    assert len(rows) == 4
+    for row in rows:
+        ratio = told[row.case.id]
+        assert ratio is not None
+        assert row.comparison.uneven
+        assert row.comparison.pairing is Pairing.BRIDGED
+        assert row.comparison.verdict is ratio.verdict is Verdict.UNCLEAR
+        assert row.comparison.ratio.high == pytest.approx(ratio.ratio.high)
+    even = compare_backends(made_bridges.results(0.0, 1.5, cases=4), "b").rows
+    assert not any(row.comparison.uneven for row in even)
+    by_backend = {row.case.backend: row.comparison for row in even}
+    assert by_backend["a"].ratio.mid == pytest.approx(1.5, rel=0.01)
+    assert by_backend["a"].apart
+    assert by_backend["bridge"].paired
+
+
+def test_whether_a_bridge_is_even_is_asked_of_each_place_and_device_by_itself() -> None:
+    items = [
+        *two_environments(FAR, 1.1),
+        *two_environments(0.0, 1.1, device="gpu:0", seed=2),
+    ]
+    found = {(row.case.device, row.comparison.uneven) for row in over_bridges(gather(*items))}
+    assert found == {("cpu", True), ("gpu:0", False)}
+
+
+def test_the_bridge_is_what_most_processes_measured_and_has_a_time() -> None:
+    items: list[Measurement | Outcome] = [*two_environments(0.0, 1.1, cases=2)]
+    during = {item.run.id: item.run for item in items}.values()
+    items += [measured(replace(items[0].case, backend="rare"), 1.0, each) for each in [*during][:2]]
+    items += [
+        unmeasured(replace(items[0].case, backend="gone"), each, "failed", "") for each in during
+    ]
+    rows = over_bridges(gather(*items))
+    assert {row.comparison.apart and row.comparison.apart.bridge for row in rows} == {"bridge"}
+
+
+def test_machines_of_one_kind_are_nodes_when_a_bridge_is_asked_too() -> None:
+    (row, *_) = over_bridges(gather(*two_environments(0.0, 1.1, hosts=("h1", "h2"))))
+    assert row.comparison.apart is not None
+    assert (row.comparison.nodes, row.comparison.apart.found.nodes) == (2, 2)

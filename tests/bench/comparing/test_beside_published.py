@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from bench.comparing.beside_published import Report, beside_published
-from bench.results.schema import Measurement, Outcome
+from bench.judging.trust import NOT_STEADY
+from bench.results.schema import Measurement, Outcome, Reason
 from bench.suites import published
 from bench.suites.cases import Case
 from lstm_impl import LSTMSpec, Workload
-from tests.bench.made_results import BUSY, gather, measured, run
+from tests.bench.made_results import BUSY, gather, measured, run, unmeasured
 
 BRAUN = Workload(64, 100, "training")
 SPEC = LSTMSpec(123, 320)
@@ -40,6 +41,44 @@ def test_of_six_processes_one_that_was_disturbed_spoils_nothing_and_two_do(
     items = [measured(of, 1.0, run(f"r{n}"), [BUSY] if n < disturbed else []) for n in range(6)]
     (shared,) = beside(*items).shared
     assert bool(shared.ours[0].reasons) is invalid
+
+
+def test_a_failed_process_spoils_a_time_and_one_that_moved_makes_it_doubtful() -> None:
+    of = Case("torch", SPEC, BRAUN)
+    failed = unmeasured(of, run("b"), "failed", "the outputs differ")
+    moved = measured(of, 1.0, run("a"), [Reason(NOT_STEADY, "it became slower", "wait")])
+    (shared,) = beside(measured(of, 1.0, run("a")), failed).shared
+    assert shared.ours[0].reasons == ("failed: the outputs differ [in 1 of 2 runs]",)
+    (shared,) = beside(moved).shared
+    assert shared.ours[0].reasons == ()
+    assert shared.ours[0].doubts == ("it became slower (wait)",)
+
+
+def test_of_two_machines_each_time_says_whose_it_is() -> None:
+    of = Case("torch", SPEC, BRAUN)
+    items = [measured(of, 1.0, run("a")), measured(of, 2.0, run("b", host="server"))]
+    (shared,) = beside(*items).shared
+    assert [ours.place for ours in shared.ours] == ["cpu on laptop", "cpu on server"]
+
+
+def test_shapes_stand_in_the_order_of_their_mode_and_sizes() -> None:
+    shapes = [
+        each.shape
+        for each in beside(
+            *(
+                measured(Case("keras", spec, work), 1.0, run("a"))
+                for spec, work in (
+                    (SPEC, BRAUN),
+                    (LSTMSpec(512, 512), Workload(32, 25, "training")),
+                    (LSTMSpec(512, 512), Workload(16, 25, "training")),
+                    (LSTMSpec(512, 512), Workload(1, 25, "inference")),
+                )
+            )
+        ).shared
+    ]
+    assert [(shape.mode, shape.batch) for shape in shapes] == [
+        *(("inference", 1), ("training", 16), ("training", 32), ("training", 64))
+    ]
 
 
 def test_processes_of_one_case_are_one_time() -> None:

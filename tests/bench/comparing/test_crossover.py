@@ -9,6 +9,8 @@ import pytest
 from bench import suites
 from bench.comparing import output
 from bench.comparing.devices import compare_devices
+from bench.judging.basis import Pairing
+from bench.results.schema import Measurement
 from bench.suites.cases import Case
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
@@ -27,6 +29,7 @@ def test_a_map_has_the_ratio_of_every_shape_that_both_devices_measured() -> None
     ratio = found.by_place[1, 512].comparison.ratio.mid
     assert ratio == pytest.approx(1 / 3)
     assert found.by_place[1, 32].state == "SLOWER"
+    assert found.by_place[1, 32].comparison.pairing is Pairing.SEQUENTIAL
 
 
 def test_the_line_runs_where_the_new_device_begins_to_win() -> None:
@@ -48,6 +51,13 @@ def test_a_row_without_one_line_is_told_as_it_is() -> None:
     assert found.wins_from(2) == "only at 32"
     (lost,) = maps(*grid({(1, 32): (1, 3), (1, 64): (1, 3)}))
     assert lost.wins_from(1) == "nowhere measured (64: SLOWER)"
+
+
+def test_a_base_that_is_not_to_be_trusted_makes_its_cells_invalid() -> None:
+    items = grid({(1, 32): (9.0, 1.0), (1, 64): (9.0, 1.0)}, processes=1)
+    items[0] = replace(items[0], valid=False, reasons=(BUSY,))
+    (found,) = maps(*items)
+    assert [cell.state for cell in found.cells] == ["INVALID", "FASTER"]
 
 
 def test_what_is_unclear_or_invalid_is_not_won() -> None:
@@ -119,6 +129,45 @@ def test_square_layers_are_one_map_though_their_inputs_differ() -> None:
     (found,) = maps(*wide)
     assert found.work == "inference, float32, 10 steps, 8 in"
     assert len(found.cells) == 2
+
+
+def square(*, batches: tuple[int, ...], sizes: tuple[int, ...]) -> list[Measurement]:
+    return [
+        measured(a_case(device, batch, hidden, features=8), 1.0, run("r0"))
+        for device in ("cpu", "gpu:0")
+        for batch in batches
+        for hidden in sizes
+    ]
+
+
+@pytest.mark.parametrize("sizes", [(8, 16), (8,)])
+def test_layers_that_are_square_as_part_of_a_map_are_no_map_of_their_own(
+    sizes: tuple[int, ...],
+) -> None:
+    (found,) = maps(*square(batches=(1, 2), sizes=sizes))
+    assert found.work == "inference, float32, 10 steps, 8 in"
+
+
+def test_windows_are_told_and_cells_stand_in_the_order_of_batch_and_size() -> None:
+    items = [
+        measured(
+            Case("keras", LSTMSpec(4, hidden), Workload(batch, 10, "training", window=5), device),
+            1.0,
+            run("r0"),
+        )
+        for batch, hidden in ((2, 64), (1, 64), (2, 32), (1, 32))
+        for device in ("cpu", "gpu:0")
+    ]
+    (found,) = maps(*items)
+    assert found.work.endswith(", windows of 5")
+    places = [(cell.batch, cell.hidden_size) for cell in found.cells]
+    assert places == sorted(places)
+
+
+def test_after_the_best_the_maps_of_backends_stand_by_name() -> None:
+    times: Times = {(1, 32): (1.0, 3.0), (1, 64): (1.0, 3.0)}
+    items = [item for name in ("torch", "keras") for item in grid(times, backend=name)]
+    assert [found.backend for found in maps(*items)] == ["", "keras", "torch"]
 
 
 def test_without_two_shapes_that_differ_in_these_alone_a_suite_is_named_that_has_them() -> None:

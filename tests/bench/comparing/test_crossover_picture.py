@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
+from dataclasses import replace
 
 from bench.comparing import crossover_picture
 from bench.comparing.crossover import Map
+from bench.telling import drawing
 from tests.bench.made_grids import STEPS, a_case, grid, maps
 from tests.bench.made_results import BUSY, measured, run
 
@@ -39,6 +41,21 @@ def test_the_line_is_between_measured_neighbours_only() -> None:
         ((0.5, 0.5), (1.5, 0.5)),  # below batch 1, hidden 128
         ((1.5, -0.5), (1.5, 0.5)),  # and right of it
     ]
+
+
+def test_a_tile_has_the_colour_of_the_winner_and_none_if_it_cannot_be_trusted() -> None:
+    items = grid({(1, 32): (1.0, 9.0), (1, 64): (9.0, 1.0), (1, 128): (9.0, 1.0)}, processes=1)
+    items[-1] = replace(items[-1], valid=False, reasons=(BUSY,))
+    with drawing.style():
+        (axes,) = crossover_picture._draw(maps(*items)).axes
+        tiles = [(each.get_facecolor()[:3], bool(each.get_hatch())) for each in axes.patches]
+    (base, _), (new, _), (grey, hatched) = tiles
+    assert base[0] > base[2]  # orange
+    assert new[2] > new[0]  # violet
+    assert hatched
+    assert len(set(grey)) == 1
+    bold = [each.get_text() for each in axes.texts if each.get_fontweight() == "bold"]
+    assert bold == ["9.000 F"]
 
 
 def test_a_hostile_name_is_text_and_of_many_maps_some_are_drawn() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from bench.comparing.comparison import Report, judge, parse_rule
 from bench.comparing.data import CSV_COLUMNS, as_json, comma_separated
 from bench.comparing.devices import compare_devices
 from bench.comparing.runs import compare_runs
+from tests.bench import made_bridges
 from tests.bench.made_grids import STEPS, Times, grid
 from tests.bench.made_nodes import WILD, a_case, fleet, results
 from tests.bench.made_results import BUSY, gather, measured, replicates, run, unmeasured
@@ -106,6 +108,41 @@ def test_csv_has_the_cells_of_a_map_that_are_no_cases_of_their_own() -> None:
         [row["kind"] for row in rows_of(compare_devices(gather(*items)))] for items in (alone, both)
     ]
     assert [each.count("fastest of each") for each in kinds] == [0, 2]
+
+
+def test_a_map_s_cells_say_whether_they_are_to_be_trusted() -> None:
+    times: Times = {(1, 32): (1.0, 3.0), (1, 64): (1.0, 3.0)}
+    items = [*grid(times, processes=1), *grid(times, processes=1, backend="other")]
+    items = [replace(item, valid=False, reasons=(BUSY,)) for item in items[:2]] + items[2:]
+    report = compare_devices(gather(*items[:4]))
+    (found,) = json.loads(as_json(report))["crossover"]
+    assert [cell["valid"] for cell in found["cells"]] == [False, True]
+    both = [replace(item, valid=False, reasons=(BUSY,)) for item in items]
+    (cell, *_) = (
+        row for row in rows_of(compare_devices(gather(*both))) if "fastest" in row["kind"]
+    )
+    assert (cell["valid"], cell["base_device"], cell["device"]) == ("false", "cpu", "gpu:0")
+
+
+def test_a_case_of_two_devices_names_both() -> None:
+    (row,) = rows_of(compare_devices(gather(*grid({(1, 32): (1.0, 3.0)}))))
+    assert (row["base_device"], row["device"], row["nodes"]) == ("cpu", "gpu:0", "")
+
+
+def test_the_bridge_of_a_ratio_and_of_a_mean_stands_beside_it() -> None:
+    found = json.loads(as_json(compare_backends(made_bridges.results(math.log(1.3), 1.1), "b")))
+    cases = [each for each in found["cases"] if each.get("backend") == "a"]
+    assert len(cases) == 10
+    for case in cases:
+        assert case["bridge"] == "bridge"
+        assert case["bridge_ratio_low"] > 1.01
+        assert "over which a and b are compared, took itself 1." in case["note"]
+        assert "by which the third case differs from itself" in case["how"]
+    (mean,) = (
+        each for each in found["cases"] if each["kind"] == "geometric mean" and each["new"] == "a"
+    )
+    assert mean["verdict"] == "UNCLEAR"
+    assert mean["bridge"] == "bridge"
 
 
 def test_a_formula_in_a_name_does_not_reach_a_spreadsheet() -> None:

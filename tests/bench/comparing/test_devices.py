@@ -6,10 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from bench.comparing.devices import compare_devices
+from bench.comparing.devices import NO_MAP, compare_devices
 from bench.judging.basis import Pairing
+from bench.judging.trust import NOT_STEADY
 from bench.judging.verdict import Verdict
+from bench.results.schema import Reason
 from bench.telling.command_line import UsageError
+from lstm_impl.workload import Workload
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import gather, measured, run, unmeasured
 
@@ -83,6 +86,30 @@ def test_a_baseline_device_is_compared_with_all_others() -> None:
     ]
     with pytest.raises(UsageError, match="there are: cpu, gpu:0, gpu:1"):
         compare_devices(gather(*items), baseline="tpu")
+
+
+def test_devices_that_share_no_case_or_no_two_shapes_say_so() -> None:
+    during = run("a")
+    cpu = measured(a_case(batch=1), 1.0, during)
+    apart = compare_devices(gather(cpu, measured(a_case(batch=2, device="gpu:0"), 1.0, during)))
+    assert apart.finding.startswith("The devices (cpu, gpu:0) share no case")
+    one = [cpu, measured(a_case(batch=1, device="gpu:0"), 1.0, during)]
+    assert compare_devices(gather(*one)).no_map == NO_MAP
+    two = [replace(each, case=replace(each.case, workload=Workload(2, 10))) for each in one]
+    assert compare_devices(gather(*one, *two)).no_map == ""
+    assert compare_devices(gather(cpu)).no_map == ""
+
+
+def test_where_a_time_moved_its_cell_of_the_map_is_invalid() -> None:
+    """Devices are measured one after the other, and not in rounds that both would have moved in."""
+    during, moved = run("a"), [Reason(NOT_STEADY, "it became slower", "wait")]
+    items = [
+        measured(a_case(batch=batch, device=device), 1.0, during, moved * (device == "gpu:0"))
+        for batch in (1, 2)
+        for device in ("cpu", "gpu:0")
+    ]
+    report = compare_devices(gather(*items))
+    assert {cell.state for found in report.maps for cell in found.cells} == {"INVALID"}
 
 
 def test_a_single_device_says_so_and_how_to_add_another() -> None:

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.comparing.backends import compare_backends
 from bench.judging.apart import allowing, most_apart
 from bench.judging.basis import Pairing
 from bench.judging.comparison import Apart, Comparison
@@ -360,31 +359,6 @@ def test_a_mean_of_cases_of_different_processes_has_it_too() -> None:
     assert mean.uneven is found[0].uneven
     if mean.uneven:
         assert mean.verdict is Verdict.UNCLEAR
-
-
-def test_the_command_for_backends_finds_and_says_the_same() -> None:
-    found = results(FAR, 1.1)
-    told = {each.case.id: each for each in rows_of(found)}
-    rows = [row for row in compare_backends(found, "b").rows if row.case.backend == "a"]
-    assert len(rows) == len(told)
-    for row in rows:
-        ratio = told[row.case.id].to_baseline
-        assert ratio is not None
-        assert row.comparison.uneven
-        assert row.comparison.verdict is ratio.verdict is Verdict.UNCLEAR
-        assert row.comparison.ratio.high == pytest.approx(ratio.ratio.high)
-    even = compare_backends(results(0.0, 1.1), "b")
-    assert not any(row.comparison.uneven for row in even.rows)
-    assert all(row.comparison.apart for row in even.rows if row.case.backend == "a")
-
-
-def test_the_command_for_backends_asks_each_place_and_device_by_itself() -> None:
-    items = [*two_environments(FAR, 1.1), *two_environments(0.0, 1.1, device="gpu:0", seed=2)]
-    rows = [row for row in compare_backends(gather(*items), "b").rows if row.case.backend == "a"]
-    assert {(row.case.device, row.comparison.uneven) for row in rows} == {
-        ("cpu", True),
-        ("gpu:0", False),
-    }
 
 
 # -- told

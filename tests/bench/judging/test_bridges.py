@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from scipy import special
 
-from bench.comparing.backends import compare_backends
 from bench.judging.basis import Pairing
 from bench.judging.process_means import BRIDGE_APART, VERDICT_CONFIDENCE
 from bench.judging.ranking import build
@@ -189,13 +188,6 @@ def test_a_report_says_whose_ratios_stand_on_which_third() -> None:
         "Over bridge, which is in the processes of both sides: the ratios of a, measured in "
         "processes of another environment than the baseline; bridge itself took "
     )
-
-
-def test_backends_are_compared_over_it_by_their_own_command_too() -> None:
-    found = {row.new_label: row.comparison for row in compare_backends(results(), "b").rows}
-    assert found["a"].pairing is Pairing.BRIDGED
-    assert found["a"].ratio.mid == pytest.approx(1.5)
-    assert found["bridge"].paired
 
 
 def test_a_side_that_is_not_to_be_trusted_is_not_over_a_bridge_either() -> None:
