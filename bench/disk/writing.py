@@ -7,6 +7,7 @@ whole. What would not be read back is refused before it is written.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -35,8 +36,9 @@ class LineFile(Closing):
     """Writes a file line by line, each an object; a line is on the disk before the call returns.
 
     Used as a context manager, or closed by ``close``. The file must not exist yet, or with
-    ``again`` must: it is then gone on with after its last whole line. While it is open it is
-    locked, and its first line names its writer, so that others can tell that it is alive.
+    ``again`` must: it is then gone on with after its last whole line. It takes its name with its
+    first line: whoever finds it finds whose it is. While it is open it is locked, and that line
+    names its writer, so that others can tell that it is alive.
 
     Raises ResultWriteError, naming the path, where the file cannot be made or a line not written;
     the lines before it stay whole.
@@ -47,6 +49,7 @@ class LineFile(Closing):
         self._process = os.getpid()
         self._file = -1
         self._locks: bool | None = None
+        self._hidden: Path | None = None  # where it is until it has its name
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if again:
@@ -58,11 +61,14 @@ class LineFile(Closing):
                 os.ftruncate(self._file, whole)
                 os.lseek(self._file, whole, os.SEEK_SET)
             else:
-                self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+                if self.path.exists() or self.path.is_symlink():
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+                hidden = self.path.with_name(unfinished_name(self.path.name))
+                self._file = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+                self._hidden = hidden
                 # Nobody else can have it for long: who only looks whether it is locked.
                 self._locks = lock(self._file, wait=True)
             _OPEN.add(self)
-            _sync_folder(self.path.parent)
         except (OSError, ValueError) as error:
             self.close()
             raise _write_error(self.path, error) from None
@@ -76,6 +82,9 @@ class LineFile(Closing):
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+            if self._hidden is not None and os.getpid() == self._process:
+                with contextlib.suppress(OSError):
+                    self._hidden.unlink()
 
     def _append(self, line: Mapping[str, object]) -> None:
         if os.getpid() != self._process:
@@ -88,6 +97,9 @@ class LineFile(Closing):
         try:
             _write_all(self._file, _encode(line) + b"\n")
             os.fsync(self._file)
+            if self._hidden is not None:
+                _name(self._hidden, self.path)
+                self._hidden = None
         except OSError as error:
             # What was written of the line (a full disk takes a part) must not stay behind: the
             # next line would be glued to it. If even that fails the disk is gone, and the reader
@@ -96,6 +108,21 @@ class LineFile(Closing):
                 os.ftruncate(self._file, before)
                 os.lseek(self._file, before, os.SEEK_SET)
             raise _write_error(self.path, error) from None
+
+
+def _name(hidden: Path, path: Path) -> None:
+    """Give a file its name. Raises FileExistsError where another has it."""
+    try:
+        path.hardlink_to(hidden)
+    except FileExistsError:
+        raise
+    except OSError:  # a disk without such links
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        hidden.rename(path)
+    else:
+        hidden.unlink()
+    _sync_folder(path.parent)
 
 
 _OPEN: weakref.WeakSet[LineFile] = weakref.WeakSet()

@@ -48,8 +48,9 @@ class Journal(LineFile):
         data = run.to_dict() if isinstance(run, Run) else run
         begun = {**data, "finished": None, "complete": False}
         line = plain({"schema": SCHEMA, "run": begun}, "")
-        self._run = parse_run(Field(self.path, "run", line["run"]))
+        parsed = parse_run(Field(self.path, "run", line["run"]))
         self._append(line)
+        self._run = parsed
 
     def begin(self, case_ids: Sequence[str]) -> None:
         """The cases that the process is busy with from now on; readers of results pass over it."""

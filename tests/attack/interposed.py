@@ -30,11 +30,16 @@ def note(name: str, text: str) -> int:
         _close(file)
 
 
+NAMES: dict[str, str] = {}
+"""Of files that were linked to: the path then, and the one that was asked for."""
+
+
 def place(what: Any) -> str:
     """The path of a file or of an open one, or "" where it cannot be told."""
     try:
         if isinstance(what, int):
-            return os.readlink(f"/proc/self/fd/{what}")
+            opened = os.readlink(f"/proc/self/fd/{what}").removesuffix(" (deleted)")
+            return NAMES.get(opened, opened)
         return os.path.abspath(os.fsdecode(what))
     except (OSError, TypeError, ValueError):
         return ""
@@ -86,6 +91,8 @@ def wrap(name: str, changes: Callable[[Sequence[Any], Mapping[str, Any]], bool] 
         note("told", f"{ROLE} {count} {name} {os.path.basename(path)}\n")
         strike(count, "before")
         result = plain(*arguments, **named)
+        if name == "link":
+            NAMES[path] = place(arguments[1])
         if name == "fsync":
             promise(path)
         strike(count, "after")
@@ -94,7 +101,8 @@ def wrap(name: str, changes: Callable[[Sequence[Any], Mapping[str, Any]], bool] 
     setattr(os, name, counted)
 
 
+CHANGES = ("write", "fsync", "ftruncate", "link", "replace", "rename", "unlink", "remove", "mkdir")
 if "bench.run" in sys.orig_argv or ROLE == "worker":
-    for each in ("write", "fsync", "ftruncate", "replace", "rename", "unlink", "remove", "mkdir"):
+    for each in CHANGES:
         wrap(each)
     wrap("open", makes)

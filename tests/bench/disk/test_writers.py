@@ -145,7 +145,9 @@ def test_another_container_of_this_machine_has_the_same_locks(path: Path) -> Non
     assert inside.lives is None
     assert living(rewritten(path, inside)) == ""
     with LineFile(path.with_name("b.jsonl")) as file:
-        os.write(file._file, json.dumps({"writer": inside.to_dict()}).encode() + b"\n")
+        file.append({})
+        os.ftruncate(file._file, 0)
+        os.pwrite(file._file, json.dumps({"writer": inside.to_dict()}).encode() + b"\n", 0)
         assert living(file.path) == f"process {inside.pid} on container"
 
 

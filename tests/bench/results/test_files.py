@@ -610,9 +610,23 @@ def test_an_entry_that_could_not_be_read_back_is_refused_before_it_is_written(
     assert path.read_bytes() == before
 
 
-def test_a_journal_begins_with_its_run_and_has_its_own_name(tmp_path: Path, entry: Json) -> None:
-    with Journal(tmp_path / "a.journal.jsonl") as journal, pytest.raises(RuntimeError):
-        journal.benchmark(entry)
+def test_a_journal_begins_with_its_run_and_has_its_own_name(
+    tmp_path: Path, run: Json, entry: Json
+) -> None:
+    with Journal(tmp_path / "a.journal.jsonl") as journal:
+        with pytest.raises(RuntimeError):
+            journal.benchmark(entry)
+        # Without a run it is no journal: nobody finds one.
+        (error,) = results.collect([tmp_path]).errors
+        assert str(error) == f"{tmp_path} holds no result files"
+        with pytest.raises(ResultError):
+            journal.start({**run, "suite": 1})
+        with pytest.raises(RuntimeError):
+            journal.benchmark(entry)
+    assert list(tmp_path.iterdir()) == []
+    with Journal(tmp_path / "a.journal.jsonl") as journal:
+        journal.start(run)
+        assert [path.name for path in tmp_path.iterdir()] == ["a.journal.jsonl"]
     with pytest.raises(ResultWriteError, match=r"a\.journal\.jsonl cannot be written: File exists"):
         Journal(tmp_path / "a.journal.jsonl")
     with pytest.raises(ValueError, match=r"expected a name ending in \.journal\.jsonl"):
@@ -628,14 +642,15 @@ def test_each_line_is_synced_before_the_call_returns(
 
     def sync(file: int) -> None:
         real(file)
-        synced.append(path.stat().st_size)
+        synced.append(os.fstat(file).st_size)
 
     with Journal(path) as journal:
         monkeypatch.setattr(os, "fsync", sync)
         journal.start(run)
-        assert synced[-1] == path.stat().st_size > 0
+        assert synced[0] == path.stat().st_size > 0
+        assert len(synced) == 2  # the folder too, which then has its name
         journal.benchmark(entry)
-        assert len(synced) == 2
+        assert len(synced) == 3
         assert synced[-1] == path.stat().st_size
 
 
@@ -672,6 +687,44 @@ def test_a_full_disk_keeps_the_lines_before_and_nothing_of_the_one_that_failed(
         assert path.read_bytes() == before
         journal.benchmark(golden["benchmarks"][1])  # there is room again
     assert len(results.read(path).measurements) == 2
+
+
+def test_a_full_disk_leaves_no_journal_without_a_run(
+    tmp_path: Path, run: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.journal.jsonl"
+    with Journal(path) as journal:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", full_disk(100))
+            with pytest.raises(ResultWriteError, match="No space left on device"):
+                journal.start(run)
+        with pytest.raises(RuntimeError):
+            journal.begin(["a case"])
+        assert not path.exists()
+        journal.start(run)  # there is room again
+    assert results.read(path).run.id == run["id"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_of_two_who_want_one_name_the_second_is_refused(
+    tmp_path: Path, run: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.journal.jsonl"
+    for links in (True, False):
+        with Journal(path) as first, Journal(path) as second:
+            if not links:
+                monkeypatch.setattr(os, "link", no_links)
+            first.start(run)
+            before = path.read_bytes()
+            with pytest.raises(ResultWriteError, match="cannot be written: File exists"):
+                second.start(run)
+            assert path.read_bytes() == before
+        assert list(tmp_path.iterdir()) == [path]
+        path.unlink()
+
+
+def no_links(*paths: Path) -> None:
+    raise PermissionError(errno.EPERM, "Operation not permitted")
 
 
 @pytest.mark.parametrize("space", [0, 10])
