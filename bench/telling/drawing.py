@@ -7,12 +7,14 @@ is needed. This room knows matplotlib, which is imported when something is drawn
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import io
+import os
+import sys
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -88,14 +90,27 @@ def label(text: str, limit: int = 60) -> str:
     return f" {found}" if found.startswith("_") else found
 
 
-@contextmanager
+def matplotlib() -> Any:
+    """The library; what $MPLBACKEND names does not stop it, for a file needs no window."""
+    named = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib as found
+    finally:
+        if named is not None:
+            os.environ["MPLBACKEND"] = named
+    if named:
+        with contextlib.suppress(ValueError):
+            found.rcParams["backend"] = named
+    return found
+
+
+@contextlib.contextmanager
 def style() -> Iterator[None]:
     """Within it, figures are made, drawn and written with the look of this suite's pictures.
 
     Nothing is left changed. A letter that the font lacks is drawn as a box, without a word.
     """
-    import matplotlib as mpl
-
+    mpl = matplotlib()
     params = mpl.rc_params_from_file(_STYLE, fail_on_error=True, use_default_template=False)
     with mpl.rc_context(params), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
@@ -113,6 +128,7 @@ def figure(
     layout: who places what is in it, matplotlib or, with None, whoever draws. dpi: by default that
     of ``style``.
     """
+    matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Empty
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.disk.writing import write_bytes
-from bench.telling.drawing import INK, SUBTLE
+from bench.telling.drawing import INK, SUBTLE, matplotlib
 from bench.windows.learning.echo_picture import (
     EPOCH,
     FAINT,
@@ -108,6 +108,7 @@ class Screen:
     """The picture in a window of its own, drawn anew at most every half second."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        matplotlib()
         from matplotlib import pyplot
 
         self._pyplot = pyplot
@@ -142,6 +143,7 @@ class Screen:
 
 def has_display() -> bool:
     """Whether matplotlib can open a window here: a display, and a toolkit to use it."""
+    matplotlib()
     from matplotlib import pyplot
 
     name = str(pyplot.get_backend())

@@ -22,11 +22,11 @@ _EDGE = "#D55E00"  # Okabe & Ito's vermilion, beside cividis the colour that dif
 
 def picture(found: LearningMap, kind: str) -> bytes:
     """A map drawn as a picture of this kind, one of ``drawing.FORMATS``."""
-    from matplotlib import rc_context
-
     file = io.BytesIO()
     # The same map gives the same bytes: no date, and names from a fixed salt.
-    with rc_context({"svg.hashsalt": "bench.learning", "svg.fonttype": "path"}):
+    with drawing.matplotlib().rc_context(
+        {"svg.hashsalt": "bench.learning", "svg.fonttype": "path"}
+    ):
         drawn = draw(found)
         drawn.savefig(file, format=kind, metadata={"Date": None} if kind == "svg" else None)
     return file.getvalue()

@@ -1,12 +1,15 @@
 """How backends look: by their names, everywhere alike, and apart without colour too."""
 
 import itertools
+import subprocess
+import sys
 
 import pytest
 
 from bench.telling import drawing
 from bench.telling.drawing import COLOURS, HATCHES, MARKERS, USUAL, look
 from lstm_impl import get_backend
+from tests.outside import outside
 
 
 def test_a_backend_looks_the_same_whatever_stands_beside_it() -> None:
@@ -49,3 +52,16 @@ def test_text_that_is_no_name_has_a_look(text: str) -> None:
 def test_markers_and_hatches_go_together() -> None:
     assert len(MARKERS) == len(HATCHES)
     assert all(one != other for one, other in itertools.combinations(MARKERS, 2))
+
+
+def test_a_backend_that_is_none_stops_no_picture() -> None:
+    """matplotlib itself cannot be imported where $MPLBACKEND names one that it does not know."""
+    draws = (
+        "from bench.telling import drawing\n"
+        "with drawing.style(): made = drawing.figure(1, 1)\n"
+        "print(len(drawing.encoded(made, 'svg')) > 100, drawing.os.environ['MPLBACKEND'])"
+    )
+    environ = outside(MPLBACKEND="nonsense")
+    command = [sys.executable, "-c", draws]
+    ended = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert (ended.stdout.split(), ended.stderr) == (["True", "nonsense"], "")
