@@ -81,10 +81,7 @@ class LSTMSpec:
         for field in ("input_size", "hidden_size"):
             require_positive_integer(f"LSTMSpec.{field}", getattr(self, field))
         require_positive_integer("LSTMSpec.num_layers", self.num_layers, MOST_LAYERS)
-        if not isinstance(self.bidirectional, bool):
-            raise ValueError(
-                f"LSTMSpec.bidirectional is {self.bidirectional!r}; expected True or False"
-            )
+        require_flag("LSTMSpec.bidirectional", self.bidirectional)
         require_one_of("LSTMSpec.dtype", self.dtype, PRECISIONS)
 
     @property
@@ -144,6 +141,12 @@ def require_one_of(name: str, value: str, known: Collection[str]) -> None:
     """Raise ValueError, naming the field, unless ``value`` is one of those that are known."""
     if value not in known:
         raise ValueError(f"{name} is {value!r}; expected one of {', '.join(known)}")
+
+
+def require_flag(name: str, value: object) -> None:
+    """Raise ValueError, naming the field, unless ``value`` is True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} is {value!r}; expected True or False")
 
 
 def require_positive_integer(name: str, value: object, most: int = MOST_SIZE) -> None:

@@ -8,7 +8,13 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from lstm_impl.spec import FloatArray, LSTMSpec, require_one_of, require_positive_integer
+from lstm_impl.spec import (
+    FloatArray,
+    LSTMSpec,
+    require_flag,
+    require_one_of,
+    require_positive_integer,
+)
 from lstm_impl.weights import LSTMState
 
 _T = TypeVar("_T")
@@ -103,6 +109,7 @@ class Workload:
         require_positive_integer("Workload.batch", self.batch)
         require_positive_integer("Workload.timesteps", self.timesteps)
         require_one_of("Workload.mode", self.mode, MODES)
+        require_flag("Workload.batch_major", self.batch_major)
         for field in ("min_length", "window"):
             value = getattr(self, field)
             if value is not None:

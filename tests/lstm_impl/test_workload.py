@@ -29,6 +29,8 @@ times = st.integers(1, 60)
         ({"batch": 2**31}, "Workload.batch is 2147483648; expected at most 2147483647"),
         ({"batch": 10**5000}, "Workload.batch is a number of over 30 digits; expected at most"),
         ({"mode": "train"}, "'train'; expected one of inference, training"),
+        ({"batch_major": {}}, "Workload.batch_major is {}; expected True or False"),
+        ({"batch_major": 1}, "Workload.batch_major is 1"),
         ({"min_length": 0}, "Workload.min_length is 0"),
         ({"min_length": 9}, "Workload.min_length is 9; expected at most the 8 timesteps"),
         ({"window": 0}, "Workload.window is 0"),
