@@ -14,6 +14,7 @@
 #include "panels.h"
 #include "plan.h"
 #include "product.h"
+#include "unpacked.h"
 #include "vector.h"
 
 namespace lstm_impl {
@@ -26,13 +27,18 @@ class ForwardPass {
         layer_(call.layer),
         plan_(recurrence_plan(layer_, layer_.inputs + layer_.units, pool)),
         blocks_(unit_blocks(layer_)),
-        steps_ahead_(steps_ahead(layer_)),
+        packed_(is_packed(layer_)),
+        steps_ahead_(packed_ ? steps_ahead(layer_) : 1),
         given_(rows_of(layer_, call.x, layer_.inputs)),
         y_(rows_of(layer_, call.y, layer_.units)),
-        kernel_(blocks_ * layer_.inputs * kPanel),
-        recurrent_(blocks_ * layer_.units * kPanel),
-        bias_(blocks_ * kPanel),
         cells_(blocks_ * layer_.batch * kLanes) {
+    if (packed_) {
+      kernel_.emplace(blocks_ * layer_.inputs * kPanel);
+      recurrent_.emplace(blocks_ * layer_.units * kPanel);
+      bias_.emplace(blocks_ * kPanel);
+    } else {
+      sums_.emplace(layer_.batch * blocks_ * kPanel);
+    }
     if (steps_ahead_ > 1) ahead_.emplace(blocks_ * steps_ahead_ * layer_.batch * kPanel);
     if (kRounds<Value> || (call.mask != nullptr && call.hidden == nullptr)) {
       states_.emplace(2 * layer_.batch * layer_.units);
@@ -54,11 +60,20 @@ class ForwardPass {
     const int workers = plan_.workers;
     const int parts = static_cast<int>(std::min<Index>(blocks_, workers == 1 ? 1 : 2 * workers));
     std::vector<Phase> phases;
-    phases.push_back({1, parts, [this, parts](Index, int part) {
-                        pack(share(blocks_, part, parts), share(blocks_, part + 1, parts));
-                        if constexpr (kRounds<Value>) widen(part, parts);
-                      }});
-    if (plan_.by_rows) {
+    if (packed_ || kRounds<Value>) {
+      phases.push_back({1, parts, [this, parts](Index, int part) {
+                          if (packed_) {
+                            pack(share(blocks_, part, parts), share(blocks_, part + 1, parts));
+                          }
+                          if constexpr (kRounds<Value>) widen(part, parts);
+                        }});
+    }
+    if (!packed_) {
+      phases.push_back({layer_.timesteps, parts, [this, parts](Index s, int part) {
+                          advance_unpacked(s, share(blocks_, part, parts),
+                                           share(blocks_, part + 1, parts));
+                        }});
+    } else if (plan_.by_rows) {
       phases.push_back(plan_.chains(
           layer_, layer_.timesteps,
           [this](Index s, Index first, Index last) { advance(s, first, last, 0, blocks_); }));
@@ -82,12 +97,18 @@ class ForwardPass {
     return std::min(layer.timesteps, blocks_of(kRowsAhead, layer.batch));
   }
 
+  // Of few rows each weight is read a few times only, which panels are not worth making for.
+  static bool is_packed(const Layer& layer) {
+    constexpr Index kMostRows = 8, kMostSteps = 4;
+    return layer.timesteps > kMostSteps || layer.timesteps * layer.batch > kMostRows;
+  }
+
   void pack(Index first, Index last) {
     const Weights<Value>& weights = call_.weights;
     const Index units = layer_.units;
-    pack_gates(weights.kernel, layer_.inputs, units, first, last, kernel_.get());
-    pack_gates(weights.recurrent_kernel, units, units, first, last, recurrent_.get());
-    pack_gates(weights.bias, 1, units, first, last, bias_.get());
+    pack_gates(weights.kernel, layer_.inputs, units, first, last, kernel_->get());
+    pack_gates(weights.recurrent_kernel, units, units, first, last, recurrent_->get());
+    pack_gates(weights.bias, 1, units, first, last, bias_->get());
   }
 
   // A part of the input as floats, which are read many times, once for each block of units.
@@ -99,8 +120,8 @@ class ForwardPass {
     }
   }
 
-  float* kernel(Index block) const { return kernel_.get() + block * layer_.inputs * kPanel; }
-  float* recurrent(Index block) const { return recurrent_.get() + block * layer_.units * kPanel; }
+  float* kernel(Index block) const { return kernel_->get() + block * layer_.inputs * kPanel; }
+  float* recurrent(Index block) const { return recurrent_->get() + block * layer_.units * kPanel; }
 
   // Where h is after step `s` of the forward pass, as floats; before the first it is the initial
   // state.
@@ -170,7 +191,7 @@ class ForwardPass {
     for_each_tile<kRows>(0, rows, [&](auto constant, Index row) {
       constexpr int kTile = decltype(constant)::value;
       Tile<kTile, kGates> z;
-      z.fill(bias_.get() + block * kPanel, 0);
+      z.fill(bias_->get() + block * kPanel, 0);
       add_product<kGates>(z, x + row * across, across, 1, layer_.inputs, right);
       z.spill(to + row * to_across, to_across);
     });
@@ -198,7 +219,7 @@ class ForwardPass {
       if (steps_ahead_ > 1) {
         z.fill(ahead(s, t, row, block) + offset, kPanel);
       } else {
-        z.fill(bias_.get() + block * kPanel + offset, 0);
+        z.fill(bias_->get() + block * kPanel + offset, 0);
         add_product<kGates>(z, x_.at(t, row), x_.batch, 1, layer_.inputs, kernel(block) + offset,
                             of_kernel);
       }
@@ -211,6 +232,35 @@ class ForwardPass {
     for (int r = 0; r < kTile; ++r) finish_cell(sums + r * kPanel, s, t, row + r, block);
     for (int r = 0; r < kTile; ++r) {
       finish_output(sums + r * kPanel, s, t, row + r, block, before.at(0, row + r));
+    }
+  }
+
+  // A step with the kernels as they lie.
+  void advance_unpacked(Index s, Index first_block, Index last_block) {
+    const Blocks blocks{layer_.units, first_block, last_block};
+    const Weights<Value>& weights = call_.weights;
+    const Index t = time_of(layer_, s), across = blocks_ * kPanel;
+    const Rows<float> before = hidden(s - 1);
+    for (Index row = 0; row < layer_.batch; row += kRowsUnpacked) {
+      const auto rows = static_cast<int>(std::min<Index>(kRowsUnpacked, layer_.batch - row));
+      float* sums = sums_->get() + row * across;
+      for (int r = 0; r < rows; ++r) {
+        pack_gates(weights.bias, 1, layer_.units, first_block, last_block, sums + r * across);
+      }
+      with_constant<kRowsUnpacked>(rows, [&](auto constant) {
+        constexpr int kTile = decltype(constant)::value;
+        add_unpacked<kTile>(x_.at(t, row), x_.batch, layer_.inputs, weights.kernel, blocks, sums,
+                            across);
+        add_unpacked<kTile>(before.at(0, row), before.batch, layer_.units, weights.recurrent_kernel,
+                            blocks, sums, across);
+      });
+      for (Index block = first_block; block < last_block; ++block) {
+        float* z = sums + block * kPanel;
+        for (int r = 0; r < rows; ++r) finish_cell(z + r * across, s, t, row + r, block);
+        for (int r = 0; r < rows; ++r) {
+          finish_output(z + r * across, s, t, row + r, block, before.at(0, row + r));
+        }
+      }
     }
   }
 
@@ -271,15 +321,17 @@ class ForwardPass {
   const Layer& layer_;
   const Plan plan_;
   const Index blocks_;
+  const bool packed_;
   const Index steps_ahead_;
   const Rows<const Value> given_;  // the input as given
   const Rows<Value> y_;
-  const Floats kernel_, recurrent_, bias_;  // in panels
-  const Floats cells_;                      // [block][batch][lane]: c0, or c not kept as floats
-  Rows<const float> x_{};                   // the input as floats
-  std::optional<Floats> ahead_;             // [block][steps ahead][batch][gate][lane]
-  std::optional<Floats> states_;            // h of two steps, where it is not kept as floats
-  std::optional<Floats> floats_;            // [time][batch][input]
+  const Floats cells_;  // [block][batch][lane]: c0, or c not kept as floats
+  std::optional<Floats> kernel_, recurrent_, bias_;  // in panels
+  std::optional<Floats> sums_;    // [batch][block][gate][lane], where nothing is in panels
+  Rows<const float> x_{};         // the input as floats
+  std::optional<Floats> ahead_;   // [block][steps ahead][batch][gate][lane]
+  std::optional<Floats> states_;  // h of two steps, where it is not kept as floats
+  std::optional<Floats> floats_;  // [time][batch][input]
 };
 
 }  // namespace lstm_impl

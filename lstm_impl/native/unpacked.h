@@ -1,0 +1,79 @@
+// Products of few rows with a kernel as it lies, [depth, 4 * units]: where each weight is read a
+// few times only, to put it into panels first would cost more than all else.
+#ifndef LSTM_IMPL_NATIVE_UNPACKED_H_
+#define LSTM_IMPL_NATIVE_UNPACKED_H_
+
+#include <algorithm>
+
+#include "kernels.h"
+#include "numbers.h"
+#include "product.h"
+#include "vector.h"
+
+namespace lstm_impl {
+
+// Rows of the kernel that are read side by side: each sum is then read and written once for so
+// many.
+constexpr int kDeep = 8;
+
+// Rows of the left operand that share what is read of the kernel.
+constexpr int kRowsUnpacked = 4;
+
+// Blocks of units [first, last) of a layer.
+struct Blocks {
+  Index units, first, last;
+
+  // The lanes of a block that are units.
+  Index lanes(Index block) const { return std::min(kLanes, units - block * kLanes); }
+};
+
+// sums[r][block][gate][lane] += sum over Deep rows of the kernel of left[r * across + k] * row k.
+// Rows of sums are `sums_across` floats apart.
+template <int Rows, int Deep, class Value>
+LSTM_IMPL_INLINE void add_rows(const float* left, Index across, const Value* kernel,
+                               const Blocks& blocks, float* sums, Index sums_across) {
+  const Index row = kGates * blocks.units;
+  const auto add = [&](float* to, const auto& weights) {
+    Vector columns[Deep];
+#pragma GCC unroll 8
+    for (int k = 0; k < Deep; ++k) columns[k] = weights(k);
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) {
+      Vector sum = load(to + r * sums_across);
+#pragma GCC unroll 8
+      for (int k = 0; k < Deep; ++k) sum += left[r * across + k] * columns[k];
+      store(to + r * sums_across, sum);
+    }
+  };
+  // All but the last block of a layer are full.
+  const Index full = std::min(blocks.last, blocks.units / kLanes);
+  for (Index gate = 0; gate < kGates; ++gate) {
+    const Value* from = kernel + gate * blocks.units;
+    float* to = sums + gate * kLanes;
+    for (Index block = blocks.first; block < full; ++block) {
+      add(to + block * kPanel, [&](int k) { return load(from + k * row + block * kLanes); });
+    }
+    if (full < blocks.last) {
+      add(to + full * kPanel,
+          [&](int k) { return load_part(from + k * row + full * kLanes, blocks.lanes(full)); });
+    }
+  }
+}
+
+// sums += left * kernel, left being [Rows, depth], its rows `across` floats apart.
+template <int Rows, class Value>
+void add_unpacked(const float* left, Index across, Index depth, const Value* kernel,
+                  const Blocks& blocks, float* sums, Index sums_across) {
+  const Index row = kGates * blocks.units;
+  Index k = 0;
+  for (; k + kDeep <= depth; k += kDeep) {
+    add_rows<Rows, kDeep>(left + k, across, kernel + k * row, blocks, sums, sums_across);
+  }
+  for (; k < depth; ++k) {
+    add_rows<Rows, 1>(left + k, across, kernel + k * row, blocks, sums, sums_across);
+  }
+}
+
+}  // namespace lstm_impl
+
+#endif  // LSTM_IMPL_NATIVE_UNPACKED_H_
