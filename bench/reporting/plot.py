@@ -77,23 +77,15 @@ class Plot:
         return KIND_OF[self.what]
 
 
-def choose(
-    section: Section, what: str, *, mode: str | None = None, pattern: str = "*"
-) -> tuple[Row, ...]:
+def choose(section: Section, what: str, pattern: str = "*") -> tuple[Row, ...]:
     """The rows of a section that a picture is of, in the report's order.
 
-    mode: only this one. pattern: of the ids of the cases, as a shell's. With a row come the rows of
-    its group that were measured: a picture of a figure that some of them lack leaves them blank.
+    pattern: of the ids of the cases, as a shell's. With a row come the rows of its group that were
+    measured: a picture of a figure that some of them lack leaves them blank.
 
     Raises UsageError if there is none.
     """
-    rows = [
-        row
-        for row in section.rows
-        if row.measured
-        and mode in (None, row.case.workload.mode)
-        and fnmatchcase(row.case.id, pattern)
-    ]
+    rows = [row for row in section.rows if row.measured and fnmatchcase(row.case.id, pattern)]
     if not rows:
         there = next((row.case.id for row in section.rows if row.measured), "")
         if not there:
