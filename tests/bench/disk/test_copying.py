@@ -11,7 +11,7 @@ import pytest
 from bench.disk import copying
 from bench.disk.copying import fetched
 from bench.disk.reading import LARGEST_FILE
-from bench.disk.remote import Place
+from bench.disk.remote import Place, PlaceError
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +50,7 @@ class Files:
 @pytest.fixture
 def place(monkeypatch: pytest.MonkeyPatch) -> Callable[[Files], str]:
     def put(files: Files) -> str:
-        monkeypatch.setattr(copying, "opened", lambda url: Place(url, files, "root"))
+        monkeypatch.setattr(copying, "opened", lambda url: Place(url, files, url[len("fake://") :]))
         return "fake://there"
 
     return put
@@ -147,3 +147,90 @@ def test_a_folder_here_is_a_place_by_its_url_too(tmp_path: Path) -> None:
     assert copying.upload([mine], url) == ([f"{url}/a.json"], [])
     assert (tmp_path / "deep" / "er" / "a.json").read_text() == "{}"
     assert (fetched(url, all_of).path / "a.json").read_text() == "{}"
+
+
+def test_a_file_is_fetched_by_its_own_url(place: Callable[[Files], str]) -> None:
+    files = Files({"a.json": b"{}"}, a_json={"ETag": "1"})
+    url = place(files) + "/a.json"
+    found = fetched(url, all_of)
+    assert (found.path.name, found.path.read_bytes()) == ("a.json", b"{}")
+    files.contents["a.json"], files.infos["a.json"] = b"[]", {"ETag": "2"}
+    assert fetched(url, all_of).path.read_bytes() == b"[]"
+    assert copying.named(f"{found.path}: is odd") == f"{url}: is odd"
+    del files.contents["a.json"]
+    with pytest.raises(PlaceError, match=r"a\.json cannot be read: it is not there"):
+        fetched(url, all_of)
+    assert not found.path.exists()  # nobody takes the old copy for it
+
+
+class Gone(Files):
+    """A folder that is not there any more, as some places have it whose last file was deleted."""
+
+    def ls(self, root: str, detail: bool) -> list[dict[str, Any]]:
+        raise FileNotFoundError(root) if not self.contents else PermissionError(root)
+
+
+def test_a_folder_that_was_known_and_is_gone_is_empty_and_a_denial_is_one(
+    place: Callable[[Files], str],
+) -> None:
+    url = place(Gone({}))
+    with pytest.raises(PlaceError, match="cannot be read: it is not there"):
+        fetched(url, all_of)
+    copied = fetched(place(Files({"a.json": b"{}"})), all_of).path
+    place(Gone({"a.json": b"{}"}))
+    with pytest.raises(PlaceError, match="cannot be read: access is denied"):
+        fetched(url, all_of)
+    place(Gone({}))
+    assert fetched(url, all_of).errors == ()
+    assert not (copied / "a.json").exists()
+
+
+class Written(Files):
+    """One that is written to. most: bytes of a file that it keeps."""
+
+    most = 100
+    denied = False
+
+    def pipe_file(self, path: str, data: bytes) -> None:
+        self.contents[path.rpartition("/")[2]] = data[: self.most]
+
+    def cat_file(self, path: str) -> bytes:
+        if self.denied:
+            raise PermissionError(path)
+        if path.rpartition("/")[2] not in self.contents:
+            raise FileNotFoundError(path)
+        return super().cat_file(path)
+
+
+def test_a_file_is_written_once_and_whole_and_never_over_another(
+    place: Callable[[Files], str], tmp_path: Path
+) -> None:
+    files = Written({"b.json": b"another"})
+    url = place(files)
+    paths = [tmp_path / name for name in ("a.json", "b.json", "no.json")]
+    for path in paths[:2]:
+        path.write_bytes(b"0123456789")
+    there, errors = copying.upload(paths, url)
+    assert there == ["fake://there/a.json"]
+    assert [str(error).partition(".json ")[2] for error in errors] == [
+        "is there with other contents; it is left as it is",
+        "does not exist",
+    ]
+    assert files.contents == {"a.json": b"0123456789", "b.json": b"another"}
+    files.most = 4
+    assert copying.upload(paths[:1], url) == (there, [])  # it is not written again
+    del files.contents["a.json"]
+    (error,) = copying.upload(paths[:1], url)[1]
+    assert str(error).endswith("was not written whole: 4 of 10 bytes are there")
+    files.denied = True
+    (error,) = copying.upload(paths[:1], url)[1]
+    assert "a.json cannot be written: access is denied" in str(error)
+
+
+def test_the_web_is_not_written_to(place: Callable[[Files], str], tmp_path: Path) -> None:
+    files = Written({})
+    files.protocol = "https"
+    (tmp_path / "a.json").write_text("{}")
+    with pytest.raises(PlaceError, match="can only be read"):
+        copying.upload([tmp_path / "a.json"], place(files))
+    assert files.contents == {}

@@ -8,7 +8,7 @@ import pytest
 
 from bench import results, suites
 from bench.disk.fields import ResultError
-from bench.disk.reading import parse_json, regular_bytes
+from bench.disk.reading import journal_lines, parse_json, regular_bytes
 from bench.results import maps
 
 READERS: dict[str, Callable[[Path], object]] = {
@@ -80,3 +80,29 @@ def test_what_is_no_json_is_told_with_its_place(data: bytes, told: str) -> None:
 
 def test_a_byte_order_mark_is_no_part_of_the_json() -> None:
     assert parse_json(Path("a.json"), b"\xef\xbb\xbf[1]") == [1]
+
+
+def test_a_journal_is_its_whole_lines_each_with_its_number() -> None:
+    data = b'{"run": 1}\n\n{"a": {"b": 2}}\n{"cut'
+    lines, notes = journal_lines(Path("a.jsonl"), data, "run", "anything")
+    assert [line.value for line in lines] == [{"run": 1}, {"a": {"b": 2}}]
+    assert lines[1]["a"]["b"].name == "line 3: a.b"
+    assert notes == ["a.jsonl: the last line is cut off and was dropped"]
+    assert journal_lines(Path("a.jsonl"), data[: data.rindex(b"{")], "run", "it")[1] == []
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"", "a.jsonl holds no whole line"),
+        (b'{"run": 1}', "a.jsonl holds no whole line"),
+        (b"\n \n", "a.jsonl holds no whole line"),
+        (b"[1]\n", "a.jsonl is no journal of maps: its first line holds no run"),
+        (b'{"walk": 1}\n{"run": 1}\n', "is no journal of maps: its first line holds no run"),
+        (b'{"run": 1}\n{"cut\n', "a.jsonl: line 2: is cut off or not JSON"),
+    ],
+)
+def test_what_is_no_journal_is_told(data: bytes, told: str) -> None:
+    with pytest.raises(ResultError) as error:
+        journal_lines(Path("a.jsonl"), data, "run", "maps")
+    assert told in str(error.value)

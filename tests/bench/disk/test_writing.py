@@ -13,12 +13,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench import compare, plot, report, results, truncation
 from bench.disk import writing
+from bench.disk.fields import ResultError
 from bench.disk.writers import Writer
-from bench.disk.writing import ResultWriteError, clear_left_over, unfinished_name, write_bytes
+from bench.disk.writing import (
+    LineFile,
+    ResultWriteError,
+    clear_left_over,
+    unfinished_name,
+    write_bytes,
+)
 from bench.results.journal import Journal
 from tests.places import GOLDEN, ROOT
 
@@ -114,6 +122,61 @@ def test_a_name_as_long_as_the_system_has_is_written(tmp_path: Path, letter: str
     assert [each.name for each in tmp_path.iterdir()] == [name]
 
 
+def test_a_line_is_there_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.write
+    with LineFile(tmp_path / "a.jsonl") as file:
+        file.append({"a": 1})
+
+        def part(to: int, data: bytes) -> int:
+            if data[-1:] != b"\n" or len(data) < 5:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return real(to, data[:4])
+
+        with monkeypatch.context() as patch:
+            patch.setattr(writing.os, "write", part)  # type: ignore[attr-defined]
+            with pytest.raises(ResultWriteError, match=r"a\.jsonl cannot be written: No"):
+                file.append({"b": 2})
+        file.append({"c": float("nan"), "d": np.float32(1.5), "e": [Path("x")]})
+    lines = [json.loads(line) for line in file.path.read_text().splitlines()]
+    assert lines[0]["a"] == 1
+    assert lines[1:] == [{"c": None, "d": 1.5, "e": ["x"]}]
+
+
+def test_a_file_of_lines_is_new_or_gone_on_with_after_its_last_whole_line(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "a.jsonl"
+    with pytest.raises(ResultWriteError, match="No such file"):
+        LineFile(path, again=True)
+    with LineFile(path) as file:
+        file.append({"a": 1})
+    with pytest.raises(ResultWriteError, match="File exists"):
+        LineFile(path)
+    with path.open("a") as cut:
+        cut.write('{"b')
+    with LineFile(path, again=True) as file:
+        file.append({"c": 3})
+    file.close()
+    assert [sorted(json.loads(line)) for line in path.read_text().splitlines()] == [
+        ["a", "writer"],
+        ["c"],
+    ]
+
+
+def test_closing_gives_the_file_back(tmp_path: Path) -> None:
+    file = LineFile(tmp_path / "a.jsonl")
+    number = file._file
+    file.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(number)
+
+
+def test_what_json_cannot_hold_is_refused_with_its_place(tmp_path: Path) -> None:
+    with pytest.raises(ResultError, match=r"^a\.b\[1\] is a set; expected plain data$"):
+        writing.write(tmp_path / "a.json", {"a": {"b": [1, {2}]}})
+    assert list(tmp_path.iterdir()) == []
+
+
 COMMANDS: dict[str, Callable[[Path], int]] = {
     "report": lambda path: report.main([str(GOLDEN), "--format", "csv", "--output", str(path)]),
     "compare": lambda path: compare.main(
@@ -196,6 +259,7 @@ def test_only_what_is_surely_left_over_is_cleared(tmp_path: Path) -> None:
 KILLED = """
 import os, signal
 from bench.disk import writing
+from bench.disk.fields import ResultError
 real = writing._write_all
 def half(file, data):
     real(file, data[:10])
