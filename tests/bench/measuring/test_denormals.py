@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.denormals import main
+from bench.machine import fresh
+from bench.measuring import denormals
 from bench.measuring.denormals import (
     DENORMAL,
     FLUSHED,
@@ -85,9 +87,8 @@ def test_a_process_answers_for_both_kinds_of_numbers_and_for_what_is_missing() -
     assert found["numpy", DENORMAL]["denormal"] == 1.0
 
 
-def record(way: str, numbers: str, seconds: float, **more: Any) -> dict[str, Any]:
+def record(numbers: str, seconds: float, **more: Any) -> dict[str, Any]:
     return {
-        "way": way,
         "backend": "torch",
         "numbers": numbers,
         "failed": "",
@@ -98,37 +99,51 @@ def record(way: str, numbers: str, seconds: float, **more: Any) -> dict[str, Any
     }
 
 
-def test_a_study_is_shown_with_ratio_and_what_was_made_of_denormals(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    answers = [
-        [
-            record(way, ORDINARY, 1e-3),
-            record(way, DENORMAL, 1e-3 * cost, did=did),
-        ]
-        for _ in range(6)
-        for way, cost, did in (("as it is", 27.0, KEPT), ("flushing", 1.0, FLUSHED))
-    ]
-    when = datetime(2025, 1, 1, tzinfo=UTC)
-    study.save(study.document("denormals", when, asdict(QUESTION), answers), tmp_path)
-    assert main(["--show", str(tmp_path), "--format", "markdown"]) == 0
-    out = capsys.readouterr().out
-    assert "| `torch` | as it is | kept | 1.00 ms | 27 |" in out
-    assert "| `torch` | flushing | flushed to zero | 1.00 ms | 1 |" in out
-    assert "All of the outputs of the float64 reference are denormal" in " ".join(out.split())
+@pytest.fixture
+def questions(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What processes are asked, of which those that flush take no longer with denormals."""
+    asked: list[dict[str, Any]] = []
+
+    def ask(words: object, question: dict[str, Any], *, quiet: bool) -> list[dict[str, Any]]:
+        asked.append(question)
+        cost, did = (1.0, FLUSHED) if question["flush"] else (27.0, KEPT)
+        return [record(ORDINARY, 1e-3), record(DENORMAL, 1e-3 * cost, did=did)]
+
+    monkeypatch.setattr(fresh, "ask", ask)
+    return asked
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (["--shape", "64x25"], "no shape"),
-        (["--backend", "while_lop"], "did you mean while_loop"),
-        (["--show", "nowhere.json"], "does not exist"),
-    ],
+OPTIONS = Namespace(
+    shape="b2-t100-i3-h16", mode="inference", backend=["torch"], seconds=0.5, seed=7, processes=6
 )
-def test_bad_input_is_one_line(
-    options: list[str], words: str, capsys: pytest.CaptureFixture[str]
+
+
+def test_each_seed_is_asked_of_one_process_as_it_is_and_one_that_flushes(
+    questions: list[dict[str, Any]],
 ) -> None:
-    assert main(options) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert words in line
+    assert denormals.asked(OPTIONS) is not None
+    assert [(each["seed"], each["flush"]) for each in questions] == [
+        (seed, flush) for seed in range(7, 13) for flush in (False, True)
+    ]
+    whole = Question(2, 100, 3, 16, "inference", ("torch",), False, 0.5, 7)
+    assert {**questions[0]} == asdict(whole)
+
+
+def test_a_process_that_died_leaves_nothing_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fresh, "ask", lambda *_, **__: fresh.Died(-9))
+    assert denormals.asked(OPTIONS) is None
+
+
+def test_the_table_has_the_ratio_of_each_way_and_what_was_made_of_denormals(
+    questions: list[dict[str, Any]],
+) -> None:
+    answered = denormals.asked(OPTIONS)
+    assert answered is not None
+    document = study.document("denormals", datetime(2025, 1, 1, tzinfo=UTC), *answered)
+    said, problems = denormals.told(study.parsed(Path("x"), document, "denormals"))
+    assert problems == []
+    text = said.markdown()
+    assert "| `torch` | as it is | kept | 1.00 ms | 27 |" in text
+    assert "| `torch` | flushing | flushed to zero | 1.00 ms | 1 |" in text
+    assert "12 processes on" in text
+    assert "All of the outputs of the float64 reference are denormal" in text
