@@ -27,13 +27,11 @@ import numpy as np
 from lstm_impl import cuda
 from lstm_impl.availability import AVAILABLE, Availability, Package
 from lstm_impl.backends.stacking import through_layers
-from lstm_impl.backends.torch_model import TorchBackend, TorchModel, set_threads
+from lstm_impl.backends.torch_model import TorchBackend, TorchModel
 from lstm_impl.call import Call, Outputs, State, Tensor, Tensors
 from lstm_impl.spec import FloatArray, LSTMSpec
 from lstm_impl.weights import LayerWeights, LSTMWeights
 from lstm_impl.workload import Workload
-
-__all__ = ["FlashRNN", "FlashRNNModel", "set_threads"]
 
 INSTALL = "pip install flashrnn"
 

@@ -8,10 +8,8 @@ direction; outputs on padding, which it leaves as they come, are set to zero her
 from __future__ import annotations
 
 from lstm_impl.availability import Package
-from lstm_impl.backends.jax_model import INSTALL_CPU, INSTALL_GPU, JaxBackend, set_threads
+from lstm_impl.backends.jax_model import INSTALL_CPU, INSTALL_GPU, JaxBackend
 from lstm_impl.call import Outputs, State, Tensor, Tensors
-
-__all__ = ["Flax", "set_threads"]
 
 
 class Flax(JaxBackend):

@@ -15,15 +15,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lstm_impl.backends.jax_model import JaxBackend, set_threads
+from lstm_impl.backends.jax_model import JaxBackend
 from lstm_impl.call import Call, Outputs, Tensors
 from lstm_impl.cuda import OWN_MASKS
 from lstm_impl.layouts import cudnn_pack, cudnn_unpack
 from lstm_impl.spec import FloatArray, LSTMSpec, UnsupportedError
 from lstm_impl.weights import LSTMWeights
 from lstm_impl.workload import Workload
-
-__all__ = ["JaxCudnn", "set_threads"]
 
 
 class JaxCudnn(JaxBackend):

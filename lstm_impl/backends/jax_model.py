@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
-import os
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -35,22 +34,6 @@ from lstm_impl.workload import OPTIMIZERS, Workload, differentiated
 
 INSTALL_CPU = "pip install jax"
 INSTALL_GPU = "pip install 'jax[cuda12]'"
-
-_started = False
-
-
-def set_threads(count: int) -> None:
-    """Let JAX's CPU backend use ``count`` threads.
-
-    XLA reads the number once, from the variable NPROC, when JAX first computes. Raises
-    RuntimeError if a JAX model has been built in this process already.
-    """
-    if _started:
-        raise RuntimeError(
-            "JAX has started and its number of threads is fixed; set it before the first JAX model "
-            f"is built, or start Python with NPROC={count}"
-        )
-    os.environ["NPROC"] = str(count)
 
 
 def wide(dtype: str) -> contextlib.AbstractContextManager[Any]:
@@ -106,11 +89,9 @@ class JaxModel(Model):
         batch_major: bool,
         weights: LSTMWeights,
     ) -> None:
-        global _started
         import jax
 
         super().__init__(backend, spec, device, batch_major, weights)
-        _started = True
         self._jax = jax
         self._device = jax.devices("cpu")[0] if device == "cpu" else _gpus()[cuda.gpu_index(device)]
         self._precision: str | None = None

@@ -6,10 +6,8 @@ leave the state as it is, so sequences of different lengths need no sorting and 
 
 from __future__ import annotations
 
-from lstm_impl.backends.jax_model import JaxBackend, set_threads
+from lstm_impl.backends.jax_model import JaxBackend
 from lstm_impl.call import Outputs, State, Tensor, Tensors
-
-__all__ = ["JaxScan", "set_threads"]
 
 
 class JaxScan(JaxBackend):

@@ -42,12 +42,7 @@ INSTALL = "pip install tensorflow-cpu ai-edge-litert"
 FUSED = ("UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM", "LSTM")
 
 _threads: int | None = None
-
-
-def set_threads(count: int) -> None:
-    """Let the interpreters that are made from now on use ``count`` threads (else it is one)."""
-    global _threads
-    _threads = count
+"""Of what is made from now on, by ``use_threads``."""
 
 
 class LiteRT(Backend):
@@ -72,7 +67,8 @@ class LiteRT(Backend):
         return ""
 
     def use_threads(self, count: int) -> None:
-        set_threads(count)
+        global _threads
+        _threads = count
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if workload is not None and workload.training:

@@ -37,12 +37,7 @@ INSTALL_GPU = "pip install onnx onnxruntime-gpu"
 DTYPES = ("float32", "tf32", "float16", "float64")
 
 _threads = 0
-
-
-def set_threads(count: int) -> None:
-    """Let the sessions that are made from now on use ``count`` threads; 0 is their own choice."""
-    global _threads
-    _threads = count
+"""Of the sessions that are made from now on, by ``use_threads``; 0 is their own choice."""
 
 
 def _look() -> cuda.View:
@@ -226,7 +221,8 @@ class OnnxRuntime(Backend):
     each_length_anew = False
 
     def use_threads(self, count: int) -> None:
-        set_threads(count)
+        global _threads
+        _threads = count
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if workload is not None and workload.training:

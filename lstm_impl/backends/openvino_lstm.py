@@ -33,12 +33,7 @@ from lstm_impl.workload import Workload
 SEQUENCE, LOOP = "LSTMSequence", "a loop over time"
 
 _threads: int | None = None
-
-
-def set_threads(count: int) -> None:
-    """Let the models that are compiled from now on use ``count`` threads."""
-    global _threads
-    _threads = count
+"""Of what is made from now on, by ``use_threads``."""
 
 
 def without_telemetry() -> None:
@@ -62,7 +57,8 @@ class OpenVINOBackend(Backend):
     )
 
     def use_threads(self, count: int) -> None:
-        set_threads(count)
+        global _threads
+        _threads = count
 
     def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
         without_telemetry()

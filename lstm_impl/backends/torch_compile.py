@@ -27,11 +27,9 @@ import numpy.typing as npt
 
 from lstm_impl.availability import Availability
 from lstm_impl.backends.stacking import through_layers
-from lstm_impl.backends.torch_model import TorchBackend, TorchModel, set_threads
+from lstm_impl.backends.torch_model import TorchBackend, TorchModel
 from lstm_impl.call import Call, Outputs, State, Tensor, Tensors
 from lstm_impl.weights import LSTMWeights
-
-__all__ = ["TorchCompile", "TorchCompileModel", "set_threads"]
 
 
 class TorchCompileModel(TorchModel):

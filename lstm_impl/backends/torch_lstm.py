@@ -14,13 +14,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lstm_impl.backends.torch_model import TorchBackend, TorchModel, set_threads
+from lstm_impl.backends.torch_model import TorchBackend, TorchModel
 from lstm_impl.call import Call, Outputs, Tensor, Tensors
 from lstm_impl.layouts import torch_parameters
 from lstm_impl.spec import FloatArray
 from lstm_impl.weights import LSTMWeights
-
-__all__ = ["Torch", "TorchLSTMModel", "set_threads"]
 
 
 class TorchLSTMModel(TorchModel):

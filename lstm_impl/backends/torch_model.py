@@ -42,13 +42,6 @@ FRAMES = "ProfilerStep"
 """The profiler's own events."""
 
 
-def set_threads(count: int) -> None:
-    """Let PyTorch's operators on the CPU use ``count`` threads, from now on, in this process."""
-    import torch
-
-    torch.set_num_threads(count)
-
-
 def _look() -> cuda.View:
     import torch
 

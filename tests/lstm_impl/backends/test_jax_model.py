@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -90,29 +87,6 @@ def test_evidence_counts_loops_and_products_of_what_was_compiled() -> None:
     assert forward["platform"] == "cpu"
     assert forward["loops"] == 1
     assert forward["matrix_products"] == 2
-
-
-def test_threads_are_set_before_jax_starts_and_not_after() -> None:
-    code = (
-        "import numpy as np, lstm_impl\n"
-        "from lstm_impl.backends import jax_scan\n"
-        "jax_scan.set_threads(3)\n"
-        "import os; print(os.environ['NPROC'])\n"
-        "spec = lstm_impl.LSTMSpec(2, 3)\n"
-        "weights = lstm_impl.LSTMWeights.random(spec)\n"
-        "lstm_impl.get_backend('jax_scan').build(spec, weights)\n"
-        "try:\n"
-        "    jax_scan.set_threads(1)\n"
-        "except RuntimeError as error:\n"
-        "    print(error)\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
-    )
-    number, words = done.stdout.splitlines()
-    assert number == "3"
-    assert words.endswith("or start Python with NPROC=1")
 
 
 def test_a_missing_package_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,7 +82,7 @@ def test_threads_are_those_of_the_interpreters_made_afterwards() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(litert, "open_interpreter", watched)
-        litert.set_threads(2)
+        get_backend("litert").use_threads(2)
         built("litert").forward(np.ones((4, 2, 3)))
     assert asked == [2]
 

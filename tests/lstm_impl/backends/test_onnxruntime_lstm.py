@@ -81,12 +81,12 @@ def test_a_profile_of_a_gpu_is_read() -> None:
 @pytest.fixture
 def _threads_restored() -> Iterator[None]:
     yield
-    onnxruntime_lstm.set_threads(0)
+    get_backend("onnxruntime").use_threads(0)
 
 
 @pytest.mark.usefixtures("_threads_restored")
 def test_threads_are_those_of_the_sessions_made_afterwards() -> None:
-    onnxruntime_lstm.set_threads(1)
+    get_backend("onnxruntime").use_threads(1)
     options = built("onnxruntime")._session(Call(None, None, None)).get_session_options()
     assert options.intra_op_num_threads == 1
     assert options.inter_op_num_threads == 1
@@ -136,9 +136,3 @@ def test_the_package_without_cuda_is_named_where_there_is_a_gpu(
     words = str(get_backend("onnxruntime").availability("gpu:0"))
     assert f"ONNX Runtime {onnxruntime.__version__} is built without CUDA" in words
     assert words.endswith("pip install onnx onnxruntime-gpu")
-
-
-def test_the_number_of_threads_is_the_backends_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnxruntime_lstm, "_threads", 0)
-    get_backend("onnxruntime").use_threads(3)
-    assert onnxruntime_lstm._threads == 3

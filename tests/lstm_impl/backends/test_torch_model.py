@@ -87,17 +87,6 @@ def test_tf32_on_a_cpu_is_single_precision() -> None:
     assert max(result.errors.values()) < 1e-5
 
 
-def test_threads_can_be_set() -> None:
-    import torch
-
-    before = torch.get_num_threads()
-    try:
-        torch_model.set_threads(1)
-        assert torch.get_num_threads() == 1
-    finally:
-        torch.set_num_threads(before)
-
-
 def test_a_missing_package_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     cpu, gpu = (get_backend("torch").availability(device) for device in ("cpu", "gpu:0"))
