@@ -26,12 +26,9 @@ from lstm_impl import (
     list_backends,
     reference,
 )
-from lstm_impl.backends import tensorflow_evidence
-from lstm_impl.backends.hlo import describe_hlo
 from lstm_impl.backends.tensorflow_backend import TensorFlowBackend
 from lstm_impl.proof import check, final_gradient, gate
 from lstm_impl.proof.comparison import error
-from lstm_impl.stream import Stream
 from lstm_impl.workload import GRADIENTS
 from tests.lstm_impl.pairs import Row, pairwise, slow_ones_run, spelled
 
@@ -78,44 +75,6 @@ def build(name: str, spec: LSTMSpec, batch_major: bool = False) -> Any:
     return get_backend(name).build(
         spec, LSTMWeights.random(spec, seed=5), "cpu", batch_major=batch_major
     )
-
-
-# Products of a step in one layer: forward those of x and h, backward that of h (not in an unrolled
-# graph's first step) and those for the gradients of both kernels; each once a timestep, or once
-# where it is taken out of the loop. With the input's gradient there are as many more as of x.
-@pytest.mark.parametrize(
-    ("name", "products", "more"),
-    [
-        ("keras", 35, 7),
-        ("keras+unroll", 34, 7),
-        ("while_loop", 35, 7),
-        ("while_loop+preproject", 23, 1),
-        ("while_loop+hoisted", 17, 1),
-        ("static_unroll+hoisted", 16, 1),
-        ("keras+xla", 5, 1),
-        ("while_loop+hoisted+xla", 5, 1),
-    ],
-)
-def test_no_product_is_made_for_an_input_whose_gradient_is_not_asked_for(
-    name: str, products: int, more: int
-) -> None:
-    model = build(name, LSTMSpec(3, 4))
-    steps = model._steps
-
-    def made(gradients: str) -> int:
-        workload = Workload(2, 7, "training", gradients=gradients)
-        if model.backend.xla:
-            found = describe_hlo(steps.optimized_hlo(Stream(model, workload).first()))
-            assert found["loops"] == 2  # forward and backward
-            assert found["fusions"] > 0
-            return int(found["matrix_products"])
-        step = model.prepare(workload)
-        step.run()
-        ops = tensorflow_evidence.profile(step.run, step.synchronize)["ops"]
-        return sum(count for op, count in ops.items() if "MatMul" in op)
-
-    assert made("weights") == products
-    assert made("weights+input") == products + more
 
 
 def test_the_gate_judges_all_gradients_of_a_backend_whose_step_leaves_some_out() -> None:
@@ -344,39 +303,6 @@ def test_the_gradient_stops_at_the_edge_of_a_window(name: str) -> None:
     for ours, one, two, untruncated in zip(summed, *expected, whole, strict=True):
         assert error(ours, one + two) < 1e-5
         assert error(ours, untruncated) > 1e-3
-
-
-# The layout is one matter, how a backend loops another.
-@pytest.mark.parametrize(
-    ("name", "batch_major"),
-    [
-        ("while_loop", False),
-        ("while_loop+hoisted", True),
-        ("partial_unroll@3", False),
-        ("scan", True),
-        ("block_lstm", False),
-        ("keras", True),
-    ],
-)
-def test_another_number_of_timesteps_is_not_traced_again_and_another_batch_is(
-    name: str, batch_major: bool
-) -> None:
-    spec = LSTMSpec(3, 4)
-    model: Any = get_backend(name).build(spec, LSTMWeights.random(spec), batch_major=batch_major)
-    traces = []
-    for batch, timesteps in ((2, 3), (2, 8), (2, 1), (5, 3), (2, 4), (5, 9)):
-        shape = (batch, timesteps, 3) if batch_major else (timesteps, batch, 3)
-        model.forward(np.zeros(shape))
-        traces.append(model.trace_count())
-    assert traces == [1, 1, 1, 2, 2, 2]
-
-
-@pytest.mark.parametrize("name", ["static_unroll", "keras+unroll", "static_rnn"])
-def test_an_unrolled_backend_traces_each_shape(name: str) -> None:
-    model = build(name, LSTMSpec(3, 4))
-    for timesteps in (2, 3, 2):
-        model.forward(np.zeros((timesteps, 1, 3)))
-    assert model.trace_count() == 2
 
 
 # -- as a function of tensors

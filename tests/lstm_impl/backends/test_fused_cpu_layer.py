@@ -12,13 +12,67 @@ import numpy as np
 import pytest
 
 from lstm_impl import LSTMSpec, UnsupportedError
-from lstm_impl.backends.fused_cpu_layer import ops
+from lstm_impl.backends.fused_cpu_layer import FusedLayer, ops
+from lstm_impl.backends.static_unroll import StaticUnroll
+from lstm_impl.backends.tensorflow_backend import Padding
+from lstm_impl.call import Upstream
+from lstm_impl.proof.comparison import error
 from tests.lstm_impl.backends.built import built, needs
-from tests.lstm_impl.backends.layers import tensors
+from tests.lstm_impl.backends.layers import both_ways, layer, tensors
 
 tf = pytest.importorskip("tensorflow", reason="the ops are TensorFlow's: pip install '.[cpu]'")
 
 pytestmark = needs("fused_cpu")
+
+
+@both_ways
+@pytest.mark.parametrize("batch_major", [False, True])
+def test_a_layer_reads_its_row_of_the_state_in_either_layout(
+    batch_major: bool, padded: bool, reverse: bool
+) -> None:
+    x, h, c, cell, lengths, _ = layer(padded, reverse).given(tf.constant)
+    x = tf.transpose(x, [1, 0, 2]) if batch_major else x
+    h, c = (tf.stack([tf.zeros_like(each), each]) for each in (h, c))
+    fused = FusedLayer(1, reverse, batch_major)
+    y, h_last, c_last = fused.infer(x, h, c, cell, lengths)
+    y = tf.transpose(y, [1, 0, 2]) if batch_major else y
+    layer(padded, reverse).check((y, h_last[0], c_last[0]))
+
+
+@both_ways
+def test_gradients_are_the_plain_loop_s_and_what_is_kept_is_whole_until_the_last(
+    padded: bool, reverse: bool
+) -> None:
+    x, h, c, cell, lengths, _ = layer(padded, reverse).given(tf.constant)
+    padding = None if lengths is None else Padding.of(x, lengths)
+    with tf.GradientTape() as tape:
+        tape.watch(inputs := [x, h, c, *cell])
+        outputs = StaticUnroll().layer(x, (h, c), cell, padding, reverse)
+    upstream = Upstream(*(tf.sin(each) for each in outputs))
+    wanted = tape.gradient(outputs, inputs, output_gradients=list(upstream))
+    fused = FusedLayer(0, reverse)
+    given = (h[None], c[None], cell, lengths)
+    _, kept = fused.train(x, *given)
+    flowing = upstream._replace(dh=upstream.dh[None], dc=upstream.dc[None])
+    for last in (False, False, True):
+        (dx, dh, dc), weights = fused.backward(kept, *given, flowing, last=last)
+        for ours, theirs in zip((dx, dh[0], dc[0], *weights), wanted, strict=True):
+            assert error(ours, theirs) < 1e-5
+    _, kept = fused.train(x, *given)
+    few, _ = fused.backward(kept, *given, flowing, of_input=False, of_state=False)
+    assert few == (None, None, None)
+
+
+def test_a_mask_of_steps_is_padding_wherever_it_is_false() -> None:
+    x, h, c, cell, lengths, _ = layer(True, False).given(tf.constant)
+    fused = FusedLayer()
+    mask = Padding.of(x, lengths).mask[:, :, 0]
+    for padding in (mask, tf.cast(lengths, tf.int64)):
+        by_other = fused.infer(x, h[None], c[None], cell, padding)
+        for ours, theirs in zip(
+            by_other, fused.infer(x, h[None], c[None], cell, lengths), strict=True
+        ):
+            np.testing.assert_array_equal(ours, theirs)
 
 
 def test_inference_computes_what_training_does_and_keeps_nothing() -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lstm_impl import LSTMSpec, Workload, cuda, get_backend, reference
+from lstm_impl import LSTMSpec, LSTMWeights, Workload, cuda, get_backend, reference
 from lstm_impl.backends import jax_model
+from lstm_impl.backends.jax_scan import JaxScan
 from lstm_impl.cuda import CudaFacts
 from lstm_impl.proof.comparison import error
 from tests.lstm_impl.backends.built import SPEC, built, needs, shared
@@ -122,3 +123,25 @@ def test_a_profile_has_the_instructions_that_ran() -> None:
     found = shared("jax_scan").profile(Workload(2, 4))
     assert any("dot" in each.name or "fusion" in each.name for each in found.events)
     assert all(each.seconds >= 0 for each in found.events)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "precision"),
+    [("float32", "highest"), ("tf32", "tensorfloat32"), ("float16", None), ("float64", None)],
+)
+def test_on_a_gpu_products_have_the_precision_that_the_spec_asks_for(
+    monkeypatch: pytest.MonkeyPatch, dtype: str, precision: str | None
+) -> None:
+    import jax
+
+    monkeypatch.setattr(jax_model, "_gpus", lambda: jax.devices("cpu"))
+    spec = LSTMSpec(3, 5, dtype=dtype)
+    model = jax_model.JaxModel(JaxScan(), spec, "gpu:0", False, LSTMWeights.random(spec))
+    asked: list[str | None] = []
+
+    def network(*given: Any) -> Any:
+        asked.append(jax.config.jax_default_matmul_precision)
+
+    monkeypatch.setattr(model, "_network", network)
+    model.function(model.parameters, None, None, None)
+    assert asked == [precision]

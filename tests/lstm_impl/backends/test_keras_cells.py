@@ -10,6 +10,7 @@ import pytest
 
 from lstm_impl import Call, LSTMSpec, LSTMState, LSTMWeights, Workload, reference
 from lstm_impl.backends.keras_cells import Arrays, make_layers, through_keras
+from tests.lstm_impl.backends.built import ready
 
 DEEP = LSTMSpec(3, 4, 2, True)
 WEIGHTS = LSTMWeights.random(DEEP, seed=1)
@@ -60,7 +61,9 @@ def test_the_network_of_such_layers_is_the_reference_s(
 
 
 def test_keras_s_own_functions_do_the_same_to_arrays() -> None:
-    ops = pytest.importorskip("keras", reason="Keras is not installed").ops
+    ready("keras")
+    from keras import ops
+
     theirs = Arrays.of_keras(ops)
     y = np.arange(24.0, dtype=np.float32).reshape(2, 3, 4)
     valid = np.array([[True, True, False], [True, False, False]])

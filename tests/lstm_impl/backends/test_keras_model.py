@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import types
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload, get_backend
+from lstm_impl.backends import keras_model
 from lstm_impl.backends.keras_calls import PATHS
 from lstm_impl.backends.keras_model import CalledModel
 from lstm_impl.optimizer import LEARNING_RATE
@@ -124,3 +126,24 @@ def test_a_second_step_shows_its_own_outputs_and_gradients() -> None:
             before.arrays(), model.get_weights().arrays(), gradients.weights.arrays(), strict=True
         ):
             np.testing.assert_allclose(new - old, -LEARNING_RATE * gradient, atol=2e-7)
+
+
+def test_arrays_are_made_as_keras_has_them_once_and_the_oldest_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(keras_model, "MOST_PLACED", 2)
+    made: list[str] = []
+
+    def make(tensor: types.SimpleNamespace) -> str:
+        made.append(tensor.name)
+        return made[-1]
+
+    placed = keras_model._Placed(make)
+    first, second, third = (types.SimpleNamespace(name=name) for name in "abc")
+    assert [placed(each) for each in (first, second, first)] == ["a", "b", "a"]
+    assert made == ["a", "b"]
+    placed(third)
+    placed(second)
+    assert made == ["a", "b", "c"]
+    placed(first)
+    assert made == ["a", "b", "c", "a"]

@@ -1,4 +1,4 @@
-"""When a step is traced, and when XLA compiles it."""
+"""When a step is traced, and when XLA compiles it; what is in it, and how it updates weights."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lstm_impl import Workload
+from lstm_impl.backends import tensorflow_evidence
+from lstm_impl.backends.hlo import describe_hlo
+from lstm_impl.backends.tensorflow_steps import Optimizer
+from lstm_impl.optimizer import NumPyOptimizer
+from lstm_impl.stream import Stream
 from tests.lstm_impl.backends.built import built
 
 tf = pytest.importorskip("tensorflow", reason="it is TensorFlow's: pip install '.[cpu]'")
@@ -41,3 +47,92 @@ def test_xla_traces_once_and_compiles_once_for_each_shape() -> None:
     ]
     assert counts == [1, 0, 1, 0]
     assert model.trace_count() == 1
+
+
+# The layout is one matter, how a backend loops another.
+@pytest.mark.parametrize(
+    ("name", "batch_major"),
+    [
+        ("while_loop", False),
+        ("while_loop+hoisted", True),
+        ("partial_unroll@3", False),
+        ("scan", True),
+        ("block_lstm", False),
+        ("keras", True),
+    ],
+)
+def test_another_number_of_timesteps_is_not_traced_again_and_another_batch_is(
+    name: str, batch_major: bool
+) -> None:
+    model: Any = built(name, batch_major=batch_major)
+    traces = []
+    for batch, timesteps in ((2, 3), (2, 8), (2, 1), (5, 3), (2, 4), (5, 9)):
+        shape = (batch, timesteps, 3) if batch_major else (timesteps, batch, 3)
+        model.forward(np.zeros(shape))
+        traces.append(model.trace_count())
+    assert traces == [1, 1, 1, 2, 2, 2]
+
+
+@pytest.mark.parametrize("name", ["static_unroll", "keras+unroll", "static_rnn"])
+def test_an_unrolled_backend_traces_each_shape(name: str) -> None:
+    model = built(name)
+    for timesteps in (2, 3, 2):
+        model.forward(np.zeros((timesteps, 1, 3)))
+    assert model.trace_count() == 2
+
+
+# Products of a step in one layer: forward those of x and h, backward that of h (not in an unrolled
+# graph's first step) and those for the gradients of both kernels; each once a timestep, or once
+# where it is taken out of the loop. With the input's gradient there are as many more as of x.
+@pytest.mark.parametrize(
+    ("name", "products", "more"),
+    [
+        ("keras", 35, 7),
+        ("keras+unroll", 34, 7),
+        ("while_loop", 35, 7),
+        ("while_loop+preproject", 23, 1),
+        ("while_loop+hoisted", 17, 1),
+        ("static_unroll+hoisted", 16, 1),
+        ("keras+xla", 5, 1),
+        ("while_loop+hoisted+xla", 5, 1),
+    ],
+)
+def test_no_product_is_made_for_an_input_whose_gradient_is_not_asked_for(
+    name: str, products: int, more: int
+) -> None:
+    model = built(name)
+    steps = model._steps
+
+    def made(gradients: str) -> int:
+        workload = Workload(2, 7, "training", gradients=gradients)
+        if model.backend.xla:
+            found = describe_hlo(steps.optimized_hlo(Stream(model, workload).first()))
+            assert found["loops"] == 2  # forward and backward
+            assert found["fusions"] > 0
+            return int(found["matrix_products"])
+        step = model.prepare(workload)
+        step.run()
+        ops = tensorflow_evidence.profile(step.run, step.synchronize)["ops"]
+        return sum(count for op, count in ops.items() if "MatMul" in op)
+
+    assert made("weights") == products
+    assert made("weights+input") == products + more
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_an_update_is_what_it_is_in_numpy_and_begins_anew_when_it_is_restarted(name: str) -> None:
+    draw = np.random.default_rng(0).standard_normal
+    variables = [tf.Variable(draw(shape)) for shape in ((3, 4), (4,))]
+    ours = Optimizer(name, variables)
+    for _ in range(2):
+        ours.restart()
+        theirs = NumPyOptimizer(name)
+        for _ in range(3):
+            gradients = [draw(each.shape) for each in variables]
+            wanted = [
+                each.numpy() + change
+                for each, change in zip(variables, theirs.changes(gradients), strict=True)
+            ]
+            ours.apply([tf.constant(each) for each in gradients])
+            for variable, expected in zip(variables, wanted, strict=True):
+                np.testing.assert_allclose(variable, expected, rtol=1e-9, atol=1e-12)
