@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench import verdict_study
 from bench.judging.movements import Scope, movements
 from bench.studying import changes
 from bench.studying.changes import (
@@ -21,8 +20,7 @@ from bench.studying.changes import (
     missing,
     wandering,
 )
-from bench.studying.rates import table
-from bench.telling.sheet import Sheet
+from tests.bench.studying.documented import assert_same
 
 
 def rng(seed: int = 1) -> np.random.Generator:
@@ -97,19 +95,7 @@ def test_the_tables_have_a_row_for_every_world_and_effect(monkeypatch: pytest.Mo
     assert len(made["Found changes"].lines) == 3 * len(EFFECTS)
 
 
-def test_the_command_prints_them_and_takes_no_folder_for_pictures(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    asked: list[int] = []
-
-    def tables(trials: int) -> dict[str, Sheet]:
-        asked.append(trials)
-        return {"False changes": table(["a"], [])}
-
-    monkeypatch.setattr(changes, "tables", tables)
-    assert verdict_study.main(["--changes"]) == 0
-    assert verdict_study.main(["--changes", "--trials", "7"]) == 0
-    assert asked == [changes.TRIALS, 7]
-    assert capsys.readouterr().out == 2 * "False changes\n\n| a |\n| - |\n\n"
-    assert verdict_study.main(["--changes", "--output", "x"]) == 2
-    assert "has no pictures" in capsys.readouterr().err
+@pytest.mark.slow
+def test_the_tables_are_those_of_the_documentation() -> None:
+    for sheet in changes.tables(changes.TRIALS).values():
+        assert_same(sheet)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
-from bench import verdict_study
 from bench.judging.verdict import Verdict
 from bench.studying import nodes as study
 from bench.studying.nodes import NODES, WORLDS, covered, draw, means, pooled
-from bench.studying.rates import table
 from bench.studying.rules import rate, verdicts
 from bench.telling.sheet import Sheet
+from tests.bench.studying.documented import assert_near, assert_same
 
 TRIALS = 2_000
 DIFFERENT = (Verdict.FASTER, Verdict.SLOWER)
@@ -57,29 +58,21 @@ def test_true_effects_are_found() -> None:
     assert rate(verdicts(found, effect=0.10), Verdict.SLOWER) > 0.9
 
 
-def test_the_tables_have_a_row_for_every_world(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study, "NODES", (2, 3))
-    made = study.tables(20)
-    assert len(made["Coverage over nodes"].lines) == len(WORLDS)
-    assert len(made["False verdicts over nodes"].lines) == len(WORLDS)
-    assert len(made["Found effects over nodes"].lines) == 3 * len(WORLDS)
-    assert len(made["Nodes named though equal"].lines) == len(study.EQUAL)
+@pytest.mark.parametrize(
+    ("make", "trials"),
+    [
+        (study.coverages, 100),
+        (study.false_rates, 100),
+        (study.powers, 100),
+        (study.named, 10),
+        (study.found, 5),
+    ],
+)
+def test_a_table_is_nearly_the_documentation_s(make: Callable[[int], Sheet], trials: int) -> None:
+    assert_near(make(trials), trials)
 
 
-def test_the_command_prints_them_and_takes_neither_pictures_nor_another_study(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    asked: list[int] = []
-
-    def tables(trials: int) -> dict[str, Sheet]:
-        asked.append(trials)
-        return {"Nodes": table(["a"], [])}
-
-    monkeypatch.setattr(study, "tables", tables)
-    assert verdict_study.main(["--nodes"]) == 0
-    assert verdict_study.main(["--nodes", "--trials", "7"]) == 0
-    assert asked == [study.TRIALS, 7]
-    assert capsys.readouterr().out == 2 * "Nodes\n\n| a |\n| - |\n\n"
-    assert verdict_study.main(["--nodes", "--output", "x"]) == 2
-    assert verdict_study.main(["--nodes", "--changes"]) == 2
-    assert capsys.readouterr().err.count("\n") == 2
+@pytest.mark.slow
+def test_the_tables_are_those_of_the_documentation() -> None:
+    for sheet in study.tables(study.TRIALS).values():
+        assert_same(sheet)
