@@ -30,7 +30,7 @@ from lstm_impl.backends.tensorflow_backend import TensorFlowBackend
 from lstm_impl.proof import check, final_gradient, gate
 from lstm_impl.proof.comparison import error
 from lstm_impl.workload import GRADIENTS
-from tests.lstm_impl.pairs import Row, pairwise, slow_ones_run, spelled
+from tests.pairs import Row, pairwise, slow_ones_run, spelled
 
 tf = pytest.importorskip(
     "tensorflow", reason="these are TensorFlow's backends: pip install '.[cpu]'"

@@ -20,7 +20,7 @@ from lstm_impl.proof.comparison import error
 from lstm_impl.weights import LayerWeights
 from tests.lstm_impl.backends.built import built, needs
 from tests.lstm_impl.backends.layers import tensors
-from tests.lstm_impl.pairs import Row, pairwise, spelled
+from tests.pairs import Row, pairwise, spelled
 
 tf = pytest.importorskip("tensorflow", reason="the op is TensorFlow's: pip install '.[cpu]'")
 

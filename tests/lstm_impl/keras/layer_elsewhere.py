@@ -20,7 +20,7 @@ import lstm_impl.keras
 from lstm_impl import UnsupportedError
 from lstm_impl.keras import elsewhere
 from lstm_impl.keras.choice import Arguments, LayerCall
-from tests.lstm_impl.pairs import pairwise, spelled
+from tests.pairs import pairwise, spelled
 
 # Keras's own way of reading a variable
 pytestmark = pytest.mark.filterwarnings(

@@ -27,7 +27,7 @@ import keras  # noqa: E402
 import lstm_impl.keras  # noqa: E402
 from lstm_impl.keras.choice import Arguments, obstacle  # noqa: E402
 from tests.lstm_impl.backends.cudnn_emulation import emulated_cudnn  # noqa: E402
-from tests.lstm_impl.pairs import Row, each_value, pairwise, slow_ones_run  # noqa: E402
+from tests.pairs import Row, each_value, pairwise, slow_ones_run  # noqa: E402
 
 BATCH, TIMESTEPS, FEATURES, UNITS = 7, 5, 3, 6
 

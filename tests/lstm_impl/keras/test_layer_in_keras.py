@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.lstm_impl.pairs import Row, pairwise, spelled
+from tests.pairs import Row, pairwise, spelled
 
 pytest.importorskip("keras", reason="the layer is Keras's: pip install '.[cpu]'")
 tf = pytest.importorskip("tensorflow", reason="the layer is TensorFlow's: pip install '.[cpu]'")

@@ -20,8 +20,8 @@ from lstm_impl.call import Call, Outputs, RawGradients, Upstream
 from lstm_impl.proof import GateResult, check, gate, judged_parts, numpy_judge
 from lstm_impl.weights import LayerWeights
 from lstm_impl.workload import GRADIENTS, OPTIMIZERS
-from tests.lstm_impl.pairs import Row, pairwise, spelled
 from tests.lstm_impl.rounded_model import RoundedModel
+from tests.pairs import Row, pairwise, spelled
 
 PRECISIONS = ("float64", "float32", "tf32", "float16", "bfloat16")
 SPECS = (

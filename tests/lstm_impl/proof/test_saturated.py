@@ -18,8 +18,8 @@ from lstm_impl.backends.numpy_loop import NumPyModel
 from lstm_impl.call import Call, Outputs, RawGradients, Upstream
 from lstm_impl.proof import gate
 from lstm_impl.proof.saturated import CELLS, HELD, LARGE_INPUT, errors, saturated
-from tests.lstm_impl.pairs import Row, pairwise, spelled
 from tests.lstm_impl.rounded_model import RoundedModel
+from tests.pairs import Row, pairwise, spelled
 
 PRECISIONS = ("float64", "float32", "tf32", "float16", "bfloat16", "mixed_float16")
 

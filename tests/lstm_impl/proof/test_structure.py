@@ -20,8 +20,8 @@ from lstm_impl.call import Call, Outputs, RawGradients
 from lstm_impl.proof import GateResult, gate
 from lstm_impl.proof.structure import TELLING, coarseness, gains, may_be_coarser, rounded
 from lstm_impl.spec import round_to_bfloat16
-from tests.lstm_impl.pairs import Row, pairwise, spelled
 from tests.lstm_impl.rounded_model import RoundedModel, to_single
+from tests.pairs import Row, pairwise, spelled
 
 
 def judged(model: Model, batch: int, timesteps: int, mode: str = "inference") -> GateResult:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.lstm_impl.pairs import Row, each_value, pairwise
+from tests.pairs import Row, each_value, pairwise
 
 AXES: dict[str, list[Any]] = {
     "a": [1, 2, 3],
