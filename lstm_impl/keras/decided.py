@@ -154,6 +154,6 @@ def _obstacle(name: str, arguments: Arguments, call: LayerCall) -> str:
         return NOT_COMPILED
     if isinstance(backend, TensorFlowBackend) and backend.xla and not call.static:
         return not_static(call)
-    if not (available := backend.availability("cpu" if call.device == "cpu" else "gpu:0")):
+    if not (available := backend.availability(call.device)):
         return str(available)
     return ""

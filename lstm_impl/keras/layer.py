@@ -127,12 +127,11 @@ class LSTM(BackendLSTM):
         # attributes such as unroll may have been set since the backend was named
         if reason := obstacle(backend, arguments):
             raise UnsupportedError(f"backend={self.backend!r} cannot compute this layer: {reason}")
-        device = "cpu" if call.device == "cpu" else "gpu:0"
         if call.compiled and not can_be_compiled(backend):
             raise UnsupportedError(
                 f"backend={self.backend!r} cannot compute this call: {NOT_COMPILED}"
             )
-        if not (available := self._available(backend.name, device)):
+        if not (available := self._available(backend.name, call.device)):
             raise UnavailableError(
                 f"backend={self.backend!r} cannot run here: {available}. To let the layer pick "
                 "another, set its attribute backend to 'auto' and compile the model again"

@@ -212,8 +212,7 @@ class _Compared:
         try:
             if reason := obstacle(get_backend(name), self._layer._arguments()):
                 return reason
-            device = "cpu" if self._layer._device() == "cpu" else "gpu:0"
-            if not (available := get_backend(name).availability(device)):
+            if not (available := get_backend(name).availability(self._layer._device())):
                 return str(available)
             if name == KERAS:
                 return ""
