@@ -19,7 +19,6 @@ import pytest
 
 from lstm_impl import PRECISIONS, UnsupportedError, get_backend, list_backends
 
-pytest.importorskip("keras", reason="the layer is Keras's: pip install '.[cpu]'")
 tf = pytest.importorskip("tensorflow", reason="the layer is TensorFlow's: pip install '.[cpu]'")
 
 import keras  # noqa: E402

@@ -17,7 +17,6 @@ import pytest
 
 from tests.pairs import Row, pairwise, spelled
 
-pytest.importorskip("keras", reason="the layer is Keras's: pip install '.[cpu]'")
 tf = pytest.importorskip("tensorflow", reason="the layer is TensorFlow's: pip install '.[cpu]'")
 
 import keras  # noqa: E402

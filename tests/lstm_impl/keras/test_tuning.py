@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,13 +10,12 @@ import pytest
 import lstm_impl
 from lstm_impl.tuning import load
 
-pytest.importorskip("keras", reason="the layer is Keras's: pip install '.[cpu]'")
-tf = pytest.importorskip("tensorflow", reason="the layer is TensorFlow's: pip install '.[cpu]'")
+pytest.importorskip("tensorflow", reason="the layer is TensorFlow's: pip install '.[cpu]'")
 
-import keras  # noqa: E402
+import keras
 
-import lstm_impl.keras  # noqa: E402
-from lstm_impl.keras import decided, tuning  # noqa: E402
+import lstm_impl.keras
+from lstm_impl.keras import decided, tuning
 
 BATCH, STEPS, WIDTH, UNITS = 2, 5, 3, 4
 X = np.random.default_rng(0).standard_normal((BATCH, STEPS, WIDTH)).astype(np.float32)
@@ -33,17 +31,13 @@ def model(layer: Any = None) -> Any:
     return made
 
 
-def layer_of(model: Any) -> Any:
-    return model.layers[0]
-
-
 def picked(layer: Any, training: bool = True) -> str:
     return next(  # type: ignore[no-any-return]
         choice.backend for call, choice in layer.explain().choices if call.training == training
     )
 
 
-def test_a_model_is_raced_once_and_its_layers_take_the_fastest(folder: Path) -> None:
+def test_a_model_is_raced_once_and_its_layers_take_the_fastest() -> None:
     made = model()
     found = lstm_impl.keras.tune(made, BATCH, STEPS, candidates=QUICK, seconds=0.3)
     assert [each.question.workload.mode for each in found] == ["training", "inference"]
@@ -60,7 +54,7 @@ def test_a_model_is_raced_once_and_its_layers_take_the_fastest(folder: Path) -> 
     # Compiled by XLA, without a mask and dropout.
     assert found[1].rule == "while_loop+xla"
     made.fit(X, TARGET, batch_size=BATCH, verbose=0)  # whose batch is not known when it is traced
-    assert picked(layer_of(made)) == found[0].backend
+    assert picked(made.layers[0]) == found[0].backend
     assert lstm_impl.keras.tune(made, BATCH, STEPS, candidates=QUICK) == found
 
 
