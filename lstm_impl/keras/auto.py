@@ -190,7 +190,7 @@ def _branch(arguments: Arguments, call: LayerCall, most: int) -> int | None:
     With dropout there is no branch: Keras's loop keeps its masks in the layer, and what is made
     inside a branch cannot be used outside it.
     """
-    if call.batch is not None or not call.traced or arguments.dropout:
+    if call.batch is not None or arguments.dropout:
         return None
     return most
 

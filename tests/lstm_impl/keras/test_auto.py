@@ -93,6 +93,8 @@ def test_whatever_auto_picks_can_serve_the_layer(call: LayerCall, training: bool
     [
         (True, 32, 32, "block_lstm"),
         (True, 1, 256, "while_loop+hoisted+xla"),
+        (True, 4, 256, "while_loop+hoisted+xla"),
+        (True, 16, 256, "while_loop+hoisted"),
         (True, 64, 512, "while_loop+hoisted"),
         (True, 128, 128, "keras"),
         (True, None, 64, "block_lstm"),

@@ -60,6 +60,68 @@ def test_keras_passes_a_list_of_masks() -> None:
     assert one_mask(None) is one_mask([None]) is None
 
 
+@pytest.mark.parametrize(("rate", "drops"), [(0.0, False), (0.5, True), (1.0, False)])
+def test_in_training_an_input_has_keras_own_mask_on_it_where_that_drops_anything(
+    rate: float, drops: bool
+) -> None:
+    found = []
+    for training in (False, True):
+        layer = lstm(dropout=rate, seed=1)
+        found.append(np.asarray(layer._dropped(tf.constant(X), training)))
+    np.testing.assert_array_equal(found[0], X)
+    mask = found[1] / X
+    assert set(np.unique(mask.round(4))) == ({0.0, 2.0} if drops else {1.0})
+    np.testing.assert_allclose(mask, np.repeat(mask[:, :1], X.shape[1], axis=1), rtol=1e-5)
+
+
+# -- configurations
+
+
+FULL = {
+    "units": 3,
+    "activation": "relu",
+    "recurrent_activation": "hard_sigmoid",
+    "use_bias": False,
+    "dropout": 0.1,
+    "recurrent_dropout": 0.2,
+    "seed": 5,
+    "return_sequences": True,
+    "return_state": True,
+    "go_backwards": True,
+    "stateful": True,
+    "unroll": True,
+    "use_cudnn": False,
+    "kernel_regularizer": "l2",
+    "name": "mine",
+    "dtype": "float64",
+    "trainable": False,
+}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [FULL, {"units": 2, "backend": "while_loop+hoisted", "implementation": 1}],
+    ids=["many arguments", "a backend"],
+)
+def test_a_configuration_makes_the_same_layer_again(arguments: dict[str, Any]) -> None:
+    layer = lstm_impl.keras.LSTM(**arguments)
+    config = layer.get_config()
+    again = lstm_impl.keras.LSTM.from_config(config)
+    assert again.get_config() == config
+    for name in ("backend", "use_cudnn", "units", "dropout", "seed"):
+        if name in arguments:
+            assert config[name] == arguments[name]
+    plain = keras.layers.LSTM(**{k: v for k, v in arguments.items() if k != "backend"}).get_config()
+    assert plain.keys() < config.keys()
+    assert config.keys() - plain.keys() == {"backend", "use_cudnn", "implementation"}
+
+
+def test_a_configuration_of_keras_makes_our_layer() -> None:
+    layer = lstm_impl.keras.LSTM.from_config(keras.layers.LSTM(3, go_backwards=True).get_config())
+    assert layer.go_backwards
+    assert layer.backend == "auto"
+
+
 # -- the words
 
 
@@ -76,9 +138,11 @@ def test_it_explains_what_it_picked_for_each_way_of_calling() -> None:
     for timesteps in (3, 5):
         layer(np.zeros((2, timesteps, 3), np.float32))
     layer(X, training=True)
+    layer(X, mask=np.ones(X.shape[:2], bool))
     explanation = layer.explain()
     assert explanation.called
-    assert len(explanation.choices) == 2
+    ways = [(call.training, call.masked) for call, _ in explanation.choices]
+    assert ways == [(False, False), (True, False), (False, True)]
     assert "training on cpu, outside a graph, batch x time 2x5: scan" in str(explanation)
     assert "asked for by name" in str(explanation)
 

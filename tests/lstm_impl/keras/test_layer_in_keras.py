@@ -490,7 +490,7 @@ def test_second_gradients_are_those_of_keras(backend: str, in_function: bool) ->
     same(step(layer), wanted, rtol=1e-4)
 
 
-# -- weights, configurations and files
+# -- weights and files
 
 
 def test_weights_go_both_ways(tmp_path: Path) -> None:
@@ -503,51 +503,6 @@ def test_weights_go_both_ways(tmp_path: Path) -> None:
         source.save_weights(tmp_path / "all.weights.h5")
         target.load_weights(tmp_path / "all.weights.h5")
         same(target(X), source(X))
-
-
-FULL = {
-    "units": 3,
-    "activation": "relu",
-    "recurrent_activation": "hard_sigmoid",
-    "use_bias": False,
-    "dropout": 0.1,
-    "recurrent_dropout": 0.2,
-    "seed": 5,
-    "return_sequences": True,
-    "return_state": True,
-    "go_backwards": True,
-    "stateful": True,
-    "unroll": True,
-    "use_cudnn": False,
-    "kernel_regularizer": "l2",
-    "name": "mine",
-    "dtype": "float64",
-    "trainable": False,
-}
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [FULL, {"units": 2, "backend": "while_loop+hoisted", "implementation": 1}],
-    ids=["many arguments", "a backend"],
-)
-def test_a_configuration_makes_the_same_layer_again(arguments: dict[str, Any]) -> None:
-    layer = lstm_impl.keras.LSTM(**arguments)
-    config = layer.get_config()
-    again = lstm_impl.keras.LSTM.from_config(config)
-    assert again.get_config() == config
-    for name in ("backend", "use_cudnn", "units", "dropout", "seed"):
-        if name in arguments:
-            assert config[name] == arguments[name]
-    plain = keras.layers.LSTM(**{k: v for k, v in arguments.items() if k != "backend"}).get_config()
-    assert plain.keys() < config.keys()
-    assert config.keys() - plain.keys() == {"backend", "use_cudnn", "implementation"}
-
-
-def test_a_configuration_of_keras_makes_our_layer() -> None:
-    layer = lstm_impl.keras.LSTM.from_config(keras.layers.LSTM(3, go_backwards=True).get_config())
-    assert layer.go_backwards
-    assert layer.backend == "auto"
 
 
 def test_a_model_is_cloned_with_its_backends() -> None:
