@@ -48,7 +48,7 @@ _BUILT_IN: dict[str, str] = {
 
 ENTRY_POINT_GROUP = "lstm_impl.backends"
 
-_ID = re.compile(r"(?P<strategy>[A-Za-z0-9_]+)(@(?P<number>\d+))?(?P<flags>(\+[A-Za-z0-9_]+)*)")
+_ID = re.compile(r"(?P<strategy>\w+)(@(?P<number>\d{1,9}))?(?P<flags>(\+\w+)*)", re.ASCII)
 
 
 def strategies() -> dict[str, str]:

@@ -205,7 +205,7 @@ class Decision:
         """
         try:
             record = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DecisionError(f"it is not JSON: {error}") from error
         whole = _fields(record, cls, "the file")
         if whole["format"] != FORMAT:
@@ -235,7 +235,7 @@ class Decision:
             )
         except DecisionError:
             raise
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise DecisionError(str(error)) from error
 
 
@@ -289,4 +289,6 @@ def _raced(record: object) -> Raced:
             raise DecisionError(f"{name} is no number")
         if not (math.isfinite(value) and value >= 0):
             raise DecisionError(f"{name} is {value}; expected a number from 0 on")
+    if not given["problem"] and not given["ratio"]:
+        raise DecisionError("ratio is 0; expected more of one who has no problem")
     return Raced(**given)

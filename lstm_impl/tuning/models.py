@@ -151,8 +151,10 @@ def gpu_name(device: str) -> str:
     """What the GPU ``device`` is called; empty for a CPU, or where it cannot be said."""
     if device == "cpu":
         return ""
-    import tensorflow as tf
-
+    try:
+        import tensorflow as tf
+    except ImportError:
+        return ""
     index = int(device.partition(":")[2] or 0)
     gpus = tf.config.list_physical_devices("GPU")
     if index >= len(gpus):

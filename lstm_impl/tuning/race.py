@@ -102,6 +102,8 @@ def race(
                 left.remove(name)
         rounds += 1
         blocks = {name: racing[name].blocks for name in left}
+        if not left:
+            break
         if rounds == FIRST_LOOK:
             left = _not_far(blocks)
         elif rounds in LOOKS:
@@ -150,8 +152,6 @@ def _in_words(error: Exception) -> str:
 
 
 def _not_far(blocks: Mapping[str, Sequence[float]]) -> list[str]:
-    if not blocks:
-        return []
     leader = min(blocks, key=lambda name: min(blocks[name]))
     return [name for name in blocks if min(blocks[name]) <= FAR * max(blocks[leader])]
 

@@ -54,7 +54,7 @@ def test_an_unknown_name_is_answered_with_close_ones(name: str, close: str) -> N
         get_backend(name)
 
 
-@pytest.mark.parametrize("name", ["", "§§§", "+xla", "@3"])
+@pytest.mark.parametrize("name", ["", "§§§", "+xla", "@3", "@" + "9" * 5000, "partial_unroll@٣"])
 def test_a_name_like_no_other_is_answered_with_where_to_look(name: str) -> None:
     with pytest.raises(UnsupportedError, match="there is no backend") as caught:
         get_backend(name)

@@ -132,7 +132,9 @@ def _changed(path: tuple[Any, ...], value: object) -> str:
         (("raced",), {}, "raced is no list"),
         (("raced", 0, "seconds"), float("nan"), "seconds is nan"),
         (("raced", 0, "ratio"), -1, "ratio is -1"),
+        (("raced", 0, "ratio"), 0, "ratio is 0; expected more"),
         (("raced", 0, "rounds"), "12", "rounds is no number"),
+        (("raced", 0, "rounds"), 10**400, "too large"),
         (("raced", 0, "backend"), "x" * 2_000, "backend is no text"),
         (("raced", 0, "more"), 1, "a line of raced is no object with"),
         (("question", "spec", "hidden_size"), 0, "LSTMSpec.hidden_size is 0"),
@@ -147,6 +149,11 @@ def test_a_field_that_is_not_what_it_should_be_is_named(
 ) -> None:
     with pytest.raises(DecisionError, match=words):
         Decision.from_json(_changed(path, value))
+
+
+def test_what_is_nested_beyond_measure_is_no_decision() -> None:
+    with pytest.raises(DecisionError, match="it is not JSON"):
+        Decision.from_json("[" * 100_000)
 
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists, max_leaves=20))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +14,7 @@ from lstm_impl import LSTMSpec, LSTMWeights, Model, UnsupportedError, Workload, 
 from lstm_impl.backends.numpy_loop import NumPyLoop, NumPyModel
 from lstm_impl.call import Call, Outputs, RawGradients, Upstream
 from lstm_impl.tuning import load, models
+from lstm_impl.tuning.models import gpu_name
 
 SPEC, WORK = LSTMSpec(2, 3), Workload(2, 4, "training")
 
@@ -152,3 +155,21 @@ def test_each_call_of_a_stream_is_waited_for(
     assert found.backend == "numpy"
     # The gate makes some calls more; a block of a race has hundreds.
     assert (counts["wait"] >= counts["run"] - 20) is each
+
+
+# -- the GPU's name
+
+
+def test_a_gpu_is_named_by_tensorflow_where_that_is_and_knows_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    details = [{"device_name": "An accelerator"}, {}]
+    config = SimpleNamespace(
+        list_physical_devices=lambda kind: [0, 1],
+        experimental=SimpleNamespace(get_device_details=details.__getitem__),
+    )
+    monkeypatch.setitem(sys.modules, "tensorflow", SimpleNamespace(config=config))
+    assert gpu_name("gpu:0") == gpu_name("gpu") == "An accelerator"
+    assert [gpu_name(each) for each in ("cpu", "gpu:1", "gpu:2")] == [""] * 3
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    assert gpu_name("gpu:0") == ""  # who races another framework's backends need not have it

@@ -175,3 +175,24 @@ def test_the_interval_of_a_ratio_holds_the_true_one() -> None:
 def test_two_without_a_round_in_common_have_no_ratio() -> None:
     with pytest.raises(ValueError, match="without a round in common"):
         ratio([], [1.0])
+
+
+@pytest.mark.parametrize("rounds", [1, FIRST_LOOK, 7, LOOKS[0]])
+def test_who_breaks_has_its_reason_whichever_round_it_is_and_whoever_else_runs(
+    rounds: int,
+) -> None:
+    world = World()
+    calls = iter(range(100))
+
+    def breaks() -> float:
+        # Two calls come before the first round, and a call fills a block.
+        if next(calls) == 1 + rounds:
+            raise RuntimeError("broke")
+        return 0.05
+
+    ran = race({"a": world.step(breaks)}, 1e6, now=world.now)
+    assert ran == {"a": Ran(problem="RuntimeError: broke")}
+    calls = iter(range(100))
+    ran = race({"a": world.step(breaks), "b": world.always(0.05)}, 1e6, now=world.now)
+    assert ran["a"] == Ran(problem="RuntimeError: broke")
+    assert len(ran["b"].blocks) >= FIRST_LOOK
