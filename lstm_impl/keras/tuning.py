@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +22,8 @@ from lstm_impl.tuning.models import CANDIDATES, SECONDS, answered, remember
 SEED = 0
 """Of the dropout of all layers that are compared, which then drop the same."""
 
-MOST_DEPTH = 100
-"""Of models in models: deeper than any is built."""
+WRAPPED = ("layer", "forward_layer", "backward_layer")
+"""Where Keras's wrappers have what they wrap."""
 
 
 def tune(
@@ -101,24 +101,23 @@ def _to_choose(model: Any) -> list[LSTM]:
     return layers
 
 
-def _lstms(model: Any, depth: int = 0) -> Iterator[LSTM]:
-    """The layers of this library in a model, in wrappers and in models inside it."""
-    if isinstance(model, LSTM):
-        yield model
-        return
-    if depth > MOST_DEPTH:
-        return
-    within = list(getattr(model, "layers", ()))
-    within += [
-        getattr(model, name)
-        for name in ("layer", "forward_layer", "backward_layer")
-        if isinstance(getattr(model, name, None), keras.layers.Layer)
-    ]
+def _lstms(model: Any) -> list[LSTM]:
+    """The layers of this library in a model, in wrappers and in models inside it, each once."""
+    found: list[LSTM] = []
     seen: set[int] = set()
-    for each in within:
-        if id(each) not in seen:
-            seen.add(id(each))
-            yield from _lstms(each, depth + 1)
+    left = [model]
+    while left:
+        each = left.pop(0)
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        if isinstance(each, LSTM):
+            found.append(each)
+            continue
+        wrapped = (getattr(each, name, None) for name in WRAPPED)
+        layers = [layer for layer in wrapped if isinstance(layer, keras.layers.Layer)]
+        left[:0] = [*getattr(each, "layers", ()), *layers]
+    return found
 
 
 @dataclass(frozen=True)

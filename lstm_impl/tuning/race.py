@@ -43,7 +43,7 @@ ALIKE = 1.01
 
 LOOKS = (12, 24, 48, 96, 192, 384)
 """Rounds after which those who are surely behind leave: each as many again as all before, so that
-looking often does not find by chance what is not there. 12 is the first whose range of ratios
+looking often does not find by chance what is not there. From 11 rounds on the range of ratios
 holds the median with ``LEVEL``."""
 
 

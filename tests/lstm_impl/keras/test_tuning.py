@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,10 @@ def picked(layer: Any, training: bool = True) -> str:
 
 def test_a_model_is_raced_once_and_its_layers_take_the_fastest() -> None:
     made = model()
+    made.train_function = made.test_function = made.predict_function = "traced"
     found = lstm_impl.keras.tune(made, BATCH, STEPS, candidates=QUICK, seconds=0.3)
+    # What was traced has the old choice in it.
+    assert made.train_function is made.test_function is made.predict_function is None
     assert [each.question.workload.mode for each in found] == ["training", "inference"]
     assert load() == sorted(found, key=lambda each: each.made)
     for each in found:
@@ -75,13 +79,21 @@ def test_layers_in_wrappers_and_models_are_found_each_once() -> None:
         [
             keras.Input((None, WIDTH)),
             inner,
+            keras.layers.Dense(WIDTH),
+            shared,
+            keras.layers.TimeDistributed(keras.layers.Dense(1)),
             keras.layers.Bidirectional(lstm_impl.keras.LSTM(UNITS, name="both")),
             keras.layers.Dense(1),
         ]
     )
     names = [layer.name for layer in tuning._lstms(made)]
-    assert names[0] == "shared"
-    assert len(names) == 3
+    assert names == ["shared", "forward_both", "backward_both"]
+
+
+def test_models_that_hold_one_another_are_no_endless_search() -> None:
+    one, other = SimpleNamespace(layers=[]), SimpleNamespace(layers=[])
+    one.layers, other.layers = [other, one], [one]
+    assert tuning._lstms(one) == []
 
 
 @pytest.mark.parametrize(

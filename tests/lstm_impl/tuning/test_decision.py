@@ -131,6 +131,7 @@ def _changed(path: tuple[Any, ...], value: object) -> str:
         (("rule",), 7, "rule is no text"),
         (("raced",), {}, "raced is no list"),
         (("raced", 0, "seconds"), float("nan"), "seconds is nan"),
+        (("raced", 0, "first"), float("inf"), "first is inf"),
         (("raced", 0, "ratio"), -1, "ratio is -1"),
         (("raced", 0, "ratio"), 0, "ratio is 0; expected more"),
         (("raced", 0, "rounds"), "12", "rounds is no number"),

@@ -28,10 +28,10 @@ def test_this_machine_is_its_processor_or_its_gpu(monkeypatch: pytest.MonkeyPatc
 
 
 def test_processors_that_are_forbidden_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 5}, raising=False)
     assert machine.usable() == 2
     monkeypatch.delattr(os, "sched_getaffinity")
-    monkeypatch.setattr(os, "cpu_count", lambda: 7)
     assert machine.usable() == 7
 
 

@@ -44,6 +44,16 @@ def test_what_is_known_does_not_race_again() -> None:
     assert {each.backend for each in more.raced} == {"numpy", "cudnn"}
 
 
+def test_what_was_raced_with_other_versions_of_what_computes_races_again() -> None:
+    found = lstm_impl.tune(SPEC, WORK, candidates=["numpy"], seconds=0.1)
+    asked = found.question
+    assert models.answered(asked, ["numpy"]) == found
+    newer = replace(asked.machine, versions={**asked.machine.versions, "torch": "99.0"})
+    # It is lent to others, for TensorFlow's versions are the same.
+    assert newer.alike == asked.machine.alike
+    assert models.answered(replace(asked, machine=newer), ["numpy"]) is None
+
+
 def test_bad_input_is_told_before_anything_runs(folder: Path) -> None:
     with pytest.raises(ValueError, match="seconds is 0"):
         lstm_impl.tune(SPEC, WORK, seconds=0)

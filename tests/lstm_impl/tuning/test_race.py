@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binom
 
 from lstm_impl.step import Step
-from lstm_impl.tuning.race import FIRST_LOOK, LOOKS, Ran, fastest, race, ratio
+from lstm_impl.tuning.race import FIRST_LOOK, LEVEL, LOOKS, Ran, _left_out, fastest, race, ratio
 
 
 class World:
@@ -196,3 +197,29 @@ def test_who_breaks_has_its_reason_whichever_round_it_is_and_whoever_else_runs(
     ran = race({"a": world.step(breaks), "b": world.always(0.05)}, 1e6, now=world.now)
     assert ran["a"] == Ran(problem="RuntimeError: broke")
     assert len(ran["b"].blocks) >= FIRST_LOOK
+
+
+def test_entrants_take_turns_in_another_order_each_round_and_begin_each_block_anew() -> None:
+    world, turns, anew = World(), list[str](), list[str]()
+
+    def entrant(name: str) -> Step:
+        def run() -> None:
+            turns.append(name)
+            world.time += 0.05
+
+        return Step(run, lambda: None, lambda: None, restart=lambda: anew.append(name))
+
+    ran = race({name: entrant(name) for name in "abc"}, 1e6, now=world.now)
+    assert [len(each.blocks) for each in ran.values()] == [LOOKS[0]] * 3
+    blocks = turns[6:]  # two calls of each come before the race, and a call fills a block
+    assert anew == blocks
+    rounds = ["".join(blocks[k : k + 3]) for k in range(0, len(blocks), 3)]
+    assert all(sorted(each) == ["a", "b", "c"] for each in rounds)
+    assert len(set(rounds)) > 3
+
+
+@pytest.mark.parametrize("rounds", [11, *LOOKS])
+def test_an_interval_is_as_narrow_as_its_level_lets_it_be(rounds: int) -> None:
+    """The chance that the median lies beside it is that of so many heads, or tails, of as many."""
+    left_out = _left_out(rounds)
+    assert 2 * binom.cdf(left_out, rounds, 0.5) <= LEVEL < 2 * binom.cdf(left_out + 1, rounds, 0.5)

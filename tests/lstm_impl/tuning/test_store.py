@@ -104,8 +104,7 @@ def test_a_file_that_is_none_is_passed_over_with_its_name(
     (tmp_path / "a.json").write_text("{")
     (tmp_path / "b.json").write_bytes(b"\xff\xfe")
     (tmp_path / "c.json").mkdir()
-    with (tmp_path / "d.json").open("wb") as file:
-        file.truncate(2_000_000)
+    (tmp_path / "d.json").write_text(decided("scan").to_json() + " " * 1_000_000)
     assert len(load(tmp_path)) == 1
     assert len(caplog.records) == 4
     assert all(name in caplog.text for name in ("a.json", "b.json", "c.json", "d.json"))
