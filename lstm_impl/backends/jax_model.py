@@ -82,12 +82,7 @@ class JaxModel(Model):
     backend: JaxBackend
 
     def __init__(
-        self,
-        backend: JaxBackend,
-        spec: LSTMSpec,
-        device: str,
-        batch_major: bool,
-        weights: LSTMWeights,
+        self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights
     ) -> None:
         import jax
 

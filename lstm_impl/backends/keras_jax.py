@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
+from lstm_impl.backend import Backend
 from lstm_impl.backends.jax_model import JaxBackend, JaxModel
 from lstm_impl.backends.keras_cells import Arrays, make_layers, through_keras
 from lstm_impl.backends.keras_environment import PACKAGE, VARIABLE, KerasThree
@@ -29,12 +30,7 @@ class KerasJaxModel(JaxModel):
     backend: KerasJax
 
     def __init__(
-        self,
-        backend: KerasJax,
-        spec: LSTMSpec,
-        device: str,
-        batch_major: bool,
-        weights: LSTMWeights,
+        self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights
     ) -> None:
         import keras
 

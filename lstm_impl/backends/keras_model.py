@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from lstm_impl import cuda
 from lstm_impl.availability import AVAILABLE, Availability
+from lstm_impl.backend import Backend
 from lstm_impl.backends import keras_calls, litert, tensorflow_evidence
 from lstm_impl.backends.keras_calls import INPUTS, OUTPUTS, PATHS, Path
 from lstm_impl.backends.keras_environment import PACKAGE, KerasThree
@@ -47,12 +48,7 @@ class CalledModelModel(Model):
     backend: CalledModel
 
     def __init__(
-        self,
-        backend: CalledModel,
-        spec: LSTMSpec,
-        device: str,
-        batch_major: bool,
-        weights: LSTMWeights,
+        self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights
     ) -> None:
         import keras
         import tensorflow as tf
@@ -71,14 +67,14 @@ class CalledModelModel(Model):
         self._before: LSTMWeights | None = None
         path = "".join(backend.options)
         with self._placing():
-            self._layer = backend.layer(spec.hidden_size)
+            self._layer = self.backend.layer(spec.hidden_size)
             self._model = keras_calls.make_model(keras, self._layer, spec)
-            if backend.path.trains:
+            if self.backend.path.trains:
                 losses = {name: keras_calls.flow(keras) for name in OUTPUTS}
                 self._model.compile(keras.optimizers.SGD(LEARNING_RATE), loss=losses)
                 self._train_call = keras_calls.train_by(path, self._model)
                 self._look = keras_calls.observe(self._model)
-            if backend.path.infers and not backend.path.exported:
+            if self.backend.path.infers and not self.backend.path.exported:
                 self._infer_call = keras_calls.infer_by(path, self._model)
         self._set_weights(weights)
 

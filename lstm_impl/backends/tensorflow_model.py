@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstm_impl import cuda
+from lstm_impl.backend import Backend
 from lstm_impl.backends import tensorflow_evidence
 from lstm_impl.backends.hlo import describe_hlo, launches
 from lstm_impl.backends.tensorflow_evidence import SURE
@@ -46,12 +47,7 @@ class TensorFlowModel(Model):
     backend: TensorFlowBackend
 
     def __init__(
-        self,
-        backend: TensorFlowBackend,
-        spec: LSTMSpec,
-        device: str,
-        batch_major: bool,
-        weights: LSTMWeights,
+        self, backend: Backend, spec: LSTMSpec, device: str, batch_major: bool, weights: LSTMWeights
     ) -> None:
         import tensorflow as tf
 

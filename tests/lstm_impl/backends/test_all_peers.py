@@ -20,10 +20,11 @@ from lstm_impl import (
     Workload,
     dropout_masks,
 )
-from lstm_impl.backend import Backend
+from lstm_impl.model import Model
 from lstm_impl.proof import gate
 from lstm_impl.proof.comparison import error
 from lstm_impl.registry import get_backend, list_backends
+from tests.lstm_impl.backends.built import built, ready
 
 PEERS = [
     name for name in list_backends() if get_backend(name).framework not in ("numpy", "tensorflow")
@@ -99,18 +100,9 @@ REFUSED: dict[str, dict[str, str]] = {
 INFERENCE_ONLY = ("onnxruntime", "litert", "openvino", "keras_openvino")
 
 
-def peer(name: str) -> Backend:
-    """The backend, or a skip in its own words if it is not here."""
-    backend = get_backend(name)
-    available = backend.availability("cpu")
-    if not available:
-        pytest.skip(f"{name}: {available}")
-    return backend
-
-
 @pytest.mark.parametrize(("name", "case"), MATRIX)
 def test_a_peer_equals_the_reference_or_says_why_not(name: str, case: str) -> None:
-    backend = peer(name)
+    backend = ready(name)
     spec, workload = CASES[case]
     if backend.strategy not in INFERENCE_ONLY:
         workload = replace(workload, mode="training")
@@ -148,7 +140,7 @@ def test_masks_and_lengths_of_unsorted_sequences_together(
 ) -> None:
     spec = LSTMSpec(3, 5, layers, True)
     weights = LSTMWeights.random(spec)
-    model = peer(name).build(spec, weights, batch_major=batch_major)
+    model = ready(name).build(spec, weights, batch_major=batch_major)
     lengths = np.array([2, 5, 1, 4])
     masks = dropout_masks(spec, 5, 4, 0.3, seed=0)
     x = np.random.default_rng(0).standard_normal((5, 4, 3))
@@ -161,9 +153,7 @@ def test_masks_and_lengths_of_unsorted_sequences_together(
 
 @pytest.mark.parametrize("name", INFERENCE_ONLY)
 def test_a_peer_that_only_infers_refuses_training(name: str) -> None:
-    backend = peer(name)
-    spec = LSTMSpec(3, 5)
-    model = backend.build(spec, LSTMWeights.random(spec))
+    model: Model = built(name)
     for call in (
         lambda: model.prepare(Workload(2, 4, mode="training")),
         lambda: model.gradients(np.ones((4, 2, 3)), np.ones((4, 2, 5))),
@@ -174,7 +164,7 @@ def test_a_peer_that_only_infers_refuses_training(name: str) -> None:
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=slow(name)) for name in PEERS])
 def test_weights_go_in_and_come_back(name: str) -> None:
-    backend = peer(name)
+    backend = ready(name)
     spec = LSTMSpec(3, 5)
     first, second = LSTMWeights.random(spec, seed=1), LSTMWeights.random(spec, seed=2)
     model = backend.build(spec, first)

@@ -6,7 +6,7 @@ import importlib.util
 
 import pytest
 
-from lstm_impl import get_backend
+from lstm_impl import LSTMSpec, Workload, get_backend
 from tests.lstm_impl.backends.own_process import run_peers
 
 # The tests without TensorFlow (`tox -e peers`) have what XLA compiles; beside it that would be made
@@ -43,3 +43,9 @@ def test_in_its_own_process_the_layer_computes_what_the_reference_does(
 def test_evidence_that_a_name_promises_is_missed(name: str, ran: str, missing: str) -> None:
     found = get_backend(name).missing_evidence({"implementation": ran}, "gpu:0")
     assert (missing in found) if missing else found == ""
+
+
+def test_float64_is_refused_that_keras_would_compute_in_float32() -> None:
+    backend = get_backend("keras_jax")
+    assert "float64 in float32" in backend.refusal(LSTMSpec(3, 5, dtype="float64"))
+    assert backend.refusal(LSTMSpec(3, 5, dtype="mixed_bfloat16"), Workload(2, 3, "training")) == ""

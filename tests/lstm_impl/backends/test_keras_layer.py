@@ -6,22 +6,19 @@ from typing import Any, cast
 
 import pytest
 
-from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend
+from lstm_impl import LSTMSpec, Workload, get_backend
 from lstm_impl.backends import keras_layer
 from lstm_impl.backends.tensorflow_model import TensorFlowModel
 from lstm_impl.evidence import Evidence
+from lstm_impl.proof import gate
+from tests.lstm_impl.backends.built import built
 
 
 @pytest.mark.parametrize(
     ("name", "module"), [("keras", "keras"), ("tf_keras", "tf_keras"), ("keras+loop", "keras")]
 )
 def test_each_keras_is_asked_for_its_own_layer(name: str, module: str) -> None:
-    backend = get_backend(name)
-    if not (available := backend.availability("cpu")):
-        pytest.skip(f"{name}: {available}")
-    spec = LSTMSpec(2, 3)
-    model: Any = backend.build(spec, LSTMWeights.random(spec))
-    (layer,) = model._layers
+    (layer,) = built(name)._layers
     assert type(layer).__module__.partition(".")[0] == module
     assert type(layer).__name__ == "LSTM"
 
@@ -60,3 +57,13 @@ def test_on_a_gpu_keras_without_cudnn_is_told_as_a_fallback(
     model = object.__new__(keras_layer.KerasModel)
     model.backend, model.device = cast("Any", get_backend(name)), device
     assert ("fallback" in model.evidence(Workload(1, 1))) == told
+
+
+@pytest.mark.usefixtures("eagerly")
+@pytest.mark.parametrize("name", ["keras", "keras+unroll", "tf_keras"])
+@pytest.mark.parametrize("batch_major", [False, True])
+def test_the_layers_compute_what_the_reference_does(name: str, batch_major: bool) -> None:
+    spec = LSTMSpec(3, 5, 2, True)
+    model = built(name, spec, batch_major=batch_major)
+    result = gate(model, Workload(3, 4, min_length=1, batch_major=batch_major))
+    assert result.passed, result.describe()

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload, get_backend
+from lstm_impl import LSTMSpec, LSTMWeights, UnsupportedError, Workload, get_backend, reference
 from lstm_impl.backends import keras_model
 from lstm_impl.backends.keras_calls import PATHS
 from lstm_impl.backends.keras_model import CalledModel
@@ -119,9 +119,11 @@ def test_a_second_step_shows_its_own_outputs_and_gradients() -> None:
     inputs = TRAIN.inputs(SPEC, seed=3)
     for _ in range(2):
         before = model.get_weights()
-        _, _, gradients = model.forward_and_gradients(
+        y, _, gradients = model.forward_and_gradients(
             inputs.x, inputs.dy, inputs.state, optimizer="sgd", of="weights"
         )
+        expected, _ = reference.forward(SPEC, before, inputs.x, inputs.state)
+        np.testing.assert_allclose(y, expected, atol=1e-6)
         for old, new, gradient in zip(
             before.arrays(), model.get_weights().arrays(), gradients.weights.arrays(), strict=True
         ):

@@ -6,9 +6,11 @@ import logging
 import os
 import warnings
 
+import numpy as np
 import pytest
 
-from lstm_impl.backends.legacy_rnn import legacy_keras
+from lstm_impl import get_backend
+from lstm_impl.backends.legacy_rnn import DynamicRNN, legacy_keras
 from tests.lstm_impl.backends.built import needs
 from tests.lstm_impl.backends.layers import both_ways, check_layer
 
@@ -47,3 +49,11 @@ def test_the_process_is_left_as_it_was_for_keras_3(
     assert os.environ.get(VARIABLE) == before
     assert tf.get_logger().level == level
     assert warnings.filters == filters
+
+
+def test_a_gradient_has_no_constant_that_the_cell_would_add() -> None:
+    backend = get_backend("dynamic_rnn")
+    assert isinstance(backend, DynamicRNN)
+    arrays = np.ones((3, 4)), np.zeros(4)
+    assert not np.any(backend.from_layout(arrays, gradient=True).bias)
+    assert backend.from_layout(arrays, gradient=False).bias.tolist() == [0, 1, 0, 0]

@@ -9,7 +9,11 @@ import sys
 
 import pytest
 
+from lstm_impl import LSTMSpec, Workload
+from lstm_impl.backends import openvino_lstm
 from lstm_impl.backends.openvino_lstm import without_telemetry
+from lstm_impl.proof import gate
+from tests.lstm_impl.backends.built import built, ready
 
 # Whoever sends the message does so from a fork, on a thread of its own.
 SCRIPT = """
@@ -38,6 +42,7 @@ def test_it_is_imported_without_a_fork_and_without_a_message(name: str) -> None:
         capture_output=True,
         text=True,
         check=True,
+        timeout=300,  # whoever sends it may wait for ever
     )
     assert done.stdout.split() == ["0", "None"]
 
@@ -46,3 +51,23 @@ def test_telemetry_that_is_there_already_is_left_alone(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "openvino_telemetry", sys)
     without_telemetry()
     assert sys.modules["openvino_telemetry"] is sys
+
+
+@pytest.mark.parametrize("batch_major", [False, True])
+def test_the_operation_computes_what_the_reference_does(batch_major: bool) -> None:
+    spec = LSTMSpec(3, 5, 2, True)
+    model = built("openvino", spec, batch_major=batch_major)
+    result = gate(model, Workload(4, 6, min_length=2, batch_major=batch_major))
+    assert result.passed, result.describe()
+    found = model.evidence(Workload(4, 6, batch_major=batch_major))
+    assert found["implementation"] == "LSTMSequence"
+    assert "fallback" not in found
+
+
+@pytest.mark.parametrize("name", ["openvino", "openvino+throughput"])
+def test_it_is_compiled_as_it_is_asked_to_be(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino_lstm, "_threads", None)
+    ready(name).use_threads(1)
+    found = built(name).evidence(Workload(1, 2))
+    assert found["threads"] == 1
+    assert found["hint"] == ("throughput" if "throughput" in name else "latency")

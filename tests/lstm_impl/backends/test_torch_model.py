@@ -54,6 +54,9 @@ def test_a_half_precision_model_keeps_half_and_a_mixed_one_keeps_single() -> Non
     assert mixed.parameters[0].dtype == torch.float32
     x = torch.ones(2, 1, 3, dtype=torch.bfloat16)
     assert mixed(x)[0].dtype == torch.bfloat16
+    for model in (half, mixed):
+        y, state = model.forward(np.ones((2, 1, 3)))
+        assert y.dtype == state.c.dtype == np.float32  # NumPy has no bfloat16
 
 
 @pytest.fixture
