@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bench.comparing.environments import environment_differences
+import pytest
+
+from bench.comparing.environments import environment_differences, hardware
 from bench.results.schema import Run
 from tests.bench.made_results import run
 
@@ -69,3 +71,23 @@ def test_thread_counts_that_only_the_framework_knows_are_named() -> None:
     assert found == ("threads.tensorflow_intra", "2", "8")
     # A run that was cut off does not say: that is no difference.
     assert environment_differences(base, [with_threads("c", None)]) == []
+
+
+@pytest.mark.parametrize(
+    ("device", "name"),
+    [("cpu", "Test CPU"), ("gpu:0", "Test GPU"), ("gpu:1", ""), ("gpu:x", ""), ("tpu:0", "")],
+)
+def test_a_device_is_called_what_its_environment_says(device: str, name: str) -> None:
+    assert hardware(run("a"), device) == name
+
+
+def test_hosts_and_sizes_are_named_and_what_was_not_read_is_nothing() -> None:
+    other = {"memory": {"total_bytes": 2**35}, "driver": None}
+    here = {"memory": {"total_bytes": 2**34}}
+    found = environment_differences(
+        [run("a", environment=here)], [run("b", host="server", environment=other)]
+    )
+    assert found == [
+        ("host", "laptop", "server"),
+        ("memory.total_bytes", "16 GiB", "32 GiB"),
+    ]

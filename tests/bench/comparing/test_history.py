@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from bench.comparing.history import build, since
+from bench.judging.trust import NOT_STEADY
 from bench.judging.verdict import Verdict
-from bench.results.schema import Outcome
+from bench.results.schema import Outcome, Reason
 from bench.telling.command_line import UsageError
 from tests.bench.made_history import run, session, upgrade
 from tests.bench.made_nodes import a_case
-from tests.bench.made_results import BUSY, gather, measured
+from tests.bench.made_results import BUSY, gather, measured, unmeasured
 
 
 def test_sessions_stand_in_the_order_of_time_each_against_the_one_before() -> None:
@@ -134,3 +135,21 @@ def test_one_crash_among_many_processes_spoils_nothing_and_a_failure_does() -> N
     (machine,) = build(gather(*session(1, {a_case(): 1.0}), failed)).machines
     (reason,) = machine.lines[0].points[0].reasons
     assert str(reason) == "failed: the outputs differ [in 1 of 7 runs]"
+
+
+def test_a_session_whose_time_moved_makes_its_time_and_both_its_ratios_doubtful() -> None:
+    moved = Reason(NOT_STEADY, "it became slower", "wait")
+    items = [measured(a_case(), 1.0, run(n), [moved] if n == 2 else []) for n in (1, 2, 3)]
+    points = build(gather(*items)).machines[0].lines[0].points
+    assert [[doubt.code for doubt in point.of_time] for point in points] == [[], [NOT_STEADY], []]
+    told = [[doubt.code for doubt in point.of_ratio] for point in points]
+    assert told == [[], [NOT_STEADY], [NOT_STEADY]]
+    assert not any(point.reasons for point in points)
+
+
+def test_what_was_never_measured_has_no_line_and_its_machine_no_history() -> None:
+    never = unmeasured(a_case("gone"), run(1), "crashed", "out of memory")
+    elsewhere = unmeasured(a_case(), run(2, host="server"), "crashed", "out of memory")
+    (machine,) = build(gather(*session(1, {a_case(): 1.0}), never, elsewhere)).machines
+    assert machine.name == "laptop"
+    assert [line.case for line in machine.lines] == [a_case()]

@@ -9,6 +9,8 @@ import pytest
 
 from bench.comparing.history import History, build
 from bench.comparing.history_data import CSV_COLUMNS, comma_separated
+from bench.judging.trust import NOT_STEADY
+from bench.results.schema import Reason
 from tests.bench.made_history import run, slow_scan, upgrade
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import BUSY, gather, measured, unmeasured
@@ -46,3 +48,20 @@ def test_what_has_no_time_says_why_and_what_is_invalid_too() -> None:
     assert (first["outcome"], first["time_s"]) == ("crashed: out of memory", "")
     assert (second["outcome"], second["valid"]) == ("measured", "false")
     assert second["invalid_reasons"] == "the cores were busy (close what runs)"
+
+
+def test_a_time_that_moved_is_doubtful_and_so_is_its_ratio_and_both_say_why() -> None:
+    moved = Reason(NOT_STEADY, "it became slower", "wait")
+    items = [measured(a_case(), 1.0, run(n), [moved] if n == 2 else []) for n in (1, 2)]
+    first, second = rows_of(build(gather(*items)))
+    assert (first["valid"], first["time_valid"], first["ratio_valid"]) == ("true", "true", "")
+    assert (second["valid"], second["time_valid"], second["ratio_valid"]) == (
+        *("true", "false", "false"),
+    )
+    assert second["time_reasons"] == second["ratio_reasons"] == "it became slower (wait)"
+
+
+def test_what_else_changed_has_a_column_beside_that_of_versions() -> None:
+    _, second, _ = rows_of(build(upgrade()))
+    assert second["also_changed"] == "memory.swap_total_bytes 0 GiB → 1 GiB"
+    assert float(second["speedup_high"]) == pytest.approx(1 / float(second["ratio_low"]))

@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 
 from bench.comparing.comparison import parse_rule
-from bench.comparing.history import History, Machine, Moved
+from bench.comparing.history import History, Machine, Moved, build
 from bench.comparing.history_data import comma_separated
 from bench.comparing.history_moves import (
     LONGEST,
+    _between,
     error_lines,
     gate_line,
     judge,
@@ -22,9 +23,9 @@ from bench.comparing.history_moves import (
 from bench.comparing.history_words import markdown
 from bench.judging.movements import Scope
 from tests.bench.harmless import assert_markdown, assert_plain, assert_sheet
-from tests.bench.made_history import SLOW_SCAN, nights, shown, slow_scan, watched
+from tests.bench.made_history import SLOW_SCAN, nights, run, shown, slow_scan, watched
 from tests.bench.made_nodes import a_case
-from tests.bench.made_results import gather
+from tests.bench.made_results import gather, measured
 from tests.bench.made_texts import PAYLOADS
 
 
@@ -135,6 +136,46 @@ def test_what_changed_on_the_way_between_two_sessions_of_a_case_is_told_as_one()
     _, (moved,) = moved_on(watched(gather(*items)))
     assert (moved.before.number, moved.session.number) == (17, 19)
     assert "tensorflow 2.20.0 → 2.21.0" in [change.words for change in moved.changes]
+
+
+def test_a_rule_s_threshold_is_surely_passed_or_not_at_all() -> None:
+    _, (moved,) = moved_on(slow_scan())
+    ratio = moved.movement.ratio
+    for percent, fails in ((100 * (ratio.low - 1), True), (100 * (ratio.mid - 1), False)):
+        guard = judge(parse_rule(f"slower:{percent - 0.1:.4f}%"), slow_scan())
+        assert bool(guard.failed) is fails
+
+
+def test_changes_of_several_devices_stand_in_the_order_of_time() -> None:
+    """A device with a short history does not make that of the others too short."""
+    cpu = [a_case(name) for name in ("keras", "scan")]
+    gpu, new = ([replace(each, device=name) for each in cpu] for name in ("gpu:0", "gpu:1"))
+    found = [
+        *nights(slower=dict.fromkeys(cpu, 1.3), since=20, cases=cpu).measurements,
+        *nights(slower=dict.fromkeys(gpu, 1.3), since=12, cases=gpu).measurements,
+        *nights(3, cases=new).measurements,
+    ]
+    _, moved = moved_on(watched(gather(*found)))
+    assert [(each.cases[0].device, each.session.number) for each in moved] == [
+        *(("gpu:0", 12), ("cpu", 20)),
+    ]
+
+
+def test_between_two_sessions_only_what_is_other_than_before_has_changed() -> None:
+    """From what it was before the first to what it is in the last, whatever was between."""
+    versions = ("2.20.0", "2.21.0", "2.22.0", "2.20.0")
+    items = [measured(a_case(), 1.0, run(n, tensorflow=each)) for n, each in enumerate(versions, 1)]
+    _, second, third, fourth = build(gather(*items)).machines[0].sessions
+    told = [change.words for change in _between([second, third]) if change.version]
+    assert told == ["tensorflow 2.20.0 → 2.22.0"]
+    assert _between([second, third, fourth]) == ()
+
+
+def test_of_one_case_and_of_one_session_it_is_said_as_it_is() -> None:
+    machine, (moved,) = moved_on(watched(nights(slower={a_case(): 1.3}, cases=[a_case()])))
+    assert what(machine, moved) == "the only case"
+    (once,) = watched(nights(1)).machines
+    assert method(once) == []
 
 
 def test_github_actions_gets_an_error_for_what_broke_the_rule() -> None:

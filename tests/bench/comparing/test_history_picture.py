@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 
+import numpy as np
+import pytest
+
 from bench.comparing import history_picture
 from bench.comparing.history import History, build
 from bench.suites.cases import Case
+from bench.telling import drawing
+from bench.telling.drawing import Axes
 from bench.telling.quantities import times_as_fast
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
-from tests.bench.made_history import run, session, slow_scan, upgrade
+from tests.bench.made_history import SLOW_SCAN, nights, run, session, slow_scan, upgrade, watched
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import BUSY, gather, measured
 
@@ -39,6 +44,43 @@ def test_the_picture_shades_what_changed_for_longer_than_a_session() -> None:
     # In the panels of the two cases that moved, of six.
     assert len(found.machines[0].lines) == 6
     assert words.count(f"{speed}×") == 2
+
+
+def drawn(history: History) -> Axes:
+    """The first panel."""
+    with drawing.style():
+        return history_picture._draw(history).axes[0]
+
+
+def test_over_a_session_without_a_time_there_is_no_line() -> None:
+    other = session(2, {a_case("scan"): 1.0})
+    items = [*session(1, {a_case(): 1.0}), *other, *session(3, {a_case(): 1.2})]
+    axes = drawn(build(gather(*items)))
+    (along,) = (each for each in axes.get_lines() if each.get_linewidth() == 1.2)
+    assert np.isnan(along.get_ydata()).tolist() == [False, True, False]
+    assert axes.get_ylim()[0] == 0
+
+
+def test_bounds_reach_from_the_lowest_to_the_highest() -> None:
+    items = [measured(a_case(), each, run(1, n)) for n, each in enumerate((1.0, 1.1, 1.2, 1.9))]
+    ((low, high),) = (
+        each.get_segments()[0][:, 1] for each in drawn(build(gather(*items))).collections
+    )
+    time = build(gather(*items)).machines[0].lines[0].points[0].time
+    assert time is not None
+    assert (low, high) == pytest.approx((time.low, time.high))
+
+
+def test_what_was_taken_back_is_shaded_until_then_in_the_colour_of_its_verdict() -> None:
+    from matplotlib.colors import to_hex
+
+    back = watched(nights(slower=SLOW_SCAN, since=10, until=20, cases=[*SLOW_SCAN, a_case()]))
+    slower, faster = (
+        (each.get_x(), each.get_x() + each.get_width(), to_hex(each.get_facecolor()).upper())
+        for each in drawn(back).patches
+    )
+    assert slower == (9.5, 19.5, "#D55E00")
+    assert faster == (19.5, 30.5, "#0072B2")
 
 
 def test_of_many_cases_and_machines_some_are_drawn_and_the_title_says_so() -> None:

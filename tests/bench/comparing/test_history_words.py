@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from rich.cells import cell_len
@@ -11,7 +12,8 @@ from rich.console import Console
 
 from bench.comparing import history_words
 from bench.comparing.history import build
-from bench.results.schema import Outcome
+from bench.judging.trust import NOT_STEADY
+from bench.results.schema import Outcome, Reason
 from bench.suites.cases import Case
 from lstm_impl.spec import LSTMSpec
 from lstm_impl.workload import Workload
@@ -92,6 +94,50 @@ def test_of_versions_that_changed_the_first_are_named_and_all_else_by_number() -
     assert history_words.changed([version] * 3, 2).endswith("2.21.0; 1 more")
     assert history_words.changed([other], 2) == "1 other than versions"
     assert history_words.changed([], 2) == ""
+
+
+def test_what_was_allowed_for_is_marked_and_explained_and_of_enough_processes_nothing_is() -> None:
+    few = build(gather(*session(1, {a_case(): 1.0}, processes=1), *session(2, {a_case(): 1.0})))
+    text = shown(few, sessions=True)
+    assert re.search(r"^ *#2 .* \d\.\d{3}\*", text, re.M)
+    assert "* A session of fewer than 6 processes cannot show how much processes differ" in text
+    assert "The interval of a time of one process is of its own samples" in text
+    enough = shown(build(upgrade()), sessions=True)
+    assert "*" not in enough
+    assert "of one process" not in enough
+
+
+def test_one_session_is_no_history_yet() -> None:
+    told = "One session is no history yet"
+    assert told in shown(build(gather(*session(1, {a_case(): 1.0}))), sessions=True)
+    assert told not in shown(build(upgrade()), sessions=True)
+
+
+def test_a_doubtful_time_is_marked_and_the_reasons_of_a_kind_are_told_together() -> None:
+    reasons = [Reason(NOT_STEADY, f"it became {n}% slower", "wait") for n in (3, 4)]
+    items = [
+        measured(a_case(name), 1.0, run(n), [reasons[n - 2]] if n > 1 else [])
+        for n in (1, 2, 3)
+        for name in ("keras", "scan")
+    ]
+    text = shown(build(gather(*items)), sessions=True)
+    assert re.search(r"^ *#2 +~1\.00 s", text, re.M)
+    told = " ".join(text.split())
+    assert "Doubtful times, and where" in told
+    assert "4 times, for one it became 3% slower (wait): keras/" in told
+    assert "UNCLEAR (INVALID)" in text  # a ratio of sessions has no rounds that both moved in
+
+
+def test_machines_and_notes_stand_apart() -> None:
+    here = session(1, {a_case(): 1.0})
+    found = build(gather(*here, measured(a_case(), 1.0, run(1, host="server"))))
+    found = replace(found, notes=("one file was cut off",))
+    lines = shown(found, sessions=False).splitlines()
+    titles = [n for n, line in enumerate(lines) if line.startswith("History on")]
+    assert len(titles) == 2
+    assert lines[titles[1] - 1] == ""
+    assert any("one file was cut off" in line for line in lines)
+    assert "- one file was cut off" in history_words.markdown(found)
 
 
 def test_an_invalid_session_is_marked_and_its_reason_told() -> None:

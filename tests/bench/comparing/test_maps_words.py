@@ -61,6 +61,12 @@ def test_of_many_maps_the_first_are_shown_and_how_many_more_there_are() -> None:
     assert any(line.startswith("- 3 more maps: ") for line in lines)
 
 
+def test_where_there_is_no_map_it_is_said_why() -> None:
+    report = compare_devices(gather(*grid({(1, 32): (1.0, 3.0)})))
+    assert markdown_maps(report)[-1].startswith("- No map of batch × hidden size")
+    assert "No map of batch" in plain_text(lambda console: terminal_maps(report, console))
+
+
 def test_a_hostile_name_is_text_in_the_map() -> None:
     name = "[red]$x_$|<b>`"
     report = compare_devices(

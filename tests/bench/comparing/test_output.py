@@ -74,6 +74,23 @@ def test_the_tables_of_a_report_have_columns_of_one_width() -> None:
     assert headings[0].index("base") > len(names[2])
 
 
+def test_a_row_stands_under_its_heading_and_what_all_share_is_said_once() -> None:
+    during = run("a")
+    items = [
+        measured(a_case(name, batch=batch), 1.0, during)
+        for name in ("keras", "scan")
+        for batch in (1, 2)
+    ]
+    report = replace(compare_backends(gather(*items)), opening=("What was known before.",))
+    lines = shown(report)
+    assert lines[1] == "What was known before."
+    assert lines[2] == "All of them: float32, inference, cpu."
+    assert sum(line.startswith("scan ") and "1.00 s" in line for line in lines) == 2
+    text = output.markdown(report)
+    assert text.count("| `scan/") == 2
+    assert "- What was known before." in text
+
+
 def test_a_bound_beyond_every_number_is_shown_as_such() -> None:
     wild = [measured(a_case(), 1e-300 ** (-1) ** n, run(f"n{n}")) for n in range(2)]
     report = compare_runs(gather(measured(a_case(), 1.0, run("b"))), gather(*wild))

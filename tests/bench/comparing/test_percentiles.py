@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bench.comparing.backends import compare_backends
 from bench.comparing.percentiles import at_percentile
 from bench.comparing.runs import compare_runs
 from bench.judging.verdict import Verdict
+from tests.bench.made_nodes import a_case
+from tests.bench.made_results import gather, measured, unmeasured
 from tests.bench.made_streams import streams
 
 
@@ -52,3 +56,28 @@ def test_runs_are_compared_too() -> None:
     (row,) = compare_runs(before, after).rows
     assert row.comparison.verdict is Verdict.SLOWER
     assert not row.comparison.paired
+
+
+def test_each_machine_s_processes_are_counted_for_themselves() -> None:
+    here, there = streams({"keras": 5.0}, 3), streams({"keras": 5.0}, 3, session="there")
+    moved = [
+        replace(item, run=replace(item.run, machine_id="other")) for item in there.measurements
+    ]
+    found = at_percentile(gather(*here.measurements, *moved), 99.0)
+    assert not found.measurements
+    assert found.notes[-1].startswith("2 of 2 streams are left out")
+
+
+def test_what_is_no_stream_is_left_out_and_notes_stay() -> None:
+    stream = streams({"keras": 5.0})
+    during = stream.measurements[0].run
+    failed = [
+        unmeasured(of, during, "failed", "it broke")
+        for of in (a_case(), replace(stream.measurements[0].case, backend="torch"))
+    ]
+    whole = gather(*stream.measurements, measured(a_case(), 1.0, during), *failed)
+    found = at_percentile(replace(whole, notes=("one file was cut off",)), 99.0)
+    assert {item.case.backend for item in found.measurements} == {"keras"}
+    assert [item.case.workload.mode for item in found.measurements] == ["streaming"] * 6
+    assert [item.case.backend for item in found.outcomes] == ["torch"]
+    assert found.notes == ("one file was cut off",)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,11 @@ from rich.console import Console
 
 from bench.comparing import published_words
 from bench.comparing.beside_published import Report, beside_published
-from bench.results.schema import Measurement
+from bench.judging.trust import NOT_STEADY
+from bench.results.schema import Measurement, Reason
 from bench.suites import published
 from bench.suites.cases import Case
+from bench.suites.published import PublishedShape
 from bench.telling.deliver import Target
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_results import BUSY, gather, measured, run
@@ -127,3 +130,25 @@ def test_github_actions_gets_the_tables(tmp_path: Path) -> None:
     target = Target(tmp_path / "out", {"GITHUB_STEP_SUMMARY": str(summary)})
     published_words.show(full_report(), "json", target)
     assert "## Our times beside published ones" in summary.read_text(encoding="utf-8")
+
+
+def test_a_doubtful_time_is_marked_and_its_reason_told_beside_the_notes(tmp_path: Path) -> None:
+    moved = Reason(NOT_STEADY, "it became slower", "wait")
+    report = beside(measured(Case("torch", LSTMSpec(123, 320), BRAUN), 1.0, run("a"), [moved]))
+    report = replace(report, notes=("one file was cut off",))
+    text = shown(report, "markdown", tmp_path)
+    assert "| \\~1.00 s" in text or "| ~1.00 s" in text
+    assert "#### Doubtful times (\\~), and where" in text
+    assert "#### INVALID" not in text
+    assert "- it became slower (wait): torch/" in text.replace("\\", "")
+    assert "one file was cut off" in text
+
+
+def test_a_shape_is_told_with_what_is_more_than_usual() -> None:
+    shape = PublishedShape.of(
+        Case("torch", LSTMSpec(1, 2, num_layers=4, bidirectional=True), Workload(3, 5, "training"))
+    )
+    assert shape is not None
+    assert published_words.shape_line(shape) == (
+        "training: batch 3 × 5 steps, 1 in, 2 hidden, 4 layers, bidirectional"
+    )

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bench.comparing.runs import compare_runs
+from bench.judging.basis import Pairing
 from bench.judging.verdict import Verdict
 from bench.telling.command_line import UsageError
 from tests.bench.made_nodes import a_case
@@ -16,13 +17,13 @@ from tests.bench.made_results import gather, measured, replicates, run
 def test_runs_are_joined_by_case_and_sorted_by_the_size_of_the_change() -> None:
     small, large, gone = a_case(batch=1), a_case(batch=2), a_case(batch=3)
     base = replicates("b", {small: 1.0, large: 1.0, gone: 1.0})
-    new = replicates("n", {small: 1.1, large: 0.5})
+    new = replicates("n", {small: 0.9, large: 2.0})
     report = compare_runs(base, new)
     assert [row.case for row in report.rows] == [large, small]
-    assert [row.comparison.verdict for row in report.rows] == [Verdict.FASTER, Verdict.SLOWER]
-    assert report.rows[0].comparison.ratio.mid == pytest.approx(0.5)
+    assert [row.comparison.verdict for row in report.rows] == [Verdict.SLOWER, Verdict.FASTER]
+    assert report.rows[0].comparison.ratio.mid == pytest.approx(2.0)
     assert report.rows[0].base_s == pytest.approx(1.0, rel=1e-5)
-    assert report.rows[0].new_s == pytest.approx(0.5, rel=1e-5)
+    assert report.rows[0].new_s == pytest.approx(2.0, rel=1e-5)
 
 
 def test_one_run_on_both_sides_is_refused() -> None:
@@ -59,3 +60,12 @@ def test_a_side_of_several_machines_is_noted() -> None:
     )
     report = compare_runs(base, new)
     assert report.notes == ("NEW holds runs of 2 machines (laptop, server)",)
+
+
+def test_a_change_over_time_is_an_alarm_and_who_took_turns_is_paired() -> None:
+    base, new = replicates("b", {a_case(): 1.0}), replicates("n", {a_case(): 1.0})
+    report = compare_runs(base, new)
+    assert report.over_time
+    assert report.rows[0].comparison.pairing is Pairing.UNPAIRED
+    (row,) = compare_runs(base, new, adjacent=True).rows
+    assert row.comparison.pairing is Pairing.ADJACENT

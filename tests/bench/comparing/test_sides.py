@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench.comparing.backends import compare_backends
 from bench.comparing.runs import compare_runs
+from bench.comparing.sides import Side, join_sides, path_words, report_of
 from bench.comparing.words import method_lines
 from bench.judging import ranking
 from bench.judging.basis import Pairing
+from bench.judging.trust import NOT_STEADY
 from bench.judging.verdict import Verdict
-from bench.results.schema import Outcome
+from bench.results.schema import Measurement, Outcome, Reason
 from tests.bench.made_nodes import WILD, a_case, fleet, results
 from tests.bench.made_results import BUSY, disturbed, gather, measured, replicates, run, unmeasured
 
@@ -142,3 +147,79 @@ def test_of_cases_on_many_nodes_the_one_that_became_slower_on_all_is_found() -> 
     assert report.rows[0].comparison.log_ratio == pytest.approx(math.log(1.3), abs=0.02)
     (mean,) = report.means
     assert mean.comparison.nodes == 8
+
+
+def test_cases_of_one_process_are_paired_by_rounds_only_within_their_group() -> None:
+    during = run("a")
+    base, new = Side("cpu"), Side("gpu:0")
+    for side, device in ((base, "cpu"), (new, "gpu:0")):
+        side.add("x", measured(a_case(device=device), 1.0, during))
+    ((row,), _) = join_sides(base, new)
+    assert row.comparison.pairing is Pairing.SEQUENTIAL
+    alike = Side("scan")
+    alike.add("x", measured(a_case("scan"), 1.0, during))
+    ((row,), _) = join_sides(base, alike)
+    assert row.comparison.pairing is Pairing.ALTERNATING
+
+
+def test_turns_are_counted_in_the_order_in_which_they_began() -> None:
+    """The machine becomes slower: only turn by turn are the two sides alike."""
+    sides = []
+    for name, order in (("base", 1), ("new", -1)):
+        side = Side(name)
+        for turn in range(8):
+            began = run("").started + timedelta(hours=turn)
+            during = replace(run(f"{name}{order * turn:+}"), started=began)
+            side.add("x", measured(a_case(), 1.0 + turn, during))
+        sides.append(side)
+    ((row,), _) = join_sides(sides[0], sides[1], adjacent=True)
+    assert row.comparison.ratio.mid == pytest.approx(1.0)
+    assert row.comparison.ratio.high < 1.02
+    assert row.comparison.pairing is Pairing.ADJACENT
+
+
+def test_what_either_side_lacks_is_named_by_the_side_that_has_it() -> None:
+    base, new = Side("BASE"), Side("NEW")
+    base.add("one", measured(a_case(batch=1), 1.0, run("b")))
+    new.add("two", measured(a_case(batch=2), 1.0, run("n")))
+    rows, only = join_sides(base, new)
+    assert rows == []
+    assert [(each.label, each.case.workload.batch) for each in only] == [("BASE", 1), ("NEW", 2)]
+
+
+def test_sides_that_moved_apart_in_their_rounds_make_the_ratio_invalid() -> None:
+    during, moved = run("a"), [Reason(NOT_STEADY, "it became slower", "wait")]
+    report = compare_backends(
+        gather(
+            measured(a_case("keras"), 1.0, during),
+            drifting(measured(a_case("scan"), 1.0, during, moved)),
+        )
+    )
+    (row,) = report.rows
+    assert len(row.reasons) == 1
+    assert not row.reasons[0].startswith(("keras: ", "scan: "))
+
+
+def drifting(item: Measurement) -> Measurement:
+    return replace(item, samples=item.samples * np.linspace(0.5, 2.0, item.samples.size))
+
+
+def test_what_differs_is_told_of_each_pair_of_sides_and_notes_of_all_results() -> None:
+    sides = []
+    for name in ("a", "b", "c", "d"):
+        side = Side(name)
+        environment = {"libraries": {"tensorflow": name}}
+        side.add("x", measured(a_case(), 1.0, run(name, environment=environment)))
+        sides.append(side)
+    noted = [replace(gather(), notes=(text,)) for text in ("first", "second")]
+    report = report_of("x", [], [], noted, sides, notes=["own"])
+    assert [(each.base_label, each.new_label, *each.items) for each in report.differences] == [
+        ("a", "b", ("libraries.tensorflow", "a", "b")),
+        ("c", "d", ("libraries.tensorflow", "c", "d")),
+    ]
+    assert report.notes == ("own", "first", "second")
+
+
+def test_a_path_is_told_without_what_is_nobody_s_business() -> None:
+    assert path_words("s3://me:secret@team/lstm?sign=abc") == "s3://team/lstm"
+    assert path_words(Path("a\x1b[31m/b.json")) == "a?[31m/b.json"

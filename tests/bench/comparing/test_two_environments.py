@@ -77,7 +77,9 @@ def test_what_differs_is_told_first_what_can_change_a_time_before_the_rest() -> 
 
 def test_of_many_differences_the_first_are_named() -> None:
     many = environment("nightly", tensorflow="2.20.0", **{f"p{n}": "1" for n in range(30)})
-    assert differences_line(OLD, many).endswith("; 18 more.")
+    told = differences_line(OLD, many)
+    assert told.endswith("; 18 more.")
+    assert told.count("→") == 12
 
 
 @pytest.mark.parametrize(
@@ -91,6 +93,11 @@ def test_of_many_differences_the_first_are_named() -> None:
 )
 def test_a_side_is_called_by_its_folder(paths: tuple[str, str], wanted: list[str]) -> None:
     assert labels([Path(path) for path in paths]) == wanted
+
+
+def test_a_python_of_windows_is_called_by_its_environment_s_folder_too() -> None:
+    paths = [Path("/a/release/Scripts/python.exe"), Path("/b/nightly")]
+    assert labels(paths) == ["release", "nightly"]
 
 
 def test_what_the_sides_were_is_written_and_read(tmp_path: Path) -> None:

@@ -8,10 +8,21 @@ import pytest
 
 from bench.comparing.backends import compare_backends
 from bench.comparing.comparison import Report, judge, parse_rule
+from bench.comparing.devices import compare_devices
 from bench.comparing.runs import compare_runs
-from bench.comparing.words import details, method_lines, summary_lines, warning_lines
+from bench.comparing.words import (
+    clean_name,
+    constant_parts,
+    details,
+    method_lines,
+    row_name,
+    summary_lines,
+    unmeasured_details,
+    warning_lines,
+)
 from tests.bench.made_nodes import a_case, fleet, results
 from tests.bench.made_results import (
+    BUSY,
     ENVIRONMENT,
     disturbed,
     gather,
@@ -109,6 +120,54 @@ def test_what_a_case_that_one_side_lacks_became_is_told_beside_it() -> None:
     assert found == [f"{a_case(batch=2).id} (NEW: crashed: out of memory)"]
 
 
+def test_a_mean_says_how_many_of_its_cases_are_invalid() -> None:
+    base = replicates("b", {a_case(batch=n): 1.0 for n in (1, 2)}, count=1)
+    spoilt = measured(a_case(batch=1), 3.0, run("n"), [BUSY])
+    report = compare_runs(base, gather(spoilt, measured(a_case(batch=2), 2.0, run("n"))))
+    (mean,) = (line for line in summary_lines(report) if "geometric mean" in line)
+    assert mean.endswith("geometric mean over 2 shared cases, 1 of them INVALID.")
+
+
+def test_a_row_s_name_leaves_out_what_is_said_above_it() -> None:
+    during = run("a")
+    (row,) = compare_backends(
+        gather(*(measured(a_case(name), 1.0, during) for name in ("keras", "scan")))
+    ).rows
+    assert row_name(row, ()) == "scan"  # the shape is the table's heading
+    one, two = SLOWER.rows
+    assert constant_parts([one, two]) == ("dtype", "mode", "device")
+    assert row_name(one, ("dtype", "mode", "device")) == "keras b8-t10-i4-h8"
+    assert constant_parts([one]) == ()
+    (apart,) = compare_devices(
+        gather(*(measured(a_case(device=each), 1.0, during) for each in ("cpu", "gpu:0")))
+    ).rows
+    assert row_name(apart, ()) == "keras b8-t10-i4-h8 float32 inference"
+
+
+def test_what_has_no_time_is_one_line_but_for_what_went_wrong_or_if_asked_for() -> None:
+    quiet = unmeasured(a_case("cudnn"), run("a"), "not_measured", "no GPU", "get one")
+    loud = unmeasured(a_case("scan"), run("a"), "crashed", "out of memory")
+    groups = compare_backends(gather(measured(a_case(), 1.0, run("a")), quiet, loud)).unmeasured
+    (crashed, ids), (one, none) = unmeasured_details(groups, all_of_them=False)
+    assert "out of memory" in crashed
+    assert ids == [loud.case.id]
+    assert one.startswith("1 case has no time, not measured: no GPU. get one")
+    assert none == []
+    listed = unmeasured_details(groups, all_of_them=True)
+    assert [ids for _, ids in listed] == [[quiet.case.id], [loud.case.id]]
+
+
+def test_an_allowance_for_nodes_is_told_where_there_was_one() -> None:
+    times = {a_case("keras"): 1.0, a_case("while_loop"): 1.0}
+    few, enough = (
+        "\n".join(method_lines(compare_backends(results(*fleet(dict.fromkeys(names, 0.0), times)))))
+        for names in ("abc", "abcdef")
+    )
+    told = "Fewer than 6 nodes cannot show"
+    assert told in few
+    assert told not in enough
+
+
 # GitHub Actions
 
 
@@ -131,3 +190,19 @@ def test_annotations_escape_what_ends_a_workflow_command() -> None:
     )
     (line,) = warning_lines(replace(report, over_time=True))
     assert line.startswith("::warning title=SLOWER%3A 50%25%2Ca%3Ab::50%25,a:b/b8")
+
+
+def test_an_annotation_says_whether_its_case_is_to_be_trusted_and_why() -> None:
+    base = replicates("b", {a_case(): 1.0})
+    report = compare_runs(base, disturbed(replicates("n", {a_case(): 2.0}), 2))
+    (line,) = warning_lines(report)
+    assert line.startswith("::warning title=SLOWER (INVALID)%3A keras::")
+    assert line.endswith("; INVALID: NEW: the cores were busy (close what runs) [in 2 of 6 runs]")
+
+
+@pytest.mark.parametrize("text", ["::error::x", "##[add-path]x", "a\n::stop"])
+def test_no_name_is_a_command_to_a_ci_runner(text: str) -> None:
+    told = clean_name(text)
+    assert "::" not in told
+    assert "##[" not in told
+    assert "\n" not in told
