@@ -13,7 +13,6 @@ import pytest
 
 from bench import ask, compare, load_frame, plot, report
 from bench.results.schema import Results
-from bench.sharing.tables import _said
 from tests.bench.harmless import (
     assert_markdown,
     assert_page,
@@ -153,25 +152,6 @@ def test_a_picture_of_speed_ups_says_so(tmp_path: Path, capsys: pytest.CaptureFi
         assert plot.main([str(tmp_path / name), *options]) == 0
         assert ("uneven bridge" in out.read_text(encoding="utf-8")) == (name == "uneven")
     capsys.readouterr()
-
-
-def test_the_site_says_it_with_the_answer_of_a_work() -> None:
-    row = {
-        "backend": "a",
-        "time_s": 1e-3,
-        "fastest": True,
-        "speedup": 1.3,
-        "baseline": "b",
-        "verdict": "FASTER",
-        "invalid_reasons": None,
-        "ratio_reasons": None,
-        "host": "h",
-        "started": "2025-01-01T00:00:00",
-        "processes": 6,
-    }
-    assert not any("Uneven" in line for line in _said({**row, "ratio_note": None}))
-    told = _said({**row, "ratio_note": "\x1b[2Jit took 1.3 times as long"})
-    assert "Uneven bridge: ?[2Jit took 1.3 times as long." in told
 
 
 HOSTILE = "\x1b]0;title\x07[red]|<script>alert(1)</script>\x9b31m\nbridge"

@@ -294,13 +294,6 @@ def test_a_bucket_that_is_not_there_is_not_made(files: Any, faults: Faults, tmp_
     assert not files.exists("taem")
 
 
-def test_what_nobody_could_read_is_not_sent(faults: Faults, tmp_path: Path) -> None:
-    (tmp_path / "bad.json").write_text("{}")
-    assert upload.main([str(tmp_path / "bad.json"), "--to", TEAM]) == 2
-    assert upload.main([str(GOLDEN / NAMES[0]), "--to", "no/url"]) == 2
-    assert not [name for method, name in faults.asked if method == "PUT"]
-
-
 # -- the web
 
 

@@ -8,16 +8,18 @@ import json
 import random
 import re
 import socket
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench import report, submit
+from bench.disk.fields import ResultError
+from bench.judging.ranking import build
 from bench.results import cache
 from bench.results.digest import CHANGED, digest
-from bench.results.files import read
-from bench.sharing.submission import PLACE, anonymous
+from bench.results.files import collect, read
+from bench.sharing.submission import FOLDER, PLACE, Submission, anonymous, submit
 from tests.bench.mutations import mutate, saved
 from tests.places import REFERENCE
 
@@ -54,37 +56,41 @@ def document() -> Json:
     return found
 
 
-def main(*arguments: object) -> int:
-    return submit.main([str(each) for each in arguments])
+def submitted(*paths: Path) -> Submission:
+    return submit(paths, Path(FOLDER), datetime.now(UTC))
 
 
-def handed_in(tmp_path: Path) -> list[Path]:
-    return sorted((tmp_path / "results" / "community").rglob("*.json"))
+def handed_in() -> list[Path]:
+    return sorted(Path(FOLDER).rglob("*.json"))
 
 
-def test_a_session_is_put_into_the_folder_of_its_machine(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def made_of(path: Path) -> Path:
+    """What a file became that is good."""
+    found = submitted(path)
+    assert found.problems == ()
+    (made,) = found.written
+    return made
+
+
+def test_a_session_is_put_into_the_folder_of_its_machine() -> None:
     session = SESSION[:2]
-    assert main(*session) == 0
-    folder = Path("results/community") / MACHINE
-    out = capsys.readouterr().out
-    assert out.splitlines()[:-1] == [str(folder / path.name) for path in session]
-    files = [read(folder / path.name) for path in session]
+    found = submitted(*session)
+    assert (found.problems, found.there) == ((), ())
+    folder = Path(FOLDER) / MACHINE
+    assert list(found.written) == [folder / path.name for path in session]
+    files = [read(path) for path in found.written]
     assert [file.run.id for file in files] == [read(path).run.id for path in session]
     assert len({file.run.machine_id for file in files}) == 1
     assert {file.run.host for file in files} == {f"{MACHINE}-{files[0].run.machine_id[:6]}"}
     assert not [note for file in files for note in file.notes]
-    assert report.main([str(folder)]) == 0
+    assert build(collect([folder])).sections
 
 
 def test_what_was_measured_is_the_same_and_the_original_is_named_by_its_digest(
     tmp_path: Path, document: Json
 ) -> None:
     document["digest"] = digest(document)
-    path = saved(tmp_path / "a.json", document)
-    assert main(path) == 0
-    (made,) = handed_in(tmp_path)
+    made = made_of(saved(tmp_path / "a.json", document))
     found = json.loads(made.read_text())
     assert found["digest"] == digest(found) != document["digest"]
     assert found["lstm"]["submitted"] == {"digest": document["digest"]}
@@ -95,9 +101,7 @@ def test_what_was_measured_is_the_same_and_the_original_is_named_by_its_digest(
 
 
 def test_no_name_of_a_machine_a_person_or_a_folder_is_left(tmp_path: Path, document: Json) -> None:
-    path = saved(tmp_path / "a.json", document)
-    assert main(path) == 0
-    (made,) = handed_in(tmp_path)
+    made = made_of(saved(tmp_path / "a.json", document))
     text = made.read_text().lower()
     writer = document["lstm"]["writer"]
     for name in (
@@ -145,8 +149,7 @@ def test_a_machine_with_the_name_of_what_every_file_has_can_hand_in(
     tmp_path: Path, document: Json, host: str
 ) -> None:
     text = json.dumps(document).replace("annas-desktop.example.org", host)
-    assert main(saved(tmp_path / "a.json", json.loads(text))) == 0
-    (made,) = handed_in(tmp_path)
+    made = made_of(saved(tmp_path / "a.json", json.loads(text)))
     assert read(made).run.host.startswith(f"{MACHINE}-")
 
 
@@ -157,8 +160,7 @@ def test_programs_that_kept_the_machine_busy_are_nobodys_business(
     validity = document["benchmarks"][0]["extra_info"]["lstm"]["validity"]
     validity["valid"] = False
     validity["reasons"].append({"code": "busy", "text": told, "advice": ""})
-    assert main(saved(tmp_path / "a.json", document)) == 0
-    (made,) = handed_in(tmp_path)
+    made = made_of(saved(tmp_path / "a.json", document))
     assert "tax_software" not in made.read_text()
     assert "others kept 1.5 of 2 processors busy" in made.read_text()
 
@@ -170,89 +172,68 @@ def test_the_names_of_this_machine_and_its_user_are_taken_out_too(
     monkeypatch.setattr(getpass, "getuser", lambda: "bertha")
     remarks = ["bertha ran it on berthas-laptop"]
     document["benchmarks"][0]["extra_info"]["lstm"]["remarks"] = remarks
-    assert main(saved(tmp_path / "a.json", document)) == 0
-    assert "bertha" not in handed_in(tmp_path)[0].read_text()
+    assert "bertha" not in made_of(saved(tmp_path / "a.json", document)).read_text()
 
 
-def test_a_second_time_nothing_is_written(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(SESSION[0]) == 0
-    (made,) = handed_in(tmp_path)
+def test_a_second_time_nothing_is_written() -> None:
+    made = made_of(SESSION[0])
     before = made.read_bytes()
-    capsys.readouterr()
-    assert main(SESSION[0]) == 0
-    assert capsys.readouterr().out.startswith("there already: ")
+    assert submitted(SESSION[0]) == Submission(there=(made,))
     assert made.read_bytes() == before
 
 
-def test_one_bad_file_stops_all_of_them(
-    tmp_path: Path, document: Json, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_one_bad_file_stops_all_of_them(tmp_path: Path, document: Json) -> None:
     document["benchmarks"][0]["stats"]["median"] *= 0.9
     path = saved(tmp_path / "a.json", document)
-    assert main(SESSION[1], path) == 1
-    err = capsys.readouterr().err
-    assert err.startswith(f"refused: {path}: benchmarks[0].stats.median is ")
-    assert handed_in(tmp_path) == []
+    found = submitted(SESSION[1], path)
+    assert found.problems[0].startswith(f"{path}: benchmarks[0].stats.median is ")
+    assert found.written == ()
+    assert handed_in() == []
 
 
 @pytest.mark.parametrize("seed", range(30))
 def test_whatever_a_file_holds_it_is_written_or_refused_in_words(
-    tmp_path: Path, document: Json, capsys: pytest.CaptureFixture[str], seed: int
+    tmp_path: Path, document: Json, seed: int
 ) -> None:
     document["benchmarks"] = document["benchmarks"][:3]
     draw = random.Random(seed)
     mutate(document, draw, draw.choice([1, 2, 5]))
-    code = main(saved(tmp_path / "a.json", document))
-    err = capsys.readouterr().err
-    assert (code == 0) == (err == "")
-    assert all(line.startswith(("error: ", "refused: ")) for line in err.splitlines())
-    assert code in (0, 1, 2)
+    try:
+        found = submitted(saved(tmp_path / "a.json", document))
+    except ResultError:
+        assert handed_in() == []
+    else:
+        assert bool(found.problems) != bool(found.written)
+        assert list(found.written) == handed_in()
 
 
 def test_a_number_beyond_all_numbers_is_none(tmp_path: Path, document: Json) -> None:
     document["benchmarks"][0]["stats"]["total"] = 10**400
-    assert main(saved(tmp_path / "a.json", document)) == 1
+    assert submitted(saved(tmp_path / "a.json", document)).problems
 
 
-def test_a_file_that_was_changed_is_refused_by_name(
-    tmp_path: Path, document: Json, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_file_that_was_changed_is_refused_by_name(tmp_path: Path, document: Json) -> None:
     document["digest"] = "sha256:" + 64 * "0"
-    path = saved(tmp_path / "a.json", document)
-    assert main(path) == 1
-    assert CHANGED in capsys.readouterr().err
+    assert CHANGED in submitted(saved(tmp_path / "a.json", document)).problems[0]
 
 
-def test_samples_that_somebody_handed_in_before_are_refused(
-    tmp_path: Path, document: Json, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(SESSION[0]) == 0
+def test_samples_that_somebody_handed_in_before_are_refused(tmp_path: Path, document: Json) -> None:
+    made = made_of(SESSION[0])
     document["lstm"]["run"]["id"] = "made-up"
-    assert main(saved(tmp_path / "mine.json", document)) == 1
-    assert "has the samples of " in capsys.readouterr().err
-    assert len(handed_in(tmp_path)) == 1
+    found = submitted(saved(tmp_path / "mine.json", document))
+    assert "has the samples of " in found.problems[0]
+    assert handed_in() == [made]
 
 
-def test_a_file_of_another_run_is_not_replaced(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(SESSION[0]) == 0
+def test_a_file_of_another_run_is_not_replaced(tmp_path: Path) -> None:
+    made_of(SESSION[0])
     other = tmp_path / SESSION[0].name
     other.write_bytes(SESSION[1].read_bytes())
-    assert main(other) == 2
-    assert "is another run's" in capsys.readouterr().err
+    with pytest.raises(ResultError, match="is another run's"):
+        submitted(other)
 
 
-def test_what_is_no_result_file_is_bad_input(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_journal_is_no_result_file(tmp_path: Path) -> None:
     (tmp_path / "a.journal.jsonl").write_text("{}\n")
-    assert main(tmp_path / "a.journal.jsonl") == 2
-    assert "is a journal" in capsys.readouterr().err
-    (learning,) = REFERENCE.glob("learning-*.json")
-    assert main(learning) == 2
-    assert main(tmp_path / "nowhere.json") == 2
-    (tmp_path / "empty").mkdir()
-    assert main(tmp_path / "empty") == 2
+    with pytest.raises(ResultError, match="is a journal"):
+        submitted(tmp_path / "a.journal.jsonl")
