@@ -110,6 +110,8 @@ def object_store(bucket: str) -> Iterator[tuple[Faults, Any]]:
         # What fails is asked for twice: five times, with waits that grow, take seconds.
         patch.setattr(importlib.import_module("s3fs.core").S3FileSystem, "retries", 2)
         files = importlib.import_module("fsspec").filesystem("s3")
+        if files.exists(bucket):  # moto keeps what a block before had in this process
+            files.rm(bucket, recursive=True)
         files.mkdir(bucket)
         try:
             yield faults, files
