@@ -7,11 +7,7 @@ from collections.abc import Mapping
 from lstm_impl.proof import comparison
 from lstm_impl.spec import FloatArray, LSTMSpec
 
-PARAMETERS = (
-    "dlayer0.forward.kernel",
-    "dlayer0.forward.recurrent",
-    "dlayer0.forward.bias",
-)
+PARAMETERS = ("dlayer0.forward.kernel", "dlayer0.forward.recurrent", "dlayer0.forward.bias")
 """The gradients of a Keras layer's variables, by the names that bounds are known under."""
 
 

@@ -177,10 +177,7 @@ def _on_cpu(arguments: Arguments, call: LayerCall) -> Choice:
             (*passed_over, "while_loop+hoisted: its copies cost more than it saves"),
         )
     return Choice(
-        "while_loop+hoisted",
-        BY_HAND,
-        passed_over,
-        most_sequences=_branch(arguments, call, most),
+        "while_loop+hoisted", BY_HAND, passed_over, most_sequences=_branch(arguments, call, most)
     )
 
 

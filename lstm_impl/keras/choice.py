@@ -46,6 +46,10 @@ class Arguments:
     compute_dtype: str = "float32"
 
 
+Shape = tuple[int | None, int | None, int | None]
+"""Batch, timesteps and features, None where they are known at run time only."""
+
+
 @dataclass(frozen=True)
 class LayerCall:
     """How the layer is called.

@@ -14,14 +14,7 @@ import keras
 
 from lstm_impl.call import Tensor
 from lstm_impl.keras.base import SIGMOID, TANH, BackendLSTM, Memory, Weights, one_mask
-from lstm_impl.keras.choice import (
-    AUTO,
-    KERAS,
-    Arguments,
-    Choice,
-    LayerCall,
-    needs_keras,
-)
+from lstm_impl.keras.choice import AUTO, KERAS, Arguments, Choice, LayerCall, Shape, needs_keras
 from lstm_impl.registry import get_backend
 from lstm_impl.spec import PRECISIONS, LSTMSpec, UnsupportedError
 from lstm_impl.tuning import Decision
@@ -71,18 +64,10 @@ class LSTM(BackendLSTM):
 
     def _call_of(self, sequences: Tensor | None, training: bool, masked: bool) -> LayerCall:
         program = sequences is not None and _computing.becomes_program(sequences)
-        sizes = (None, None, None) if sequences is None else sequences.shape
-        batch, timesteps, features = sizes
-        return LayerCall(
-            "gpu" if _computing.on_gpu() else "cpu",
-            bool(training),
-            program,
-            program and _THEIRS == "jax",
-            batch,
-            timesteps,
-            features,
-            masked,
-        )
+        sizes: Shape = (None, None, None) if sequences is None else sequences.shape
+        device = "gpu" if _computing.on_gpu() else "cpu"
+        compiled = program and _THEIRS == "jax"
+        return LayerCall(device, bool(training), program, compiled, *sizes, masked)
 
     def _choose(self, call: LayerCall) -> Choice:
         """Raises UnsupportedError where what is named may not compute the call."""

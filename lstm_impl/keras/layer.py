@@ -27,6 +27,7 @@ from lstm_impl.keras.choice import (
     Arguments,
     Choice,
     LayerCall,
+    Shape,
     can_be_compiled,
     in_layer,
     jit_notes,
@@ -191,17 +192,9 @@ class LSTM(BackendLSTM):
         and final state, as Keras's own method.
         """
         mask = one_mask(mask)
-        batch, timesteps, features = sequences.shape
-        call = LayerCall(
-            self._device(),
-            bool(training),
-            not tf.executing_eagerly(),
-            compiled_by_xla(),
-            batch,
-            timesteps,
-            features,
-            mask is not None,
-        )
+        how = self._device(), bool(training), not tf.executing_eagerly(), compiled_by_xla()
+        sizes: Shape = sequences.shape
+        call = LayerCall(*how, *sizes, mask is not None)
         choice = self._choose(call)
         self._remember(call, choice)
         if choice.backend == KERAS:

@@ -53,11 +53,7 @@ def bounds(spec: LSTMSpec, batch: int, timesteps: int, names: list[str]) -> Erro
     forward = per_step * math.sqrt(timesteps) * math.sqrt(spec.num_layers)
     tf32 = spec.dtype == "tf32"
     sums = (single if tf32 else u) * math.sqrt(batch * timesteps if u <= single else timesteps)
-    by_kind = {
-        "forward": forward,
-        "flow": 2.0 * forward,
-        "weight": 2.0 * forward + sums,
-    }
+    by_kind = {"forward": forward, "flow": 2.0 * forward, "weight": 2.0 * forward + sums}
     return {name: min(CEILING, CONSTANT * by_kind[_kind(name)]) for name in names}
 
 
