@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
 
+from bench.judging.comparison import Apart, Comparison
+from bench.judging.ranking import build
+from bench.judging.rows import Row
 from bench.results.schema import Measurement, Reason, Results, Run
 from bench.suites.cases import Case
 from lstm_impl import LSTMSpec, Workload
@@ -94,3 +98,26 @@ def two_environments(
 def results(apart: float = 0.0, ratio: float = 1.0, **more: object) -> Results:
     """``two_environments`` as results."""
     return gather(*two_environments(apart, ratio, **more))  # type: ignore[arg-type]
+
+
+FAR = math.log(1.3)
+"""By which six processes surely show a bridge to be apart."""
+
+
+def rows_of(found: Results, backend: str = "a") -> list[Row]:
+    """A backend's rows in the report, held against the baseline b."""
+    (section,) = build(found, baseline="b").sections
+    return [row for row in section.rows if row.case.backend == backend and row.measured]
+
+
+def ratios_of(found: Results, backend: str = "a") -> list[Comparison]:
+    ratios = [row.to_baseline for row in rows_of(found, backend)]
+    assert all(ratios)
+    return [each for each in ratios if each is not None]
+
+
+def apart_of(found: Results) -> Apart:
+    """That of all its ratios, which is one and the same."""
+    (apart,) = {id(each.apart): each.apart for each in ratios_of(found)}.values()
+    assert apart is not None
+    return apart

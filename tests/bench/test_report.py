@@ -6,19 +6,13 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench import report
-from bench.disk.fields import ResultError
-from bench.judging import table as table_module
-from bench.judging.columns import COLUMNS
 from bench.judging.ranking import build
-from bench.judging.rows import NothingToReportError, Report
-from bench.judging.table import load_frame
-from bench.judging.verdict import Verdict
+from bench.judging.rows import Report
 from bench.reporting.data import as_json, comma_separated
 from bench.reporting.markdown import markdown
 from bench.reporting.page.explorer import page as explorable
@@ -26,22 +20,18 @@ from bench.reporting.page.static import page
 from bench.reporting.terminal import as_picture, draw_whole
 from bench.results.files import collect
 from bench.results.journal import Journal
-from bench.results.schema import Measurement, Outcome, Results
+from bench.results.schema import Measurement, Outcome
 from bench.suites.cases import Case
 from lstm_impl.workload import Workload
 from tests.bench.made_reports import (
-    BUSY,
     INFERENCE,
     REPLICATES,
     SPEC,
-    TRAINING,
     a_run,
     endless,
     measured,
-    replicated,
     results_of,
     sentences,
-    the_row,
     without_time,
 )
 from tests.bench.made_results import as_text
@@ -58,150 +48,6 @@ FORMATS: dict[str, Callable[[Report], str]] = {
 
 
 # Rows
-
-
-def test_replicates_are_pooled_into_one_row_a_case() -> None:
-    found = build(collect(REPLICATES))
-    (section,) = found.sections
-    assert [run.id for run in section.runs] == ["run-1", "run-2"]
-    row = next(r for r in section.rows if r.case.id == "keras/b2-t10-i3-h4/float32/inference/cpu")
-    # The medians of the two processes are 0.011 and 0.01122.
-    assert row.time == pytest.approx(0.01111)
-    assert row.samples == 10
-    assert row.interval is not None
-    assert row.interval.processes == 2
-    assert row.sequences_per_s == pytest.approx(2 / 0.01111)
-    assert row.timesteps_per_s == pytest.approx(20 / 0.01111)
-    assert row.time_per_timestep == pytest.approx(0.001111)
-    assert row.first_result == pytest.approx(1.75)
-    other = next(
-        r for r in section.rows if r.case.id == "while_loop/b2-t10-i3-h4/float32/inference/cpu"
-    )
-    assert (row.rank, other.rank) == (1, 2)
-    assert other.to_baseline is not None
-    assert other.to_baseline.ratio.mid == pytest.approx(0.021 / 0.011)
-    assert other.to_baseline.verdict is Verdict.SLOWER
-    assert other.to_baseline.processes == 2
-
-
-def test_padding_is_not_counted_among_the_timesteps() -> None:
-    found = build(results_of(measured("a", 0.5, work=Workload(2, 10, min_length=4))))
-    assert the_row(found, "a").timesteps_per_s == pytest.approx((10 + 4) / 0.5)
-
-
-def test_a_batch_of_any_size_is_counted_at_once() -> None:
-    found = build(results_of(measured("a", 0.5, work=Workload((2**31 - 1), 10, min_length=4))))
-    assert the_row(found, "a").timesteps_per_s == pytest.approx((2**31 - 1) * 7 / 0.5)
-
-
-def test_sessions_and_kinds_of_machines_stand_apart_the_newest_first() -> None:
-    old = measured("keras", 0.01, a_run(1, "old"))
-    new = measured("keras", 0.01, a_run(9, "new"))
-    before = {"cpu": {"name": "Another CPU", "cores": 2}}
-    other = measured("keras", 0.01, a_run(5, "new", host="other", environment={"before": before}))
-    found = build(results_of(old, new, other))
-    assert [(s.run.session, s.run.host) for s in found.sections] == [
-        ("new", "host"),
-        ("new", "other"),
-        ("old", "host"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("backends", "expected"),
-    [
-        (["torch", "while_loop", "keras"], "keras"),
-        (["torch", "while_loop"], "while_loop"),
-        (["torch", "static_unroll"], "torch"),
-    ],
-)
-def test_ratios_refer_to_the_usual_baseline_that_was_measured(
-    backends: list[str], expected: str
-) -> None:
-    items: list[Measurement] = [measured(backend, 0.01) for backend in backends]
-    items.append(measured(expected, 0.02, work=TRAINING))
-    found = build(results_of(*items))
-    assert found.sections[0].baseline == expected
-    for row in found.sections[0].rows:
-        if row.case.workload == INFERENCE:
-            assert (row.to_baseline is None) == (row.case.backend == expected)
-
-
-def test_the_baseline_can_be_chosen() -> None:
-    found = build(results_of(measured("keras", 0.01), measured("torch", 0.02)), baseline="torch")
-    ratio = the_row(found, "keras").to_baseline
-    assert ratio is not None
-    assert ratio.ratio.mid == pytest.approx(0.5)
-    assert the_row(found, "torch").to_baseline is None
-
-
-def test_what_was_asked_for_and_is_not_there_is_told_with_what_is() -> None:
-    results = results_of(measured("keras", 0.01), without_time("cudnn"))
-    with pytest.raises(NothingToReportError, match=r"--baseline torch: .* there are of: keras$"):
-        build(results, baseline="torch")
-    with pytest.raises(NothingToReportError, match=r"--device gpu:1: .* of: cpu, gpu:0$"):
-        build(results, device="gpu:1")
-    with pytest.raises(NothingToReportError, match="no case is of the kind truncation"):
-        build(results, kind="truncation")
-    with pytest.raises(NothingToReportError, match="hold no case"):
-        build(Results((), ()))
-
-
-def test_device_and_kind_choose_cases() -> None:
-    window = replace(TRAINING, window=5)
-    results = results_of(
-        measured("keras", 0.01),
-        measured("keras", 0.02, work=window),
-        measured("keras", 0.03, device="gpu:0"),
-    )
-    assert [row.time for row in build(results, device="gpu:0").sections[0].rows] == [
-        pytest.approx(0.03)
-    ]
-    assert [row.case.kind for row in build(results, kind="truncation").sections[0].rows] == [
-        "truncation"
-    ]
-    assert len(build(results).sections[0].rows) == 3
-
-
-def test_the_first_is_sure_only_if_the_next_is_surely_slower() -> None:
-    near = build(results_of(*replicated(6, ("keras", 0.0100), ("torch", 0.0101))))
-    assert the_row(near, "keras").rank == 1
-    assert not the_row(near, "keras").fastest
-    far = build(results_of(*replicated(6, ("keras", 0.010), ("torch", 0.012))))
-    assert the_row(far, "keras").fastest
-    assert not the_row(far, "torch").fastest
-    alone = build(results_of(*replicated(6, ("keras", 0.010))))
-    assert not the_row(alone, "keras").fastest
-
-
-def test_an_invalid_measurement_is_never_surely_the_first() -> None:
-    items = replicated(6, ("keras", 0.010), ("torch", 0.012))
-    for index in (0, 2):  # keras in two of the six
-        items[index] = replace(items[index], valid=False, reasons=(BUSY,))
-    row = the_row(build(results_of(*items)), "keras")
-    assert row.rank == 1
-    assert not row.fastest
-    assert str(row.invalid[0]) == "the machine was busy (close other programs) [in 2 of 6 runs]"
-
-
-def test_a_case_that_failed_its_gate_in_one_of_its_runs_is_invalid() -> None:
-    items: list[Measurement | Outcome] = [
-        measured("keras", 0.01, a_run(1)),
-        without_time("keras", "failed", "y is wrong by 0.3", a_run(2), device="cpu"),
-    ]
-    row = the_row(build(results_of(*items)), "keras")
-    assert row.measured
-    assert str(row.invalid[0]) == "failed: y is wrong by 0.3 [in 1 of 2 runs]"
-
-
-def test_of_several_outcomes_the_gravest_is_told() -> None:
-    items = [
-        without_time("a", "not_measured", "no GPU", a_run(1)),
-        without_time("a", "failed", "wrong", a_run(2)),
-        without_time("a", "timed_out", "slow", a_run(3)),
-    ]
-    row = the_row(build(results_of(*items)), "a")
-    assert (row.outcome, row.reason) == ("failed", "wrong")
 
 
 # Every format
@@ -265,26 +111,6 @@ def test_bounds_beyond_every_number_and_batches_of_any_size_are_survived() -> No
     for found in (endless(), huge):
         for make in FORMATS.values():
             assert make(found)
-
-
-def test_a_frame_is_one_call_away() -> None:
-    frame = load_frame(REPLICATES)
-    assert list(frame.columns) == list(COLUMNS)
-    assert len(frame) == 9
-    assert frame.attrs["units"]["time_s"] == "s"
-    first = frame.set_index("case_id").loc["while_loop/b2-t10-i3-h4/float32/inference/cpu"]
-    assert first["time_s"] == pytest.approx(0.02121)
-    assert first["ratio"] == pytest.approx(0.021 / 0.011)
-    assert table_module.load_frame is load_frame
-    with pytest.raises(ResultError, match="foreign-pytest-benchmark"):
-        load_frame([*REPLICATES, GOLDEN / "foreign-pytest-benchmark.json"])
-
-
-def test_the_columns_are_documented_with_unit_and_meaning() -> None:
-    documented = re.findall(
-        r"^\| `(\w+)` \| (.*) \| (.+) \|$", (ROOT / "docs" / "columns.md").read_text(), re.M
-    )
-    assert documented == [(name, each.unit, each.meaning) for name, each in COLUMNS.items()]
 
 
 # The command

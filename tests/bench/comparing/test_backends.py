@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import pytest
@@ -15,7 +14,7 @@ from bench.judging.verdict import Verdict
 from bench.results.schema import Measurement, Outcome, Results
 from bench.telling.command_line import UsageError
 from tests.bench import made_bridges
-from tests.bench.made_bridges import two_environments
+from tests.bench.made_bridges import FAR, two_environments
 from tests.bench.made_nodes import WILD, a_case, fleet, on, results
 from tests.bench.made_results import ENVIRONMENT, gather, measured, run, unmeasured
 
@@ -135,9 +134,6 @@ def test_backends_on_two_kinds_are_compared_on_each() -> None:
 
 
 # Over a bridge
-
-
-FAR = math.log(1.3)
 
 
 def over_bridges(found: Results) -> list[Row]:

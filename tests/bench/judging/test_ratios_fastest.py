@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from bench.judging import process_means, ratios, verdict
+from bench.judging import ratios
 from bench.judging.comparison import Comparison
 from bench.judging.verdict import Verdict
 from bench.judging.within import RunSamples
@@ -76,25 +76,3 @@ def test_a_difference_that_one_comparison_shows_may_not_be_enough_among_many() -
     assert just.verdict is Verdict.SLOWER
     assert ratios.all_slower([[just]]) == [True]
     assert ratios.all_slower([[just] * 20]) == [False]
-
-
-def test_the_inverse_is_what_the_exchanged_sides_give() -> None:
-    new, base = sides_of(np.stack([WIGGLE, WIGGLE[::-1] + 0.2]))
-    one, other = ratios.compare(new, base).inverse, ratios.compare(base, new)
-    assert one.verdict is other.verdict is Verdict.SLOWER
-    assert one.ratio.low == pytest.approx(other.ratio.low)
-    assert one.ratio.high == pytest.approx(other.ratio.high)
-    assert one.log_ratio == pytest.approx(other.log_ratio)
-    assert one.new_logs == other.new_logs
-
-
-@pytest.mark.parametrize(
-    ("spread", "effect", "needed"),
-    # As simulated (docs/verdicts.md); the last cannot be found.
-    [(0.013, 0.05, 6), (0.025, 0.05, 9), (0.035, 0.05, 13), (0.035, 0.03, 28), (0.29, 0.03, None)],
-)
-def test_how_many_processes_an_effect_needs(
-    spread: float, effect: float, needed: int | None
-) -> None:
-    assert verdict.processes_needed(spread, effect) == needed
-    assert verdict.processes_needed(0.0, effect) == process_means.ENOUGH_PROCESSES

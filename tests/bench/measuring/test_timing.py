@@ -280,24 +280,6 @@ def test_a_step_that_never_settles_is_measured_and_marked_unsteady() -> None:
     assert warmup <= timing.WARMUP_SHARE * 20.0
 
 
-@pytest.mark.parametrize(
-    ("samples", "agree"),
-    [
-        ([1.0] * 5, None),
-        ([1.0] * 6, True),
-        ([1.0] * 10 + [1.04] * 10, True),  # a difference, too small to matter
-        ([1.0] * 10 + [1.2] * 10, False),
-        ([1.2] * 10 + [1.0] * 10, False),
-        ([3.0, 2.0, 1.9, 1.0, 1.0, 1.0], False),
-        ([1.0, 1.5, 2.0, 1.1, 1.6, 1.7, 2.2, 1.2, 1.4, 2.1, 1.3, 1.6], True),  # noise
-    ],
-)
-def test_halves_agree_unless_they_differ_by_more_than_noise(
-    samples: list[float], agree: bool | None
-) -> None:
-    assert intervals.halves_agree(samples) is agree
-
-
 def raising(after: int, error: BaseException) -> Iterator[float]:
     yield from [0.1] * after
     raise error

@@ -18,7 +18,7 @@ from bench.studying.bridges import accused, judge
 from bench.studying.noises import bad_processes
 from bench.studying.rules import rate
 from bench.telling.sheet import Sheet
-from tests.bench.judging.test_bridges import runs
+from tests.bench.judging.made_processes import runs
 from tests.bench.studying.documented import assert_near, assert_same
 
 TRIALS = 4000

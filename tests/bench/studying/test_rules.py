@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from bench.judging.ratios import compare
 from bench.judging.verdict import Verdict
 from bench.studying import rules
 from bench.studying.noises import (
@@ -15,6 +17,7 @@ from bench.studying.noises import (
     unpaired_samples,
 )
 from bench.studying.rules import rate
+from tests.bench.judging.made_processes import runs
 
 
 def few(trials: int = 40) -> list[Samples]:
@@ -198,3 +201,16 @@ def test_the_processes_needed_are_enough_in_simulation_and_one_fewer_is_not(
 
 def test_an_effect_that_no_reasonable_number_finds_has_no_number(soon: None) -> None:
     assert rules.processes_needed(0.001, 0.29, paired=False) is None
+
+
+def test_the_study_says_what_the_comparison_says() -> None:
+    rng = np.random.default_rng(7)
+    said = []
+    for _ in range(20):
+        new, base = (rng.normal(0, 0.05, 6) for _ in range(2))
+        bridged = runs("east", [0.0] * 6) + runs("west", [0.0] * 6)
+        shift = [*(new + 0.15)]
+        said.append(compare(runs("east", shift), runs("west", [*base]), bridged).verdict)
+    (rate,) = rules.bridged_verdicts([math.expm1(0.15)], (0.05, 0.05), 6, trials=4000)
+    expected = rules.rate(rate, Verdict.SLOWER)
+    assert abs(np.mean([each is Verdict.SLOWER for each in said]) - expected) < 0.35

@@ -3,7 +3,8 @@
 import pytest
 
 from bench.judging.ranking import build
-from bench.telling.headings import heading, machine, method
+from bench.telling.headings import heading, machine, method, over_bridges, uneven_bridges
+from tests.bench.made_bridges import FAR, apart_of, results
 from tests.bench.made_reports import a_run, measured, replicated, results_of
 
 
@@ -31,3 +32,28 @@ def test_the_machine_and_the_method_are_told() -> None:
     told = " ".join(method(build(results_of(*enough)).sections[0]))
     assert "allow for" not in told
     assert "its own samples" not in told
+
+
+def test_a_line_says_by_how_much_it_differs_and_what_to_do() -> None:
+    (section,) = build(results(FAR, 1.1), baseline="b").sections
+    (line,) = uneven_bridges(section.rows)
+    apart = apart_of(results(FAR, 1.1))
+    assert f"took itself {apart.found.ratio.mid:.2f} times as long in the processes of a" in line
+    assert "as in those of b (" in line
+    assert "over 10 cases)" in line
+    assert "1% is allowed for" in line
+    assert f"wider by {apart.by} each way" in line
+    assert "--processes" in line
+    assert "--backends" in line
+    assert "\n" not in line
+
+
+def test_how_even_it_is_is_told_of_an_even_one_too() -> None:
+    (section,) = build(results(0.0, 1.1), baseline="b").sections
+    (line,) = over_bridges(section.rows)
+    assert line.startswith(
+        "Over bridge, which is in the processes of both sides: the ratios of a, measured in "
+        "processes of another environment than the baseline; bridge itself took "
+    )
+    assert "times as long in those of a (" in line
+    assert line.endswith("over 10 cases) as in the baseline's")
