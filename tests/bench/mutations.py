@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+import re
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,20 @@ _FIXED: list[Any] = [
     *("", " ", "cpu", "gpu:0", "copy", "\ud800", "<script>", "[/]", "\x1b[31m", "\0", "../x", "~"),
     *([], {}, [[]], [None], {"": None}, "x" * 5000, "9" * 500),
 ]
+
+
+DELETE = object()
+
+
+def put(document: Any, way: str, value: object) -> None:
+    """Set ``benchmarks[0].stats.data`` and the like; the value DELETE takes the field away."""
+    *parents, last = re.findall(r"\w+", way)
+    for key in parents:
+        document = document[int(key) if key.isdigit() else key]
+    if value is DELETE:
+        del document[last]
+    else:
+        document[int(last) if last.isdigit() else last] = value
 
 
 def odd_value(draw: random.Random) -> Any:

@@ -25,9 +25,11 @@ from bench.disk.writing import (
     ResultWriteError,
     clear_left_over,
     unfinished_name,
+    write,
     write_bytes,
 )
 from bench.results.journal import Journal
+from tests.bench.full_disk import full_disk
 from tests.places import GOLDEN, ROOT
 
 
@@ -289,3 +291,39 @@ def test_the_json_of_a_journal_names_the_process_that_wrote_it(tmp_path: Path) -
     assert (
         json.loads(made.read_text())["lstm"]["writer"] == Writer.this_process(locks=True).to_dict()
     )
+
+
+@pytest.mark.parametrize("space", [0, 10])
+def test_a_full_disk_leaves_the_file_that_was_there_and_none_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, space: int
+) -> None:
+    path = tmp_path / "a.json"
+    write(path, {"old": True})
+    monkeypatch.setattr(os, "write", full_disk(space))
+    with pytest.raises(ResultWriteError, match=r"a\.json cannot be written: No space left"):
+        write(path, {"new": list(range(100))})
+    assert json.loads(path.read_text()) == {"old": True}
+    assert [each.name for each in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    # A file where a folder should be stops every user, root too.
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file" / "a.json", tmp_path / "file" / "a.journal.jsonl"):
+        with pytest.raises(ResultWriteError) as caught:
+            Journal(path) if path.name.endswith("l") else write(path, {})
+        assert str(caught.value).startswith(f"{path} cannot be written: ")
+    with pytest.raises(ResultWriteError, match="cannot be written"):
+        write(tmp_path / "a\0b.json", {})
+    with pytest.raises(ResultWriteError, match="cannot be written"):
+        write(tmp_path / "a\nb" / ("n" * 500), {})
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a\nb", "file"]
+
+
+def test_a_file_is_readable_for_whom_the_user_allows(tmp_path: Path) -> None:
+    mask = os.umask(0o022)
+    try:
+        write(tmp_path / "a.json", {})
+    finally:
+        os.umask(mask)
+    assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o644

@@ -9,7 +9,7 @@ import pytest
 
 from bench import results
 from bench.disk.fields import Field, ResultError
-from bench.results import columns, streaming
+from bench.results import streaming
 from bench.results.hdr import decode
 from bench.results.streaming import Bounds, StreamCalls, Taken
 from tests.places import GOLDEN
@@ -79,16 +79,3 @@ def test_a_file_of_this_format_is_read_as_it_was_written() -> None:
 def test_files_of_before_there_were_streams_have_none() -> None:
     found = results.read(GOLDEN / "replicate-1.json").measurements
     assert [each.streaming for each in found] == [None] * len(found)
-
-
-def test_the_cache_s_columns_give_it_back(tmp_path: Path) -> None:
-    import pyarrow.parquet as pq
-
-    for name in ("streaming.json", "replicate-1.json"):
-        file = results.read(GOLDEN / name)
-        pq.write_table(columns.table(file), tmp_path / "a.parquet")
-        rows = columns.Rows(pq.ParquetFile(tmp_path / "a.parquet"))
-        again = list(rows.measurements(range(len(file.measurements)), file.run, file.path))
-        assert [(each.case, each.streaming) for each in again] == [
-            (each.case, each.streaming) for each in file.measurements
-        ]

@@ -1,0 +1,23 @@
+"""A disk that is full."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+
+
+def full_disk(after: int) -> Callable[[int, memoryview], int]:
+    """A disk that takes ``after`` bytes more."""
+    real = os.write
+    left = after
+
+    def write(file: int, data: memoryview) -> int:
+        nonlocal left
+        if left == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        taken = real(file, data[:left])
+        left -= taken
+        return taken
+
+    return write

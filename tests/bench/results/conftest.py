@@ -1,0 +1,30 @@
+"""What several files of tests start from."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.places import GOLDEN
+
+Json = dict[str, Any]
+
+
+@pytest.fixture
+def golden() -> Json:
+    document: Json = json.loads((GOLDEN / "replicate-1.json").read_text())
+    return document
+
+
+@pytest.fixture
+def entry(golden: Json) -> Json:
+    found: Json = golden["benchmarks"][0]
+    return found
+
+
+@pytest.fixture
+def run(golden: Json) -> Json:
+    found: Json = golden["lstm"]["run"]
+    return found
