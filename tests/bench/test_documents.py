@@ -5,7 +5,23 @@ from __future__ import annotations
 import pytest
 
 from bench import documents
+from bench.running.remaking import DocumentError
 from bench.telling.command_line import BAD_INPUT
+
+CHANGED = "README.md: not as `python -m bench.report` makes it\n-old\n+new"
+
+
+@pytest.fixture
+def remade(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, bool], list[str]]:
+    """What making a document again, or looking whether it would change, finds; else nothing."""
+    found: dict[tuple[str, bool], list[str]] = {}
+
+    def remake(document: str, write: bool) -> list[str]:
+        return found.get((document, write), [])
+
+    monkeypatch.setattr(documents, "documents", lambda: ["README.md", "docs/a.md"])
+    monkeypatch.setattr(documents, "remake", remake)
+    return found
 
 
 def test_an_unknown_document_is_named_with_those_there_are(
@@ -15,6 +31,36 @@ def test_an_unknown_document_is_named_with_those_there_are(
     wrong = capsys.readouterr().err
     assert wrong.startswith("error: docs/none.md is not a document of the project")
     assert "README.md" in wrong
+
+
+def test_what_does_not_match_is_shown_and_what_to_do(
+    remade: dict[tuple[str, bool], list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    remade["README.md", False] = [CHANGED]
+    assert documents.main(["--check"]) == documents.DIFFERENT
+    assert capsys.readouterr().out == f"{CHANGED}\nto make it again: python -m bench.documents\n"
+    # Of another document nothing is asked.
+    assert documents.main(["--check", "docs/a.md"]) == documents.SAME
+    assert capsys.readouterr().out == "all is as its commands make it\n"
+
+
+def test_what_is_made_again_is_named_and_is_then_the_same(
+    remade: dict[tuple[str, bool], list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    remade["README.md", True] = [CHANGED]
+    assert documents.main([]) == documents.SAME
+    assert capsys.readouterr().out == f"made again: {CHANGED.splitlines()[0]}\n"
+
+
+def test_a_comment_that_cannot_be_followed_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(document: str, write: bool) -> list[str]:
+        raise DocumentError(f"{document}: `rm x` is no command")
+
+    monkeypatch.setattr(documents, "remake", broken)
+    assert documents.main(["README.md"]) == BAD_INPUT
+    assert capsys.readouterr().err == "error: README.md: `rm x` is no command\n"
 
 
 def test_the_projects_own_documents_are_as_their_commands_make_them(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from bench.measuring.regret import MOST_WORK, RandomCase, regret, shapes
-from bench.regret import main
 from lstm_impl import LSTMSpec, Workload
 from lstm_impl.tuning import Decision, Machine, Question
 from lstm_impl.tuning.decision import of_race
@@ -43,26 +42,3 @@ def test_only_the_second_race_says_what_is_lost() -> None:
 def test_one_without_a_time_in_the_second_race_is_told() -> None:
     with pytest.raises(ValueError, match="scan or keras has no time in the second race"):
         regret(SHAPE, decided(keras=2.0, scan=1.0), decided(keras=1.0))
-
-
-def test_the_command_says_how_often_the_choice_is_near_the_fastest(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = decided(keras=2.0, scan=1.0)
-    found = [regret(SHAPE, first, decided(keras=2.0, scan=1.0))] * 3
-    found.append(regret(SHAPE, first, decided(keras=2.0, scan=2.2)))
-    monkeypatch.setattr("bench.regret.measured", lambda count, seconds, seed: iter(found))
-    assert main(["--shapes", "4"]) == 0
-    out, progress = capsys.readouterr()
-    assert "raced: within 3% of the fastest in 3 of 4 shapes; loses 0.0% in the median" in out
-    assert "rule: within 3% of the fastest in 1 of 4 shapes" in out
-    assert "10.0%" in out
-    assert "4 of 4: b2-t3-i4-h5 training" in progress
-
-
-@pytest.mark.parametrize("options", [["--shapes", "0"], ["--seconds", "soon"]])
-def test_bad_input_is_told(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(options)
-    assert ended.value.code == 2
-    assert options[1] in capsys.readouterr().err
