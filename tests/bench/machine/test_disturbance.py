@@ -91,3 +91,16 @@ def test_own_work_is_counted_as_own() -> None:
 def children_seconds() -> float:
     times = os.times()
     return times.children_user + times.children_system
+
+
+def test_half_a_second_is_long_enough_to_count() -> None:
+    half = replace(QUIET, time=100.5, busy=51.0, own=10.25)
+    assert disturbance.between(QUIET, half).others == pytest.approx(1.5)
+
+
+def test_a_machine_that_cannot_count_has_a_processor_all_the_same(tmp_path: Path) -> None:
+    few = SimpleNamespace(user=3.0, system=1.0, idle=9.0)  # as a system without the others has it
+    uncounted = fake_psutil(cpu_count=lambda logical: None, cpu_times=lambda: few)
+    now = disturbance.activity(machine(tmp_path, psutil=uncounted))
+    assert (now.processors, now.busy) == (1, 4.0)
+    assert disturbance.activity(machine(tmp_path)).processors == 2

@@ -86,3 +86,11 @@ def test_what_a_file_says_of_each_processor(tmp_path: Path) -> None:
     assert facts.per_cpu(here, "x") == ["a", "b"]
     with pytest.raises(LookupError, match=r"cpu\*/y"):
         facts.per_cpu(here, "y")
+
+
+def test_a_machine_whose_processor_has_no_name_has_an_id_too(tmp_path: Path) -> None:
+    known = environment.read(machine(tmp_path, load_nvml=FakeNvml))
+    nameless = replace(known, cpu=replace(known.cpu, name=None))
+    nameless = replace(nameless, gpus=tuple(replace(gpu, name=None) for gpu in known.gpus))
+    assert len({known.machine_id, nameless.machine_id, replace(known, gpus=()).machine_id}) == 3
+    assert machine(tmp_path).text("proc/cpuinfo").startswith("processor")

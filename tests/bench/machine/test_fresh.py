@@ -61,6 +61,7 @@ def test_one_that_hangs_is_ended(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
 def test_an_ending_is_told_with_the_name_of_its_signal() -> None:
+    assert fresh.ending(0) == "ended with exit code 0"
     assert fresh.ending(3) == "ended with exit code 3"
     assert fresh.ending(-signal.SIGSEGV) == "was ended by SIGSEGV"
     assert fresh.ending(-9) == "was ended by SIGKILL (as a rule: no memory was left)"
@@ -71,3 +72,11 @@ def test_last_words_are_the_beginning_of_the_last_line() -> None:
     assert fresh.last_words("a\n  b  \n\n") == "b"
     assert fresh.last_words(" \n") == ""
     assert len(fresh.last_words("x" * 10_000)) == 200
+
+
+def test_a_question_has_its_tuples_again() -> None:
+    assert fresh.question(dict, {"a": [1, 2], "b": 3, "c": {"d": [4]}}) == {
+        "a": (1, 2),
+        "b": 3,
+        "c": {"d": [4]},
+    }

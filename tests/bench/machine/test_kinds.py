@@ -129,3 +129,15 @@ def test_any_plain_data_inside_the_parts_is_too(name: object, usable: object, gp
     assert found == kind_of(
         {"cpu": cpu, "gpus": [gpu, {"name": gpu}], "libraries": {"numpy": name}, "python": usable}
     )
+
+
+def test_numbers_that_count_nothing_are_not_told() -> None:
+    assert str(kind({"cpu": {"name": "x"}})) == "x, processors not counted"
+    for nothing in (0, -2, True, 1.0):
+        found = kind({"cpu": {"name": "x", "usable": nothing, "logical": 3}})
+        assert found.processors == 3
+    assert kind(changed("cpu", "usable", to=1)).processors == 1
+    for quota in (-1.0, True, float("inf"), "2", None):
+        assert kind(changed("cpu", "quota", to=quota)).quota == 0.0
+    assert kind(changed("cpu", "quota", to=0.5)).quota == 0.5
+    assert len(kind(changed("gpus", to=[{}] * 300)).gpus) == 200

@@ -67,3 +67,21 @@ def test_a_lock_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "lock")
     with pytest.raises(LockError, match="lock cannot be locked: it is not a regular file"):
         MachineLock(tmp_path / "lock").acquire("quick")
+
+
+def test_who_is_refused_keeps_nothing_open_and_who_is_gone_is_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.write_text("x" * 200)  # what another version wrote: nothing of it may stay
+    with MachineLock(path) as first:
+        first.acquire("quick")
+        assert json.loads(path.read_text())["what"] == "quick"
+        before = set(Path("/proc/self/fd").iterdir())
+        with pytest.raises(HeldError, match="machine: process"):
+            MachineLock(path).acquire("other")
+        assert set(Path("/proc/self/fd").iterdir()) <= before
+        dead = subprocess.Popen([sys.executable, "-c", ""])
+        dead.wait()
+        path.write_text(json.dumps({"pid": dead.pid, "since": "then", "what": "quick"}))
+        told = f"machine: a worker that outlives process {dead.pid}, since then, quick"
+        with pytest.raises(HeldError, match=told):
+            MachineLock(path).acquire("other")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -81,7 +82,42 @@ def test_off_a_terminal_a_process_is_one_plain_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [(-1, "0 s"), (59.9, "59 s"), (65, "1 min 05 s"), (3725, "1 h 02 min")]
+    ("seconds", "words"),
+    [
+        (-1, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min 00 s"),
+        (3599, "59 min 59 s"),
+        (3600, "1 h 00 min"),
+        (3725, "1 h 02 min"),
+    ],
 )
 def test_lengths_of_time_are_in_words(seconds: float, words: str) -> None:
     assert live.duration(seconds) == words
+
+
+def test_the_table_has_a_row_for_each_leader_up_to_what_a_terminal_is_high() -> None:
+    def rows(number: int) -> list[str]:
+        console = terminal()
+        leaders = tuple(replace(LEADER, group=f"group {n}") for n in range(number))
+        console.print(live.picture(progress(leaders=leaders)))
+        return shown(console).splitlines()[2:]
+
+    heading, row = rows(1)
+    assert heading.split("  ")[0] == "shortest median so far"
+    assert heading.split()[-3:] == ["backend", "time", "processes"]
+    assert row.split() == ["group", "0", "[bold]numpy", "1.20", "ms", "3", "✓"]
+    # Numbers stand under the ends of their headings.
+    for word, cell in (("time", "1.20 ms"), ("processes", "3 ✓")):
+        assert heading.index(word) + len(word) == row.index(cell) + len(cell)
+    assert len(rows(live.MOST_LEADERS)) == 1 + live.MOST_LEADERS
+    assert rows(live.MOST_LEADERS + 2)[-1].strip() == "and 2 more"
+
+
+def test_between_two_cases_nothing_is_said_to_be_timed() -> None:
+    console = terminal()
+    console.print(live.picture(progress(busy=(), leaders=(), place="node1")))
+    assert [line.rstrip() for line in shown(console).splitlines()] == [
+        "process 3 on node1: 1 of 4 cases in it; 2 of 5 cases precise, 8 min 55 s left",
+        "between two cases",
+    ]

@@ -151,6 +151,10 @@ def test_a_share_is_a_part_and_never_nothing(left: float, outside: float, measur
     assert 0 < share <= 1
     if LEAST_SHARE < share < 1:
         assert outside + share * measuring <= left
+    if share > LEAST_SHARE and measuring > 0:
+        assert outside + share * measuring <= BUDGET_USED * left + ROUNDING
+    else:
+        assert share in (LEAST_SHARE, 1)
 
 
 # -- whole sessions

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from bench.running import proven
 from bench.running.matrix import Checked
-from bench.running.proven import Budget
-from tests.bench.running.made_proofs import NO, proof_on, words
+from bench.running.proven import Budget, Proof
+from bench.telling.command_line import INTERRUPTED
+from tests.bench.running.made_proofs import NO, YES, members, proof_on, survey_of, words
 
 
 class FakeClock:
@@ -64,6 +67,9 @@ def test_a_gpu_that_no_backend_can_use_is_told_with_what_to_install() -> None:
 def test_the_kernels_that_cudnn_ran_are_named() -> None:
     proof = proof_on()
     kernels = {"kernels": {"RNN_blockPersist_fp_LSTM": 4}}
+    many: dict[str, object] = {"kernels": dict.fromkeys("abcdef", 1)}
+    assert proven.cudnn_kernels([Checked("a", "cudnn", "passed", evidence=many)]) == [*"abcde"]
+    assert proven.cudnn_kernels([Checked("a", "cudnn", "failed", evidence=many)]) == []
     proof.checked = [
         Checked("a", "cudnn", "passed", evidence=dict(kernels)),
         Checked("b", "keras", "passed", evidence={"kernels": {"sgemm": 1}}),
@@ -85,3 +91,54 @@ def test_an_archive_is_whole_or_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         proven.pack(tmp_path / "no-such-folder", tmp_path / "a.tar.gz")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_before_the_survey_nothing_is_available_and_what_failed_comes_first() -> None:
+    proof = Proof("gpu:0", "quick", datetime.now(UTC))
+    assert (proof.available, proof.code) == ([], proven.NO_BACKEND)
+    assert "NO BACKEND can use gpu:0" in words(proof)
+    proof = proof_on()
+    found = [proof.code]
+    proof.unfinished.append("a")
+    found.append(proof.code)
+    proof.failures.append("b")
+    found.append(proof.code)
+    proof.interrupted = True
+    found.append(proof.code)
+    assert found == [proven.PROVEN, proven.INCOMPLETE, proven.FAILED, INTERRUPTED]
+
+
+def test_the_reference_need_not_run_on_a_gpu() -> None:
+    assert proven.unavailable(survey_of({"numpy": NO, "keras": NO, "cudnn": YES}), "gpu:0") == {
+        str(NO): ["keras"]
+    }
+
+
+def test_what_was_found_is_in_the_summary_and_the_archive(tmp_path: Path) -> None:
+    proof = proof_on()
+    proof.checked = [Checked("a", "cudnn", "passed"), Checked("b", "cudnn", "refused")]
+    proof.unfinished, proof.wanted = ["c"], 3
+    folder = tmp_path / "made"
+    folder.mkdir()
+    clock = FakeClock()
+    budget = Budget(60.0, 5.0, clock)
+    clock.time += 12.34
+    proven.write_summary(proof, ["one", "two"], budget, folder)
+    files = members(proven.pack(folder, tmp_path / "made.tar.gz"))
+    assert files["summary.txt"] == "one\ntwo\n"
+    summary = json.loads(files["summary.json"])
+    assert summary.pop("verdict").startswith("INCOMPLETE: ")
+    assert summary == {
+        "schema": 1,
+        "device": "gpu:0",
+        "started": "2026-01-02T03:04:05+00:00",
+        "seconds": 12.3,
+        "budget_seconds": 60.0,
+        "exit_code": proven.INCOMPLETE,
+        "failures": [],
+        "unfinished": ["c"],
+        "matrix": {"passed": 1, "refused": 1},
+        "measured": 0,
+        "wanted": 3,
+    }
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "made.tar.gz"]

@@ -225,3 +225,21 @@ def test_a_case_that_lost_a_machine_once_and_is_measured_then_starts_anew() -> N
     schedule.add(file_of(1, {A5: 1.0}))
     assert schedule.faults.lose([A5.id]) == []
     assert not schedule.given_up(A5.id)
+
+
+def late(budget: float, seen: int) -> tuple[set[str], tuple[str, ...]]:
+    """What is next, and what is put off, where one group is cheap and has been measured so often,
+    and the other takes 100 s a process."""
+    schedule = Schedule(CASES, Goal(processes=6), 0)
+    for number in range(seen):
+        schedule.add(file_of(number, {A5: 1.0, B5: 1.0}))
+    schedule.costs.learn(Work(1, CASES, 0), 1.0, even({A5.group: 1.0, A6.group: 100.0}), 102.0)
+    schedule.costs.learn(Work(1, CASES, 0), 1.0, even({A5.group: 1.0, A6.group: 100.0}), 102.0)
+    return ids(schedule.next(budget)), schedule.put_off
+
+
+def test_what_is_late_is_told_where_others_come_to_enough_or_have() -> None:
+    assert late(250.0, 0) == ({A5.id, B5.id}, (A6.group,))
+    assert late(250.0, 6) == ({A6.id, B6.id}, (A6.group,))
+    # Where no group comes to enough, all are late alike and none is named.
+    assert late(7.0, 0) == ({A5.id, B5.id}, ())

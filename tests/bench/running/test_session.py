@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.running.session import Session, SessionError, load, of_fleet
+from bench.running.session import Session, SessionError, load, newest, of_fleet
 from tests.bench.running.made_sessions import session
 
 
@@ -135,3 +135,25 @@ def test_a_session_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / ".sessions" / "s.session.json")
     with pytest.raises(SessionError, match=r"s\.session\.json is not a regular file"):
         load(tmp_path)
+
+
+def test_the_newest_is_the_last_that_began_finished_or_not(tmp_path: Path) -> None:
+    with pytest.raises(SessionError, match="there is no session in "):
+        newest(tmp_path)
+    made(tmp_path, id="b", started="2026-01-02T00:00:00+00:00")
+    made(
+        tmp_path, id="a", started="2026-01-03T00:00:00+00:00", finished="2026-01-03T01:00:00+00:00"
+    )
+    made(tmp_path, id="c", started="2026-01-01T00:00:00+00:00")
+    assert newest(tmp_path).id == "a"
+    for path in (tmp_path / ".sessions").iterdir():
+        path.write_text("{")
+    with pytest.raises(SessionError, match=r"c\.session\.json is cut off or not JSON"):
+        newest(tmp_path)
+
+
+def test_the_largest_seed_is_read_and_one_more_is_not(tmp_path: Path) -> None:
+    assert load(tmp_path, made(tmp_path, id="a", seed=2**64 - 1).id).seed == 2**64 - 1
+    made(tmp_path, id="b", seed=2**64)
+    with pytest.raises(SessionError, match="seed is 18446744073709551616; expected"):
+        load(tmp_path, "b")
