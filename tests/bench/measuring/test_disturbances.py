@@ -1,16 +1,22 @@
+"""What about a machine makes times doubtful: before they are taken, and when they were."""
+
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bench.machine.devices import GpuFacts
 from bench.machine.disturbance import Disturbance
 from bench.machine.facts import Cpu, Environment, Gpu, GpuProcess, Memory
+from bench.measuring import disturbances
 from bench.measuring.disturbances import findings
+from bench.measuring.series import Series, Stopped, Streamed
 
-CALM = Disturbance(1.0, 4, 0.1, (), 0, 0, {}, 1.0)
+CALM = Disturbance(10.0, 4, 0.1, (), 0, 0, {}, 1.0)
 
 CPU = Cpu(
     name="Imaginary CPU",
@@ -164,3 +170,103 @@ def test_every_finding_says_what_to_do() -> None:
     found = findings(here, replace(CALM, others=3.0, swapped=5), GpuFacts(1, 1))
     assert len(found) == 9
     assert all(each.text and each.advice and "\n" not in each.text for each in found)
+
+
+# -- when they were taken
+
+GOOD = Series(1, (0.1,) * 20, tuple(range(20)), (), Stopped.TIME, True, 1e-5)
+
+
+def spoiling(
+    series: Series = GOOD,
+    disturbance: Disturbance = CALM,
+    threads: tuple[str, ...] = (),
+    device: str = "cpu",
+) -> list[str]:
+    return [each.code for each in disturbances.validity(series, disturbance, threads, device)]
+
+
+def test_a_good_measurement_on_a_calm_machine_is_valid() -> None:
+    assert spoiling() == []
+    unknown = Disturbance(10.0, 4, None, (), None, None, {}, None)
+    assert spoiling(replace(GOOD, steady=None), unknown) == []
+
+
+WIDE = (0.08, 0.1, 0.12) * 2
+
+
+@pytest.mark.parametrize(
+    ("found", "code"),
+    [
+        (lambda: spoiling(replace(GOOD, blocks=(0.1,) * 5)), "few_samples"),
+        (lambda: spoiling(replace(GOOD, blocks=WIDE)), "wide_interval"),
+        (lambda: spoiling(replace(GOOD, steady=False)), "not_steady"),
+        (lambda: spoiling(disturbance=replace(CALM, others=0.5)), "busy"),
+        (lambda: spoiling(disturbance=replace(CALM, swapped=4096)), "swap"),
+        (lambda: spoiling(disturbance=replace(CALM, cpu_throttled=1)), "throttled"),
+        (lambda: spoiling(disturbance=replace(CALM, clock_change=0.7)), "clock"),
+        (lambda: spoiling(disturbance=replace(CALM, clock_change=1.3)), "clock"),
+        (lambda: spoiling(threads=("OMP_NUM_THREADS=64",)), "threads"),
+        (
+            lambda: spoiling(disturbance=replace(CALM, gpu_throttled={1: 0.2}), device="gpu:1"),
+            "throttled",
+        ),
+    ],
+)
+def test_each_disturbance_makes_a_measurement_invalid(
+    found: Callable[[], list[str]], code: str
+) -> None:
+    assert found() == [code]
+
+
+@pytest.mark.parametrize(
+    "disturbance",
+    [
+        replace(CALM, others=0.3),
+        replace(CALM, clock_change=0.9),
+        replace(CALM, gpu_throttled={0: 9.0}),
+    ],
+)
+def test_what_does_not_matter_to_a_cpu_does_not_spoil_it(disturbance: Disturbance) -> None:
+    assert spoiling(disturbance=disturbance) == []
+
+
+def test_what_slows_the_cpu_down_does_not_spoil_a_gpu() -> None:
+    hot = replace(CALM, cpu_throttled=5, clock_change=0.5, gpu_throttled={0: 0.05, 1: 9.0})
+    assert spoiling(disturbance=hot, threads=("x=9",), device="gpu:0") == []
+
+
+def test_every_reason_says_what_to_do() -> None:
+    bad = Disturbance(10.0, 4, 3.0, ("mail (pid 3) 90%",), 1, 1, {}, 2.0)
+    series = replace(GOOD, blocks=WIDE, steady=False)
+    reasons = list(disturbances.validity(series, bad, ("x=9",), "cpu"))
+    assert len(reasons) == 7
+    assert all(each.text and each.advice for each in reasons)
+    assert "mail (pid 3) 90%" in " ".join(each.text for each in reasons)
+
+
+def test_what_more_time_would_not_narrow_wants_a_quiet_machine() -> None:
+    told = {}
+    for stopped in (Stopped.TIME, Stopped.ROUNDS):
+        series = replace(GOOD, blocks=WIDE, stopped=stopped)
+        (reason,) = disturbances.validity(series, CALM, (), "cpu")
+        told[stopped] = reason.advice
+    assert "--lstm-budget" in told[Stopped.TIME]
+    assert "close what else runs" in told[Stopped.ROUNDS]
+
+
+@pytest.mark.parametrize(
+    ("service", "period", "code"),
+    [(0.012, 0.01, ["behind"]), (0.01, 0.01, []), (0.012, None, []), (None, 0.01, [])],
+)
+def test_a_stream_whose_calls_take_longer_than_their_period_falls_behind_for_ever(
+    service: float | None, period: float | None, code: list[str]
+) -> None:
+    """One that is slow now and then does not: the median call counts."""
+    streamed = None
+    if service is not None:
+        calls = np.array([service] * 11 + [1.0] * 10)
+        streamed = Streamed(calls, calls)
+    found = list(disturbances.validity(replace(GOOD, streamed=streamed), CALM, (), "cpu", period))
+    assert [each.code for each in found] == code
+    assert all("a call takes 12 ms and one is due every 10 ms" in each.text for each in found)

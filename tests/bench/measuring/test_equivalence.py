@@ -1,4 +1,4 @@
-"""Who judges a case that is too large for the reference; what is judged is the library's proof."""
+"""Who judges a case that is too large for the reference, and on which inputs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from bench.measuring import equivalence
-from bench.measuring.equivalence import Judged, gate
+from bench.measuring.equivalence import Judged, gate, gate_last
 from lstm_impl import LSTMSpec, LSTMWeights, Workload, get_backend
+from lstm_impl.backends.numpy_loop import NumPyLoop
 from lstm_impl.proof import Judge, numpy_judge
+from tests.bench.measuring.told_backends import TIMED
 
 
 def test_a_large_case_is_judged_by_a_proven_float64_backend(
@@ -129,3 +131,23 @@ def test_a_wrong_model_is_stopped_by_an_answer_that_was_kept() -> None:
     wrong = get_backend("numpy").build(SPEC, right, "cpu")
     wrong._weights = LSTMWeights.random(SPEC, 5)  # type: ignore[attr-defined]
     assert not gate(wrong, WORK).passed
+
+
+@pytest.mark.parametrize("workload", TIMED, ids=str)
+def test_a_step_works_on_the_inputs_that_were_chosen(workload: Workload) -> None:
+    model = NumPyLoop().build(
+        SPEC, LSTMWeights.random(SPEC, seed=2), batch_major=workload.batch_major
+    )
+    step = model.prepare(workload, seed=5)
+    assert step.use is not None
+    assert step.results is not None
+    for number in (1, 0, 1):
+        step.use(number)
+        if step.restart is not None:
+            step.run()  # moves the weights, and turns the sign of what flows back
+            step.restart()
+        results = step.results(step.run())
+        assert gate_last(model, workload, 5, number, results).passed
+        other = 1 - number
+        if step.restart is None:
+            assert not gate_last(model, workload, 5, other, results).passed

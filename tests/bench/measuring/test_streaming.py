@@ -16,7 +16,6 @@ from bench.measuring.clock import Clock
 from bench.measuring.outcomes import kept
 from bench.measuring.series import Beside, Broken, Plan, Series, Stopped, Streamed
 from bench.measuring.streaming import Pace, back_to_back, paced
-from bench.results.hdr import decode
 from bench.suites import Choice
 from lstm_impl.step import Step
 
@@ -101,23 +100,6 @@ def test_a_stream_that_cannot_keep_up_falls_behind_for_ever() -> None:
     assert len(machine.naps) == 1
 
 
-@pytest.mark.parametrize(
-    ("deadline", "period", "told", "missed"),
-    [
-        (None, None, None, 0),
-        (None, 0.01, 0.01, 1),
-        (0.002, 0.01, 0.002, 2),
-        (0.004, None, 0.004, 1),
-    ],
-)
-def test_missed_deadlines_are_counted_exactly(
-    deadline: float | None, period: float | None, told: float | None, missed: int
-) -> None:
-    latency = np.array([0.002, 0.002, np.nextafter(0.002, 1), 0.0105])
-    found = kept(Streamed(latency, latency), Beside(3, deadline), period)
-    assert (found.deadline, found.missed, found.load) == (told, missed, 3)
-
-
 def series(found: Series | Broken) -> Series:
     assert isinstance(found, Series), found
     return found
@@ -197,20 +179,6 @@ def test_what_is_not_waited_for_is_found() -> None:
     found = streaming.measure({"a": step}, Plan(0.5), machine.clock)["a"]
     assert isinstance(found, Broken)
     assert "not waited for" in str(found.error)
-
-
-def test_the_histogram_has_every_call() -> None:
-    latency = np.random.default_rng(1).lognormal(-8, 1, 5000)
-    found = kept(Streamed(latency, latency), Beside(), None)
-    assert sum(each.number for each in decode(found.latency.histogram)) == 5000
-    assert found.latency.most == latency.max()
-
-
-def test_percentiles_are_kept_where_there_are_calls_enough() -> None:
-    for count, parts in ((10, []), (64, [50.0, 90.0]), (662, [50.0, 90.0, 99.0])):
-        latency = np.linspace(0.001, 0.002, count)
-        found = kept(Streamed(latency, latency), Beside(), None)
-        assert list(found.latency.percentiles) == parts
 
 
 @pytest.mark.parametrize("period", [None, 0.01])

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+import numpy as np
 import pytest
 
 from bench.judging import intervals
@@ -11,7 +13,7 @@ from bench.measuring import clock as clock_module
 from bench.measuring import timing
 from bench.measuring.clock import Clock, FirstUse, TimingError, first_use
 from bench.measuring.series import Broken, Plan, Series, Stopped
-from lstm_impl.step import Step
+from lstm_impl.step import INPUTS, Step
 
 
 @dataclass
@@ -351,3 +353,70 @@ def test_a_clock_that_stands_still_is_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(clock_module, "MOST_CLOCK_READS", 5000)
     with pytest.raises(TimingError, match="stands still"):
         Clock.of(lambda: 1.0)
+
+
+# -- the last call
+
+
+class Device:
+    """A clock that steps move, and a device that goes on when nobody waits for it."""
+
+    def __init__(self, waits: bool) -> None:
+        self.time, self.queued, self.waits = 0.0, 0.0, waits
+        self.used: list[int] = []
+        self.runs = 0
+
+    def finish(self) -> None:
+        self.time, self.queued = self.time + self.queued, 0.0
+
+    def step(self) -> Step:
+        def run() -> int:
+            self.time += 1e-4
+            self.queued += 0.003
+            self.runs += 1
+            return self.runs
+
+        def results(returned: int) -> dict[str, Any]:
+            self.finish()
+            self.time += 0.02  # a copy that takes longer than a block
+            return {"y": np.array([returned])}
+
+        wait = self.finish if self.waits else lambda: None
+        return Step(run, wait, lambda: None, self.used.append, results)
+
+
+def test_a_step_that_is_at_work_after_the_wait_has_no_time() -> None:
+    for waits in (True, False):
+        machine = Device(waits)
+        clock = Clock(lambda machine=machine: machine.time, 1e-9)  # type: ignore[misc]
+        result = timing.measure({"a": machine.step()}, Plan(1.0), clock)["a"]
+        if waits:
+            assert not isinstance(result, Broken)
+        else:
+            assert isinstance(result, Broken)
+            assert "it is not waited for" in str(result.error)
+
+
+def test_inputs_are_chosen_anew_for_each_block_and_not_in_turn() -> None:
+    machine = Device(waits=True)
+    result = timing.measure(
+        {"a": machine.step()}, Plan(3.0, -1.0), Clock(lambda: machine.time, 1e-9)
+    )["a"]
+    assert not isinstance(result, Broken)
+    assert len(machine.used) >= 30
+    assert set(machine.used) == set(range(INPUTS))
+    in_turn = [before != after for before, after in itertools.pairwise(machine.used)]
+    assert not all(in_turn)
+    assert any(in_turn)
+    assert result.last is not None
+    assert result.last.inputs == machine.used[-1]
+
+
+def test_a_step_that_changes_its_weights_begins_anew_for_the_judge() -> None:
+    machine, restarted = Device(waits=True), []
+    step = replace(machine.step(), restart=lambda: restarted.append(machine.runs))
+    result = timing.measure({"a": step}, Plan(0.5), Clock(lambda: machine.time, 1e-9))["a"]
+    assert not isinstance(result, Broken)
+    assert result.last is not None
+    assert restarted == [machine.runs - 1]
+    assert result.last.results["y"] == machine.runs

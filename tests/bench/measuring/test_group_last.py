@@ -6,7 +6,6 @@ gate does not make and every timed case does.
 
 from __future__ import annotations
 
-import itertools
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,19 +15,17 @@ import numpy as np
 import pytest
 
 from bench.measuring import outcomes, preparing
-from bench.measuring.clock import Clock
-from bench.measuring.equivalence import gate_last
 from bench.measuring.group import measure_group
 from bench.measuring.outcomes import Measured, Unmeasured
 from bench.measuring.preparing import Bench
-from bench.measuring.series import Broken, Plan
-from bench.measuring.timing import measure as measure_steps
+from bench.measuring.series import Plan
 from bench.suites.cases import Case
 from lstm_impl import LSTMSpec, LSTMWeights, Model, Step, Workload
 from lstm_impl.backends.numpy_loop import NumPyLoop, NumPyModel
 from lstm_impl.call import Call, Outputs, RawGradients
 from lstm_impl.proof.streamed import SEVERAL
-from lstm_impl.step import INPUTS, input_seed
+from lstm_impl.step import INPUTS
+from tests.bench.measuring.told_backends import TIMED
 from tests.lstm_impl.rounded_model import RoundedModel
 
 SPEC = LSTMSpec(3, 4)
@@ -135,18 +132,6 @@ WRONG = {
     ),
 }
 
-RIGHT = (
-    INFERENCE,
-    TRAINING,
-    STREAM,
-    Workload(4, 7, window=3),
-    Workload(4, 6, "training", min_length=2),
-    Workload(1, 1, "training", batch_major=True),
-    Workload(4, 6, "training", batch_major=True),
-    *(replace(work, optimizer=name) for work in (TRAINING, STREAM) for name in ("sgd", "adam")),
-    Workload(2, 40, "training", window=2, optimizer="adam"),
-)
-
 STREAMS = (
     Workload(2, 1, "streaming"),
     Workload(1, 3, "streaming", batch_major=True),
@@ -187,7 +172,7 @@ def test_what_is_wrong_only_once_it_is_timed_gets_no_time(
     assert result.reason.startswith("what was timed does not compute what the reference computes")
 
 
-@pytest.mark.parametrize("workload", [*RIGHT, *STREAMS], ids=str)
+@pytest.mark.parametrize("workload", [*TIMED, *STREAMS], ids=str)
 def test_what_is_right_is_timed(workload: Workload, monkeypatch: pytest.MonkeyPatch) -> None:
     result = group(monkeypatch, workload, NumPyModel)
     assert isinstance(result, Measured), result
@@ -277,98 +262,3 @@ def test_a_gain_of_a_twentieth_is_found_in_half_precision_too(
     result = group(monkeypatch, Workload(4, 20), build(1.05), spec)
     assert isinstance(result, Unmeasured)
     assert "y as a whole is not as large" in result.reason
-
-
-# -- the step
-
-
-@pytest.mark.parametrize("workload", RIGHT, ids=str)
-def test_a_step_works_on_the_inputs_that_were_chosen(workload: Workload) -> None:
-    model = NumPyLoop().build(
-        SPEC, LSTMWeights.random(SPEC, seed=2), batch_major=workload.batch_major
-    )
-    step = model.prepare(workload, seed=5)
-    assert step.use is not None
-    assert step.results is not None
-    for number in (1, 0, 1):
-        step.use(number)
-        if step.restart is not None:
-            step.run()  # moves the weights, and turns the sign of what flows back
-            step.restart()
-        results = step.results(step.run())
-        assert gate_last(model, workload, 5, number, results).passed
-        other = 1 - number
-        if step.restart is None:
-            assert not gate_last(model, workload, 5, other, results).passed
-
-
-def test_input_sets_have_seeds_of_their_own() -> None:
-    assert input_seed(3, 0) == 3
-    assert len({input_seed(seed, number) for seed in range(100) for number in range(2)}) == 200
-
-
-# -- the clock
-
-
-class Machine:
-    """A clock that steps move, and a device that goes on when nobody waits for it."""
-
-    def __init__(self, waits: bool) -> None:
-        self.time, self.queued, self.waits = 0.0, 0.0, waits
-        self.used: list[int] = []
-        self.runs = 0
-
-    def finish(self) -> None:
-        self.time, self.queued = self.time + self.queued, 0.0
-
-    def step(self) -> Step:
-        def run() -> int:
-            self.time += 1e-4
-            self.queued += 0.003
-            self.runs += 1
-            return self.runs
-
-        def results(returned: int) -> dict[str, Any]:
-            self.finish()
-            self.time += 0.02  # a copy that takes longer than a block
-            return {"y": np.array([returned])}
-
-        wait = self.finish if self.waits else lambda: None
-        return Step(run, wait, lambda: None, self.used.append, results)
-
-
-def test_a_step_that_is_at_work_after_the_wait_has_no_time() -> None:
-    for waits in (True, False):
-        machine = Machine(waits)
-        clock = Clock(lambda machine=machine: machine.time, 1e-9)  # type: ignore[misc]
-        result = measure_steps({"a": machine.step()}, Plan(1.0), clock)["a"]
-        if waits:
-            assert not isinstance(result, Broken)
-        else:
-            assert isinstance(result, Broken)
-            assert "it is not waited for" in str(result.error)
-
-
-def test_inputs_are_chosen_anew_for_each_block_and_not_in_turn() -> None:
-    machine = Machine(waits=True)
-    result = measure_steps(
-        {"a": machine.step()}, Plan(3.0, -1.0), Clock(lambda: machine.time, 1e-9)
-    )["a"]
-    assert not isinstance(result, Broken)
-    assert len(machine.used) >= 30
-    assert set(machine.used) == set(range(INPUTS))
-    in_turn = [before != after for before, after in itertools.pairwise(machine.used)]
-    assert not all(in_turn)
-    assert any(in_turn)
-    assert result.last is not None
-    assert result.last.inputs == machine.used[-1]
-
-
-def test_a_step_that_changes_its_weights_begins_anew_for_the_judge() -> None:
-    machine, restarted = Machine(waits=True), []
-    step = replace(machine.step(), restart=lambda: restarted.append(machine.runs))
-    result = measure_steps({"a": step}, Plan(0.5), Clock(lambda: machine.time, 1e-9))["a"]
-    assert not isinstance(result, Broken)
-    assert result.last is not None
-    assert restarted == [machine.runs - 1]
-    assert result.last.results["y"] == machine.runs
