@@ -115,6 +115,20 @@ def test_one_that_cannot_be_loaded_gives_way_to_the_next(folder: Path) -> None:
     assert not library.availability()
 
 
+def test_sources_are_told_apart_by_all_that_is_compiled_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("kernels.cc", "vector.h", "README.md"):
+        (tmp_path / name).write_text("one")
+    first = prebuilt.digest(tmp_path)
+    (tmp_path / "README.md").write_text("two")
+    (tmp_path / "prebuilt").mkdir()
+    assert prebuilt.digest(tmp_path) == first
+    found = {first}
+    for name in ("kernels.cc", "vector.h"):
+        (tmp_path / name).write_text("two")
+        found.add(prebuilt.digest(tmp_path))
+    assert len(found) == 3
+
+
 # -- making them
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lstm_impl.backends.hlo import describe_hlo, launches
+from lstm_impl.backends.hlo import describe_hlo, kind_of, launches
 
 LOOP = """
 HloModule jit_f, entry_computation_layout={(f32[2]{0})->f32[2]{0}}
@@ -91,3 +91,8 @@ ENTRY main {
     assert found["matrix_products"] == 1
     assert found["custom_calls"] == {"__cudnn$rnn": 1}
     assert found["instructions"]["parameter"] == 2
+
+
+def test_instructions_are_of_one_kind_whatever_their_number() -> None:
+    assert {kind_of(name) for name in ("dot", "dot.12", "dot.3", "dot.1.2")} == {"dot"}
+    assert kind_of("12") == "12"  # of nothing else there is a name
