@@ -40,6 +40,7 @@ class Backend:
         it; two backends that need different ones never share a process.
     each_length_anew: whether it traces, compiles or tunes anew at each number of timesteps that it
         has not seen; where nothing is known, the worse is said.
+    threads: what ``use_threads`` was told, None before.
     apart: whether that environment changes how others of its framework compute, which then keep out
         of it.
     """
@@ -58,6 +59,7 @@ class Backend:
     optimizers: ClassVar[tuple[str, ...]] = ()
     environment: ClassVar[Mapping[str, str]] = {}
     each_length_anew: ClassVar[bool] = True
+    threads: ClassVar[int | None] = None
     apart: ClassVar[bool] = False
 
     def __init__(self, options: Sequence[str] = (), number: int | None = None) -> None:
@@ -142,11 +144,11 @@ class Backend:
         return ""
 
     def use_threads(self, count: int) -> None:
-        """Let the models built from now on use ``count`` CPU threads.
+        """Let the strategy's models use ``count`` CPU threads for what they make from now on.
 
-        For frameworks that read no environment variable for it when they start; the others have
-        nothing to do here.
+        It tells frameworks that read no environment variable for it when they start.
         """
+        type(self).threads = count
 
     def missing_evidence(self, evidence: Mapping[str, Any], device: str) -> str:
         """What must have run but did not, by ``Model.evidence``, or an empty string.

@@ -39,8 +39,6 @@ from lstm_impl.workload import Workload
 MOST_PLACED = 1_000
 """Arrays that are kept as Keras has them: two sets of inputs of some hundred windows."""
 
-_threads: int | None = None
-
 
 class CalledModelModel(Model):
     """The model, and what its calls need beside it."""
@@ -123,9 +121,9 @@ class CalledModelModel(Model):
 
     def _made(self, key: tuple[int, ...]) -> keras_calls.Infer:
         if key:
-            return keras_calls.litert(self._converted(key), _threads)
+            return keras_calls.litert(self._converted(key), self.backend.threads)
         if "onnx" in self.backend.options:
-            return keras_calls.onnx(self.spec, self.get_weights(), _threads or 0)
+            return keras_calls.onnx(self.spec, self.get_weights(), self.backend.threads or 0)
         with self._placing():
             return keras_calls.signature(self._model)
 
@@ -293,10 +291,6 @@ class CalledModel(KerasThree, abc.ABC):
             if not (installed := package.availability(device)):
                 return installed
         return AVAILABLE
-
-    def use_threads(self, count: int) -> None:
-        global _threads
-        _threads = count
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if spec.num_layers > 1 or spec.bidirectional:

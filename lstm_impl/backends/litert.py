@@ -41,9 +41,6 @@ INSTALL = "pip install tensorflow-cpu ai-edge-litert"
 
 FUSED = ("UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM", "LSTM")
 
-_threads: int | None = None
-"""Of what is made from now on, by ``use_threads``."""
-
 
 class LiteRT(Backend):
     """The converted ``while_loop``.
@@ -65,10 +62,6 @@ class LiteRT(Backend):
         if self.options == ("preproject", "fused"):
             return "the fused operator computes the input product itself; leave one of the two out"
         return ""
-
-    def use_threads(self, count: int) -> None:
-        global _threads
-        _threads = count
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if workload is not None and workload.training:
@@ -129,7 +122,7 @@ class LiteRTModel(InferenceModel):
         key = shapes_of(inputs)
         if key not in self._ready:
             model = self.convert({name: array.shape for name, array in inputs.items()})
-            interpreter = open_interpreter(model, _threads)
+            interpreter = open_interpreter(model, self.backend.threads)
             interpreter.allocate_tensors()
             self._ready[key] = self._places(interpreter)
         ready: _Ready = self._ready[key]
@@ -172,7 +165,7 @@ class LiteRTModel(InferenceModel):
         details = {
             "device": self.device,
             "interpreter": interpreter_name(),
-            "threads": _threads or 1,
+            "threads": self.backend.threads or 1,
             "fused_loop": any(op in FUSED for op in ops),
             "loops": ops["WHILE"],
         }

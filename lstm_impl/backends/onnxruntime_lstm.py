@@ -36,9 +36,6 @@ INSTALL_GPU = "pip install onnx onnxruntime-gpu"
 
 DTYPES = ("float32", "tf32", "float16", "float64")
 
-_threads = 0
-"""Of the sessions that are made from now on, by ``use_threads``; 0 is their own choice."""
-
 
 def _look() -> cuda.View:
     import onnxruntime
@@ -87,7 +84,7 @@ class OnnxRuntimeModel(InferenceModel):
 
     def _options(self) -> Any:
         options = self._ort.SessionOptions()
-        options.intra_op_num_threads = _threads
+        options.intra_op_num_threads = self.backend.threads or 0  # its own choice
         options.inter_op_num_threads = 1  # layers wait for one another: nothing runs side by side
         return options
 
@@ -219,10 +216,6 @@ class OnnxRuntime(Backend):
     summary = "ONNX's LSTM operator in ONNX Runtime, inference only"
     model = OnnxRuntimeModel
     each_length_anew = False
-
-    def use_threads(self, count: int) -> None:
-        global _threads
-        _threads = count
 
     def refusal(self, spec: LSTMSpec, workload: Workload | None = None) -> str:
         if workload is not None and workload.training:

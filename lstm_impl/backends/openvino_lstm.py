@@ -32,9 +32,6 @@ from lstm_impl.workload import Workload
 
 SEQUENCE, LOOP = "LSTMSequence", "a loop over time"
 
-_threads: int | None = None
-"""Of what is made from now on, by ``use_threads``."""
-
 
 def without_telemetry() -> None:
     """Let OpenVINO be imported without its telemetry, if neither is there yet.
@@ -55,10 +52,6 @@ class OpenVINOBackend(Backend):
     packages: ClassVar[tuple[Package, ...]] = (
         Package("openvino", "OpenVINO", "pip install openvino"),
     )
-
-    def use_threads(self, count: int) -> None:
-        global _threads
-        _threads = count
 
     def _build(self, spec: LSTMSpec, weights: LSTMWeights, device: str, batch_major: bool) -> Model:
         without_telemetry()
@@ -92,8 +85,8 @@ class OpenVINOModel(InferenceModel):
                 "INFERENCE_PRECISION_HINT": "f32",
                 "PERFORMANCE_HINT": _hint(self.backend),
             }
-            if _threads is not None:
-                config["INFERENCE_NUM_THREADS"] = _threads
+            if self.backend.threads is not None:
+                config["INFERENCE_NUM_THREADS"] = self.backend.threads
             self._ready[key] = openvino.compile_model(self._graph(inputs), "CPU", config)
         return self._ready[key]
 

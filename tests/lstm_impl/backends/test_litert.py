@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -65,14 +64,9 @@ def test_the_option_converts_another_loop() -> None:
     assert before["ops"] != inside["ops"]
 
 
-@pytest.fixture
-def _threads_restored() -> Iterator[None]:
-    yield
-    litert._threads = None
-
-
-@pytest.mark.usefixtures("_threads_restored")
-def test_threads_are_those_of_the_interpreters_made_afterwards() -> None:
+def test_threads_are_those_of_the_interpreters_made_afterwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     asked: list[int | None] = []
     original = litert.open_interpreter
 
@@ -80,10 +74,10 @@ def test_threads_are_those_of_the_interpreters_made_afterwards() -> None:
         asked.append(threads)
         return original(model, threads)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(litert, "open_interpreter", watched)
-        get_backend("litert").use_threads(2)
-        built("litert").forward(np.ones((4, 2, 3)))
+    monkeypatch.setattr(litert, "open_interpreter", watched)
+    monkeypatch.setattr(litert.LiteRT, "threads", None)
+    get_backend("litert").use_threads(2)
+    built("litert").forward(np.ones((4, 2, 3)))
     assert asked == [2]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -80,14 +79,10 @@ def test_a_profile_of_a_gpu_is_read() -> None:
     )
 
 
-@pytest.fixture
-def _threads_restored() -> Iterator[None]:
-    yield
-    get_backend("onnxruntime").use_threads(0)
-
-
-@pytest.mark.usefixtures("_threads_restored")
-def test_threads_are_those_of_the_sessions_made_afterwards() -> None:
+def test_threads_are_those_of_the_sessions_made_afterwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(onnxruntime_lstm.OnnxRuntime, "threads", None)
     get_backend("onnxruntime").use_threads(1)
     options = built("onnxruntime")._session(Call(None, None, None)).get_session_options()
     assert options.intra_op_num_threads == 1

@@ -10,8 +10,7 @@ import sys
 import pytest
 
 from lstm_impl import LSTMSpec, Workload
-from lstm_impl.backends import openvino_lstm
-from lstm_impl.backends.openvino_lstm import without_telemetry
+from lstm_impl.backends.openvino_lstm import OpenVINO, without_telemetry
 from lstm_impl.proof import gate
 from tests.lstm_impl.backends.built import built, ready
 
@@ -66,7 +65,7 @@ def test_the_operation_computes_what_the_reference_does(batch_major: bool) -> No
 
 @pytest.mark.parametrize("name", ["openvino", "openvino+throughput"])
 def test_it_is_compiled_as_it_is_asked_to_be(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openvino_lstm, "_threads", None)
+    monkeypatch.setattr(OpenVINO, "threads", None)
     ready(name).use_threads(1)
     found = built(name).evidence(Workload(1, 2))
     assert found["threads"] == 1
