@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bench.judging.ranking import build
 from bench.judging.rows import Report, Row
+from bench.judging.trust import Doubt
 from bench.reporting.sentences import findings
 from bench.results.files import collect
 from bench.results.schema import Figures, Measurement, Outcome, Reason, Results, Run
@@ -35,6 +36,7 @@ TRAINING = Workload(2, 10, "training")
 
 
 BUSY = Reason("busy", "the machine was busy", "close other programs")
+DOUBT = Doubt("slow", "the clock was slow", "wait until it is cool", 1, 1)
 
 
 def a_run(number: int = 1, session: str = "s", host: str = "host", **changes: object) -> Run:

@@ -15,12 +15,15 @@ from bench.suites.cases import Case
 from bench.telling.command_line import BAD_INPUT
 from bench.windows.asked import AtHand
 from lstm_impl import LSTMSpec, Workload
+from tests.bench.harmless import assert_markdown, assert_plain
 from tests.bench.made_results import a_run, gather, measured
 
 ASKED = ("--batch", "8", "--hidden", "64", "--mode", "training")
 
 
-def results(timesteps: Sequence[int] = (10, 50, 100)) -> Results:
+def results(
+    timesteps: Sequence[int] = (10, 50, 100), names: tuple[str, str] = ("torch", "while_loop")
+) -> Results:
     return gather(
         *(
             measured(
@@ -29,7 +32,7 @@ def results(timesteps: Sequence[int] = (10, 50, 100)) -> Results:
                 a_run(number),
             )
             for number in range(6)
-            for backend, fixed in (("torch", 1e-3), ("while_loop", 3e-3))
+            for backend, fixed in zip(names, (1e-3, 3e-3), strict=True)
             for each in timesteps
         )
     )
@@ -96,3 +99,20 @@ def test_bad_input_is_told(
 ) -> None:
     assert recommend.main([*options, *ASKED]) == BAD_INPUT
     assert words in capsys.readouterr().err
+
+
+def test_names_of_result_files_are_text_in_the_answer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours = "\x1b]0;title\x07[red]\x9b2J\nours"
+    at_hand(monkeypatch, results(names=(ours, f"{ours}2")))
+    for form in ("terminal", "markdown", "json"):
+        words = ["--lengths", "uniform:5-90", *ASKED, "--format", form]
+        assert recommend.main(words) == recommend.ANSWERED
+        out, err = capsys.readouterr()
+        assert_plain(err)
+        (assert_markdown if form == "markdown" else assert_plain)(out)
+        if form == "json":
+            assert ours in [each["backend"] for each in json.loads(out)["backends"]]
+        else:
+            assert "red" in out

@@ -33,8 +33,8 @@ def run(name: str, host: str = "laptop") -> Run:
     return a_run(0, host, "quick", id=name, environment=environment, **begun)
 
 
-def case(backend: str = "keras", *, batch: int = 8, mode: str = "inference") -> Case:
-    return Case(backend, LSTMSpec(4, 8), Workload(batch, 10, mode), "cpu")
+def case(backend: str = "keras", *, batch: int = 8, device: str = "cpu") -> Case:
+    return Case(backend, LSTMSpec(4, 8), Workload(batch, 10), device)
 
 
 def made(
@@ -44,6 +44,7 @@ def made(
     setup: Mapping[str, float | None] | None = None,
     memory: Mapping[str, float] | None = None,
     roofs: Mapping[str, float] | None = None,
+    processes: int = 6,
 ) -> Results:
     items: list[Measurement] = [
         replace(
@@ -52,7 +53,7 @@ def made(
             memory=memory,
             roofs=roofs,
         )
-        for process in range(6)
+        for process in range(processes)
         for of, seconds in times.items()
     ]
     return gather(*items)
@@ -116,6 +117,31 @@ def test_what_is_invalid_says_so_beside_its_bar_and_below() -> None:
     assert "★ scan" not in found
     assert any("hatched: INVALID, not to be trusted" in each for each in found)
     assert not any("INVALID" in each for each in words(made(PAIR), "throughput"))
+
+
+def test_a_ratio_to_what_is_invalid_is_invalid_though_the_rate_is_not() -> None:
+    results = made(PAIR, invalid=[case("keras")])
+    assert "2.00× INVALID" in words(results, "speedup")
+    assert {"400 INVALID", "800"} <= set(words(results, "throughput"))
+
+
+@pytest.mark.parametrize("what", ["throughput", "speedup"])
+def test_a_bar_lies_between_the_ends_of_its_whiskers(what: str) -> None:
+    plot = Plot(what, found := section(made(PAIR, processes=3)), choose(found, what))
+    ends = [(bar.low, bar.value, bar.high) for row in plot.rows if (bar := bars._bar(plot, row))]
+    assert any(low < value < high for low, value, high in ends)
+    assert ends == [tuple(sorted(each)) for each in ends]
+
+
+def test_whose_whiskers_they_are_and_which_device_is_told_where_that_is_a_question() -> None:
+    both = made(PAIR | {case("scan", device="gpu:0"): 0.01}, processes=1)
+    found = " ".join(words(both, "throughput"))
+    assert "whiskers: 95% interval of one process alone" in found
+    assert "inference, float32, gpu:0" in found
+    found = " ".join(words(made(PAIR), "throughput"))
+    assert "whiskers: 95% interval" in found
+    assert "one process alone" not in found
+    assert "float32, cpu" not in found
 
 
 def test_setup_adds_up_what_comes_before_the_first_result() -> None:

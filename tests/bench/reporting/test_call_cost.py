@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from bench.call_paths import main
 from bench.judging.ranking import build
 from bench.judging.verdict import Verdict
 from bench.reporting import call_cost
 from bench.reporting.call_cost import Calls, calls, words
 from bench.suites.cases import Case
-from bench.telling import filters
 from lstm_impl import LSTMSpec, Workload
 from tests.bench.made_results import a_run, gather, measured
-from tests.bench.made_texts import write_store
 
 Time = Callable[[int], float]
 
@@ -119,32 +114,3 @@ def test_the_data_has_a_flat_row_a_backend_with_columns_that_are_named() -> None
     assert all(row.keys() <= set(call_cost.RECORD) for row in rows)
     assert rows[1]["baseline"] == "keras_model"
     assert rows[1]["lengths"] == "5 50 150"
-
-
-HOSTILE = "<b>a|b</b>\x1b[31m\n`c` [d](javascript:e)"
-
-
-def test_names_from_files_are_text_in_every_form(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    items = [
-        measured(Case(HOSTILE, LSTMSpec(4, 8), Workload(2, t), HOSTILE), CALL(t), run(0, HOSTILE))
-        for t in (5, 50, 150)
-    ]
-    monkeypatch.setattr(filters, "read_results", lambda paths: gather(*items))
-    for form in ("terminal", "markdown", "csv"):
-        assert main(["somewhere", "--format", form]) == 0
-        out = capsys.readouterr().out
-        assert "\x1b" not in out
-        if form == "markdown":
-            assert "<b>" not in out.replace("`<b>", "")
-            assert "[d](javascript" not in re.sub("`[^`]*`", "", out)
-            assert "\n`c`" not in out
-
-
-def test_results_without_lengths_are_told_with_the_command_that_measures(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    store = write_store(tmp_path, lambda document: document)
-    assert main([str(store.old)]) == 2
-    assert "python -m bench.run call-paths" in capsys.readouterr().err

@@ -1,11 +1,31 @@
 """What stands above a report's tables: of which session, on which machine, by which method."""
 
+from dataclasses import replace
+
 import pytest
 
 from bench.judging.ranking import build
-from bench.telling.headings import heading, machine, method, over_bridges, uneven_bridges
+from bench.results.schema import Measurement
+from bench.telling.headings import (
+    caption,
+    heading,
+    machine,
+    method,
+    over_bridges,
+    speed_moved,
+    title,
+    uneven_bridges,
+)
 from tests.bench.made_bridges import FAR, apart_of, results
-from tests.bench.made_reports import a_run, measured, replicated, results_of
+from tests.bench.made_reports import (
+    SPEC,
+    TRAINING,
+    a_run,
+    measured,
+    replicated,
+    results_of,
+    without_time,
+)
 
 
 @pytest.mark.parametrize("package", ["tensorflow", "tensorflow-cpu", "tf-nightly"])
@@ -57,3 +77,69 @@ def test_how_even_it_is_is_told_of_an_even_one_too() -> None:
     )
     assert "times as long in those of a (" in line
     assert line.endswith("over 10 cases) as in the baseline's")
+
+
+def test_what_stands_under_a_table_without_a_heading_is_the_session_and_the_machine() -> None:
+    (section,) = build(results_of(measured("keras", 0.01))).sections
+    assert caption(section) == (
+        "quick on host · 2025-01-31 12:01 UTC · 1 process; A CPU, 2 cores; keras 3."
+    )
+    (unnamed,) = build(results_of(measured("keras", 0.01, a_run(suite="", host="")))).sections
+    assert heading(unnamed).startswith("unnamed suite on an unnamed machine · ")
+
+
+def test_a_gpu_and_the_threads_are_told_as_far_as_they_are_known() -> None:
+    gpus = [{"name": "A GPU", "driver": "550"}, {"name": 5}, {"driver": "551"}]
+    cpu = {"name": "A CPU", "cores": 1, "usable": 4}
+    before = {"cpu": cpu, "gpus": gpus, "system": "Linux", "python": "3.11"}
+    (section,) = build(
+        results_of(measured("a", 0.1, a_run(environment={"before": before})))
+    ).sections
+    assert machine(section) == [
+        ("CPU", "A CPU, 1 core, 4 usable threads"),
+        ("GPU 0", "A GPU, driver 550"),
+        ("GPU 2", "driver 551"),
+        ("System", "Linux"),
+        ("Libraries", "3.11"),
+    ]
+
+
+def test_only_what_the_tables_have_is_explained() -> None:
+    def explained(*items: Measurement) -> str:
+        (section,) = build(results_of(*items)).sections
+        return " ".join(method(section))
+
+    plain = explained(measured("keras", 0.01))
+    assert plain.startswith("Times are of one step: medians, with their 95% intervals.")
+    windows = replace(TRAINING, window=5)
+    for told, item in (
+        ("vs keras", measured("torch", 0.02)),
+        ("Memory is the peak", measured("torch", 0.02, memory={"peak_bytes": 1.0})),
+        ("A time per timestep", measured("keras", 0.02, work=windows)),
+    ):
+        assert told not in plain
+        assert told in explained(measured("keras", 0.01), item)
+    (section,) = build(results_of(without_time("keras"))).sections
+    assert method(section) == []
+
+
+def test_how_far_the_machine_s_speed_moved_is_told_of_one_time_and_of_several() -> None:
+    assert "the intervals of 1 time reach ±20%. Ratios" in speed_moved([0.2])
+    assert "the intervals of 3 times reach ±5% to ±20%. Ratios" in speed_moved([0.2, 0.05, 0.1])
+
+
+def test_a_table_is_called_by_device_mode_and_what_is_not_usual() -> None:
+    half = replace(SPEC, dtype="float16")
+    items = [
+        measured("keras", 0.01),
+        measured("keras", 0.01, work=TRAINING, spec=half),
+        measured("keras", 0.01, work=TRAINING),
+        measured("keras", 0.01, work=replace(TRAINING, window=5), device="gpu:0"),
+    ]
+    (section,) = build(results_of(*items)).sections
+    assert [title(table) for table in section.tables] == [
+        "cpu, inference",
+        "cpu, training, float16 and float32",
+        "gpu:0, training in windows (batch 2 × 10 steps, 3 in, 4 hidden, gradients of weights, "
+        "input, state)",
+    ]

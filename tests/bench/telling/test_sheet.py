@@ -10,6 +10,8 @@ from rich.cells import cell_len
 
 from bench.telling.deliver import plain_text
 from bench.telling.sheet import Cell, Column, Sheet, comma_separated, records
+from tests.bench.harmless import assert_sheet
+from tests.bench.made_texts import PAYLOADS
 
 SHEET = Sheet.of(
     [
@@ -93,6 +95,13 @@ def test_csv_is_made_line_by_line_and_holds_no_formula() -> None:
     assert len(taken) <= 1
     read = list(csv.reader(io.StringIO("".join(lines), newline="")))
     assert read == [["1", "", "true"], ["'=1+1", "a?b", "0.1"]]
+
+
+@pytest.mark.parametrize("payload", PAYLOADS, ids=ascii)
+def test_any_text_is_one_cell(payload: str) -> None:
+    text = "".join(comma_separated(("words",), [[payload]]))
+    assert_sheet(text)
+    assert len(list(csv.reader(io.StringIO(text, newline="")))) == 2
 
 
 def test_records_stand_under_their_names_and_an_unknown_name_is_an_error() -> None:

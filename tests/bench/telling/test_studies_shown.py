@@ -1,13 +1,11 @@
 """Files of studies whose every text says something that a terminal, or Markdown, acts on.
 
-They come from anywhere, as result files do. Each of the commands that show them, and
-``bench.recommend --lengths``, which tells its answer in the same way, makes their texts harmless.
+They come from anywhere, as result files do. Each of the commands that show them makes their texts
+harmless.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -18,14 +16,11 @@ from typing import Any
 
 import pytest
 
-from bench import denormals, lengths, recommend, scaling
+from bench import denormals, lengths, scaling
 from bench.measuring.denormals import DENORMAL, ORDINARY
 from bench.measuring.scaling import SCALINGS, Question, sides
 from bench.results import study
-from bench.telling.sheet import Cell, Column, Sheet, comma_separated
-from bench.telling.terminal import text_console
-from bench.telling.told import Told
-from tests.bench.harmless import assert_markdown, assert_plain, assert_sheet, assert_styled
+from tests.bench.harmless import assert_markdown, assert_plain, assert_styled
 from tests.bench.made_texts import PAYLOADS
 
 Say = Callable[[str], str]
@@ -226,54 +221,3 @@ def test_a_policy_is_no_format(
     code, out, err = shown("lengths", path, capsys, "--format", "markdown")
     assert code == 0, err
     assert "<class" not in out.replace("\\", "")
-
-
-@pytest.mark.parametrize("payload", PAYLOADS, ids=ascii)
-def test_lines_cells_and_bounds_are_text_whoever_tells_them(payload: str) -> None:
-    columns = [Column("name", names=True), Column("words"), Column("number", right=True)]
-    sheet = Sheet.of(columns, [[payload, payload, Cell(payload, payload)]])
-    said = Told((payload,), ((payload, sheet),), (payload,))
-    for width in WIDTHS:
-        for forced, check in ((False, assert_plain), (True, assert_styled)):
-            file = io.StringIO()
-            said.terminal(text_console(file=file, width=width, force_terminal=forced))
-            check(file.getvalue())
-    assert_markdown(said.markdown())
-    text = "".join(comma_separated(("words",), [[payload]]))
-    assert_sheet(text)
-    assert len(list(csv.reader(io.StringIO(text, newline="")))) == 2
-
-
-def test_the_advice_on_lengths_tells_names_of_result_files_as_text(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from bench.suites.cases import Case
-    from bench.windows.asked import AtHand
-    from lstm_impl import LSTMSpec, Workload
-    from tests.bench.made_results import a_run, gather, measured
-
-    ours = "\x1b]0;title\x07[red]\x9b2J\nours"
-    found = gather(
-        *(
-            measured(
-                Case(backend, LSTMSpec(16, 64), Workload(8, steps, "training")),
-                (fixed + 1e-3 * steps) * (1 + 0.01 * number),
-                a_run(number),
-            )
-            for number in range(6)
-            for backend, fixed in ((ours, 1e-3), (f"{ours}2", 3e-3))
-            for steps in (10, 50, 100)
-        )
-    )
-    monkeypatch.setattr("bench.batching.asked.at_hand", lambda paths: AtHand(found, [], None, []))
-    asked = ["--lengths", "uniform:5-90", "--batch", "8", "--hidden", "64", "--mode", "training"]
-    for form in ("terminal", "markdown", "json"):
-        assert recommend.main([*asked, "--format", form]) == recommend.ANSWERED
-        out, err = capsys.readouterr()
-        assert_plain(err)
-        if form == "json":
-            assert_plain(out)
-            assert ours in [each["backend"] for each in json.loads(out)["backends"]]
-        else:
-            (assert_plain if form == "terminal" else assert_markdown)(out)
-            assert "red" in out
