@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 import re
 from graphlib import TopologicalSorter
+from pathlib import Path
 
 import pytest
 
-from bench.rooms import BENCH, COMMANDS, FLOORS, LIBRARY, imported, modules, room
+from bench.rooms import BENCH, COMMANDS, FLOORS, LIBRARY, arrows, imported, main, modules, room
 from tests.lengths import long_functions
 
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
@@ -51,6 +52,47 @@ def test_no_command_is_imported(imports: dict[str, set[str]]) -> None:
     commands = {module for module in MODULES if room(module) == COMMANDS} - {"bench"}
     wrong = {module: sorted(others & commands) for module, others in imports.items()}
     assert {module: others for module, others in wrong.items() if others} == {}
+
+
+def test_every_import_of_a_file_is_seen_wherever_it_stands(tmp_path: Path) -> None:
+    path = tmp_path / "x.py"
+    path.write_text(
+        "import os, bench.rooms\n"
+        "from bench.telling import inert, no_module\n"
+        "def f():\n    from bench.disk.fields import printable\n"
+        "    import lstm_impl.spec as s\n    from . import y\n"
+    )
+    assert list(imported(path, MODULES)) == [
+        *("bench.rooms", "bench.telling.inert", "bench.telling", "bench.disk.fields"),
+        "lstm_impl.spec",
+    ]
+
+
+def test_arrows_are_the_fewest_that_lead_to_all_that_a_room_imports(
+    imports: dict[str, set[str]],
+) -> None:
+    drawn = arrows()
+
+    def reached(start: str, among: set[tuple[str, str]]) -> set[str]:
+        below = {lower for upper, lower in among if upper == start}
+        return below.union(*(reached(each, among) for each in below))
+
+    for module, others in imports.items():
+        rooms = {room(other) for other in others} - {room(module), COMMANDS}
+        assert rooms <= reached(room(module), drawn)
+    for arrow in drawn:
+        assert arrow[1] not in reached(arrow[0], drawn - {arrow})
+
+
+def test_the_command_prints_the_arrows_and_a_line_a_room(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("```mermaid\nflowchart TD\n    ")
+    assert out.count(" --> ") == len(arrows())
+    rooms = re.findall(r"^\| `(\w+)` \| \w", out, re.M)
+    assert rooms == [name for names in reversed(FLOORS) for name in names]
 
 
 def faults_of(text: str) -> list[str]:

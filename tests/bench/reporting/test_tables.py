@@ -106,6 +106,8 @@ def test_a_stream_has_its_percentiles_and_the_verdict_on_its_tail() -> None:
         *("vs keras", "p99 vs keras"),
     ]
     assert cells(found, "torch")["p99 vs keras"].endswith("SLOWER")
+    needed = {part.heading: part.needed for part in parts(table)}
+    assert (needed["p99"], needed["p90"]) == (0, 3)
 
 
 def test_who_how_long_and_the_ratio_are_never_left_out() -> None:

@@ -8,14 +8,18 @@ from bench.judging.ranking import build
 from bench.results.schema import Measurement
 from bench.telling.headings import (
     caption,
+    few,
     heading,
     machine,
     method,
+    nodes,
     over_bridges,
     speed_moved,
     title,
     uneven_bridges,
+    where,
 )
+from tests.bench import made_nodes
 from tests.bench.made_bridges import FAR, apart_of, results
 from tests.bench.made_reports import (
     SPEC,
@@ -44,14 +48,14 @@ def test_the_machine_and_the_method_are_told() -> None:
     assert "1 process: the interval of a time is of its own samples" in told
     assert "nothing of other processes, whose medians were seen to spread by 3% to 29%" in told
     assert "the intervals of ratios allow for" in told
-    few = replicated(3, ("keras", 0.01), ("torch", 0.02))
-    told = " ".join(method(build(results_of(*few)).sections[0]))
+    three = replicated(3, ("keras", 0.01), ("torch", 0.02))
+    told = " ".join(method(build(results_of(*three)).sections[0]))
     assert "3 processes: the interval of a time is a t-interval" in told
     assert "its own samples" not in told
     enough = replicated(6, ("keras", 0.01), ("torch", 0.02))
     told = " ".join(method(build(results_of(*enough)).sections[0]))
-    assert "allow for" not in told
-    assert "its own samples" not in told
+    for word in ("allow for", "its own samples", "t-interval"):
+        assert word not in told
 
 
 def test_a_line_says_by_how_much_it_differs_and_what_to_do() -> None:
@@ -102,6 +106,24 @@ def test_a_gpu_and_the_threads_are_told_as_far_as_they_are_known() -> None:
         ("System", "Linux"),
         ("Libraries", "3.11"),
     ]
+    odd = {"cpu": {"name": "A CPU", "cores": 0, "usable": 10**30}, "gpus": "none"}
+    (section,) = build(results_of(measured("a", 0.1, a_run(environment={"before": odd})))).sections
+    assert machine(section) == [("CPU", "A CPU")]
+
+
+def test_of_few_nodes_the_intervals_are_over_nodes_and_not_over_processes() -> None:
+    case = made_nodes.a_case()
+    luck = {name: 0.01 * place for place, name in enumerate("abcdef")}
+    items = made_nodes.fleet(luck, {case: 1.0}, processes=1)
+    (section,) = build(made_nodes.results(*items[:3])).sections
+    (told,) = few(section.rows)
+    assert told.startswith(
+        "3 nodes: the interval of a time is a t-interval over the nodes' medians"
+    )
+    (section,) = build(made_nodes.results(*items)).sections
+    assert few(section.rows) == []
+    assert where(section) == "6 nodes (a, b, c, d and 2 more)"
+    assert nodes(section).startswith("a (1 process), b (1 process)")
 
 
 def test_only_what_the_tables_have_is_explained() -> None:
