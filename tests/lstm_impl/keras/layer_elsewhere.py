@@ -258,6 +258,16 @@ def test_on_a_gpu_auto_takes_what_has_cudnn() -> None:
     assert picked == wanted
 
 
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_program_that_is_recorded_fixes_no_lengths(masked: bool, traced: bool) -> None:
+    """PyTorch's packing by a mask would be recorded with the lengths of this call."""
+    call = LayerCall("cpu", False, traced, False, 1, 2, 3, masked)
+    choice = elsewhere.choose(Arguments(UNITS), call)
+    assert choice.backend == ("keras" if masked and traced else PICKED)
+    assert not choice.fallback
+
+
 def test_a_fallback_is_a_warning_once_and_explained(caplog: pytest.LogCaptureFixture) -> None:
     layer = lstm_impl.keras.LSTM(UNITS, activation="relu")
     assert "not called yet" in str(layer.explain())
