@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,14 +9,9 @@ from pathlib import Path
 import pytest
 
 from bench import compare
-from bench.comparing import two_environments
-from bench.comparing.two_environments import SIDES
-from bench.telling import filters
-from tests.bench.made_environments import NEW, OLD, side
 from tests.bench.made_grids import STEPS, grid
 from tests.bench.made_nodes import a_case
 from tests.bench.made_results import gather, measured, replicates, run, save
-from tests.bench.made_streams import streams
 
 
 @pytest.fixture(autouse=True)
@@ -35,27 +29,6 @@ def slower(tmp_path: Path) -> list[str]:
     base = save(tmp_path / "old", replicates("b", dict.fromkeys(times, 1.0), jitter=0.005))
     new = save(tmp_path / "new", replicates("n", times, jitter=0.005))
     return ["runs", str(base), str(new)]
-
-
-def test_exit_codes_of_the_gate(slower: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert compare.main(slower) == 0
-    assert compare.main([*slower, "--fail-on", "slower"]) == 1
-    assert "--fail-on slower: FAILED, 1 slower: keras/b8" in capsys.readouterr().out
-    assert compare.main([*slower, "--fail-on", "slower:50%"]) == 0
-    out = capsys.readouterr().out
-    assert "--fail-on slower:50%: passed, none is SLOWER by more than 50%" in out
-    assert compare.main([*slower, "--fail-on", "faster"]) == 2
-    assert compare.main([*slower[::2], slower[1], "--fail-on", "slower"]) == 0  # the other way
-
-
-def test_a_gate_without_a_shared_case_is_an_error_not_a_pass(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    base = save(tmp_path / "old", gather(measured(a_case(batch=1), 1.0, run("b"))))
-    new = save(tmp_path / "new", gather(measured(a_case(batch=2), 1.0, run("n"))))
-    assert compare.main(["runs", str(base), str(new)]) == 0
-    assert compare.main(["runs", str(base), str(new), "--fail-on", "slower"]) == 2
-    assert "there is no shared case to judge" in capsys.readouterr().err
 
 
 def test_a_bad_file_gives_one_line_and_code_2_and_the_good_ones_are_shown(
@@ -133,30 +106,6 @@ def test_a_picture_needs_a_file_and_is_drawn_into_it(
     assert "3.000 F" in Path("a.svg").read_text(encoding="utf-8")
 
 
-def test_a_device_that_loses_is_no_alarm_in_ci_unless_a_rule_asks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = str(save(tmp_path / "made", gather(*grid(STEPS))))
-    monkeypatch.setenv("GITHUB_STEP_SUMMARY", "summary.md")
-    assert compare.main(["devices", folder]) == 0
-    assert "::warning" not in capsys.readouterr().out
-    assert "wins from hidden size" in Path("summary.md").read_text(encoding="utf-8")
-    assert compare.main(["devices", folder, "--fail-on", "slower"]) == 1
-    assert capsys.readouterr().out.count("::error title=SLOWER") == 3
-
-
-def test_the_command_compares_a_percentile(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    made = streams({"keras": 5.0, "torch": 8.0})
-    monkeypatch.setattr(filters, "read_results", lambda paths: made)
-    words = ["backends", str(Path("somewhere")), "--percentile", "99", "--format", "json"]
-    assert compare.main([*words, "--fail-on", "slower"]) == 1
-    document = json.loads(capsys.readouterr().out)
-    assert "p99 of the latency" in document["title"]
-    assert [case["verdict"] for case in document["cases"]] == ["SLOWER"]
-
-
 def test_without_results_beside_published_ones_a_suite_of_theirs_is_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -191,37 +140,6 @@ def test_a_file_that_cannot_be_written_is_told_in_one_line_by_the_command_itself
 
 
 # Two environments
-
-
-@pytest.fixture
-def in_turn(tmp_path: Path) -> Path:
-    """What a measurement of two environments has left."""
-    two_environments.save(tmp_path / "left", (OLD, NEW))
-    for name, factor in zip(SIDES, (1.0, 1.2), strict=True):
-        save(tmp_path / "left" / name, side(name, factor))
-    return tmp_path / "left"
-
-
-def test_what_was_measured_is_shown_again_what_differs_before_the_table(
-    in_turn: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert compare.main(["environments", str(in_turn)]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "nightly against release, measured in turn"
-    assert lines[1] == "What differs from release to nightly: tensorflow 2.20.0 → 2.21.0."
-    assert sum("SLOWER" in line for line in lines[2:12]) >= 2
-
-
-def test_a_rule_that_is_broken_is_code_1_and_a_filter_chooses(
-    in_turn: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ["environments", str(in_turn), "--fail-on", "slower:5%", "--backend", "keras"]
-    assert compare.main([*words, "--format", "json"]) == 1
-    found = json.loads(capsys.readouterr().out)
-    assert found["fail_on"]["failed"] == [a_case().id]
-    assert found["opening"] == ["What differs from release to nightly: tensorflow 2.20.0 → 2.21.0."]
-    assert {case["pairing"] for case in found["cases"] if case["kind"] == "case"} == {"adjacent"}
-    assert compare.main(["environments", str(in_turn), "--fail-on", "slower:50%"]) == 0
 
 
 @pytest.mark.parametrize(

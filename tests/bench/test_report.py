@@ -15,10 +15,8 @@ from bench.judging.ranking import build
 from bench.judging.rows import Report
 from bench.reporting.data import as_json, comma_separated
 from bench.reporting.markdown import markdown
-from bench.reporting.page.explorer import page as explorable
 from bench.reporting.page.static import page
 from bench.reporting.terminal import as_picture, draw_whole
-from bench.results.files import collect
 from bench.results.journal import Journal
 from bench.results.schema import Measurement, Outcome
 from bench.suites.cases import Case
@@ -99,13 +97,6 @@ def test_an_environment_of_any_form_is_survived(environment: dict[str, object]) 
         assert make(found)
 
 
-@pytest.mark.parametrize("form", ["csv", "json", "html"])
-def test_in_brief_is_for_people_only(form: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert report.main([*map(str, REPLICATES), "--brief", "--format", form]) == 2
-    told = capsys.readouterr().err
-    assert "--brief goes with --format terminal, markdown, svg" in told
-
-
 def test_bounds_beyond_every_number_and_batches_of_any_size_are_survived() -> None:
     huge = build(results_of(measured("a", 0.5, work=Workload((2**31 - 1), 10, min_length=4))))
     for found in (endless(), huge):
@@ -165,22 +156,6 @@ def test_bad_files_give_a_line_each_and_the_good_ones_are_shown(tmp_path: Path) 
     assert alone.returncode == 2
     assert alone.stdout == ""
     assert len(alone.stderr.splitlines()) == 4
-
-
-@pytest.mark.parametrize("kind", list(FORMATS))
-def test_every_format_goes_to_a_file_or_to_the_output(
-    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "out"
-    arguments = [*map(str, REPLICATES), "--format", kind]
-    assert report.main([*arguments, "--output", str(path)]) == 0
-    assert capsys.readouterr().out == ""
-    written = path.read_bytes().decode()
-    assert written == {**FORMATS, "html": explorable}[kind](build(collect(REPLICATES)))
-    assert report.main(arguments) == 0
-    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == [
-        line.rstrip() for line in written.splitlines()
-    ]
 
 
 def test_a_file_that_cannot_be_written_gives_one_line(
