@@ -465,6 +465,13 @@ int main(int count, char** arguments) {
     wrong += check({11, 100, 70, 33, true, true, padding}, random, many);
     cases += 4;
   }
+  // So few rows that the weights are read as they lie.
+  for (const int padding : {0, 1, 2}) {
+    wrong += check({1, 1, 64, 520, false, padding == 1, padding}, random, many);
+    wrong += check({1, 8, 199, 260, true, padding == 2, padding}, random, many);
+    wrong += check({4, 2, 70, 261, true, true, padding}, random, many);
+    cases += 3;
+  }
   // Many tasks of each group of rows, and weights that are read for more of them at once.
   wrong += check({40, 60, 64, 64, false, true, 1}, random, few);
   wrong += check({9, 50, 40, 260, true, false, 2}, random, {2, 5});
