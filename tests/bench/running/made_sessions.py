@@ -8,16 +8,15 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-
 from bench.results.journal import Journal
-from bench.results.schema import Figures, Measurement, Outcome, ResultFile, Run
+from bench.results.schema import Figures, Outcome, ResultFile, Run
 from bench.running.manager import Manager, Progress
 from bench.running.session import Session
 from bench.running.work import Environment, Goal, Need, Work
 from bench.running.workers import Worker
 from bench.suites.cases import Case
 from lstm_impl import LSTMSpec, Workload
+from tests.bench import made_results
 
 
 def case(backend: str, steps: int = 5) -> Case:
@@ -32,29 +31,6 @@ def run_of(number: int, session: str = "s") -> Run:
     return Run(f"run{number}", session, "mine", 0, now, now, True, "host", "m", {}, {})
 
 
-def measurement(
-    case: Case, run: Run, seconds: float = 1.0, memory: Figures | None = None
-) -> Measurement:
-    return Measurement(
-        case=case,
-        run=run,
-        samples=np.array([seconds] * 6),
-        rounds=np.arange(6),
-        warmup=(),
-        calls=1,
-        setup={},
-        gate={},
-        evidence={},
-        memory=memory,
-        roofs=None,
-        energy=None,
-        steady=True,
-        valid=True,
-        reasons=(),
-        path=Path("x.json"),
-    )
-
-
 def file_of(
     number: int,
     measured: Mapping[Case, float],
@@ -65,7 +41,10 @@ def file_of(
     return ResultFile(
         path,
         run,
-        tuple(measurement(case, run, seconds, memory) for case, seconds in measured.items()),
+        tuple(
+            replace(made_results.measured(case, seconds, run), memory=memory)
+            for case, seconds in measured.items()
+        ),
         tuple(Outcome(case, run, what, "why", "", path) for case, what in (outcomes or {}).items()),
         (),
     )
