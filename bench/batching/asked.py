@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from bench.batching import advice
 from bench.batching.advice import SIMPLER, Advice, Advised, NoAdvice, Question, differences
 from bench.batching.lengths import source
-from bench.batching.plans import Plan
 from bench.telling.command_line import UsageError
 from bench.telling.headings import heading, name
 from bench.telling.quantities import count, listed, seconds
@@ -68,16 +67,12 @@ def told(found: Advice | NoAdvice, command: str) -> Told:
     )
 
 
-def edges(plan: Plan) -> str:
-    """Where the buckets end."""
-    return listed([f"{each:,}" for each in plan.edges], 16) if plan.edges else ""
-
-
 def _decision(first: Advised, question: Question) -> str:
     best, line = first.best, first.recorded.line
     cost = best.cost(line, question.passes)
     whole = next(plan for plan in first.plans if plan.shapes == 1 and not plan.edges)
-    where = f", up to {edges(best)} timesteps" if best.edges else ""
+    edges = [f"{each:,}" for each in best.edges]
+    where = f", up to {listed(edges, 16)} timesteps" if edges else ""
     passes = (
         f"{count(question.passes, 'pass')} over {count(int(question.lengths.size), 'sequence')}"
     )

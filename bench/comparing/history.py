@@ -44,6 +44,13 @@ class Change:
         return f"{name} {clean(self.before, 60)} → {clean(self.after, 60)}"
 
 
+def versions_of(changes: Sequence[Change], most: int) -> tuple[list[str], int]:
+    """The versions that changed, the first few by name, and how much else did."""
+    versions = [change.words for change in changes if change.version]
+    more = [f"{len(versions) - most} more"] if len(versions) > most else []
+    return versions[:most] + more, len(changes) - len(versions)
+
+
 @dataclass(frozen=True)
 class Session:
     """Replicates of one measurement on one machine.

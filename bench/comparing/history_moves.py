@@ -14,7 +14,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bench.comparing.comparison import Rule
-from bench.comparing.history import Change, History, Line, Machine, Moved, Session
+from bench.comparing.history import (
+    Change,
+    History,
+    Line,
+    Machine,
+    Moved,
+    Session,
+    versions_of,
+)
 from bench.comparing.words import annotation
 from bench.judging.changes import LEAST, LEVEL, FloatArray
 from bench.judging.movements import Movement, Scope, enough, movements
@@ -161,16 +169,9 @@ def what(machine: Machine, moved: Moved) -> str:
 
 def there(changes: Sequence[Change]) -> str:
     """What changed between the sessions on either side: versions by name, all else by number."""
-    versions = [change.words for change in changes if change.version]
-    others = len(changes) - len(versions)
-    told = versions[:_MOST_CHANGES]
-    if len(versions) > _MOST_CHANGES:
-        told.append(f"{len(versions) - _MOST_CHANGES} more")
-    if not versions:
-        told.append("no version that was recorded")
-    if others:
-        told.append(f"{others} other")
-    return "; ".join(told)
+    versions, others = versions_of(changes, _MOST_CHANGES)
+    told = versions or ["no version that was recorded"]
+    return "; ".join([*told, *([f"{others} other"] if others else [])])
 
 
 def method(machine: Machine) -> list[str]:

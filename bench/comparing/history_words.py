@@ -16,7 +16,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from bench.comparing import history_moves as moves
-from bench.comparing.history import Change, History, Line, Machine, Point
+from bench.comparing.history import Change, History, Line, Machine, Point, versions_of
 from bench.comparing.history_data import comma_separated
 from bench.comparing.history_moves import Guard
 from bench.judging.process_means import ENOUGH_PROCESSES, VERDICT_CONFIDENCE
@@ -109,14 +109,11 @@ def sparkline(line: Line, machine: Machine) -> str:
 
 def changed(changes: Sequence[Change], most: int) -> str:
     """The versions that changed, the first few by name, and how much else did."""
-    versions = [change.words for change in changes if change.version]
-    others = sum(not change.version for change in changes)
-    told = versions[:most]
-    if len(versions) > most:
-        told.append(f"{len(versions) - most} more")
+    told, others = versions_of(changes, most)
+    mark = f"{MARK} " if told else ""
     if others:
         told.append(f"{others} other" if told else f"{others} other than versions")
-    return (f"{MARK} " * bool(versions)) + "; ".join(told)
+    return mark + "; ".join(told)
 
 
 def _sessions(machine: Machine) -> Sheet:
