@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -89,10 +90,38 @@ def test_sequences_far_longer_than_any_measured_are_refused() -> None:
     assert "201 timesteps" in answer.reason
 
 
-def test_two_lengths_and_padded_cases_are_no_line() -> None:
+def test_two_lengths_padded_cases_and_both_directions_are_no_line() -> None:
     two = Section((a_run(0),), tuple(row("torch", t, 1e-3 * t) for t in (10, 50)), "")
     padded = section({"torch": line(1e-3, 1e-3)}, min_length=2)
-    assert isinstance(advise(a_question(), [two, padded]), NoAdvice)
+    both_ways = [
+        replace(each, case=replace(each.case, spec=replace(each.case.spec, bidirectional=True)))
+        for each in section({"torch": line(1e-3, 1e-3)}).rows
+    ]
+    sections = [two, padded, Section((a_run(0),), tuple(both_ways), "")]
+    assert isinstance(advise(a_question(), sections), NoAdvice)
+
+
+def test_a_new_shape_costs_the_middle_of_what_was_recorded_between_its_extremes() -> None:
+    rows = [
+        row("while_loop+xla", t, 1e-3 * t, once) for t, once in ((10, 2.0), (50, 6.0), (90, 3.0))
+    ]
+    (known,) = advice.recorded(rows)
+    assert known.low is not None
+    assert known.high is not None
+    assert (known.low.shape, known.line.shape, known.high.shape) == (2.0, 3.0, 6.0)
+
+
+def test_a_cost_too_small_to_be_seen_is_none_and_not_less() -> None:
+    (known,) = advice.recorded([row("torch", t, 1e-3 * t - 1e-3) for t in (10, 50, 90)])
+    assert known.fit.line.fixed < 0
+    assert known.line.fixed == 0
+
+
+def test_of_shapes_as_near_the_one_with_the_most_backends_answers() -> None:
+    few = section({"torch": line(1e-3, 1e-3)})
+    many = section({"torch": line(1e-3, 1e-3), "while_loop": line(1e-3, 1e-3)})
+    assert found(a_question(), few, many).section is many
+    assert found(a_question(), many, few).section is many
 
 
 SMALL = st.floats(0.1, 10)

@@ -37,10 +37,13 @@ def test_no_answer_is_told_with_the_command_that_measures() -> None:
 
 
 def test_data_are_in_seconds_and_say_that_they_are_modelled() -> None:
-    answer = found(a_question(), section({"while_loop": line(1e-3, 1e-3)}))
+    answer = found(a_question(), section({"while_loop+xla": line(1e-3, 1e-3)}, once=1.0))
     data: Any = as_data(answer, "x")
     assert data["modelled"]
+    best = answer.backends[0].best
     policy = data["backends"][0]["policies"][0]
+    assert policy["steady_s"] == pytest.approx(best.steady(answer.backends[0].recorded.line))
+    assert policy["cost_s"] > policy["steady_s"]
     assert policy["cost_s"] == pytest.approx(
         answer.backends[0].best.cost(answer.backends[0].recorded.line)
     )
@@ -81,3 +84,15 @@ def test_without_bounds_it_is_said_that_there_are_none() -> None:
     answer = found(a_question(), section({"torch": line(1e-3, 1e-3)}))
     unbounded = replace(answer, backends=(replace(answer.backends[0], regret=None),))
     assert told(unbounded, "x").first[1].startswith("No process measured every length")
+
+
+def test_what_new_shapes_cost_stands_beside_the_rest_or_that_they_cost_nothing() -> None:
+    (_, policies), (_, backends) = told(
+        found(a_question(), section({"while_loop+xla": line(1e-3, 1e-3)}, once=3.0)), "x"
+    ).tables
+    heads = [column.heading for column in policies.columns]
+    (one,) = (cells for cells in policies.lines if cells[0].text == "padded to the longest of all")
+    assert one[heads.index("of it new shapes")].text == "3.00 s"
+    assert backends.lines[0][-1].text == "3.00 s"
+    _, (_, free) = told(found(a_question(), section({"torch": line(1e-3, 1e-3)})), "x").tables
+    assert free.lines[0][-1].text == "none"

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.batching import lengths
 from bench.batching.lengths import LengthsError, source
 
 
@@ -73,3 +74,15 @@ def test_a_file_that_holds_something_else_is_told_with_its_line(
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(LengthsError, match=r"nowhere\.txt"):
         source(str(tmp_path / "nowhere.txt"))
+
+
+def test_a_file_of_too_many_lengths_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lengths, "MOST_LENGTHS", 3)
+    path = tmp_path / "lengths.txt"
+    path.write_text("1\n2\n3\n")
+    assert source(str(path)).draw(3, 0).tolist() == [1, 2, 3]
+    path.write_text("1\n2\n3\n4\n")
+    with pytest.raises(LengthsError, match="has more than 3 lengths"):
+        source(str(path))

@@ -92,6 +92,11 @@ def test_a_bucket_takes_the_sequences_up_to_its_edge() -> None:
     assert plan.shapes == 2
 
 
+def test_an_edge_without_a_sequence_is_no_bucket_and_one_bucket_is_no_policy() -> None:
+    assert bucketed(np.array([1, 9]), 2, [1, 5, 9], "").edges == (1, 9)
+    assert plans.optimal(np.array([5, 5, 5]), 2, Line(1, 1), 4) == []
+
+
 def test_as_the_sequences_come_each_batch_has_its_own_longest() -> None:
     plan = plans.per_batch(np.array([3, 1, 2, 2, 7]), 2)
     assert plan.batches == {2: 1, 3: 1, 7: 1}

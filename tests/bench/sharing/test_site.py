@@ -21,7 +21,7 @@ from bench.results import collect
 from bench.sharing import site
 from bench.sharing.site import file_of, is_of_shape
 from bench.sharing.store import CASES
-from bench.sharing.tables import Tables
+from bench.sharing.tables import Machine, Tables
 from tests.bench.made_store import make_store, three_machines
 from tests.bench.mutations import saved
 from tests.bench.sharing.conftest import Standing
@@ -180,6 +180,33 @@ def test_made_again_only_what_is_new_is_written_and_what_is_gone_deleted(
     shutil.rmtree(folder / "three")
     made(folder)
     assert "amd-epyc-three" not in (place / "index.html").read_text()
+
+
+def test_a_shape_s_page_says_what_is_not_sure_and_whose_machine_has_no_name() -> None:
+    row = {
+        "machine": "0123456789ab",
+        "host": None,
+        "device": "cpu<b>",
+        "backend": "a<b>",
+        "time_s": 1e-3,
+        "speedup": 2.0,
+        "baseline": "b<i>",
+        "verdict": "FASTER",
+        "ratio_note": "it took 1.3 times as long",
+    }
+    text = site.of_shape("training", [row, {**row, "speedup": None}])
+    assert '<a href="../machines/0123456789ab.html">unnamed</a>' in text
+    assert text.count("2 times as fast as b&lt;i&gt; (FASTER); over an uneven bridge") == 1
+    assert "<b>" not in text
+    even = site.of_shape("training", [{**row, "ratio_note": None}])
+    assert "uneven" not in even
+
+
+def test_the_devices_of_a_machine_are_text() -> None:
+    machine = Machine("0123456789ab", "", ("cpu", "<b>"), 1, 2, "2025-01-01T00:00:00")
+    text = site.index([machine], {})
+    assert "an unnamed machine</a>" in text
+    assert "cpu, &lt;b&gt;" in text
 
 
 def million(folder: Path, machines: int, cases: int) -> None:

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from bench.judging.columns import COLUMNS
+from bench.results.files import read
+from bench.results.schema import ResultFile
+from bench.sharing import store
 from bench.sharing.store import CASES, DATA, INDEX, MACHINES, Store, identity, identity_of
 from tests.bench.mutations import saved
 from tests.bench.sharing.conftest import Standing
@@ -25,9 +28,9 @@ def folder(tmp_path: Path, standing: Standing) -> Path:
 
 
 def updated(folder: Path) -> Store:
-    store = Store(folder.parent / "site")
-    store.update(folder)
-    return store
+    found = Store(folder.parent / "site")
+    found.update(folder)
+    return found
 
 
 def pages(folder: Path) -> dict[str, int]:
@@ -59,11 +62,11 @@ def test_only_machines_whose_files_have_changed_are_judged_again(folder: Path) -
 
 def test_a_machine_whose_results_are_gone_is_forgotten(folder: Path) -> None:
     shutil.rmtree(folder / "three")
-    store = updated(folder)
-    assert store.judged == 0
+    found = updated(folder)
+    assert found.judged == 0
     kept = {identity("one"), identity("two")}
     assert set(pages(folder)) == kept
-    assert {path.name for path in store.folder.glob("machine=*")} == {
+    assert {path.name for path in found.folder.glob("machine=*")} == {
         f"machine={each}" for each in kept
     }
 
@@ -109,8 +112,36 @@ def test_what_is_no_machine_s_name_is_refused(text: object) -> None:
 
 def test_what_is_hidden_holds_no_case_or_cannot_be_read_is_passed_over(folder: Path) -> None:
     shutil.copytree(folder / "one", folder / ".hidden" / "four")
+    for path in (folder / ".hidden").rglob("*.json"):
+        document = json.loads(path.read_text())
+        document["lstm"]["run"]["machine_id"] = "four"
+        saved(path, document)
     shutil.copy(next(REFERENCE.glob("learning-*.json")), folder / "one")
     (folder / "one" / "bad.json").write_text("{}")
-    store = updated(folder)
-    assert ["bad.json" in str(error) for error in store.errors] == [True]
+    assert ["bad.json" in str(error) for error in updated(folder).errors] == [True]
     assert len(pages(folder)) == 3
+
+
+def test_a_file_that_did_not_change_is_not_read_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Path] = []
+
+    def reading(path: Path) -> ResultFile:
+        seen.append(path)
+        return read(path)
+
+    monkeypatch.setattr(store, "read", reading)
+    path = next((folder / "two").glob("*.json"))
+    path.write_text(path.read_text() + "\n")
+    updated(folder)
+    assert seen == [path]
+
+
+def test_a_machine_that_has_nothing_to_report_any_more_is_forgotten(folder: Path) -> None:
+    for path in (folder / "one").glob("*.json"):
+        document = json.loads(path.read_text())
+        document["benchmarks"] = []
+        saved(path, document)
+    assert updated(folder).judged == 0
+    assert set(pages(folder)) == {identity("two"), identity("three")}

@@ -19,7 +19,10 @@ from bench.judging.ranking import build
 from bench.results import cache
 from bench.results.digest import CHANGED, digest
 from bench.results.files import collect, read
-from bench.sharing.submission import FOLDER, PLACE, Submission, anonymous, submit
+from bench.sharing import submission
+from bench.sharing.submission import FOLDER, PLACE, SOMEBODY, Submission, anonymous, kind, submit
+from tests.bench.made_nodes import a_case
+from tests.bench.made_results import gather, measured, run
 from tests.bench.mutations import mutate, saved
 from tests.places import REFERENCE
 
@@ -237,3 +240,54 @@ def test_a_journal_is_no_result_file(tmp_path: Path) -> None:
     (tmp_path / "a.journal.jsonl").write_text("{}\n")
     with pytest.raises(ResultError, match="is a journal"):
         submitted(tmp_path / "a.journal.jsonl")
+
+
+def remarked(document: Json, tmp_path: Path, text: str) -> str:
+    """What a remark of somebody is in what is handed in."""
+    document["benchmarks"][0]["extra_info"]["lstm"]["remarks"] = [text]
+    found = json.loads(made_of(saved(tmp_path / "a.json", document)).read_text())
+    (remark,) = found["benchmarks"][0]["extra_info"]["lstm"]["remarks"]
+    assert isinstance(remark, str)
+    return remark
+
+
+def test_a_name_is_taken_out_whole_in_any_letters_and_so_is_the_machine_s_id(
+    tmp_path: Path, document: Json
+) -> None:
+    machine = document["lstm"]["run"]["machine_id"]
+    text = f"ANNAS-desktop.example.org is {machine}, said Anna in /home/anna/notes"
+    told = remarked(document, tmp_path, text)
+    assert told == f"{SOMEBODY} is {SOMEBODY}, said {SOMEBODY} in {PLACE}"
+
+
+@pytest.mark.parametrize("user", ["al", "runner"])
+def test_a_name_of_two_letters_or_that_everybody_has_is_a_word(
+    tmp_path: Path, document: Json, monkeypatch: pytest.MonkeyPatch, user: str
+) -> None:
+    monkeypatch.setattr(getpass, "getuser", lambda: user)
+    text = f"it is {user} who ran it"
+    assert remarked(document, tmp_path, text) == text
+
+
+def test_a_name_that_is_still_there_stops_the_file(
+    tmp_path: Path, document: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submission, "_without", lambda text, names: text)
+    path = saved(tmp_path / "a.json", document)
+    with pytest.raises(ResultError, match="still holds the name"):
+        submitted(path)
+    assert handed_in() == []
+
+
+def test_a_machine_s_kind_is_its_gpu_where_it_measured_one_else_its_processor() -> None:
+    state = {"cpu": {"name": "Some CPU (R)", "cores": 2}, "gpus": [{"name": "NVIDIA H100"}] * 2}
+
+    def kind_of(device: str, before: object) -> str:
+        during = run("a", environment=before)  # type: ignore[arg-type]
+        of = measured(a_case(device=device), 1.0, during)
+        return kind(gather(of).files[0])
+
+    assert kind_of("cpu", state) == "some-cpu-r-2-cores"
+    assert kind_of("gpu:0", state) == "nvidia-h100"
+    assert kind_of("gpu:0", {"gpus": "none"}) == "some-machine"
+    assert kind_of("cpu", {"cpu": {"name": "x" * 100}}) == "x" * 60

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from bench.judging.ranking import build
 from bench.judging.table import records
 from bench.reporting.page import data
 from bench.results import collect
-from bench.sharing.store import Store
+from bench.sharing.store import DATA, Store
 from bench.sharing.tables import Tables, _said, case_of
 from bench.suites.cases import Case
+from tests.bench.made_nodes import a_case, on
+from tests.bench.made_results import BUSY, gather, measured, save
 from tests.bench.made_store import three_machines
 from tests.bench.mutations import saved
 from tests.bench.sharing.conftest import Standing
@@ -124,3 +127,73 @@ def test_the_site_says_it_with_the_answer_of_a_work() -> None:
     assert not any("Uneven" in line for line in _said({**row, "ratio_note": None}))
     told = _said({**row, "ratio_note": "\x1b[2Jit took 1.3 times as long"})
     assert "Uneven bridge: ?[2Jit took 1.3 times as long." in told
+
+
+def sessions(tmp_path: Path) -> Tables:
+    """Two sessions of one machine, under two names; in the second another is the fastest."""
+    items = [
+        measured(a_case(name), seconds, on(host, number, session=session, hours=hours))
+        for session, host, hours, times in (
+            ("first", "old-name", 0.0, {"keras": 2.0, "scan": 1.0, "torch": 0.5}),
+            ("second", "new-name", 5.0, {"keras": 2.0, "scan": 1.5}),
+        )
+        for name, seconds in times.items()
+        for number in range(2)
+    ]
+    here = [replace(each, run=replace(each.run, machine_id="here")) for each in items]
+    save(tmp_path / "results", gather(*here))
+    return tables_of(tmp_path / "results")
+
+
+def test_a_machine_is_called_as_it_was_the_last_time_and_counts_all_its_sessions(
+    tmp_path: Path,
+) -> None:
+    (machine,) = sessions(tmp_path).machines()
+    assert (machine.host, machine.sessions, machine.cases) == ("new-name", 2, 5)
+    assert machine.newest.startswith("2025-01-01T05:00")
+
+
+def test_of_a_work_nothing_of_an_older_session_is_shown_though_it_had_more_backends(
+    tmp_path: Path,
+) -> None:
+    tables = sessions(tmp_path)
+    (row,) = tables.fastest()
+    assert (row["backend"], row["session"]) == ("scan", "second")
+    found, shown = tables.explored()
+    assert shown == found["count"] == 2
+    words: Any = found["words"]
+    assert set(words["backend"]) == {"keras", "scan"}  # the fastest and the baseline
+
+
+def test_what_is_invalid_is_nobody_s_fastest(tmp_path: Path) -> None:
+    during = on("here", 0)
+    items = [measured(a_case(name), 1.0, during, [BUSY]) for name in ("keras", "scan")]
+    save(tmp_path / "results", gather(*items))
+    assert tables_of(tmp_path / "results").fastest() == []
+
+
+def test_machines_stand_by_their_names(standing: Standing) -> None:
+    hosts = [each.host for each in Tables(standing.place / DATA).machines()]
+    assert hosts == ["amd-epyc-one", "amd-epyc-three", "amd-epyc-two"]
+
+
+def test_an_answer_says_who_is_surely_the_fastest_and_what_is_doubtful() -> None:
+    row: dict[str, Any] = {
+        "backend": "a",
+        "time_s": 1e-3,
+        "fastest": False,
+        "speedup": None,
+        "invalid_reasons": "it was busy",
+        "ratio_reasons": None,
+        "ratio_note": None,
+        "host": None,
+        "started": "2025-01-01T00:00:00",
+        "processes": 1,
+    }
+    assert _said(row) == [
+        "a has the shortest times, 1.00 ms a step.",
+        "INVALID: it was busy.",
+        "From 1 process on an unnamed machine, 2025-01-01 00:00 UTC.",
+    ]
+    sure = {**row, "fastest": True, "speedup": 2.0, "baseline": "b", "verdict": "FASTER"}
+    assert _said(sure)[0] == "Use a, 1.00 ms a step: 2 times as fast as b (FASTER)."
