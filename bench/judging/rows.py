@@ -9,7 +9,6 @@ statistics, nothing of how a report looks.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -219,12 +218,9 @@ class Table:
 
     @cached_property
     def groups(self) -> tuple[tuple[Row, ...], ...]:
-        """Rows of the same work, the fastest first, what has no time last; only if any has one."""
-        return tuple(
-            tuple(sorted(rows, key=lambda row: (row.rank or math.inf, row.case.backend)))
-            for rows in grouped(self.rows, lambda row: row.case.group).values()
-            if any(row.measured for row in rows)
-        )
+        """Rows of the same work, in their order: the fastest first; only if any has a time."""
+        groups = grouped(self.rows, lambda row: row.case.group).values()
+        return tuple(tuple(rows) for rows in groups if any(row.measured for row in rows))
 
     def begin(self, most: int) -> tuple[Table, int]:
         """Its first groups, up to this many rows but at least one group, and how many are left."""

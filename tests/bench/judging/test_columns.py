@@ -155,3 +155,5 @@ def test_a_stream_s_percentiles_have_their_bounds_and_ratios() -> None:
     assert torch["service_p50_s"] == pytest.approx(1e-4, rel=0.05)
     assert (torch["deadline_s"], torch["missed"], torch["load"]) == (None, None, 0)
     assert math.isfinite(float(torch["latency_most_s"] or math.nan))
+    few = of("keras", records(build(streams({"keras": 4.0}, calls=5))))
+    assert few["service_p50_s"] is few["latency_p50_s"] is few["latency_p50_low_s"] is None

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.judging.bound import NOT_KNOWN, PADDING
 from bench.judging.ranking import build
 from bench.judging.rows import NothingToReportError
 from bench.judging.verdict import Verdict
@@ -243,6 +244,15 @@ def test_figures_are_medians_and_words_about_them_the_commonest() -> None:
     assert row.roofs == {"of_matmul": 0.2}
     assert row.roofs_by == {"of_matmul": "torch"}
     assert row.memory == row.energy == {}
+
+
+def test_of_sequences_of_several_lengths_the_padding_counts_in_what_binds_them() -> None:
+    for lengths, kind in ((None, NOT_KNOWN), (1, PADDING)):
+        work = Workload(2, 10, min_length=lengths)
+        row = the_row(report_of(measured("a", 1.0, work=work, roofs={"of_chain": 0.4})), "a")
+        assert row.bound is not None
+        assert row.bound.kind == kind
+    assert row.bound.share == pytest.approx(9 / 20)
 
 
 @pytest.mark.parametrize(

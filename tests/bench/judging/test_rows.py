@@ -69,9 +69,11 @@ def test_the_first_result_is_what_is_known_of_the_way_there() -> None:
 
 
 def test_what_has_no_time_has_no_speed() -> None:
-    row = the_row(report_of(measured("keras", 1.0), without_time("cudnn")), "cudnn")
-    assert not row.measured
-    assert row.sequences_per_s is row.timesteps_per_s is row.time_per_timestep is None
+    found = report_of(measured("keras", 0.5), without_time("cudnn"))
+    none, row = the_row(found, "cudnn"), the_row(found, "keras")
+    assert not none.measured
+    assert none.sequences_per_s is none.timesteps_per_s is none.time_per_timestep is None
+    assert (row.sequences_per_s, row.timesteps_per_s, row.time_per_timestep) == (4, 40, 0.05)
 
 
 # Tables
@@ -128,6 +130,13 @@ def test_a_table_s_beginning_is_of_whole_groups_and_at_least_one(
     begun, rest = section.tables[0].begin(most)
     assert (len(begun.groups), rest) == (shown, left)
     assert begun.groups == section.tables[0].groups[:shown]
+
+
+def test_a_table_that_is_shown_whole_keeps_what_has_no_time() -> None:
+    lonely = without_time("c", device="cpu", spec=LSTMSpec(3, 8))
+    (section,) = report_of(measured("a", 1.0), lonely).sections
+    begun, _ = section.tables[0].begin(1)
+    assert len(begun.rows) == 2
 
 
 def test_backends_stand_by_how_well_they_rank_after_the_baseline() -> None:

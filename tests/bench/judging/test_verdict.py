@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.judging import process_means, verdict
-from bench.judging.verdict import Verdict, holm, verdicts
+from bench.judging.process_means import Estimates
+from bench.judging.verdict import GATE_LEVEL, SAME_WITHIN, Verdict, holm, verdicts
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,18 @@ from bench.judging.verdict import Verdict, holm, verdicts
 def test_the_verdict_of_an_interval(low: float, high: float, verdict: Verdict) -> None:
     found = verdicts(np.log(np.array([low])), np.log(np.array([high])))
     assert Verdict(str(found[0])) is verdict
+
+
+def test_an_interval_that_ends_at_an_edge_holds_it() -> None:
+    edge = math.log1p(SAME_WITHIN)
+    low, high = np.array([-edge, -0.1, 0.0]), np.array([edge, 0.0, 0.1])
+    assert verdicts(low, high).tolist() == ["SAME", "UNCLEAR", "UNCLEAR"]
+
+
+def test_a_gate_over_one_case_fails_just_where_the_interval_is_beyond_equality() -> None:
+    estimate = Estimates(*(np.array([number]) for number in (0.1, 0.02, 5.0)))
+    low, _ = estimate.bounds()
+    assert estimate.p_slower(math.expm1(low[0])) == pytest.approx(GATE_LEVEL)
 
 
 def test_holm_rejects_step_by_step_and_stops_at_the_first_failure() -> None:
@@ -54,8 +67,11 @@ def test_holm_refuses_what_is_no_p_value(p: list[float]) -> None:
 
 @pytest.mark.parametrize(
     ("spread", "effect", "needed"),
-    # As simulated (docs/verdicts.md); the last cannot be found.
-    [(0.013, 0.05, 6), (0.025, 0.05, 9), (0.035, 0.05, 13), (0.035, 0.03, 28), (0.29, 0.03, None)],
+    # As simulated (docs/verdicts.md); where it takes more than 200 it cannot be found.
+    [
+        *((0.013, 0.05, 6), (0.025, 0.05, 9), (0.035, 0.05, 13), (0.035, 0.03, 28)),
+        *((0.027, 0.03, 18), (0.167, 0.05, 200), (0.168, 0.05, None), (0.29, 0.03, None)),
+    ],
 )
 def test_how_many_processes_an_effect_needs(
     spread: float, effect: float, needed: int | None
