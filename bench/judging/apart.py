@@ -32,11 +32,8 @@ def allowing(found: Comparison, aparts: Sequence[Apart | None]) -> Comparison:
     if told is None or not uneven:
         return replace(found, apart=told)
     difference = math.fsum(abs(each.log_ratio) for each in uneven) / len(aparts)
-    bridges = Estimates(
-        np.array([difference]),
-        np.array([math.fsum(each.standard_error for each in uneven) / len(aparts)]),
-        np.array([min(each.degrees for each in uneven)]),
-    )
+    error = math.fsum(each.standard_error for each in uneven) / len(aparts)
+    bridges = Estimates.of(difference, error, min(each.degrees for each in uneven))
     by = f"{100 * math.expm1(difference):.2g}%"
     how = f"{found.how}; {by} more each way, by which the third case differs from itself"
     basis = found.processes, found.pairing, found.allowance, how

@@ -9,8 +9,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from bench.disk.fields import printable
 from bench.judging.basis import Pairing
 from bench.judging.intervals import Interval
@@ -93,8 +91,7 @@ class Comparison:
     @property
     def estimate(self) -> Estimates:
         """The t distribution, of one case."""
-        numbers = self.log_ratio, self.standard_error, self.degrees
-        return Estimates(*(np.array([number]) for number in numbers))
+        return Estimates.of(self.log_ratio, self.standard_error, self.degrees)
 
     def p_slower(self, threshold: float = 0.0) -> float:
         """The one-sided p-value of "slower by at most ``threshold``" (0.05 is 5%)."""

@@ -316,7 +316,7 @@ def _size(before: FloatArray, after: FloatArray) -> Interval:
     free = max(sum(counts) - 2, 1)
     squares = sum(float(np.sum((values - values.mean()) ** 2)) for values in sides)
     error = math.sqrt(squares / free * sum(1 / count for count in counts))
-    low, high = Estimates(*(np.array([each]) for each in (middle, error, float(free)))).bounds()
+    low, high = Estimates.of(middle, error, float(free)).bounds()
     with np.errstate(over="ignore", under="ignore"):
         bounds = [float(np.exp(each)) for each in (low[0], middle, high[0])]
     return Interval(bounds[0], bounds[1], bounds[2], VERDICT_CONFIDENCE)

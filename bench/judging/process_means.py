@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -77,6 +78,11 @@ class Estimates:
     middles: FloatArray
     errors: FloatArray
     degrees: FloatArray
+
+    @classmethod
+    def of(cls, *numbers: float) -> Self:
+        """What is known of one case."""
+        return cls(*(np.array([number]) for number in numbers))
 
     def minus(self, base: Estimates) -> Estimates:
         """Of the differences, by Welch with Satterthwaite's degrees of freedom.

@@ -169,10 +169,10 @@ def _apart(comparisons: Sequence[Comparison], cases: str) -> Comparison:
     how = f"{cases}, taken to err together; {count_words(processes)} or more each"
     if allowance is not None:
         how += f": {allowance_words(allowance, bool(nodes))}"
-    mean = Estimates(
-        np.array([np.mean([item.log_ratio for item in comparisons])]),
-        np.array([np.mean([item.standard_error for item in comparisons])]),
-        np.array([min(item.degrees for item in comparisons)]),
+    mean = Estimates.of(
+        float(np.mean([item.log_ratio for item in comparisons])),
+        float(np.mean([item.standard_error for item in comparisons])),
+        min(item.degrees for item in comparisons),
     )
     (found,) = judged(mean, [(processes, pairing, allowance, how)])
     return replace(found, nodes=nodes)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -233,31 +234,28 @@ def _compared(samples: Samples, trial: int) -> Comparison:
     return ratios.compare(*sides)
 
 
-def t_flags(logs: FloatArray, effect: float = 0.0) -> Flags:
-    """Where a plain t-interval of these log ratios, of the same confidence, excludes equality.
-
-    ``[trials]``; what the suite's rule was made from: every process counts alike.
-    """
+def _plain(logs: FloatArray) -> Estimates:
+    """What the suite's rule was made from: of these logs every process counts alike."""
     count = logs.shape[1]
-    error, degrees = logs.std(axis=1, ddof=1) / math.sqrt(count), np.full(len(logs), count - 1.0)
-    middle = logs.mean(axis=1) + math.log1p(effect)
-    low, high = Estimates(middle, error, degrees).bounds()
+    error = logs.std(axis=1, ddof=1) / math.sqrt(count)
+    return Estimates(logs.mean(axis=1), error, np.full(len(logs), count - 1.0))
+
+
+def t_flags(logs: FloatArray, effect: float = 0.0) -> Flags:
+    """Where a plain t-interval of these log ratios, of the same confidence, excludes equality."""
+    plain = _plain(logs)
+    return _beyond(replace(plain, middles=plain.middles + math.log1p(effect)))
+
+
+def _beyond(found: Estimates) -> Flags:
+    low, high = found.bounds()
     return np.asarray((low > 0) | (high < 0))
 
 
 def t_rule(samples: Samples) -> Flags:
     """Where a plain t-interval (Welch's, if unpaired) at 99.5% excludes equality, ``[trials]``."""
     new, base = samples.logs
-    if samples.paired:
-        return t_flags(new - base)
-    count = new.shape[1]
-    degrees = np.full(len(new), count - 1.0)
-    ours, theirs = (
-        Estimates(side.mean(axis=1), side.std(axis=1, ddof=1) / math.sqrt(count), degrees)
-        for side in (new, base)
-    )
-    low, high = ours.minus(theirs).bounds()
-    return np.asarray((low > 0) | (high < 0))
+    return t_flags(new - base) if samples.paired else _beyond(_plain(new).minus(_plain(base)))
 
 
 def bootstrap_rule(samples: Samples, confidence: float = 0.99, resamples: int = 2000) -> Flags:

@@ -327,7 +327,7 @@ def over_processes(
     error = math.sqrt(assumed * assumed / count)
     degrees = math.inf if few else count - 1.0
     mid = float(np.mean(values))
-    low, high = Estimates(*(np.array([each]) for each in (mid, error, degrees))).bounds(confidence)
+    low, high = Estimates.of(mid, error, degrees).bounds(confidence)
     number = "1 process" if count == 1 else f"{count} processes"
     how = f"{number}: t-interval over their lines"
     if few:
