@@ -241,6 +241,17 @@ def test_a_case_without_runs_is_refused() -> None:
         intervals.case_interval([])
 
 
+@pytest.mark.parametrize(
+    ("count", "words", "nodes"), [(1, "1 process", "1 node"), (2, "2 processes", "2 nodes")]
+)
+def test_one_is_told_as_one(count: int, words: str, nodes: str) -> None:
+    assert (intervals.count_words(count), intervals.count_nodes(count)) == (words, nodes)
+
+
+def test_a_ratio_upside_down_is_a_speed_and_of_no_time_it_is_infinite() -> None:
+    assert (intervals.speed(0.5), intervals.speed(0.0)) == (2.0, math.inf)
+
+
 # Whether samples have come to rest
 
 

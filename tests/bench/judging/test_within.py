@@ -9,12 +9,8 @@ import pytest
 
 from bench.judging import ratios
 from bench.judging.basis import Pairing
-from bench.judging.process_means import ALONE, process_means
+from bench.judging.process_means import ALONE
 from bench.judging.within import RunSamples, paired_logs
-from tests.bench.judging.made_processes import (
-    runs_of,
-    unpaired,
-)
 
 
 def within_run(new: RunSamples, base: RunSamples) -> float:
@@ -82,21 +78,3 @@ def test_several_samples_of_a_round_are_one_pair() -> None:
     )
     assert found.ratio.mid == pytest.approx(2)
     assert found.standard_error == pytest.approx(ALONE * Pairing.ALTERNATING.allowance)
-
-
-def test_the_noise_within_several_processes_averages_out() -> None:
-    loud = [runs_of([0.0] * count, spread=1.0, rounds=False) for count in (1, 4)]
-    own = [
-        ratios.compare(side, side).standard_error ** 2
-        - float(process_means(np.zeros((1, len(side))), Pairing.SEQUENTIAL.allowance).errors[0])
-        ** 2
-        for side in loud
-    ]
-    assert own[0] > 0.01
-    assert own[1] == pytest.approx(own[0] / 4)
-
-
-def test_one_sample_a_process_is_trusted_less_than_many() -> None:
-    one = ratios.compare([RunSamples("a", np.array([2.0]))], [RunSamples("b", np.array([1.0]))])
-    many = unpaired([math.log(2)], [0.0])
-    assert one.standard_error > 1.3 * many.standard_error
