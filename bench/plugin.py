@@ -17,7 +17,7 @@ import pytest
 
 from bench.disk.fields import printable
 from bench.disk.folder import RESULTS_VARIABLE
-from bench.measuring.marker import MARKER
+from bench.measuring import MARKER
 from bench.telling import arguments
 
 if TYPE_CHECKING:

@@ -5,3 +5,6 @@ finished case on disk), ``equivalence`` (the gate), ``timing`` (blocks and stopp
 ``energy`` and ``roofs``; ``disturbances`` say what about the machine makes times doubtful.
 ``profiling`` and ``denormals`` are what ``bench.profile`` and ``bench.denormals`` show.
 """
+
+MARKER = "lstm_cases"
+"""Of an item that measures; pytest loads it with the options, so this file imports nothing."""

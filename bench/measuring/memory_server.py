@@ -1,9 +1,10 @@
-"""The process that measures the memory of cases on the CPU: ``python -m bench.memory_server``.
+"""The process that measures the memory of cases on the CPU.
 
-It imports one framework, does nothing else with it, and forks a child for each case that it is told
-of on its standard input: a fork takes milliseconds where an import takes seconds, and each child is
-as fresh as the process was. Requests and answers are lines of JSON. ``measuring.memory`` starts it
-and talks to it; nobody else does. Linux only: it reads ``/proc``.
+``python -m bench.measuring.memory_server`` imports one framework, does nothing else
+with it, and forks a child for each case that it is told of on its standard input: a fork takes
+milliseconds where an import takes seconds, and each child is as fresh as the process was. Requests
+and answers are lines of JSON. ``measuring.memory`` starts it and talks to it; nobody else does.
+Linux only: it reads ``/proc``.
 """
 
 from __future__ import annotations
@@ -223,7 +224,7 @@ def _send(answers: int, message: Mapping[str, object]) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """``python -m bench.memory_server PARENT FRAMEWORK``, as ``measuring.memory`` calls it."""
+    """``python -m bench.measuring.memory_server PARENT FRAMEWORK``, as ``memory`` calls it."""
     parent, framework = int(arguments[0]), arguments[1]
     die_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started it, and ends both

@@ -23,9 +23,8 @@ from bench.disk.folder import FolderError, default_folder, expanded
 from bench.disk.writing import ResultWriteError
 from bench.judging.trust import OF_TIME
 from bench.machine.lock import HeldError, LockError, MachineLock
-from bench.measuring import session_words
+from bench.measuring import MARKER, session_words
 from bench.measuring.equivalence import share_answers
-from bench.measuring.marker import MARKER
 from bench.measuring.outcomes import FAILED, Measured, Unmeasured
 from bench.measuring.preparing import Bench, prepare
 from bench.measuring.recorder import Recorder, Settings

@@ -1,9 +1,14 @@
 """What several files of this room's tests look at."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from bench.measuring import preparing
+from bench.measuring.memory import ProcessMemory
 from bench.measuring.roof_work import LIMITING
+from tests.bench.measuring import forked_backends
 from tests.bench.measuring.told_backends import World
 
 
@@ -20,3 +25,21 @@ def unlimited(monkeypatch: pytest.MonkeyPatch) -> None:
     """No library is told to leave instructions unused, whatever this machine's user has set."""
     for name in LIMITING:
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="module")
+def backends(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Backends of another package, found by entry points as any."""
+    folder = tmp_path_factory.mktemp("told")
+    forked_backends.install(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        patch.setenv("PYTHONPATH", str(folder))
+        yield folder
+
+
+@pytest.fixture
+def process_memory() -> Iterator[ProcessMemory]:
+    """One without a server yet, which has none left when the test is over."""
+    with ProcessMemory() as found:
+        yield found

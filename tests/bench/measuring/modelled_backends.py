@@ -11,8 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import pytest
+
+from bench.measuring.clock import Clock, Processors
+from bench.measuring.preparing import Bench
 from bench.measuring.roof_launches import Launcher, Launches
 from bench.measuring.roof_work import Sizes, Work
+from bench.measuring.roofs import Roofs
 from bench.suites.cases import Case
 from lstm_impl import (
     Call,
@@ -24,8 +29,10 @@ from lstm_impl import (
     Outputs,
     Profile,
     Workload,
+    registry,
 )
 from lstm_impl.backends.numpy_loop import NumPyLoop, NumPyModel
+from tests.bench.measuring.told_backends import QUIET
 
 RATE, BANDWIDTH, LAUNCH = 1e9, 1e10, 1e-5
 """Operations and bytes a second, and seconds to start an operator from Python."""
@@ -174,3 +181,37 @@ def launcher(case: Case, launches: Launches) -> Launcher:
 
 
 BACKENDS: dict[str, Any] = {each.strategy: each for each in (Plain, Sleeps, Twice, Copies)}
+
+SMALL = LSTMSpec(4, 4), Workload(2, 6)
+"""Products of a quarter of a microsecond, where starting one takes ten."""
+
+LARGE = LSTMSpec(4, 64), Workload(32, 6)
+"""Products of a millisecond, hardly any of them of the input: the state's wait for one another."""
+
+WIDE = LSTMSpec(1024, 64), Workload(32, 6)
+"""The input's products take four times as long as the state's."""
+
+
+def register(patch: pytest.MonkeyPatch) -> None:
+    """Have the registry find them, on a machine at its beginning."""
+    MACHINE.time = MACHINE.worked = 0.0
+    MACHINE.events.clear()
+    for name, kind in BACKENDS.items():
+        patch.setitem(registry._BUILT_IN, name, f"{kind.__module__}:{kind.__name__}")
+
+
+def bench() -> Bench:
+    """What measures them on that machine."""
+    roofs = Roofs(
+        lambda device, frameworks, threads: [Speeds()],
+        MACHINE.now,
+        lambda device: 2**20,
+        launcher=launcher,
+    )
+    return Bench(
+        Clock(MACHINE.now, 1e-9),
+        activity=lambda: QUIET,
+        too_many_threads=tuple,
+        roofs=roofs,
+        processors=Processors(MACHINE.used, MACHINE.idle),
+    )

@@ -6,7 +6,6 @@ to a file, read and judged; the clock alone is the test's own.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -15,59 +14,25 @@ import pytest
 from bench import results
 from bench.judging.ranking import build
 from bench.judging.rows import Row
-from bench.judging.why import explained, sentence
-from bench.machine.disturbance import Activity
-from bench.measuring.clock import Clock, Processors
-from bench.measuring.outcomes import Measured, Unmeasured
-from bench.measuring.preparing import Bench
-from bench.measuring.profiling import Profiled, profiled
+from bench.judging.why import sentence
+from bench.measuring.outcomes import Measured
 from bench.measuring.recorder import Recorder, Settings
-from bench.measuring.roofs import Roofs
 from bench.suites.cases import Case
 from bench.suites.loading import Suite
-from lstm_impl import LSTMSpec, Workload, registry
+from lstm_impl import LSTMSpec, Workload
 from tests.bench.measuring.modelled_backends import (
-    BACKENDS,
+    LARGE,
     LAUNCH,
-    MACHINE,
-    Speeds,
-    launcher,
+    SMALL,
+    WIDE,
+    bench,
+    register,
 )
-
-SMALL = LSTMSpec(4, 4), Workload(2, 6)
-"""Products of a quarter of a microsecond, where starting one takes ten."""
-
-LARGE = LSTMSpec(4, 64), Workload(32, 6)
-"""Products of a millisecond, hardly any of them of the input: the state's wait for one another."""
-
-WIDE = LSTMSpec(1024, 64), Workload(32, 6)
-"""The input's products take four times as long as the state's."""
-
-QUIET = Activity(0.0, 2, 0.0, 0.0, {}, 0, 0, {}, None)
 
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    MACHINE.time = MACHINE.worked = 0.0
-    MACHINE.events.clear()
-    for name, kind in BACKENDS.items():
-        monkeypatch.setitem(registry._BUILT_IN, name, f"{kind.__module__}:{kind.__name__}")
-
-
-def bench() -> Bench:
-    roofs = Roofs(
-        lambda device, frameworks, threads: [Speeds()],
-        MACHINE.now,
-        lambda device: 2**20,
-        launcher=launcher,
-    )
-    return Bench(
-        Clock(MACHINE.now, 1e-9),
-        activity=lambda: QUIET,
-        too_many_threads=tuple,
-        roofs=roofs,
-        processors=Processors(MACHINE.used, MACHINE.idle),
-    )
+    register(monkeypatch)
 
 
 def recorded(folder: Path, *cases: Case) -> dict[str, Row]:
@@ -138,37 +103,6 @@ def test_one_that_multiplies_twice_is_bound_by_products_that_nobody_needs(
     assert found["modelled"].bound.times == 1.0
 
 
-def test_one_that_copies_is_not_known_by_roofs_and_known_by_its_profile(tmp_path: Path) -> None:
-    case = Case("copies", *LARGE)
-    assert bound_by(recorded(tmp_path, case)["copies"]) == "not known"
-    found = profiled(case, bench=bench())
-    assert isinstance(found, Profiled)
-    assert found.bound.kind == "copies"
-    assert explained(found.bound, found.figures).startswith("bound by copies: ")
-
-
-@pytest.mark.parametrize(
-    ("backend", "shape", "kind"),
-    [
-        ("modelled", SMALL, "host"),
-        ("modelled", LARGE, "chain"),
-        ("modelled", WIDE, "products"),
-        ("sleeps", LARGE, "waiting"),
-        ("sleeps", SMALL, "waiting"),
-    ],
-)
-def test_a_profile_and_the_roofs_say_the_same(
-    backend: str, shape: tuple[LSTMSpec, Workload], kind: str
-) -> None:
-    found = profiled(Case(backend, *shape), bench=bench())
-    assert isinstance(found, Profiled)
-    assert found.bound.kind == kind
-
-
-def test_what_cannot_be_profiled_says_why() -> None:
-    found = profiled(Case("numpy", *SMALL), bench=bench())
-    assert isinstance(found, Unmeasured)
-    assert found.reason == "numpy: no profiler of numpy is known here"
-    missing = profiled(dataclasses.replace(Case("modelled", *SMALL), device="gpu:77"))
-    assert isinstance(missing, Unmeasured)
-    assert "no gpu:77" in missing.reason
+def test_what_binds_one_that_copies_is_not_known_by_roofs(tmp_path: Path) -> None:
+    """Its profile knows."""
+    assert bound_by(recorded(tmp_path, Case("copies", *LARGE))["copies"]) == "not known"
