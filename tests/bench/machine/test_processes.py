@@ -108,6 +108,26 @@ def test_a_process_is_ended_when_it_is_to_stop(tmp_path: Path) -> None:
     assert ended.code != 0  # which it would be after its minute
 
 
+def test_a_process_is_interrupted_where_this_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "log"
+
+    def interrupted(process: object, end: float, stop: object) -> bool:
+        while "ready" not in log.read_text():
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(processes, "_wait", interrupted)
+    code = (
+        "import time\ntry:\n    print('ready', flush=True)\n    time.sleep(600)\n"
+        "except KeyboardInterrupt:\n    print('told')\n"
+    )
+    with pytest.raises(KeyboardInterrupt):
+        processes.run(python(code), 60.0, log, grace=300.0)
+    assert log.read_text().split() == ["ready", "told"]
+
+
 def test_its_environment_is_the_one_given(tmp_path: Path) -> None:
     log = tmp_path / "log"
     environ = {**os.environ, "IMAGINARY": "yes"}

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import sys
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from bench import results
+from bench.results.digest import with_digest
 from bench.results.journal import Journal
 from bench.running import workers
 from bench.running.work import Work
@@ -27,6 +33,40 @@ from tests.bench.running.made_sessions import (
     run_of,
     session,
 )
+
+
+def test_a_worker_is_told_all_that_its_session_is(tmp_path: Path) -> None:
+    whole = session(
+        suite="/a/mine.toml",
+        seed=7,
+        devices=("cpu", "gpu:0"),
+        modes=("training",),
+        backends=("a", "b"),
+        threads=2,
+        seconds=1.5,
+        case_limit=45.0,
+    )
+    executor = LocalExecutor(whole, tmp_path, python="/b/python", bench=tmp_path)
+    for name in ("bench_y.py", "bench_x.py", "run.py"):
+        (tmp_path / name).touch()
+    work = Work(1, CASES, 9, share=0.25, memory=True)
+    command = executor._command(work, tmp_path / "cases.json")
+    assert command[:3] == ["/b/python", "-m", "pytest"]
+    assert "--benchmark-only" in command
+    assert [part for part in command if part.endswith(".py")] == [
+        str(tmp_path / "bench_x.py"),
+        str(tmp_path / "bench_y.py"),
+    ]
+    assert {part for part in command if part.startswith("--lstm")} == {
+        *("--lstm-suite=/a/mine.toml", "--lstm-session=s", "--lstm-busy=force", "--lstm-seed=7"),
+        *("--lstm-order-seed=9", f"--lstm-cases={tmp_path}/cases.json", "--lstm-share=0.2500"),
+        *(f"--lstm-results={tmp_path}", "--lstm-device=cpu,gpu:0", "--lstm-backends=a,b"),
+        *("--lstm-mode=training", "--lstm-threads=2", "--lstm-budget=1.5", "--lstm-memory=on"),
+        "--lstm-case-limit=45.0",
+    }
+    plain = LocalExecutor(session(), tmp_path)._command(Work(1, CASES, 9), tmp_path / "c")
+    absent = ("device", "backends", "mode", "threads", "budget", "share", "judged")
+    assert not [part for part in plain if part.startswith(tuple(f"--lstm-{n}=" for n in absent))]
 
 
 def test_a_worker_is_told_whether_to_measure_memory_and_the_limit_it_has_for_it(
@@ -150,3 +190,79 @@ def test_a_worker_does_not_take_the_journal_of_another_process_for_its_own(tmp_p
     assert worker.settle([crash(B5)]) is None
     worker._output.close()
     assert [each.name for each in tmp_path.iterdir()] == ["mine-1.journal.jsonl"]
+
+
+WAITING = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)"]
+
+
+@pytest.fixture
+def waiting(tmp_path: Path) -> Iterator[LocalWorker]:
+    """A worker that writes nothing itself."""
+    worker = LocalWorker(WAITING, session(), tmp_path, None)
+    try:
+        yield worker
+    finally:
+        worker.settle([])
+        worker._output.close()
+
+
+def test_the_whole_lines_that_are_new_in_its_journal_are_read(
+    tmp_path: Path, waiting: LocalWorker
+) -> None:
+    assert (waiting.journal, waiting.lines()) == ("", [])
+    (tmp_path / "mine-0.journal.jsonl").write_text('{"run": {"session": "another"}}\n{"a": 0}\n')
+    path = tmp_path / "mine-1.journal.jsonl"
+    path.write_text('{"run": {"sess')  # which run it is, is not known yet
+    assert (waiting.journal, waiting.lines()) == ("", [])
+    path.write_text('{"run": {"session": "s"}}\n{"a": 1}\nno JSON\n[2]\n{"a": ')
+    assert waiting.lines() == [{"run": {"session": "s"}}, {"a": 1}]
+    assert waiting.journal == path.name
+    assert waiting.lines() == []
+    with path.open("a") as file:
+        file.write("3}\n")
+    assert waiting.lines() == [{"a": 3}]
+    with path.open("a") as file:
+        file.write('{"a": 4}\n')
+    path.unlink()  # it has become a file: its last line is read all the same
+    assert waiting.lines() == [{"a": 4}]
+
+
+def test_a_journal_that_became_a_file_unseen_is_read_from_that(
+    tmp_path: Path, waiting: LocalWorker
+) -> None:
+    journal = journal_of(tmp_path, [A5])
+    file = workers.settle(journal, [crash(B5)])
+    assert file is not None
+    assert waiting.lines() == []  # by its writer it is another process's
+    data = json.loads(file.path.read_text())
+    data["lstm"]["writer"]["pid"] = waiting._process.pid
+    file.path.write_text(json.dumps(with_digest(data)))
+    measured, crashed, finished = waiting.lines()
+    assert measured["benchmark"] == entry_of(A5)
+    assert crashed["outcome"] == crash(B5)
+    assert "finished" in finished
+    made = waiting.settle([])
+    assert made is not None
+    assert made.path == file.path
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives lost children to a parent")
+def test_a_daemon_that_a_worker_leaves_is_ended_with_it(tmp_path: Path) -> None:
+    leaving = (
+        "import subprocess, sys, time\n"
+        f"one = subprocess.Popen({WAITING!r}, start_new_session=True)\n"
+        "print(one.pid, flush=True); time.sleep(600)"
+    )
+    LocalExecutor(session(), tmp_path)  # from now on such children are ours
+    worker = LocalWorker([sys.executable, "-I", "-S", "-c", leaving], session(), tmp_path, None)
+    try:
+        while "\n" not in worker.last_words():
+            assert worker.poll() is None
+            time.sleep(0.01)
+        pid = int(worker.last_words())
+        assert psutil.pid_exists(pid)
+    finally:
+        worker.kill()
+    assert worker.poll() == -signal.SIGKILL
+    assert not psutil.pid_exists(pid)
+    worker._output.close()
