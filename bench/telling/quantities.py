@@ -150,8 +150,8 @@ def _scale(value: float) -> tuple[float, str]:
 def _digits(value: float) -> str:
     if math.isinf(value):
         return "∞"
-    if value >= 999.5:
-        return f"{value:.0f}" if value < 1e7 else f"{value:.3g}"
+    if abs(value) >= 999.5:
+        return f"{value:.0f}" if abs(value) < 1e7 else f"{value:.3g}"
     return f"{value:#.3g}".rstrip(".")
 
 
