@@ -262,7 +262,7 @@ def _answer_at(question: Question, asked: Need, place: Place, others: int) -> An
         ahead=against[0] if against else None,
         rivals=tuple(each for each in against if each.ratio.verdict is not Verdict.SLOWER),
         differences=tuple(_differences(question, asked, place)),
-        longer=_longer(place, length, best, question.steps) if question.training else None,
+        longer=_longer(place, length, best, question.steps),
         others=others,
     )
 

@@ -73,8 +73,6 @@ def _windows_of(paths: Sequence[Path]) -> Results:
         return read_results(paths)
     folder = Path(default_folder())
     for place in (folder, folder / REFERENCE):
-        if not place.is_dir() or not any(place.iterdir()):
-            continue
         results = read_results([place], tell=False)
         ours = [
             file

@@ -30,10 +30,11 @@ _LABEL_APART = 0.052
 def picture(stream: Stream, kind: str) -> bytes:
     """The stream's picture as the bytes of an SVG or PNG file."""
     with drawing.style():
-        return drawing.encoded(_drawn(stream), kind)
+        return drawing.encoded(draw(stream), kind)
 
 
-def _drawn(stream: Stream) -> drawing.Figure:
+def draw(stream: Stream) -> drawing.Figure:
+    """Its figure: time per timestep, and under it memory where that was measured."""
     costs = [cost for cost in stream.backends if cost.measured]
     named, others = costs[:_MOST], costs[_MOST:]
     sized = any("peak_bytes" in row.memory for cost in costs for row in cost.measured)

@@ -73,10 +73,13 @@ def streamed(
     optimizer: str | None = "adam",
     device: str = "cpu",
     gradients: str = "all",
+    **work: Any,
 ) -> Case:
-    """A case of a stream in windows, or of one that is not cut (None)."""
-    work = Workload(batch, timesteps, mode, window=window, optimizer=optimizer, gradients=gradients)
-    return Case(backend, spec, work, device)
+    """A case of a stream in windows, or of one that is not cut (None). work: of ``Workload``."""
+    asked = Workload(
+        batch, timesteps, mode, window=window, optimizer=optimizer, gradients=gradients, **work
+    )
+    return Case(backend, spec, asked, device)
 
 
 def write_windows(

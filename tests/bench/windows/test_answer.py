@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -155,15 +157,35 @@ def test_inference_does_not_answer_for_training(tmp_path: Path) -> None:
 
 
 def test_whole_sequences_stand_in_where_no_stream_was_cut(tmp_path: Path) -> None:
-    for length in (15, 30, 60):
+    paths, *others = (
         made.write_windows(
-            tmp_path, windows=(None,), timesteps=length, session=f"s{length}", optimizer=None
+            tmp_path / str(length), windows=(None,), timesteps=length, optimizer=None
         )
-    found = answered([tmp_path])
+        for length in (15, 30, 60)
+    )
+    for each in others:
+        made.join(paths, each)
+    found = answered(paths)
     assert (found.place.kind, found.window) == ("throughput", 30)
     assert found.step.mid == pytest.approx(1.2e-3 + 30 * 2.2e-4, rel=0.03)
-    made.write_windows(tmp_path, session="cut")
-    assert answered([tmp_path]).place.kind == "truncation"
+    assert found.longer is not None
+    assert found.longer.saves == pytest.approx(1 - 0.24 / 0.26, abs=0.02)
+    cut = made.write_windows(tmp_path, session="cut")
+    assert answered([*paths, *cut]).place.kind == "truncation"
+
+
+@pytest.mark.parametrize(
+    "work",
+    [{"min_length": 10}, {"dropout": 0.5, "spec": replace(made.SPEC, num_layers=2)}],
+    ids=["padded", "dropout"],
+)
+def test_padded_sequences_and_dropout_answer_nothing(work: dict[str, Any], tmp_path: Path) -> None:
+    plain = {name: value for name, value in work.items() if name == "spec"}
+    layers = plain.get("spec", made.SPEC).num_layers
+    asked = replace(QUESTION, num_layers=layers)
+    for name, how, answers in (("plain", plain, True), ("other", work, False)):
+        paths = made.write_windows(tmp_path / name, KERAS, (None,), timesteps=30, **how)
+        assert isinstance(answer(asked, made.read_places(paths)), Answer) is answers
 
 
 def test_ones_own_results_come_before_the_reference(tmp_path: Path) -> None:
@@ -256,6 +278,12 @@ def test_sequences_that_end_are_never_cut_longer_than_they_are(usual: Sequence[P
     assert (found.window, found.differences) == (30, (("steps", 30, 25),))
 
 
+def test_the_whole_sequence_may_be_the_only_window_that_is_long_enough(tmp_path: Path) -> None:
+    given = made.read_places(made.write_windows(tmp_path, KERAS, (3, 60), processes=1))
+    assert found_in(given, Question(14, 64, 256, steps=60)).window == 60
+    assert isinstance(answer(Question(14, 64, 256, steps=59), given), NoAnswer)
+
+
 def test_inference_takes_sequences_of_about_so_many_steps(tmp_path: Path) -> None:
     for steps in (50, 60):
         made.write_windows(
@@ -270,6 +298,7 @@ def test_inference_takes_sequences_of_about_so_many_steps(tmp_path: Path) -> Non
     given = made.read_places([tmp_path])
     found = found_in(given, Question(0, 64, 256, steps=58, mode="inference"))
     assert (found.window, found.differences) == (60, (("steps", 60, 58),))
+    assert found.need.learned
     assert found.longer is None
     assert found_in(given, Question(0, 64, 256, steps=50, mode="inference")).exact
     far = answer(Question(0, 64, 256, steps=500, mode="inference"), given)

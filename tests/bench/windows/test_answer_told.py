@@ -62,6 +62,14 @@ def test_the_first_line_says_what_is_assumed_near_or_untrusted(tmp_path: Path) -
     assert first.endswith("measured at a near shape (batch 96 for 64).")
 
 
+def test_what_was_asked_is_told_with_all_that_decides_it() -> None:
+    asked = Question(14, 8, 32, "gpu:0", 16, 2, "float64", 100)
+    assert said([], asked).about == (
+        "For a dependency of 14 timesteps in sequences of 100 timesteps, batch 8, 16 in, 32 hidden,"
+        " 2 layers, float64, training on gpu:0"
+    )
+
+
 def test_others_that_may_be_as_fast_are_told_in_the_first_line_and_named_below(
     tmp_path: Path,
 ) -> None:
@@ -168,6 +176,17 @@ def test_whole_sequences_that_stand_in_are_told_as_such(tmp_path: Path) -> None:
     assert "whole sequences of that length, no state carried; " in measured
 
 
+def test_a_window_as_long_as_is_needed_is_told_alone(exact: Sequence[Place]) -> None:
+    found = lines(exact, learned=made.learned_through({10: 8, 15: 20}))
+    assert found["window"].startswith("15 timesteps: the echo of 20 was learned through 15")
+
+
+def test_memory_that_a_longer_window_does_not_need_is_not_told(tmp_path: Path) -> None:
+    costs = {"keras": made.Cost(1e-3, 1e-4, bytes_per_timestep=0)}
+    found = lines(made.read_places(made.write_windows(tmp_path, costs, (30, 240), noise=0.0)))
+    assert found["longer"] == "windows of 240 take 22% less time per timestep (104 µs, keras)"
+
+
 def test_the_map_that_was_asked_is_named(exact: Sequence[Place]) -> None:
     learned = made.learned_through({10: 8, 15: 20, 30: 50})
     found = lines(exact, learned=learned)
@@ -246,7 +265,7 @@ def test_json_has_the_answer_as_data(tmp_path: Path) -> None:
     assert (found["next"]["backend"], found["rivals"]) == ("static_unroll+xla", [])
     assert found["next"]["ratio"]["mid"] > 1
     assert found["longer"]["saves"] == pytest.approx(1 - 0.2225 / 0.26, abs=0.02)
-    assert found["learned_from"] is None
+    assert (found["learned_from"], found["allowance"]) == (None, None)
     assert found["measure"] == list(COMMANDS)
 
 
@@ -256,7 +275,7 @@ def test_json_says_that_there_is_no_answer_and_what_the_nearest_is(tmp_path: Pat
     found = json.loads(as_json(QUESTION, nearest, None, COMMANDS))
     assert (found["answered"], found["nearest"]["window"]) == (False, 30)
     assert found["needed_window"]["window"] == 29
-    assert found["nearest"]["processes"] == 1
+    assert (found["nearest"]["processes"], found["nearest"]["allowance"]) == (1, None)
     nothing = json.loads(as_json(QUESTION, answer(QUESTION, []), None, COMMANDS))
     assert (nothing["nearest"], nothing["why"]) == (None, ["there are no results of training"])
     assert isinstance(nearest, NoAnswer)

@@ -99,6 +99,10 @@ def test_by_default_the_newest_session_with_windows_is_shown(
     made.write_windows(tmp_path / "reference", COSTS, session="theirs", day=4, processes=1)
     monkeypatch.setenv("LSTM_RESULTS", str(tmp_path))
     assert sessions(capsys) == {"new"}
+    (tmp_path / "bad.json").write_text("{")
+    assert shown() == BAD_INPUT
+    assert "bad.json" in capsys.readouterr().err
+    (tmp_path / "bad.json").unlink()
     assert sessions(capsys, tmp_path) == {"old", "new"}
 
 

@@ -173,6 +173,11 @@ def test_a_distance_learned_through_windows_too_short_for_a_nearer_one_is_told()
     assert "learned through shorter windows alone than shorter distances took" in found.why
 
 
+def test_one_window_may_be_enough_for_several_distances() -> None:
+    learned = map_of(of_task("echo", {1: row({5, 10}), 3: row({5, 10}), 8: row({10})}))
+    assert [need(d, learned).window for d in (1, 2, 3, 4, 8)] == [5, 5, 5, 10, 10]
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_a_map_of_a_single_task_is_enough(task: str) -> None:
     found = need(8, map_of(of_task(task, {8: row({15})})))

@@ -64,6 +64,39 @@ def test_a_backend_that_reaches_no_window_has_an_entry_with_its_reason(tmp_path:
     assert len(ours) == len(made.WINDOWS)
 
 
+def test_the_summary_has_the_numbers_of_a_backend_with_their_bounds(tmp_path: Path) -> None:
+    costs = {"while_loop": made.Cost(2.1e-4, 1.1e-4)}
+    (found,) = made.read_streams(made.write_windows(tmp_path, costs, noise=0.0, processes=1))
+    ((*cells, worst),) = summary_sheet(found).lines
+    assert [(cell.text, cell.bounds) for cell in cells] == [
+        ("while_loop", ""),
+        ("60", "5–≥ 960"),
+        ("210 µs", "−60.4 to 480"),
+        ("110 µs", "47.5–173"),
+        ("195 KiB", "195–195"),
+    ]
+    assert worst.bounds.startswith("at k = ")
+    (row, *_) = records([found])
+    assert (row["fit_processes"], row["fit_allowance"]) == (1, 0.29)
+    for name, truth in (("fit_fixed", 2.1e-4), ("fit_per_timestep", 1.1e-4)):
+        low, mid, high = (row[f"{name}{part}_s"] for part in ("_low", "", "_high"))
+        assert isinstance(low, float)
+        assert isinstance(high, float)
+        assert low < truth < high
+        assert mid == pytest.approx(truth)
+
+
+def test_windows_of_inference_have_no_gradients(tmp_path: Path) -> None:
+    paths = made.write_windows(
+        tmp_path, {"keras": COST}, (30,), mode="inference", optimizer=None, processes=1
+    )
+    (row,) = records(made.read_streams(paths))
+    assert (row["mode"], row["gradients"], row["optimizer"]) == ("inference", None, None)
+    # One window is nothing to compare.
+    assert (row["cheapest_window"], row["over_cheapest"]) == (None, None)
+    assert summary_sheet(*made.read_streams(paths)).lines[0][1].text == "too few windows"
+
+
 def test_how_far_a_backend_reaches_stands_in_the_summary(stream: Stream) -> None:
     reached = {line[0].text: line[0].bounds for line in summary_sheet(stream).lines}
     assert reached["static_unroll+xla"] == "up to k = 60"

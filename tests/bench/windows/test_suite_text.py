@@ -26,7 +26,7 @@ def suite_of(question: Question) -> Suite:
 def test_the_suite_asks_precisely_the_question() -> None:
     question = Question(14, 8, 32, "cpu", 16, 2, "float64")
     suite = suite_of(question)
-    assert suite.memory
+    assert (suite.name, suite.memory) == ("dependency-14", True)
     assert {case.workload.window for case in suite.cases} == {29, 58, 116}
     for case in suite.cases:
         assert (case.device, case.workload.mode, case.workload.batch) == ("cpu", "training", 8)
@@ -53,7 +53,7 @@ def test_the_suite_of_inference_has_no_windows() -> None:
 
 
 def test_the_suite_of_sequences_that_end_has_no_longer_windows() -> None:
-    suite = suite_of(Question(14, 64, 256, steps=60))
+    suite = suite_of(Question(14, 64, 256, steps=58))
     assert {case.workload.window for case in suite.cases} == {29, 58}
 
 

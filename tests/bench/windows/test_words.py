@@ -76,6 +76,18 @@ def test_long_windows_that_cost_more_again_are_told(tmp_path: Path) -> None:
     assert ", k = 60 to 960 alone have 42.7 µs a step + 112 µs a timestep." in bent
 
 
+@pytest.mark.parametrize(
+    ("slower", "told"),
+    [(1.5, "windows of 30 cost 43% more than the line"), (0.5, "windows of 30 cost 47% less")],
+)
+def test_where_the_line_misses_most_is_told_with_its_side(
+    slower: float, told: str, tmp_path: Path
+) -> None:
+    found = alone(tmp_path, made.Cost(1e-3, 1e-4, slower={30: slower}), processes=6)
+    assert told in sentence(found.backends[0]).rpartition(";")[2]
+    assert notes(found, found.backends[0])[0].startswith(f"Where the line misses most: {told}")
+
+
 def test_two_windows_are_told_to_be_too_few(tmp_path: Path) -> None:
     (cost,) = alone(tmp_path, windows=(30, 60)).backends
     assert sentence(cost).endswith("measured at 2 windows; 3 make a line")
@@ -91,6 +103,13 @@ def test_where_there_is_no_line_none_is_told(tmp_path: Path) -> None:
 
 
 # -- notes
+
+
+def test_a_line_that_fits_has_one_note(tmp_path: Path) -> None:
+    found = alone(tmp_path, processes=6)
+    assert notes(found, found.backends[0]) == [
+        "Where the line misses most: windows of 3 cost 0% less than the line."
+    ]
 
 
 def test_windows_without_a_time_are_told_with_the_reason_and_what_changes_it(
@@ -196,6 +215,16 @@ def test_one_process_has_an_allowance_and_that_is_said(tmp_path: Path, stream: S
     assert "allowance" not in " ".join(method([stream]))
 
 
+def test_that_the_machines_speed_moved_is_told_once_of_all_windows(
+    tmp_path: Path, stream: Stream
+) -> None:
+    paths = made.write_windows(tmp_path, {"while_loop": COST}, (30, 60, 120), noise=0.3)
+    told = [line for line in method(made.read_streams(paths)) if "speed changed" in line]
+    assert len(told) == 1
+    assert "the intervals of 1 time reach" in told[0]
+    assert "speed changed" not in " ".join(method([stream]))
+
+
 def test_what_learning_means_is_told_where_it_is_shown(
     stream: Stream, learning: Callable[..., Stream]
 ) -> None:
@@ -213,6 +242,7 @@ def test_quantities_of_either_sign_are_readable() -> None:
     assert signed(-2e-5) == "−20.0 µs"
     assert signed_range(Interval(-1e-5, 1e-5, 3e-5, 0.95)) == "−10.0 to 30.0"
     assert signed_range(Interval(-2e-3, -1e-6, 2e-3, 0.95)) == "−2.00 ms to 2.00 ms"
+    assert signed_range(Interval(-1.16e-3, 9.67e-4, 1.418e-3, 0.95)) == "−1160 to 1418"
     assert signed_range(Interval(1e-5, 2e-5, 3e-5, 0.95)) == "10.0–30.0"
     assert with_range(-2e-5, None) == "−20.0 µs"
     assert with_range(2e-5, Interval(1e-5, 2e-5, 3e-5, 0.95)) == "20.0 µs (10.0–30.0)"
