@@ -19,6 +19,12 @@ def test_the_gate_rejects_the_gradient_that_tensorflow_registers_for_blocklstmv2
     assert result.errors["y"] <= result.bounds["y"]  # the forward pass is right
 
 
+@pytest.mark.usefixtures("eagerly")
+def test_the_gradient_that_is_called_by_hand_passes() -> None:
+    result = gate(built("block_lstm"), Workload(3, 6, "training", min_length=2))
+    assert result.passed, result.describe()
+
+
 @both_ways
 def test_its_layer_computes_what_the_reference_does(padded: bool, reverse: bool) -> None:
     check_layer("block_lstm", padded, reverse)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from lstm_impl import Workload
 from lstm_impl.backends import jax_evidence
 from lstm_impl.backends.hlo import Recorded
@@ -17,6 +19,17 @@ def test_the_profiler_names_what_ran() -> None:
     # On a GPU the kernels are on the lines of its streams; a CPU has other lines.
     names = jax_evidence.profile(step.run, step.synchronize, plane="/host:CPU", line="")
     assert any("dot" in name or "fusion" in name for name in names)
+
+
+def test_kernels_are_those_of_a_gpu_s_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = [
+        Recorded("/device:GPU:0", "Stream #7", "gemm", 1.0, 0.5),
+        Recorded("/device:GPU:0", "Stream #8", "gemm", 1.0, 0.5),
+        Recorded("/device:GPU:0", "XLA Ops", "gemm", 1.0, 0.5),
+        Recorded("/host:CPU", "Stream #7", "gemm", 1.0, 0.5),
+    ]
+    monkeypatch.setattr(jax_evidence, "record", lambda run, synchronize: seen)
+    assert jax_evidence.profile(lambda: None, lambda: None) == {"gemm": 2}
 
 
 def test_a_timeline_has_kernels_by_stream_and_instructions_by_thread() -> None:
