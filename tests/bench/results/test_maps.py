@@ -326,3 +326,9 @@ def test_a_made_up_map_answers_as_it_was_made(tmp_path: Path) -> None:
     assert [found.learnable_distance(k) for k in (2, 3, 9, 10, 29, 1000)] == [
         *(None, 1, 1, 8, 8, 20)
     ]
+
+
+def test_places_with_nothing_to_learn_are_those_of_a_reset_state_and_a_short_window() -> None:
+    assert nothing_to_learn(3, 3, carried=False)
+    assert not nothing_to_learn(3, 4, carried=False)
+    assert not nothing_to_learn(3, 3, carried=True)

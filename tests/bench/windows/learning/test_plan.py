@@ -3,20 +3,15 @@
 import functools
 import json
 import math
-import os
-import resource
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.machine.crew import CrewError
-from bench.results.maps import Cell, nothing_to_learn
-from bench.windows.learning import workers
+from bench.results.maps import Cell
 from bench.windows.learning.plan import (
     BATCH,
     HIDDEN,
@@ -31,7 +26,8 @@ from bench.windows.learning.plan import (
 )
 from bench.windows.learning.settings import SettingsError
 from bench.windows.learning.task import COIN_TOSS
-from lstm_impl import LSTMGradients, LSTMSpec, LSTMState, LSTMWeights, get_backend
+from lstm_impl import get_backend
+from tests.bench.windows.learning.made_models import Failing
 
 SMALL = Plan(tasks=("echo",), distances=(1,), windows=(3, 6), seeds=1, timesteps=60, batch=4)
 
@@ -269,26 +265,6 @@ def test_a_backend_of_a_framework_trains_as_numpy_does() -> None:
     pytest.skip("no framework is installed")
 
 
-class Failing:
-    """A model whose outputs are no numbers from some window on."""
-
-    def __init__(self, spec: LSTMSpec, good: int) -> None:
-        self.spec = spec
-        self._model = get_backend("numpy").build(spec, LSTMWeights.random(spec))
-        self._good = good
-
-    def set_weights(self, weights: LSTMWeights) -> None:
-        self._model.set_weights(weights)
-
-    def forward(self, x: Any, state: Any = None, *, masks: Any = None) -> tuple[Any, LSTMState]:
-        y, following = self._model.forward(x, state, masks=masks)
-        self._good -= 1
-        return (y if self._good >= 0 else y * np.nan), following
-
-    def gradients(self, x: Any, dy: Any, state: Any = None, *, masks: Any = None) -> LSTMGradients:
-        return self._model.gradients(x, dy, state, masks=masks)
-
-
 def test_a_training_that_diverges_is_a_cell_that_says_so() -> None:
     item = Item("echo", 1, 3, True, 0)
     found = train_with(SMALL, item, Failing(SMALL.settings(item).spec, good=4))
@@ -301,72 +277,3 @@ def test_a_training_stops_when_it_is_asked_to() -> None:
     asked = iter([False, False, True])
     with pytest.raises(StoppedError):
         train(SMALL, Item("echo", 1, 3, True, 0), lambda: next(asked))
-
-
-# -- side by side
-
-
-def trained(jobs: int) -> list[Cell]:
-    cells: list[Cell] = []
-    items = list(SMALL.items())
-    assert workers.train_all(SMALL, items, jobs, cells.append, lambda: True)
-    return sorted(cells, key=lambda each: each.key)
-
-
-def test_cells_are_the_same_trained_side_by_side() -> None:
-    before = {name: os.environ.get(name) for name in workers.THREADS}
-    one = trained(1)
-    assert [each.key for each in one] == sorted(item.key for item in SMALL.items())
-    assert trained(2) == one
-    assert {name: os.environ.get(name) for name in workers.THREADS} == before
-
-
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_out_of_time_no_cell_is_begun(jobs: int) -> None:
-    cells: list[Cell] = []
-    items = list(SMALL.items())
-    done = workers.train_all(SMALL, items, jobs, cells.append, lambda: True, lambda: not cells)
-    assert not done
-    # What is in flight when the time is over is finished.
-    assert 1 <= len(cells) <= jobs + 1
-
-
-def children_used() -> float:
-    """Seconds of processor time of the processes that were started here and have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def test_a_worker_that_is_killed_is_an_error_that_says_so() -> None:
-    long = replace(SMALL, timesteps=2_000_000, windows=(3,))
-
-    def wanted() -> bool:
-        for each in psutil.Process().children():
-            each.kill()
-        return True
-
-    with pytest.raises(CrewError, match=r"^trainer \d was ended by SIGKILL"):
-        workers.train_all(long, list(long.items()), 2, lambda cell: None, wanted)
-
-
-def test_once_unwanted_what_is_in_flight_is_dropped() -> None:
-    long = replace(SMALL, timesteps=2_000_000, windows=(3,))
-    before = children_used()
-    cells: list[Cell] = []
-
-    def training() -> bool:
-        """Not yet for as long as starting and importing takes."""
-        running = [each.cpu_times() for each in psutil.Process().children()]
-        return max((times.user + times.system for times in running), default=0.0) > 1.5
-
-    done = workers.train_all(long, list(long.items()), 2, cells.append, lambda: not training())
-    assert not done
-    assert cells == []
-    # Of processor time, which does not grow with load; minutes, had it been trained to its end.
-    assert children_used() - before < 30
-
-
-def test_places_with_nothing_to_learn_are_those_of_a_reset_state_and_a_short_window() -> None:
-    assert nothing_to_learn(3, 3, carried=False)
-    assert not nothing_to_learn(3, 4, carried=False)
-    assert not nothing_to_learn(3, 3, carried=True)

@@ -1,6 +1,7 @@
 """Whether all backends train the same: the verdict on a curve, and the command that gives it."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import lstm_impl
 from bench import learning
 from bench.windows.learning import rounding
 from bench.windows.learning.rounding import (
+    LINEAR_LIMIT,
     Agreement,
     candidates,
     command,
@@ -22,7 +24,10 @@ from bench.windows.learning.rounding import (
     reference_curve,
 )
 from bench.windows.learning.settings import EchoSettings
+from bench.windows.learning.task import Float64
+from bench.windows.learning.training import Training, model_of
 from lstm_impl import LSTMWeights, get_backend
+from tests.bench.windows.learning.made_models import Wrong
 
 SETTINGS = EchoSettings(bits=1500)
 WINDOWS = 20
@@ -157,3 +162,47 @@ def test_a_backend_that_cannot_is_refused_in_one_line(capsys: pytest.CaptureFixt
 def test_the_tutorials_task_is_what_is_compared() -> None:
     assert EchoSettings() == rounding.SETTINGS
     assert EchoSettings().windows_per_epoch == rounding.WINDOWS
+
+
+# -- the bound on the curve
+
+
+def test_the_bound_grows_with_roundoff_and_ends_where_chaos_begins() -> None:
+    single = curve_bound(SETTINGS, 50)
+    assert single.shape == (50,)
+    assert np.all(np.diff(single) >= 0)
+    assert 1e-9 < single[0] < single[-1] < 1e-4
+    double = curve_bound(replace(SETTINGS, dtype="float64"), 25)
+    np.testing.assert_allclose((double - 4 * 2.0**-52) / (single[:25] - 4 * 2.0**-52), 2.0**-29)
+    wild = curve_bound(replace(SETTINGS, dtype="bfloat16", learning_rate=3.0), 60)
+    chaos = int(np.isinf(wild).argmax())
+    assert 0 < chaos < 60
+    assert np.all(np.isinf(wild[chaos:]))
+    assert np.all(wild[:chaos] <= LINEAR_LIMIT)
+
+
+@pytest.fixture(scope="module")
+def judged() -> tuple[Float64, Float64]:
+    """What thirty windows lose, and by how much rounding may change that."""
+    reference = reference_curve(SETTINGS, 30)
+    return reference, curve_bound(SETTINGS, 30, reference=reference)
+
+
+def test_rounding_to_single_precision_stays_within_the_bound(
+    judged: tuple[Float64, Float64],
+) -> None:
+    reference, bound = judged
+    deviation = np.abs(np.array(Training(SETTINGS, model_of(SETTINGS)).until(30)) - reference)
+    assert deviation.max() > 0.0
+    assert np.all(deviation <= bound)
+
+
+@pytest.mark.parametrize(
+    "mistake", ["forget bias dropped", "h not carried", "one gradient a little too large"]
+)
+def test_the_bound_is_tight_enough_to_catch_a_wrong_model(
+    mistake: str, judged: tuple[Float64, Float64]
+) -> None:
+    training = Training(SETTINGS, Wrong(model_of(SETTINGS), mistake))
+    reference, bound = judged
+    assert np.any(np.abs(training.until(30) - reference) > bound)

@@ -1,43 +1,15 @@
-"""A map of what was learned as text and as a picture."""
+"""A map of what was learned, told: in a terminal, in Markdown, and as data."""
 
 import io
 import re
-from dataclasses import replace
-from typing import Any
 
-import pytest
 from rich.console import Console
 
 from bench.results.maps import LearningMap
-from bench.telling import drawing
 from bench.telling.deliver import draw_on
-from bench.windows.learning import map_picture, words
+from bench.windows.learning import words
 from tests.bench.results.test_maps import a_map, cell
-
-
-def made(**run: Any) -> LearningMap:
-    """Two distances, two windows, two seeds; the longer window learns, the reset state in part."""
-    cells = [
-        cell(
-            distance=d,
-            window=k,
-            stride=k,
-            carried=carried,
-            seed=seed,
-            memoryless=0.7,
-            best=0.0 if carried else 0.7 * d / k,
-            loss=0.0 if k == 8 and (carried or seed == 0) else 0.7,
-            accuracy=0.75,
-            updates=100 // k,
-        )
-        for d in (1, 3)
-        for k in (3, 8)
-        for carried in (True, False)
-        for seed in (0, 1)
-        if carried or k > d
-    ]
-    found = a_map(*cells)
-    return replace(found, run=replace(found.run, **run))
+from tests.bench.windows.learning.made_maps import made
 
 
 def printed(found: LearningMap, values: str = "closed", encoding: str = "utf-8") -> str:
@@ -117,68 +89,3 @@ def test_progress_is_one_line_a_cell() -> None:
     line = words.progress(bad, 4, 10)
     assert line.startswith("[4/10] echo d=3 k=5 reset seed 0: a")
     assert line.isprintable()
-
-
-# -- the picture
-
-
-@pytest.fixture
-def drawable() -> None:
-    if not drawing.available():
-        pytest.skip("matplotlib is not installed")
-
-
-def test_the_picture_has_a_panel_for_each_state_and_a_number_in_each_place(drawable: None) -> None:
-    figure = map_picture.draw(made())
-    panels = {axes.get_title(loc="left"): axes for axes in figure.axes}
-    assert list(panels) == ["Echo, state carried", "Echo, state reset at each window"]
-    carried, reset = panels.values()
-    assert [text.get_text() for text in carried.texts] == ["0", "100", "0", "100"]
-    # With the state reset, k = d = 3 is hatched and has no number.
-    assert [text.get_text() for text in reset.texts] == ["0", "57", "80"]
-    assert [patch.get_hatch() for patch in reset.patches if patch.get_hatch()] == ["///"]
-    # Where every seed learned it there is a frame: two places of the left panel.
-    assert sum(not patch.get_fill() for patch in carried.patches) == 2
-    assert sum(not patch.get_fill() for patch in reset.patches) == 0
-    # The line k = d stands left of the first window longer than the distance.
-    (line,) = carried.lines
-    assert line.get_xydata().tolist() == [[0, 0], [0, 1], [1, 1], [1, 2]]
-
-
-def test_one_state_alone_has_the_picture_to_itself(drawable: None) -> None:
-    found = made()
-    only = replace(found, cells=tuple(each for each in found.cells if not each.carried))
-    figure = map_picture.draw(only)
-    assert [axes.get_title(loc="left") for axes in figure.axes] == [
-        "Echo, state reset at each window"
-    ]
-
-
-@pytest.mark.parametrize(("kind", "begins"), [("svg", b"<?xml"), ("png", b"\x89PNG")])
-def test_the_same_map_gives_the_same_bytes(kind: str, begins: bytes, drawable: None) -> None:
-    first, second = (map_picture.picture(made(), kind) for _ in range(2))
-    assert first == second
-    assert first.startswith(begins)
-
-
-def test_no_text_of_the_picture_is_wider_than_the_picture(drawable: None) -> None:
-    settings = {
-        "seeds": 3,
-        "timesteps": 10_000,
-        "by_task": {
-            task: {"batch": 32, "hidden": 24, "optimizer": "adam", "learning_rate": 0.02}
-            for task in ("echo", "copy")
-        },
-    }
-    found = made(settings=settings)
-    for cells in (found.cells, tuple(each for each in found.cells if each.carried)):
-        figure = map_picture.draw(replace(found, cells=cells))
-        renderer = figure.canvas.get_renderer()
-        width, height = figure.bbox.width, figure.bbox.height
-        for text in [*figure.texts, *(axes.title for axes in figure.axes)]:
-            box = text.get_window_extent(renderer)
-            assert box.x0 >= 0
-            assert box.x1 <= width, text.get_text()
-            assert box.y1 <= height
-        top = max(axes.get_tightbbox(renderer).y1 for axes in figure.axes)
-        assert min(text.get_window_extent(renderer).y0 for text in figure.texts) >= top

@@ -1,4 +1,4 @@
-"""The echo task on every backend that is here: one curve for all, to the stated bound."""
+"""Trainings of the echo task on every backend that is here: one curve, to the stated bound."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ import pytest
 from _pytest.mark import ParameterSet
 
 import lstm_impl
-from bench.windows.learning.parameters import adagrad
-from bench.windows.learning.progress import TensorFlowLogs
 from bench.windows.learning.rounding import curve_bound, reference_curve
 from bench.windows.learning.settings import EchoSettings
 from bench.windows.learning.task import Float64
@@ -103,46 +101,3 @@ def test_a_tensorflow_training_resumes_bit_for_bit(tmp_path: Path) -> None:
     second = Training.load(checkpoint, model("while_loop", LAYERED))
     second.until(30)
     assert second.losses == whole.losses
-
-
-def test_adagrad_is_the_step_of_tensorflows_own_op() -> None:
-    tf = pytest.importorskip("tensorflow", reason="compares with TensorFlow's op")
-    rng = np.random.default_rng(0)
-    values, sums = [rng.normal(size=(3, 4))], [np.full((3, 4), 0.1)]
-    variable = tf.Variable(values[0], dtype=tf.float64)
-    accumulator = tf.Variable(sums[0], dtype=tf.float64)
-    for _ in range(5):
-        gradient = rng.normal(size=(3, 4))
-        values, sums = adagrad(values, sums, [gradient], 0.3)
-        tf.raw_ops.ResourceApplyAdagrad(
-            var=variable.handle,
-            accum=accumulator.handle,
-            lr=tf.constant(0.3, tf.float64),
-            grad=tf.constant(gradient, tf.float64),
-        )
-    np.testing.assert_allclose(values[0], variable.numpy(), rtol=1e-13)
-    np.testing.assert_allclose(sums[0], accumulator.numpy(), rtol=1e-13)
-
-
-def test_logs_can_be_read_back(tmp_path: Path) -> None:
-    tf = pytest.importorskip("tensorflow", reason="reads TensorFlow's event files")
-    logs = TensorFlowLogs(tmp_path)
-    for step in (1, 2):
-        logs.add_scalar("loss", 0.5 / step, step)
-    logs.close()
-    (file,) = tmp_path.iterdir()
-    found = [
-        (
-            event.step,
-            value.tag,
-            value.metadata.plugin_data.plugin_name,
-            tf.make_ndarray(value.tensor),
-        )
-        for event in tf.compat.v1.train.summary_iterator(str(file))
-        for value in event.summary.value
-    ]
-    assert [(step, tag, plugin) for step, tag, plugin, _ in found] == [
-        (1, "loss", "scalars"),
-        (2, "loss", "scalars"),
-    ]
-    assert [float(value) for *_, value in found] == [0.5, 0.25]
