@@ -127,7 +127,9 @@ def _echo_cost(settings: EchoSettings, time: Whole, unknown: Mask, counted: Mask
         alike = (zeros * counted).sum(axis=0) / counted.sum(axis=0).clip(1)
         guess = np.broadcast_to(alike, zeros.shape)
     cost = np.zeros(time.shape)
-    cost[unknown] = _cross_entropy(zeros[unknown], guess[unknown])
+    # What does not count may be a thing that a guess which is sure where it counts has wrong.
+    paid = unknown & counted
+    cost[paid] = _cross_entropy(zeros[paid], guess[paid])
     return cost
 
 

@@ -148,9 +148,11 @@ def brute_force_best(settings: EchoSettings) -> Float64:
         EchoSettings(bits=60, batch=3, echo=3, window=5, stride=2),
         EchoSettings(bits=60, batch=5, echo=15, window=4),
         EchoSettings(bits=60, batch=1, echo=2, window=4),
+        EchoSettings(bits=60, batch=1, echo=2, window=5, stride=2, reset_state=True),
     ],
     ids=["carried", "longer than a window", "reset", "reset, overlapping", "overlapping",
-         "longer than a series", "one series"],
+         "longer than a series", "one series",
+         "one series, reset, overlapping"],
 )  # fmt: skip
 def test_best_possible_loss_is_what_enumeration_finds(settings: EchoSettings) -> None:
     np.testing.assert_allclose(best_possible_loss(settings), brute_force_best(settings), atol=0.03)
@@ -185,3 +187,32 @@ def test_the_best_loss_of_copy_memory_is_paid_where_the_symbol_was_not_seen() ->
     long = EchoSettings(task="copy", bits=150, echo=8, window=6)
     guess = memoryless_loss(long)
     np.testing.assert_allclose(best_possible_loss(long), [guess, guess / 3, 0, 0, 0])
+
+
+@given(
+    st.sampled_from(["echo", "copy"]),
+    st.integers(1, 20),
+    st.integers(1, 9).flatmap(lambda k: st.tuples(st.just(k), st.integers(1, k))),
+    st.integers(1, 5),
+    st.booleans(),
+)
+def test_the_best_possible_is_never_worse_than_to_know_nothing(
+    task: str, echo: int, windows: tuple[int, int], batch: int, reset: bool
+) -> None:
+    window, stride = windows
+    settings = EchoSettings(
+        task=task,
+        bits=30 * batch,
+        echo=echo,
+        window=window,
+        stride=stride,
+        batch=batch,
+        reset_state=reset,
+    )
+    best = best_possible_loss(settings)
+    assert best.shape == (settings.windows_per_epoch,)
+    assert np.all(best >= 0)
+    # Over the epoch: where windows look alike, one may cost more and another less.
+    counted = [settings.counted(number) for number in range(len(best))]
+    mean = np.average(best, weights=[each.stop - each.start for each in counted])
+    assert mean <= memoryless_loss(settings) + 1e-12
