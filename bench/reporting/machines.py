@@ -18,7 +18,7 @@ from bench.judging.trust import MINORITY
 from bench.judging.verdict import Verdict
 from bench.reporting.streams import unpaired
 from bench.telling.headings import name
-from bench.telling.quantities import count, listed, of_them, percent
+from bench.telling.quantities import count, first_few, listed, of_them, percent
 from bench.telling.verdict_words import versus
 
 _MOST = 6
@@ -44,11 +44,7 @@ def of_devices(section: Section) -> list[str]:
         for (_, noun, mode), devices in kinds.items()
         for base, new, pairs in _pairs(devices)
     ]
-    more = len(found) - _MOST
-    if more > 0:
-        told = f"And {count(more, 'more pair')} of devices: python -m bench.compare devices."
-        found = [*found[:_MOST], told]
-    return found
+    return first_few(found, _MOST, "pair", " of devices: python -m bench.compare devices.")
 
 
 _Pairs = Sequence[tuple[Row, Row]]  # the new device's fastest and the base's, of the same work

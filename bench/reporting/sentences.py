@@ -23,7 +23,7 @@ from bench.reporting import machines, streams, whys
 from bench.results.grouping import grouped
 from bench.telling.headings import name, speed_moved, title, uneven_bridges
 from bench.telling.inert import clean
-from bench.telling.quantities import bounds, count, listed, of_them, seconds
+from bench.telling.quantities import bounds, count, first_few, listed, of_them, seconds
 from bench.telling.unmeasured import LOUD, Unmeasured, gathered, one_line
 from bench.telling.verdict_words import versus
 from bench.windows.cost import cost
@@ -199,12 +199,9 @@ def _costs(section: Section) -> list[Finding]:
         leader = cost(stream.ranked[0], stream.table.rows)
         if leader.cheapest is not None:
             start = f"{title(stream.table)}: " if len(cut) > 1 else ""
-            found.append(Finding(f"{start}{sentence(leader)}."))
-    more = len(found) - _MOST_STREAMS
-    if more > 0:
-        told = f"And {count(more, 'more stream')}; python -m bench.truncation has them all."
-        found = [*found[:_MOST_STREAMS], Finding(told)]
-    return found
+            found.append(f"{start}{sentence(leader)}.")
+    rest = "; python -m bench.truncation has them all."
+    return [Finding(told) for told in first_few(found, _MOST_STREAMS, "stream", rest)]
 
 
 def _paybacks(section: Section) -> list[Finding]:

@@ -16,7 +16,7 @@ from bench.judging.within import RunSamples
 from bench.telling.headings import name, title
 from bench.telling.quantities import (
     bounds,
-    count,
+    first_few,
     listed,
     percent,
     period_words,
@@ -104,7 +104,7 @@ def _tails(table: Table) -> Iterable[str]:
             parts.append(f": {times_as(ratio.ratio.mid)} as {name(table.baseline)}'s ")
             parts.append(f"({bounded}, {ratio.verdict.value})")
         found.append(f"{''.join(parts)}.")
-    return _few(found, "shape")
+    return first_few(found, _MOST, "shape", ": the table has them all.")
 
 
 def _missed(table: Table) -> Iterable[str]:
@@ -150,15 +150,9 @@ def _idling(table: Table) -> Iterable[str]:
             low, high = ratio.ratio.low, ratio.ratio.high
             start += f", {ratio.ratio.mid:.2f} times as long ({bounds(low, high)})"
         found.append(f"{start}.")
-    return _few(found, "pair")
+    return first_few(found, _MOST, "pair", ": the table has them all.")
 
 
 def unpaired(row: Row) -> list[RunSamples]:
     """Its samples without their rounds: those of different groups were not taken in turn."""
     return [run.out_of_turn for run in row.runs]
-
-
-def _few(found: Sequence[str], noun: str) -> Iterable[str]:
-    yield from found[:_MOST]
-    if (more := len(found) - _MOST) > 0:
-        yield f"And {count(more, f'more {noun}')}: the table has them all."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from bench.judging.intervals import Interval, speed
 from bench.suites.cases import Case
@@ -88,6 +89,12 @@ def listed(names: list[str], most: int = 6) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
+def first_few(sentences: Sequence[str], most: int, noun: str, rest: str) -> list[str]:
+    """The first of these, and how many more there are: ``And 3 more shapes`` and ``rest``."""
+    more = len(sentences) - most
+    return [*sentences[:most], *([f"And {count(more, f'more {noun}')}{rest}"] if more > 0 else [])]
+
+
 GRADIENT_WORDS = {
     "weights": "gradients of weights",
     "weights+input": "gradients of weights, input",
@@ -106,17 +113,8 @@ def shape_words(case: Case) -> list[str]:
         f"batch {work.batch} × {work.timesteps} {steps}",
         f"{spec.input_size} in, {spec.hidden_size} hidden",
     ]
-    extra = []
-    if spec.num_layers > 1:
-        extra.append(f"{spec.num_layers} layers")
-    if spec.bidirectional:
-        extra.append("bidirectional")
-    if work.min_length is not None:
-        extra.append(f"lengths from {work.min_length}")
-    if work.dropout:
-        extra.append(f"dropout {work.dropout:g}")
-    if work.batch_major:
-        extra.append("batch-major")
+    extra = [f"{spec.num_layers} layers"] if spec.num_layers > 1 else []
+    extra += unusual(case)
     if work.optimizer is not None:
         extra.append(f"{work.optimizer} updates")
     if work.training:
@@ -124,6 +122,18 @@ def shape_words(case: Case) -> list[str]:
     if work.streaming:
         extra.append(pace_words(work.period))
     return [*lines, *extra]
+
+
+def unusual(case: Case) -> list[str]:
+    """What is not usual of a case beside its sizes, its optimizer and what is differentiated."""
+    work = case.workload
+    told = {
+        "bidirectional": case.spec.bidirectional,
+        f"lengths from {work.min_length}": work.min_length is not None,
+        f"dropout {work.dropout:g}": work.dropout,
+        "batch-major": work.batch_major,
+    }
+    return [words for words, is_so in told.items() if is_so]
 
 
 def pace_words(period: float | None) -> str:

@@ -28,7 +28,7 @@ from bench.telling import drawing
 from bench.telling.headings import heading, name
 from bench.telling.inert import LONGEST_SENTENCE, clean
 from bench.telling.marks import MARKS
-from bench.telling.quantities import GRADIENT_WORDS, pace_words, shape_words
+from bench.telling.quantities import GRADIENT_WORDS, pace_words, shape_words, unusual
 from lstm_impl.spec import PRECISIONS
 from lstm_impl.workload import MODES, OPTIMIZERS
 
@@ -270,15 +270,7 @@ def variant_words(case: Case) -> str:
     A training step is taken to have the gradients of the weights: that is what trains a layer.
     """
     work = case.workload
-    parts = []
-    if case.spec.bidirectional:
-        parts.append("bidirectional")
-    if work.min_length is not None:
-        parts.append(f"lengths from {work.min_length}")
-    if work.dropout:
-        parts.append(f"dropout {work.dropout:g}")
-    if work.batch_major:
-        parts.append("batch-major")
+    parts = unusual(case)
     if work.streaming:
         parts.append(pace_words(work.period))
     if work.training and work.gradients != "weights":
