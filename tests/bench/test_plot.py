@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from bench import plot
+from bench.suites.cases import Case
 from bench.telling import drawing
+from lstm_impl import LSTMSpec, Workload
+from tests.bench.made_results import a_run, gather, measured, save
 from tests.places import ROOT
 
 EXAMPLE = str(ROOT / "docs/examples/quick.json")
@@ -34,6 +38,27 @@ def test_the_same_results_make_the_same_bytes() -> None:
     for name in ("a.svg", "b.svg"):
         assert plot.main([EXAMPLE, "--output", name, "--case", "*/b5-*"]) == 0
     assert Path("a.svg").read_bytes() == Path("b.svg").read_bytes()
+
+
+def test_of_several_sessions_the_newest_is_drawn_and_the_others_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = Case("keras", LSTMSpec(4, 8), Workload(2, 10))
+    for number, suite in enumerate(("older", "newest")):
+        at = datetime(2025, 1, 1 + number, tzinfo=UTC)
+        run = a_run(number, suite=suite, session=suite, started=at, finished=at)
+        save(tmp_path / "results", gather(measured(case, 0.01, run)))
+    paths = [str(tmp_path / "results" / f"r{number}.json") for number in (0, 1)]
+    assert plot.main([*paths, "--output", "a.svg"]) == 0
+    told = "written: a.svg (of the newest session; not of 1 other)\n"
+    assert capsys.readouterr().err == told
+    text = Path("a.svg").read_text(encoding="utf-8")
+    assert "newest on laptop" in text
+    assert "older on laptop" not in text
+    # A bad file is told, and of the good ones the picture is made.
+    assert plot.main([*paths, "none.json", "--output", "b.svg"]) == 2
+    assert "none.json" in capsys.readouterr().err
+    assert Path("b.svg").read_text(encoding="utf-8") == text
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench import predict
+from bench.disk.fields import ResultError
 from bench.results.schema import Results
 from bench.telling import filters
 from bench.telling.command_line import BAD_INPUT
@@ -44,6 +46,13 @@ def test_where_nothing_is_predicted_the_exit_code_says_so(asked: Any) -> None:
     code, out, _ = asked(results(grid("few")[:3]))
     assert code == predict.NOTHING_PREDICTED
     assert "few: 3 shapes are measured of it" in out
+
+
+def test_a_bad_file_beside_good_ones_is_an_exit_code_of_its_own(asked: Any) -> None:
+    there = replace(results(grid("a")), errors=(ResultError("a.json: is empty"),))
+    code, out, _ = asked(there)
+    assert code == BAD_INPUT
+    assert out.startswith("Predicted, not measured: ")
 
 
 def test_where_nothing_is_alike_it_is_said(asked: Any) -> None:

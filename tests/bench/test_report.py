@@ -1,6 +1,7 @@
 """What the report says of results, in every format, and that nothing in a file can act on it."""
 
 import functools
+import gc
 import os
 import re
 import subprocess
@@ -156,6 +157,19 @@ def test_bad_files_give_a_line_each_and_the_good_ones_are_shown(tmp_path: Path) 
     assert alone.returncode == 2
     assert alone.stdout == ""
     assert len(alone.stderr.splitlines()) == 4
+
+
+def test_only_a_terminal_is_told_how_to_see_more(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [*map(str, REPLICATES), "--brief"]
+    for form, told in (("terminal", 1), ("markdown", 0)):
+        assert report.main([*arguments, "--format", form]) == 0
+        assert capsys.readouterr().out.count("all of it: ") == told
+
+
+@pytest.mark.parametrize("path", [REPLICATES[0], "not-there.json"])
+def test_garbage_is_collected_again_afterwards(path: object) -> None:
+    report.main([str(path), "--brief"])
+    assert gc.isenabled()
 
 
 def test_a_file_that_cannot_be_written_gives_one_line(

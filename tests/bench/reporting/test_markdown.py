@@ -2,13 +2,16 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import example, given, settings
 
+from bench.judging.ranking import build
 from bench.judging.rows import Report
 from bench.reporting.markdown import brief, markdown
-from tests.bench.made_reports import HOSTILE, hostile_report
+from lstm_impl.workload import Workload
+from tests.bench.made_reports import HOSTILE, SPEC, TRAINING, hostile_report, measured, results_of
 
 
 def test_in_brief_each_work_has_one_line_with_its_fastest_backend(few: Report) -> None:
@@ -41,6 +44,28 @@ def test_markdown_has_a_line_a_case_and_the_same_sentences(few: Report) -> None:
     assert lines[head + 3] == (
         "|  | `while_loop` | 21.2 ms | 16.2–27.8 | 94.3 | 943 | 1.75 s | 0.52× SLOWER |"
     )
+
+
+def test_in_brief_windows_and_precisions_are_told_and_each_heading_once() -> None:
+    half = replace(SPEC, dtype="float16")
+    items = [
+        *(measured("keras", 0.01, work=Workload(batch, 10)) for batch in (2, 4)),
+        measured("keras", 0.01, spec=half),
+        measured("keras", 0.02, work=replace(TRAINING, window=5)),
+    ]
+    head, _, *lines = brief(build(results_of(*items))).splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "|" in line]
+    assert "trust" not in head
+    assert [row[0] for row in rows] == ["cpu, inference", "", "", "cpu, training"]
+    assert [row[1].rpartition(", ")[2] for row in rows] == [
+        *("float16", "4 hidden", "4 hidden", "window 5"),
+    ]
+    assert rows[-1][3] == "2.00 ms a timestep"
+
+
+def test_what_files_note_stands_at_the_end(few: Report) -> None:
+    noted = replace(few, notes=("<b>it</b> was renamed",))
+    assert markdown(noted) == markdown(few) + "\n- note: \\<b\\>it\\</b\\> was renamed\n"
 
 
 @pytest.mark.parametrize("form", [markdown, brief])

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from bench.judging.ranking import build
 from bench.reporting.sentences import findings
-from bench.results.schema import Measurement, Outcome
+from bench.results.schema import Measurement, Outcome, Reason
 from lstm_impl.workload import Workload
 from tests.bench.made_reports import (
     BUSY,
@@ -85,6 +85,7 @@ def test_an_answer_that_stands_on_invalid_measurements_says_so() -> None:
     told = sentences(build(results_of(*items)))
     assert "keras has the shortest times" in told[0]
     assert "Do not rely on it: its only ratio is INVALID." in told[0]
+    assert len(told) == 2  # and nothing of ratios, which are no more doubtful than that
     assert told[1] == (
         "INVALID: 1 of 2 measurements: the machine was busy "
         "(keras/b2-t10-i3-h4/float32/inference/cpu). To change that: close other programs."
@@ -172,8 +173,129 @@ def test_many_reasons_are_no_wall_of_lines() -> None:
     told = sentences(build(results_of(*items)))
     assert len(told) == 14
     assert told[-1] == "And 88 more reasons; --format csv has every case."
+    (section,) = build(results_of(*items)).sections
+    assert findings(section)[-1].loud
 
 
 def test_a_run_that_did_not_end_is_told() -> None:
     told = sentences(build(results_of(measured("keras", 0.01, a_run(complete=False)))))
     assert "A run did not come to its end: cases may be missing." in told
+
+
+def wild(backend: str, *seconds: float) -> list[Measurement]:
+    """A backend whose processes differ by far."""
+    return [measured(backend, each, a_run(number)) for number, each in enumerate(seconds)]
+
+
+def test_who_is_ahead_of_the_next_but_not_surely_of_all_is_not_called_the_fastest() -> None:
+    items = replicated(6, ("torch", 0.010), ("keras", 0.012))
+    items += wild("jax", 0.008, 0.011, 0.013, 0.016, 0.019, 0.024)
+    told = sentences(build(results_of(*items)))[0]
+    assert "torch has the shortest times: 1.20 times as fast as keras, the next" in told
+    assert told.endswith(" It is not surely faster than jax.")
+
+
+def test_a_baseline_that_lacks_a_shape_is_not_held_against_the_winner_over_all() -> None:
+    both = ("torch", 0.010), ("jax", 0.020)
+    items = replicated(6, ("keras", 0.03), *both) + replicated(6, *both, work=Workload(4, 10))
+    told = sentences(build(results_of(*items)))[0]
+    assert "of those measured on all 2 shapes, torch is the fastest" in told
+    assert "keras" not in told
+
+
+def test_windows_that_cannot_be_told_apart_are_said_to_be_so() -> None:
+    items = [
+        measured("keras", seconds, work=replace(TRAINING, window=window))
+        for window, seconds in ((2, 0.0204), (10, 0.0200))
+    ]
+    told, _ = sentences(build(results_of(*items)))
+    assert told.endswith(
+        " With keras a timestep takes 2.04 ms in windows of 2 and 2.00 ms in windows of 10, which "
+        "is not enough to tell them apart."
+    )
+
+
+def test_of_a_leader_that_was_measured_in_one_window_nothing_is_said_of_shorter_ones() -> None:
+    items = [measured("torch", 0.01, work=replace(TRAINING, window=each)) for each in (2, 5)]
+    items += [measured("keras", 0.01, work=replace(TRAINING, window=10))]
+    assert not any(
+        "a timestep in windows of" in each for each in sentences(build(results_of(*items)))
+    )
+
+
+def test_of_many_streams_the_first_are_told_and_the_others_counted() -> None:
+    items = [
+        measured("keras", seconds, work=replace(TRAINING, batch=batch, window=window))
+        for batch in range(1, 7)
+        for window, seconds in ((1, 0.020), (2, 0.015), (5, 0.012), (10, 0.011))
+    ]
+    told = sentences(build(results_of(*items)))
+    costs = [each for each in told if "a timestep is within 5% of its least" in each]
+    assert len(costs) == 4
+    assert all(each.startswith("cpu, training in windows (batch ") for each in costs)
+    assert "And 2 more streams; python -m bench.truncation has them all." in told
+
+
+def starting(items: list[Measurement], **first: float) -> list[str]:
+    """What is said of slow starts; first: seconds of a backend's first call."""
+    late = [
+        replace(item, setup={**item.setup, "first_call_s": first.get(item.case.backend, 1.0)})
+        for item in items
+    ]
+    return [each for each in sentences(build(results_of(*late))) if " starts " in each]
+
+
+def test_when_a_slow_start_has_paid_back_is_told_of_who_is_faster() -> None:
+    cases = ("keras", 0.020), ("torch", 0.010), ("jax", 0.040)
+    items = replicated(6, *cases)
+    # Ten seconds are a thousand steps that each save ten milliseconds; jax never makes up for it.
+    assert starting(items, torch=11.0, jax=11.0) == [
+        "cpu, inference: torch starts 10.0 s later than keras, and has made up for it after 998 "
+        "steps."
+    ]
+    assert starting(items, torch=1.05) == []
+    (told,) = starting(
+        items + replicated(6, ("keras", 0.040), ("torch", 0.010), work=Workload(4, 10)), torch=11.0
+    )
+    assert told == (
+        "cpu, inference: torch starts up to 10.0 s later than keras at the 2 shapes where it is "
+        "FASTER, and has made up for it after 333 to 998 steps."
+    )
+    names = [f"b{n}" for n in range(5)]
+    many = replicated(
+        6, ("keras", 0.02), *((each, 0.010 + n / 1000) for n, each in enumerate(names))
+    )
+    found = starting(many, **dict.fromkeys(names, 11.0))
+    assert [each.split()[2] for each in found] == names[:3]
+
+
+def test_what_is_invalid_in_some_processes_says_in_how_many_and_of_whom() -> None:
+    items = replicated(6, ("keras", 0.010), ("torch", 0.012))
+    for place, text in ((0, "it was busy"), (2, "it was busy"), (5, "others were loud")):
+        items[place] = replace(items[place], valid=False, reasons=(Reason("busy", text, ""),))
+    (told,) = [each for each in sentences(build(results_of(*items))) if "INVALID: " in each]
+    assert told == (
+        "INVALID: 1 of 2 measurements: it was busy (keras/b2-t10-i3-h4/float32/inference/cpu), in "
+        "2 of 6 processes."
+    )
+    items[7] = replace(items[7], valid=False, reasons=(Reason("busy", "others were loud", ""),))
+    (told,) = [each for each in sentences(build(results_of(*items))) if "INVALID: " in each]
+    assert told.startswith("INVALID: all 2 measurements: for one, ")
+    assert "(keras/b2-t10-i3-h4/float32/inference/cpu), in up to 2 of 6 processes." in told
+
+
+def test_many_remarks_are_cut_and_counted() -> None:
+    item = replace(measured("keras", 0.01), remarks=tuple(f"warning {n}" for n in range(6)))
+    (told,) = [each for each in sentences(build(results_of(item))) if each.startswith("Said by")]
+    assert "warning 3 (keras, 1 case)" in told
+    assert "warning 4" not in told
+    assert told.endswith("; and 2 more, which the files have.")
+
+
+def test_what_went_wrong_stands_by_how_grave_it_is() -> None:
+    wrong = [
+        without_time(f"b{n}", outcome, device="cpu")
+        for n, outcome in enumerate(("timed_out", "crashed", "failed"))
+    ]
+    told = sentences(build(results_of(measured("keras", 0.01), *wrong)))
+    assert [each.partition(":")[0] for each in told[-3:]] == ["FAILED", "CRASHED", "TIMED OUT"]

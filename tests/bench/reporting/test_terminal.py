@@ -12,15 +12,16 @@ from rich.console import Console
 from bench.judging.ranking import build
 from bench.judging.rows import Report
 from bench.reporting.markdown import markdown
-from bench.reporting.terminal import show
+from bench.reporting.terminal import as_picture, draw_whole, show
 from bench.results.schema import Measurement, Outcome
-from bench.telling.deliver import draw_on
+from bench.telling.deliver import draw_on, plain_text
 from bench.telling.headings import method
 from lstm_impl.workload import Workload
 from tests.bench.made_reports import (
     HOSTILE,
     INFERENCE,
     TRAINING,
+    a_run,
     hostile_report,
     measured,
     results_of,
@@ -48,6 +49,65 @@ def test_no_line_is_wider_than_the_terminal(few: Report, many: Report, width: in
     for found in (few, many):
         for line in as_text(found, width).splitlines():
             assert cell_len(line) <= width
+
+
+def test_backends_stand_side_by_side_as_soon_as_they_fit(few: Report) -> None:
+    (section,) = few.sections
+    one = Report((replace(section, rows=section.tables[0].rows),))
+    beside = []
+    for width in range(40, 100):
+        lines = as_text(one, width).splitlines()
+        assert max(map(cell_len, lines)) <= width
+        beside.append(any(re.match("shape +keras +while_loop$", line.rstrip()) for line in lines))
+    assert beside == sorted(beside)
+    assert 5 < sum(beside) < 50
+
+
+def test_columns_are_left_out_from_the_least_needed_on(many: Report) -> None:
+    """Down to who, how long and by how much."""
+    (section,) = many.sections
+    one = Report((replace(section, rows=section.tables[0].rows),))
+    heads = ("95% interval", "sequences/s", "timesteps/s", "first result")
+    seen = set()
+    for width in range(44, 120, 4):
+        table = as_text(one, width).partition("cpu, inference\n")[2]
+        there = [head in table.partition("while_loop+a")[0] for head in heads]
+        assert there == sorted(there, reverse=True)
+        seen.add(sum(there))
+    assert seen >= {0, 1, 2, 4}
+
+
+def test_of_many_shapes_the_first_are_shown_and_the_others_counted(many: Report) -> None:
+    (section,) = many.sections
+    text = plain_text(lambda console: draw_whole(section, console, 20), 100)
+    assert text.count("and 1 more shape; --format csv has every case") == 1
+    assert "b2-t10-i3-h4" in text
+    assert "b4-t10-i3-h4" not in text.partition("Findings")[0]
+
+
+def test_a_long_name_is_broken_before_its_options_begin() -> None:
+    found = build(results_of(measured("keras", 0.01), measured("while_loop+hoisted+xla", 0.02)))
+    lines = [line.split() for line in as_text(found).splitlines()]
+    head = lines.index(["shape", "keras", "hoisted+xla"])
+    assert lines[head - 1] == ["while_loop+"]
+
+
+def test_the_slowest_has_a_bar_too_and_sessions_stand_apart() -> None:
+    items = [
+        measured(name, seconds, a_run(1, session))
+        for session in ("one", "two")
+        for name, seconds in (("keras", 1e-5), ("slow", 10.0))
+    ]
+    text = as_text(build(results_of(*items)))
+    assert text.count("▏") == 2
+    assert text.count("\n\nquick on host") == 1
+
+
+def test_a_picture_asks_nobody_for_anything(few: Report) -> None:
+    svg = as_picture(few)
+    assert "@font-face" not in svg
+    assert not re.search(r"url\((?!#)|href=.(?!#)|\bsrc=", svg)
+    assert svg == as_picture(few)
 
 
 def test_few_backends_stand_side_by_side(few: Report) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from bench.judging.ranking import build
 from bench.judging.rows import Report
 from bench.judging.table import records
 from bench.reporting.page import data
@@ -19,6 +21,7 @@ from bench.telling import drawing
 from bench.telling.inert import clean
 from lstm_impl.workload import Workload
 from tests.bench.made_reports import INFERENCE, SPEC, a_run, measured, report_of
+from tests.bench.made_streams import streams
 
 
 def read(found: Report) -> dict[str, Any]:
@@ -102,12 +105,30 @@ def test_every_sample_is_there_with_its_process() -> None:
 def test_of_too_many_samples_each_process_keeps_its_range(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "MOST_SAMPLES", 40)
     items = [measured("keras", 0.02, a_run(n), samples=200) for n in (1, 2)]
-    found = read(report_of(*items))
+    found = read(report_of(*(replace(each, samples=each.samples[::-1]) for each in items)))
     assert found["whole_samples"] is False
     for _, _, parts in found["samples"][0]:
         assert len(parts) == 20
         assert parts == sorted(parts)
         assert (parts[0], parts[-1]) == (9900, 10100)
+
+
+def test_numbers_that_nobody_reads_to_their_end_are_short() -> None:
+    item = measured("keras", 0.02)
+    found = read(report_of(replace(item, setup={**item.setup, "build_s": 1 / 3})))
+    assert found["same"]["build_s"] == 0.33333
+
+
+def test_of_a_histogram_that_cannot_be_read_there_is_none() -> None:
+    (section,) = build(streams({"keras": 5.0})).sections
+    (row,) = section.rows
+    assert row.stream is not None
+    broken = replace(row.stream, histograms=(*row.stream.histograms[:2], "HISTFAAAA"))
+    for stream, calls in ((row.stream, row.stream.calls), (broken, 0)):
+        made = Report((replace(section, rows=(replace(row, stream=stream),)),))
+        (latency,) = read(made)["latency"].values()
+        assert sum(latency["counts"]) == calls
+        assert latency["calls"] == row.stream.calls
 
 
 def test_cases_that_do_not_fit_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.reporting.page import explorer
+from bench.judging.rows import Report
+from bench.reporting.page import data, explorer
 from tests.bench.made_reports import measured, report_of
 
 
@@ -53,6 +54,13 @@ def test_without_plotly_the_page_has_its_tables_and_says_what_is_missing(
         "",
     ]
     assert len(page) < 150_000
+
+
+def test_a_page_of_many_sets_says_what_it_is_and_has_their_way_back_above_the_question() -> None:
+    found = data.data(report_of(measured("keras", 0.01)))
+    page = explorer.page_of(Report(()), found, "many <machines>", "<p>back</p>")
+    assert "<title>LSTM benchmark: many &lt;machines&gt;</title>" in page
+    assert page.index("<h1>") < page.index("<p>back</p>") < page.index('<section id="asking"')
 
 
 def test_every_file_of_the_script_is_in_it() -> None:

@@ -18,6 +18,7 @@ from bench.suites.cases import Case
 from bench.telling import drawing
 from lstm_impl.workload import Workload
 from tests.bench.made_reports import (
+    BUSY,
     HOSTILE,
     INFERENCE,
     SPEC,
@@ -26,6 +27,7 @@ from tests.bench.made_reports import (
     measured,
     report_of,
     sentences,
+    without_time,
 )
 from tests.places import ROOT
 
@@ -76,6 +78,23 @@ def test_a_page_of_many_cases_shows_whole_groups_and_says_how_many_more() -> Non
     assert shown == 750
     assert page.count('<th scope="row">') == 2 * shown
     assert "And 50 more shapes; --format csv has all of them." in page
+
+
+def test_doubts_are_listed_once_and_no_more_than_can_be_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(static, "_MOST_SKIPPED", 2)
+    busy = [measured(name, 0.01, reasons=[BUSY]) for name in ("a", "b", "c")]
+    page = static.page(report_of(measured("keras", 0.02), *busy))
+    listed = page.partition("<summary>3 measurements INVALID, and why</summary>")[2]
+    assert listed.partition("</details>")[0].count("<code>") == 2
+    assert listed.partition("</details>")[0].count("And 1 more case; --format csv") == 1
+    # Their ratios are as INVALID, which goes without saying.
+    assert "whose ratio is INVALID" not in page
+    skipped = [without_time(name) for name in ("a", "b", "c")]
+    page = static.page(report_of(measured("keras", 0.02), *skipped))
+    listed = page.partition("<summary>3 cases without a time, and why</summary>")[2]
+    assert listed.partition("</details>")[0].count("no GPU is here") == 2
 
 
 def test_the_installed_package_has_the_parts_of_the_page() -> None:
@@ -178,6 +197,9 @@ def test_the_page_is_accessible_and_needs_nothing_from_elsewhere(few: Report) ->
     assert len(tables) == len(found.of("caption")) == 4
     assert all(each["scope"] in ("col", "row", "rowgroup") for each in found.of("th"))
     assert found.of("html") == [{"lang": "en"}]
+    policy = "default-src 'none'; style-src 'unsafe-inline'"
+    assert {"http-equiv": "Content-Security-Policy", "content": policy} in found.of("meta")
+    assert "<code>b2-t10-i3-h4</code>" in text
     assert len(found.of("h1")) == len(found.of("main")) == 1
     tags = {name for name, _ in found.elements}
     assert not tags & {"script", "link", "img", "iframe", "object", "form"}
