@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -176,16 +175,6 @@ def called(capsys: pytest.CaptureFixture[str], *arguments: str) -> Done:
     except SystemExit as stopped:
         code = int(str(stopped.code))
     return Done(code, *capsys.readouterr())
-
-
-@pytest.fixture
-def signals() -> Iterator[None]:
-    """The command takes over signals, which this process wants back."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.getsignal(number) for number in numbers]
-    yield
-    for number, handler in zip(numbers, before, strict=True):
-        signal.signal(number, handler)
 
 
 @dataclass

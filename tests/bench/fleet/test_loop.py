@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from bench.fleet.loop import GRACE, Fleet, Member
 from bench.fleet.played import World
 from bench.fleet.simulated import Game, _Post, _Worker
+from bench.machine.kinds import Kind
 from bench.results.schema import ResultFile
 from bench.running.manager import Manager
 from bench.running.work import Work
 from bench.running.workers import LostError
+from bench.suites.loading import Suite
 
 
 class Mute(_Worker):
@@ -144,3 +148,16 @@ def test_a_hurry_that_fails_does_not_keep_the_others_from_ending() -> None:
         fleet.run()
     kept = sum(len(file.measurements) for files in game.files.values() for file in files)
     assert kept == sum(game.counts.values())
+
+
+def test_labels_make_kinds_and_harmless_names() -> None:
+    kind = Kind("EPYC", 8, 0.0, (), "3.11", ())
+    suite = Suite("s", "", Path("s.toml"), (), {})
+    assert Member("a", kind, "", suite).key == kind.id
+    hostile = Member("a", kind, "../A 100\n" * 9, suite)
+    assert set(hostile.key) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+    assert len(f"20260101T000000Z-abcdef-{hostile.key}") <= 80
+    assert str(Member("a", kind, "A100", suite)) == "EPYC, 8 processors (A100)"
+    known = replace(kind, gpus=(("NVIDIA H100", "550"),))
+    assert str(Member("a", known, "H100", suite)) == "EPYC, 8 processors, NVIDIA H100"
+    assert Member("a", known, "H100", suite).key == f"{known.id}-h100"

@@ -1,24 +1,35 @@
-"""What ``bench.run --ray`` refuses before it speaks with anybody, and what it asks nodes for."""
+"""A run on a cluster: what it refuses, what it asks nodes for, what it says in the end."""
 
 from __future__ import annotations
 
 import argparse
-import socket
+import io
+import re
 import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any, Self
 
 import pytest
+from rich.console import Console
 
-from bench import run
-from bench.fleet import cluster
-from bench.fleet.cluster import _check
-from bench.fleet.loop import Member
+from bench import run, suites
+from bench.fleet import measured
+from bench.fleet.hand import Asked, Seen
+from bench.fleet.loop import Fleet, Member
 from bench.fleet.measured import Plan
 from bench.machine.kinds import Kind
-from bench.running.session import SessionError
-from bench.running.summary import BAD_INPUT
+from bench.running.manager import Manager, WorkerError
+from bench.running.session import Session, SessionError, load, of_fleet
+from bench.running.summary import BAD_INPUT, FAILED, INCOMPLETE, MEASURED
+from bench.running.work import Work
 from bench.suites.loading import Suite
-from bench.telling.command_line import UsageError
+from bench.telling.command_line import INTERRUPTED, UsageError, typed
+from tests.bench.fleet.made_far import Given
+from tests.bench.running.made_sessions import entry_of, run_of
 
 KIND = Kind("EPYC", 8, 0.0, (), "3.11", ())
 
@@ -38,36 +49,6 @@ def test_without_ray_it_says_what_to_install(
     err = told(capsys, "smoke", "--ray", "--results", str(tmp_path))
     assert "pip install 'lstm-benchmark-suite[ray]'" in err
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    "address", ["smoke", "host", "host:", ":6379", "host:0", "host:99999", "host:x", "ray://x", " "]
-)
-def test_what_is_no_address_is_told_in_a_line(address: str) -> None:
-    with pytest.raises(UsageError, match="is no address of a cluster: expected HOST:PORT"):
-        _check(address)
-
-
-def test_where_nobody_listens_it_does_not_wait() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with pytest.raises(UsageError, match=r"no Ray cluster answers at 127\.0\.0\.1:"):
-        _check(f"127.0.0.1:{port}")
-    with pytest.raises(UsageError, match=r"no Ray cluster answers at ray://127\.0\.0\.1:"):
-        _check(f"ray://127.0.0.1:{port}")
-
-
-def test_where_a_firewall_swallows_all_the_wait_has_an_end(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def swallowed(place: object, seconds: float) -> None:
-        assert seconds == cluster.ANSWER_WITHIN
-        raise TimeoutError("timed out")
-
-    monkeypatch.setattr(socket, "create_connection", swallowed)
-    with pytest.raises(UsageError, match=r"answers at 10\.0\.0\.1:6379: timed out"):
-        _check("10.0.0.1:6379")
 
 
 def test_a_list_of_suites_is_measured_nowhere(capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,10 +104,199 @@ def test_only_a_fleet_is_gone_on_with(tmp_path: Path) -> None:
         Plan(options("smoke", "--ray", "--resume"), tmp_path)
 
 
-def test_labels_make_kinds_and_harmless_names() -> None:
-    suite = Suite("s", "", Path("s.toml"), (), {})
-    assert member("a", KIND, suite).key == KIND.id
-    hostile = member("a", KIND, suite, "../A 100\n" * 9)
-    assert set(hostile.key) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
-    assert len(f"20260101T000000Z-abcdef-{hostile.key}") <= 80
-    assert str(member("a", KIND, suite, "A100")) == "EPYC, 8 processors (A100)"
+def test_a_limit_that_no_case_could_be_measured_in_is_refused(tmp_path: Path) -> None:
+    words = ("smoke", "--ray", "--seconds", "5s", "--case-limit", "5s")
+    with pytest.raises(UsageError, match="--case-limit 5s is not more than"):
+        Plan(options(*words), tmp_path)
+
+
+# -- the whole of it, on a cluster that is played
+
+
+class Node:
+    """A ``Far`` whose workers have measured all when they are first looked at."""
+
+    def __init__(self, played: Played) -> None:
+        self._played = played
+        self._seen = Seen()
+
+    def ask(self, method: str, *words: Any) -> Given:
+        if method == "start":
+            session, work = words
+            self._played.works.append(work)
+            self._seen = self._played.seen(session, work)
+            return Given(Seen())
+        if method == "look" and self._played.interrupted_at == len(self._played.works):
+            raise KeyboardInterrupt
+        return Given(self._seen)
+
+
+class Played:
+    """In the place of ``Cluster``: members that are there at once, and measure at once.
+
+    mute: whether their workers come to nothing. interrupted_at: while which process Ctrl-C comes.
+    """
+
+    def __init__(self, labels: Sequence[str] = ("",)) -> None:
+        self.labels = labels
+        self.works: list[Work] = []
+        self.mute = False
+        self.interrupted_at = -1
+        self.waiting = False
+        self.time = 0.0
+        self._coming: list[Member] = []
+
+    def __call__(self, address: str, asked: Asked, tell: Callable[[str], None]) -> Played:
+        suite = suites.load(asked.suite, asked.choice)
+        self._coming = [
+            Member(f"node{number}", KIND, label, suite) for number, label in enumerate(self.labels)
+        ]
+        return self
+
+    def sleep(self, seconds: float) -> None:
+        self.time += 100.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._coming = []
+
+    def arrived(self) -> Sequence[Member]:
+        if self.interrupted_at == 0:
+            raise KeyboardInterrupt
+        found, self._coming = self._coming, []
+        return found
+
+    def far(self, member: Member) -> Node:
+        return Node(self)
+
+    def retire(self, member: Member, *, for_good: bool) -> None:
+        assert for_good
+
+    def seen(self, session: Session, work: Work) -> Seen:
+        if self.mute:
+            return Seen((), "", 4, "ERROR: no such option")
+        number = len(self.works)
+        ran = replace(run_of(number, session.id), suite=session.suite_name).to_dict()
+        lines: list[Mapping[str, object]] = [
+            {"schema": 1, "run": {**ran, "finished": None, "complete": False}},
+            *({"benchmark": entry_of(case)} for case in work.cases),
+            {"finished": ran["finished"]},
+        ]
+        return Seen(tuple(lines), f"{session.suite_name}-{number}.journal.jsonl", 0)
+
+
+@pytest.fixture
+def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signals: None) -> Played:
+    """From now on a fleet is measured on this cluster, and minutes pass between two looks."""
+    made = Played()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LSTM_RESULTS", raising=False)
+    monkeypatch.setattr(measured, "Cluster", made)
+    fleet = partial(Fleet, now=lambda: made.time, sleep=made.sleep)
+    monkeypatch.setattr(measured, "Fleet", fleet)
+    monkeypatch.setattr("bench.fleet.remote.ASK_EVERY", 0.0)
+    return made
+
+
+def ran(*words: str) -> tuple[int, str]:
+    """The exit code of a run, and what it said."""
+    shown = io.StringIO()
+    code = measured.run(options(*words), Console(file=shown, width=1000))
+    return code, shown.getvalue()
+
+
+def kept(folder: str = "results") -> dict[str, Session]:
+    """The sessions in a folder, by kind."""
+    return {each.kind: each for each in of_fleet(Path(folder))} if Path(folder).is_dir() else {}
+
+
+def test_a_fleet_measures_every_kind_and_says_what_came_of_each(played: Played) -> None:
+    played.labels = ("", "H100", "H100")
+    code, said = ran("smoke", "--ray", "a:1", "--processes", "2")
+    assert code == MEASURED
+    lines = said.splitlines()
+    fleet = re.fullmatch(r"suite smoke on the machines of a cluster, fleet (\S+)", lines[0])
+    assert fleet is not None
+    assert "EPYC, 8 processors (H100), 2 machines:" in lines
+    assert lines.count("4 cases: 4 VALID") == 2
+    assert "go on: " not in said
+    assert lines[-2:] == ["results: results/smoke-*.json", f"read them: {typed('report')}"]
+    sessions = [load(Path("results"), f"{fleet[1]}-{KIND.id}{more}") for more in ("", "-h100")]
+    assert all(session.finished is not None for session in sessions)
+    for session in sessions:
+        found = [m.case.id for f in session.files(Path("results")) for m in f.measurements]
+        assert Counter(found) == dict.fromkeys((case.id for case in session.cases), 2)
+
+
+def test_a_fleet_that_is_stopped_keeps_what_it_has_and_says_how_to_go_on(played: Played) -> None:
+    played.interrupted_at = 2
+    code, said = ran("smoke", "--ray", "a:1", "--processes", "3", "--results", "here")
+    assert code == INTERRUPTED
+    stopped = re.search(
+        r"^stopped: 4 cases measured and kept; go on: (.*) --ray a:1 --resume (\S+)$", said, re.M
+    )
+    assert stopped is not None
+    assert stopped[1] == typed("run", "--results", "here")
+    assert "read them" not in said
+    (before,) = kept("here").values()
+    assert before.finished is None
+    assert before.spent > 0
+    played.interrupted_at = -1
+    code, said = ran("--ray", "a:1", "--resume", stopped[2], "--results", "here")
+    assert code == MEASURED
+    assert "; 2 processes of it are there" in said  # what the second had finished is kept
+    assert len(played.works) == 3
+
+
+def test_a_kind_of_which_no_machine_comes_again_is_told(played: Played) -> None:
+    played.labels, played.interrupted_at = ("", "H100"), 2
+    ran("smoke", "--ray", "--processes", "2")
+    played.labels, played.interrupted_at = ("",), -1
+    code, said = ran("--ray", "--resume")
+    assert code == INCOMPLETE
+    told = f"no machine of the kind {KIND.id}-h100 came: its session is not gone on with"
+    assert told in said.splitlines()
+
+
+def test_a_budget_that_was_spent_says_how_to_go_on(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Manager, "left", property(lambda manager: 1.0 - len(played.works)))
+    code, said = ran("smoke", "--ray", "a:1", "--budget", "3m")
+    assert code == MEASURED  # each case was measured once
+    assert re.search(r"^go on: \S+ -m bench\.run --ray a:1 --resume \S+ --budget 3m$", said, re.M)
+    assert "the budget is spent, or no machine is left: 1 process" in said
+
+
+def test_machines_that_come_to_nothing_are_told(played: Played) -> None:
+    played.mute = True
+    code, said = ran("smoke", "--ray", "--processes", "1")
+    assert code == FAILED
+    assert re.search(r"^error: process 1 .* measured nothing: ERROR: no such option$", said, re.M)
+
+
+def test_without_any_machine_there_is_an_error_and_ctrl_c_is_one(played: Played) -> None:
+    played.labels = ()
+    with pytest.raises(WorkerError, match="no machine of the cluster could measure"):
+        ran("smoke", "--ray")
+    played.interrupted_at = 0
+    with pytest.raises(KeyboardInterrupt):
+        ran("smoke", "--ray")
+
+
+def test_a_fleet_s_files_are_copied_to_their_place_unless_it_is_stopped(
+    played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("fsspec")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    place = f"file://{tmp_path}/team"
+    words = ("smoke", "--ray", "--processes", "2", "--results", place)
+    played.interrupted_at = 2
+    assert ran(*words)[0] == INTERRUPTED
+    assert not (tmp_path / "team").exists()
+    played.interrupted_at = -1
+    code, said = ran("--ray", "--resume", "--results", place)
+    assert (code, f"copied: 2 files to {place}" in said) == (MEASURED, True)
+    assert len(list((tmp_path / "team").glob("smoke-*.json"))) == 2
