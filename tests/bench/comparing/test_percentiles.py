@@ -81,3 +81,5 @@ def test_what_is_no_stream_is_left_out_and_notes_stay() -> None:
     assert [item.case.workload.mode for item in found.measurements] == ["streaming"] * 6
     assert [item.case.backend for item in found.outcomes] == ["torch"]
     assert found.notes == ("one file was cut off",)
+    few = replace(streams({"keras": 5.0}, 3), notes=("one file was cut off",))
+    assert at_percentile(few, 99.0).notes[0] == "one file was cut off"

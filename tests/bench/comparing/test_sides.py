@@ -165,11 +165,11 @@ def test_cases_of_one_process_are_paired_by_rounds_only_within_their_group() -> 
 def test_turns_are_counted_in_the_order_in_which_they_began() -> None:
     """The machine becomes slower: only turn by turn are the two sides alike."""
     sides = []
-    for name, order in (("base", 1), ("new", -1)):
+    for name, first, order in (("base", 0, 1), ("new", 9, -1)):
         side = Side(name)
         for turn in range(8):
             began = run("").started + timedelta(hours=turn)
-            during = replace(run(f"{name}{order * turn:+}"), started=began)
+            during = replace(run(f"{name}{first + order * turn}"), started=began)
             side.add("x", measured(a_case(), 1.0 + turn, during))
         sides.append(side)
     ((row,), _) = join_sides(sides[0], sides[1], adjacent=True)
