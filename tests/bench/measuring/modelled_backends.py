@@ -115,8 +115,16 @@ class ModelledModel(NumPyModel):
 
     backend: Plain
 
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._known: dict[tuple[int, ...], tuple[Call, Outputs]] = {}
+
     def _infer(self, call: Call) -> Outputs:
-        outputs = super()._infer(call)
+        # Once for the same arrays: what it takes is told, and not how long this computer works.
+        same = tuple(map(id, call))
+        if same not in self._known:
+            self._known[same] = call, super()._infer(call)
+        outputs = self._known[same][1]
         timesteps, batch, _ = call.x.shape
         spec = self.spec
         columns = 4 * spec.hidden_size
