@@ -48,11 +48,20 @@ def header(suite: Suite, settings: Settings) -> list[str]:
     return lines
 
 
+def untrusted(recorder: Recorder) -> list[str]:
+    """The cases that were measured and are INVALID: not for a doubtful time alone."""
+    return [
+        case
+        for case, result in recorder.done.items()
+        if isinstance(result, Measured) and any(each.code not in OF_TIME for each in result.reasons)
+    ]
+
+
 def summary(recorder: Recorder) -> Iterator[str]:
     """What came of the cases, and why it is not to be trusted."""
     measured = [result for result in recorder.done.values() if isinstance(result, Measured)]
     invalid = [result for result in measured if result.reasons]
-    spoilt = sum(any(each.code not in OF_TIME for each in result.reasons) for result in invalid)
+    spoilt = len(untrusted(recorder))
     parts = [f"{spoilt} of them INVALID"] * bool(spoilt)
     parts += [f"{len(invalid) - spoilt} with a doubtful time"] * (len(invalid) > spoilt)
     tail = f", {' and '.join(parts)}:" if parts else ""

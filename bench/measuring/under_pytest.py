@@ -21,7 +21,6 @@ from bench import results, suites
 from bench.disk.fields import ResultError
 from bench.disk.folder import FolderError, default_folder, expanded
 from bench.disk.writing import ResultWriteError
-from bench.judging.trust import OF_TIME
 from bench.machine.lock import HeldError, LockError, MachineLock
 from bench.measuring import MARKER, session_words
 from bench.measuring.equivalence import share_answers
@@ -227,18 +226,10 @@ class Measuring:
         except (ResultWriteError, ResultError) as error:
             self._problem = self._problem or str(error)
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        if self.config.getoption("lstm_fail_on_invalid") and (invalid := self._invalid()):
+        invalid = session_words.untrusted(self.recorder)
+        if invalid and self.config.getoption("lstm_fail_on_invalid"):
             self._problem = self._problem or f"INVALID: {', '.join(invalid)}"
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-    def _invalid(self) -> list[str]:
-        """The cases that were measured and are not to be trusted."""
-        return [
-            case
-            for case, result in self.recorder.done.items()
-            if isinstance(result, Measured)
-            and any(each.code not in OF_TIME for each in result.reasons)
-        ]
 
     # -- telling
 

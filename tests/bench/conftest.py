@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.bench import made_windows
+from tests.bench.measured_project import SUITE, WITHOUT, Project
+from tests.bench.warm_pytest import WarmPytest
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +35,19 @@ def signals() -> Iterator[None]:
     yield
     for number, handler in zip(numbers, before, strict=True):
         signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmPytest]:
+    """A pytest that has imported what measures; each run is a fork of it."""
+    project = Project(tmp_path_factory.mktemp("warm"))
+    # Of no case that is measured in a fork is anything known there.
+    project.suite.write_text(SUITE.replace("hidden_size = 2", "hidden_size = 3"))
+    with WarmPytest(project.folder, [*WITHOUT, *project.suited]) as warm:
+        yield warm
+
+
+@pytest.fixture
+def project(tmp_path: Path, warm: WarmPytest) -> Project:
+    """This project, to be measured in forks."""
+    return Project(tmp_path, warm)
