@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import special
 
 from bench.judging.apart import allowing, most_apart
 from bench.judging.basis import Pairing
@@ -148,3 +149,20 @@ def test_more_processes_are_not_advised_where_they_do_not_help() -> None:
     assert {each.verdict for each in ratios} == {Verdict.UNCLEAR}
     assert unclear(ratios) == []
     assert all(each.spread is not None and spread_words(each) == "" for each in ratios)
+
+
+def test_cases_are_off_by_the_mean_of_their_bridges_differences() -> None:
+    """One without an uneven bridge is off by nothing: of two cases it is half."""
+    found, sure = comparison(0.5, 0.01, 1e9), a_bridge(0.2, 1e-6, 1e9)
+    plain = math.log(found.ratio.high) - 0.5
+    for aparts, by, told in (([sure], 0.2, "22%"), ([sure, None], 0.1, "11%")):
+        wide = allowing(found, aparts)
+        assert math.log(wide.ratio.high) - 0.5 == pytest.approx(plain + by, abs=1e-4)
+        assert wide.how.endswith(
+            f"; {told} more each way, by which the third case differs from itself"
+        )
+    # What is not known of the bridge is not known of the ratio.
+    doubtful = allowing(found, [a_bridge(0.2, 0.02, 1e9), None])
+    assert doubtful.standard_error == pytest.approx(
+        math.hypot(0.01, 0.01) + 0.1 / special.ndtri(0.9975), rel=1e-3
+    )

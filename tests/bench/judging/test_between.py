@@ -6,13 +6,15 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from scipy import special
 
 from bench.judging import between
 from bench.judging.between import (
     MOST_NODES,
     RATIO_ALLOWANCE,
+    TIME_ALLOWANCE,
     findable,
     intervals,
     means_over_nodes,
@@ -20,10 +22,9 @@ from bench.judging.between import (
     pooled_spread,
     spread_between,
 )
-from bench.judging.intervals import LEAST_SPREAD, case_interval
+from bench.judging.intervals import LEAST_SPREAD, MOST_SPREAD, case_interval
 from bench.judging.process_means import ALONE, Estimates
 
-unhurried = settings(deadline=None)
 logs = st.floats(min_value=-3, max_value=3)
 
 
@@ -69,7 +70,6 @@ def test_with_six_nodes_the_bounds_are_their_medians() -> None:
     assert found.how == "6 nodes, 18 processes: order statistics of the nodes' medians"
 
 
-@unhurried
 @given(st.lists(st.lists(logs, min_size=1, max_size=4), min_size=2, max_size=8), logs)
 def test_an_interval_holds_its_middle_and_follows_the_unit(
     nodes: list[list[float]], unit: float
@@ -108,6 +108,19 @@ def test_of_one_process_each_nobody_knows_what_nodes_differ_by() -> None:
     assert pooled_spread([None, 0.1], [1, 4]) == pytest.approx(0.1)
 
 
+def test_of_two_that_are_far_apart_the_interval_is_no_wider_than_any_spread_asks_for() -> None:
+    (found,) = intervals([runs({"a": [0.0], "b": [0.28]})])
+    # Of one process each nobody knows how far processes spread: as far as any did.
+    most = math.hypot(TIME_ALLOWANCE, MOST_SPREAD)
+    half = special.ndtri(0.995) * most / math.sqrt(2)
+    assert math.log(found.high) == pytest.approx(0.14 + half)
+    assert math.log(found.low) == pytest.approx(0.14 - half)
+    (near,) = intervals([runs({"a": [0.0], "b": [0.01]})])
+    assert math.log(near.high) == pytest.approx(
+        0.005 + special.stdtrit(1, 0.975) * LEAST_SPREAD / math.sqrt(2)
+    )
+
+
 # Means over nodes
 
 
@@ -120,7 +133,6 @@ def means(middles: list[float], error: float = 0.01) -> tuple[float, float, floa
     return float(found.middles[0]), float(low[0]), float(high[0])
 
 
-@unhurried
 @given(st.lists(logs, min_size=2, max_size=10), st.randoms())
 def test_no_node_is_left_out_and_their_order_does_not_matter(
     middles: list[float], shuffle: object
@@ -132,7 +144,6 @@ def test_no_node_is_left_out_and_their_order_does_not_matter(
     assert means(middles) == (middle, low, high)
 
 
-@unhurried
 @given(st.lists(logs, min_size=6, max_size=12), st.floats(min_value=0, max_value=0.5))
 def test_from_six_nodes_on_it_is_no_narrower_than_student_s(
     middles: list[float], error: float

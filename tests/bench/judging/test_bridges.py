@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 
 from bench.judging.basis import Pairing
+from bench.judging.bridges import all_doubts, compare_rows, doubts, set_bridges, set_evenness
 from bench.judging.ranking import build
 from bench.judging.ratios import compare
 from bench.judging.rows import Row
+from bench.judging.trust import UNSTEADY_RATIO, Doubt, Validity
 from bench.judging.verdict import Verdict
 from bench.results.schema import Reason, Results, Run
 from bench.suites.cases import Case
 from bench.telling.headings import over_bridges, uneven_bridges
 from lstm_impl import LSTMSpec, Workload
-from tests.bench.judging.made_processes import LUCK, OTHER_LUCK
+from tests.bench.judging.made_processes import LUCK, OTHER_LUCK, runs
 from tests.bench.made_bridges import (
     FAR,
     a_case,
@@ -108,3 +113,75 @@ def test_each_device_is_asked_by_itself() -> None:
     (line,) = over_bridges(section.rows)
     assert "in those of a on cpu (" in line
     assert "in those of a on gpu:0 (" in line
+
+
+def a_row(
+    backend: str,
+    places: Sequence[str],
+    invalid: Sequence[Doubt] = (),
+    unsteady: bool = False,
+) -> Row:
+    """A row in processes of these environments, six of each; its time drifts where unsteady."""
+    drift = np.exp(np.linspace(0, 1, 11)) if unsteady else np.ones(11)
+    in_all = [run for place in places for run in runs(place, [0.0] * 6)]
+    samples = tuple(replace(run, samples=run.samples * drift) for run in in_all)
+    drifted = frozenset(run.run for run in samples) if unsteady else frozenset()
+    return Row(
+        case(backend), "measured", runs=samples, validity=Validity(tuple(invalid), unsteady=drifted)
+    )
+
+
+DOUBT = Doubt("busy", "others kept processors busy", "close them", 1, 1)
+
+
+def test_rows_in_the_same_processes_need_no_bridge() -> None:
+    rows = [a_row("a", ["east"]), a_row("b", ["east"])]
+    set_bridges(rows)
+    set_evenness(rows)
+    assert [(row.bridge, row.evenness) for row in rows] == [(None, None)] * 2
+
+
+def test_the_bridge_is_what_is_in_most_processes_and_of_these_the_first_that_is_good() -> None:
+    few, bad = a_row("few", ["east"]), a_row("bad", ["east", "west"], invalid=[DOUBT])
+    good, late = (a_row(name, ["east", "west"]) for name in ("good", "late"))
+    rows = [few, bad, good, late]
+    set_bridges(rows)
+    assert [row.bridge for row in rows] == [good, good, None, good]
+
+
+def test_what_is_not_known_of_a_bridge_changes_no_ratio() -> None:
+    east, west, both = a_row("a", ["east"]), a_row("b", ["west"]), a_row("c", ["east", "west"])
+    set_bridges([east, west, both])
+    (found,) = compare_rows([(east, west)])
+    assert (found.pairing, found.apart) == (Pairing.BRIDGED, None)
+    set_evenness([east, west, both])
+    (found, beside) = compare_rows([(east, west), (east, both)])
+    assert found.apart is not None
+    assert beside.paired
+    assert beside.apart is None
+
+
+def test_a_ratio_over_a_bridge_takes_what_is_doubtful_in_any_of_the_three() -> None:
+    def doubted(east: Row, west: Row, both: Row) -> set[str]:
+        set_bridges([east, west, both])
+        return {doubt.code for doubt in all_doubts(east, west)}
+
+    good = a_row("a", ["east"]), a_row("b", ["west"]), a_row("c", ["east", "west"])
+    assert doubted(*good) == set()
+    assert doubted(good[0], good[1], a_row("c", ["east", "west"], invalid=[DOUBT])) == {"busy"}
+    assert doubted(a_row("a", ["east"], invalid=[DOUBT]), *good[1:]) == {"busy"}
+    # Over a bridge that drifts with nobody neither side's ratio to it is one of its whole time.
+    drifting = a_row("c", ["east", "west"], unsteady=True)
+    assert doubted(good[0], good[1], drifting) == {UNSTEADY_RATIO}
+
+
+def test_rows_that_share_processes_are_not_doubted_for_a_bridge() -> None:
+    both, third = a_row("b", ["east", "west"]), a_row("c", ["east", "west", "far"], invalid=[DOUBT])
+    east = a_row("a", ["east"])
+    for row in (east, both):
+        row.bridge = third
+    assert doubts(east, both) == ()
+    far = a_row("d", ["north"])
+    far.bridge = third
+    # It does not reach there.
+    assert doubts(far, east) == doubts(east, far) == ()

@@ -15,8 +15,12 @@ from bench.judging.latency import (
     fewest_calls,
     over_processes,
     percentile,
+    stream_of,
 )
 from bench.judging.verdict import Verdict
+from bench.measuring.series import Beside
+from tests.bench.made_results import measured
+from tests.bench.made_streams import a_run, a_stream, streamed
 
 
 @pytest.mark.parametrize(("part", "calls"), [(50.0, 11), (90.0, 64), (99.0, 662), (99.9, 6636)])
@@ -136,3 +140,44 @@ def test_separate_processes_are_compared_as_such() -> None:
     assert found is not None
     assert not found.paired
     assert found.verdict is Verdict.SLOWER
+
+
+# A stream in its processes
+
+
+def test_what_is_no_stream_has_no_calls() -> None:
+    assert stream_of([measured(a_stream("keras"), 1e-4, a_run(0))], {}) is None
+
+
+def test_the_calls_of_all_processes_are_told_together() -> None:
+    case = a_stream("keras", period=1e-3)
+    beside = [Beside(load=load, deadline=1.2e-4) for load in (0, 2)]
+    items = [
+        streamed(case, a_run(number), 1e-4, 4.0, 100 * (number + 1), each)
+        for number, each in enumerate(beside)
+    ]
+    found = stream_of(items, {})
+    assert found is not None
+    each = [item.streaming for item in items]
+    assert (found.calls, found.load, found.deadline) == (300, 2, 1.2e-4)
+    assert found.missed == sum(calls.missed for calls in each if calls) > 0
+    assert found.most == max(calls.latency.most for calls in each if calls)
+    assert len(found.histograms) == 2
+    # 100 calls tell no 99th percentile, and one of two processes is too few.
+    assert list(found.latency) == list(found.service) == [50.0, 90.0]
+    assert {part: set(runs) for part, runs in found.told.items()} == {
+        50.0: {"session-0", "session-1"},
+        90.0: {"session-0", "session-1"},
+        99.0: set(),
+        99.9: set(),
+    }
+
+
+def test_of_different_deadlines_none_is_missed() -> None:
+    items = [
+        streamed(a_stream("keras", 1e-3), a_run(number), 1e-4, 4.0, 100, Beside(deadline=deadline))
+        for number, deadline in enumerate((1e-4, 2e-4))
+    ]
+    found = stream_of(items, {})
+    assert found is not None
+    assert found.deadline is found.missed is None

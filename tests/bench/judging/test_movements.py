@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bench.judging.changes import LEAST, FloatArray
+from bench.judging.intervals import Interval
 from bench.judging.movements import Movement, Scope, enough, movements
 from bench.judging.verdict import Verdict
 
@@ -207,3 +208,37 @@ def test_what_is_taken_out_beside_an_earlier_change_makes_none_of_its_own() -> N
         found = movements(logs, names)
         assert [each.scope for each in found] == [Scope.BACKENDS, Scope.CASES, Scope.ALL]
         assert [each.at for each in found] == pytest.approx([20, 35, 42], abs=1)
+
+
+def test_how_far_a_backend_moved_is_known_beside_the_others_whatever_the_machine_did() -> None:
+    logs, names = history(luck=0.3, spread=0.005)
+    logs[rows(names, "scan"), 18:] += math.log(1.25)
+    found = only(movements(logs, names))
+    assert found.backends == ("scan",)
+    assert found.ratio.half_width < 0.02
+
+
+def test_a_change_is_not_taken_back_by_the_lesser_part_of_its_cases() -> None:
+    logs, names = history(cases=3, sessions=40)
+    scan = rows(names, "scan")
+    logs[scan, 12:] += math.log(1.4)
+    logs[scan[0], 26:] -= math.log(1.4)
+    first, *_, last = movements(logs, names)
+    assert (first.rows, first.taken_back) == (tuple(scan), None)
+    assert (last.rows, last.verdict) == ((scan[0],), Verdict.FASTER)
+
+
+@pytest.mark.parametrize(
+    ("low", "mid", "high", "verdict"),
+    [
+        (0.99, 1.005, 1.019, Verdict.SAME),
+        (0.99, 1.005, 1.021, Verdict.SLOWER),
+        (0.979, 0.99, 1.0, Verdict.FASTER),
+        (1 / 1.02, 1.0, 1.02, Verdict.SAME),
+    ],
+)
+def test_what_is_within_two_percent_for_certain_is_the_same(
+    low: float, mid: float, high: float, verdict: Verdict
+) -> None:
+    found = Movement(Scope.ALL, 1, 2, ("keras",), (0,), Interval(low, mid, high, 0.995), 0.001)
+    assert found.verdict is verdict

@@ -191,3 +191,13 @@ def test_the_order_of_files_changes_no_number() -> None:
             assert one_way.to_baseline.log_ratio == pytest.approx(
                 other.to_baseline.log_ratio, rel=1e-12
             )
+
+
+def test_machines_that_do_not_say_what_they_are_are_of_no_kind_and_none_is_another() -> None:
+    strange = [replace(on(host, 0), environment={"before": ["no object"]}) for host in ("a", "b")]
+    assert nodes.machines(strange) == {"id of a": "id of a", "id of b": "id of b"}
+    assert nodes.in_one_kind(strange) == {"id of a": "id of a", "id of b": "id of b"}
+    assert nodes.in_one_kind([on("a", 0), on("b", 0)]) == {
+        "id of a": "id of a",
+        "id of b": "id of a",
+    }

@@ -77,3 +77,10 @@ def test_several_steps_are_one_on_average() -> None:
 
 def test_where_nothing_ran_all_of_the_step_is_nothing() -> None:
     assert shares(profile(Event("While", 0.0, 1.0)), 1.0).nothing == 1.0
+
+
+def test_of_a_step_that_takes_longer_than_what_was_seen_the_rest_is_nothing() -> None:
+    found = shares(profile(Event("MatMul", 0.0, 0.5), Event("Tanh", 1.0, 0.1)), 2.0)
+    assert found.products == pytest.approx(0.25)
+    assert found.gates == pytest.approx(0.05)
+    assert found.nothing == pytest.approx(0.7)

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import ttest_ind
 
 from bench.judging.outlying import FEWEST_NODES, LEVEL, apart, outliers, p_apart
 from bench.judging.ranking import build
@@ -18,7 +19,6 @@ from tests.bench.made_nodes import a_case, fleet, results
 
 TIMES = {a_case(name, batch): 1.0 for name in ("keras", "loop", "scan") for batch in (1, 2, 4)}
 FIVE = {"a": 0.01, "b": -0.02, "c": 0.0, "d": 0.02, "e": -0.01}
-unhurried = settings(deadline=None)
 
 
 def rows(luck: Mapping[str, float], **facts: object) -> Sequence[Row]:
@@ -93,7 +93,6 @@ def test_nodes_of_one_process_each_are_named_only_if_they_are_far_off() -> None:
     assert (found.node, found.processes) == ("id of bad", 1)
 
 
-@unhurried
 @given(
     st.lists(st.floats(min_value=-1, max_value=1), min_size=FEWEST_NODES, max_size=12),
     st.floats(min_value=-5, max_value=5),
@@ -123,3 +122,11 @@ def test_a_slow_node_of_five_is_found() -> None:
 
 def test_the_level_is_half_of_what_is_promised() -> None:
     assert LEVEL == 0.005
+
+
+def test_without_an_allowance_it_is_student_s_test_of_a_new_observation() -> None:
+    values, nothing = np.random.default_rng(9).normal(0, 0.1, 6), np.zeros(6)
+    found = p_apart(values, nothing, allowance=0.0)
+    for place, value in enumerate(values):
+        others = np.delete(values, place)
+        assert found[place] == pytest.approx(ttest_ind([value], others).pvalue, rel=1e-9)

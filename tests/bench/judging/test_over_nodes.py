@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.judging.basis import Pairing
@@ -16,7 +16,6 @@ from bench.judging.ratios import compare, compare_all, geometric_mean
 from bench.judging.verdict import Verdict
 from bench.judging.within import RunSamples
 
-unhurried = settings(deadline=None)
 logs = st.floats(min_value=-2, max_value=2)
 
 
@@ -86,7 +85,6 @@ def test_without_nodes_a_comparison_is_what_it_was() -> None:
     assert told[0] == told[2] == compare(new, base)
 
 
-@unhurried
 @given(
     st.lists(st.lists(st.tuples(logs, logs), min_size=1, max_size=3), min_size=1, max_size=7),
     st.booleans(),
@@ -204,3 +202,30 @@ def test_times_beyond_every_number_make_no_error() -> None:
     found = compare(side({"a": [300.0], "b": [-300.0]}), side({"a": [0.0], "b": [0.0]}))
     assert found.verdict is Verdict.UNCLEAR
     assert math.isfinite(found.log_ratio)
+
+
+def test_environments_on_the_same_nodes_are_compared_over_a_third_inside_each() -> None:
+    luck = {"a": 3.0, "b": -2.0, "c": 0.7}
+    new, base = side(shifted(RATIOS, luck), name="n"), side(shifted(NOISE, luck), name="b")
+    ones = {node: [luck[node] + log for log in NOISE[node]] for node in NOISE}
+    bridge = side(ones, name="n") + side(ones, name="b")
+    found = compare(new, base, bridge)
+    assert (found.pairing, found.nodes) == (Pairing.BRIDGED, 3)
+    assert found.log_ratio == pytest.approx(0.5, abs=0.01)
+
+
+def test_over_a_third_each_process_says_its_ratio_to_it() -> None:
+    new, base = {"a": [3.3, 3.31], "b": [1.3, 1.29]}, {"c": [-2.0, -2.0], "d": [0.5, 0.51]}
+    bridge = {"a": [3.0, 3.0], "b": [1.0, 1.0], "c": [-2.0, -2.01], "d": [0.5, 0.5]}
+    found = compare(side(new), side(base), side(bridge))
+    assert found.new_logs == pytest.approx({"a-0": 0.3, "a-1": 0.31, "b-0": 0.3, "b-1": 0.29})
+    assert found.base_logs == pytest.approx({"c-0": 0.0, "c-1": 0.01, "d-0": 0.0, "d-1": 0.01})
+    # A bridge that is on the nodes of one side alone is none.
+    half = {node: bridge[node] for node in new}
+    assert compare(side(new), side(base), side(half)).pairing is Pairing.UNPAIRED
+
+
+def test_one_process_each_on_nodes_apart_shows_no_spread() -> None:
+    assert compare(side({"a": [0.3]}), side({"b": [0.0]})).spread is None
+    found = compare(side({"a": [0.3, 0.4]}), side({"b": [0.0, 0.2]}))
+    assert found.spread == pytest.approx(np.std([0.0, 0.2], ddof=1), rel=0.01)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.judging.comparison import Comparison
+from bench.judging.intervals import Interval
 from bench.judging.payback import break_even, pairs
 from bench.judging.ranking import build
 from bench.judging.rows import Report, Row
@@ -117,3 +118,24 @@ def test_at_the_break_even_both_have_taken_the_same_time(
     new, old = found["new"], found["keras"]
     whole = [first + later + after.steps * new.time, first + after.steps * old.time]
     assert whole[0] == pytest.approx(whole[1], rel=1e-6)
+
+
+def within(row: Row, low: float, mid: float, high: float) -> Comparison:
+    """Its ratio, were it known to be between these."""
+    return replace(ratio(row), ratio=Interval(low, mid, high, 0.995))
+
+
+def test_where_the_ratio_may_be_one_it_may_never_pay_back() -> None:
+    found = rows({"keras": (0.010, 1.0), "xla": (0.006, 9.0), "quick": (0.006, 0.5)})
+    late, soon = found["xla"], found["quick"]
+    for high in (1.0, 1.1):
+        after = break_even(late, found["keras"], within(late, 0.5, 0.6, high))
+        assert after is not None
+        assert after.high == math.inf
+        assert (after.low, after.steps) == pytest.approx((8 / 0.005, 8 / 0.004))
+        # Who starts sooner has nothing to make up for.
+        after = break_even(soon, found["keras"], within(soon, 0.5, 0.6, high))
+        assert after is not None
+        assert (after.low, after.steps, after.high) == (0, 0, 0)
+        assert after.later == pytest.approx(-0.5)
+    assert break_even(late, found["keras"], within(late, 0.9, 1.0, 1.1)) is None

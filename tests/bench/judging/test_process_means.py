@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.judging import process_means as module
@@ -22,9 +22,6 @@ from bench.judging.process_means import (
     process_means,
 )
 
-# These tests must pass on a machine that is busy with something else.
-unhurried = settings(deadline=None)
-
 ALLOWANCE = 0.05
 logs = st.lists(st.floats(-3, 3).map(lambda value: round(value, 6)), min_size=1, max_size=25)
 
@@ -37,21 +34,18 @@ def numbers(found: Means) -> list[float]:
     return [float(each[0]) for each in (found.middles, found.errors, found.degrees, found.aside)]
 
 
-@unhurried
 @given(logs, st.floats(-100, 100))
 def test_a_constant_moves_the_middle_and_nothing_else(values: list[float], by: float) -> None:
     one, moved = numbers(of(values)), numbers(of([value + by for value in values]))
     assert moved == pytest.approx([one[0] + by, *one[1:]], rel=1e-6, abs=1e-6)
 
 
-@unhurried
 @given(logs)
 def test_swapped_sides_turn_the_middle_round(values: list[float]) -> None:
     one, other = numbers(of(values)), numbers(of([-value for value in values]))
     assert other == pytest.approx([-one[0], *one[1:]], rel=1e-9, abs=1e-9)
 
 
-@unhurried
 @given(logs, st.randoms(use_true_random=False))
 def test_the_order_of_processes_changes_not_even_the_last_digit(
     values: list[float], random: object
@@ -61,7 +55,6 @@ def test_the_order_of_processes_changes_not_even_the_last_digit(
     assert numbers(of(shuffled)) == numbers(of(values))
 
 
-@unhurried
 @given(st.lists(st.lists(st.floats(-2, 2), min_size=7, max_size=7), min_size=1, max_size=6))
 def test_many_at_once_are_each_alone(table: list[list[float]]) -> None:
     found = process_means(np.array(table), ALLOWANCE)
@@ -72,7 +65,6 @@ def test_many_at_once_are_each_alone(table: list[list[float]]) -> None:
         ] == pytest.approx(alone, rel=1e-9, abs=1e-12)
 
 
-@unhurried
 @given(logs)
 def test_the_middle_lies_among_the_processes_and_the_error_is_a_number_above_0(
     values: list[float],

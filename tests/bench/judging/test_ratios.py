@@ -168,3 +168,14 @@ def test_the_geometric_mean_over_cases_is_of_each_processs_own_mean() -> None:
     assert found.ratio.mid == pytest.approx(1.0)
     # What the cases of a process have in opposite directions cancels in its mean.
     assert found.standard_error < up.standard_error
+
+
+def test_one_case_says_its_own_ratio_and_several_their_mean() -> None:
+    one, other = paired([0.1] * 6), paired([0.3] * 6)
+    assert ratios.together([one]) is one
+    assert ratios.together([one, other]).log_ratio == pytest.approx(0.2)
+
+
+def test_of_nothing_that_was_compared_nobody_is_the_fastest() -> None:
+    assert ratios.all_slower([]) == []
+    assert ratios.all_slower([[], []]) == [False, False]

@@ -20,6 +20,7 @@ from bench.judging.trust import (
     each_together,
     of_ratio,
     pooled,
+    together,
 )
 from bench.judging.trust import WIDE as WIDE_FROM
 from bench.judging.within import RunSamples
@@ -316,3 +317,15 @@ def test_the_report_tells_a_doubtful_time_apart_from_an_invalid_ratio() -> None:
     assert not any(row.fastest for row in section.rows)
     (loud,) = [each for each in findings(section) if each.loud]
     assert loud.text.startswith("INVALID: the only ratio: the earlier and the later half of the")
+
+
+def test_advice_stands_in_brackets_where_there_is_any() -> None:
+    assert str(Doubt("a", "it broke", "mend it", 1, 1)) == "it broke (mend it)"
+    assert str(Doubt("a", "it broke", "", 1, 1)) == "it broke"
+    assert str(Doubt("a", "it broke", "", 1, 2)) == "it broke [in 1 of 2 runs]"
+
+
+def test_cases_by_themselves_are_judged_as_all_together() -> None:
+    cases = [(processes(6, disturbed=2), ()), (processes(5), (outcome("failed"),))]
+    assert each_together(cases) == [together(*case) for case in cases]
+    assert [codes(each)[0] for each in each_together(cases)] == [["busy"], ["failed"]]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench import results
-from bench.disk.fields import LARGEST_INTEGER
+from bench.disk.fields import LARGEST_INTEGER, LONGEST, SHORTEST
 from bench.results import columns
 from bench.results.schema import Measurement, ResultFile
 from lstm_impl.spec import LSTMSpec
@@ -137,3 +137,17 @@ def test_half_of_a_surrogate_pair_is_refused() -> None:
     hosts = replace(file, run=replace(file.run, host="\ud800"))
     with pytest.raises(UnicodeEncodeError):
         columns.table(hosts)
+
+
+@pytest.mark.parametrize("time", [SHORTEST, LONGEST])
+def test_the_shortest_and_the_longest_time_are_times(time: float) -> None:
+    found = again(a_file(), changed("samples", of_first(lambda each: [time, *each[1:]])))
+    assert found[0].samples[0] == time
+
+
+def test_measurements_of_the_same_sizes_share_them() -> None:
+    cases = [each.case for each in again(a_file())]
+    specs = {id(case.spec): case.spec for case in cases}
+    works = {id(case.workload): case.workload for case in cases}
+    assert len(set(specs.values())) == len(specs)
+    assert len(set(works.values())) == len(works)

@@ -20,6 +20,7 @@ from bench import results
 from bench.disk import writing
 from bench.disk.fields import ResultError
 from bench.disk.writing import write
+from bench.results import files
 from bench.results.journal import Journal
 from tests.bench.mutations import DELETE, mutate, patched, put, refusal_of, saved
 from tests.places import GOLDEN
@@ -394,3 +395,59 @@ def test_temporary_names_are_not_taken_for_results(
     write(tmp_path / "a.json", golden)
     assert seen == [[]]
     assert results.latest(tmp_path) == [tmp_path / "a.json"]
+
+
+# What a run that did not end was busy with
+
+
+def begun(folder: Path, golden: Json, *cases: list[str], done: int = 1, name: str = "a") -> Path:
+    """A journal of a run that begins these cases, one list after the other, and finishes some."""
+    path = folder / f"{name}.journal.jsonl"
+    with Journal(path) as journal:
+        journal.start({**golden["lstm"]["run"], "id": name})
+        for each in cases:
+            journal.begin(each)
+        for entry in golden["benchmarks"][:done]:
+            journal.benchmark(entry)
+    return path
+
+
+def test_a_run_without_an_end_is_told_with_what_it_was_busy_with(
+    tmp_path: Path, golden: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "living", lambda path: "")
+    first = golden["benchmarks"][0]["extra_info"]["lstm"]["case_id"]
+    path = begun(tmp_path, golden, ["x"], [first, "y", "z"])
+    (note,) = results.read(path).notes
+    assert note.endswith("(its process ended while it was busy with y and 1 more)")
+    path.unlink()
+    (note,) = results.read(begun(tmp_path, golden, ["x"], [first, "y"])).notes
+    assert note.endswith("busy with y)")
+    path.unlink()
+    (note,) = results.read(begun(tmp_path, golden, [first])).notes
+    assert note.endswith("its finished cases are read")
+    # Whoever reads several files reads their notes too.
+    assert results.collect([path]).notes == (note,)
+
+
+def test_unfinished_runs_are_told_the_newest_first_and_none_that_goes_on(
+    tmp_path: Path, golden: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive = begun(tmp_path, golden, ["x"], name="alive")
+    old, new = (begun(tmp_path, golden, [name], name=name) for name in ("old", "new"))
+    os.utime(old, (1, 1))
+    done = begun(tmp_path, golden, name="done")
+    with done.open("a") as file:
+        file.write(json.dumps({"finished": "2025-01-31T12:05:00+00:00"}) + "\n")
+    (tmp_path / "broken.journal.jsonl").write_text("{")
+    monkeypatch.setattr(files, "living", lambda path: "pid 1" if path == alive else "")
+    told = results.unfinished(tmp_path)
+    assert [note.split()[0] for note in told] == [str(new), str(old)]
+    (note,) = results.read(alive).notes
+    assert "is still being written by pid 1" in note
+
+
+def test_a_journal_of_a_later_schema_is_refused(tmp_path: Path, golden: Json) -> None:
+    path = tmp_path / "a.journal.jsonl"
+    path.write_text(json.dumps({"schema": 2, "run": golden["lstm"]["run"]}) + "\n")
+    assert "schema is 2; expected at most 1" in refusal(path)

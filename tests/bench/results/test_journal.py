@@ -265,3 +265,27 @@ def test_what_was_acknowledged_before_a_sigkill_is_readable_after_it(tmp_path: P
         # The JSON can be made from what is left, and holds the same.
         made = results.read(results.journal_to_json(path))
         assert [each.case.id for each in made.measurements] == found
+
+
+def test_what_a_process_is_busy_with_stands_there_and_is_no_result(
+    tmp_path: Path, run: Json, entry: Json
+) -> None:
+    path = tmp_path / "a.journal.jsonl"
+    with Journal(path) as journal:
+        journal.start(run)
+        journal.begin(["a", "b"])
+        assert json.loads(path.read_text().splitlines()[-1]) == {"begun": ["a", "b"]}
+        journal.benchmark(entry)
+    assert len(results.read(path).measurements) == 1
+
+
+def test_an_end_that_could_not_be_read_back_is_not_written(tmp_path: Path, run: Json) -> None:
+    path = tmp_path / "a.journal.jsonl"
+    with Journal(path) as journal:
+        journal.start(run)
+        before = path.read_bytes()
+        with pytest.raises(ResultError, match='finished is "soon"; expected a time'):
+            journal.finish("soon")
+        with pytest.raises(ResultError, match="environment_after"):
+            journal.finish(environment_after=["load"])  # type: ignore[arg-type]
+        assert path.read_bytes() == before

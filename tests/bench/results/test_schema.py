@@ -132,6 +132,7 @@ TIME = "expected a time in seconds between 1e-12 and 1e+09"
         ("lstm.run.started", "0001-01-01T00:00:00+23:59", "expected a time with its zone, like"),
         ("lstm.run.complete", 1, "lstm.run.complete is 1; expected true or false"),
         ("lstm.run.seed", -1, "lstm.run.seed is -1; expected an integer of at least 0"),
+        ("lstm.run.seed", 2**64, "lstm.run.seed is 18446744073709551616; expected an integer"),
         ("lstm.run.environment", [], "lstm.run.environment is a list; expected an object"),
     ],
 )
@@ -203,6 +204,12 @@ def test_what_did_not_pass_its_gate_has_no_time_whatever_else_stands_there(
     (failed,) = [each for each in parsed(golden) if isinstance(each, Outcome)][:1]
     assert (failed.case.backend, failed.outcome) == ("while_loop+xla", "failed")
     assert "did not compute what the reference computes" in failed.reason
+
+
+def test_files_of_before_do_not_say_why_blocks_ended(golden: Json) -> None:
+    for nothing in (None, DELETE):
+        put(golden, f"{OURS}.blocks.stopped", nothing)
+        assert measured(golden)[3].stopped == ""
 
 
 # Figures and times

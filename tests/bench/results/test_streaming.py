@@ -28,6 +28,12 @@ def test_it_comes_back_as_it_went() -> None:
     assert parsed(CALLS.to_dict()) == CALLS
 
 
+def test_one_call_that_missed_its_deadline_and_took_as_long_as_any_is_one() -> None:
+    taken = Taken({50.0: Bounds(1e-4, 1e-4, 1e-4, 0.0)}, 1e-4, "")
+    for calls in (StreamCalls(1, taken, taken), StreamCalls(1, taken, taken, 0, 1e-5, 1)):
+        assert parsed(calls.to_dict()) == calls
+
+
 def test_nothing_is_nothing() -> None:
     assert parsed(None) is None
 
@@ -46,6 +52,8 @@ def test_nothing_is_nothing() -> None:
         ({"latency": {"percentiles": {"x": []}}}, "latency.percentiles.x"),
         ({"latency": {"percentiles": {"nan": []}}}, "latency.percentiles.nan"),
         ({"latency": {"percentiles": {"100": []}}}, "latency.percentiles.100"),
+        ({"latency": {"percentiles": {"0": [1, 2, 3, 0.9]}}}, "is no percentile from 0 to 100"),
+        ({"latency": {"percentiles": {"100": [1, 2, 3, 0.9]}}}, "is no percentile from 0 to 100"),
         ({"latency": {"percentiles": {"50": [1, 2]}}}, "a lower bound"),
         ({"latency": {"percentiles": {"50": [1, 2, 1.5, 0.9]}}}, "numbers in order"),
         ({"latency": {"percentiles": {"50": [1, 2, 3, 1.5]}}}, "a number from 0 to 1"),

@@ -52,6 +52,18 @@ def test_the_newest_of_a_kind_is_found_and_others_are_passed_over(tmp_path: Path
     assert study.newest(every, "denormals").run.started.day == 9
 
 
+def test_ones_own_come_before_the_reference_s_where_nothing_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LSTM_RESULTS", str(tmp_path))
+    (tmp_path / "reference").mkdir()
+    saved(tmp_path / "reference", day=9)
+    assert study.newest([], "denormals").run.started.day == 9
+    saved(tmp_path, day=3)
+    assert study.newest([], "denormals").run.started.day == 3
+    assert study.newest([tmp_path, tmp_path / "reference"], "denormals").run.started.day == 9
+
+
 def test_readers_of_results_pass_studies_over(tmp_path: Path) -> None:
     saved(tmp_path)
     found = files.collect([tmp_path])
