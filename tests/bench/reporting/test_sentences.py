@@ -254,6 +254,8 @@ def test_when_a_slow_start_has_paid_back_is_told_of_who_is_faster() -> None:
         "steps."
     ]
     assert starting(items, torch=1.05) == []
+    level = [measured("keras", 0.0104), measured("torch", 0.0100)]
+    assert starting(level, torch=11.0) == []  # which is not surely faster
     (told,) = starting(
         items + replicated(6, ("keras", 0.040), ("torch", 0.010), work=Workload(4, 10)), torch=11.0
     )

@@ -35,8 +35,15 @@ def test_names_are_separated_by_commas_or_blanks(text: str) -> None:
         (arguments.seconds, "-5s", "is no time"),
         (arguments.seconds, "9" * 400, "is no time"),
         (arguments.percentage, "0", "is no percentage from 0 to 100"),
+        (arguments.percentage, "100.1%", "is no percentage"),
+        (arguments.percentage, "-1", "is no percentage"),
         (arguments.percentage, "nan", "is no percentage"),
         (arguments.share, "1.1", "is no number from 0 to 1"),
+        (arguments.share, "0", "is no number from 0 to 1"),
+        (arguments.share, "half", "is no number from 0 to 1"),
+        (arguments.short_time, "back-to-back", "is no time; write 500us, 10ms or 1.5s"),
+        (arguments.short_time, "soon", "soon"),
+        (arguments.seconds, "100000000", "is no time"),  # of more than three years
         (arguments.whole(1), "0", "is no whole number of at least 1"),
         (arguments.whole(1, 9), "10", "is no whole number from 1 to 9"),
         (arguments.whole(0), "-1", "is no whole number"),
@@ -49,6 +56,48 @@ def test_what_makes_no_sense_is_refused_in_a_line(
 ) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match=told):
         kind(text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (arguments.seconds, "99999999", 99_999_999),
+        (arguments.percentage, "2%", 0.02),
+        (arguments.percentage, " 100 ", 1.0),
+        (arguments.share, "1", 1.0),
+        (arguments.share, "0.25", 0.25),
+        (arguments.short_time, "500us", 5e-4),
+        (arguments.short_time, "1.5s", 1.5),
+        (arguments.periods, "10ms, back-to-back,10ms", (0.01, None)),
+        (arguments.whole(0), "0", 0),
+        (arguments.whole(1, 9), "9", 9),
+        (arguments.SIZE, "999999999", 999_999_999),
+        (arguments.wholes, "3, 5", (3, 5)),
+    ],
+)
+def test_what_is_at_the_bounds_is_read(
+    kind: Callable[[str], object], text: str, value: object
+) -> None:
+    assert kind(text) == pytest.approx(value) if isinstance(value, float) else kind(text) == value
+
+
+@pytest.mark.parametrize(
+    ("by_name", "usual", "told"),
+    [
+        (False, "terminal", "what is written (default: terminal; csv has every case)"),
+        (True, None, "what is written (default: what FILE's name says, or else terminal; csv has"),
+    ],
+)
+def test_a_form_is_the_first_where_none_is_named_or_what_a_file_s_name_says(
+    by_name: bool, usual: str | None, told: str
+) -> None:
+    made = arguments.parser("x", "y")
+    arguments.add_output(made, ("terminal", "csv"), "csv has every case", by_name)
+    assert vars(made.parse_args([])) == {"format": usual, "output": None}
+    assert told in " ".join(made.format_help().split())
+    plain = arguments.parser("x", "y")
+    arguments.add_output(plain, ("terminal", "csv"))
+    assert "(default: terminal)" in " ".join(plain.format_help().split())
 
 
 @given(st.text(max_size=30))
