@@ -1,12 +1,13 @@
 """What several files of tests need, most of it made once for all of them."""
 
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.bench import made_windows
+from tests.bench import made_windows, trained_maps
 from tests.bench.measured_project import SUITE, WITHOUT, Project
 from tests.bench.warm_pytest import WarmPytest
 
@@ -51,3 +52,24 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmPytest]:
 def project(tmp_path: Path, warm: WarmPytest) -> Project:
     """This project, to be measured in forks."""
     return Project(tmp_path, warm)
+
+
+@pytest.fixture
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no results are yet."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LSTM_RESULTS", raising=False)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder with the map of a whole run; nobody changes anything there."""
+    folder = tmp_path_factory.mktemp("trained") / "results"
+    assert trained_maps.run(*trained_maps.SMALL, "--results", str(folder)) == 0
+    return folder
+
+
+@pytest.fixture
+def here(trained: Path, in_a_folder_of_its_own: None) -> None:
+    """The same, in this folder."""
+    shutil.copytree(trained, "results")
