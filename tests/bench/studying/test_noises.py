@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -13,9 +15,12 @@ from bench.studying.noises import (
     REFERENCE_LOG_SPREAD,
     REFERENCE_SPREAD,
     TYPICAL_SPREAD,
+    FloatArray,
+    Noise,
     as_measured,
     bad_cases,
     bad_processes,
+    drawn,
     drift,
     one_side_skewed,
     paired_samples,
@@ -46,6 +51,66 @@ def test_every_noise_is_of_equals(noise: str) -> None:
     # A standard error of the median of 24,000 is under 1% of the spread of the middle half.
     middle = np.subtract(*np.quantile(logs, (0.75, 0.25)))
     assert abs(np.median(logs)) < 0.05 * middle
+
+
+TYPICAL = TYPICAL_SPREAD * math.exp(LOG_SPREAD**2)
+"""The root mean square of what spreads as measured."""
+
+SPREADS = {
+    "as measured": TYPICAL,
+    "as in the reference": REFERENCE_SPREAD * math.exp(REFERENCE_LOG_SPREAD**2),
+    "heavy tails": TYPICAL,
+    # Six on a way of three spreads.
+    "drift": TYPICAL * math.sqrt(1 + 1.5**2 * np.mean(np.linspace(-1, 1, 6) ** 2)),
+    "AR(1), 0.1": TYPICAL,
+    "two states, 8% apart": math.hypot(0.04, TYPICAL / 2),
+    "a bad process in ten": math.hypot(TYPICAL, 0.25 * math.sqrt(0.1)),
+    # The square of an exponential is twice that of its mean.
+    "a bad case in ten": math.sqrt(TYPICAL**2 + 2 * (0.1 * 2 * 0.3**2 - 0.03**2)),
+    "one side three times as noisy": TYPICAL * math.sqrt(10),
+    "both sides skewed": TYPICAL,
+    **{name: float(name.split()[1][:-1]) / 100 for name in NOISES if name.startswith("spread ")},
+}
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_every_noise_spreads_as_it_says(noise: str) -> None:
+    logs = NOISES[noise](np.random.default_rng(2), (20_000, 6))
+    assert np.sqrt(np.mean(logs**2)) == pytest.approx(SPREADS[noise], rel=0.05)
+
+
+def test_heavy_tails_are_further_out_than_a_normal_noise_s() -> None:
+    heavy, normal = (
+        NOISES[name](np.random.default_rng(2), (20_000, 6))
+        for name in ("heavy tails", "as measured")
+    )
+    assert np.mean(np.abs(heavy) > 0.3) > 3 * np.mean(np.abs(normal) > 0.3)
+    assert np.median(np.abs(heavy)) < np.median(np.abs(normal))
+
+
+def test_a_single_process_of_a_drift_is_anywhere_on_the_way() -> None:
+    many, one = (drift(np.random.default_rng(3), (20_000, count)) for count in (50, 1))
+    assert np.std(one) == pytest.approx(np.std(many), rel=0.03)
+
+
+def test_a_number_is_the_spread_of_a_normal_noise_and_a_noise_is_itself() -> None:
+    def draw(noise: float | Noise) -> FloatArray:
+        return drawn(noise, np.random.default_rng(4), (3, 5))
+
+    assert np.array_equal(draw(0.1), 0.1 * np.random.default_rng(4).standard_normal((3, 5)))
+    assert np.array_equal(draw(drift), drift(np.random.default_rng(4), (3, 5)))
+
+
+def test_what_is_slowed_is_slower_in_every_sample_of_the_new_side() -> None:
+    samples = paired_samples(0.035, 2, 3)
+    slowed = samples.slowed(0.1)
+    assert slowed.new == pytest.approx(1.1 * samples.new)
+    assert slowed.base is samples.base
+    assert slowed.paired
+    assert not unpaired_samples(0.1, 2, 3).slowed(0.1).paired
+    new, base = samples.logs
+    assert new == pytest.approx(np.log(np.median(samples.new, axis=2)))
+    assert base == pytest.approx(np.log(np.median(samples.base, axis=2)))
 
 
 def test_the_noise_as_measured_spreads_as_it_says() -> None:

@@ -105,12 +105,12 @@ def test_the_spreads_of_each_kind_are_told_by_their_quarters() -> None:
 
 def test_one_process_is_falsely_sure_where_it_alone_is_far_from_the_others() -> None:
     # Measured in turn it takes 1.68 times as long; the others are 2/5 below their mean with it.
-    assert pairs._falsely_alone([a_pair([0, 0, 0, 0, 0, 2.0])]) == pytest.approx(1 / 6)
-    assert pairs._falsely_alone([a_pair([0, 0, 0, 0, 0, 0.4])]) == 0
+    assert pairs._falsely_alone([a_pair([1, 1, 1, 1, 1, 3.0])]) == pytest.approx(1 / 6)
+    assert pairs._falsely_alone([a_pair([1, 1, 1, 1, 1, 1.4])]) == 0
 
 
 def test_neighbours_and_the_furthest_ratio_are_told_in_a_line() -> None:
-    line = pairs.shape([a_pair([0.1, -0.1] * 3)])
+    line = pairs.shape([a_pair([0.6, 0.4] * 3)])
     # -5/6 among one another, and 1/6 that their common mean takes off.
     assert "1 pairs of 6 processes or more" in line
     assert "before: -0.67 in the mean" in line

@@ -21,9 +21,34 @@ def slow_calls(stream: Stream, processes: int = 40, calls: int = 2000) -> npt.ND
 
 
 @pytest.mark.parametrize("run", [1, 10])
-def test_the_part_that_is_slow_is_as_asked_however_long_the_runs(run: int) -> None:
-    found = slow_calls(Stream(0.05, run=run))
-    assert found.mean() == pytest.approx(0.05, rel=0.15)
+@pytest.mark.parametrize("slow", [0.05, 0.4])
+def test_the_part_that_is_slow_is_as_asked_however_long_the_runs(slow: float, run: int) -> None:
+    found = slow_calls(Stream(slow, run=run))
+    assert found.mean() == pytest.approx(slow, rel=0.15)
+
+
+def parts(stream: Stream) -> npt.NDArray[np.float64]:
+    """The logs of the part of each stream in each process that is slow, ``[processes, 2]``."""
+    found = np.mean(slow_calls(stream, 400, 2000), axis=2)
+    return np.asarray(np.log(np.maximum(found, 1e-4)))
+
+
+def test_processes_differ_for_both_streams_alike_and_for_each_by_itself() -> None:
+    both, each = parts(Stream(0.05, common=0.5)), parts(Stream(0.05, own=0.5))
+    assert np.std(both[:, 0]) == pytest.approx(0.5, rel=0.15)
+    assert np.asarray(np.corrcoef(both.T))[0, 1] > 0.9
+    assert np.std(each[:, 0]) == pytest.approx(0.5, rel=0.15)
+    assert abs(np.asarray(np.corrcoef(each.T))[0, 1]) < 0.2
+    assert np.std(parts(Stream(0.05))) < 0.15
+
+
+def test_in_a_restless_process_ten_times_as_many_calls_are_slow_but_never_more_than_half() -> None:
+    found = np.asarray(np.exp(parts(Stream(0.02, restless=0.25))))
+    restless = found[:, 0] > 0.08
+    assert np.mean(restless) == pytest.approx(0.25, abs=0.07)
+    assert np.mean(found[restless]) == pytest.approx(0.2, rel=0.05)
+    assert np.mean(found[~restless]) == pytest.approx(0.02, rel=0.1)
+    assert np.exp(parts(Stream(0.2, restless=1.0))).max() < 0.56
 
 
 def test_slow_calls_come_in_runs_where_they_are_to() -> None:

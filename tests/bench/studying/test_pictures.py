@@ -52,6 +52,7 @@ def test_an_effect_is_found_more_often_the_larger_it_is_and_as_often_as_is_promi
     drawn = lines(panels("verdicts-power.png")[panel])
     for count in COUNTS:
         effects, rates = drawn[count_words(count)]
+        assert (effects[0], effects[-1]) == (0, 15)
         assert np.all(np.diff(rates) >= 0)
         if count in PROMISES:
             (effect,), (promised,) = drawn[f"promised for {count}"]
@@ -78,13 +79,21 @@ def test_processes_that_spread_more_find_less_of_what_is_not_paired() -> None:
 def test_a_larger_effect_needs_no_more_processes(soon: None) -> None:
     (axis,) = panels("verdicts-needed.png")
     drawn = lines(axis)
-    assert len(drawn) == 7
-    for _, counts in drawn.values():
+    assert [*drawn] == [
+        *(f"paired, spread {spread}%" for spread in ("1.3", "2.5", "4.2", "6.0")),
+        *(f"unpaired, spread {spread}%" for spread in (3, 10, 29)),
+    ]
+    styles = [line.get_linestyle() for line in axis.get_lines()]
+    assert styles == ["-"] * 4 + ["--"] * 3
+    for effects, counts in drawn.values():
+        assert (effects[0], effects[-1]) == pytest.approx((2, 100))
         assert np.all(np.diff(counts[np.isfinite(counts)]) <= 0)
     assert axis.get_ylim()[1] == 2000
 
 
 def test_every_comparison_has_one_of_the_four_verdicts() -> None:
+    drawn_for = [axis.get_title() for axis in panels("verdicts-shares.png")]
+    assert drawn_for == ["6 processes", "20 processes", "50 processes"]
     for axis in panels("verdicts-shares.png"):
         drawn = lines(axis)
         shares = {name: drawn[name][1] for name in map(str, Verdict)}

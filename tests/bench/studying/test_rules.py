@@ -17,6 +17,7 @@ from bench.studying.noises import (
     unpaired_samples,
 )
 from bench.studying.rules import rate
+from bench.studying.verdicts import STATES
 from tests.bench.judging.made_processes import runs
 
 
@@ -199,6 +200,17 @@ def test_the_processes_needed_are_enough_in_simulation_and_one_fewer_is_not(
     assert found(count - 1) < 0.915
 
 
+@pytest.mark.parametrize(
+    ("effect", "spread", "paired", "count"),
+    # As in the documentation's table, of which these are by a formula.
+    [(0.03, 0.06, True, 70), (0.03, 0.10, False, 382), (0.05, 0.29, False, 1181)],
+)
+def test_many_processes_are_told_by_a_formula(
+    effect: float, spread: float, paired: bool, count: int, soon: None
+) -> None:
+    assert rules.processes_needed(effect, spread, paired) == count
+
+
 def test_an_effect_that_no_reasonable_number_finds_has_no_number(soon: None) -> None:
     assert rules.processes_needed(0.001, 0.29, paired=False) is None
 
@@ -214,3 +226,30 @@ def test_the_study_says_what_the_comparison_says() -> None:
     (rate,) = rules.bridged_verdicts([math.expm1(0.15)], (0.05, 0.05), 6, trials=4000)
     expected = rules.rate(rate, Verdict.SLOWER)
     assert abs(np.mean([each is Verdict.SLOWER for each in said]) - expected) < 0.35
+
+
+# Two environments in turn
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("spread", [0.03, 0.10])
+def test_equal_environments_are_called_different_in_about_one_percent(
+    state: str, spread: float
+) -> None:
+    machine = STATES[state]
+    (paired,), _ = rules.in_turn_verdicts([0.0], spread, machine, 10, trials=4000)
+    assert rate(paired, Verdict.FASTER, Verdict.SLOWER) <= 0.015
+
+
+def test_turns_find_what_the_machine_s_wandering_hides_from_separate_processes() -> None:
+    machine = STATES["wandering by 10%"]
+    (paired,), (apart,) = rules.in_turn_verdicts([0.05], 0.02, machine, 20, trials=1000)
+    told = [rate(each, Verdict.SLOWER) for each in (paired, apart)]
+    assert told[0] > told[1] + 0.2
+
+
+def test_a_machine_that_slows_down_steadily_slows_neither_side_more() -> None:
+    """The second of a turn is the first of the next: what is left is of two processes in twenty."""
+    machine = STATES["slower by 20% from first to last"]
+    (paired,), _ = rules.in_turn_verdicts([0.0], 0.0001, machine, 10, trials=10)
+    assert rate(paired, Verdict.FASTER, Verdict.SLOWER) == 0

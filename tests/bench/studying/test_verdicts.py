@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from bench.judging.process_means import ENOUGH_PROCESSES
-from bench.judging.verdict import Verdict
 from bench.studying import rules, verdicts
-from bench.studying.rules import TRIALS, rate
+from bench.studying.rules import TRIALS
 from bench.telling.sheet import Sheet
 from tests.bench.studying.documented import assert_near, assert_same, beside, numbers
 
@@ -62,30 +61,3 @@ def test_the_tables_are_those_of_the_documentation() -> None:
 def test_one_stops_at_the_first_that_is_true_or_else_at_the_last() -> None:
     flags = np.array([[False, True, True], [True, False, False], [False, False, False]])
     assert verdicts._first(flags).tolist() == [1, 0, 2]
-
-
-# What machines do while environments take turns
-
-
-@pytest.mark.parametrize("state", verdicts.STATES)
-@pytest.mark.parametrize("spread", [0.03, 0.10])
-def test_equal_environments_are_called_different_in_about_one_percent(
-    state: str, spread: float
-) -> None:
-    machine = verdicts.STATES[state]
-    (paired,), _ = rules.in_turn_verdicts([0.0], spread, machine, 10, trials=4000)
-    assert rate(paired, Verdict.FASTER, Verdict.SLOWER) <= 0.015
-
-
-def test_turns_find_what_the_machine_s_wandering_hides_from_separate_processes() -> None:
-    machine = verdicts.STATES["wandering by 10%"]
-    (paired,), (apart,) = rules.in_turn_verdicts([0.05], 0.02, machine, 20, trials=1000)
-    told = [rate(each, Verdict.SLOWER) for each in (paired, apart)]
-    assert told[0] > told[1] + 0.2
-
-
-def test_a_machine_that_slows_down_steadily_slows_neither_side_more() -> None:
-    """The second of a turn is the first of the next: what is left is of two processes in twenty."""
-    machine = verdicts.STATES["slower by 20% from first to last"]
-    (paired,), _ = rules.in_turn_verdicts([0.0], 0.0001, machine, 10, trials=10)
-    assert rate(paired, Verdict.FASTER, Verdict.SLOWER) == 0
