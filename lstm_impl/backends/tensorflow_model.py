@@ -206,6 +206,7 @@ class TensorFlowModel(Model):
         if not self.backend.dynamic:  # each op of an unrolled graph has run a few times
             return (found.ops or Counter()).total()
         new = TracedSteps(self)
+        self._first(new, one, WARM)()  # sends what is sent once, which is no step's
         long = min(one.timesteps, SURE // 2)
         short = max(1, long // 2)
         counts = {

@@ -56,6 +56,9 @@ def test_evidence_counts_what_a_step_starts_however_often_it_was_called(name: st
     each = (long - short) / 6
     assert each == round(each)  # as many at each timestep
     assert each >= (10 if name == "while_loop" else 2)
+    # So many that TensorFlow would leave ops out of its profile are counted from fewer.
+    if name == "while_loop":
+        assert started(Workload(2, 200)) == short + each * 194
     # Two windows of six are twice one.
     assert started(Workload(2, 12, window=6)) == 2 * short
 
