@@ -60,6 +60,7 @@ SHARED: dict[str, Sequence[Any]] = {
     ],
     "dtype": DTYPES,
     "min_length": [None, 2],
+    "batch_major": [False, True],
 }
 
 
@@ -68,8 +69,11 @@ def test_sizes_worth_several_threads_pass_the_gate(row: Row) -> None:
     batch, timesteps, inputs, units = row["sizes"]
     spec = LSTMSpec(inputs, units, num_layers=2, bidirectional=True, dtype=row["dtype"])
     shortest = row["min_length"] and min(row["min_length"], timesteps)
-    workload = Workload(batch, timesteps, "training", min_length=shortest, dropout=0.4)
-    result = gate(built("fused_cpu", spec), workload)
+    layout = row["batch_major"]
+    workload = Workload(
+        batch, timesteps, "training", min_length=shortest, dropout=0.4, batch_major=layout
+    )
+    result = gate(built("fused_cpu", spec, batch_major=layout), workload)
     assert result.passed, result.describe()
 
 

@@ -44,15 +44,18 @@ def cudnn_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> Build:
 
 
 @pytest.mark.parametrize(
-    ("spec", "mode"),
-    [(LSTMSpec(3, 5, 2, True), "inference"), (LSTMSpec(3, 5), "training")],
-    ids=["two layers, both directions", "gradients"],
+    ("spec", "workload"),
+    [
+        (LSTMSpec(3, 5, 2, True), Workload(3, 4)),
+        (LSTMSpec(3, 5), Workload(3, 4, "training", min_length=2)),
+    ],
+    ids=["two layers, both directions", "lengths and gradients"],
 )
 def test_the_cudnn_buffer_is_what_jax_unpacks(
-    cudnn_on_a_cpu: Build, spec: LSTMSpec, mode: str
+    cudnn_on_a_cpu: Build, spec: LSTMSpec, workload: Workload
 ) -> None:
     model = cudnn_on_a_cpu(spec)
-    result = gate(model, Workload(3, 4, mode, min_length=2), seed=2)
+    result = gate(model, workload, seed=2)
     assert result.passed, result.describe()
     # The gate goes by the weights that the model says it has.
     given = LSTMWeights.random(spec, seed=1)

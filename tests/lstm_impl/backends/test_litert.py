@@ -81,6 +81,13 @@ def test_threads_are_those_of_the_interpreters_made_afterwards(
     assert asked == [2]
 
 
+@pytest.mark.parametrize(("fused", "missing"), [(True, False), (False, True)])
+def test_a_loop_is_no_evidence_of_the_fused_operator(fused: bool, missing: bool) -> None:
+    evidence = {"fused_loop": fused}
+    assert bool(get_backend("litert+fused").missing_evidence(evidence, "cpu")) == missing
+    assert get_backend("litert").missing_evidence(evidence, "cpu") == ""
+
+
 def test_a_missing_converter_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     words = str(get_backend("litert").availability("cpu"))

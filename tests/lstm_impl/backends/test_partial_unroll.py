@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from lstm_impl import Workload
+from lstm_impl.proof import gate
+from tests.lstm_impl.backends.built import built
 from tests.lstm_impl.backends.layers import any_scan, both_ways, check_layer, check_scan, copies
 
 pytest.importorskip("tensorflow", reason="it is TensorFlow's: pip install '.[cpu]'")
@@ -28,3 +31,10 @@ def test_every_step_is_done_once_whatever_is_left_over(
 @pytest.mark.parametrize("timesteps", [7, None])
 def test_the_graph_has_a_turn_s_steps_and_one_for_what_is_left_over(timesteps: int | None) -> None:
     assert copies("partial_unroll@5", timesteps) == (0, 5 + 1)
+
+
+# XLA takes no stacks of length zero, which the loops of a gradient would have there.
+@pytest.mark.parametrize("timesteps", [3, pytest.param(4, marks=pytest.mark.slow)])
+def test_xla_compiles_no_full_turn_and_nothing_left_over(timesteps: int) -> None:
+    result = gate(built("partial_unroll@4+xla"), Workload(2, timesteps, "training"))
+    assert result.passed, result.describe()
