@@ -73,8 +73,8 @@ def train(options: argparse.Namespace) -> int:
 
 
 def _again(folder: Path) -> str:
-    command = "python -m bench.learning --resume"
-    return command if str(folder) == default_folder() else f"{command} --results {folder}"
+    elsewhere = () if str(folder) == default_folder() else ("--results", str(folder))
+    return command_line.typed("learning", "--resume", *elsewhere)
 
 
 def _show(found: LearningMap, options: argparse.Namespace) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import shlex
 import sys
 import time
 from dataclasses import dataclass, fields
@@ -18,7 +17,7 @@ from rich.console import Console
 import lstm_impl
 from bench.machine import devices
 from bench.telling import drawing
-from bench.telling.command_line import INTERRUPTED, UsageError, tell_errors
+from bench.telling.command_line import INTERRUPTED, UsageError, tell_errors, typed
 from bench.telling.terminal import text_console
 from bench.windows.learning import echo_animation, echo_picture
 from bench.windows.learning.progress import RECENT, interruption, open_logs, progress_of
@@ -325,7 +324,7 @@ def train(options: argparse.Namespace) -> int:
     if not finished:
         print(
             f"stopped after window {training.windows_done} of {planned.windows}; "
-            f"go on with: {shlex.join(_going_on(planned))}"
+            f"go on with: {_going_on(planned)}"
         )
         return INTERRUPTED
     within = True
@@ -341,9 +340,9 @@ def train(options: argparse.Namespace) -> int:
     return 0 if within else 1
 
 
-def _going_on(planned: Plan) -> list[str]:
+def _going_on(planned: Plan) -> str:
     """The command that goes on: the checkpoint has what is trained, the rest was asked for."""
-    again = ["python", "-m", "bench.echo", "--resume", "--checkpoint", str(planned.checkpoint)]
+    again = ["--resume", "--checkpoint", str(planned.checkpoint)]
     for option, value, usual in (
         ("--output", planned.picture, PICTURE),
         ("--device", planned.device, "cpu"),
@@ -351,4 +350,5 @@ def _going_on(planned: Plan) -> list[str]:
     ):
         if value not in (None, usual):
             again += [option, str(value)]
-    return [*again, *["--live"] * planned.live, *["--check-curve"] * planned.check_curve]
+    flags = ["--live"] * planned.live + ["--check-curve"] * planned.check_curve
+    return typed("echo", *again, *flags)

@@ -14,7 +14,7 @@ import pytest
 import lstm_impl
 from bench import echo
 from bench.telling import drawing
-from bench.telling.command_line import INTERRUPTED, UsageError
+from bench.telling.command_line import INTERRUPTED, UsageError, typed
 from bench.windows.learning import echo_animation, echo_picture, echo_run
 from bench.windows.learning.settings import EchoSettings
 from bench.windows.learning.task import best_possible_loss
@@ -130,9 +130,9 @@ def test_a_checkpoint_that_is_none_is_not_gone_on_with() -> None:
 def test_the_command_that_goes_on_asks_for_what_was_asked_for_beside_the_training() -> None:
     asked = ["--output", "a.png", "--device", "gpu:1", "--logdir", "my logs", "--live"]
     plan = planned(*asked, "--check-curve", "--layers", "2")
-    start = ["python", "-m", "bench.echo", "--resume", "--checkpoint", "a.npz"]
-    assert echo_run._going_on(plan) == [*start, *asked, "--check-curve"]
-    assert echo_run._going_on(planned()) == [*start[:-1], "results/echo.npz"]
+    start = ["echo", "--resume", "--checkpoint"]
+    assert echo_run._going_on(plan) == typed(*start, "a.npz", *asked, "--check-curve")
+    assert echo_run._going_on(planned()) == typed(*start, "results/echo.npz")
 
 
 # -- the backend

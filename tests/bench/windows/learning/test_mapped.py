@@ -9,6 +9,7 @@ import pytest
 
 from bench.disk.writing import LineFile
 from bench.results import maps
+from bench.telling.command_line import typed
 from tests.bench.trained_maps import CELLS, SMALL, interrupted, run
 
 pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
@@ -30,7 +31,7 @@ def test_out_of_its_budget_it_keeps_what_is_done_and_says_how_to_go_on(
         patched.setattr(time, "monotonic", lambda: next(clock))
         assert run(*SMALL, "--budget", "4s") == 0
     out = capsys.readouterr().out
-    assert "the budget is spent; go on with: python -m bench.learning --resume" in out
+    assert f"the budget is spent; go on with: {typed('learning', '--resume')}" in out
     found = maps.read(next(Path.cwd().glob("results/learning-*.json")))
     assert not found.run.complete
     assert 0 < len(found.cells) < CELLS
