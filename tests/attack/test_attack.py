@@ -102,16 +102,17 @@ with LineFile(sys.argv[2]) as file:
 @pytest.mark.parametrize(
     ("at", "when", "promised"),
     [
-        (7, "before", {}),
-        (7, "after", {"a": 1}),
-        (8, "after", {"a": 1}),
+        (9, "before", {}),
+        (9, "after", {"a": 1}),
+        (10, "after", {"a": 1}),
         (99, "after", {"a": 1, "b": 1}),
     ],
 )
 def test_a_strike_comes_at_its_change_and_promises_stand_written(
     tmp_path: Path, at: int, when: str, promised: dict[str, int]
 ) -> None:
-    # make, sync the folder; then write and sync of each of three lines.
+    # The folder, the file, its first line written and synced, its name given, the other one taken
+    # away, the folder synced; then write and sync of each of two lines.
     session = attack_kills.Session(tmp_path)
     plan = {"role": "worker", "at": at, "when": when, "signal": signal.SIGKILL, "group": False}
     done = subprocess.run(
@@ -122,7 +123,7 @@ def test_a_strike_comes_at_its_change_and_promises_stand_written(
     assert session.struck is (at < 99)
     assert done.returncode == (-signal.SIGKILL if at < 99 else 0)
     assert session.promised == promised
-    assert session.changes("worker") == min(at, 9)
+    assert session.changes("worker") == min(at, 11)
 
 
 # Mutations
