@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.bench import made_windows, trained_maps
+from tests.bench.made_nodes import a_case
+from tests.bench.made_results import replicates, save
 from tests.bench.measured_project import SUITE, WITHOUT, Project
 from tests.bench.warm_pytest import WarmPytest
 
@@ -73,3 +75,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def here(trained: Path, in_a_folder_of_its_own: None) -> None:
     """The same, in this folder."""
     shutil.copytree(trained, "results")
+
+
+@pytest.fixture
+def slower(tmp_path: Path) -> list[str]:
+    """The arguments that compare six runs with six that are slower in one of two cases."""
+    times = {a_case("keras"): 1.3, a_case("scan"): 1.0}
+    base = save(tmp_path / "old", replicates("b", dict.fromkeys(times, 1.0), jitter=0.005))
+    new = save(tmp_path / "new", replicates("n", times, jitter=0.005))
+    return ["runs", str(base), str(new)]

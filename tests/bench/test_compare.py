@@ -11,7 +11,7 @@ import pytest
 from bench import compare
 from tests.bench.made_grids import STEPS, grid
 from tests.bench.made_nodes import a_case
-from tests.bench.made_results import gather, measured, replicates, run, save
+from tests.bench.made_results import gather, measured, run, save
 
 
 @pytest.fixture(autouse=True)
@@ -20,15 +20,6 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     monkeypatch.delenv("LSTM_RESULTS", raising=False)
     monkeypatch.setenv("COLUMNS", "100")
-
-
-@pytest.fixture
-def slower(tmp_path: Path) -> list[str]:
-    """The arguments that compare six runs with six that are slower in one of two cases."""
-    times = {a_case("keras"): 1.3, a_case("scan"): 1.0}
-    base = save(tmp_path / "old", replicates("b", dict.fromkeys(times, 1.0), jitter=0.005))
-    new = save(tmp_path / "new", replicates("n", times, jitter=0.005))
-    return ["runs", str(base), str(new)]
 
 
 def test_a_bad_file_gives_one_line_and_code_2_and_the_good_ones_are_shown(

@@ -13,22 +13,9 @@ import pytest
 from bench.batching.measured import _policy, _question, lines, planned, sheet, told
 from bench.disk.fields import ResultError
 from bench.lengths import _parser
-from bench.measuring.lengths import Question
 from bench.results import study
 from bench.telling.command_line import UsageError
-
-QUESTION = Question(
-    batch=2,
-    inputs=3,
-    hidden=4,
-    mode="training",
-    lengths=(2, 5, 3),
-    batches={"longest": [(5, (0, 1)), (5, (2,))], "batch": [(5, (0, 1)), (3, (2,))]},
-    ways=("numpy/own",),
-    seconds=1e-3,
-    limit=60.0,
-    seed=0,
-)
+from tests.bench.made_lengths import QUESTION
 
 
 def test_policies_are_spelled_with_their_number_of_buckets() -> None:

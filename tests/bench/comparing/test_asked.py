@@ -16,7 +16,7 @@ from bench.telling.command_line import UsageError
 from tests.bench.made_environments import NEW, OLD, side
 from tests.bench.made_grids import STEPS, grid
 from tests.bench.made_nodes import a_case
-from tests.bench.made_results import gather, measured, replicates, run, save
+from tests.bench.made_results import gather, measured, run, save
 from tests.bench.made_streams import streams
 
 
@@ -33,15 +33,6 @@ def never(options: argparse.Namespace) -> Path:
 
 def ask(words: list[str], measure: asked.Measure = never) -> int:
     return asked.compare(compare._parser().parse_args(words), measure)
-
-
-@pytest.fixture
-def slower(tmp_path: Path) -> list[str]:
-    """The words that compare six runs with six that are slower in one of two cases."""
-    times = {a_case("keras"): 1.3, a_case("scan"): 1.0}
-    base = save(tmp_path / "old", replicates("b", dict.fromkeys(times, 1.0), jitter=0.005))
-    new = save(tmp_path / "new", replicates("n", times, jitter=0.005))
-    return ["runs", str(base), str(new)]
 
 
 def test_a_rule_that_is_broken_is_code_1_and_another_way_round_none(

@@ -13,19 +13,7 @@ from bench.measuring import lengths
 from bench.measuring.clock import Clock
 from bench.measuring.lengths import Question, Way, answer, difference, first_pass, inputs_of, stream
 from lstm_impl import UnsupportedError
-
-QUESTION = Question(
-    batch=2,
-    inputs=3,
-    hidden=4,
-    mode="training",
-    lengths=(2, 5, 3),
-    batches={"longest": [(5, (0, 1)), (5, (2,))], "batch": [(5, (0, 1)), (3, (2,))]},
-    ways=("numpy/own",),
-    seconds=1e-3,
-    limit=60.0,
-    seed=0,
-)
+from tests.bench.made_lengths import QUESTION
 
 
 def data(question: Question = QUESTION, policy: str = "batch") -> list[Any]:
