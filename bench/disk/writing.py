@@ -61,8 +61,7 @@ class LineFile(Closing):
                 os.ftruncate(self._file, whole)
                 os.lseek(self._file, whole, os.SEEK_SET)
             else:
-                if self.path.exists() or self.path.is_symlink():
-                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+                _check_free(self.path)
                 hidden = self.path.with_name(unfinished_name(self.path.name))
                 self._file = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
                 self._hidden = hidden
@@ -110,6 +109,12 @@ class LineFile(Closing):
             raise _write_error(self.path, error) from None
 
 
+def _check_free(path: Path) -> None:
+    """Raises FileExistsError where the name is taken, by a link that leads nowhere too."""
+    if path.exists() or path.is_symlink():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+
+
 def _name(hidden: Path, path: Path) -> None:
     """Give a file its name. Raises FileExistsError where another has it."""
     try:
@@ -117,11 +122,11 @@ def _name(hidden: Path, path: Path) -> None:
     except FileExistsError:
         raise
     except OSError:  # a disk without such links
-        if path.exists():
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        _check_free(path)
         hidden.rename(path)
     else:
-        hidden.unlink()
+        with contextlib.suppress(OSError):  # it has its name: its line must not be taken back
+            hidden.unlink()
     _sync_folder(path.parent)
 
 

@@ -221,6 +221,17 @@ def test_of_two_who_want_one_name_the_second_is_refused(
         path.unlink()
 
 
+def test_a_hidden_name_that_cannot_be_taken_away_takes_no_line_back(
+    tmp_path: Path, run: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.journal.jsonl"
+    with Journal(path) as journal:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "unlink", no_links)
+            journal.start(run)
+        assert results.read(path).run.id == run["id"]
+
+
 def no_links(*paths: Path) -> None:
     raise PermissionError(errno.EPERM, "Operation not permitted")
 
