@@ -227,12 +227,7 @@ class ForwardPass {
                           recurrent(block) + offset, of_recurrent);
       z.spill(sums + offset, kPanel);
     }
-    // In two goes: a row's tanh(c) waits long for its gates, and a processor looks ahead by some
-    // hundred instructions, so that other rows' gates would wait too.
-    for (int r = 0; r < kTile; ++r) finish_cell(sums + r * kPanel, s, t, row + r, block);
-    for (int r = 0; r < kTile; ++r) {
-      finish_output(sums + r * kPanel, s, t, row + r, block, before.at(0, row + r));
-    }
+    finish_rows(sums, kPanel, kTile, s, t, row, block, before);
   }
 
   // A step with the kernels as they lie.
@@ -255,12 +250,19 @@ class ForwardPass {
                             blocks, sums, across);
       });
       for (Index block = first_block; block < last_block; ++block) {
-        float* z = sums + block * kPanel;
-        for (int r = 0; r < rows; ++r) finish_cell(z + r * across, s, t, row + r, block);
-        for (int r = 0; r < rows; ++r) {
-          finish_output(z + r * across, s, t, row + r, block, before.at(0, row + r));
-        }
+        finish_rows(sums + block * kPanel, across, rows, s, t, row, block, before);
       }
+    }
+  }
+
+  // Gates, states and outputs of `rows` rows, whose sums lie `across` floats apart. In two goes: a
+  // row's tanh(c) waits long for its gates, and a processor looks ahead by some hundred
+  // instructions, so that other rows' gates would wait too.
+  LSTM_IMPL_INLINE void finish_rows(float* z, Index across, int rows, Index s, Index t, Index row,
+                                    Index block, const Rows<float>& before) {
+    for (int r = 0; r < rows; ++r) finish_cell(z + r * across, s, t, row + r, block);
+    for (int r = 0; r < rows; ++r) {
+      finish_output(z + r * across, s, t, row + r, block, before.at(0, row + r));
     }
   }
 
