@@ -15,10 +15,8 @@ from tests.bench.made_results import gather, measured, run, save
 
 
 @pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def _elsewhere(in_a_folder_of_its_own: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
-    monkeypatch.delenv("LSTM_RESULTS", raising=False)
     monkeypatch.setenv("COLUMNS", "100")
 
 

@@ -8,7 +8,7 @@ import pytest
 from bench.measuring import preparing
 from bench.measuring.memory import ProcessMemory
 from bench.measuring.roof_work import LIMITING
-from tests.bench.measuring import forked_backends
+from tests.bench.measuring import forked_backends, modelled_backends
 from tests.bench.measuring.told_backends import World
 
 
@@ -25,6 +25,12 @@ def unlimited(monkeypatch: pytest.MonkeyPatch) -> None:
     """No library is told to leave instructions unused, whatever this machine's user has set."""
     for name in LIMITING:
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def modelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The modelled backends are found by their names."""
+    modelled_backends.register(monkeypatch)
 
 
 @pytest.fixture(scope="module")

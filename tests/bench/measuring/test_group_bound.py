@@ -26,13 +26,9 @@ from tests.bench.measuring.modelled_backends import (
     SMALL,
     WIDE,
     bench,
-    register,
 )
 
-
-@pytest.fixture(autouse=True)
-def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    register(monkeypatch)
+pytestmark = pytest.mark.usefixtures("modelled")
 
 
 def recorded(folder: Path, *cases: Case) -> dict[str, Row]:

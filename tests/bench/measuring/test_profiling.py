@@ -24,13 +24,9 @@ from tests.bench.measuring.modelled_backends import (
     WIDE,
     ModelledModel,
     bench,
-    register,
 )
 
-
-@pytest.fixture(autouse=True)
-def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    register(monkeypatch)
+pytestmark = pytest.mark.usefixtures("modelled")
 
 
 def seen(backend: str, shape: tuple[LSTMSpec, Workload]) -> Profiled:

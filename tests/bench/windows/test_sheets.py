@@ -155,12 +155,7 @@ def test_how_much_more_a_window_costs_than_the_cheapest_stands_beside_it(tmp_pat
 
 
 def test_windows_that_cannot_be_trusted_are_counted_and_marked(tmp_path: Path) -> None:
-    (path,) = made.write_windows(tmp_path, {"while_loop": COST}, processes=1, valid=False)
-    document = json.loads(path.read_text())
-    for entry in document["benchmarks"][2:]:
-        entry["extra_info"]["lstm"]["validity"] = {"valid": True, "reasons": []}
-    path.write_text(json.dumps(document))
-    (found,) = made.read_streams([path])
+    (found,) = made.read_streams([made.write_first_two_invalid(tmp_path, {"while_loop": COST})])
     assert [line[0].bounds for line in summary_sheet(found).lines] == ["2 INVALID"]
     sheet = backend_sheet(found, found.backends[0])
     trust = [line[headings(sheet).index("trust")].text for line in sheet.lines]

@@ -155,12 +155,7 @@ def test_a_window_that_was_not_asked_of_a_backend_is_told_of_it(tmp_path: Path) 
 
 
 def test_windows_that_cannot_be_trusted_are_named(tmp_path: Path) -> None:
-    (path,) = made.write_windows(tmp_path, {"while_loop": COST}, processes=1, valid=False)
-    document = json.loads(path.read_text())
-    for entry in document["benchmarks"][2:]:
-        entry["extra_info"]["lstm"]["validity"] = {"valid": True, "reasons": []}
-    path.write_text(json.dumps(document))
-    (found,) = made.read_streams([path])
+    (found,) = made.read_streams([made.write_first_two_invalid(tmp_path, {"while_loop": COST})])
     told = notes(found, found.backends[0])
     assert "k = 3 and 5 INVALID: the machine was busy (close other programs)" in told
 

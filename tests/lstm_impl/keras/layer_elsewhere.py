@@ -20,6 +20,7 @@ import lstm_impl.keras
 from lstm_impl import UnsupportedError
 from lstm_impl.keras import elsewhere
 from lstm_impl.keras.choice import Arguments, LayerCall
+from tests.lstm_impl.keras.axes import ARGUMENTS
 from tests.pairs import pairwise, spelled
 
 # Keras's own way of reading a variable
@@ -45,14 +46,7 @@ MASKS: dict[str, Any] = {
 AXES: dict[str, list[Any]] = {
     "backend": ["auto", *NAMES],
     "mask": list(MASKS),
-    "return_sequences": [True, False],
-    "go_backwards": [False, True],
-    "initial_state": [False, True],
-    "return_state": [True, False],
-    "stateful": [False, True],
-    "use_bias": [True, False],
-    "dropout": [0.0, 0.4],
-    "zero_output_for_mask": [False, True],
+    **ARGUMENTS,
     "dtype": ["float32", "float64"] if THEIRS == "torch" else ["float32"],
 }
 ROWS = pairwise(AXES)

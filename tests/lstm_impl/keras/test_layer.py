@@ -26,6 +26,7 @@ import keras  # noqa: E402
 import lstm_impl.keras  # noqa: E402
 from lstm_impl.keras.choice import Arguments, obstacle  # noqa: E402
 from tests.lstm_impl.backends.cudnn_emulation import emulated_cudnn  # noqa: E402
+from tests.lstm_impl.keras.axes import ARGUMENTS  # noqa: E402
 from tests.pairs import Row, each_value, pairwise, slow_ones_run  # noqa: E402
 
 BATCH, TIMESTEPS, FEATURES, UNITS = 7, 5, 3, 6
@@ -62,14 +63,7 @@ def mask_of(name: str) -> npt.NDArray[np.bool_] | None:
 AXES: dict[str, list[Any]] = {
     "mask": list(MASKS),
     "called": ["eagerly", "in a graph", "in a graph of any shape"],
-    "return_sequences": [True, False],
-    "go_backwards": [False, True],
-    "initial_state": [False, True],
-    "return_state": [True, False],
-    "stateful": [False, True],
-    "use_bias": [True, False],
-    "dropout": [0.0, 0.4],
-    "zero_output_for_mask": [False, True],
+    **ARGUMENTS,
 }
 Behaviour = tuple[tuple[str, Any], ...]
 
